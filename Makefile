@@ -1,0 +1,39 @@
+# A newcomer's two commands: `make train` and `make test`. Everything lands in .venv beside this file.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+RECIPE := setup.cfg pyproject.toml constraints.txt
+
+.PHONY: train test test-all lint bench clean
+
+train: $(VENV)/.core          ## learn on the bundled sample photographs (about five minutes)
+	$(BIN)/python -m experiments.lol_train
+
+test: $(VENV)/.dev            ## the test suite (under five minutes)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev        ## the test suite with what is slow
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy rlenhance envs agents experiments
+
+bench: $(VENV)/.dev           ## the figures of docs/benchmarks.md
+	$(BIN)/python -m benchmarks.training
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(VENV)/bin/python $(RECIPE)
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(INSTALL) -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

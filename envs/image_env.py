@@ -1,0 +1,67 @@
+"""One picture, NumPy in and out: the batched environment holding one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.pixel_env import PixelEnv
+from rlenhance.errors import UsageError
+
+
+class ImageEnv(gymnasium.Env):
+    """A Gymnasium environment over a `PixelEnv` of one picture.
+
+    Observations and actions are those of the `PixelEnv` without the leading N, as NumPy arrays; the reward is a
+    float, the reward map is `info["reward_map"]` (1, H, W).
+
+    Args:
+        env: a `PixelEnv` of one picture with `autoreset_mode=DISABLED`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
+
+    def __init__(self, env: PixelEnv):
+        if env.num_envs != 1:
+            raise UsageError(f"an ImageEnv holds one picture; got a PixelEnv of {env.num_envs}")
+        self.env = env
+        self.render_mode = env.render_mode
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+
+    def reset(self, *, seed: int | None = None,
+              options: Mapping[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin with the next picture of the source, or with `options={"batch": Batch of one}`."""
+        super().reset(seed=seed)
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.observation_space = self.env.single_observation_space
+        self.action_space = self.env.single_action_space
+        return _first(observation), info
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """One step of all agents of the picture."""
+        if isinstance(action, Mapping):
+            batched: Any = {level: torch.as_tensor(np.asarray(value))[None] for level, value in action.items()}
+        else:
+            batched = torch.as_tensor(np.asarray(action))[None]
+        observation, reward, terminated, truncated, info = self.env.step(batched)
+        return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
+
+    def render(self) -> Any:
+        """(H, 3 W + 4, 3) uint8: input, current picture, action map."""
+        frames = self.env.render()
+        return None if frames is None else frames[0]
+
+
+def _first(value: Any) -> Any:
+    """The first of N, as NumPy, through nested mappings."""
+    if isinstance(value, Tensor):
+        return value.detach()[0].cpu().numpy().copy()  # nothing that the caller keeps may change later
+    if isinstance(value, Mapping):
+        return {key: _first(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,199 @@
+"""The batched environment: tensors in, tensors out, never off the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from rlenhance.actions import Action, ActionSet, advance, as_action
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models.policy import Observation, observe
+from rlenhance.preferences import Preferences
+from rlenhance.rewards import Reward, Transition
+from rlenhance.visualize import action_colors, side_by_side
+
+
+class Source(Protocol):
+    """Where episodes' pictures come from: `rlenhance.data.Sampler` is one."""
+
+    def batch(self, step: int, count: int) -> Batch: ...
+
+    def reseeded(self, seed: int) -> Source: ...
+
+
+class PixelEnv(gymnasium.vector.VectorEnv):
+    """N pictures that are edited at once; every agent of every picture acts at each step.
+
+    The action space, observation space, rewards and episode end are those of the concrete environment (see
+    `LowLightEnv`); this class is the machine. It takes and returns torch tensors on `device`, lets gradients through
+    when the caller wants them, and copies nothing to the host.
+
+    Args:
+        actions: what an agent may do.
+        reward: what counts as better.
+        horizon: steps of an episode, T. Reaching it is termination: the problem has a finite horizon and the steps
+            left are observed.
+        preferences: what the user may choose; part of the observation.
+        source: draws the pictures at a reset without a batch.
+        num_envs, size: pictures, and their (height, width) in pixels. A reset with a batch takes over that batch's.
+        device: where everything lives.
+        autoreset_mode: SAME_STEP (all episodes end together and the next ones begin in that step; the last
+            observation is `info["final_obs"]`), or DISABLED (the caller resets).
+        render_mode: None or "rgb_array".
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4,
+                                "autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 6,
+                 preferences: Preferences | None = None, source: Source | None = None, num_envs: int = 1,
+                 size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu",
+                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, render_mode: str | None = None):
+        if horizon < 1:
+            raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
+        if autoreset_mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+            raise UsageError(f"autoreset_mode is SAME_STEP or DISABLED; got {autoreset_mode}")
+        if render_mode not in (None, "rgb_array"):
+            raise UsageError(f"render_mode is None or 'rgb_array'; got {render_mode!r}")
+        self.actions, self.reward, self.horizon = actions, reward, horizon
+        self.preferences = preferences or Preferences()
+        self.device = torch.device(device)
+        self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
+        self._source, self._stream, self._drawn = source, None, 0
+        self._batch: Batch | None = None
+        self._resize(num_envs, size, masked=False)
+
+    def _resize(self, num_envs: int, size: tuple[int, int], masked: bool) -> None:
+        """Spaces for this many pictures of this size."""
+        self.num_envs, self.size = num_envs, tuple(size)
+        single: dict[str, spaces.Space] = {
+            "image": spaces.Box(0.0, 1.0, (3, *self.size), np.float32),
+            "steps_left": spaces.Box(0.0, 1.0, (1,), np.float32),
+        }
+        if len(self.preferences):
+            single["preference"] = spaces.Box(-1.0, 1.0, (len(self.preferences),), np.float32)
+        if masked:
+            single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
+        levels = {level: self._level_space(level) for level in self.actions.levels}
+        self.single_observation_space = spaces.Dict(single)
+        self.single_action_space = next(iter(levels.values())) if len(levels) == 1 else spaces.Dict(levels)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def _level_space(self, level: str) -> spaces.Space:
+        shape = (self.actions.heads, *self.actions.grid(level, *self.size))
+        if self.actions.choices is None:
+            return spaces.Box(-1.0, 1.0, shape, np.float32)
+        return spaces.MultiDiscrete(np.full(shape, self.actions.choices))
+
+    def reset(self, *, seed: int | None = None,
+              options: Mapping[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Begin new episodes.
+
+        Args:
+            seed: begins the source's stream anew; later resets go on in it.
+            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)); what is missing is drawn
+                from the source, and takes the defaults. Without a source the last batch begins again.
+
+        Raises:
+            UsageError: neither a batch nor a source; a reward that needs a reference the batch has not.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        batch = options.get("batch")
+        if batch is not None:
+            if (len(batch), *batch.image.shape[-2:]) != (self.num_envs, *self.size) or \
+                    (batch.mask is not None) != ("mask" in self.single_observation_space.spaces):
+                self._resize(len(batch), tuple(batch.image.shape[-2:]), batch.mask is not None)
+        elif self._source is not None:
+            batch = self._draw(seed)
+        elif self._batch is None:
+            raise UsageError("nothing to begin with: give the environment a source, or reset(options={'batch': Batch})")
+        if batch is not None:
+            self._batch = batch.to(self.device)
+        assert self._batch is not None
+        self.reward.check(self._batch.target is not None)
+        self._preference = options.get("preference")
+        if self._preference is None:
+            self._preference = self.preferences.encode(None, self.num_envs, self.device)
+        self._preference = self._preference.to(self.device)
+        levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
+        self._levels = levels | self.preferences.decode(self._preference)
+        self._image, self._steps, self._costs, self._strength = self._batch.image, 0, {}, None
+        return self._observation(), {}
+
+    def _draw(self, seed: int | None) -> Batch:
+        assert self._source is not None
+        if seed is not None or self._stream is None:
+            chosen = int(self.np_random.integers(2**31)) if seed is None else seed
+            self._stream, self._drawn = self._source.reseeded(chosen), 0
+        self._drawn += 1
+        return self._stream.batch(self._drawn - 1, self.num_envs)
+
+    def _observation(self) -> Observation:
+        assert self._batch is not None
+        return observe(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask)
+
+    def step(self, action: Action | Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """One step of all agents.
+
+        Args:
+            action: per level (N, C, h, w), see `rlenhance.actions.Action`; a bare tensor where there is one level.
+
+        Returns:
+            observation; reward (N,); terminated (N,); truncated (N,), never; and info with
+            `reward_map` (N, 1, H, W), `reward_terms` (name -> raw (N,), weight, weighted (N,)) and `term_maps`
+            (name -> unweighted, at its natural size).
+        """
+        if self._batch is None:
+            raise UsageError("call reset before step")
+        if self._steps >= self.horizon:
+            raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
+        action = as_action(self.actions, action)
+        before = self._image
+        self._image = advance(self.actions, before, action, self._batch.mask)
+        self._strength = self.actions.strength(action)
+        self._steps += 1
+        transition = Transition(before, self._image, self._batch.image, self._strength, self._levels,
+                                self._batch.target, self._batch.mask, self._costs)
+        terms = self.reward.terms(transition)
+        self._costs = transition.costs_after
+        reward = self.reward.total(terms)
+        info: dict[str, Any] = {
+            "reward_map": self.reward.map(terms, self.size),
+            "reward_terms": {name: self._breakdown(name, value) for name, value in terms.items()},
+            "term_maps": terms,
+        }
+        ended = self._steps >= self.horizon
+        terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
+        observation = self._observation()
+        if ended and self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP:
+            final = {"final_obs": observation, "_final_obs": terminated, "final_info": dict(info),
+                     "_final_info": terminated}
+            observation, _ = self.reset()
+            info |= final
+        return observation, reward, terminated, torch.zeros_like(terminated), info
+
+    def _breakdown(self, name: str, value: Tensor) -> dict[str, Any]:
+        raw = value.mean(dim=(1, 2, 3))
+        weight = self.reward.weights[name]
+        return {"raw": raw, "weight": weight, "weighted": weight * raw}
+
+    def render(self) -> np.ndarray | None:
+        """Input, current picture and action map of each picture, side by side: (N, H, 3 W + 4, 3) uint8."""
+        if self.render_mode is None:
+            return None
+        assert self._batch is not None
+        strength = self._strength if self._strength is not None else torch.zeros(self.num_envs, 1, 1, 1)
+        frame = side_by_side([self._batch.image, self._image, action_colors(strength.to(self.device), self.size)])
+        return (frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,76 @@
+"""The protocol of an action set, and the one transition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+from rlenhance.registry import Registry
+
+#: One entry per level of agents. "picture": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
+#: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
+#: of the choices (N, C, K, h, w), which stand for the mixture of their results.
+Action = Mapping[str, Tensor]
+
+#: Action sets by name.
+ACTION_SETS = Registry("action set")
+
+
+class ActionSet(Protocol):
+    """A vocabulary of per-pixel edits.
+
+    Attributes:
+        levels: the levels of agents that act, a part of ("picture", "local").
+        heads: numbers that one agent chooses.
+        choices: how many values a categorical head has, or None for continuous heads in [-1, 1].
+        spec: the recipe, as `Registry.create` stamps it.
+    """
+
+    spec: dict[str, Any]
+
+    @property
+    def levels(self) -> tuple[str, ...]: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def choices(self) -> int | None: ...
+
+    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        """How many agents a level has on a picture of height x width."""
+
+    def apply(self, image: Tensor, action: Action) -> Tensor:
+        """The edited picture: (N, 3, H, W) -> (N, 3, H, W), of any size: coarse actions are spread smoothly."""
+
+    def strength(self, action: Action) -> Tensor:
+        """How strongly each agent acts, 0 where it changes nothing: (N, C', h, w)."""
+
+    def neutral(self, count: int, height: int, width: int) -> Action:
+        """The action that changes nothing, for `count` pictures of height x width."""
+
+
+def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None) -> Tensor:
+    """One step of every agent: the environment and inference both call this, so they cannot drift apart.
+
+    Args:
+        image: (N, 3, H, W).
+        action: see `Action`.
+        mask: (N, 1, H, W), 1 where the picture may change; outside it stays as it was, bit for bit.
+    """
+    after = actions.apply(image, action)
+    return after if mask is None else image + mask * (after - image)
+
+
+def as_action(actions: ActionSet, action: Action | Tensor) -> Action:
+    """Take a bare tensor where there is one level of agents, and refuse levels that do not exist."""
+    if isinstance(action, Tensor):
+        if len(actions.levels) != 1:
+            raise UsageError(f"this action set has the levels {', '.join(actions.levels)}: pass a mapping of tensors")
+        return {actions.levels[0]: action}
+    if set(action) != set(actions.levels):
+        raise UsageError(f"an action needs the levels {', '.join(actions.levels)}; got {', '.join(action) or 'none'}")
+    return action

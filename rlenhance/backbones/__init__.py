@@ -1,0 +1,7 @@
+"""Feature extractors: (N, C, H, W) -> (N, width, h, w), registered by name."""
+
+from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
+from rlenhance.backbones.compact import Compact
+from rlenhance.backbones.fcn import FCN
+
+__all__ = ["BACKBONES", "FCN", "Backbone", "Compact", "FiLM"]

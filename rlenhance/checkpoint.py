@@ -1,0 +1,210 @@
+"""Saved networks: a folder with model.safetensors and config.json. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
+
+from rlenhance.errors import UsageError
+from rlenhance.models import MODELS, UnrolledPolicy, as_model
+
+FORMAT = 1  # raised when an older reader would misread
+MODEL, CONFIG, TRAINING = "model.safetensors", "config.json", "training.safetensors"
+_PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the zip that torch.save writes
+
+
+def save_checkpoint(folder: Path, network: nn.Module, about: Mapping[str, Any] | None = None,
+                    training: Mapping[str, Any] | None = None) -> Path:
+    """Write a network, checked, as a whole or not at all; what stood there is replaced.
+
+    Args:
+        folder: the checkpoint.
+        network: a product of the `MODELS` registry.
+        about: JSON-able facts to keep beside it (step, scores, recipe).
+        training: nested mapping of tensors and JSON-able values, for resuming (optimiser, random streams).
+
+    Raises:
+        UsageError: a weight is not finite, or the bytes do not load back as they were; nothing is written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f"{folder}: the weight {name} is not finite; the checkpoint is not written")
+    data = save(tensors)
+    reread = load(data)
+    if set(reread) != set(tensors) or any(not torch.equal(reread[name], tensors[name]) for name in tensors):
+        raise UsageError(f"{folder}: the weights do not load back as they were; the checkpoint is not written")
+    config = {"format": FORMAT, "model": network.spec, "about": dict(about or {})}
+    beside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        beside.mkdir(parents=True)
+        _write(beside / MODEL, data)
+        if training is not None:
+            flat, outline = flatten(training)
+            _write(beside / TRAINING, save(flat, metadata={"outline": json.dumps(outline)}))
+        _write(beside / CONFIG, json.dumps(config, indent=2).encode())
+        _swap(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(new: Path, place: Path) -> None:
+    """Put `new` at `place`. Folders cannot be exchanged in one act everywhere: killed between the two renames, the
+    old one lies whole at `place`.old, where `find_checkpoint` looks."""
+    old = place.with_name(f"{place.name}.old")
+    if place.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(place, old)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find_checkpoint(folder: Path | str) -> Path:
+    """The folder that holds the checkpoint: itself, `best/` or `last/` of a run, or what a killed save left behind.
+
+    Raises:
+        UsageError: there is none; the text says what was looked for.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        with folder.open("rb") as file:
+            head = file.read(4)
+        if any(head.startswith(mark) for mark in _PICKLES):
+            raise UsageError(f"{folder}: a pickle (torch.save); pickles can run code and are never loaded: "
+                             f"name a checkpoint folder with {MODEL} and {CONFIG}")
+        raise UsageError(f"{folder}: a file; name the checkpoint folder that holds {MODEL} and {CONFIG}")
+    for candidate in (folder, folder / "best", folder / "last"):
+        for place in (candidate, candidate.with_name(f"{candidate.name}.old")):
+            if (place / MODEL).is_file() and (place / CONFIG).is_file():
+                return place
+    raise UsageError(f"{folder}: no checkpoint here (looked for {MODEL} and {CONFIG}, also in best/ and last/); "
+                     f"train one with python -m experiments.lol_train")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint, checked.
+
+    Raises:
+        UsageError: not JSON, or of another format version.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        version = config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / CONFIG}: not a checkpoint's config.json ({error!r})") from error
+    if version != FORMAT:
+        raise UsageError(f"{folder}: format version {version!r}, this rlenhance reads {FORMAT}: "
+                         f"install the version of rlenhance that wrote it, or train anew")
+    return config
+
+
+def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.Module:
+    """The network of a checkpoint, in evaluation mode.
+
+    Raises:
+        UsageError: see `find_checkpoint` and `read_config`; or the weights are damaged, not finite, or of another
+            network than the config says.
+    """
+    folder = find_checkpoint(folder)
+    config = read_config(folder)
+    try:
+        network = MODELS.rebuild(config["model"])
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error})") from error
+    tensors = _read_tensors(folder / MODEL)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UsageError(f"{folder}: weights and config do not fit together ({error})") from error
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f"{folder}: the weight {name} is not finite; use another checkpoint")
+    return network.to(device).eval()
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps: int | None = None) -> nn.Module:
+    """A trained model, `(image, mask=None, preference=None) -> image`.
+
+    Args:
+        folder: a checkpoint, or a run (its best checkpoint).
+        steps: stop a policy after this many of its steps.
+
+    Raises:
+        UsageError: as `load_network`; or `steps` for a model that takes none.
+    """
+    network = load_network(folder, device)
+    if steps is None:
+        return as_model(network).eval()
+    if not hasattr(network, "horizon"):
+        raise UsageError(f"{folder}: a {network.spec['name']} acts in one pass; --steps is for policies")
+    return UnrolledPolicy(network, steps).eval()
+
+
+def load_training(folder: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given as `training`.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    path = folder / TRAINING
+    if not path.is_file():
+        raise UsageError(f"{folder}: holds no training state, it cannot be resumed; start from its weights with --init")
+    flat = _read_tensors(path)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        outline = json.loads(file.metadata()["outline"])
+    return restore(flat, outline)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            head = file.read(4)
+        kind = "a pickle under another name, never loaded" if any(head.startswith(m) for m in _PICKLES) else error
+        raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
+
+
+def flatten(value: Any, path: str = "") -> tuple[dict[str, Tensor], Any]:
+    """A nest of mappings, lists and tensors as flat tensors and a JSON-able outline that holds their places."""
+    if isinstance(value, Tensor):
+        return {path: value.detach().cpu().contiguous().clone()}, {"tensor": path}
+    if isinstance(value, Mapping):
+        parts = [(key, *flatten(item, f"{path}/{key}")) for key, item in value.items()]
+        tensors = {name: tensor for _, flat, _ in parts for name, tensor in flat.items()}
+        return tensors, {"mapping": [[key, outline] for key, _, outline in parts]}
+    if isinstance(value, (list, tuple)):
+        items = [flatten(item, f"{path}/{i}") for i, item in enumerate(value)]
+        return {n: t for flat, _ in items for n, t in flat.items()}, {"list": [outline for _, outline in items]}
+    return {}, {"value": value}
+
+
+def restore(tensors: Mapping[str, Tensor], outline: Mapping[str, Any]) -> Any:
+    """Undo `flatten`; tuples come back as lists."""
+    if "tensor" in outline:
+        return tensors[outline["tensor"]]
+    if "mapping" in outline:
+        return {key: restore(tensors, inner) for key, inner in outline["mapping"]}
+    if "list" in outline:
+        return [restore(tensors, inner) for inner in outline["list"]]
+    return outline["value"]

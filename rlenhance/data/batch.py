@@ -1,0 +1,64 @@
+"""What every learner eats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+from rlenhance.images import check_image
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one size, with what is known of them.
+
+    Attributes:
+        image: (N, 3, H, W) float32 in [0, 1], sRGB: where an episode begins.
+        target: the reference, of the same shape, or None.
+        mask: (N, 1, H, W), 1 where pixels may change, or None for everywhere.
+    """
+
+    image: Tensor
+    target: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+    def check(self) -> Batch:
+        """Refuse what does not fit together.
+
+        Raises:
+            UsageError: a picture outside the convention, or shapes that differ.
+        """
+        check_image(self.image)
+        if self.target is not None and self.target.shape != self.image.shape:
+            raise UsageError(f"target {tuple(self.target.shape)} and image {tuple(self.image.shape)} differ in shape")
+        wanted = (len(self), 1, *self.image.shape[-2:])
+        if self.mask is not None and self.mask.shape != wanted:
+            raise UsageError(f"mask must be {wanted}; got {tuple(self.mask.shape)}")
+        return self
+
+    def _map(self, function) -> Batch:
+        values = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(None if value is None else function(value) for value in values))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same pictures on another device."""
+        return self._map(lambda value: value.to(device))
+
+    def repeat(self, times: int) -> Batch:
+        """Every picture `times` times, copies beside each other: a b -> a a b b."""
+        return self._map(lambda value: value.repeat_interleave(times, dim=0))
+
+    def __getitem__(self, index: slice | Tensor) -> Batch:
+        return self._map(lambda value: value[index])
+
+    @staticmethod
+    def stack(batches: list[Batch]) -> Batch:
+        """One batch of several with equal sizes; what one of them lacks is None."""
+        columns = ([getattr(batch, field.name) for batch in batches] for field in fields(Batch))
+        return Batch(*(None if any(v is None for v in column) else torch.cat(column) for column in columns))

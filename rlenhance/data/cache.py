@@ -1,0 +1,79 @@
+"""Decoded pictures in memory, as uint8, within a budget."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rlenhance.errors import UsageError
+from rlenhance.photo.files import read
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a decoding has shown: size in pixels (height, width) and a hash of the pixels."""
+
+    size: tuple[int, int]
+    digest: str
+
+
+class PictureCache:
+    """Decodes pictures and keeps the least recently used out.
+
+    Args:
+        budget: bytes that may be kept (default 1 GiB).
+        max_side: reduce to this longer side in pixels before keeping; None keeps the full picture.
+
+    Thread-safe. A picture that does not fit is decoded again each time; nothing grows past the budget.
+    """
+
+    def __init__(self, budget: int = 1 << 30, max_side: int | None = None):
+        if budget < 0:
+            raise UsageError(f"the cache's budget must not be negative; got {budget}")
+        self.budget, self.max_side = budget, max_side
+        self.used = 0
+        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._facts: dict[Path, PictureFacts] = {}
+        self._lock = threading.Lock()
+
+    def load(self, path: Path) -> np.ndarray:
+        """(H, W, 3) uint8, not to be written to.
+
+        Raises:
+            UsageError: the file cannot be read; see `rlenhance.photo.read`.
+        """
+        with self._lock:
+            if path in self._kept:
+                self._kept.move_to_end(path)
+                return self._kept[path]
+        pixels = read(path).pixels
+        if pixels.dtype == np.uint16:
+            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        facts = PictureFacts(pixels.shape[:2], hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest())
+        height, width = facts.size
+        if self.max_side and max(height, width) > self.max_side:
+            scale = self.max_side / max(height, width)
+            small = (max(1, round(width * scale)), max(1, round(height * scale)))
+            pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+        pixels.setflags(write=False)
+        with self._lock:
+            self._facts[path] = facts
+            if path not in self._kept and pixels.nbytes <= self.budget:
+                self._kept[path] = pixels
+                self.used += pixels.nbytes
+                while self.used > self.budget:
+                    _, dropped = self._kept.popitem(last=False)
+                    self.used -= dropped.nbytes
+        return pixels
+
+    def facts(self, path: Path) -> PictureFacts:
+        """Size and hash of the file's full picture, decoded now if it never was."""
+        if path not in self._facts:
+            self.load(path)
+        return self._facts[path]

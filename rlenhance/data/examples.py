@@ -1,0 +1,60 @@
+"""One picture to learn from: where it lies, and its reference."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rlenhance.data.batch import Batch
+from rlenhance.data.cache import PictureCache
+from rlenhance.data.degradations import Darken
+from rlenhance.images import limit_side, to_tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, or a pair.
+
+    Attributes:
+        name: what messages and tables call it.
+        scene: examples of one scene never stand in two splits.
+        image: the picture to enhance; None where `degradation` makes it from the target.
+        target: the reference, or None.
+        degradation: makes the image from the target, anew at each draw.
+    """
+
+    name: str
+    scene: str
+    image: Path | None
+    target: Path | None = None
+    degradation: Darken | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files behind it."""
+        return tuple(path for path in (self.image, self.target) if path is not None)
+
+    def load(self, cache: PictureCache) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(image, target) as uint8 (H, W, 3); the image is None where the degradation has yet to make it."""
+        image = None if self.image is None else cache.load(self.image)
+        target = None if self.target is None else cache.load(self.target)
+        return image, target
+
+
+def load_example(example: Example, cache: PictureCache, max_side: int | None = None) -> Batch:
+    """The whole picture as a batch of one, the same at every call: what a degradation draws depends on the name alone.
+
+    Args:
+        max_side: reduce to this longer side in pixels; None keeps the size.
+    """
+    image, target = example.load(cache)
+    if image is None:
+        assert example.degradation is not None and target is not None
+        image = example.degradation(target, np.random.default_rng(zlib.crc32(example.name.encode())))
+    parts = [None if part is None else to_tensor(part) for part in (image, target)]
+    if max_side:
+        parts = [None if part is None else limit_side(part, max_side) for part in parts]
+    return Batch(*parts)

@@ -1,0 +1,92 @@
+"""Draws training batches. The stream is a function of the step, so a resumed run draws what it would have drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+
+from rlenhance.data.batch import Batch
+from rlenhance.data.cache import PictureCache
+from rlenhance.data.examples import Example
+from rlenhance.errors import UsageError
+
+
+class Sampler:
+    """Random crops of random examples.
+
+    Every sample has a random stream of its own, keyed by (seed, its number in the run): what one sample draws does
+    not depend on the others, nor on how many processes share the batch.
+
+    Args:
+        examples: the split to draw from.
+        cache: decodes the files.
+        size: side of the square pictures in pixels.
+        crop: "whole" takes most of a picture (a random box of at least half its sides) and reduces it to `size`,
+            as a policy with a fixed state size sees it; "native" cuts `size` x `size` pixels at full resolution.
+        seed: of the stream.
+    """
+
+    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, *, crop: str = "whole",
+                 seed: int = 0):
+        if crop not in ("whole", "native"):
+            raise UsageError(f"crop is whole or native; got {crop!r}")
+        if not examples:
+            raise UsageError("no examples to draw from")
+        if size < 8:
+            raise UsageError(f"pictures to train on must be at least 8 pixels wide; got size {size}")
+        self.examples, self.cache, self.size, self.crop, self.seed = list(examples), cache, size, crop, seed
+
+    def batch(self, step: int, count: int) -> Batch:
+        """The `count` pictures of update `step`, on the CPU."""
+        return Batch.stack([self._sample(step * count + i) for i in range(count)])
+
+    def reseeded(self, seed: int) -> Sampler:
+        """Another stream over the same pictures; the cache is shared."""
+        return Sampler(self.examples, self.cache, self.size, crop=self.crop, seed=seed)
+
+    def _sample(self, number: int) -> Batch:
+        epoch, place = divmod(number, len(self.examples))
+        example = self.examples[_shuffled(self.seed, epoch, len(self.examples))[place]]
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
+        image, target = example.load(self.cache)
+        parts = [part for part in (image, target) if part is not None]
+        parts = self._cut(parts, rng)
+        if image is None:
+            assert example.degradation is not None
+            parts = [example.degradation(parts[0], rng), parts[0]]
+        parts = [_reduce(part, self.size) for part in parts]
+        if rng.random() < 0.5:
+            parts = [part[:, ::-1] for part in parts]
+        planes = [np.ascontiguousarray(part.transpose(2, 0, 1)) for part in parts]
+        return Batch(*(torch.from_numpy(plane)[None].float() / 255 for plane in planes))
+
+    def _cut(self, parts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """The same random box of each part."""
+        height, width = parts[0].shape[:2]
+        if self.crop == "native":
+            short = max(0, self.size - height), max(0, self.size - width)
+            if any(short):  # smaller than the crop: mirrored out
+                parts = [cv2.copyMakeBorder(p, 0, short[0], 0, short[1], cv2.BORDER_REFLECT) for p in parts]
+                height, width = parts[0].shape[:2]
+            box_height = box_width = self.size
+        else:
+            box_height = max(1, round(height * rng.uniform(0.5, 1)))
+            box_width = max(1, round(width * rng.uniform(0.5, 1)))
+        top = rng.integers(0, height - box_height + 1)
+        left = rng.integers(0, width - box_width + 1)
+        return [part[top : top + box_height, left : left + box_width] for part in parts]
+
+
+def _reduce(picture: np.ndarray, size: int) -> np.ndarray:
+    if picture.shape[:2] == (size, size):
+        return picture
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+
+
+@lru_cache(maxsize=4)
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, 1 << 40 | epoch])).permutation(count)

@@ -1,0 +1,138 @@
+"""Stochastic policies as distributions over actions: per-pixel categorical, per-cell squashed Gaussian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.actions import Action
+
+_EDGE = 1 - 1e-6
+
+
+class AgentDistribution(Protocol):
+    """The distribution of one level of agents. Maps are (N, 1, h, w): an agent's heads are summed, agents never."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
+
+    def mode(self) -> Tensor: ...
+
+    def relaxed(self) -> Tensor: ...
+
+    def log_prob(self, action: Tensor) -> Tensor: ...
+
+    def entropy(self) -> Tensor: ...
+
+    def kl(self, other: AgentDistribution) -> Tensor: ...
+
+
+class PixelCategorical:
+    """Each head of each agent picks one of K values.
+
+    Args:
+        logits: (N, C, K, h, w), unnormalised.
+    """
+
+    def __init__(self, logits: Tensor):
+        self.log_probs = F.log_softmax(logits, dim=2)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Indices (N, C, h, w), int64 (the Gumbel-max trick)."""
+        uniform = torch.rand(self.log_probs.shape, generator=generator, device=self.log_probs.device)
+        return (self.log_probs - torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))).argmax(dim=2)
+
+    def mode(self) -> Tensor:
+        """The likeliest index of every head."""
+        return self.log_probs.argmax(dim=2)
+
+    def relaxed(self) -> Tensor:
+        """The probabilities (N, C, K, h, w), through which gradients pass."""
+        return self.log_probs.exp()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return self.log_probs.gather(2, action.unsqueeze(2)).squeeze(2).sum(dim=1, keepdim=True)
+
+    def entropy(self) -> Tensor:
+        """In nat, summed over the heads."""
+        return -(self.log_probs.exp() * self.log_probs).sum(dim=2).sum(dim=1, keepdim=True)
+
+    def kl(self, other: PixelCategorical) -> Tensor:
+        """KL(self || other)."""
+        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(dim=2).sum(dim=1, keepdim=True)
+
+
+class SquashedGaussian:
+    """Each head draws from a Gaussian and is squashed by tanh into (-1, 1).
+
+    Entropy and KL are those of the Gaussian before the squashing, which have closed forms; `log_prob` is the density
+    of the squashed action.
+
+    Args:
+        mean: (N, C, h, w), before the squashing.
+        log_std: natural logarithm of the deviation, broadcastable to `mean`.
+
+    Source: SAC (Haarnoja et al. 2018), appendix C.
+    """
+
+    def __init__(self, mean: Tensor, log_std: Tensor):
+        self.mean, self.log_std = mean, log_std.expand_as(mean)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """(N, C, h, w) in (-1, 1); gradients pass to mean and deviation (the reparametrisation trick)."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return torch.tanh(self.mean + self.log_std.exp() * noise)
+
+    def mode(self) -> Tensor:
+        """tanh of the mean."""
+        return torch.tanh(self.mean)
+
+    def relaxed(self) -> Tensor:
+        """The same as `mode`: it is differentiable already."""
+        return self.mode()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        action = action.clamp(-_EDGE, _EDGE)
+        standard = (torch.atanh(action) - self.mean) / self.log_std.exp()
+        density = -0.5 * standard**2 - self.log_std - 0.5 * math.log(2 * math.pi) - torch.log1p(-(action**2))
+        return density.sum(dim=1, keepdim=True)
+
+    def entropy(self) -> Tensor:
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=1, keepdim=True)
+
+    def kl(self, other: SquashedGaussian) -> Tensor:
+        """KL(self || other); the squashing does not change it."""
+        ratio = (2 * (self.log_std - other.log_std)).exp()
+        distance = ((self.mean - other.mean) / other.log_std.exp()) ** 2
+        return (0.5 * (ratio + distance - 1) + other.log_std - self.log_std).sum(dim=1, keepdim=True)
+
+
+class JointDistribution:
+    """The distributions of all levels of agents; every method answers per level."""
+
+    def __init__(self, levels: Mapping[str, AgentDistribution]):
+        self.levels = dict(levels)
+
+    def sample(self, generator: torch.Generator | None = None) -> Action:
+        return {name: level.sample(generator) for name, level in self.levels.items()}
+
+    def mode(self) -> Action:
+        """The greedy action: what a model does at use time."""
+        return {name: level.mode() for name, level in self.levels.items()}
+
+    def relaxed(self) -> Action:
+        """An action through which gradients pass: what `direct` differentiates."""
+        return {name: level.relaxed() for name, level in self.levels.items()}
+
+    def log_prob(self, action: Action) -> dict[str, Tensor]:
+        return {name: level.log_prob(action[name]) for name, level in self.levels.items()}
+
+    def entropy(self) -> dict[str, Tensor]:
+        return {name: level.entropy() for name, level in self.levels.items()}
+
+    def kl(self, other: JointDistribution) -> dict[str, Tensor]:
+        return {name: level.kl(other.levels[name]) for name, level in self.levels.items()}

@@ -1,0 +1,98 @@
+"""The image convention, said once: float32 tensor, RGB, sRGB-encoded, values in [0, 1], shape (N, 3, H, W).
+
+Maps (reward, value, mask, log-probability) are (N, 1, H, W). A mask is 1 where pixels are missing or may change.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+
+
+def check_image(image: Tensor) -> Tensor:
+    """Refuse what is not a picture of the convention; give it back otherwise.
+
+    Raises:
+        UsageError: wrong rank, channels, dtype, size zero, or values outside [0, 1].
+    """
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        seen = f"{tuple(image.shape)} {image.dtype}" if hasattr(image, "shape") else repr(image)
+        raise UsageError(
+            f"image must be (N, 3, H, W) float in [0, 1]; got {seen}: use rlenhance.images.to_tensor"
+        )
+    if 0 in image.shape:
+        raise UsageError(f"image is empty: shape {tuple(image.shape)}")
+    low, high = image.detach().aminmax()
+    if not (low >= -1e-4 and high <= 1 + 1e-4):  # also catches NaN
+        raise UsageError(
+            f"image values must lie in [0, 1]; got {low:.4g} to {high:.4g}: use rlenhance.images.to_tensor"
+        )
+    return image
+
+
+def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """One picture (H, W, 3), uint8, uint16 or float in [0, 1], as a (1, 3, H, W) float32 tensor.
+
+    Raises:
+        UsageError: another shape or kind of number.
+
+    Example:
+        >>> to_tensor(np.full((2, 2, 3), 255, np.uint8)).mean().item()
+        1.0
+    """
+    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
+        raise UsageError(f"a picture must be an array (H, W, 3); got {getattr(picture, 'shape', type(picture))}")
+    if picture.dtype == np.uint8 or picture.dtype == np.uint16:
+        scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
+    elif np.issubdtype(picture.dtype, np.floating):
+        scaled = picture.astype(np.float32)
+    else:
+        raise UsageError(f"a picture must be uint8, uint16 or float in [0, 1]; got {picture.dtype}")
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None].to(device)
+
+
+def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
+    """One picture (1, 3, H, W) or (3, H, W) as an array (H, W, 3), rounded to `dtype` (uint8, uint16 or float32)."""
+    if image.ndim == 4:
+        if image.shape[0] != 1:
+            raise UsageError(f"to_array takes one picture; got a batch of {image.shape[0]}: index it first")
+        image = image[0]
+    array = image.detach().clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
+    if np.issubdtype(dtype, np.floating):
+        return np.ascontiguousarray(array.astype(dtype))
+    return np.ascontiguousarray(np.rint(array * np.iinfo(dtype).max).astype(dtype))
+
+
+def brightness(image: Tensor) -> Tensor:
+    """Mean of the three channels: (N, 3, H, W) -> (N, 1, H, W)."""
+    return image.mean(dim=1, keepdim=True)
+
+
+def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
+    """The mean over each output pixel's area: (N, C, H, W) -> (N, C, *size).
+
+    The one reduction in training and in use, so that a policy sees the same small picture in both.
+    """
+    if isinstance(size, int):
+        size = (size, size)
+    return image if tuple(image.shape[-2:]) == tuple(size) else F.interpolate(image, size, mode="area")
+
+
+def limit_side(image: Tensor, side: int) -> Tensor:
+    """Reduce so that the longer side is at most `side` pixels; smaller pictures stay as they are."""
+    height, width = image.shape[-2:]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    return resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Extend right and bottom by repeating the border until both sides are multiples of `multiple`."""
+    height, width = image.shape[-2:]
+    right, bottom = -width % multiple, -height % multiple
+    return image if not (right or bottom) else F.pad(image, (0, right, 0, bottom), mode="replicate")

@@ -1,0 +1,94 @@
+"""Scores of a picture, with and without a reference. All take (N, 3, H, W) in [0, 1] and give (N,)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+from rlenhance.images import brightness
+
+
+def _check_pair(image: Tensor, target: Tensor) -> None:
+    if image.shape != target.shape:
+        raise UsageError(f"picture {tuple(image.shape)} and reference {tuple(target.shape)} differ in shape")
+
+
+def psnr(image: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, peak 1, over all pixels and channels; equal pictures score 100."""
+    _check_pair(image, target)
+    error = ((image - target) ** 2).mean(dim=(1, 2, 3))
+    return -10 * error.clamp(min=1e-10).log10()
+
+
+@lru_cache(maxsize=8)
+def _window(sigma: float, radius: int) -> Tensor:
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    return weights / weights.sum()
+
+
+def ssim_map(image: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity at every pixel and channel: (N, C, H, W), borders reflected.
+
+    Source: Wang et al. 2004, equation 13: Gaussian window of 11 pixels, deviation 1.5, K1 = 0.01, K2 = 0.03.
+    """
+    _check_pair(image, target)
+    radius = 5
+    channels = image.shape[1]
+    window = _window(1.5, radius).to(image)
+    # one blur of five stacked pictures; reflecting needs more pixels than the radius
+    mode = "reflect" if min(image.shape[-2:]) > radius else "replicate"
+    stack = torch.cat([image, target, image * image, target * target, image * target])
+    stack = F.pad(stack, (radius,) * 4, mode=mode)
+    stack = F.conv2d(stack, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    stack = F.conv2d(stack, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    mean_x, mean_y, xx, yy, xy = stack.chunk(5)
+    var_x, var_y, cov = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    return ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+
+
+def ssim(image: Tensor, target: Tensor) -> Tensor:
+    """Mean of `ssim_map`, five border pixels left out (as scikit-image does)."""
+    inner = ssim_map(image, target)
+    if min(image.shape[-2:]) > 10:
+        inner = inner[..., 5:-5, 5:-5]
+    return inner.mean(dim=(1, 2, 3))
+
+
+def match_mean(image: Tensor, target: Tensor) -> Tensor:
+    """Scale the picture to the reference's mean brightness. Uses the reference: for GT-mean scores only."""
+    gain = target.mean(dim=(1, 2, 3), keepdim=True) / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    return (image * gain).clamp(0, 1)
+
+
+def gt_mean_psnr(image: Tensor, target: Tensor) -> Tensor:
+    """PSNR after the picture was scaled to the reference's mean: the level taken out. Never to be quoted as PSNR."""
+    return psnr(match_mean(image, target), target)
+
+
+def _gradients(image: Tensor) -> Tensor:
+    level = brightness(image)
+    across = (level[..., :, 1:] - level[..., :, :-1]).abs().mean(dim=(1, 2, 3))
+    down = (level[..., 1:, :] - level[..., :-1, :]).abs().mean(dim=(1, 2, 3))
+    return across + down
+
+
+def sharpness_ratio(image: Tensor, target: Tensor) -> Tensor:
+    """Mean gradient of the brightness over the reference's, at equal mean brightness: 1 is as sharp, less is blurred.
+
+    Noise counts as sharpness.
+    """
+    _check_pair(image, target)
+    return _gradients(match_mean(image, target)) / _gradients(target).clamp(min=1e-6)
+
+
+def newly_clipped(image: Tensor, source: Tensor) -> Tensor:
+    """Share of the pixels with a channel at 250/255 or above that was below 240/255 in the source."""
+    _check_pair(image, source)
+    burnt = (image >= 250 / 255 - 1e-6) & (source < 240 / 255)
+    return burnt.any(dim=1).float().mean(dim=(1, 2))

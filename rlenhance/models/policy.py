@@ -1,0 +1,171 @@
+"""The policy: a backbone, and a head for each level of agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.actions import ACTION_SETS, ActionSet
+from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
+from rlenhance.errors import UsageError
+from rlenhance.models.base import MODELS
+from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
+from rlenhance.statistics import STATISTICS, picture_statistics
+
+
+class Observation(TypedDict, total=False):
+    """What an agent sees; nothing that is missing at use time.
+
+    image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
+    preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
+    one.
+    """
+
+    image: Tensor
+    steps_left: Tensor
+    preference: Tensor
+    mask: Tensor
+
+
+def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None) -> Observation:
+    """An observation from its parts: the environment and inference both make theirs here.
+
+    Args:
+        steps_left: share of the horizon that is left; preference: (N, P), P may be 0.
+    """
+    observation: Observation = {"image": image, "steps_left": image.new_full((image.shape[0], 1), steps_left)}
+    if preference.shape[1]:
+        observation["preference"] = preference
+    if mask is not None:
+        observation["mask"] = mask
+    return observation
+
+
+@MODELS.register("pixel_policy")
+class PixelPolicy(nn.Module):
+    """`policy(observation, state) -> distribution, value, state`.
+
+    Every level of agents has a head for its actions and one for its value. Heads begin at zero: the first policy is
+    the same curve for every picture. The recurrent state is the backbone's.
+
+    Args:
+        actions: spec of an action set (`{"name": "curve", ...}`).
+        backbone: spec of a backbone, without `channels` and `context`.
+        horizon: steps of an episode, T.
+        state_size: side in pixels of the reduced square picture on which episodes run, in training and in use; the
+            chosen actions are then spread over the full picture. None: episodes run on the picture itself.
+        preferences: name -> (lowest, default, highest), see `Preferences`.
+        masked: expects a mask in its observation.
+        start: A of the first policy's picture-level (or only) agents, for continuous curves.
+        deviation: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
+            or "predicted" (by the head, per agent).
+    """
+
+    spec: dict[str, Any]
+
+    def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 6,
+                 state_size: int | None = 64, preferences: Mapping[str, Any] | None = None, masked: bool = False,
+                 start: float = 0.45, deviation: str = "scheduled"):
+        super().__init__()
+        if horizon < 1:
+            raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
+        if state_size is not None and state_size < 8:
+            raise UsageError(f"state_size must be at least 8 pixels, or None; got {state_size}")
+        if deviation not in ("scheduled", "predicted"):
+            raise UsageError(f"deviation is scheduled or predicted; got {deviation!r}")
+        self.actions: ActionSet = ACTION_SETS.rebuild(dict(actions))
+        self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()})
+        self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
+        context = len(self.preferences) + 1 + STATISTICS
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked, "context": context})
+        width = self.backbone.width
+        outputs = self.actions.heads * (self.actions.choices or (2 if deviation == "predicted" else 1))
+        self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
+        for level in self.actions.levels:
+            if level == "picture":
+                self.heads[level] = _picture_head(width + context, outputs)
+                self.values[level] = _picture_head(width + context, 1)
+            else:
+                self.heads[level] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
+                self.values[level] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
+            self.register_buffer(f"log_std_{level}", torch.tensor(-1.0))
+        self._set_start(start)
+
+    def _set_start(self, start: float) -> None:
+        low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
+        if self.actions.choices is not None or low is None:
+            return
+        if not low < start < high:
+            raise UsageError(f"start must lie between {low} and {high}; got {start}")
+        level = self.actions.levels[0]
+        head = self.heads[level]
+        last = head[-1] if isinstance(head, nn.Sequential) else head
+        with torch.no_grad():
+            normal = (start - (low + high) / 2) / ((high - low) / 2)
+            last.bias[0] = torch.atanh(torch.tensor(normal))
+
+    def set_log_std(self, level: str, value: float) -> None:
+        """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
+        getattr(self, f"log_std_{level}").fill_(value)
+
+    def _distribution(self, level: str, raw: Tensor) -> AgentDistribution:
+        if self.actions.choices is not None:
+            return PixelCategorical(raw.unflatten(1, (self.actions.heads, self.actions.choices)))
+        if self.deviation == "predicted":
+            mean, log_std = raw.chunk(2, dim=1)
+            return SquashedGaussian(mean, (log_std - 1).clamp(-5, 1))
+        return SquashedGaussian(raw, getattr(self, f"log_std_{level}"))
+
+    def context(self, observation: Observation) -> Tensor:
+        """What is known of the whole picture: (N, P + 1 + STATISTICS)."""
+        image = observation["image"]
+        preference = observation.get("preference")
+        if preference is None:
+            preference = image.new_zeros(image.shape[0], 0)
+        if preference.shape[1] != len(self.preferences):
+            raise UsageError(f"this policy takes {len(self.preferences)} preferences "
+                             f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
+        level = self.preferences.decode(preference).get("exposure_level", image.new_tensor(DEFAULT_EXPOSURE))
+        return torch.cat([preference, observation["steps_left"], picture_statistics(image, level)], dim=1)
+
+    def forward(self, observation: Observation,
+                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+        """Distribution over the actions, value per level ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
+        image = observation["image"]
+        context = self.context(observation)
+        planes = torch.cat([image, observation["mask"]], dim=1) if self.masked else image
+        features, state = self.backbone(planes, context, state)
+        distributions, values = {}, {}
+        for level in self.actions.levels:
+            if level == "picture":
+                source = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
+            else:
+                source = _to_grid(features, self.actions.grid(level, *image.shape[-2:]))
+            # distributions in float32: a bf16 log-probability is too coarse for a ratio
+            distributions[level] = self._distribution(level, self.heads[level](source).float())
+            values[level] = self.values[level](source).float()
+        return JointDistribution(distributions), values, state
+
+
+def _to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    if features.shape[-2:] == grid:
+        return features
+    if features.shape[-2] < grid[0]:  # agents finer than the features
+        return F.interpolate(features, grid, mode="bilinear", align_corners=False)
+    return F.adaptive_avg_pool2d(features, grid)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _picture_head(inputs: int, outputs: int, hidden: int = 32) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), _zero(nn.Conv2d(hidden, outputs, 1)))

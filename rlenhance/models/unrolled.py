@@ -1,0 +1,72 @@
+"""The greedy episode as a module: what a trained policy is to its user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from rlenhance.actions import Action, advance
+from rlenhance.errors import UsageError
+from rlenhance.images import resize
+from rlenhance.models.policy import PixelPolicy, observe
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened.
+
+    Attributes:
+        states: the pictures on which the policy decided, from the first to the last (T + 1).
+        actions: the T actions between them.
+        image: the full picture after all of them.
+    """
+
+    states: list[Tensor]
+    actions: list[Action]
+    image: Tensor
+
+
+class UnrolledPolicy(nn.Module):
+    """`(image, mask=None, preference=None) -> image`: T greedy steps of a policy.
+
+    Args:
+        policy: the network.
+        steps: stop after this many of the policy's T steps; None plays all.
+    """
+
+    def __init__(self, policy: PixelPolicy, steps: int | None = None):
+        super().__init__()
+        if steps is not None and not 0 <= steps <= policy.horizon:
+            raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "
+                             f"--steps lies between 0 and {policy.horizon}; got {steps}")
+        self.policy = policy
+        self.steps = policy.horizon if steps is None else steps
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """Enhance (N, 3, H, W) of any size; `preference` by name, in the user's units."""
+        return self.play(image, mask, preference).image
+
+    def play(self, image: Tensor, mask: Tensor | None = None,
+             preference: Mapping[str, float] | None = None) -> Episode:
+        """The same, with all that happened on the way."""
+        policy = self.policy
+        encoded = policy.preferences.encode(preference, image.shape[0], image.device)
+        picture, small_mask = image, mask
+        if policy.state_size:
+            picture = resize(image, policy.state_size)
+            small_mask = None if mask is None else resize(mask, policy.state_size)
+        states, chosen, memory = [picture], [], None
+        for step in range(self.steps):
+            observation = observe(states[-1], 1 - step / policy.horizon, encoded, small_mask)
+            distribution, _, memory = policy(observation, memory)
+            action = distribution.mode()
+            chosen.append(action)
+            states.append(advance(policy.actions, states[-1], action, small_mask))
+        if not policy.state_size:
+            return Episode(states, chosen, states[-1])
+        for action in chosen:  # decided on the small picture, applied once to the full one
+            image = advance(policy.actions, image, action, mask)
+        return Episode(states, chosen, image)

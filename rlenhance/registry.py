@@ -1,0 +1,88 @@
+"""Names for what can be plugged in: backbones, action sets, reward terms, models, learners."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rlenhance.errors import UnknownName, UsageError
+
+
+class Registry:
+    """A table from names to makers, whose products remember their recipe.
+
+    Args:
+        kind: what one entry is called in messages ("backbone", "reward term").
+
+    Example:
+        >>> shapes = Registry("shape")
+        >>> @shapes.register("square")
+        ... class Square:
+        ...     def __init__(self, side=1):
+        ...         self.side = side
+        >>> shapes.create("square").spec
+        {'name': 'square', 'side': 1}
+        >>> shapes["sqare"]
+        Traceback (most recent call last):
+        rlenhance.errors.UnknownName: unknown shape 'sqare': did you mean square? known are square
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._makers: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorator: enter the function or class under `name`; a taken name is refused."""
+
+        def enter(maker: Any) -> Any:
+            if name in self._makers:
+                raise UsageError(f"{self.kind} {name!r} is registered already; choose another name")
+            self._makers[name] = maker
+            return maker
+
+        return enter
+
+    def remove(self, name: str) -> None:
+        """Take an entry out again."""
+        del self._makers[name]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._makers:
+            raise UnknownName(self.kind, name, self._makers)
+        return self._makers[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def create(self, name: str, **config: Any) -> Any:
+        """Make the product `name`; `.spec` on it is the full recipe, defaults included.
+
+        Raises:
+            UnknownName: the name is not registered.
+            UsageError: an argument does not exist; the text lists those that do.
+        """
+        maker = self[name]
+        signature = inspect.signature(maker)
+        try:
+            bound = signature.bind(**config)
+        except TypeError as error:
+            known = ", ".join(signature.parameters)
+            raise UsageError(f"{self.kind} {name!r}: {error}; it takes {known or 'no arguments'}") from error
+        bound.apply_defaults()
+        product = maker(**config)
+        recipe = {"name": name, **bound.arguments}
+        for argument, value in bound.arguments.items():  # a part that was itself given as a recipe: its full one
+            if isinstance(value, Mapping) and "name" in value:
+                recipe[argument] = getattr(getattr(product, argument, None), "spec", value)
+        # object.__setattr__ because products may be frozen dataclasses
+        object.__setattr__(product, "spec", recipe)
+        return product
+
+    def rebuild(self, spec: dict[str, Any]) -> Any:
+        """Make a product again from its `.spec`."""
+        config = dict(spec)
+        return self.create(config.pop("name"), **config)

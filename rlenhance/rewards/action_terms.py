@@ -1,0 +1,22 @@
+"""Terms of the action itself. Learners take them on the policy's mean action, where they carry no sampling noise."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.rewards.base import Transition, action_term
+
+
+@action_term("smoothness", default=5.0)
+def smoothness(strength: Tensor, transition: Transition) -> Tensor:
+    """Total variation of the agents' strengths: (N, 1, h, w), differences to the right and down."""
+    right = F.pad((strength[..., :, 1:] - strength[..., :, :-1]).abs(), (0, 1))
+    down = F.pad((strength[..., 1:, :] - strength[..., :-1, :]).abs(), (0, 0, 0, 1))
+    return (right + down).mean(dim=1, keepdim=True)
+
+
+@action_term("effort", default=0.1)
+def effort(strength: Tensor, transition: Transition) -> Tensor:
+    """Mean square of the agents' strengths: (N, 1, h, w). Breaks the tie when nothing else asks for a change."""
+    return (strength**2).mean(dim=1, keepdim=True)

@@ -1,0 +1,100 @@
+"""A reward term: a registered function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+from rlenhance.registry import Registry
+
+#: Reward terms by name.
+TERMS = Registry("reward term")
+
+
+@dataclass
+class Transition:
+    """One step of an episode, with all that a term may look at.
+
+    Attributes:
+        before, after: the picture, (N, 3, H, W).
+        origin: the picture with which the episode began.
+        strength: how strongly each agent acted, (N, C, h, w); 0 is nothing (`ActionSet.strength`).
+        levels: what the user may choose, name -> (N, 1, 1, 1): "exposure_level".
+        target: the reference, or None.
+        mask: (N, 1, H, W), 1 where the picture may change, or None.
+        costs_before: costs of the state terms before the step, where they are known already.
+        costs_after: filled by `Reward.terms`, so that the next step need not compute them again.
+    """
+
+    before: Tensor
+    after: Tensor
+    origin: Tensor
+    strength: Tensor
+    levels: Mapping[str, Tensor]
+    target: Tensor | None = None
+    mask: Tensor | None = None
+    costs_before: Mapping[str, Tensor] = field(default_factory=dict)
+    costs_after: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A registered term.
+
+    Attributes:
+        name: the same on the command line, in config.json and in Python.
+        function: state terms: (image, transition) -> cost map, lower is better; action terms:
+            (strength, transition) -> cost map of the step.
+        kind: "state", rewarded as cost(before) - cost(after), so that it telescopes over an episode; or "action",
+            rewarded as minus the cost of the step.
+        default: weight when the user names none.
+        reference: needs `transition.target`.
+    """
+
+    name: str
+    function: Callable[[Tensor, Transition], Tensor]
+    kind: str
+    default: float
+    reference: bool
+
+    @property
+    def summary(self) -> str:
+        """First line of its docstring."""
+        return (self.function.__doc__ or "").strip().split("\n")[0]
+
+
+def _enter(name: str, kind: str, default: float, reference: bool) -> Callable[[Callable], Callable]:
+    if default < 0:
+        raise UsageError(f"a weight must not be negative; got {default} for {name}")
+
+    def register(function: Callable) -> Callable:
+        TERMS.register(name)(Term(name, function, kind, default, reference))
+        return function
+
+    return register
+
+
+def state_term(name: str, *, default: float = 0.0, reference: bool = False) -> Callable[[Callable], Callable]:
+    """Decorator: register `function(image, transition) -> cost map` as a term that rewards its decrease.
+
+    The map may be (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): the size at which the cost is meant. It may depend on
+    the picture the episode began with, the reference and the user's levels, never on `before` or `after`.
+
+    Example:
+        >>> @state_term("redness")
+        ... def redness(image, transition):
+        ...     '''Mean of the red channel.'''
+        ...     return image[:, :1].mean(dim=(2, 3), keepdim=True)
+        >>> TERMS["redness"].summary
+        'Mean of the red channel.'
+        >>> TERMS.remove("redness")
+    """
+    return _enter(name, "state", default, reference)
+
+
+def action_term(name: str, *, default: float = 0.0) -> Callable[[Callable], Callable]:
+    """Decorator: register `function(strength, transition) -> cost map` of a single step; it does not telescope."""
+    return _enter(name, "action", default, False)

@@ -1,0 +1,96 @@
+"""From terms and weights to a reward map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+from rlenhance.rewards.base import TERMS, Transition
+from rlenhance.rewards.weights import RewardWeights
+
+
+def resize_map(value: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map at another size with the same mean wherever sizes divide: areas are averaged, cells repeated.
+
+    Args:
+        value: (N, 1, h, w).
+        size: (height, width) wanted.
+    """
+    if value.shape[-2:] == size:
+        return value
+    if value.shape[-2:] == (1, 1):
+        return value.expand(*value.shape[:2], *size)
+    return F.interpolate(value, size, mode="area")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The reward of a transition under the user's weights.
+
+    Args:
+        weights: of the terms.
+        every_term: compute terms of weight 0 too, where they can be, so that they are logged; learners turn it off
+            in their rollouts.
+    """
+
+    weights: RewardWeights
+    every_term: bool = True
+
+    def check(self, has_reference: bool) -> None:
+        """Refuse weights on terms that compare with a reference where there is none.
+
+        Raises:
+            UsageError: names the terms and the alternatives.
+        """
+        if not has_reference and self.weights.needs_reference:
+            free = [name for name in TERMS if not TERMS[name].reference]
+            raise UsageError(
+                f"{', '.join(self.weights.needs_reference)} compare with a reference, and these pictures have none: "
+                f"set the weight to 0, use pairs (low/ and high/), or weight {', '.join(free)}"
+            )
+
+    def names(self, has_reference: bool) -> list[str]:
+        """The terms that `terms` will compute."""
+        return [name for name in self.weights
+                if (self.every_term or self.weights[name]) and (has_reference or not TERMS[name].reference)]
+
+    def terms(self, transition: Transition) -> dict[str, Tensor]:
+        """Each term, unweighted, at its natural size: (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
+
+        State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last).
+        """
+        values: dict[str, Tensor] = {}
+        for name in self.names(transition.target is not None):
+            term = TERMS[name]
+            if term.kind == "action":
+                values[name] = -term.function(transition.strength, transition)
+                continue
+            before = transition.costs_before.get(name)
+            if before is None:
+                before = term.function(transition.before, transition)
+            after = term.function(transition.after, transition)
+            transition.costs_after[name] = after
+            values[name] = before - after
+        return values
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The reward of a picture: (N,), the weighted sum of the terms' means."""
+        parts = [self.weights[name] * value.mean(dim=(1, 2, 3)) for name, value in terms.items() if self.weights[name]]
+        if not parts:
+            count = next(iter(terms.values())) if terms else torch.zeros(1, 1, 1, 1)
+            return count.new_zeros(count.shape[0])
+        return torch.stack(parts).sum(dim=0)
+
+    def map(self, terms: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """The weighted sum as a map (N, 1, *size); its mean is the total wherever sizes divide."""
+        first = next(iter(terms.values()))
+        total = first.new_zeros(first.shape[0], 1, *size)
+        for name, value in terms.items():
+            if self.weights[name]:
+                total = total + self.weights[name] * resize_map(value, size)
+        return total

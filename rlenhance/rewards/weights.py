@@ -1,0 +1,98 @@
+"""The user's weights: one validated mapping over the registry of terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rlenhance.errors import UsageError
+from rlenhance.preferences import DEFAULT_EXPOSURE
+from rlenhance.rewards.base import TERMS
+
+
+class RewardWeights(Mapping[str, float]):
+    """A weight for every registered term (0 = off), and the levels that are aimed at.
+
+    Args:
+        weights: name -> weight; terms that are not named keep their default.
+        exposure_level: asked exposure in (0, 1), where no preference overrides it.
+
+    Raises:
+        UnknownName: no such term; the nearest names are listed.
+        UsageError: a weight that is NaN, infinite or negative; a level outside (0, 1).
+
+    Example:
+        >>> weights = RewardWeights({"color": 0.5})
+        >>> weights["color"], weights["exposure"]
+        (0.5, 4.0)
+        >>> RewardWeights.parse(["exposure=1.2", "ssim=0"])["exposure"]
+        1.2
+    """
+
+    def __init__(self, weights: Mapping[str, float] | None = None, *, exposure_level: float = DEFAULT_EXPOSURE):
+        self._weights = {name: TERMS[name].default for name in TERMS}
+        for name, weight in (weights or {}).items():
+            term = TERMS[name]  # refuses unknown names
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+                raise UsageError(f"the weight of {term.name} must be a finite number; got {weight!r}")
+            if weight < 0:
+                raise UsageError(f"the weight of {term.name} must not be negative (0 turns it off); got {weight}")
+            self._weights[name] = float(weight)
+        if not (isinstance(exposure_level, (int, float)) and 0 < exposure_level < 1):
+            raise UsageError(f"the exposure level must lie between 0 and 1; got {exposure_level!r}")
+        self.exposure_level = float(exposure_level)
+
+    @classmethod
+    def only(cls, **weights: float) -> RewardWeights:
+        """These terms and no other: every default is turned off."""
+        level = weights.pop("exposure_level", DEFAULT_EXPOSURE)
+        return cls({**dict.fromkeys(TERMS, 0.0), **weights}, exposure_level=level)
+
+    @classmethod
+    def parse(cls, words: Iterable[str], *, exposure_level: float = DEFAULT_EXPOSURE) -> RewardWeights:
+        """From the command line's words, `name=weight` each.
+
+        Raises:
+            UsageError: a word of another form, a name given twice, and as above.
+        """
+        weights: dict[str, float] = {}
+        for word in words:
+            name, sign, value = word.partition("=")
+            if not sign:
+                raise UsageError(f"a reward is written name=weight, as in exposure=1.2; got {word!r}")
+            if name in weights:
+                raise UsageError(f"the reward {name} is given twice")
+            TERMS[name]  # an unknown name is told before a bad number
+            try:
+                weights[name] = float(value)
+            except ValueError as error:
+                raise UsageError(f"the weight of {name} must be a number; got {value!r}") from error
+        return cls(weights, exposure_level=exposure_level)
+
+    def __getitem__(self, name: str) -> float:
+        return self._weights[TERMS[name].name]
+
+    def __iter__(self):
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    @property
+    def active(self) -> dict[str, float]:
+        """The terms that count, without those at 0."""
+        return {name: weight for name, weight in self._weights.items() if weight}
+
+    @property
+    def needs_reference(self) -> list[str]:
+        """Active terms that compare with a reference."""
+        return [name for name in self.active if TERMS[name].reference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For config.json."""
+        return {"weights": dict(self._weights), "exposure_level": self.exposure_level}
+
+    def __repr__(self) -> str:
+        inside = " ".join(f"{name}={weight:g}" for name, weight in self.active.items())
+        return f"RewardWeights({inside}, exposure_level={self.exposure_level:g})"

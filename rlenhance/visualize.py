@@ -1,0 +1,49 @@
+"""Pictures of what happened: action maps, episodes side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.images import resize
+
+_DARKENS, _BRIGHTENS = (0.15, 0.35, 0.95), (1.0, 0.55, 0.05)  # blue, orange; white does nothing
+
+
+def action_colors(strength: Tensor, size: tuple[int, int], limit: float = 1.0) -> Tensor:
+    """Agents' strengths as colours, one block per agent: (N, C, h, w) -> (N, 3, *size).
+
+    White does nothing, orange brightens, blue darkens; the colour is full at `limit`. Channels are averaged.
+    """
+    amount = (strength.mean(dim=1, keepdim=True) / limit).clamp(-1, 1)
+    colors = torch.ones(amount.shape[0], 3, *amount.shape[-2:], device=amount.device)
+    for sign, color in ((-1, _DARKENS), (1, _BRIGHTENS)):
+        share = (sign * amount).clamp(min=0)
+        colors = colors + share * (amount.new_tensor(color)[:, None, None] - 1)
+    return F.interpolate(colors, size, mode="nearest")
+
+
+def side_by_side(images: Sequence[Tensor], gap: int = 2) -> Tensor:
+    """Pictures of one height in a row, white between them: each (N, 3, H, W) -> (N, 3, H, sum of W)."""
+    row: list[Tensor] = []
+    for image in images:
+        row += [image.new_ones(*image.shape[:-1], gap), image] if row else [image]
+    return torch.cat(row, dim=-1)
+
+
+def grid(rows: Sequence[Sequence[Tensor]], side: int, gap: int = 2) -> Tensor:
+    """Rows of single pictures (1, 3, H, W), each reduced or enlarged to side x side: one picture (1, 3, H', W')."""
+    lines = [side_by_side([_fit(image, side) for image in row], gap) for row in rows]
+    width = max(line.shape[-1] for line in lines)
+    lines = [F.pad(line, (0, width - line.shape[-1], 0, gap), value=1.0) for line in lines]
+    return torch.cat(lines, dim=-2)
+
+
+def _fit(image: Tensor, side: int) -> Tensor:
+    image = image.detach().cpu().float()
+    if max(image.shape[-2:]) < side:
+        return F.interpolate(image, (side, side), mode="nearest")
+    return resize(image, side)
