@@ -1,0 +1,12 @@
+"""Learners: a batch in, numbers out. `LEARNERS` holds them by name."""
+
+from agents.a3c import A3C, A3CConfig
+from agents.direct import Direct, DirectConfig
+from agents.learner import LEARNERS, Learner, NonFinite
+from agents.optimiser import Optimiser, OptimiserConfig
+from agents.supervised import Supervised, SupervisedConfig
+
+__all__ = [
+    "A3C", "LEARNERS", "A3CConfig", "Direct", "DirectConfig", "Learner", "NonFinite", "Optimiser", "OptimiserConfig",
+    "Supervised", "SupervisedConfig",
+]

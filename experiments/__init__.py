@@ -1,0 +1,1 @@
+"""Recipes, the one training loop, comparisons: what is published."""

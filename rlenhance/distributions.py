@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,10 @@ class AgentDistribution(Protocol):
 
     def entropy(self) -> Tensor: ...
 
-    def kl(self, other: AgentDistribution) -> Tensor: ...
+    def kl(self, other: Any) -> Tensor: ...
+
+    @classmethod
+    def cat(cls, parts: Sequence[Any]) -> Any: ...
 
 
 class PixelCategorical:
@@ -60,6 +63,11 @@ class PixelCategorical:
     def entropy(self) -> Tensor:
         """In nat, summed over the heads."""
         return -(self.log_probs.exp() * self.log_probs).sum(dim=2).sum(dim=1, keepdim=True)
+
+    @classmethod
+    def cat(cls, parts: Sequence[PixelCategorical]) -> PixelCategorical:
+        """Several batches as one."""
+        return cls(torch.cat([part.log_probs for part in parts]))
 
     def kl(self, other: PixelCategorical) -> Tensor:
         """KL(self || other)."""
@@ -104,6 +112,11 @@ class SquashedGaussian:
     def entropy(self) -> Tensor:
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=1, keepdim=True)
 
+    @classmethod
+    def cat(cls, parts: Sequence[SquashedGaussian]) -> SquashedGaussian:
+        """Several batches as one."""
+        return cls(torch.cat([part.mean for part in parts]), torch.cat([part.log_std for part in parts]))
+
     def kl(self, other: SquashedGaussian) -> Tensor:
         """KL(self || other); the squashing does not change it."""
         ratio = (2 * (self.log_std - other.log_std)).exp()
@@ -116,6 +129,12 @@ class JointDistribution:
 
     def __init__(self, levels: Mapping[str, AgentDistribution]):
         self.levels = dict(levels)
+
+    @classmethod
+    def cat(cls, parts: Sequence[JointDistribution]) -> JointDistribution:
+        """Several batches as one."""
+        return cls({name: type(level).cat([part.levels[name] for part in parts])
+                    for name, level in parts[0].levels.items()})
 
     def sample(self, generator: torch.Generator | None = None) -> Action:
         return {name: level.sample(generator) for name, level in self.levels.items()}

@@ -26,9 +26,13 @@ def soft_histogram(image: Tensor, bins: int = 10) -> Tensor:
 
     A pixel is shared by its two nearest levels in proportion to its distance, so that the gradient passes.
     """
-    level = brightness(image).flatten(1) * (bins - 1)
-    centres = torch.arange(bins, device=image.device, dtype=image.dtype)
-    return torch.stack([(1 - (level - centre).abs()).clamp(min=0).mean(dim=1) for centre in centres], dim=1)
+    level = brightness(image).flatten(1).clamp(0, 1) * (bins - 1)
+    below = level.detach().floor().clamp(max=bins - 2)
+    share = level - below
+    index = below.long()
+    counts = level.new_zeros(level.shape[0], bins)
+    counts = counts.scatter_add(1, index, 1 - share).scatter_add(1, index + 1, share)
+    return counts / level.shape[1]
 
 
 def picture_statistics(image: Tensor, level: Tensor) -> Tensor:

@@ -23,13 +23,14 @@ class Observation(TypedDict, total=False):
 
     image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
     preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
-    one.
+    one. statistics: (N, STATISTICS), what `PixelPolicy.look` has computed from the others; a shortcut, never needed.
     """
 
     image: Tensor
     steps_left: Tensor
     preference: Tensor
     mask: Tensor
+    statistics: Tensor
 
 
 def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None) -> Observation:
@@ -121,6 +122,11 @@ class PixelPolicy(nn.Module):
             return SquashedGaussian(mean, (log_std - 1).clamp(-5, 1))
         return SquashedGaussian(raw, getattr(self, f"log_std_{level}"))
 
+    def look(self, observation: Observation) -> Observation:
+        """The observation with the picture's statistics: who asks again about it need not compute them again."""
+        context = self.context(observation)
+        return {**observation, "statistics": context[:, -STATISTICS:]}
+
     def context(self, observation: Observation) -> Tensor:
         """What is known of the whole picture: (N, P + 1 + STATISTICS)."""
         image = observation["image"]
@@ -130,8 +136,11 @@ class PixelPolicy(nn.Module):
         if preference.shape[1] != len(self.preferences):
             raise UsageError(f"this policy takes {len(self.preferences)} preferences "
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
-        level = self.preferences.decode(preference).get("exposure_level", image.new_tensor(DEFAULT_EXPOSURE))
-        return torch.cat([preference, observation["steps_left"], picture_statistics(image, level)], dim=1)
+        statistics = observation.get("statistics")
+        if statistics is None:
+            level = self.preferences.decode(preference).get("exposure_level", image.new_tensor(DEFAULT_EXPOSURE))
+            statistics = picture_statistics(image, level)
+        return torch.cat([preference, observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:

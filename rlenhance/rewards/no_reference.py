@@ -17,6 +17,9 @@ CELLS = 16  # small regions along each side
 
 def _cells(image: Tensor, count: int) -> Tensor:
     """Means over count x count regions of a picture, whatever its size."""
+    height, width = image.shape[-2:]
+    if height % count == 0 and width % count == 0:  # the same, several times faster
+        return F.avg_pool2d(image, (height // count, width // count))
     return F.adaptive_avg_pool2d(image, (min(count, image.shape[-2]), min(count, image.shape[-1])))
 
 

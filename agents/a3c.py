@@ -1,0 +1,219 @@
+"""Advantage actor-critic over all agents of a batch of pictures at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.learner import LEARNERS, PolicyLearner, as_floats
+from agents.optimiser import OptimiserConfig
+from agents.rollout import (
+    Rollout,
+    action_costs,
+    binomial_kernel,
+    check_finite,
+    group_baseline,
+    join,
+    level_rewards,
+    play,
+    replay,
+    returns_to_go,
+)
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models.policy import PixelPolicy
+from rlenhance.rewards import Reward
+
+
+@dataclass(frozen=True)
+class A3CConfig:
+    """Settings of `a3c`."""
+
+    rollouts_per_image: int = 6
+    """K rollouts of the same picture; the mean return of the others is the baseline (1: the learned value alone)."""
+    gamma: float = 1.0
+    """Discount. 1 is right for a fixed horizon with the steps left observed; above 1 is refused."""
+    value_weight: float = 0.5
+    """Weight of the value's squared error (0: no learned value, the group mean alone is the baseline)."""
+    clip: float = 0.2
+    """PPO's bound on the probability ratio (0: none, plain policy gradient; then take one epoch)."""
+    epochs: int = 3
+    """Gradient steps per batch of rollouts."""
+    advantage_clip: float = 4.0
+    """Normalised advantages are cut here."""
+    advantage_floor: float = 0.01
+    """Least deviation by which advantages are divided: what hardly differs is not blown up."""
+    log_std_picture: tuple[float, float] = (-1.0, -1.7)
+    """Gaussian policies: the picture agent's log-deviation at the start and the end of the run. This fixes the entropy."""
+    log_std_local: tuple[float, float] = (-1.5, -2.2)
+    """The same for the local agents."""
+    entropy_target: tuple[float, float] = (0.6, 0.15)
+    """Categorical policies: entropy to keep, as a share of the largest possible, at the start and the end of the run."""
+    reward_map_kernel: int = 0
+    """Side of the reward-map convolution's kernel (odd; 0: none)."""
+    preference_share: float = 0.5
+    """Share of the pictures whose preferences are drawn from the whole range."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    """Adam."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma <= 1:
+            raise UsageError(f"gamma must lie in [0, 1]; got {self.gamma}: above 1 later rewards grow without bound")
+        if self.rollouts_per_image < 1 or self.epochs < 1:
+            raise UsageError(f"rollouts_per_image and epochs must be at least 1; "
+                             f"got {self.rollouts_per_image} and {self.epochs}")
+        if self.rollouts_per_image == 1 and self.value_weight == 0:
+            raise UsageError("no baseline: rollouts_per_image=1 needs value_weight above 0")
+        if self.reward_map_kernel and self.reward_map_kernel % 2 == 0:
+            raise UsageError(f"reward_map_kernel must be odd, or 0 for none; got {self.reward_map_kernel}")
+
+
+class EntropyTarget:
+    """Keeps a categorical policy's entropy near a target, by an entropy bonus that grows while it is below.
+
+    Source: the temperature of SAC (Haarnoja et al. 2018, b), section 5; here multiplicative.
+    """
+
+    def __init__(self, rate: float = 0.05):
+        self.coefficient, self.rate = 1e-3, rate
+
+    def adapt(self, entropy: float, target: float) -> None:
+        """After a step: `entropy` and `target` as shares of the largest possible."""
+        change = math.exp(self.rate * max(-1.0, min(1.0, 5 * (target - entropy))))
+        self.coefficient = min(1.0, max(1e-6, self.coefficient * change))
+
+
+@LEARNERS.register("a3c")
+class A3C(PolicyLearner):
+    """Batched advantage actor-critic.
+
+    Every picture is played K times by the stochastic policy. An agent's advantage is its own return to go, less a
+    learned value, less the mean of the same difference in the other rollouts of the picture, at the agent's own
+    scale (per picture, per cell, per pixel), divided by the batch's deviation. The policy follows PPO's clipped
+    objective.
+
+    Args:
+        network: the policy.
+        reward: what counts as better.
+        config: settings.
+        seed: of the actions and preferences that are drawn.
+        device: where it all lives.
+
+    Source: A3C (Mnih et al. 2016), here synchronous and batched; PixelRL (Furuta et al. 2019) for the agent per
+    pixel and the reward-map convolution; PPO (Schulman et al. 2017), equation 7; leave-one-out baseline (Kool et al.
+    2019). We depart in the group baseline beside the value, and in taking action terms on the mean action.
+    """
+
+    def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
+                 device: torch.device | str = "cpu"):
+        self.config = config or A3CConfig()
+        super().__init__(network, reward, preference_share=self.config.preference_share,
+                         optimiser=self.config.optimiser, seed=seed, device=device)
+        self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
+        self.entropy_targets = {level: EntropyTarget() for level in network.actions.levels}
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        config, policy = self.config, self.policy
+        self._set_deviation(progress)
+        preference = self.draw_preferences(len(batch)).repeat_interleave(config.rollouts_per_image, dim=0)
+        rollout = play(self.optimiser.network, self.env, batch.repeat(config.rollouts_per_image), preference,
+                       self.generator)
+        check_finite(rollout)
+        returns = self._returns(rollout)
+        advantages = {level: self._advantage(returns[level], join(rollout.values)[level]) for level in returns}
+        old = join(rollout.log_probs)
+        actions = join(rollout.actions)
+        log: dict[str, Tensor | float] = {}
+        for _ in range(config.epochs):
+            distribution, values = replay(self.optimiser.network, rollout)
+            losses, seen = self._losses(distribution, values, actions, old, advantages, returns)
+            log = {**losses, **seen, **self.optimiser.update(losses, progress)}
+        numbers = as_floats({**log, **_describe(rollout)})
+        if policy.actions.choices is not None:
+            self._adapt_entropy(numbers, progress)
+        return numbers
+
+    def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Level -> returns to go of all steps, (T * B, 1, h, w)."""
+        grids = {level: tuple(value.shape[-2:]) for level, value in rollout.values[0].items()}
+        steps = [level_rewards(self.reward, terms, grids) for terms in rollout.terms]
+        return {
+            level: torch.cat(returns_to_go([step[level] for step in steps], self.config.gamma,
+                                           self.kernel if level == "local" else None))
+            for level in grids
+        }
+
+    def _advantage(self, returns: Tensor, values: Tensor) -> Tensor:
+        """(T * B, 1, h, w): normalised and cut; gradients do not pass."""
+        config = self.config
+        surprise = returns - values if config.value_weight else returns
+        # copies of a picture stand beside each other within a step, and steps one after the other
+        surprise = surprise - group_baseline(surprise, config.rollouts_per_image)
+        deviation = surprise.std().clamp(min=config.advantage_floor)
+        return (surprise / deviation).clamp(-config.advantage_clip, config.advantage_clip).detach()
+
+    def _losses(self, distribution: Any, values: Mapping[str, Tensor], actions: Mapping[str, Tensor],
+                old: Mapping[str, Tensor], advantages: Mapping[str, Tensor], returns: Mapping[str, Tensor],
+                ) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+        config = self.config
+        losses: dict[str, Tensor] = {}
+        seen: dict[str, Tensor | float] = {}
+        new, entropy = distribution.log_prob(actions), distribution.entropy()
+        for level, advantage in advantages.items():
+            ratio = (new[level] - old[level]).exp()
+            gain = ratio * advantage
+            if config.clip:
+                gain = torch.minimum(gain, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage)
+                seen[f"clipped/{level}"] = ((ratio - 1).abs() > config.clip).float().mean()
+            losses[f"policy/{level}"] = -gain.mean()
+            if config.value_weight:
+                losses[f"value/{level}"] = config.value_weight * ((values[level] - returns[level]) ** 2).mean()
+                spread = returns[level].var().clamp(min=1e-8)
+                seen[f"explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
+            if self.policy.actions.choices is not None:
+                losses[f"entropy_bonus/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
+            seen[f"entropy/{level}"] = entropy[level].mean()
+            seen[f"kl/{level}"] = (old[level] - new[level]).mean()
+        losses |= action_costs(self.reward, self.env, distribution)
+        return losses, seen
+
+    def _set_deviation(self, progress: float) -> None:
+        if self.policy.actions.choices is not None or self.policy.deviation != "scheduled":
+            return
+        ranges = {"picture": self.config.log_std_picture, "local": self.config.log_std_local}
+        for level in self.policy.actions.levels:
+            first, last = ranges[level]
+            self.policy.set_log_std(level, first + (last - first) * progress)
+
+    def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
+        first, last = self.config.entropy_target
+        assert self.policy.actions.choices is not None
+        largest = self.policy.actions.heads * math.log(self.policy.actions.choices)
+        for level, target in self.entropy_targets.items():
+            target.adapt(numbers[f"entropy/{level}"] / largest, first + (last - first) * progress)
+            numbers[f"entropy_coefficient/{level}"] = target.coefficient
+
+    def state(self) -> dict[str, Any]:
+        coefficients = {level: target.coefficient for level, target in self.entropy_targets.items()}
+        return {**super().state(), "entropy": coefficients}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        for level, coefficient in state["entropy"].items():
+            self.entropy_targets[level].coefficient = coefficient
+
+
+def _describe(rollout: Rollout) -> dict[str, Tensor | float]:
+    """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ."""
+    log: dict[str, Tensor | float] = {"return": torch.stack(rollout.rewards).sum(dim=0)}
+    for name in rollout.terms[0]:
+        log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
+    for step, strength in enumerate(rollout.strengths):
+        log[f"strength/step{step + 1}"] = strength
+    log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.strengths])
+    return log

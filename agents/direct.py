@@ -1,0 +1,64 @@
+"""Back-propagation through the rollout: the control for every policy gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from agents.learner import LEARNERS, PolicyLearner, as_floats
+from agents.optimiser import NonFinite, OptimiserConfig
+from rlenhance.data import Batch
+from rlenhance.models.policy import PixelPolicy
+from rlenhance.rewards import Reward
+
+
+@dataclass(frozen=True)
+class DirectConfig:
+    """Settings of `direct`."""
+
+    preference_share: float = 0.5
+    """Share of the pictures whose preferences are drawn from the whole range."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    """Adam."""
+
+
+@LEARNERS.register("direct")
+class Direct(PolicyLearner):
+    """Maximise the return of the greedy episode by differentiating through all of its steps.
+
+    Same network, same environment, same reward as `a3c`; it needs actions and rewards that are differentiable.
+    Categorical heads act by the mixture of their choices' results. If it converges to a bad picture, the reward is
+    wrong, not the learner.
+
+    Args:
+        network, reward, config, seed, device: as for `A3C`.
+    """
+
+    def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
+                 device: torch.device | str = "cpu"):
+        self.config = config or DirectConfig()
+        super().__init__(network, reward, preference_share=self.config.preference_share,
+                         optimiser=self.config.optimiser, seed=seed, device=device)
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        observation, _ = self.env.reset(options={"batch": batch, "preference": self.draw_preferences(len(batch))})
+        memory, gain, sums = None, batch.image.new_zeros(len(batch)), {}
+        strengths = []
+        for _ in range(self.env.horizon):
+            distribution, _, memory = self.optimiser.network(observation, memory)
+            action = distribution.relaxed()
+            strengths.append(self.env.actions.strength(action).detach())
+            observation, reward, _, _, info = self.env.step(action)
+            gain = gain + reward
+            for name, part in info["reward_terms"].items():
+                sums[name] = sums.get(name, 0) + part["raw"].detach()
+        for name, value in sums.items():
+            if not torch.isfinite(value).all():
+                raise NonFinite(f"reward term {name}")
+        log = self.optimiser.update({"return": -gain.mean()}, progress)
+        return as_floats({
+            **log, "return": gain, **{f"term/{name}": value for name, value in sums.items()},
+            **{f"strength/step{i + 1}": strength for i, strength in enumerate(strengths)},
+            "strength/spread": torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in strengths]),
+        })

@@ -1,0 +1,113 @@
+"""What a learner is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor, nn
+
+from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
+from envs import PixelEnv
+from rlenhance.data import Batch
+from rlenhance.models import as_model
+from rlenhance.models.policy import PixelPolicy
+from rlenhance.registry import Registry
+from rlenhance.rewards import Reward
+
+#: Learners by name.
+LEARNERS = Registry("learner")
+
+__all__ = ["LEARNERS", "Learner", "NonFinite", "PolicyLearner", "as_floats"]
+
+
+class Learner:
+    """A network, and how a batch improves it.
+
+    Args:
+        network: what learns and what is saved.
+        optimiser: settings of the optimiser.
+        seed: of the learner's own random stream.
+        device: where the network and the stream live.
+
+    Attributes:
+        needs_reference: every batch must have a target.
+        acts: the network is a policy, otherwise it restores in one pass.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    acts: ClassVar[bool] = True
+
+    def __init__(self, network: nn.Module, optimiser: OptimiserConfig, seed: int, device: torch.device | str):
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
+        self.optimiser = Optimiser(self.network, optimiser)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    @property
+    def model(self) -> Any:
+        """The network as its user meets it: `(image, mask=None, preference=None) -> image`."""
+        return as_model(self.network)
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        """Learn from one batch.
+
+        Args:
+            batch: on the learner's device.
+            progress: share of the run that is over, in [0, 1); schedules follow it.
+
+        Returns:
+            Numbers for the log.
+
+        Raises:
+            NonFinite: a loss or a reward is not finite; the weights are as they were.
+        """
+        raise TypeError("a learner defines step")
+
+    def state(self) -> dict[str, Any]:
+        """All that resuming needs beside the network's weights."""
+        return {"optimiser": self.optimiser.state(), "generator": self.generator.get_state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.optimiser.load_state(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+
+
+class PolicyLearner(Learner):
+    """A learner whose network is a `PixelPolicy`: it has an environment of its own to play in.
+
+    Args:
+        network: the policy.
+        reward: what counts as better; terms of weight 0 are not computed here.
+        preference_share: share of the pictures for which preferences are drawn from their whole range; the others
+            keep the defaults.
+        optimiser, seed, device: see `Learner`.
+    """
+
+    def __init__(self, network: PixelPolicy, reward: Reward, *, preference_share: float, optimiser: OptimiserConfig,
+                 seed: int, device: torch.device | str):
+        super().__init__(network, optimiser, seed, device)
+        self.policy = network
+        self.reward = Reward(reward.weights, every_term=False)
+        self.preference_share = preference_share
+        self.env = make_env(network, self.reward, self.device)
+
+    def draw_preferences(self, count: int) -> Tensor:
+        """Encoded preferences for `count` pictures."""
+        return self.policy.preferences.sample(count, self.generator, self.preference_share)
+
+
+def make_env(policy: PixelPolicy, reward: Reward, device: torch.device | str) -> PixelEnv:
+    """The environment that fits a policy; the caller brings the batches and resets."""
+    return PixelEnv(policy.actions, reward, horizon=policy.horizon, preferences=policy.preferences, device=device,
+                    autoreset_mode=AutoresetMode.DISABLED)
+
+
+def as_floats(values: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Scalars as Python numbers, with one copy from the device."""
+    tensors = {name: value.detach().float().mean() for name, value in values.items() if isinstance(value, Tensor)}
+    fetched = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True)) if tensors else {}
+    return {name: fetched.get(name, value) for name, value in values.items()}  # type: ignore[misc]

@@ -1,0 +1,114 @@
+"""One gradient step, the same for every learner: schedule, clipping, and no step into NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance.errors import UsageError
+
+
+class NonFinite(ArithmeticError):
+    """A loss, a reward term or a gradient is NaN or infinite.
+
+    Attributes:
+        term: its name.
+    """
+
+    def __init__(self, term: str):
+        self.term = term
+        super().__init__(f"{term} is not finite")
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam and its schedule."""
+
+    learning_rate: float = 3e-3
+    """Peak learning rate of Adam."""
+    warmup: int = 10
+    """Gradient steps over which the learning rate rises to its peak."""
+    final: float = 0.1
+    """Share of the peak at the end of the run; between them a half cosine."""
+    gradient_norm: float = 0.5
+    """The gradient's norm is clipped here, after unscaling (0: never)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.final <= 1 or self.warmup < 0 or self.gradient_norm < 0:
+            raise UsageError(f"learning_rate must be positive, final in [0, 1], warmup and gradient_norm not negative; "
+                             f"got {self.learning_rate}, {self.final}, {self.warmup}, {self.gradient_norm}")
+
+
+class Optimiser:
+    """Adam over a network.
+
+    Args:
+        network: what is trained.
+        config: settings.
+
+    Attributes:
+        network: call this one in a training step: `use_fabric` wraps it for the chosen precision and devices.
+    """
+
+    def __init__(self, network: nn.Module, config: OptimiserConfig):
+        self.config, self.network, self._fabric = config, network, None
+        self._adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self._steps = 0
+
+    def use_fabric(self, fabric: Any) -> None:
+        """Hand network and optimiser to a lightning Fabric (device, precision, scaling of gradients)."""
+        self._fabric = fabric
+        self.network, self._adam = fabric.setup(self.network, self._adam)
+
+    def rate(self, progress: float) -> float:
+        """The learning rate of the next step."""
+        config = self.config
+        warm = min(1.0, (self._steps + 1) / config.warmup) if config.warmup else 1.0
+        decay = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        return config.learning_rate * warm * decay
+
+    def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
+        """Descend the sum of the losses by one step.
+
+        Raises:
+            NonFinite: names the first loss that is not finite, or the gradient; no weight has changed.
+        """
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        if not torch.isfinite(total):
+            raise NonFinite(next((name for name, loss in losses.items() if not torch.isfinite(loss)), "loss"))
+        rate = self.rate(progress)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.zero_grad(set_to_none=True)
+        limit = self.config.gradient_norm or math.inf
+        if self._fabric is None:
+            total.backward()
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+            scaled = False
+        else:
+            self._fabric.backward(total)
+            norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
+            scaled = "16-mixed" == str(self._fabric._precision.precision)
+        if not scaled and not torch.isfinite(norm):  # a scaler meets infinities in its normal work, and skips them
+            self._adam.zero_grad(set_to_none=True)
+            raise NonFinite("gradient")
+        self._adam.step()
+        self._steps += 1
+        return {"loss": total.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
+
+    def state(self) -> dict[str, Any]:
+        """Moments and step counts, as tensors and numbers."""
+        adam = self._adam.state_dict()
+        return {"steps": self._steps, "moments": {str(key): value for key, value in adam["state"].items()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self._steps = state["steps"]
+        adam = self._adam.state_dict()
+        adam["state"] = {int(key): value for key, value in state["moments"].items()}
+        self._adam.load_state_dict(adam)

@@ -1,0 +1,204 @@
+"""Playing episodes, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents.optimiser import NonFinite
+from envs import PixelEnv
+from rlenhance.actions import Action
+from rlenhance.data import Batch
+from rlenhance.distributions import JointDistribution
+from rlenhance.errors import UsageError
+from rlenhance.models.policy import Observation
+from rlenhance.rewards import TERMS, Reward, resize_map
+
+
+@dataclass
+class Rollout:
+    """T steps of B episodes, a list entry per step.
+
+    Attributes:
+        observations, actions: what was seen and done.
+        log_probs, values: per level, (B, 1, h, w).
+        terms: unweighted reward terms at their natural sizes.
+        rewards: (B,) per step.
+        recurrent: the policy carried a state.
+        strengths: A of every agent per step.
+        final: the pictures at the end.
+    """
+
+    observations: list[Observation]
+    actions: list[Action]
+    log_probs: list[dict[str, Tensor]]
+    values: list[dict[str, Tensor]]
+    terms: list[dict[str, Tensor]]
+    rewards: list[Tensor]
+    strengths: list[Tensor]
+    recurrent: bool
+    final: Tensor
+
+
+def play(network: nn.Module, env: PixelEnv, batch: Batch, preference: Tensor,
+         generator: torch.Generator | None) -> Rollout:
+    """Play one episode per picture, without gradients.
+
+    Args:
+        generator: actions are drawn with it; None acts greedily.
+    """
+    with torch.no_grad():
+        observation, _ = env.reset(options={"batch": batch, "preference": preference})
+        rollout, memory = Rollout([], [], [], [], [], [], [], False, batch.image), None
+        for _ in range(env.horizon):
+            observation = network.look(observation)
+            distribution, values, memory = network(observation, memory)
+            action = distribution.mode() if generator is None else distribution.sample(generator)
+            rollout.observations.append(observation)
+            rollout.actions.append(action)
+            rollout.log_probs.append(distribution.log_prob(action))
+            rollout.values.append(values)
+            rollout.strengths.append(env.actions.strength(action))
+            observation, reward, _, _, info = env.step(action)
+            rollout.terms.append(info["term_maps"])
+            rollout.rewards.append(reward)
+        rollout.recurrent = memory is not None
+        rollout.final = observation["image"]
+    return rollout
+
+
+def check_finite(rollout: Rollout) -> None:
+    """Refuse rewards that are not finite.
+
+    Raises:
+        NonFinite: names the term.
+    """
+    if torch.isfinite(torch.stack(rollout.rewards)).all():
+        return
+    for terms in rollout.terms:
+        for name, value in terms.items():
+            if not torch.isfinite(value).all():
+                raise NonFinite(f"reward term {name}")
+    raise NonFinite("reward")
+
+
+def replay(network: nn.Module, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
+    """The policy's present distributions and values at the rollout's observations: T * B of them, step by step.
+
+    A recurrent policy is unrolled from the first step; any other is asked once for all steps.
+    """
+    if not rollout.recurrent:
+        distribution, values, _ = network(join(rollout.observations), None)
+        return distribution, values
+    steps, memory = [], None
+    for observation in rollout.observations:
+        distribution, values, memory = network(observation, memory)
+        steps.append((distribution, values))
+    levels = steps[0][1].keys()
+    return (
+        JointDistribution.cat([distribution for distribution, _ in steps]),
+        {level: torch.cat([values[level] for _, values in steps]) for level in levels},
+    )
+
+
+def join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Concatenate mappings of tensors along the first dimension."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[str, tuple[int, int]],
+                  ) -> dict[str, Tensor]:
+    """The reward of each agent at its own scale: level -> (B, 1, h, w).
+
+    A picture-level agent gets the mean of every term. Local agents beside it get only the terms that say where: a
+    number that thousands of agents share is noise to each. Local agents alone get everything. Action terms are left
+    out: learners take them on the policy's mean action.
+
+    Args:
+        terms: unweighted, at their natural sizes.
+        grids: level -> (h, w) of its agents.
+    """
+    weighted = {name: reward.weights[name] * value for name, value in terms.items()
+                if reward.weights[name] and TERMS[name].kind == "state"}
+    some = next(iter(terms.values()), None)
+    if some is None:
+        raise UsageError("no reward term has a weight: there is nothing to learn from")
+    rewards = {}
+    for level, size in grids.items():
+        chosen = [value for value in weighted.values()
+                  if not (level == "local" and "picture" in grids and value.shape[-2:] == (1, 1))]
+        total = some.new_zeros(some.shape[0], 1, *size)
+        for value in chosen:
+            total = total + resize_map(value, size)
+        rewards[level] = total
+    return rewards
+
+
+def action_costs(reward: Reward, env: PixelEnv, distribution: JointDistribution) -> dict[str, Tensor]:
+    """The weighted action terms of a policy's mean action, as losses: name -> scalar."""
+    names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
+    if not names:
+        return {}
+    strength = env.actions.strength(distribution.relaxed())
+    return {name: reward.weights[name] * TERMS[name].function(strength, None).mean() for name in names}
+
+
+def returns_to_go(rewards: Sequence[Tensor], gamma: float, kernel: Tensor | None = None) -> list[Tensor]:
+    """R_t = r_t + gamma (kernel * R_{t+1}): a list of (B, 1, h, w), one per step.
+
+    Args:
+        gamma: discount in [0, 1].
+        kernel: reward-map convolution (PixelRL, equation 11): (k, k), odd, non-negative, sums to one; what an agent's
+            neighbours will gain counts for it too. Borders are reflected. None: no convolution.
+    """
+    if kernel is not None:
+        check_kernel(kernel)
+    total, result = None, []
+    for reward in reversed(rewards):
+        if total is not None:
+            spread = total
+            if kernel is not None and min(total.shape[-2:]) > kernel.shape[0] // 2:
+                pad = kernel.shape[0] // 2
+                spread = F.conv2d(F.pad(total, (pad,) * 4, mode="reflect"), kernel[None, None].to(total))
+            reward = reward + gamma * spread
+        total = reward
+        result.append(total)
+    return result[::-1]
+
+
+def check_kernel(kernel: Tensor) -> Tensor:
+    """Refuse a reward-map kernel that is not an average.
+
+    Raises:
+        UsageError: not square and odd, negative somewhere, or its sum is not one.
+    """
+    square = kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 1
+    if not square or (kernel < 0).any() or abs(float(kernel.sum()) - 1) > 1e-4:
+        raise UsageError(f"a reward-map kernel is square, odd, non-negative and sums to one; got shape "
+                         f"{tuple(kernel.shape)}, minimum {kernel.min():.3g}, sum {kernel.sum():.3g}")
+    return kernel
+
+
+def binomial_kernel(size: int) -> Tensor:
+    """A smooth average of size x size pixels."""
+    row = torch.ones(1)
+    for _ in range(size - 1):
+        row = F.pad(row, (1, 0)) + F.pad(row, (0, 1))
+    kernel = row[:, None] * row
+    return kernel / kernel.sum()
+
+
+def group_baseline(returns: Tensor, group: int) -> Tensor:
+    """The mean of the other rollouts of the same picture: (B, ...) -> (B, ...), copies beside each other.
+
+    All rollouts of a picture begin alike, so the mean of the others is what to expect at the first step, and close to
+    it after. With a group of one it is zero.
+    """
+    if group == 1:
+        return torch.zeros_like(returns)
+    grouped = returns.unflatten(0, (-1, group))
+    return ((grouped.sum(dim=1, keepdim=True) - grouped) / (group - 1)).flatten(0, 1)

@@ -1,0 +1,139 @@
+"""Rules that need no training: what a learned policy has to beat. Their numbers are chosen on training pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.data import Batch
+from rlenhance.images import resize, to_array, to_tensor
+from rlenhance.metrics import psnr
+from rlenhance.statistics import exposure_of
+
+_STEP, _MOST = 0.1, 120  # A of one small curve step, and how many at most
+
+
+def curve_step(image: Tensor, strength: float) -> Tensor:
+    """c + A c (1 - c) with one A for the whole picture."""
+    return image + strength * image * (1 - image)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A picture-to-picture function with a name for the table.
+
+    Attributes:
+        name: what the table calls it.
+        function: (1, 3, H, W) -> the same shape.
+        oracle: it was shown the reference of the very picture: a ceiling, not a competitor.
+    """
+
+    name: str
+    function: Callable[[Tensor, Tensor | None], Tensor]
+    oracle: bool = False
+
+    def __call__(self, image: Tensor, mask: Tensor | None = None, preference: Mapping[str, float] | None = None, *,
+                 target: Tensor | None = None) -> Tensor:
+        """Enhance one picture; the target is handed on to oracles only."""
+        return self.function(image, target if self.oracle else None)
+
+
+def gamma(image: Tensor, exponent: float) -> Tensor:
+    """c ** exponent."""
+    return image ** exponent
+
+
+def clahe(image: Tensor, limit: float = 2.0, tiles: int = 8) -> Tensor:
+    """OpenCV's contrast-limited adaptive histogram equalisation on L of CIE Lab."""
+    lab = cv2.cvtColor(to_array(image, np.uint8), cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(limit, (tiles, tiles)).apply(lab[..., 0])
+    return to_tensor(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), image.device)
+
+
+def constant_curve(image: Tensor, strength: float, steps: int = 8) -> Tensor:
+    """The same curve steps for every picture."""
+    for _ in range(steps):
+        image = curve_step(image, strength)
+    return image
+
+
+def stop_at_mean(image: Tensor, level: float) -> Tensor:
+    """Small curve steps until the picture's mean reaches the level."""
+    for _ in range(_MOST):
+        if image.mean() >= level:
+            break
+        image = curve_step(image, _STEP)
+    return image
+
+
+def blurred(image: Tensor) -> Tensor:
+    """A light blur, 3x3 binomial: what a metric that likes smooth pictures is worth."""
+    row = image.new_tensor([0.25, 0.5, 0.25])
+    kernel = (row[:, None] * row).expand(3, 1, 3, 3)
+    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+
+
+def oracle_stop(image: Tensor, target: Tensor) -> Tensor:
+    """Small curve steps, as many as bring the picture nearest to its own reference."""
+    best, best_score = image, psnr(image, target)
+    for _ in range(_MOST):
+        image = curve_step(image, _STEP)
+        score = psnr(image, target)
+        if score > best_score:
+            best, best_score = image, score
+    return best
+
+
+def _best(values: Sequence[float], score: Callable[[float], float]) -> float:
+    return max(values, key=score)
+
+
+def _mean_psnr(pictures: Sequence[Batch], function: Callable[[Tensor], Tensor]) -> float:
+    total = 0.0
+    for batch in pictures:
+        assert batch.target is not None
+        total += psnr(function(batch.image), batch.target).item()
+    return total / len(pictures)
+
+
+def fit_rules(pictures: Sequence[Batch], exposure_level: float, side: int = 64) -> dict[str, Rule]:
+    """The rules, with their one number chosen on these pictures.
+
+    Args:
+        pictures: training pictures, one each; where they have no references, the constants are chosen so that the
+            mean exposure meets the asked level.
+        exposure_level: asked exposure.
+        side: pictures are reduced to this for the choice.
+    """
+    small = [Batch(resize(b.image, side), None if b.target is None else resize(b.target, side)) for b in pictures]
+    with torch.no_grad():
+        if all(batch.target is not None for batch in small):
+            def fitness(function: Callable[[Tensor, float], Tensor]) -> Callable[[float], float]:
+                return lambda value: _mean_psnr(small, lambda image: function(image, value))
+        else:
+            def fitness(function: Callable[[Tensor, float], Tensor]) -> Callable[[float], float]:
+                return lambda value: -abs(
+                    np.mean([exposure_of(function(b.image, value)).item() for b in small]) - exposure_level)
+        exponent = _best([round(x, 3) for x in np.linspace(0.2, 1.2, 41)], fitness(gamma))
+        strength = _best([round(x, 3) for x in np.linspace(-0.3, 1.0, 66)], fitness(constant_curve))
+        level = _best([round(x, 3) for x in np.linspace(0.25, 0.65, 41)], fitness(stop_at_mean))
+    return {
+        "input": Rule("input", lambda image, _: image),
+        "gamma": Rule(f"gamma {exponent:g}", lambda image, _: gamma(image, exponent)),
+        "clahe": Rule("CLAHE (L, limit 2)", lambda image, _: clahe(image)),
+        "constant": Rule(f"best constant curve (8 x A = {strength:g})",
+                         lambda image, _: constant_curve(image, strength)),
+        "stop": Rule(f"stop at mean {level:g}", lambda image, _: stop_at_mean(image, level)),
+        "stop_blur": Rule(f"stop at mean {level:g}, light blur", lambda image, _: blurred(stop_at_mean(image, level))),
+        "oracle": Rule("oracle stop (sees the reference)", _oracle, oracle=True),
+    }
+
+
+def _oracle(image: Tensor, target: Tensor | None) -> Tensor:
+    return image if target is None else oracle_stop(image, target)

@@ -1,0 +1,26 @@
+"""A dataclass becomes a command line; what the user did wrong becomes one line and exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+
+from rlenhance.errors import UsageError
+
+
+def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | None = None) -> int:
+    """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C)."""
+    try:
+        module = arguments.__module__ if arguments.__module__ != "__main__" else sys.modules["__main__"].__spec__.name
+        parsed = tyro.cli(arguments, args=words, prog=f"python -m {module}")
+        main(parsed)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

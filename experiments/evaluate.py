@@ -1,0 +1,205 @@
+"""Scores of a model on a split: `python -m experiments.evaluate RUN --data DIR`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from agents.learner import make_env
+from agents.rollout import play
+from experiments.baselines import Rule
+from rlenhance.checkpoint import load_model
+from rlenhance.data import Batch, Example, PictureCache, load_example, open_folder, sample_photographs, scan
+from rlenhance.errors import UsageError
+from rlenhance.images import resize
+from rlenhance.metrics import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
+from rlenhance.models import PixelPolicy, as_model
+from rlenhance.rewards import Reward
+
+#: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
+COLLAPSE_DB = 45.0
+
+
+def score_picture(output: Tensor, batch: Batch) -> dict[str, float]:
+    """Scores of one picture: those against the reference only where there is one."""
+    output = output.clamp(0, 1)
+    scores = {"clipped": newly_clipped(output, batch.image).item(), "mean": output.mean().item()}
+    if batch.target is not None:
+        scores |= {
+            "psnr": psnr(output, batch.target).item(), "ssim": ssim(output, batch.target).item(),
+            "sharpness": sharpness_ratio(output, batch.target).item(),
+            "gt_mean_psnr": gt_mean_psnr(output, batch.target).item(),
+        }
+    return scores
+
+
+def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
+    """A model's output. Only a rule that declares itself an oracle is ever handed the reference."""
+    if isinstance(model, Rule):
+        return model(batch.image, target=batch.target)
+    return model(batch.image)
+
+
+def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
+    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
+    rows, spent, pixels = [], 0.0, 0
+    with torch.no_grad():
+        for batch in pictures:
+            begun = time.process_time()
+            output = enhance_batch(model, batch)
+            spent += time.process_time() - begun
+            pixels += batch.image.shape[-1] * batch.image.shape[-2]
+            rows.append(score_picture(output, batch))
+    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    return {**means, "cpu_ms_per_megapixel": spent / pixels * 1e9}
+
+
+def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
+    """PSNR in dB between outputs and the one tone curve per channel that fits them best over all pictures.
+
+    The curve is free (256 values per channel, each the mean of the outputs at that input level), so it is nearer than
+    any constant curve of a family: a policy that adapts to the picture scores low, a constant scores high.
+    """
+    index = [(image * 255).round().long().clamp(0, 255) for image in inputs]
+    total, count = torch.zeros(3, 256), torch.zeros(3, 256)
+    for level, output in zip(index, outputs, strict=True):
+        for channel in range(3):
+            flat = level[:, channel].flatten()
+            total[channel].scatter_add_(0, flat, output[:, channel].flatten())
+            count[channel].scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.float32))
+    curve = total / count.clamp(min=1)
+    distances = []
+    for level, output in zip(index, outputs, strict=True):
+        fitted = torch.stack([curve[channel][level[:, channel]] for channel in range(3)], dim=1)
+        distances.append(psnr(fitted, output).item())
+    return sum(distances) / len(distances)
+
+
+def watch_collapse(policy: PixelPolicy, states: Tensor, outputs: Tensor, strengths: Sequence[Tensor]) -> dict[str, float]:
+    """Signs that a policy has become a constant, over several pictures of one size.
+
+    Args:
+        states: (N, 3, S, S), where the episodes began. outputs: where they ended.
+        strengths: A of every agent, per step.
+
+    Returns:
+        `constant_psnr`, see `distance_to_single_curve`; `dominant`, the share of agents that take the commonest of 27
+        levels of A; `distinct`, levels that at least 1 % of the agents take; `spread_cells`, `spread_pictures`,
+        deviation of A over the agents of a picture, and of a picture's mean A over the pictures.
+    """
+    flat = torch.cat([strength.flatten() for strength in strengths])
+    low, high = getattr(policy.actions, "low", -1.0), getattr(policy.actions, "high", 1.0)
+    counts = torch.histc(flat.float(), 27, low, high)
+    share = counts / counts.sum().clamp(min=1)
+    return {
+        "constant_psnr": distance_to_single_curve(states.split(1), outputs.split(1)),
+        "dominant": share.max().item(),
+        "distinct": float((share >= 0.01).sum()),
+        "spread_cells": sum(s.std(dim=(-2, -1), correction=0).mean().item() for s in strengths) / len(strengths),
+        "spread_pictures": sum(s.mean(dim=(1, 2, 3)).std(correction=0).item() for s in strengths) / len(strengths),
+    }
+
+
+@dataclass
+class Judge:
+    """Judges a network on the validation split, the same way at every call.
+
+    Args:
+        pictures: one batch each.
+        reward: its return is reported, every term with it.
+        side: state size for policies that have none of their own.
+    """
+
+    pictures: Sequence[Batch]
+    reward: Reward
+    side: int = 64
+
+    def __call__(self, network: torch.nn.Module) -> dict[str, float]:
+        """`val/...` scores and `watch/...` signs of collapse."""
+        was_training = network.training
+        network.eval()
+        scores = {f"val/{name}": value for name, value in score(as_model(network), self.pictures).items()
+                  if name != "cpu_ms_per_megapixel"}
+        if isinstance(network, PixelPolicy):
+            scores |= self._acting(network)
+        network.train(was_training)
+        return scores
+
+    def _acting(self, policy: PixelPolicy) -> dict[str, float]:
+        size = policy.state_size or self.side
+        batch = Batch.stack([Batch(resize(b.image, size), None if b.target is None else resize(b.target, size))
+                             for b in self.pictures])
+        device = next(policy.parameters()).device
+        env = make_env(policy, self.reward, device)
+        preference = policy.preferences.encode(None, len(batch), device)
+        rollout = play(policy, env, batch.to(device), preference, None)
+        terms = {name: sum(terms[name].mean().item() for terms in rollout.terms) for name in rollout.terms[0]}
+        watch = watch_collapse(policy, batch.image, rollout.final.cpu(), [s.cpu() for s in rollout.strengths])
+        return {
+            "val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item(),
+            **{f"val/term/{name}": value for name, value in terms.items()},
+            **{f"watch/{name}": value for name, value in watch.items()},
+        }
+
+
+def collapse_warning(scores: Mapping[str, float]) -> str | None:
+    """A line for the user when the policy looks like a constant."""
+    distance, dominant = scores.get("watch/constant_psnr", 0.0), scores.get("watch/dominant", 0.0)
+    if distance <= COLLAPSE_DB and dominant <= 0.99:
+        return None
+    return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm above "
+            f"{COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; raise the entropy "
+            f"(--a3c.log-std-picture, --a3c.entropy-target) or weigh the reward differently")
+
+
+def load_split(examples: Sequence[Example], cache: PictureCache, *, limit: int | None = None,
+               side: int | None = None) -> list[Batch]:
+    """The pictures of a split, one batch each; `limit` takes that many, evenly spread over the list."""
+    if limit and len(examples) > limit:
+        examples = [examples[math.floor(i * len(examples) / limit)] for i in range(limit)]
+    return [load_example(example, cache, side) for example in examples]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Score a trained model on a split."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder, or a checkpoint in it."""
+    data: Path | None = None
+    """Data folder (docs/data.md); without it the sample photographs."""
+    split: str = "test"
+    """train, val or test (the sample photographs have no test split)."""
+    max_side: int = 0
+    """Reduce pictures to this longer side in pixels first (0: full size)."""
+    json: bool = False
+    """Print JSON."""
+
+
+def main(arguments: Arguments) -> dict[str, Any]:
+    """Score, print, and return the scores."""
+    model = load_model(arguments.run)
+    cache = PictureCache()
+    splits, _ = scan(open_folder(arguments.data) if arguments.data else sample_photographs(), cache)
+    if arguments.split not in splits.parts or not splits.parts[arguments.split]:
+        raise UsageError(f"{splits.source} has no {arguments.split!r} split; it has "
+                         f"{', '.join(name for name, part in splits.parts.items() if part)}")
+    scores = score(model, load_split(splits.parts[arguments.split], cache, side=arguments.max_side or None))
+    print(json.dumps(scores) if arguments.json else "\n".join(f"{k:>22}  {v:.4f}" for k, v in scores.items()))
+    return scores
+
+
+if __name__ == "__main__":
+    from experiments.commands import run_command
+
+    sys.exit(run_command(main, Arguments))

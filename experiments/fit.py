@@ -1,0 +1,233 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from agents import Learner, NonFinite
+from experiments.evaluate import collapse_warning
+from experiments.run_folder import RunFolder
+from rlenhance.checkpoint import load_network
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+
+_STRIKES = 3  # updates in a row that are not finite end the run
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class TrainingFailed(UsageError):
+    """A run that had to stop; its last good checkpoint stands."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long, how often, on what.
+
+    Attributes:
+        updates: learner steps; with `minutes` an upper bound.
+        minutes: stop after this much training time, evaluation left out (0: no limit). Only runs without a limit
+            repeat bit for bit, because schedules follow the time where there is one.
+        evaluate_every: updates between validations, each of which saves last/.
+        select: the validation score whose maximum chooses best/.
+    """
+
+    updates: int = 400
+    minutes: float = 0.0
+    evaluate_every: int = 40
+    select: str = "val/return"
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.evaluate_every < 1 or self.minutes < 0:
+            raise UsageError(f"updates and evaluate_every must be at least 1, minutes not negative; "
+                             f"got {self.updates}, {self.evaluate_every}, {self.minutes}")
+
+
+@dataclass
+class Fitted:
+    """How a run ended.
+
+    Attributes:
+        updates: done in all.
+        seconds: of training, evaluation left out.
+        best_step, best: where the selection score was highest, and the scores there.
+        interrupted: by Ctrl-C; saved and resumable.
+    """
+
+    updates: int
+    seconds: float
+    best_step: int
+    best: dict[str, float]
+    interrupted: bool = False
+
+
+def make_fabric(device: str = "auto", precision: str = "32") -> Any:
+    """Lightning's Fabric for one device.
+
+    Args:
+        device: auto (CUDA, MPS, CPU), cpu, cuda or mps.
+        precision: 32, bf16 or fp16 (mixed).
+
+    Raises:
+        UsageError: a device that is not there, a precision it cannot do.
+    """
+    from lightning_fabric import Fabric  # here: seconds to import
+
+    if precision not in _PRECISIONS:
+        raise UsageError(f"--precision is one of {', '.join(_PRECISIONS)}; got {precision!r}")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise UsageError(f"--device is auto, cpu, cuda or mps; got {device!r}")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
+    elif not there[device]:
+        raise UsageError(f"--device {device}: this machine or this build of torch has none; "
+                         f"use --device auto (finds {', '.join(name for name in there if there[name])})")
+    if precision == "fp16" and device != "cuda":
+        raise UsageError(f"--precision fp16 needs CUDA, this is {device}: use 32 or bf16")
+    return Fabric(accelerator=device, devices=1, precision=_PRECISIONS[precision])  # type: ignore[arg-type]
+
+
+def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[torch.nn.Module], dict[str, float]],
+        run: RunFolder, config: FitConfig, *, sample: Callable[[torch.nn.Module, RunFolder, int], None] | None = None,
+        show: bool = True) -> Fitted:
+    """Train until the budget is spent, from the last checkpoint of the run where there is one.
+
+    Args:
+        learner: what learns.
+        batches: update number -> batch, on any device; a function of the number alone, so that runs resume.
+        evaluate: network -> validation scores.
+        run: where everything goes.
+        config: budget.
+        sample: draws pictures into the run after each validation.
+        show: progress bar.
+
+    Raises:
+        TrainingFailed: three updates in a row were not finite; names the term. last/ holds the last good state.
+    """
+    state = _State(learner, run, config)
+    done = state.resume()
+    bar = tqdm(total=config.updates, initial=done, disable=not show, unit="update", dynamic_ncols=True, smoothing=0.1)
+    strikes = 0
+    with _interruptible() as interrupted:
+        if done == 0:
+            state.judge(0, evaluate, sample, {})
+        while done < config.updates and not state.out_of_time() and not interrupted():
+            begun = time.perf_counter()
+            try:
+                numbers = learner.step(batches(done).to(learner.device), state.progress(done))
+                strikes = 0
+            except NonFinite as error:
+                strikes, numbers = strikes + 1, {"skipped": 1.0}
+                tqdm.write(f"update {done + 1}: {error}; the step is skipped ({strikes} of {_STRIKES} in a row)")
+                if strikes == _STRIKES:
+                    run.close()
+                    raise TrainingFailed(
+                        f"{error} in {_STRIKES} updates in a row, the run stops at update {done + 1}; the last good "
+                        f"checkpoint is {run.path / 'last'}: lower the learner's optimiser.learning-rate, or that term's weight"
+                    ) from error
+            state.seconds += time.perf_counter() - begun
+            done += 1
+            bar.update()
+            last = done == config.updates or state.out_of_time()
+            if done % config.evaluate_every == 0 or last:
+                scores = state.judge(done, evaluate, sample, numbers)
+                bar.set_postfix(_headline(numbers, scores), refresh=False)
+            else:
+                run.log(done, numbers)
+        stopped = interrupted() and done < config.updates
+        if stopped:
+            state.save_last(done)
+    bar.close()
+    run.close()
+    return Fitted(done, state.seconds, state.best_step, state.best, stopped)
+
+
+def _headline(numbers: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, str]:
+    """What the progress bar shows."""
+    chosen = {"return": scores.get("val/return"), "PSNR": scores.get("val/psnr"), "loss": numbers.get("loss")}
+    return {name: f"{value:.3g}" for name, value in chosen.items() if value is not None}
+
+
+class _State:
+    """What a run carries from update to update beside the learner."""
+
+    def __init__(self, learner: Learner, run: RunFolder, config: FitConfig):
+        self.learner, self.run, self.config = learner, run, config
+        self.seconds, self.best_step, self.best = 0.0, 0, {}
+        self._warned = False
+
+    def progress(self, done: int) -> float:
+        spent = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+        return min(1.0, max(done / self.config.updates, spent))
+
+    def out_of_time(self) -> bool:
+        return bool(self.config.minutes) and self.seconds >= 60 * self.config.minutes
+
+    def resume(self) -> int:
+        """Load the last checkpoint; the number of updates it had done."""
+        found = self.run.resume_state()
+        if found is None:
+            self.run.keep_rows_until(-1)  # killed before the first checkpoint: begin again
+            return 0
+        folder, training, about = found
+        self.learner.network.load_state_dict(load_network(folder).state_dict())
+        self.learner.network.train()
+        self.learner.load_state(training)
+        self.seconds, self.best_step, self.best = about["seconds"], about["best_step"], about["best"]
+        self.run.keep_rows_until(about["step"])
+        return about["step"]
+
+    def judge(self, step: int, evaluate: Callable[[torch.nn.Module], dict[str, float]],
+              sample: Callable[[torch.nn.Module, RunFolder, int], None] | None,
+              numbers: Mapping[str, float]) -> dict[str, float]:
+        """Validate, log, keep best/ and last/."""
+        network = self.learner.network
+        scores = evaluate(network)
+        self.run.log(step, {**numbers, **scores, "seconds": self.seconds})
+        warning = collapse_warning(scores) if step else None  # every policy begins as a constant
+        if warning and not self._warned:
+            tqdm.write(f"warning at update {step}: {warning}")
+        self._warned = bool(warning)
+        select = self.config.select
+        if not self.best or scores[select] > self.best[select]:
+            self.best_step, self.best = step, dict(scores)
+            self.run.save("best", network, {"step": step, "scores": scores})
+        if sample is not None:
+            sample(network, self.run, step)
+        self.save_last(step)
+        return scores
+
+    def save_last(self, step: int) -> None:
+        about = {"step": step, "seconds": self.seconds, "best_step": self.best_step, "best": self.best}
+        self.run.save("last", self.learner.network, about, self.learner.state())
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks the loop to save and stop after the step; a second one stops at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        tqdm.write("stopping after this update and saving; press Ctrl-C again to stop at once")
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread: the caller handles signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,228 @@
+"""Train a low-light policy, or its supervised baseline: `python -m experiments.lol_train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import sysconfig
+import time
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from agents import LEARNERS
+from experiments.baselines import fit_rules
+from experiments.commands import run_command
+from experiments.evaluate import Judge, score
+from experiments.fit import FitConfig, Fitted, fit, make_fabric
+from experiments.lowlight import (
+    LearnerConfigs,
+    PictureConfig,
+    Pictures,
+    PolicyConfig,
+    load_pictures,
+    make_batches,
+    make_learner,
+    make_sampler_sheet,
+)
+from experiments.run_folder import RunFolder
+from rlenhance.checkpoint import load_model
+from rlenhance.data import load_example
+from rlenhance.errors import UsageError
+from rlenhance.images import to_array
+from rlenhance.photo import write
+from rlenhance.preferences import DEFAULT_EXPOSURE
+from rlenhance.rewards import Reward, RewardWeights
+
+_VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Learn to enhance dark photographs."""
+
+    learner: str = "a3c"
+    """a3c (advantage actor-critic), direct (back-propagation through the episode) or supervised."""
+    reward: tuple[str, ...] = ()
+    """name=weight, as in `exposure=4 color=0.5 ssim=0`; terms that are not named keep their default (docs/rewards.md)."""
+    exposure_level: float = DEFAULT_EXPOSURE
+    """Asked exposure where the user names none, in (0, 1)."""
+    name: str = ""
+    """Of the run folder (default: learner, date and time)."""
+    out: Path = Path("runs/lol")
+    """Where run folders are made."""
+    seed: int = 0
+    """Of weights, crops, noise and exploration."""
+    updates: int = 400
+    """Learner steps."""
+    minutes: float = 0.0
+    """Stop after this much training time (0: only `updates` counts)."""
+    batch_size: int = 8
+    """Pictures per update."""
+    evaluate_every: int = 40
+    """Updates between validations; each one saves last/."""
+    device: str = "auto"
+    """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
+    precision: str = "32"
+    """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
+    resume: Path | None = None
+    """Go on with this run; all other settings come from its config.json."""
+    init: Path | None = None
+    """Begin with the weights of this run."""
+    progress: bool = True
+    """Show a progress bar."""
+    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+    policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(default_factory=PolicyConfig)
+    learners: Annotated[LearnerConfigs, tyro.conf.arg(name="")] = field(default_factory=LearnerConfigs)
+
+
+@dataclass
+class Result:
+    """What a training run came to.
+
+    Attributes:
+        run: its folder.
+        fitted: how the loop ended.
+        scores: row name -> validation scores at 128 pixels, the policy's and the rules'.
+    """
+
+    run: Path
+    fitted: Fitted
+    scores: dict[str, dict[str, float]]
+
+
+def main(arguments: Arguments) -> Result:
+    """Train, and say how it went."""
+    stored: dict[str, Any] = {}
+    if arguments.resume:
+        run, stored = RunFolder.open(arguments.resume)
+        resumed = rebuild(Arguments, stored["arguments"])
+        arguments = dataclasses.replace(resumed, progress=arguments.progress, device=arguments.device)
+    LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
+    weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
+    pictures = load_pictures(arguments.pictures, max_side=_kept_side(arguments))
+    _check_references(arguments, weights, pictures)
+    if stored and stored["data"]["digest"] != pictures.digest():
+        raise UsageError(f"{run.path}: the pictures in {pictures.splits.source} are not those the run began with; "
+                         f"restore them, or begin a new run with --init {run.path}")
+    fabric = make_fabric(arguments.device, arguments.precision)
+    learner = make_learner(arguments.learner, arguments.policy, arguments.learners, weights, seed=arguments.seed,
+                           device=fabric.device, init=arguments.init)
+    if not stored:
+        about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
+                          "skipped": pictures.skipped},
+                 "reward": weights.to_dict(), "model": learner.network.spec}
+        run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
+                              dataclasses.asdict(arguments), about)
+    print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+    learner.optimiser.use_fabric(fabric)
+    validation = pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE)
+    shown = pictures.load("val", limit=4, side=256)
+    fitted = fit(
+        learner, make_batches(pictures, arguments.pictures, learner, arguments.batch_size, arguments.seed),
+        Judge(validation, Reward(weights)), run,
+        FitConfig(arguments.updates, arguments.minutes, arguments.evaluate_every,
+                  "val/return" if learner.acts else "val/psnr"),
+        sample=make_sampler_sheet(shown), show=arguments.progress,
+    )
+    if fitted.interrupted:
+        print(f"stopped and saved after {fitted.updates} updates; go on with\n"
+              f"  {_python()} -m experiments.lol_train --resume {run.path}")
+        raise KeyboardInterrupt
+    rules = fit_rules(pictures.load("train", limit=_RULE_PICTURES, side=_VALIDATION_SIDE), weights.exposure_level)
+    rows = {rules[name].name: score(rules[name], validation) for name in ("input", "constant", "stop")}
+    rows[arguments.learner] = score(load_model(run.path / "best"), validation)
+    run.draw_curves({name: row["psnr"] for name, row in rows.items()
+                     if "psnr" in row and name not in ("input", arguments.learner)})
+    _report(arguments, run, fitted, rows, pictures)
+    return Result(run.path, fitted, rows)
+
+
+def _kept_side(arguments: Arguments) -> int | None:
+    """Policies that look at a reduced picture need no more than this of it."""
+    acts = LEARNERS[arguments.learner].acts
+    if not acts or not arguments.policy.state_size:
+        return None
+    return max(256, 2 * arguments.policy.state_size)
+
+
+def _check_references(arguments: Arguments, weights: RewardWeights, pictures: Pictures) -> None:
+    has_references = pictures.splits.has_references
+    Reward(weights).check(has_references)
+    if LEARNERS[arguments.learner].needs_reference and not has_references:
+        raise UsageError(f"{arguments.learner} learns from references, and {pictures.splits.source} has none: "
+                         f"use pairs (low/ and high/), or --learner a3c")
+
+
+def _default_name(arguments: Arguments) -> str:
+    return f"{arguments.learner}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _python() -> str:
+    executable = Path(sys.executable)
+    try:
+        return str(executable.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return "python"
+
+
+def _command() -> str:
+    """The `rlenhance` command as the user can type it here."""
+    script = Path(sysconfig.get_path("scripts")) / "rlenhance"
+    if not script.exists():
+        return f"{_python()} -m rlenhance"
+    try:
+        return str(script.relative_to(Path.cwd()))
+    except ValueError:
+        return "rlenhance"
+
+
+def _report(arguments: Arguments, run: RunFolder, fitted: Fitted, rows: dict[str, dict[str, float]],
+            pictures: Pictures) -> None:
+    """The last lines: how it compares, where it lies, what to type next."""
+    print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
+          f"(chosen by the validation {'PSNR' if not LEARNERS[arguments.learner].acts else 'return'})")
+    print(f"on {len(pictures.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
+    names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
+    for name, row in rows.items():
+        print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
+                                          f"{row[column]:.3f}" for column in names))
+    dark = write(to_array(load_example(pictures.splits.val[len(pictures.splits.val) // 2], pictures.cache).image),
+                 run.path / "samples" / "dark.png")
+    print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"
+          f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
+          f"  {_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}")
+
+
+def rebuild(kind: Any, value: Any) -> Any:
+    """A dataclass again from the JSON of its fields; fields that are unknown are refused.
+
+    Raises:
+        UsageError: a field that this version does not have.
+    """
+    origin = typing.get_origin(kind)
+    if origin is Annotated:
+        return rebuild(typing.get_args(kind)[0], value)
+    if value is None:
+        return None
+    if origin in (typing.Union, types.UnionType):
+        return rebuild(next(inner for inner in typing.get_args(kind) if inner is not type(None)), value)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
+                             f"resume with the version that began the run")
+        return kind(**{name: rebuild(hints[name], inner) for name, inner in value.items()})
+    if origin is tuple:
+        return tuple(value)
+    return Path(value) if kind is Path else value
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))

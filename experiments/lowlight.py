@@ -1,0 +1,215 @@
+"""What the low-light experiments share: pictures, networks, learners, sample sheets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
+from experiments.evaluate import load_split
+from experiments.run_folder import RunFolder
+from rlenhance.checkpoint import load_network
+from rlenhance.data import (
+    Batch,
+    PictureCache,
+    Sampler,
+    Splits,
+    check_disjoint,
+    open_folder,
+    sample_photographs,
+    scan,
+)
+from rlenhance.errors import UsageError
+from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy
+from rlenhance.preferences import DEFAULT_EXPOSURE
+from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.visualize import action_colors, grid
+
+#: Levels that a policy is trained to obey: lowest, default, highest.
+EXPOSURE_RANGE = (0.3, 0.65)
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """Which pictures."""
+
+    data: Path | None = None
+    """Data folder (layouts in docs/data.md); without it, the sample photographs: a demonstration."""
+    on_bad_image: str = "stop"
+    """stop names every bad file and ends; skip leaves them out."""
+    cache_megabytes: int = 1024
+    """Memory for decoded pictures."""
+    crop: int = 128
+    """Side in pixels of the native crops that `supervised`, and policies with --state-size 0, learn from."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Which network, and what an agent may do."""
+
+    backbone: str = "compact"
+    """compact or fcn."""
+    horizon: int = 6
+    """Steps of an episode, T."""
+    state_size: int = 64
+    """Side of the reduced picture on which a policy decides, in training and in use (0: the picture itself)."""
+    agent_stride: int = 8
+    """Pixels of that picture per local agent, along each side; 1 is pixel-wise, 0 is no local agents."""
+    picture_agent: bool = True
+    """One agent acts for the whole picture."""
+    curve: str = "continuous"
+    """continuous, or categorical (27 levels per head)."""
+    channels: str = "luminance"
+    """luminance (one curve for all channels), chroma (bounded offsets for red and blue) or coupled (as ReLLIE)."""
+    coupling: float = 0.1
+    """coupled: share of a channel's own head."""
+    momentum: float = 0.0
+    """Share of the picture before a step that stays in it (ReLLIE: 0.2)."""
+    vary_exposure: bool = True
+    """Train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
+
+
+@dataclass(frozen=True)
+class LearnerConfigs:
+    """Settings of each learner."""
+
+    a3c: A3CConfig = field(default_factory=A3CConfig)
+    direct: DirectConfig = field(default_factory=DirectConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+
+
+@dataclass
+class Pictures:
+    """Splits that were scanned, and the cache that holds them."""
+
+    splits: Splits
+    cache: PictureCache
+    skipped: list[str]
+
+    def load(self, split: str, *, limit: int | None = None, side: int | None = None) -> list[Batch]:
+        """Whole pictures of a split, one batch each; `limit` of them, evenly spread."""
+        return load_split(self.splits.parts[split], self.cache, limit=limit, side=side)
+
+    def digest(self) -> dict[str, str]:
+        """A hash of each split's pictures."""
+        return {
+            name: hashlib.blake2b("".join(sorted(
+                self.cache.facts(path).digest for example in part for path in example.paths)).encode(),
+                digest_size=16).hexdigest()
+            for name, part in self.splits.parts.items() if part
+        }
+
+
+def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = None) -> Pictures:
+    """Open, scan and check the pictures.
+
+    Args:
+        seed: of the deal of scenes.
+        max_side: keep decoded pictures at this longer side.
+
+    Raises:
+        UsageError: bad files, splits that overlap.
+    """
+    if config.cache_megabytes < 1:
+        raise UsageError(f"--cache-megabytes must be at least 1; got {config.cache_megabytes}")
+    cache = PictureCache(config.cache_megabytes << 20, max_side)
+    splits = open_folder(config.data, seed) if config.data else sample_photographs()
+    splits, skipped = scan(splits, cache, config.on_bad_image)
+    if config.data:
+        check_disjoint(splits, cache)
+    return Pictures(splits, cache, skipped)
+
+
+def make_policy(config: PolicyConfig, exposure_level: float = DEFAULT_EXPOSURE) -> PixelPolicy:
+    """A policy with fresh weights, from the global random stream."""
+    low, high = EXPOSURE_RANGE
+    ranges = {"exposure_level": (min(low, exposure_level), exposure_level, max(high, exposure_level))}
+    return MODELS.create(
+        "pixel_policy",
+        actions={"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
+                 "picture_agent": config.picture_agent, "channels": config.channels, "coupling": config.coupling,
+                 "momentum": config.momentum},
+        backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
+        preferences=ranges if config.vary_exposure else {},
+    )
+
+
+def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weights: RewardWeights, *, seed: int,
+                 device: torch.device | str = "cpu", init: Path | None = None) -> Learner:
+    """A learner and its network.
+
+    Args:
+        name: in the registry of learners.
+        init: begin with the weights of this run or checkpoint.
+
+    Raises:
+        UnknownName: no such learner or backbone.
+        UsageError: `init` holds another network.
+    """
+    kind = LEARNERS[name]
+    torch.manual_seed(seed)
+    if kind.acts:
+        network: Any = make_policy(policy, weights.exposure_level)
+    else:
+        network = MODELS.create("restorer", backbone={"name": policy.backbone})
+    if init is not None:
+        other = load_network(init)
+        try:
+            network.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"--init {init}: holds another network ({other.spec['name']} with "
+                             f"{other.spec['backbone']['name']}) than the one asked for; use the same settings") from error
+    settings = getattr(learners, name, None)
+    if kind.acts:
+        return kind(network, Reward(weights), settings, seed=seed, device=device)
+    return kind(network, settings, seed=seed, device=device)
+
+
+def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, batch_size: int,
+                 seed: int) -> Callable[[int], Batch]:
+    """Update number -> training batch, at the size the learner's network looks at."""
+    state_size = getattr(learner.network, "state_size", None)
+    sampler = Sampler(pictures.splits.train, pictures.cache, state_size or config.crop,
+                      crop="whole" if state_size else "native", seed=seed)
+    return lambda step: sampler.batch(step, batch_size)
+
+
+def sample_sheet(network: torch.nn.Module, pictures: list[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
+    """Episodes step by step: a row per picture with the input, each state and its action map, the output, the target.
+
+    Returns:
+        The sheet (1, 3, H, W), and every A that was chosen (None for a network that acts in one pass).
+    """
+    rows, strengths = [], []
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        for batch in pictures:
+            row = [batch.image]
+            if isinstance(network, PixelPolicy):
+                episode = UnrolledPolicy(network).play(batch.image.to(device))
+                for action, state in zip(episode.actions, episode.states[1:], strict=True):
+                    strength = network.actions.strength(action)
+                    strengths.append(strength.flatten())
+                    row += [action_colors(strength, (side, side)), state]
+                row.append(episode.image)
+            else:
+                row.append(network(batch.image.to(device)))
+            rows.append(row if batch.target is None else [*row, batch.target])
+    return grid(rows, side), torch.cat(strengths) if strengths else None
+
+
+def make_sampler_sheet(pictures: list[Batch]) -> Callable[[torch.nn.Module, RunFolder, int], None]:
+    """What `fit` calls after each validation: the sheet and the histogram of the actions."""
+
+    def sample(network: torch.nn.Module, run: RunFolder, step: int) -> None:
+        sheet, strengths = sample_sheet(network, pictures)
+        run.picture("episodes", sheet, step)
+        if strengths is not None:
+            run.histogram("actions/A", strengths, step)
+
+    return sample

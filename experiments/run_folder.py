@@ -1,0 +1,206 @@
+"""A run on disk: config.json, metrics.csv, curves.png, samples/, tensorboard/, best/ and last/."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rlenhance.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
+from rlenhance.errors import UsageError
+from rlenhance.images import to_array
+from rlenhance.photo import write
+from rlenhance.photo.files import write_atomically
+
+KIND = "rlenhance run"
+_PACKAGES = ("rlenhance", "torch", "numpy", "gymnasium", "lightning-fabric", "opencv-python", "pillow", "scikit-image")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+class RunFolder:
+    """Everything that a run leaves behind.
+
+    Args:
+        path: the folder, made by `begin` or opened by `open`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows: list[dict[str, Any]] = []
+        self._columns: list[str] = ["step"]
+        self._board: Any = None
+
+    @classmethod
+    def begin(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> RunFolder:
+        """A new run.
+
+        Raises:
+            UsageError: the folder exists and holds something.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if (path / "config.json").is_file() and _config(path).get("kind") == KIND:
+                raise UsageError(f"{path}: this run exists; go on with --resume {path}, or choose another --name")
+            raise UsageError(f"{path}: exists and is not a run; choose another --name or --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be made ({error.strerror}); choose another --out") from error
+        config = {"kind": KIND, "arguments": dict(arguments), "versions": versions(), **about}
+        write_atomically(path / "config.json", json.dumps(config, indent=2, default=str).encode())
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, dict[str, Any]]:
+        """A run that was begun, and its config.json.
+
+        Raises:
+            UsageError: not a run.
+        """
+        if not (path / "config.json").is_file() or (config := _config(path)).get("kind") != KIND:
+            raise UsageError(f"{path}: not a run (no config.json of one); name the folder that a training printed")
+        return cls(path), config
+
+    def resume_state(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
+        """The last checkpoint, its training state and what it says about itself; None before the first one."""
+        if not ((self.path / "last").exists() or (self.path / "last.old").exists()):
+            return None
+        folder = find_checkpoint(self.path / "last")
+        return folder, load_training(folder), read_config(folder)["about"]
+
+    def keep_rows_until(self, step: int) -> None:
+        """Read metrics.csv, and drop what was logged after the checkpoint at `step`."""
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        kept = [row for row in rows if str(row.get("step") or "").isdigit() and int(row["step"]) <= step]
+        self._rows = [{key: _number(value) for key, value in row.items() if key and value not in ("", None)}
+                      for row in kept]
+        self._columns = ["step"]
+        for row in self._rows:
+            self._columns += [name for name in row if name not in self._columns]
+        self._rewrite()
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """A row of metrics.csv, and the same to TensorBoard."""
+        row = {"step": step, **numbers}
+        self._rows.append(row)
+        fresh = [name for name in row if name not in self._columns]
+        if fresh or len(self._rows) == 1:
+            self._columns += fresh
+            self._rewrite()
+        else:
+            with (self.path / "metrics.csv").open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+        for name, value in numbers.items():
+            self.board.add_scalar(name, value, step)
+
+    def _rewrite(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_atomically(self.path / "metrics.csv", text.getvalue().encode())
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What was logged, a mapping per step."""
+        return self._rows
+
+    @property
+    def board(self) -> Any:
+        """The TensorBoard writer."""
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter  # here: slow to import
+
+            last = self._rows[-1]["step"] if self._rows else None
+            self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=last)
+        return self._board
+
+    def picture(self, name: str, image: Tensor, step: int) -> None:
+        """A sample picture (1, 3, H, W): samples/NAME-STEP.png, and TensorBoard."""
+        array = to_array(image)
+        write(array, self.path / "samples" / f"{name}-{step:06d}.png")
+        self.board.add_image(name, array, step, dataformats="HWC")
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """A histogram for TensorBoard."""
+        self.board.add_histogram(name, values.detach().float().cpu().numpy(), step)
+
+    def save(self, which: str, network: Any, about: Mapping[str, Any], training: Mapping[str, Any] | None = None) -> None:
+        """best/ or last/."""
+        save_checkpoint(self.path / which, network, about, training)
+
+    def draw_curves(self, constants: Mapping[str, float] | None = None) -> Path:
+        """curves.png: the return, validation PSNR with the rules' lines, entropy, strengths.
+
+        Args:
+            constants: horizontal lines in the PSNR panel, label -> dB.
+        """
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        def series(name: str) -> tuple[list[float], list[float]]:
+            points = [(row["step"], row[name]) for row in self._rows if name in row]
+            return [p[0] for p in points], [p[1] for p in points]
+
+        panels = [("return", ["return", "val/return", "psnr"]), ("validation PSNR in dB", ["val/psnr"]),
+                  ("entropy in nat per agent", sorted(n for n in self._columns if n.startswith("entropy/"))),
+                  ("A by step", sorted(n for n in self._columns if n.startswith("strength/step")))]
+        figure, axes = plt.subplots(1, len(panels), figsize=(16, 3.6))
+        for axis, (title, names) in zip(axes, panels, strict=True):
+            for name in names:
+                steps, values = series(name)
+                if steps:
+                    axis.plot(steps, values, label=name, linewidth=1, alpha=0.9)
+            if title.startswith("validation"):
+                for index, (label, value) in enumerate((constants or {}).items()):
+                    axis.axhline(value, linestyle="--", linewidth=0.8, color=f"C{index + 1}", label=label)
+            axis.set_title(title, fontsize=10)
+            axis.set_xlabel("update")
+            if axis.get_legend_handles_labels()[0]:
+                axis.legend(fontsize=7)
+        figure.tight_layout()
+        path = self.path / "curves.png"
+        figure.savefig(path, dpi=80)
+        plt.close(figure)
+        return path
+
+    def close(self) -> None:
+        """Flush what TensorBoard holds."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _number(text: str) -> float | int:
+    return int(text) if text.isdigit() else float(np.float64(text))
