@@ -27,7 +27,7 @@ from agents.rollout import (
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import Reward
+from rlenhance.rewards import TERMS, Reward
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,20 @@ class A3C(PolicyLearner):
                        self.generator)
         check_finite(rollout)
         returns = self._returns(rollout)
-        advantages = {level: self._advantage(returns[level], join(rollout.values)[level]) for level in returns}
+        advantages, deviations = self._advantages(returns, join(rollout.values))
+        # the action terms are divided like the advantages beside them, so that the weights mean what they say
+        scale = 1 / next(iter(deviations.values()))
         old = join(rollout.log_probs)
         actions = join(rollout.actions)
         log: dict[str, Tensor | float] = {}
         for _ in range(config.epochs):
             distribution, values = replay(self.optimiser.network, rollout)
             losses, seen = self._losses(distribution, values, actions, old, advantages, returns)
+            costs = action_costs(self.reward, self.env, distribution)
+            losses |= {name: scale * cost for name, cost in costs.items()}
             log = {**losses, **seen, **self.optimiser.update(losses, progress)}
-        numbers = as_floats({**log, **_describe(rollout)})
+        numbers = as_floats({**log, **_describe(rollout, self.reward, costs),
+                             **{f"deviation/{level}": value for level, value in deviations.items()}})
         if policy.actions.choices is not None:
             self._adapt_entropy(numbers, progress)
         return numbers
@@ -148,14 +153,17 @@ class A3C(PolicyLearner):
             for level in grids
         }
 
-    def _advantage(self, returns: Tensor, values: Tensor) -> Tensor:
-        """(T * B, 1, h, w): normalised and cut; gradients do not pass."""
-        config = self.config
-        surprise = returns - values if config.value_weight else returns
-        # copies of a picture stand beside each other within a step, and steps one after the other
-        surprise = surprise - group_baseline(surprise, config.rollouts_per_image)
-        deviation = surprise.std().clamp(min=config.advantage_floor)
-        return (surprise / deviation).clamp(-config.advantage_clip, config.advantage_clip).detach()
+    def _advantages(self, returns: Mapping[str, Tensor],
+                    values: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Per level (T * B, 1, h, w), normalised and cut, and the deviation that was divided by; no gradients pass."""
+        config, advantages, deviations = self.config, {}, {}
+        for level in returns:
+            surprise = returns[level] - values[level] if config.value_weight else returns[level]
+            # copies of a picture stand beside each other within a step, and steps one after the other
+            surprise = surprise - group_baseline(surprise, config.rollouts_per_image)
+            deviations[level] = surprise.std().clamp(min=config.advantage_floor)
+            advantages[level] = (surprise / deviations[level]).clamp(-config.advantage_clip, config.advantage_clip)
+        return advantages, deviations
 
     def _losses(self, distribution: Any, values: Mapping[str, Tensor], actions: Mapping[str, Tensor],
                 old: Mapping[str, Tensor], advantages: Mapping[str, Tensor], returns: Mapping[str, Tensor],
@@ -179,7 +187,6 @@ class A3C(PolicyLearner):
                 losses[f"entropy_bonus/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
             seen[f"entropy/{level}"] = entropy[level].mean()
             seen[f"kl/{level}"] = (old[level] - new[level]).mean()
-        losses |= action_costs(self.reward, self.env, distribution)
         return losses, seen
 
     def _set_deviation(self, progress: float) -> None:
@@ -208,11 +215,22 @@ class A3C(PolicyLearner):
             self.entropy_targets[level].coefficient = coefficient
 
 
-def _describe(rollout: Rollout) -> dict[str, Tensor | float]:
-    """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ."""
-    log: dict[str, Tensor | float] = {"return": torch.stack(rollout.rewards).sum(dim=0)}
+def _describe(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
+    """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ.
+
+    The return counts the state terms of the sampled episodes, and the action terms on the mean action, as the
+    learner does.
+    """
+    log: dict[str, Tensor | float] = {}
+    gain = torch.zeros((), device=rollout.final.device)
     for name in rollout.terms[0]:
-        log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
+        if TERMS[name].kind == "state":
+            log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
+            gain = gain + reward.weights[name] * log[f"term/{name}"]
+    for name, cost in costs.items():
+        log[f"term/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
+        gain = gain - len(rollout.terms) * cost
+    log["return"] = gain
     for step, strength in enumerate(rollout.strengths):
         log[f"strength/step{step + 1}"] = strength
     log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.strengths])

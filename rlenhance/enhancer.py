@@ -1,0 +1,142 @@
+"""Photographs in, better photographs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlenhance.checkpoint import load_model
+from rlenhance.errors import UsageError
+from rlenhance.images import to_array, to_tensor
+from rlenhance.photo import Photo, list_photos, output_path, read, write
+
+SUFFIX = "_enhanced"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        source: the photograph.
+        written: its result, or None.
+        error: why there is none, or None.
+    """
+
+    source: Path
+    written: Path | None = None
+    error: str | None = None
+
+
+class Enhancer:
+    """A trained model for photographs.
+
+    Args:
+        model: a run folder, or a checkpoint in it.
+        steps: stop a policy after this many of its steps; None plays all.
+        device: where it computes.
+        preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
+
+    Raises:
+        UsageError: no usable checkpoint; a preference that the model does not take, or outside its range.
+
+    Example:
+        >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Path | str, *, steps: int | None = None, device: torch.device | str = "cpu",
+                 preference: Mapping[str, float] | None = None):
+        self.device = torch.device(device)
+        self.model = load_model(model, self.device, steps=steps)
+        self.preference = dict(preference or {})
+        preferences = getattr(getattr(self.model, "policy", None), "preferences", None)
+        if preferences is not None:
+            preferences.encode(self.preference, 1)  # refuses now, not at the first photograph
+        elif self.preference:
+            raise UsageError(f"{model}: a model trained by supervision takes no preferences; "
+                             f"got {', '.join(self.preference)}: use a policy")
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Enhance one picture of any size.
+
+        Args:
+            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+
+        Returns:
+            The same shape and dtype.
+
+        Raises:
+            UsageError: another shape or kind of number.
+        """
+        image = to_tensor(picture, self.device)
+        with torch.inference_mode():
+            return to_array(self.model(image, preference=self.preference or None), picture.dtype.type)
+
+    def enhance_photo(self, photo: Photo) -> Photo:
+        """The same for a decoded file: transparency and metadata stay as they are."""
+        return photo.with_pixels(self(photo.pixels))
+
+    def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
+                      overwrite: bool = False, tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+        """Enhance files and folders; a file that fails is named and the rest goes on.
+
+        Args:
+            sources: photographs, and folders of them.
+            out: a file (for one photograph), or a folder; None writes beside the source.
+            extension: another kind of file (".png").
+            overwrite: replace results that exist; the source itself never.
+            tell: called after each file.
+
+        Raises:
+            UsageError: before any work: a source that does not exist, results that exist or would share a name.
+        """
+        plan = plan_files(list(sources), out, extension=extension, overwrite=overwrite)
+        outcomes = []
+        for source, target in plan:
+            try:
+                outcome = Outcome(source, write(self.enhance_photo(read(source)), target))
+            except UsageError as error:
+                outcome = Outcome(source, error=str(error))
+            outcomes.append(outcome)
+            if tell:
+                tell(outcome)
+        return outcomes
+
+
+def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,
+               overwrite: bool) -> list[tuple[Path, Path]]:
+    """Which file goes where; everything that can be refused is refused here, before the first is written.
+
+    Raises:
+        UsageError: see `Enhancer.enhance_files`.
+    """
+    photos: list[Path] = []
+    for source in sources:
+        photos += list_photos(source) if source.is_dir() else [source]
+    if not photos:
+        raise UsageError("no photograph is named")
+    folder = out is not None and (out.is_dir() or len(photos) > 1 or any(s.is_dir() for s in sources))
+    if folder and out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: several photographs need a folder, and this is a file")
+    if out is None:  # results of an earlier run stand in the same folder
+        named = set(sources)
+        photos = [photo for photo in photos if photo in named or not photo.stem.endswith(SUFFIX)]
+    plan = [(photo, output_path(photo, out, suffix=SUFFIX, extension=extension, folder=folder)) for photo in photos]
+    taken: dict[Path, Path] = {}
+    known = {photo.resolve() for photo in photos}
+    for photo, target in plan:
+        other = taken.setdefault(target.resolve(), photo)
+        if other != photo:
+            raise UsageError(f"{other} and {photo} would both be written to {target}; enhance them apart")
+        if target.resolve() in known:
+            raise UsageError(f"{target}: the result of {photo} would take the place of another photograph")
+        if target.exists() and not overwrite:
+            raise UsageError(f"{target}: exists; replace it with --overwrite, or name another place with -o")
+    for photo in photos:
+        if len(photos) == 1 and not photo.is_file():
+            raise UsageError(f"{photo}: no such file")
+    return plan

@@ -1,0 +1,49 @@
+"""What all tests share: one thread (tiny convolutions are slower with more), seeded pictures, tiny data folders."""
+
+import os
+
+for _name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):  # before torch is imported
+    os.environ.setdefault(f"{_name}_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from rlenhance.photo import write  # noqa: E402
+
+
+@pytest.fixture
+def generator():
+    """A seeded random stream."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def image(generator):
+    """Two smooth, dark pictures (2, 3, 32, 40)."""
+    coarse = torch.rand(2, 3, 4, 5, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (32, 40), mode="bilinear", align_corners=False)
+    return 0.05 + 0.3 * smooth
+
+
+def make_pairs(folder: Path, scenes: int = 6, size: tuple[int, int] = (40, 48)) -> Path:
+    """A folder with low/ and high/: `scenes` scenes of two frames each, dark beside bright."""
+    rng = np.random.default_rng(0)
+    for scene in range(scenes):
+        coarse = rng.uniform(0.1, 0.9, (4, 4, 3)).astype(np.float32)
+        bright = np.clip(np.kron(coarse, np.ones((size[0] // 4, size[1] // 4, 1), np.float32)), 0, 1)
+        for frame in range(2):
+            dark = bright * (0.2 + 0.1 * frame)
+            name = f"s{scene:03d}_{frame:04d}.png"
+            write((bright * 255).astype(np.uint8), folder / "high" / name)
+            write((dark * 255).astype(np.uint8), folder / "low" / name)
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """See `make_pairs`."""
+    return make_pairs(tmp_path / "pairs")
