@@ -102,9 +102,12 @@ class Optimiser:
         return {"loss": total.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
 
     def state(self) -> dict[str, Any]:
-        """Moments and step counts, as tensors and numbers."""
-        adam = self._adam.state_dict()
-        return {"steps": self._steps, "moments": {str(key): value for key, value in adam["state"].items()}}
+        """Moments and step counts, as tensors of their own and numbers."""
+        moments = {
+            str(index): {name: value.clone() for name, value in entry.items()}
+            for index, entry in self._adam.state_dict()["state"].items()
+        }
+        return {"steps": self._steps, "moments": moments}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave."""

@@ -112,17 +112,19 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         options = dict(options or {})
         batch = options.get("batch")
         if batch is not None:
+            self.reward.check(batch.target is not None)
+        if batch is not None:
             if (len(batch), *batch.image.shape[-2:]) != (self.num_envs, *self.size) or \
                     (batch.mask is not None) != ("mask" in self.single_observation_space.spaces):
                 self._resize(len(batch), tuple(batch.image.shape[-2:]), batch.mask is not None)
         elif self._source is not None:
             batch = self._draw(seed)
+            self.reward.check(batch.target is not None)
         elif self._batch is None:
             raise UsageError("nothing to begin with: give the environment a source, or reset(options={'batch': Batch})")
         if batch is not None:
             self._batch = batch.to(self.device)
         assert self._batch is not None
-        self.reward.check(self._batch.target is not None)
         self._preference = options.get("preference")
         if self._preference is None:
             self._preference = self.preferences.encode(None, self.num_envs, self.device)

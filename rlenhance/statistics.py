@@ -29,7 +29,7 @@ def soft_histogram(image: Tensor, bins: int = 10) -> Tensor:
     level = brightness(image).flatten(1).clamp(0, 1) * (bins - 1)
     below = level.detach().floor().clamp(max=bins - 2)
     share = level - below
-    index = below.long()
+    index = below.nan_to_num(0).long()  # a NaN has no bin; its share carries it on
     counts = level.new_zeros(level.shape[0], bins)
     counts = counts.scatter_add(1, index, 1 - share).scatter_add(1, index + 1, share)
     return counts / level.shape[1]

@@ -1,0 +1,235 @@
+"""The environments: contract, laws of the reward, no copies to the host."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+import envs
+from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
+from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.preferences import Preferences
+from rlenhance.rewards import Reward, RewardWeights
+
+VARIANTS = [
+    {},
+    {"curve": {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"}, "size": 16},
+    {"curve": {"agent_stride": 0}, "preferences": {"exposure_level": (0.3, 0.475, 0.65)}},
+]
+
+
+def pixel_env(**arguments):
+    """A small environment without a source."""
+    arguments = {"horizon": 3, **arguments}
+    return PixelEnv(ACTION_SETS.create("curve", agent_stride=8), Reward(RewardWeights()), **arguments)
+
+
+def random_action(env, generator):
+    return {
+        level: torch.rand(env.num_envs, env.actions.heads, *env.actions.grid(level, *env.size), generator=generator) * 2 - 1
+        for level in env.actions.levels
+    }
+
+
+@pytest.mark.parametrize("arguments", VARIANTS, ids=["two levels", "classic", "picture level"])
+@pytest.mark.parametrize("name", ENV_IDS)
+def test_gymnasium_finds_nothing_to_complain_of(name, arguments):
+    """Every registered id passes Gymnasium's checker without a warning, in each of its forms."""
+    env = gymnasium.make(name, render_mode="rgb_array", **arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(env.unwrapped, skip_render_check=False)
+    assert [str(warning.message) for warning in caught] == []
+
+
+@pytest.mark.parametrize("name", ENV_IDS)
+def test_docstring_answers_every_heading(name):
+    """The contract stands in the docstring, in Gymnasium's order."""
+    text = LowLightEnv.__doc__
+    headings = ["Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments",
+                "Vectorized environment", "Version History"]
+    places = [text.index(f"## {heading}") for heading in headings]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", ENV_IDS)
+def test_vector_entry_point_holds_many(name):
+    """make_vec gives the batched environment itself, with its autoreset mode declared."""
+    env = gymnasium.make_vec(name, num_envs=3, size=16)
+    assert isinstance(env, PixelEnv) and env.num_envs == 3
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    observation, _ = env.reset(seed=1)
+    assert observation["image"].shape == (3, 3, 16, 16)
+
+
+def test_reset_with_a_seed_repeats_also_afterwards():
+    """reset(seed), reset() gives the same two pictures each time; the global stream is untouched."""
+    env = LowLightEnv(2, size=16)
+    before = torch.get_rng_state()
+    first = [env.reset(seed=3)[0]["image"], env.reset()[0]["image"]]
+    again = [env.reset(seed=3)[0]["image"], env.reset()[0]["image"]]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_reward_is_the_sum_of_its_breakdown_and_the_mean_of_its_map(image, generator):
+    """sum(weighted) == reward == mean(reward_map) within 1e-6, terms of weight 0 are there too."""
+    env = pixel_env()
+    batch = Batch(image, target=(image * 2).clamp(0, 1))
+    env.reset(options={"batch": batch})
+    for _ in range(3):
+        _, reward, _, _, info = env.step(random_action(env, generator))
+        weighted = sum(part["weighted"] for part in info["reward_terms"].values())
+        assert torch.allclose(weighted, reward, atol=1e-6)
+        assert torch.allclose(info["reward_map"].mean(dim=(1, 2, 3)), reward, atol=1e-6)
+        assert info["reward_map"].shape == (2, 1, 32, 40)
+    assert set(info["reward_terms"]) == set(env.reward.weights) and info["reward_terms"]["ssim"]["weight"] == 0
+
+
+def test_state_terms_telescope_over_the_episode(image, generator):
+    """The caches of the costs change nothing: an episode's sum equals one step from its start to its end."""
+    env = pixel_env(horizon=3)
+    env.reset(options={"batch": Batch(image)})
+    total = {}
+    for _ in range(3):
+        observation, _, _, _, info = env.step(random_action(env, generator))
+        for name, part in info["reward_terms"].items():
+            total[name] = total.get(name, 0) + part["raw"]
+        last = info.get("final_obs", observation)["image"]
+    from rlenhance.rewards import TERMS, Transition
+    levels = {"exposure_level": torch.full((1, 1, 1, 1), env.reward.weights.exposure_level)}
+    whole = env.reward.terms(Transition(image, last, image, torch.zeros(2, 1, 1, 1), levels))
+    for name, value in whole.items():
+        if TERMS[name].kind == "state":
+            assert torch.allclose(total[name], value.mean(dim=(1, 2, 3)), atol=1e-5), name
+
+
+def test_environment_and_advance_cannot_drift(image, generator):
+    """The environment's transition is `advance`."""
+    env = pixel_env(autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(options={"batch": Batch(image)})
+    action = random_action(env, generator)
+    observation, *_ = env.step(action)
+    assert torch.equal(observation["image"], advance(env.actions, image, action))
+
+
+def test_episode_ends_by_termination_after_the_horizon(image, generator):
+    """Never truncated; SAME_STEP hands over the last observation and begins again in that step."""
+    env = pixel_env(horizon=2)
+    first, _ = env.reset(options={"batch": Batch(image)})
+    _, _, terminated, truncated, _ = env.step(random_action(env, generator))
+    assert not terminated.any() and not truncated.any()
+    observation, _, terminated, truncated, info = env.step(random_action(env, generator))
+    assert terminated.all() and not truncated.any()
+    assert info["final_obs"]["steps_left"].max() == 0 and observation["steps_left"].min() == 1
+    assert torch.equal(observation["image"], first["image"])
+
+
+def test_step_after_the_end_is_refused_without_autoreset(image, generator):
+    """DISABLED waits for reset, and says so."""
+    env = pixel_env(horizon=1, autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(UsageError, match="reset before step"):
+        env.step(random_action(env, generator))
+    env.reset(options={"batch": Batch(image)})
+    action = random_action(env, generator)
+    env.step(action)
+    with pytest.raises(UsageError, match="episode has ended"):
+        env.step(action)
+
+
+def test_no_step_copies_to_the_host(image, generator, monkeypatch):
+    """Nothing in reset or step asks a tensor for a Python number or an array."""
+    env = pixel_env(preferences=Preferences({"exposure_level": (0.3, 0.475, 0.65)}))
+    batch = Batch(image, target=image)
+    env.reset(options={"batch": batch})
+    action = random_action(env, generator)
+
+    def refuse(*_):
+        raise AssertionError("copied to the host")
+
+    for name in ("item", "cpu", "numpy", "tolist", "__bool__", "__float__", "__int__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    for _ in range(4):
+        env.step(action)
+    env.reset(options={"batch": batch})
+
+
+def test_gradients_pass_from_the_reward_to_the_action(image, generator):
+    """`direct` can differentiate through the episode."""
+    env = pixel_env()
+    env.reset(options={"batch": Batch(image)})
+    action = {level: value.requires_grad_() for level, value in random_action(env, generator).items()}
+    _, reward, *_ = env.step(action)
+    reward.sum().backward()
+    assert all(value.grad.abs().sum() > 0 for value in action.values())
+
+
+def test_mask_keeps_what_lies_outside(image, generator):
+    """Pixels outside the mask stay as they were, bit for bit, and the mask is observed."""
+    mask = torch.zeros(2, 1, 32, 40)
+    mask[..., 8:24, 8:24] = 1
+    env = pixel_env()
+    observation, _ = env.reset(options={"batch": Batch(image, mask=mask)})
+    assert torch.equal(observation["mask"], mask)
+    observation, *_ = env.step(random_action(env, generator))
+    assert torch.equal(observation["image"][mask.expand(-1, 3, -1, -1) == 0], image[mask.expand(-1, 3, -1, -1) == 0])
+
+
+def test_preference_moves_the_asked_level(image):
+    """The exposure that is rewarded is the one that the preference names."""
+    preferences = Preferences({"exposure_level": (0.3, 0.475, 0.65)})
+    env = pixel_env(preferences=preferences)
+    rewards = []
+    for level in (0.3, 0.65):
+        env.reset(options={"batch": Batch(image), "preference": preferences.encode({"exposure_level": level}, 2)})
+        action = {"picture": torch.ones(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
+        _, _, _, _, info = env.step(action)
+        rewards.append(info["reward_terms"]["exposure"]["raw"])
+    assert (rewards[1] > rewards[0]).all()
+
+
+def test_reference_terms_without_reference_are_refused(image):
+    """At the reset, with the names of the terms that would work."""
+    env = PixelEnv(ACTION_SETS.create("curve"), Reward(RewardWeights({"ssim": 1})))
+    with pytest.raises(UsageError, match="ssim .*reference.*exposure"):
+        env.reset(options={"batch": Batch(image)})
+    with pytest.raises(UsageError, match="nothing to begin with"):
+        env.reset()
+
+
+def test_image_env_is_the_batched_one_holding_one_picture(image, generator):
+    """Same rewards, same pictures, as NumPy arrays of their own."""
+    batch = Batch(image[:1])
+    both = [pixel_env(autoreset_mode=AutoresetMode.DISABLED) for _ in range(2)]
+    scalar = ImageEnv(both[0])
+    observation, _ = scalar.reset(options={"batch": batch})
+    both[1].reset(options={"batch": batch})
+    action = random_action(both[1], generator)
+    kept = observation["image"].copy()
+    after, reward, terminated, truncated, info = scalar.step({k: v[0].numpy() for k, v in action.items()})
+    expected, expected_reward, *_ = both[1].step(action)
+    assert np.array_equal(observation["image"], kept)
+    assert np.array_equal(after["image"], expected["image"][0].numpy()) and reward == float(expected_reward[0])
+    assert info["reward_map"].shape == (1, 32, 40) and not terminated and not truncated
+
+
+def test_render_shows_input_picture_and_actions(image, generator):
+    """Three panels of the picture's size, the first the input."""
+    env = pixel_env(render_mode="rgb_array")
+    env.reset(options={"batch": Batch(image)})
+    env.step(random_action(env, generator))
+    frames = env.render()
+    assert frames.shape == (2, 32, 3 * 40 + 4, 3) and frames.dtype == np.uint8
+    assert np.array_equal(frames[0, :, :40], np.rint(image[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8))
+
+
+def test_importing_registers_every_id():
+    """`import envs` is enough."""
+    assert all(name in gymnasium.registry for name in envs.ENV_IDS)

@@ -1,0 +1,211 @@
+"""Learners: what each must learn on pictures with a known answer, and the laws of their steps."""
+
+import math
+
+import pytest
+import torch
+
+from agents import A3C, LEARNERS, A3CConfig, Direct, DirectConfig, NonFinite, OptimiserConfig, Supervised, SupervisedConfig
+from agents.a3c import EntropyTarget
+from agents.learner import Learner
+from agents.optimiser import Optimiser
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models import MODELS, as_model
+from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
+from rlenhance.statistics import exposure_of
+
+LEVEL = 0.5
+FAST = OptimiserConfig(learning_rate=1e-2)
+
+
+def grey_batch(seed, count=6):
+    """Grey pictures between 0.05 and 0.35: the answer is known, the exposure has to meet LEVEL."""
+    values = 0.05 + 0.3 * torch.rand(count, 1, 1, 1, generator=torch.Generator().manual_seed(seed))
+    return Batch(values.expand(count, 3, 16, 16).clone())
+
+
+def policy(**arguments):
+    torch.manual_seed(0)
+    config = {"actions": {"name": "curve"}, "backbone": {"name": "compact", "width": 8}, "horizon": 4,
+              "state_size": 16} | arguments
+    return MODELS.create("pixel_policy", **config)
+
+
+def mean_error(network):
+    """Distance from the asked level after the greedy episode, over unseen pictures."""
+    with torch.no_grad():
+        return (exposure_of(as_model(network)(grey_batch(999).image)) - LEVEL).abs().mean().item()
+
+
+REWARD = Reward(RewardWeights.only(exposure=4, exposure_level=LEVEL))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a3c_finds_the_known_answer(seed):
+    """From the same curve for all pictures to each one's own: within 0.03 of the asked level, over three seeds."""
+    learner = A3C(policy(), REWARD, A3CConfig(optimiser=FAST), seed=seed)
+    before = mean_error(learner.network)
+    for step in range(60):
+        learner.step(grey_batch(100 * seed + step), step / 60)
+    assert before > 0.08 and mean_error(learner.network) < 0.03
+
+
+def test_a3c_finds_it_with_categorical_agents():
+    """27 levels per head, the same answer, within half a level's effect."""
+    learner = A3C(policy(actions={"name": "curve", "kind": "categorical", "agent_stride": 0}), REWARD,
+                  A3CConfig(optimiser=FAST, rollouts_per_image=8), seed=0)
+    before = mean_error(learner.network)
+    for step in range(80):
+        learner.step(grey_batch(step), step / 80)
+    assert mean_error(learner.network) < min(0.08, 0.5 * before)
+
+
+def test_direct_finds_the_known_answer():
+    """Back-propagation through the episode meets the level."""
+    learner = Direct(policy(), REWARD, DirectConfig(optimiser=FAST))
+    for step in range(80):
+        learner.step(grey_batch(step), step / 80)
+    assert mean_error(learner.network) < 0.02
+
+
+def test_supervised_learns_a_known_map():
+    """The residual head learns target = 0.5 + image / 2."""
+    torch.manual_seed(0)
+    learner = Supervised(MODELS.create("restorer", backbone={"name": "compact", "width": 8}),
+                         SupervisedConfig(optimiser=FAST))
+    losses = []
+    for step in range(80):
+        image = grey_batch(step).image
+        losses.append(learner.step(Batch(image, target=0.5 + image / 2), step / 80)["l1"])
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a3c_follows_a_reward_without_gradient():
+    """A term that back-propagation cannot pass: `direct` stays where it is, `a3c` climbs."""
+
+    @state_term("steps_away")
+    def steps_away(image, transition):
+        """Distance of the mean from LEVEL in whole tenths."""
+        return ((image.mean(dim=(1, 2, 3), keepdim=True) - LEVEL).abs() * 10).round() / 10
+
+    try:
+        reward = Reward(RewardWeights.only(steps_away=4))
+        learner = A3C(policy(), reward, A3CConfig(optimiser=FAST))
+        before = mean_error(learner.network)
+        for step in range(60):
+            learner.step(grey_batch(step), step / 60)
+        assert mean_error(learner.network) < 0.6 * before
+        control = Direct(policy(), reward, DirectConfig(optimiser=FAST))
+        weights = [parameter.clone() for parameter in control.network.parameters()]
+        control.step(grey_batch(0))
+        assert all(torch.equal(a, b) for a, b in zip(weights, control.network.parameters(), strict=True))
+    finally:
+        TERMS.remove("steps_away")
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_every_learner_steps_saves_and_repeats(name):
+    """Numbers come back finite; a learner that takes up another's state goes on exactly as that one."""
+    def make() -> Learner:
+        torch.manual_seed(1)
+        kind = LEARNERS[name]
+        if kind.acts:
+            return kind(policy(preferences={"exposure_level": (0.3, 0.475, 0.65)}), REWARD, seed=5)
+        return kind(MODELS.create("restorer", backbone={"name": "compact", "width": 8}), seed=5)
+
+    def batch(step):
+        image = grey_batch(step).image
+        return Batch(image, target=(image * 2).clamp(0, 1))
+
+    one = make()
+    for step in range(2):
+        numbers = one.step(batch(step), 0.1 * step)
+        assert numbers and all(math.isfinite(value) for value in numbers.values())
+    two = make()
+    two.network.load_state_dict(one.network.state_dict())
+    two.load_state(one.state())
+    for learner in (one, two):
+        learner.step(batch(2), 0.2)
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True))
+
+
+def test_same_seed_same_weights():
+    """Two runs with one seed are equal, bit for bit; another seed differs."""
+    def weights(seed):
+        learner = A3C(policy(), REWARD, seed=seed)
+        learner.step(grey_batch(0))
+        return torch.cat([parameter.flatten() for parameter in learner.network.parameters()])
+
+    assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_not_a_number_changes_no_weight_and_is_named(name):
+    """A batch with NaN raises NonFinite with the culprit's name; weights and optimiser stay."""
+    kind = LEARNERS[name]
+    learner = kind(policy(), REWARD) if kind.acts else kind(MODELS.create("restorer", backbone={"name": "compact"}))
+    if not kind.acts:
+        learner.network.forward = lambda image: learner.network.residual(image)  # past the door that refuses NaN
+    image = grey_batch(0).image
+    image[0, 0, 0, 0] = float("nan")
+    before = [parameter.clone() for parameter in learner.network.parameters()]
+    with pytest.raises(NonFinite) as caught:
+        learner.step(Batch(image, target=image))
+    assert caught.value.term.split()[-1] in ("exposure", "l1")
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
+
+
+def test_gradient_is_clipped_and_a_non_finite_one_is_refused():
+    """One huge gradient moves the weights no further than the norm allows; an infinite one not at all."""
+    layer = torch.nn.Linear(1, 1)
+    optimiser = Optimiser(layer, OptimiserConfig(gradient_norm=0.5))
+    optimiser.update({"loss": 1e6 * layer(torch.ones(1, 1)).sum()}, 0.0)
+    assert torch.cat([p.grad.flatten() for p in layer.parameters()]).norm() <= 0.5 + 1e-4
+    layer.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(NonFinite, match="gradient"):
+        optimiser.update({"loss": layer(torch.ones(1, 1)).sum()}, 0.0)
+
+
+def test_learning_rate_warms_up_and_decays():
+    """It rises over the warm-up, and ends at the final share."""
+    optimiser = Optimiser(torch.nn.Linear(1, 1), OptimiserConfig(learning_rate=1.0, warmup=4, final=0.1))
+    assert optimiser.rate(0.0) == pytest.approx(0.25)
+    optimiser._steps = 10
+    assert optimiser.rate(0.0) == pytest.approx(1.0) and optimiser.rate(1.0) == pytest.approx(0.1)
+
+
+def test_entropy_coefficient_rises_below_its_target_and_falls_above():
+    """The bonus counteracts."""
+    target = EntropyTarget()
+    start = target.coefficient
+    target.adapt(0.1, 0.5)
+    assert target.coefficient > start
+    for _ in range(3):
+        target.adapt(0.9, 0.5)
+    assert target.coefficient < start
+
+
+def test_scheduled_deviation_fixes_the_entropy():
+    """The picture agent's entropy is that of the scheduled deviation, at the start and at the end."""
+    learner = A3C(policy(), REWARD)
+    for progress, log_std in ((0.0, -1.0), (1.0, -1.7)):
+        entropy = learner.step(grey_batch(0), progress)["entropy/picture"]
+        assert entropy == pytest.approx(log_std + 0.5 * math.log(2 * math.pi * math.e), abs=1e-5)
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ({"gamma": 1.05}, "gamma"), ({"rollouts_per_image": 0}, "rollouts_per_image"),
+    ({"rollouts_per_image": 1, "value_weight": 0.0}, "baseline"), ({"reward_map_kernel": 4}, "odd"),
+])
+def test_settings_that_cannot_learn_are_refused(arguments, text):
+    """With the value seen, and the way out."""
+    with pytest.raises(UsageError, match=text):
+        A3CConfig(**arguments)
+
+
+def test_supervised_without_reference_is_refused():
+    """It says what to do instead."""
+    learner = Supervised(MODELS.create("restorer", backbone={"name": "compact"}))
+    with pytest.raises(UsageError, match="--learner a3c"):
+        learner.step(grey_batch(0))

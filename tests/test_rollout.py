@@ -1,0 +1,97 @@
+"""Returns, baselines, and rewards at the agents' own scale, against episodes worked by hand."""
+
+import pytest
+import torch
+
+from agents.learner import make_env
+from agents.rollout import binomial_kernel, check_kernel, group_baseline, level_rewards, play, replay, returns_to_go
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models import MODELS
+from rlenhance.rewards import Reward, RewardWeights
+
+
+def maps(*values):
+    return [torch.full((1, 1, 2, 2), float(value)) for value in values]
+
+
+def test_returns_follow_the_definition():
+    """R_t = r_t + gamma R_{t+1}, worked by hand: 1 + 0.5 (2 + 0.5 * 4) = 3."""
+    assert [r.mean().item() for r in returns_to_go(maps(1, 2, 4), 0.5)] == [3.0, 4.0, 4.0]
+    assert [r.mean().item() for r in returns_to_go(maps(1, 2, 4), 1.0)] == [7.0, 6.0, 4.0]
+
+
+def test_reward_map_convolution_shares_but_adds_nothing():
+    """A constant map stays as it is; a peak is spread over its neighbours; the sum inside is kept."""
+    kernel = binomial_kernel(3)
+    assert torch.allclose(returns_to_go(maps(1, 2), 1.0, kernel)[0], returns_to_go(maps(1, 2), 1.0)[0])
+    peak = torch.zeros(1, 1, 7, 7)
+    peak[..., 3, 3] = 1
+    spread = returns_to_go([torch.zeros_like(peak), peak], 1.0, kernel)[0]
+    assert spread.sum().item() == pytest.approx(1) and spread[..., 3, 2] > 0 and spread[..., 3, 3] < 1
+
+
+@pytest.mark.parametrize("kernel", [torch.ones(3, 3), torch.eye(2) / 2, torch.tensor([[2.0]]) - 1.5,
+                                    torch.tensor([[-1.0, 0, 0], [0, 3, 0], [0, 0, -1]])])
+def test_kernels_that_are_no_average_are_refused(kernel):
+    """Negative, even, or not summing to one."""
+    with pytest.raises(UsageError, match="non-negative"):
+        check_kernel(kernel)
+
+
+def test_group_baseline_leaves_the_rollout_itself_out():
+    """Each rollout is held against the mean of the others of its picture, never of another picture's."""
+    returns = torch.tensor([1.0, 2, 3, 10, 20, 30]).view(6, 1, 1, 1)
+    assert group_baseline(returns, 3).flatten().tolist() == [2.5, 2, 1.5, 25, 20, 15]
+    assert group_baseline(returns, 1).abs().sum() == 0
+
+
+def test_agents_get_rewards_at_their_own_scale():
+    """The picture's agent gets every term's mean; local ones beside it only what says where; alone they get all."""
+    reward = Reward(RewardWeights.only(exposure=2, clipping=1))
+    where = torch.zeros(1, 1, 4, 4)
+    where[..., 0, 0] = 4
+    terms = {"exposure": torch.full((1, 1, 1, 1), 3.0), "clipping": where}
+    both = level_rewards(reward, terms, {"picture": (1, 1), "local": (2, 2)})
+    assert both["picture"].item() == 2 * 3 + 4 / 16
+    assert both["local"].flatten().tolist() == [1, 0, 0, 0]
+    alone = level_rewards(reward, terms, {"local": (2, 2)})
+    assert alone["local"].flatten().tolist() == [7, 6, 6, 6]
+
+
+@pytest.mark.parametrize("kind", ["continuous", "categorical"])
+def test_replay_scores_what_was_sampled(image, generator, kind):
+    """Asked again with unchanged weights, the policy gives the probabilities it sampled with."""
+    policy = MODELS.create("pixel_policy", actions={"name": "curve", "kind": kind}, backbone={"name": "compact"},
+                           horizon=3)
+    env = make_env(policy, Reward(RewardWeights()), "cpu")
+    rollout = play(policy, env, Batch(image), torch.zeros(2, 0), generator)
+    distribution, values = replay(policy, rollout)
+    scored = distribution.log_prob({k: torch.cat([a[k] for a in rollout.actions]) for k in rollout.actions[0]})
+    for level, value in scored.items():
+        assert torch.allclose(value, torch.cat([p[level] for p in rollout.log_probs]), atol=1e-4)
+        assert values[level].shape == value.shape
+
+
+def test_recurrent_policies_are_unrolled_from_the_first_step(image, generator):
+    """Replaying step by step with a carried state gives what the rollout had."""
+    policy = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}, horizon=3)
+
+    class Counting(torch.nn.Module):
+        """Adds up what it has seen, as a recurrent backbone would."""
+
+        look = staticmethod(policy.look)
+
+        def forward(self, observation, state):
+            total = observation["image"].mean(dim=(1, 2, 3), keepdim=True) + (0 if state is None else state)
+            distribution, values, _ = policy(observation)
+            distribution.levels["picture"].mean = distribution.levels["picture"].mean + total
+            return distribution, values, total
+
+    network = Counting()
+    env = make_env(policy, Reward(RewardWeights()), "cpu")
+    rollout = play(network, env, Batch(image), torch.zeros(2, 0), generator)
+    assert rollout.recurrent
+    distribution, _ = replay(network, rollout)
+    scored = distribution.log_prob({k: torch.cat([a[k] for a in rollout.actions]) for k in rollout.actions[0]})
+    assert torch.allclose(scored["picture"], torch.cat([p["picture"] for p in rollout.log_probs]), atol=1e-4)
