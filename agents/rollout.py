@@ -139,12 +139,14 @@ def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
 
 
 def action_costs(reward: Reward, env: PixelEnv, distribution: JointDistribution) -> dict[str, Tensor]:
-    """The weighted action terms of a policy's mean action, as losses: name -> scalar."""
+    """The weighted action terms of a policy's mean action, as losses: name -> scalar, the mean over T * B steps."""
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
         return {}
     strength = env.actions.strength(distribution.relaxed())
-    return {name: reward.weights[name] * TERMS[name].function(strength, None).mean() for name in names}
+    first = strength[: env.num_envs]  # of the first step, which has none before it
+    previous = torch.cat([first, strength[: -env.num_envs]]) if len(strength) > env.num_envs else first
+    return {name: reward.weights[name] * TERMS[name].function(strength, previous).mean() for name in names}
 
 
 def returns_to_go(rewards: Sequence[Tensor], gamma: float, kernel: Tensor | None = None) -> list[Tensor]:

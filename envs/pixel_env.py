@@ -164,10 +164,10 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         action = as_action(self.actions, action)
         before = self._image
         self._image = advance(self.actions, before, action, self._batch.mask)
-        self._strength = self.actions.strength(action)
+        previous, self._strength = self._strength, self.actions.strength(action)
         self._steps += 1
         transition = Transition(before, self._image, self._batch.image, self._strength, self._levels,
-                                self._batch.target, self._batch.mask, self._costs)
+                                self._batch.target, self._batch.mask, previous, self._costs)
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after
         reward = self.reward.total(terms)

@@ -20,6 +20,8 @@ def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | 
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except SystemExit as stop:  # tyro has printed help (0), or what it could not parse (2)
+        return int(stop.code or 0)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

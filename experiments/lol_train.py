@@ -105,6 +105,8 @@ def main(arguments: Arguments) -> Result:
         arguments = dataclasses.replace(resumed, progress=arguments.progress, device=arguments.device)
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
+    budget = FitConfig(arguments.updates, arguments.minutes, arguments.evaluate_every,
+                       "val/return" if LEARNERS[arguments.learner].acts else "val/psnr")
     pictures = load_pictures(arguments.pictures, max_side=_kept_side(arguments))
     _check_references(arguments, weights, pictures)
     if stored and stored["data"]["digest"] != pictures.digest():
@@ -126,9 +128,7 @@ def main(arguments: Arguments) -> Result:
     fitted = fit(
         learner, make_batches(pictures, arguments.pictures, learner, arguments.batch_size, arguments.seed),
         Judge(validation, Reward(weights)), run,
-        FitConfig(arguments.updates, arguments.minutes, arguments.evaluate_every,
-                  "val/return" if learner.acts else "val/psnr"),
-        sample=make_sampler_sheet(shown), show=arguments.progress,
+        budget, sample=make_sampler_sheet(shown), show=arguments.progress,
     )
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.rewards.base import Transition, action_term
+from rlenhance.rewards.base import action_term
 
 
 @action_term("smoothness", default=5.0)
-def smoothness(strength: Tensor, transition: Transition) -> Tensor:
+def smoothness(strength: Tensor, previous: Tensor) -> Tensor:
     """Total variation of the agents' strengths: (N, 1, h, w), differences to the right and down."""
     right = F.pad((strength[..., :, 1:] - strength[..., :, :-1]).abs(), (0, 1))
     down = F.pad((strength[..., 1:, :] - strength[..., :-1, :]).abs(), (0, 0, 0, 1))
@@ -17,6 +17,16 @@ def smoothness(strength: Tensor, transition: Transition) -> Tensor:
 
 
 @action_term("effort", default=0.1)
-def effort(strength: Tensor, transition: Transition) -> Tensor:
+def effort(strength: Tensor, previous: Tensor) -> Tensor:
     """Mean square of the agents' strengths: (N, 1, h, w). Breaks the tie when nothing else asks for a change."""
     return (strength**2).mean(dim=1, keepdim=True)
+
+
+@action_term("steadiness", default=1.0)
+def steadiness(strength: Tensor, previous: Tensor) -> Tensor:
+    """Squared change of the agents' strengths from one step to the next: (N, 1, h, w).
+
+    Rewards that telescope do not care about the way to the end, and a learner that explores drifts to the ways on
+    which its own noise does least harm (all at the first steps, or all at the last). Even steps make the better curve.
+    """
+    return ((strength - previous) ** 2).mean(dim=1, keepdim=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ class Transition:
         before, after: the picture, (N, 3, H, W).
         origin: the picture with which the episode began.
         strength: how strongly each agent acted, (N, C, h, w); 0 is nothing (`ActionSet.strength`).
+        previous: `strength` of the step before; None at the first step.
         levels: what the user may choose, name -> (N, 1, 1, 1): "exposure_level".
         target: the reference, or None.
         mask: (N, 1, H, W), 1 where the picture may change, or None.
@@ -36,6 +38,7 @@ class Transition:
     levels: Mapping[str, Tensor]
     target: Tensor | None = None
     mask: Tensor | None = None
+    previous: Tensor | None = None
     costs_before: Mapping[str, Tensor] = field(default_factory=dict)
     costs_after: dict[str, Tensor] = field(default_factory=dict)
 
@@ -47,7 +50,7 @@ class Term:
     Attributes:
         name: the same on the command line, in config.json and in Python.
         function: state terms: (image, transition) -> cost map, lower is better; action terms:
-            (strength, transition) -> cost map of the step.
+            (strength, previous) -> cost map of the step.
         kind: "state", rewarded as cost(before) - cost(after), so that it telescopes over an episode; or "action",
             rewarded as minus the cost of the step.
         default: weight when the user names none.
@@ -55,7 +58,7 @@ class Term:
     """
 
     name: str
-    function: Callable[[Tensor, Transition], Tensor]
+    function: Callable[[Tensor, Any], Tensor]
     kind: str
     default: float
     reference: bool
@@ -96,5 +99,9 @@ def state_term(name: str, *, default: float = 0.0, reference: bool = False) -> C
 
 
 def action_term(name: str, *, default: float = 0.0) -> Callable[[Callable], Callable]:
-    """Decorator: register `function(strength, transition) -> cost map` of a single step; it does not telescope."""
+    """Decorator: register `function(strength, previous) -> cost map` of a single step; it does not telescope.
+
+    Both are (N, C, h, w): how strongly each agent acts now, and how strongly it did in the step before (at the first
+    step the same as now).
+    """
     return _enter(name, "action", default, False)

@@ -68,7 +68,8 @@ class Reward:
         for name in self.names(transition.target is not None):
             term = TERMS[name]
             if term.kind == "action":
-                values[name] = -term.function(transition.strength, transition)
+                previous = transition.strength if transition.previous is None else transition.previous
+                values[name] = -term.function(transition.strength, previous)
                 continue
             before = transition.costs_before.get(name)
             if before is None:

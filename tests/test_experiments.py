@@ -1,0 +1,170 @@
+"""Rules, scores and comparisons: honest numbers, and no reference where none may be."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import evaluate, lol_compare, lol_train
+from experiments.baselines import fit_rules, oracle_stop, stop_at_mean
+from experiments.commands import run_command
+from experiments.evaluate import collapse_warning, distance_to_single_curve, enhance_batch, score
+from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.metrics import psnr
+from rlenhance.models import MODELS, as_model
+from rlenhance.rewards import RewardWeights
+
+SMALL = PolicyConfig(state_size=16, horizon=2)
+
+
+@pytest.fixture
+def batches(image):
+    """Two pictures with their references."""
+    return [Batch(image[i : i + 1], (image[i : i + 1] * 2.2).clamp(0, 1)) for i in range(2)]
+
+
+def test_no_reference_reaches_a_model_at_test_time(batches, generator):
+    """Noise in the reference's place changes no output, of a network or of any rule that is not called an oracle."""
+    noise = [dataclasses.replace(b, target=torch.rand(b.image.shape, generator=generator)) for b in batches]
+    torch.manual_seed(0)
+    models = list(fit_rules(batches, 0.475).values())
+    models += [as_model(MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}))]
+    for model in models:
+        same = [torch.equal(enhance_batch(model, a), enhance_batch(model, b))
+                for a, b in zip(batches, noise, strict=True)]
+        assert all(same) != getattr(model, "oracle", False)
+
+
+def test_constants_are_the_best_of_their_family_on_the_training_pictures(batches):
+    """No other strength or level does better there."""
+    rules = fit_rules(batches, 0.475, side=16)
+    for name in ("constant", "gamma", "stop"):
+        assert score(rules[name], batches)["psnr"] > score(rules["input"], batches)["psnr"]
+    assert score(rules["oracle"], batches)["psnr"] >= score(rules["stop"], batches)["psnr"] - 1e-6
+
+
+def test_rules_without_references_aim_at_the_asked_level(image):
+    """Dark photographs alone: the constant curve meets the level on average."""
+    rules = fit_rules([Batch(image[:1]), Batch(image[1:])], 0.5)
+    assert rules["stop"](image).mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_stop_at_mean_stops_and_the_oracle_never_loses(image):
+    """The mean ends within one small step above the level; a picture above it stays as it is."""
+    image = image[:1]
+    out = stop_at_mean(image, 0.4)
+    assert 0.4 <= out.mean() < 0.43
+    assert torch.equal(stop_at_mean(out, 0.3), out)
+    target = (image * 2).clamp(0, 1)
+    assert psnr(oracle_stop(image, target), target) >= psnr(image, target)
+
+
+def test_collapse_watch_tells_a_constant_from_a_policy_that_adapts(generator):
+    """One curve for all pictures scores above the alarm, a curve for each far below."""
+    pictures = list(torch.rand(4, 3, 32, 32, generator=generator).round(decimals=2).split(1))
+    constant = [p + 0.4 * p * (1 - p) for p in pictures]
+    adapting = [p + a * p * (1 - p) for p, a in zip(pictures, (0.0, 0.3, 0.6, 0.9), strict=True)]
+    assert distance_to_single_curve(pictures, constant) > 45 > 30 > distance_to_single_curve(pictures, adapting)
+    assert collapse_warning({"watch/constant_psnr": 50.0, "watch/dominant": 0.5})
+    assert collapse_warning({"watch/constant_psnr": 20.0, "watch/dominant": 0.995})
+    assert collapse_warning({"watch/constant_psnr": 20.0, "watch/dominant": 0.5}) is None
+
+
+def test_compare_makes_its_table_and_resumes(tmp_path, pairs, capsys):
+    """A row per rule and per learner and reward; finished runs are not trained again."""
+    arguments = lol_compare.Arguments(
+        learners=("a3c", "supervised"), rewards=("no reference", "SSIM + PSNR"), seeds=(0, 1), minutes=0.0, updates=2,
+        batch_size=2, out=tmp_path / "compare", pictures=PictureConfig(data=pairs, crop=16), policy=SMALL,
+    )
+    rows = lol_compare.main(arguments)
+    names = [row.name for row in rows]
+    assert names[-3:] == ["a3c, no reference", "a3c, SSIM + PSNR", "supervised"] and len(rows) == 7 + 3
+    assert [row.reference for row in rows[-3:]] == ["no", "yes", "yes"] and rows[6].reference == "oracle"
+    assert all(len(row.scores) == 2 for row in rows[-3:])
+    assert rows[-1].pictures == 4 and rows[-1].parameters > 0
+    text = (tmp_path / "compare" / "table.md").read_text()
+    assert "GT-mean PSNR (uses the reference)" in text and "±" in text
+    assert json.loads((tmp_path / "compare" / "table.json").read_text())["split"] == "val"
+    assert (tmp_path / "compare" / "grid.png").is_file()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "compare").glob("*/metrics.csv")}
+    again = lol_compare.main(arguments)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert [row.scores[0]["psnr"] for row in again] == [row.scores[0]["psnr"] for row in rows]
+
+
+def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
+    """The command prints the same numbers that it returns; an absent split is named."""
+    run = lol_train.main(lol_train.Arguments(
+        out=tmp_path, name="run", updates=1, device="cpu", progress=False, policy=SMALL,
+        pictures=PictureConfig(data=pairs))).run
+    capsys.readouterr()
+    scores = evaluate.main(evaluate.Arguments(run, data=pairs, split="val", json=True))
+    assert json.loads(capsys.readouterr().out) == scores
+    with pytest.raises(UsageError, match="has no 'test' split"):
+        evaluate.main(evaluate.Arguments(run, data=pairs))
+
+
+@pytest.mark.parametrize("words, text", [
+    (["--reward", "exposur=1"], "did you mean exposure"),
+    (["--reward", "exposure=nan"], "finite"),
+    (["--reward", "exposure"], "name=weight"),
+    (["--learner", "a2c"], "did you mean a3c"),
+    (["--backbone", "fnc"], "did you mean fcn"),
+    (["--exposure-level", "7"], "between 0 and 1"),
+    (["--data", "no/such/folder"], "no such folder"),
+    (["--learner", "supervised", "--dark-only"], "--learner a3c"),
+    (["--reward", "ssim=1", "--dark-only"], "ssim"),
+    (["--resume", "nowhere"], "not a run"),
+    (["--init", "nowhere"], "no checkpoint"),
+    (["--updates", "0"], "at least 1"),
+    (["--horizon", "0"], "at least one step"),
+    (["--a3c.gamma", "1.05"], "gamma"),
+])
+def test_bad_input_ends_with_one_line_and_status_2(tmp_path, pairs, capsys, words, text):
+    """The value seen and the way out on standard error; nothing is left behind."""
+    if "--dark-only" in words:
+        words = [word for word in words if word != "--dark-only"] + ["--data", str(pairs / "low")]
+    words = [*words, "--out", str(tmp_path / "runs"), "--device", "cpu", "--no-progress"]
+    assert run_command(lol_train.main, lol_train.Arguments, words) == 2
+    assert text in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dark_photographs_alone_train(tmp_path, pairs):
+    """No reference anywhere: the run still says how bright it became."""
+    result = lol_train.main(lol_train.Arguments(
+        out=tmp_path, name="run", updates=2, evaluate_every=2, batch_size=2, device="cpu", progress=False,
+        policy=SMALL, pictures=PictureConfig(data=pairs / "low")))
+    assert "psnr" not in result.scores["a3c"] and 0 < result.scores["a3c"]["mean"] < 1
+
+
+def test_classic_pixel_wise_agents_train(tmp_path, pairs):
+    """agent_stride 1 on native crops with PixelRL's network, categorical, with a reward-map kernel."""
+    policy = PolicyConfig(backbone="fcn", state_size=0, agent_stride=1, picture_agent=False, curve="categorical",
+                          channels="coupled", momentum=0.2, horizon=2)
+    learners = LearnerConfigs()
+    learners = dataclasses.replace(learners, a3c=dataclasses.replace(learners.a3c, reward_map_kernel=3, epochs=1,
+                                                                      rollouts_per_image=2))
+    result = lol_train.main(lol_train.Arguments(
+        out=tmp_path, name="run", updates=1, batch_size=2, device="cpu", progress=False, policy=policy,
+        learners=learners, pictures=PictureConfig(data=pairs, crop=16)))
+    assert np.isfinite(result.scores["a3c"]["psnr"])
+
+
+def test_config_json_becomes_arguments_again(tmp_path):
+    """What a run stores is what it was called with; a field of another version is refused."""
+    arguments = lol_train.Arguments(reward=("exposure=2",), init=tmp_path, policy=SMALL)
+    stored = json.loads(json.dumps(dataclasses.asdict(arguments), default=str))
+    assert lol_train.rebuild(lol_train.Arguments, stored) == arguments
+    with pytest.raises(UsageError, match="sharpen"):
+        lol_train.rebuild(lol_train.Arguments, stored | {"sharpen": 1})
+
+
+def test_rewards_of_the_comparison_parse():
+    """Every named reward is a valid word list; exactly the second needs references."""
+    needs = {name: RewardWeights.parse(words).needs_reference for name, words in lol_compare.REWARDS.items()}
+    assert needs["no reference"] == [] and sorted(needs["SSIM + PSNR"]) == ["psnr", "ssim"]
