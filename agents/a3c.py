@@ -49,11 +49,11 @@ class A3CConfig:
     advantage_floor: float = 0.01
     """Least deviation by which advantages are divided: what hardly differs is not blown up."""
     log_std_picture: tuple[float, float] = (-1.0, -1.7)
-    """Gaussian policies: the picture agent's log-deviation at the start and the end of the run. This fixes the entropy."""
+    """Gaussian policies: log-deviation of the picture agent, at the start and the end; it fixes the entropy."""
     log_std_local: tuple[float, float] = (-1.5, -2.2)
     """The same for the local agents."""
     entropy_target: tuple[float, float] = (0.6, 0.15)
-    """Categorical policies: entropy to keep, as a share of the largest possible, at the start and the end of the run."""
+    """Categorical policies: entropy to keep, as a share of the largest possible, at the start and the end."""
     reward_map_kernel: int = 0
     """Side of the reward-map convolution's kernel (odd; 0: none)."""
     preference_share: float = 0.5
@@ -145,7 +145,7 @@ class A3C(PolicyLearner):
 
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
         """Level -> returns to go of all steps, (T * B, 1, h, w)."""
-        grids = {level: tuple(value.shape[-2:]) for level, value in rollout.values[0].items()}
+        grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
         steps = [level_rewards(self.reward, terms, grids) for terms in rollout.terms]
         return {
             level: torch.cat(returns_to_go([step[level] for step in steps], self.config.gamma,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from agents.learner import LEARNERS, PolicyLearner, as_floats
 from agents.optimiser import NonFinite, OptimiserConfig
@@ -43,8 +44,8 @@ class Direct(PolicyLearner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         observation, _ = self.env.reset(options={"batch": batch, "preference": self.draw_preferences(len(batch))})
-        memory, gain, sums = None, batch.image.new_zeros(len(batch)), {}
-        strengths = []
+        memory, gain, strengths = None, batch.image.new_zeros(len(batch)), []
+        sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):
             distribution, _, memory = self.optimiser.network(observation, memory)
             action = distribution.relaxed()

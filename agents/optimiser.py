@@ -39,7 +39,8 @@ class OptimiserConfig:
     """The gradient's norm is clipped here, after unscaling (0: never)."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.final <= 1 or self.warmup < 0 or self.gradient_norm < 0:
+        fine = 0 < self.learning_rate < math.inf and 0 <= self.final <= 1
+        if not fine or self.warmup < 0 or self.gradient_norm < 0:
             raise UsageError(f"learning_rate must be positive, final in [0, 1], warmup and gradient_norm not negative; "
                              f"got {self.learning_rate}, {self.final}, {self.warmup}, {self.gradient_norm}")
 
@@ -93,7 +94,7 @@ class Optimiser:
         else:
             self._fabric.backward(total)
             norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
-            scaled = "16-mixed" == str(self._fabric._precision.precision)
+            scaled = str(self._fabric._precision.precision) == "16-mixed"
         if not scaled and not torch.isfinite(norm):  # a scaler meets infinities in its normal work, and skips them
             self._adam.zero_grad(set_to_none=True)
             raise NonFinite("gradient")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.optimiser import NonFinite
 from envs import PixelEnv
@@ -44,7 +45,7 @@ class Rollout:
     final: Tensor
 
 
-def play(network: nn.Module, env: PixelEnv, batch: Batch, preference: Tensor,
+def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor,
          generator: torch.Generator | None) -> Rollout:
     """Play one episode per picture, without gradients.
 
@@ -86,7 +87,7 @@ def check_finite(rollout: Rollout) -> None:
     raise NonFinite("reward")
 
 
-def replay(network: nn.Module, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
+def replay(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
     """The policy's present distributions and values at the rollout's observations: T * B of them, step by step.
 
     A recurrent policy is unrolled from the first step; any other is asked once for all steps.
@@ -105,8 +106,8 @@ def replay(network: nn.Module, rollout: Rollout) -> tuple[JointDistribution, dic
     )
 
 
-def join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Concatenate mappings of tensors along the first dimension."""
+def join(parts: Sequence[Any]) -> Any:
+    """Concatenate mappings of tensors, key by key, along the first dimension."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 

@@ -51,8 +51,10 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         render_mode: None or "rgb_array".
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4,
-                                "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: dict[str, Any] = {
+        "render_modes": ["rgb_array"], "render_fps": 4, "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+    single_observation_space: spaces.Dict
 
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 6,
                  preferences: Preferences | None = None, source: Source | None = None, num_envs: int = 1,
@@ -69,13 +71,16 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.device = torch.device(device)
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
-        self._source, self._stream, self._drawn = source, None, 0
+        self._source, self._drawn = source, 0
+        self._stream: Source | None = None
         self._batch: Batch | None = None
+        self._costs: Mapping[str, Tensor] = {}
+        self._strength: Tensor | None = None
         self._resize(num_envs, size, masked=False)
 
     def _resize(self, num_envs: int, size: tuple[int, int], masked: bool) -> None:
         """Spaces for this many pictures of this size."""
-        self.num_envs, self.size = num_envs, tuple(size)
+        self.num_envs, self.size = num_envs, (size[0], size[1])
         single: dict[str, spaces.Space] = {
             "image": spaces.Box(0.0, 1.0, (3, *self.size), np.float32),
             "steps_left": spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -116,7 +121,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if batch is not None:
             if (len(batch), *batch.image.shape[-2:]) != (self.num_envs, *self.size) or \
                     (batch.mask is not None) != ("mask" in self.single_observation_space.spaces):
-                self._resize(len(batch), tuple(batch.image.shape[-2:]), batch.mask is not None)
+                self._resize(len(batch), (batch.image.shape[-2], batch.image.shape[-1]), batch.mask is not None)
         elif self._source is not None:
             batch = self._draw(seed)
             self.reward.check(batch.target is not None)
@@ -125,10 +130,10 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if batch is not None:
             self._batch = batch.to(self.device)
         assert self._batch is not None
-        self._preference = options.get("preference")
-        if self._preference is None:
-            self._preference = self.preferences.encode(None, self.num_envs, self.device)
-        self._preference = self._preference.to(self.device)
+        chosen = options.get("preference")
+        if chosen is None:
+            chosen = self.preferences.encode(None, self.num_envs, self.device)
+        self._preference: Tensor = chosen.to(self.device)
         levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
         self._levels = levels | self.preferences.decode(self._preference)
         self._image, self._steps, self._costs, self._strength = self._batch.image, 0, {}, None
@@ -164,9 +169,9 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         action = as_action(self.actions, action)
         before = self._image
         self._image = advance(self.actions, before, action, self._batch.mask)
-        previous, self._strength = self._strength, self.actions.strength(action)
-        self._steps += 1
-        transition = Transition(before, self._image, self._batch.image, self._strength, self._levels,
+        previous, strength = self._strength, self.actions.strength(action)
+        self._steps, self._strength = self._steps + 1, strength
+        transition = Transition(before, self._image, self._batch.image, strength, self._levels,
                                 self._batch.target, self._batch.mask, previous, self._costs)
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after
@@ -191,7 +196,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         weight = self.reward.weights[name]
         return {"raw": raw, "weight": weight, "weighted": weight * raw}
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> Any:
         """Input, current picture and action map of each picture, side by side: (N, H, 3 W + 4, 3) uint8."""
         if self.render_mode is None:
             return None

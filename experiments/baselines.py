@@ -118,8 +118,8 @@ def fit_rules(pictures: Sequence[Batch], exposure_level: float, side: int = 64) 
                 return lambda value: _mean_psnr(small, lambda image: function(image, value))
         else:
             def fitness(function: Callable[[Tensor, float], Tensor]) -> Callable[[float], float]:
-                return lambda value: -abs(
-                    np.mean([exposure_of(function(b.image, value)).item() for b in small]) - exposure_level)
+                return lambda value: -abs(float(
+                    np.mean([exposure_of(function(b.image, value)).item() for b in small])) - exposure_level)
         exponent = _best([round(x, 3) for x in np.linspace(0.2, 1.2, 41)], fitness(gamma))
         strength = _best([round(x, 3) for x in np.linspace(-0.3, 1.0, 66)], fitness(constant_curve))
         level = _best([round(x, 3) for x in np.linspace(0.25, 0.65, 41)], fitness(stop_at_mean))

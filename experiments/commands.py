@@ -14,8 +14,7 @@ from rlenhance.errors import UsageError
 def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | None = None) -> int:
     """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C)."""
     try:
-        module = arguments.__module__ if arguments.__module__ != "__main__" else sys.modules["__main__"].__spec__.name
-        parsed = tyro.cli(arguments, args=words, prog=f"python -m {module}")
+        parsed: Any = tyro.cli(arguments, args=words, prog=f"python -m {_module_name(arguments)}")
         main(parsed)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -26,3 +25,9 @@ def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | 
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _module_name(arguments: type) -> str:
+    """The module as the user typed it, also where Python calls it __main__."""
+    spec = sys.modules[arguments.__module__].__spec__
+    return spec.name if spec else arguments.__module__

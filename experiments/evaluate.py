@@ -85,7 +85,8 @@ def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     return sum(distances) / len(distances)
 
 
-def watch_collapse(policy: PixelPolicy, states: Tensor, outputs: Tensor, strengths: Sequence[Tensor]) -> dict[str, float]:
+def watch_collapse(policy: PixelPolicy, states: Tensor, outputs: Tensor,
+                   strengths: Sequence[Tensor]) -> dict[str, float]:
     """Signs that a policy has become a constant, over several pictures of one size.
 
     Args:
@@ -157,8 +158,8 @@ def collapse_warning(scores: Mapping[str, float]) -> str | None:
     distance, dominant = scores.get("watch/constant_psnr", 0.0), scores.get("watch/dominant", 0.0)
     if distance <= COLLAPSE_DB and dominant <= 0.99:
         return None
-    return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm above "
-            f"{COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; raise the entropy "
+    return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "
+            f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; raise the entropy "
             f"(--a3c.log-std-picture, --a3c.entropy-target) or weigh the reward differently")
 
 

@@ -131,7 +131,8 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
                     run.close()
                     raise TrainingFailed(
                         f"{error} in {_STRIKES} updates in a row, the run stops at update {done + 1}; the last good "
-                        f"checkpoint is {run.path / 'last'}: lower the learner's optimiser.learning-rate, or that term's weight"
+                        f"checkpoint is {run.path / 'last'}: lower the learner's optimiser.learning-rate, or the "
+                        f"weight of that term"
                     ) from error
             state.seconds += time.perf_counter() - begun
             done += 1
@@ -161,7 +162,8 @@ class _State:
 
     def __init__(self, learner: Learner, run: RunFolder, config: FitConfig):
         self.learner, self.run, self.config = learner, run, config
-        self.seconds, self.best_step, self.best = 0.0, 0, {}
+        self.seconds, self.best_step = 0.0, 0
+        self.best: dict[str, float] = {}
         self._warned = False
 
     def progress(self, done: int) -> float:

@@ -193,9 +193,9 @@ def _write(arguments: Arguments, pictures: Pictures, split: str, rows: Sequence[
            test: Sequence[Batch]) -> None:
     size = f"reduced to {arguments.max_side} pixels" if arguments.max_side else "at full size"
     budget = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.updates} updates"
-    text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {split} pictures {size}; {budget} of training per run, "
-            f"seeds {', '.join(map(str, arguments.seeds))} (mean ± standard deviation), best/ chosen on validation; "
-            f"torch threads {torch.get_num_threads()}.\n\n{table(rows)}\n")
+    text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {split} pictures {size}; {budget} of training per "
+            f"run, seeds {', '.join(map(str, arguments.seeds))} (mean ± standard deviation), best/ chosen on "
+            f"validation; torch threads {torch.get_num_threads()}.\n\n{table(rows)}\n")
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.out / "table.md", text.encode())
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
@@ -203,7 +203,9 @@ def _write(arguments: Arguments, pictures: Pictures, split: str, rows: Sequence[
     write_atomically(arguments.out / "table.json", json.dumps(facts, indent=1, default=str).encode())
     shown = [test[i * len(test) // 6] for i in range(min(6, len(test)))]
     with torch.no_grad():
-        lines = [[*(enhance_batch(models[row.name], batch) for row in rows), batch.target] for batch in shown]
+        lines = [[enhance_batch(models[row.name], batch) for row in rows] for batch in shown]
+    for line, batch in zip(lines, shown, strict=True):
+        line += [batch.target] if batch.target is not None else []
     write(to_array(grid(lines, 160)), arguments.out / "grid.png")
     print(f"\n{text}\nwritten to {arguments.out} (table.md, table.json; grid.png: columns in the table's order, "
           f"the reference last)")

@@ -49,7 +49,7 @@ class Arguments:
     learner: str = "a3c"
     """a3c (advantage actor-critic), direct (back-propagation through the episode) or supervised."""
     reward: tuple[str, ...] = ()
-    """name=weight, as in `exposure=4 color=0.5 ssim=0`; terms that are not named keep their default (docs/rewards.md)."""
+    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/rewards.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
     name: str = ""
@@ -218,7 +218,8 @@ def rebuild(kind: Any, value: Any) -> Any:
         if unknown:
             raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
                              f"resume with the version that began the run")
-        return kind(**{name: rebuild(hints[name], inner) for name, inner in value.items()})
+        make: Any = kind
+        return make(**{name: rebuild(hints[name], inner) for name, inner in value.items()})
     if origin is tuple:
         return tuple(value)
     return Path(value) if kind is Path else value

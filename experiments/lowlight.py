@@ -162,8 +162,9 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
         try:
             network.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise UsageError(f"--init {init}: holds another network ({other.spec['name']} with "
-                             f"{other.spec['backbone']['name']}) than the one asked for; use the same settings") from error
+            spec: Any = other.spec
+            raise UsageError(f"--init {init}: holds another network ({spec['name']} with {spec['backbone']['name']}) "
+                             f"than the one asked for; use the same settings") from error
     settings = getattr(learners, name, None)
     if kind.acts:
         return kind(network, Reward(weights), settings, seed=seed, device=device)

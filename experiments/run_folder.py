@@ -146,7 +146,8 @@ class RunFolder:
         """A histogram for TensorBoard."""
         self.board.add_histogram(name, values.detach().float().cpu().numpy(), step)
 
-    def save(self, which: str, network: Any, about: Mapping[str, Any], training: Mapping[str, Any] | None = None) -> None:
+    def save(self, which: str, network: Any, about: Mapping[str, Any],
+             training: Mapping[str, Any] | None = None) -> None:
         """best/ or last/."""
         save_checkpoint(self.path / which, network, about, training)
 

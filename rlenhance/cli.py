@@ -82,7 +82,8 @@ def _device(name: str) -> str:
 
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(name):
-        raise UsageError(f"--device {name}: not available here; there is {', '.join(n for n, ok in there.items() if ok)}")
+        usable = ", ".join(device for device, usable in there.items() if usable)
+        raise UsageError(f"--device {name}: not available here; there is {usable}")
     return name
 
 

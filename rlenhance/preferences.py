@@ -64,7 +64,7 @@ class Preferences:
         }
 
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
-        """For training: (count, P), uniform over the ranges for a `share` of the pictures, the defaults for the rest."""
+        """For training: (count, P), uniform over the ranges for a `share` of the pictures, else the defaults."""
         device = generator.device
         drawn = torch.rand(count, len(self), generator=generator, device=device) * 2 - 1
         free = torch.rand(count, 1, generator=generator, device=device) < share

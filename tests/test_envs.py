@@ -31,10 +31,9 @@ def pixel_env(**arguments):
 
 
 def random_action(env, generator):
-    return {
-        level: torch.rand(env.num_envs, env.actions.heads, *env.actions.grid(level, *env.size), generator=generator) * 2 - 1
-        for level in env.actions.levels
-    }
+    shapes = {level: (env.num_envs, env.actions.heads, *env.actions.grid(level, *env.size))
+              for level in env.actions.levels}
+    return {level: torch.rand(shape, generator=generator) * 2 - 1 for level, shape in shapes.items()}
 
 
 @pytest.mark.parametrize("arguments", VARIANTS, ids=["two levels", "classic", "picture level"])
@@ -198,7 +197,7 @@ def test_preference_moves_the_asked_level(image):
 def test_reference_terms_without_reference_are_refused(image):
     """At the reset, with the names of the terms that would work."""
     env = PixelEnv(ACTION_SETS.create("curve"), Reward(RewardWeights({"ssim": 1})))
-    with pytest.raises(UsageError, match="ssim .*reference.*exposure"):
+    with pytest.raises(UsageError, match=r"ssim .*reference.*exposure"):
         env.reset(options={"batch": Batch(image)})
     with pytest.raises(UsageError, match="nothing to begin with"):
         env.reset()

@@ -137,7 +137,7 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
         return Batch(bad if step == 1 or step > 3 else image)
 
     run = RunFolder.begin(tmp_path / "run", {}, {})
-    with pytest.raises(TrainingFailed, match="reward term .*3 updates"):
+    with pytest.raises(TrainingFailed, match=r"reward term .*3 updates"):
         fit(learner, batches, Judge([Batch(image[:1])], reward), run, FitConfig(10, evaluate_every=2), show=False)
     assert read_config(run.path / "last")["about"]["step"] in (4, 6)
     load_network(run.path / "last")

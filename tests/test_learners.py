@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from agents import A3C, LEARNERS, A3CConfig, Direct, DirectConfig, NonFinite, OptimiserConfig, Supervised, SupervisedConfig
+from agents import (
+    A3C,
+    LEARNERS,
+    A3CConfig,
+    Direct,
+    DirectConfig,
+    NonFinite,
+    OptimiserConfig,
+    Supervised,
+    SupervisedConfig,
+)
 from agents.a3c import EntropyTarget
 from agents.learner import Learner
 from agents.optimiser import Optimiser

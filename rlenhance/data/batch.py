@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,9 +44,11 @@ class Batch:
             raise UsageError(f"mask must be {wanted}; got {tuple(self.mask.shape)}")
         return self
 
-    def _map(self, function) -> Batch:
-        values = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(None if value is None else function(value) for value in values))
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        def apply(value: Any) -> Any:
+            return None if value is None else function(value)
+
+        return Batch(apply(self.image), apply(self.target), apply(self.mask))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same pictures on another device."""
@@ -60,5 +64,8 @@ class Batch:
     @staticmethod
     def stack(batches: list[Batch]) -> Batch:
         """One batch of several with equal sizes; what one of them lacks is None."""
-        columns = ([getattr(batch, field.name) for batch in batches] for field in fields(Batch))
-        return Batch(*(None if any(v is None for v in column) else torch.cat(column) for column in columns))
+        def join(values: list[Any]) -> Any:
+            return None if any(value is None for value in values) else torch.cat(values)
+
+        return Batch(join([b.image for b in batches]), join([b.target for b in batches]),
+                     join([b.mask for b in batches]))

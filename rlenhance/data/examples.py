@@ -54,7 +54,5 @@ def load_example(example: Example, cache: PictureCache, max_side: int | None = N
     if image is None:
         assert example.degradation is not None and target is not None
         image = example.degradation(target, np.random.default_rng(zlib.crc32(example.name.encode())))
-    parts = [None if part is None else to_tensor(part) for part in (image, target)]
-    if max_side:
-        parts = [None if part is None else limit_side(part, max_side) for part in parts]
-    return Batch(*parts)
+    tensors = [to_tensor(part) for part in (image, target) if part is not None]
+    return Batch(*(limit_side(tensor, max_side) if max_side else tensor for tensor in tensors))

@@ -22,7 +22,7 @@ def photograph(name: str) -> Path:
         path = Path(skimage.__file__).parent / "data" / f"{name}{ending}"
         if path.is_file():
             return path
-    raise UsageError(f"the sample photograph {name!r} is not in scikit-image {skimage.__version__}; "
+    raise UsageError(f"the sample photograph {name!r} is not in this version of scikit-image; "
                      f"install the version that constraints.txt names, or pass --data DIR")
 
 

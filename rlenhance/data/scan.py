@@ -57,4 +57,4 @@ def scan(splits: Splits, cache: PictureCache, on_bad_image: str = "stop") -> tup
     for name in ("train", "val"):
         if not kept[name]:
             raise UsageError(f"{splits.source}: no usable picture is left in the {name} split")
-    return replace(splits, **kept, unmatched=()), faults
+    return replace(splits, train=kept["train"], val=kept["val"], test=kept["test"], unmatched=()), faults

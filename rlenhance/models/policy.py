@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -99,20 +100,19 @@ class PixelPolicy(nn.Module):
 
     def _set_start(self, start: float) -> None:
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
-        if self.actions.choices is not None or low is None:
+        if self.actions.choices is not None or low is None or high is None:
             return
         if not low < start < high:
             raise UsageError(f"start must lie between {low} and {high}; got {start}")
         level = self.actions.levels[0]
         head = self.heads[level]
-        last = head[-1] if isinstance(head, nn.Sequential) else head
+        last: Any = head[-1] if isinstance(head, nn.Sequential) else head
         with torch.no_grad():
-            normal = (start - (low + high) / 2) / ((high - low) / 2)
-            last.bias[0] = torch.atanh(torch.tensor(normal))
+            last.bias[0] = math.atanh((start - (low + high) / 2) / ((high - low) / 2))
 
     def set_log_std(self, level: str, value: float) -> None:
         """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
-        getattr(self, f"log_std_{level}").fill_(value)
+        self.get_buffer(f"log_std_{level}").fill_(value)
 
     def _distribution(self, level: str, raw: Tensor) -> AgentDistribution:
         if self.actions.choices is not None:
@@ -120,7 +120,7 @@ class PixelPolicy(nn.Module):
         if self.deviation == "predicted":
             mean, log_std = raw.chunk(2, dim=1)
             return SquashedGaussian(mean, (log_std - 1).clamp(-5, 1))
-        return SquashedGaussian(raw, getattr(self, f"log_std_{level}"))
+        return SquashedGaussian(raw, self.get_buffer(f"log_std_{level}"))
 
     def look(self, observation: Observation) -> Observation:
         """The observation with the picture's statistics: who asks again about it need not compute them again."""

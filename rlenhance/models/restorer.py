@@ -45,7 +45,7 @@ class Restorer(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
-        """Restore (N, 3, H, W) of any size. In training mode nothing is clipped: beyond [0, 1] the gradient would end."""
+        """Restore (N, 3, H, W) of any size. In training mode nothing is clipped: outside [0, 1] gradients would end."""
         if preference:
             raise UsageError(f"a restorer takes no preferences; got {', '.join(preference)}: use a policy")
         out = check_image(image) + self.residual(image)

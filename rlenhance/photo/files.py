@@ -8,6 +8,7 @@ import secrets
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,8 +75,9 @@ def read(path: Path | str) -> Photo:
 
 
 def _decode(path: Path, data: bytes, image: Image.Image) -> Photo:
-    if getattr(image, "n_frames", 1) > 1:
-        raise UsageError(f"{path}: holds {image.n_frames} frames; save one frame as a picture of its own")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise UsageError(f"{path}: holds {frames} frames; save one frame as a picture of its own")
     exif, icc = image.getexif(), image.info.get("icc_profile")
     if _is_deep(image):
         return _decode_deep(path, data, exif, icc)
@@ -107,8 +109,10 @@ def _is_deep(image: Image.Image) -> bool:
     if image.mode.startswith("I;16"):
         return True
     if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (8,))) == 16  # BitsPerSample
-    raw = str(image.tile[0][3]) if image.tile else ""
+        tags: Any = getattr(image, "tag_v2", {})
+        return max(tags.get(258, (8,))) == 16  # BitsPerSample
+    tile: Any = getattr(image, "tile", None)
+    raw = str(tile[0][3]) if tile else ""
     return ";16" in raw
 
 
@@ -158,11 +162,11 @@ def encode(photo: Photo, extension: str, *, quality: int = 95) -> bytes:
     if kind != "BMP":
         options |= {"exif": photo.exif} if photo.exif else {}
         options |= {"icc_profile": photo.icc} if photo.icc else {}
-    buffer = io.BytesIO()
+    file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(
-        buffer, kind, **options
+        file, kind, **options
     )
-    return buffer.getvalue()
+    return file.getvalue()
 
 
 def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int = 95) -> Path:

@@ -96,5 +96,5 @@ def _roughness(image: Tensor) -> Tensor:
 
 @state_term("noise")
 def noise(image: Tensor, transition: Transition) -> Tensor:
-    """Amplified fine structure, noise among it: its deviation beyond that at the start, (N, 1, ceil(H/4), ceil(W/4))."""
+    """Amplified fine structure, noise among it: deviation beyond that at the start, (N, 1, ceil(H/4), ceil(W/4))."""
     return (_roughness(image) - _roughness(transition.origin)).clamp(min=0)
