@@ -51,7 +51,7 @@ class LowLightEnv(PixelEnv):
     ## Arguments
 
     data: folder of pictures (see docs/data.md), or None for the sample photographs. size: side of the square
-    pictures in pixels (64). horizon: steps (6). curve: arguments of the `Curve` action set. reward: name -> weight;
+    pictures in pixels (64). horizon: steps (8). curve: arguments of the `Curve` action set. reward: name -> weight;
     terms that are not named keep their default. exposure_level: asked exposure (0.475). preferences: name ->
     (lowest, default, highest). device: where the tensors live ("cpu"). render_mode: None or "rgb_array".
 
@@ -66,7 +66,7 @@ class LowLightEnv(PixelEnv):
     v0: the first.
     """
 
-    def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, size: int = 64, horizon: int = 6,
+    def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, size: int = 64, horizon: int = 8,
                  curve: Mapping[str, Any] | None = None, reward: Mapping[str, float] | None = None,
                  exposure_level: float = DEFAULT_EXPOSURE,
                  preferences: Mapping[str, tuple[float, float, float]] | None = None,

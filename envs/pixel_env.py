@@ -56,7 +56,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     }
     single_observation_space: spaces.Dict
 
-    def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 6,
+    def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
                  preferences: Preferences | None = None, source: Source | None = None, num_envs: int = 1,
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu",
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, render_mode: str | None = None):

@@ -54,7 +54,7 @@ class PolicyConfig:
 
     backbone: str = "compact"
     """compact or fcn."""
-    horizon: int = 6
+    horizon: int = 8
     """Steps of an episode, T."""
     state_size: int = 64
     """Side of the reduced picture on which a policy decides, in training and in use (0: the picture itself)."""

@@ -70,9 +70,9 @@ class PixelPolicy(nn.Module):
 
     spec: dict[str, Any]
 
-    def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 6,
+    def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
                  state_size: int | None = 64, preferences: Mapping[str, Any] | None = None, masked: bool = False,
-                 start: float = 0.45, deviation: str = "scheduled"):
+                 start: float = 0.3, deviation: str = "scheduled"):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")

@@ -22,7 +22,7 @@ def effort(strength: Tensor, previous: Tensor) -> Tensor:
     return (strength**2).mean(dim=1, keepdim=True)
 
 
-@action_term("steadiness", default=1.0)
+@action_term("steadiness", default=3.0)
 def steadiness(strength: Tensor, previous: Tensor) -> Tensor:
     """Squared change of the agents' strengths from one step to the next: (N, 1, h, w).
 
