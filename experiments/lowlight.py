@@ -26,7 +26,6 @@ from rlenhance.data import (
 )
 from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy
-from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.visualize import action_colors, grid
 
@@ -125,17 +124,22 @@ def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = N
     return Pictures(splits, cache, skipped)
 
 
-def make_policy(config: PolicyConfig, exposure_level: float = DEFAULT_EXPOSURE) -> PixelPolicy:
-    """A policy with fresh weights, from the global random stream."""
-    low, high = EXPOSURE_RANGE
-    ranges = {"exposure_level": (min(low, exposure_level), exposure_level, max(high, exposure_level))}
+def make_policy(config: PolicyConfig, weights: RewardWeights) -> PixelPolicy:
+    """A policy with fresh weights, from the global random stream.
+
+    Args:
+        weights: where no term looks at the asked level, the policy is not asked for one.
+    """
+    level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
+    ranges = {"exposure_level": (min(low, level), level, max(high, level))}
+    asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
     return MODELS.create(
         "pixel_policy",
         actions={"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
                  "picture_agent": config.picture_agent, "channels": config.channels, "coupling": config.coupling,
                  "momentum": config.momentum},
         backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
-        preferences=ranges if config.vary_exposure else {},
+        preferences=ranges if asked else {},
     )
 
 
@@ -154,7 +158,7 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
     kind = LEARNERS[name]
     torch.manual_seed(seed)
     if kind.acts:
-        network: Any = make_policy(policy, weights.exposure_level)
+        network: Any = make_policy(policy, weights)
     else:
         network = MODELS.create("restorer", backbone={"name": policy.backbone})
     if init is not None:

@@ -42,10 +42,13 @@ class Preferences:
 
         Raises:
             UnknownName: a name that this policy was not trained for.
-            UsageError: a value outside the range it was trained for.
+            UsageError: it takes none at all; or a value outside the range it was trained for.
         """
         values = dict(values or {})
         for name, value in values.items():
+            if not self.ranges:
+                raise UsageError(f"this model was trained for one fixed choice and takes no {name}; "
+                                 f"train one that does, or leave it out")
             if name not in self.ranges:
                 raise UnknownName("preference", name, self.ranges)
             low, _, high = self.ranges[name]

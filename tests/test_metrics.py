@@ -1,0 +1,106 @@
+"""Metrics equal independent implementations and keep their promises."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from rlenhance import metrics
+from rlenhance.errors import UsageError
+
+
+@pytest.fixture
+def pair(generator):
+    """Three noisy pictures and their references, of a size that is nobody's multiple."""
+    target = torch.rand(3, 3, 33, 47, generator=generator)
+    noise = torch.tensor([0.02, 0.1, 0.4]).view(3, 1, 1, 1)
+    return (target + noise * torch.randn(target.shape, generator=generator)).clamp(0, 1), target
+
+
+def _arrays(pictures):
+    return [picture.permute(1, 2, 0).double().numpy() for picture in pictures]
+
+
+def test_psnr_equals_scikit_image(pair):
+    """Our PSNR is scikit-image's."""
+    expected = [peak_signal_noise_ratio(t, i, data_range=1) for i, t in zip(*map(_arrays, pair), strict=True)]
+    assert np.allclose(metrics.psnr(*pair), expected, atol=1e-4)
+
+
+def test_ssim_equals_scikit_image(pair):
+    """Our SSIM is scikit-image's with Wang's Gaussian window."""
+    expected = [
+        structural_similarity(t, i, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1,
+                              channel_axis=2)
+        for i, t in zip(*map(_arrays, pair), strict=True)
+    ]
+    assert np.allclose(metrics.ssim(*pair), expected, atol=1e-4)
+
+
+def test_equal_pictures_score_best(pair):
+    """A picture is as like itself as can be: 100 dB, SSIM 1, everywhere."""
+    _, target = pair
+    assert (metrics.psnr(target, target) == 100).all()
+    assert torch.allclose(metrics.ssim(target, target), torch.ones(3), atol=1e-5)
+    assert torch.allclose(metrics.ssim_map(target, target), torch.ones_like(target), atol=1e-3)
+
+
+def test_more_noise_scores_lower(pair):
+    """The pair's pictures are ever noisier, and every score says so."""
+    for score in (metrics.psnr, metrics.ssim, metrics.gt_mean_psnr):
+        assert (score(*pair).diff() < 0).all()
+
+
+def test_likeness_is_mutual(pair):
+    """Picture and reference may change places."""
+    image, target = pair
+    assert torch.allclose(metrics.psnr(image, target), metrics.psnr(target, image))
+    assert torch.allclose(metrics.ssim(image, target), metrics.ssim(target, image), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (6, 9), (10, 10), (11, 12)])
+def test_small_pictures_are_scored_too(size, generator):
+    """Pictures smaller than the window have a finite likeness to themselves of one."""
+    picture = torch.rand(1, 3, *size, generator=generator)
+    assert metrics.ssim(picture, picture).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_gt_mean_takes_the_level_out(generator):
+    """Scaling a picture does not change its GT-mean score, as long as nothing clips."""
+    target = 0.1 + 0.3 * torch.rand(2, 3, 16, 16, generator=generator)
+    image = 0.1 + 0.3 * torch.rand(2, 3, 16, 16, generator=generator)
+    scores = [metrics.gt_mean_psnr(image * gain, target) for gain in (0.2, 0.5, 1, 1.7)]
+    assert all(torch.allclose(score, scores[0], atol=1e-3) for score in scores)
+    assert torch.allclose(metrics.match_mean(image, target).mean(dim=(1, 2, 3)), target.mean(dim=(1, 2, 3)), atol=1e-5)
+    assert not torch.allclose(metrics.psnr(image * 0.2, target), metrics.psnr(image, target))
+
+
+def test_sharpness_is_one_for_equal_less_for_blurred(generator):
+    """A picture is as sharp as itself at any brightness, and less sharp when blurred, the more the less."""
+    target = 0.5 * torch.rand(2, 3, 32, 32, generator=generator)
+    ratios = [metrics.sharpness_ratio(torch.from_numpy(gaussian_filter(target.numpy(), (0, 0, sigma, sigma))), target)
+              for sigma in (0.5, 1, 2)]
+    for gain in (0.5, 1.0, 1.5):
+        assert torch.allclose(metrics.sharpness_ratio(gain * target, target), torch.ones(2), atol=1e-4)
+    assert (ratios[0] < 1).all() and (ratios[1] < ratios[0]).all() and (ratios[2] < ratios[1]).all()
+
+
+def test_newly_clipped_counts_pixels(generator):
+    """It is the share of the pixels that burnt out, not the channels, and what was burnt before is not counted."""
+    source = 0.9 * torch.rand(2, 3, 10, 10, generator=generator)
+    burnt = source.clone()
+    burnt[:, 0, :3, :] = 1
+    burnt[:, :, 3, :] = 1
+    assert torch.allclose(metrics.newly_clipped(burnt, source), torch.full((2,), 0.4))
+    assert (metrics.newly_clipped(burnt, burnt) == 0).all()
+    assert (metrics.newly_clipped(source, source) == 0).all()
+
+
+@pytest.mark.parametrize("score", [metrics.psnr, metrics.ssim, metrics.ssim_map, metrics.sharpness_ratio,
+                                   metrics.newly_clipped, metrics.gt_mean_psnr], ids=lambda score: score.__name__)
+def test_sizes_that_differ_are_refused(score, pair):
+    """A picture is compared with a reference of its own size only; both sizes are named."""
+    image, target = pair
+    with pytest.raises(UsageError, match=r"40.*47"):
+        score(image[..., :40], target)

@@ -1,0 +1,349 @@
+"""Rewards: state terms telescope, nothing for nothing, and what cannot be rewarded is refused."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlenhance.actions import ACTION_SETS
+from rlenhance.errors import UnknownName, UsageError
+from rlenhance.images import resize
+from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
+
+LEVEL = torch.full((1, 1, 1, 1), 0.5)
+STATE = [name for name in TERMS if TERMS[name].kind == "state"]
+ACTION = [name for name in TERMS if TERMS[name].kind == "action"]
+REFERENCE = [name for name in TERMS if TERMS[name].reference]
+
+
+def _pictures(generator, size=(32, 32), count=2):
+    return torch.rand(count, 3, *size, generator=generator)
+
+
+def _step(before, after, origin=None, target=None, strength=None):
+    strength = torch.zeros(before.shape[0], 1, 4, 4) if strength is None else strength
+    return Transition(before, after, before if origin is None else origin, strength, {"exposure_level": LEVEL}, target)
+
+
+def _cost(name, image, origin=None, target=None):
+    return TERMS[name].function(image, _step(image, image, origin, target)).mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (9, 13)])
+@pytest.mark.parametrize("name", STATE)
+def test_state_terms_telescope(name, size, generator):
+    """Over an episode, the rewards of a state term sum to its cost at the start less its cost at the end."""
+    curve = ACTION_SETS.create("curve", agent_stride=1, picture_agent=False)
+    first, target = _pictures(generator, size), _pictures(generator, size)
+    reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+    state, total, costs = first, 0, {}
+    for _ in range(5):
+        after = curve.apply(state, {"local": torch.rand(2, 1, *size, generator=generator) * 2 - 1})
+        transition = _step(state, after, first, target)
+        transition.costs_before = costs
+        total = total + reward.total(reward.terms(transition))
+        state, costs = after, transition.costs_after
+    expected = _cost(name, first, first, target) - _cost(name, state, first, target)
+    assert torch.allclose(total, expected, atol=1e-4)
+    assert not torch.equal(state, first)
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_costs_that_are_known_need_not_be_computed(name, generator):
+    """A step rewards the same whether the cost before it is handed on or computed anew."""
+    first, second, third, target = (_pictures(generator) for _ in range(4))
+    reward = Reward(RewardWeights.only(**{name: 1.0}))
+    earlier = _step(first, second, first, target)
+    reward.terms(earlier)
+    anew, handed = _step(second, third, first, target), _step(second, third, first, target)
+    handed.costs_before = earlier.costs_after
+    assert torch.equal(reward.terms(anew)[name], reward.terms(handed)[name])
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_doing_nothing_earns_nothing(name, generator):
+    """A step that changes no pixel is rewarded with zero by every state term."""
+    image, target = _pictures(generator), _pictures(generator)
+    terms = Reward(RewardWeights()).terms(_step(image, image, image, target))
+    assert (terms[name] == 0).all()
+
+
+@pytest.mark.parametrize("name", ACTION)
+def test_not_acting_costs_nothing(name, generator):
+    """An action term is zero where nobody acts, and never a reward."""
+    image = _pictures(generator)
+    reward = Reward(RewardWeights())
+    assert (reward.terms(_step(image, image))[name] == 0).all()
+    busy = torch.rand(2, 3, 5, 7, generator=generator) * 2 - 1
+    value = reward.terms(_step(image, image, strength=busy))[name]
+    assert value.shape == (2, 1, 5, 7)
+    assert (value <= 0).all() and value.sum() < 0
+
+
+@pytest.mark.parametrize("name", list(TERMS))
+def test_terms_have_one_channel_and_a_finite_slope(name, generator):
+    """Every term is a map (N, 1, h, w) whose gradient exists and is finite, on random, black and white pictures."""
+    pictures = torch.cat([_pictures(generator), torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])
+    target = torch.cat([_pictures(generator, count=3), torch.ones(1, 3, 32, 32)])
+    origin = torch.cat([_pictures(generator, count=3), torch.ones(1, 3, 32, 32)])
+    term = TERMS[name]
+    given_value = pictures if term.kind == "state" else _pictures(generator, (4, 4), 4) - 0.5
+    given_value.requires_grad_()
+    value = term.function(given_value, _step(pictures, pictures, origin, target))
+    assert value.ndim == 4 and value.shape[:2] == (4, 1)
+    assert torch.isfinite(value).all()
+    slope, = torch.autograd.grad(value.sum(), given_value)
+    assert torch.isfinite(slope).all()
+    assert slope.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", list(TERMS))
+def test_pictures_of_a_batch_are_rewarded_apart(name, generator):
+    """A picture's reward does not depend on its neighbours in the batch."""
+    before, after, target = (_pictures(generator) for _ in range(3))
+    strength = torch.rand(2, 1, 4, 4, generator=generator)
+    reward = Reward(RewardWeights())
+    together = reward.terms(_step(before, after, None, target, strength))[name]
+    alone = reward.terms(_step(before[1:], after[1:], None, target[1:], strength[1:]))[name]
+    assert torch.allclose(together[1:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(TERMS))
+def test_terms_say_what_they_are(name):
+    """Every term has a line of explanation and a weight that may be."""
+    assert TERMS[name].name == name
+    assert TERMS[name].summary
+    assert TERMS[name].default >= 0
+
+
+def test_mean_of_the_map_is_the_total(generator):
+    """Where the sizes divide, the reward of a picture is the mean of its map."""
+    before, after, target = (_pictures(generator, (64, 64)) for _ in range(3))
+    strength = torch.rand(2, 1, 8, 8, generator=generator)
+    reward = Reward(RewardWeights({name: 0.1 + i / 7 for i, name in enumerate(TERMS)}))
+    terms = reward.terms(_step(before, after, None, target, strength))
+    assert set(terms) == set(TERMS)
+    whole = reward.map(terms, (64, 64))
+    assert whole.shape == (2, 1, 64, 64)
+    assert torch.allclose(whole.mean(dim=(1, 2, 3)), reward.total(terms), rtol=1e-4, atol=1e-5)
+
+
+def test_total_is_linear_in_the_weights(generator):
+    """Twice the weights, twice the reward; a term alone is rewarded with its mean."""
+    before, after, target = (_pictures(generator) for _ in range(3))
+    transition = _step(before, after, None, target)
+    one = {name: 0.1 + i / 7 for i, name in enumerate(TERMS)}
+    single, double = (Reward(RewardWeights({name: times * weight for name, weight in one.items()})) for times in (1, 2))
+    assert torch.allclose(double.total(double.terms(transition)), 2 * single.total(single.terms(transition)), rtol=1e-5)
+    for name in TERMS:
+        alone = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+        terms = alone.terms(transition)
+        assert list(terms) == [name]
+        assert torch.equal(alone.total(terms), terms[name].mean(dim=(1, 2, 3)))
+
+
+def test_terms_of_weight_zero_are_logged_where_they_can_be(generator):
+    """Every term is computed for the log; terms against a reference only where there is one."""
+    image = _pictures(generator)
+    reward = Reward(RewardWeights.only(exposure=1))
+    assert set(reward.terms(_step(image, image))) == set(TERMS) - set(REFERENCE)
+    assert set(reward.terms(_step(image, image, target=image))) == set(TERMS)
+    assert set(reward.names(True)) == set(TERMS)
+
+
+def test_nothing_weighted_is_nothing_earned(generator):
+    """With every weight at zero each picture's reward and its map are zero."""
+    before, after = _pictures(generator), _pictures(generator)
+    reward = Reward(RewardWeights.only())
+    terms = reward.terms(_step(before, after))
+    assert reward.total(terms).tolist() == [0, 0]
+    assert (reward.map(terms, (8, 8)) == torch.zeros(2, 1, 8, 8)).all()
+
+
+def test_reference_is_refused_where_there_is_none():
+    """A weight on a term that compares is refused without references, naming it and those that would do."""
+    for name in REFERENCE:
+        reward = Reward(RewardWeights({name: 1.0}))
+        reward.check(has_reference=True)
+        with pytest.raises(UsageError, match=f"{name} compare") as caught:
+            reward.check(has_reference=False)
+        assert all(other in str(caught.value) for other in TERMS if other not in REFERENCE)
+    Reward(RewardWeights()).check(has_reference=False)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1, -1e-9, "1", None, True])
+@pytest.mark.parametrize("name", list(TERMS))
+def test_impossible_weights_are_refused(name, weight):
+    """NaN, infinite, negative or no number at all: the text names the term."""
+    with pytest.raises(UsageError, match=name):
+        RewardWeights({name: weight})
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.5, float("nan"), float("inf"), "0.5"])
+def test_impossible_levels_are_refused(level):
+    """A level outside (0, 1) is refused."""
+    with pytest.raises(UsageError, match="exposure level"):
+        RewardWeights(exposure_level=level)
+
+
+def test_unknown_terms_are_answered_with_the_nearest():
+    """A misspelt term is answered with the right spelling, from Python and from the command line."""
+    for ask in (lambda: RewardWeights({"exposur": 1}), lambda: RewardWeights.only(exposur=1),
+                lambda: RewardWeights.parse(["exposur=1"]), lambda: RewardWeights()["exposur"]):
+        with pytest.raises(UnknownName, match="did you mean exposure"):
+            ask()
+    assert "exposur" not in RewardWeights()
+
+
+@pytest.mark.parametrize("words", [["exposure"], ["exposure=much"], ["exposure="], ["exposure=nan"], ["exposure=-1"],
+                                   ["exposure=1", "exposure=2"]])
+def test_words_of_another_form_are_refused(words):
+    """What is not name=weight, said once, with a number that may be, is refused naming the term."""
+    with pytest.raises(UsageError, match="exposure"):
+        RewardWeights.parse(words)
+
+
+def test_words_and_python_mean_the_same():
+    """What the command line says, Python says alike; the rest keeps its default."""
+    parsed = RewardWeights.parse(["color=0.25", "exposure=0"], exposure_level=0.4)
+    assert parsed.to_dict() == RewardWeights({"color": 0.25, "exposure": 0}, exposure_level=0.4).to_dict()
+    assert all(parsed[name] == TERMS[name].default for name in TERMS if name not in ("color", "exposure"))
+    assert list(parsed) == list(TERMS) and len(parsed) == len(list(TERMS))
+
+
+def test_weights_survive_a_config_file():
+    """Written to JSON and read again, the weights are the same."""
+    kept = json.loads(json.dumps(RewardWeights({"color": 0.3}, exposure_level=0.4).to_dict()))
+    again = RewardWeights(kept["weights"], exposure_level=kept["exposure_level"])
+    assert again.to_dict() == kept
+
+
+def test_only_turns_every_other_term_off():
+    """These terms and no other."""
+    weights = RewardWeights.only(color=0.5, ssim=2, exposure_level=0.3)
+    assert weights.active == {"color": 0.5, "ssim": 2.0}
+    assert weights.needs_reference == ["ssim"]
+    assert weights.exposure_level == 0.3
+
+
+def test_a_term_of_ones_own_works(generator):
+    """A registered function is a term like the others, with its weight, map and default, until it is removed."""
+    @state_term("redness", default=0.25)
+    def redness(image, transition):
+        """Mean of the red channel."""
+        return image[:, :1]
+
+    @action_term("boldness", default=0.5)
+    def boldness(strength, transition):
+        """Largest strength."""
+        return strength.abs().amax(dim=(1, 2, 3), keepdim=True)
+
+    try:
+        before, after = _pictures(generator), _pictures(generator)
+        reward = Reward(RewardWeights.only(redness=2, boldness=1), every_term=False)
+        terms = reward.terms(_step(before, after, strength=torch.full((2, 1, 4, 4), 0.5)))
+        expected = 2 * (before - after)[:, 0].mean(dim=(1, 2)) - 0.5
+        assert torch.allclose(reward.total(terms), expected, atol=1e-6)
+        assert RewardWeights()["redness"] == 0.25
+        with pytest.raises(UsageError, match="registered already"):
+            state_term("redness")(redness)
+    finally:
+        TERMS.remove("redness")
+        TERMS.remove("boldness")
+    assert "redness" not in RewardWeights()
+    with pytest.raises(UsageError, match="negative"):
+        state_term("redness", default=-1)
+
+
+@pytest.mark.parametrize("level", [0.3, 0.5, 0.7])
+def test_exposure_rewards_the_asked_level_most(level):
+    """No grey earns more than the one whose exposure is the asked level, and the way there is uphill."""
+    greys = torch.linspace(0.02, 0.7, 60).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    transition = _step(greys, greys)
+    transition.levels = {"exposure_level": torch.full((1, 1, 1, 1), level)}
+    cost = TERMS["exposure"].function(greys, transition).flatten()
+    best = cost.argmin()
+    assert cost[best] < 0.01
+    assert greys[best].mean().item() == pytest.approx(0.93 * level, abs=0.01)
+    assert (cost[: best + 1].diff() < 0).all() and (cost[best:].diff() > 0).all()
+
+
+def test_local_exposure_tolerates_regions_near_the_level(generator):
+    """Regions within the margin cost nothing, far ones do."""
+    near = 0.5 + 0.2 * (2 * _pictures(generator) - 1)
+    assert (_cost("local_exposure", near) == 0).all()
+    assert (_cost("local_exposure", near * 0.1) > 0).all()
+
+
+def test_contrast_rewards_order_not_inversion(image):
+    """Unchanged contrast costs nothing, nor does more of it; an inverted or flattened picture does."""
+    assert (_cost("contrast", image, image) == 0).all()
+    assert (_cost("contrast", (2 * image).clamp(max=1), image) < 1e-3).all()
+    assert (_cost("contrast", 1 - image, image) > 0.01).all()
+    flat = image.mean(dim=(2, 3), keepdim=True).expand_as(image)
+    assert (_cost("contrast", flat, image) > 0.001).all()
+
+
+def test_clipping_counts_what_is_newly_lost(generator):
+    """What is not burnt costs nothing, what was lost before is forgiven, what is newly lost costs its share."""
+    image = 0.1 + 0.8 * _pictures(generator)
+    assert (_cost("clipping", image, image * 0.9) == 0).all()
+    burnt = image.clone()
+    burnt[..., :8, :] = 1
+    black = image.clone()
+    black[..., :8, :] = 0
+    for lost in (burnt, black):
+        assert torch.allclose(_cost("clipping", lost, image), torch.full((2,), 0.25))
+        assert (_cost("clipping", lost, lost) == 0).all()
+
+
+def test_color_is_zero_for_grey(generator):
+    """A picture whose channels have one mean is grey to the term; a tint costs."""
+    grey = _pictures(generator)[:, :1].expand(-1, 3, -1, -1)
+    assert _cost("color", grey).abs().max() < 1e-10
+    assert (_cost("color", grey * torch.tensor([1.0, 0.8, 0.6])[:, None, None]) > 1e-3).all()
+
+
+def test_chromaticity_is_blind_to_light(image):
+    """Twice the light nearly keeps the shares of the colours; swapped channels do not."""
+    brighter, swapped = _cost("chromaticity", 2 * image, image), _cost("chromaticity", image.flip(1), image)
+    assert (_cost("chromaticity", image, image) == 0).all()
+    assert (brighter < swapped).all()
+
+
+def test_noise_is_what_was_added(image, generator):
+    """Smoothing costs nothing, added noise does."""
+    noisy = (image + 0.1 * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+    assert (_cost("noise", resize(resize(noisy, (8, 10)), (32, 40)), noisy) < 1e-3).all()
+    assert (_cost("noise", noisy, image) > 0.01).all()
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_nothing_beats_the_reference(name, generator):
+    """A term against a reference costs least at the reference, and less the nearer a picture comes to it."""
+    target, other = _pictures(generator), _pictures(generator)
+    costs = torch.stack([_cost(name, target + share * (other - target), target=target)
+                         for share in (0.0, 0.1, 0.3, 1.0)])
+    assert (costs.diff(dim=0) > 0).all()
+
+
+def test_psnr_term_is_the_gain_in_decibel(generator):
+    """Halving the error everywhere is rewarded with the decibels that it is."""
+    target = _pictures(generator) * 0.5
+    reward = Reward(RewardWeights.only(psnr=1), every_term=False)
+    terms = reward.terms(_step(target + 0.2, target + 0.1, target=target))
+    assert torch.allclose(terms["psnr"].flatten(), torch.full((2,), 20 * torch.tensor(2.0).log10().item()), atol=1e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 5), st.integers(1, 5), st.booleans())
+def test_resized_maps_keep_their_mean(height, width, down, across, enlarge):
+    """Enlarged or reduced by whole factors, a map has the mean it had."""
+    small, large = (height, width), (height * down, width * across)
+    before, after = (small, large) if enlarge else (large, small)
+    value = torch.rand(2, 1, *before, generator=torch.Generator().manual_seed(height * 7 + width))
+    resized = resize_map(value, after)
+    assert resized.shape == (2, 1, *after)
+    assert torch.allclose(resized.mean(dim=(1, 2, 3)), value.mean(dim=(1, 2, 3)), atol=1e-5)
