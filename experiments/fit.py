@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
     """
     state = _State(learner, run, config)
     done = state.resume()
-    bar = tqdm(total=config.updates, initial=done, disable=not show, unit="update", dynamic_ncols=True, smoothing=0.1)
+    bar = _Bar(config, done, state.seconds, show)
     strikes = 0
     with _interruptible() as interrupted:
         if done == 0:
@@ -136,11 +137,11 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
                     ) from error
             state.seconds += time.perf_counter() - begun
             done += 1
-            bar.update()
+            bar.advance(done, state.seconds)
             last = done == config.updates or state.out_of_time()
             if done % config.evaluate_every == 0 or last:
                 scores = state.judge(done, evaluate, sample, numbers)
-                bar.set_postfix(_headline(numbers, scores), refresh=False)
+                bar.tell(done, numbers, scores)
             else:
                 run.log(done, numbers)
         stopped = interrupted() and done < config.updates
@@ -151,10 +152,31 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
     return Fitted(done, state.seconds, state.best_step, state.best, stopped)
 
 
-def _headline(numbers: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, str]:
-    """What the progress bar shows."""
-    chosen = {"return": scores.get("val/return"), "PSNR": scores.get("val/psnr"), "loss": numbers.get("loss")}
-    return {name: f"{value:.3g}" for name, value in chosen.items() if value is not None}
+class _Bar:
+    """Progress for a person at a terminal, and a line per validation for a log file."""
+
+    def __init__(self, config: FitConfig, done: int, seconds: float, show: bool):
+        self.show, self.timed = show, bool(config.minutes)
+        total, start = (round(60 * config.minutes), seconds) if self.timed else (config.updates, done)
+        form = None if not self.timed else "{l_bar}{bar}| {n:.0f}/{total_fmt} s{postfix}"
+        self.bar = tqdm(total=total, initial=start, disable=not (show and sys.stderr.isatty()), unit="update",
+                        dynamic_ncols=True, smoothing=0.1, bar_format=form)
+
+    def advance(self, done: int, seconds: float) -> None:
+        position = min(seconds, self.bar.total or 0) if self.timed else done
+        self.bar.update(position - self.bar.n)
+
+    def tell(self, done: int, numbers: Mapping[str, float], scores: Mapping[str, float]) -> None:
+        """The numbers that matter after a validation."""
+        chosen = {"validation return": scores.get("val/return"), "PSNR": scores.get("val/psnr"),
+                  "loss": numbers.get("loss")}
+        text = {name: f"{value:.3g}" for name, value in chosen.items() if value is not None}
+        if self.bar.disable and self.show:
+            print(f"update {done}: " + ", ".join(f"{name} {value}" for name, value in text.items()), flush=True)
+        self.bar.set_postfix(text, refresh=False)
+
+    def close(self) -> None:
+        self.bar.close()
 
 
 class _State:

@@ -55,8 +55,8 @@ class Arguments:
     """A run for each."""
     minutes: float = 2.0
     """Training time per run, evaluation left out (0: only `updates` counts)."""
-    updates: int = 100_000
-    """Updates per run at most."""
+    updates: int = 0
+    """Updates per run (0: as many as `minutes` allows)."""
     batch_size: int = 8
     """Pictures per update."""
     evaluate_every: int = 50

@@ -39,6 +39,7 @@ from rlenhance.photo import write
 from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
 
+_UPDATES, _NO_LIMIT = 400, 10**9
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96
 
 
@@ -58,10 +59,10 @@ class Arguments:
     """Where run folders are made."""
     seed: int = 0
     """Of weights, crops, noise and exploration."""
-    updates: int = 400
-    """Learner steps."""
+    updates: int = 0
+    """Learner steps (0: 400, or as many as `minutes` allows)."""
     minutes: float = 0.0
-    """Stop after this much training time (0: only `updates` counts)."""
+    """Stop after this much training time, validation left out (0: only `updates` counts)."""
     batch_size: int = 8
     """Pictures per update."""
     evaluate_every: int = 40
@@ -105,7 +106,8 @@ def main(arguments: Arguments) -> Result:
         arguments = dataclasses.replace(resumed, progress=arguments.progress, device=arguments.device)
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
-    budget = FitConfig(arguments.updates, arguments.minutes, arguments.evaluate_every,
+    updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
+    budget = FitConfig(updates, arguments.minutes, arguments.evaluate_every,
                        "val/return" if LEARNERS[arguments.learner].acts else "val/psnr")
     pictures = load_pictures(arguments.pictures, max_side=_kept_side(arguments))
     _check_references(arguments, weights, pictures)
@@ -131,6 +133,7 @@ def main(arguments: Arguments) -> Result:
         budget, sample=make_sampler_sheet(shown), show=arguments.progress,
     )
     if fitted.interrupted:
+        run.draw_curves()
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
               f"  {_python()} -m experiments.lol_train --resume {run.path}")
         raise KeyboardInterrupt

@@ -38,6 +38,16 @@ def test_ssim_equals_scikit_image(pair):
     assert np.allclose(metrics.ssim(*pair), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(16, 1100), (1100, 12), (11, 11)])
+def test_ssim_of_long_and_small_pictures_equals_scikit_image(size, generator):
+    """However long or small a picture, the score is the same as scikit-image's."""
+    target = torch.rand(1, 3, *size, generator=generator)
+    image = (target + 0.1 * torch.randn(target.shape, generator=generator)).clamp(0, 1)
+    expected = structural_similarity(_arrays(target)[0], _arrays(image)[0], gaussian_weights=True, sigma=1.5,
+                                     use_sample_covariance=False, data_range=1, channel_axis=2)
+    assert metrics.ssim(image, target).item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_equal_pictures_score_best(pair):
     """A picture is as like itself as can be: 100 dB, SSIM 1, everywhere."""
     _, target = pair

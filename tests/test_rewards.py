@@ -72,14 +72,26 @@ def test_doing_nothing_earns_nothing(name, generator):
 
 @pytest.mark.parametrize("name", ACTION)
 def test_not_acting_costs_nothing(name, generator):
-    """An action term is zero where nobody acts, and never a reward."""
+    """An action term is zero where nobody acts, and otherwise a cost."""
     image = _pictures(generator)
     reward = Reward(RewardWeights())
     assert (reward.terms(_step(image, image))[name] == 0).all()
-    busy = torch.rand(2, 3, 5, 7, generator=generator) * 2 - 1
-    value = reward.terms(_step(image, image, strength=busy))[name]
+    busy = _step(image, image, strength=torch.rand(2, 3, 5, 7, generator=generator) * 2 - 1)
+    busy.previous = -busy.strength
+    value = reward.terms(busy)[name]
     assert value.shape == (2, 1, 5, 7)
     assert (value <= 0).all() and value.sum() < 0
+
+
+def test_the_first_step_is_as_steady_as_can_be(generator):
+    """Without a step before it, a step is judged as if the agents had done the same already."""
+    image = _pictures(generator)
+    first, again = (_step(image, image, strength=torch.full((2, 1, 4, 4), 0.7)) for _ in range(2))
+    again.previous = again.strength
+    reward = Reward(RewardWeights())
+    one, other = reward.terms(first), reward.terms(again)
+    assert all(torch.equal(one[name], other[name]) for name in ACTION)
+    assert (one["steadiness"] == 0).all()
 
 
 @pytest.mark.parametrize("name", list(TERMS))
@@ -89,12 +101,14 @@ def test_terms_have_one_channel_and_a_finite_slope(name, generator):
     target = torch.cat([_pictures(generator, count=3), torch.ones(1, 3, 32, 32)])
     origin = torch.cat([_pictures(generator, count=3), torch.ones(1, 3, 32, 32)])
     term = TERMS[name]
-    given_value = pictures if term.kind == "state" else _pictures(generator, (4, 4), 4) - 0.5
+    strength = _pictures(generator, (4, 4), 4) - 0.5
+    given_value, beside = (pictures, _step(pictures, pictures, origin, target)) if term.kind == "state" else \
+                          (strength, -strength)
     given_value.requires_grad_()
-    value = term.function(given_value, _step(pictures, pictures, origin, target))
+    value = term.function(given_value, beside)
     assert value.ndim == 4 and value.shape[:2] == (4, 1)
     assert torch.isfinite(value).all()
-    slope, = torch.autograd.grad(value.sum(), given_value)
+    (slope,) = torch.autograd.grad(value.sum(), given_value)
     assert torch.isfinite(slope).all()
     assert slope.abs().max() > 0
 
@@ -236,7 +250,7 @@ def test_a_term_of_ones_own_works(generator):
         return image[:, :1]
 
     @action_term("boldness", default=0.5)
-    def boldness(strength, transition):
+    def boldness(strength, previous):
         """Largest strength."""
         return strength.abs().amax(dim=(1, 2, 3), keepdim=True)
 

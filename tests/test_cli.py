@@ -1,0 +1,174 @@
+"""The `rlenhance` command: what it prints, writes and answers with."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_models import CHOICE, make_policy, stir
+
+from rlenhance import __version__, cli
+from rlenhance.checkpoint import save_checkpoint
+from rlenhance.photo import read, write
+
+
+@pytest.fixture
+def night(tmp_path, monkeypatch):
+    """The folder one stands in, with a dark photograph and a model in runs/lol."""
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    return write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), tmp_path / "night.png")
+
+
+def _here(path):
+    return sorted(p.name for p in path.iterdir() if p.is_file())
+
+
+def test_a_photograph_is_enhanced_beside_itself(night, capsys):
+    """night.png becomes night_enhanced.png, both names are printed, and the status is 0."""
+    before = night.read_bytes()
+    assert cli.main(["enhance", "night.png"]) == 0
+    assert capsys.readouterr().out == "night.png -> night_enhanced.png\n"
+    assert _here(night.parent) == ["night.png", "night_enhanced.png"]
+    assert read("night_enhanced.png").pixels.shape == (20, 28, 3)
+    assert night.read_bytes() == before
+
+
+def test_a_result_can_be_named(night, tmp_path):
+    """-o FILE names the result, -o DIR its folder, and --format its kind."""
+    (tmp_path / "there").mkdir()
+    assert cli.main(["enhance", "night.png", "-o", "day.bmp"]) == 0
+    assert cli.main(["enhance", "night.png", "-o", "there"]) == 0
+    assert cli.main(["enhance", "night.png", "-o", "there", "--format", "TIFF"]) == 0
+    assert _here(tmp_path) == ["day.bmp", "night.png"]
+    assert _here(tmp_path / "there") == ["night.png", "night.tiff"]
+    assert all(np.array_equal(read(path).pixels, read("day.bmp").pixels) for path in (tmp_path / "there").iterdir())
+
+
+def test_several_photographs_go_into_a_new_folder(night, tmp_path):
+    """With several photographs -o is a folder, made when it is not there."""
+    write(read(night), tmp_path / "second.png")
+    assert cli.main(["enhance", "night.png", "second.png", "-o", "new/folder"]) == 0
+    assert _here(tmp_path / "new/folder") == ["night.png", "second.png"]
+
+
+def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
+    """One bad photograph of a folder: the others are written, it is named, and the status is 2."""
+    write(read(night), tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.jpg").write_text("no picture")
+    write(read(night), tmp_path / "in" / "c.png")
+    assert cli.main(["enhance", "in", "-o", "out"]) == 2
+    printed = capsys.readouterr()
+    assert "b.jpg" in printed.err and "1 of 3" in printed.err
+    assert _here(tmp_path / "out") == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize("words, told", [
+    (["nowhere.png"], "nowhere.png"),
+    (["night.png", "-o", "night.png"], "take the place"),
+    (["night.png", "-o", "."], "take the place"),
+    (["night.png", "-o", "taken.png"], "--overwrite"),
+    (["night.png", "-o", "plain"], "ending"),
+    (["night.png", "--format", "gif"], "--format is one of"),
+    (["night.png", "night.bmp", "--format", "webp"], "would both be written"),
+    (["night.png", "--steps", "99"], "--steps lies between"),
+    (["night.png", "--steps", "-1"], "--steps lies between"),
+    (["night.png", "--exposure", "0.9"], "exposure_level must lie between"),
+    (["night.png", "--exposure", "nan"], "exposure_level must lie between"),
+    (["night.png", "--device", "abacus"], "not available here"),
+    (["night.png", "--model", "nowhere"], "nowhere"),
+    (["night.png", "--model", "night.png"], "night.png"),
+    (["empty"], "holds no picture"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_bad_words_are_answered_in_a_line(night, tmp_path, capsys, words, told):
+    """What cannot be done is answered with one line, status 2 and no traceback, and nothing is written."""
+    (tmp_path / "empty").mkdir()
+    write(read(night), tmp_path / "night.bmp")
+    (tmp_path / "taken.png").write_text("old")
+    before = {name: (tmp_path / name).read_bytes() for name in _here(tmp_path)}
+    assert cli.main(["enhance", *words]) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert printed.err.startswith(("error: ", "failed: ")) and printed.err.count("\n") == 1
+    assert {name: (tmp_path / name).read_bytes() for name in _here(tmp_path)} == before
+
+
+def test_exposure_and_steps_are_heard(night):
+    """What is asked for on the command line changes the result."""
+    results = []
+    for number, words in enumerate(([], ["--exposure", "0.7"], ["--steps", "1"], ["--steps", "0"])):
+        assert cli.main(["enhance", "night.png", "-o", f"{number}.png", *words]) == 0
+        results.append(read(f"{number}.png").pixels.tobytes())
+    assert len(set(results)) == 4
+    assert results[3] == read(night).pixels.tobytes()
+
+
+def test_overwriting_is_asked_for(night, capsys):
+    """A second run is refused, and allowed with --overwrite."""
+    assert [cli.main(["enhance", "night.png", *words]) for words in ([], [], ["--overwrite"])] == [0, 2, 0]
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_turned_photograph_comes_out_upright(night, tmp_path):
+    """EXIF orientation is applied by the command as well."""
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(read(night).pixels).save(tmp_path / "turned.jpg", exif=exif)
+    assert cli.main(["enhance", "turned.jpg"]) == 0
+    with Image.open("turned_enhanced.jpg") as image:
+        assert image.size == (20, 28)
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def test_the_newest_model_is_taken(night, tmp_path):
+    """Without --model the newest run is used; it can be named as well."""
+    newer = save_checkpoint(tmp_path / "runs/lol/second/best", stir(make_policy(preferences=CHOICE), 0.3))
+    os.utime(newer / "config.json", (2e9, 2e9))
+    for place, words in (("default.png", []), ("named.png", ["-m", "runs/lol/second"]), ("old.png", ["-m",
+                         "runs/lol/first/best"])):
+        assert cli.main(["enhance", "night.png", "-o", place, *words]) == 0
+    assert np.array_equal(read("default.png").pixels, read("named.png").pixels)
+    assert not np.array_equal(read("default.png").pixels, read("old.png").pixels)
+
+
+def test_without_a_model_the_way_to_one_is_told(tmp_path, monkeypatch, capsys):
+    """Where nothing was trained yet, the message says how to."""
+    monkeypatch.chdir(tmp_path)
+    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "night.png")
+    assert cli.main(["enhance", "night.png"]) == 2
+    assert "lol_train" in capsys.readouterr().err
+
+
+def test_interruption_has_its_own_status(night, monkeypatch):
+    """Ctrl-C ends with 130, as in a shell."""
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "enhance", interrupted)
+    assert cli.main(["enhance", "night.png"]) == 130
+
+
+@pytest.mark.parametrize("words", [["--help"], ["enhance", "--help"], ["--version"]])
+def test_help_is_instant(words):
+    """Help and version are printed without loading torch, numpy or OpenCV."""
+    script = (f"import sys\nfrom rlenhance.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n"
+              f"    assert not end.code\nheavy = {{'torch', 'numpy', 'cv2', 'PIL'}} & set(sys.modules)\n"
+              f"assert not heavy, heavy\n")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "rlenhance" in done.stdout
+    assert words != ["--version"] or __version__ in done.stdout
+
+
+def test_every_word_is_explained(capsys):
+    """Each option of the command stands in its help with an explanation."""
+    with pytest.raises(SystemExit):
+        cli.main(["enhance", "--help"])
+    text = capsys.readouterr().out
+    for option in ("--output", "--model", "--exposure", "--steps", "--format", "--overwrite", "--device"):
+        assert option in text
+    with pytest.raises(SystemExit) as end:
+        cli.main(["enhance"])
+    assert end.value.code == 2

@@ -1,0 +1,107 @@
+"""The pages say what is so: names are complete, links lead somewhere, and every command runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_pairs
+
+from experiments import lol_train
+from experiments.lowlight import PictureConfig, PolicyConfig
+from rlenhance.photo import write
+from rlenhance.rewards import TERMS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+_BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind):
+    """(page, number, text) of every fenced block of a kind."""
+    return [(page.name, number, match.group(2)) for page in PAGES
+            for number, match in enumerate(_BLOCK.finditer(page.read_text())) if match.group(1) == kind]
+
+
+def test_every_reward_term_stands_in_its_table_with_its_weight():
+    """docs/rewards.md lists what is registered, no more and no less."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", (ROOT / "docs/rewards.md").read_text(), re.MULTILINE))
+    assert {name: float(weight) for name, weight in rows.items()} == {name: TERMS[name].default for name in TERMS}
+
+
+def test_every_logged_number_is_explained(tmp_path, pairs):
+    """Each column of metrics.csv matches a row of docs/training.md."""
+    table = (ROOT / "docs/training.md").read_text().split("## Every number")[1]
+    names = {name for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)}
+    patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
+                for name in names]
+    for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
+                           ("supervised", "continuous")):
+        result = lol_train.main(lol_train.Arguments(
+            learner=learner, out=tmp_path, name=f"{learner}-{curve}", updates=1, batch_size=2, device="cpu",
+            progress=False, pictures=PictureConfig(data=pairs, crop=16),
+            policy=PolicyConfig(state_size=16, horizon=2, curve=curve)))
+        header = (result.run / "metrics.csv").read_text().splitlines()[0].split(",")
+        unexplained = [name for name in header if not any(re.fullmatch(pattern, name) for pattern in patterns)]
+        assert unexplained == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    """Every relative link and picture exists."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder as the pages imagine it: night.jpg, photos/, data/, and a run."""
+    folder = tmp_path_factory.mktemp("work")
+    make_pairs(folder / "data", scenes=12)
+    dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
+    write(dark, folder / "night.jpg")
+    for name in "abcd":
+        write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
+    lol_train.main(lol_train.Arguments(out=folder / "runs/lol", name="first", updates=1, batch_size=2, device="cpu",
+                                       progress=False, pictures=PictureConfig(data=folder / "data")))
+    return folder
+
+
+def shortened(line):
+    """The same command with the least budget."""
+    line = re.sub(r"--minutes \S+", "--minutes 0", line)  # a budget of updates instead
+    if "lol_train" in line and "--resume" not in line:
+        line = re.sub(r"--updates \S+", "", line) + " --updates 1 --batch-size 2 --no-progress --device cpu"
+        line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
+    if "lol_compare" in line:
+        line = re.sub(r"--data \S+", "--data data", line) + " --updates 1 --batch-size 2"
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page, number, text", blocks("bash"), ids=lambda value: str(value)[:16])
+def test_commands_run(workplace, page, number, text):
+    """Every command in the pages, with a small budget, ends with status 0."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for result in workplace.glob("*_enhanced*"):
+        result.unlink()
+    for line in text.strip().splitlines():
+        done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,
+                              text=True, env={**os.environ, "PATH": path}, timeout=250)
+        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+        if "-o " in line and "--overwrite" not in line:  # the same name may stand on several pages
+            target = workplace / re.search(r"-o (\S+)", line).group(1)
+            assert target.exists()
+            for path_made in [target] if target.is_file() else list(target.iterdir()):
+                path_made.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page, number, text", blocks("python"), ids=lambda value: str(value)[:16])
+def test_python_blocks_run(workplace, page, number, text):
+    """Every Python example runs as it stands."""
+    done = subprocess.run([sys.executable, "-c", text], cwd=workplace, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-2000:]
