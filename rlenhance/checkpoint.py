@@ -92,7 +92,7 @@ def find_checkpoint(folder: Path | str) -> Path:
                              f"name a checkpoint folder with {MODEL} and {CONFIG}")
         raise UsageError(f"{folder}: a file; name the checkpoint folder that holds {MODEL} and {CONFIG}")
     for candidate in (folder, folder / "best", folder / "last"):
-        for place in (candidate, candidate.with_name(f"{candidate.name}.old")):
+        for place in (candidate, candidate.parent / f"{candidate.name}.old"):
             if (place / MODEL).is_file() and (place / CONFIG).is_file():
                 return place
     raise UsageError(f"{folder}: no checkpoint here (looked for {MODEL} and {CONFIG}, also in best/ and last/); "
@@ -127,7 +127,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.M
     config = read_config(folder)
     try:
         network = MODELS.rebuild(config["model"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # what a wrong recipe can lead to
         raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error})") from error
     tensors = _read_tensors(folder / MODEL)
     try:
@@ -171,8 +171,10 @@ def load_training(folder: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        outline = json.loads(file.metadata()["outline"])
-    return restore(flat, outline)
+        outline = (file.metadata() or {}).get("outline")
+    if outline is None:
+        raise UsageError(f"{path}: not a training state; start from the weights with --init")
+    return restore(flat, json.loads(outline))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -185,18 +187,22 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
 
 
-def flatten(value: Any, path: str = "") -> tuple[dict[str, Tensor], Any]:
-    """A nest of mappings, lists and tensors as flat tensors and a JSON-able outline that holds their places."""
-    if isinstance(value, Tensor):
-        return {path: value.detach().cpu().contiguous().clone()}, {"tensor": path}
-    if isinstance(value, Mapping):
-        parts = [(key, *flatten(item, f"{path}/{key}")) for key, item in value.items()]
-        tensors = {name: tensor for _, flat, _ in parts for name, tensor in flat.items()}
-        return tensors, {"mapping": [[key, outline] for key, _, outline in parts]}
-    if isinstance(value, (list, tuple)):
-        items = [flatten(item, f"{path}/{i}") for i, item in enumerate(value)]
-        return {n: t for flat, _ in items for n, t in flat.items()}, {"list": [outline for _, outline in items]}
-    return {}, {"value": value}
+def flatten(value: Any) -> tuple[dict[str, Tensor], Any]:
+    """A nest of mappings, lists and tensors as numbered tensors and a JSON-able outline that holds their places."""
+    tensors: dict[str, Tensor] = {}
+
+    def outline(part: Any) -> dict[str, Any]:
+        if isinstance(part, Tensor):
+            number = str(len(tensors))
+            tensors[number] = part.detach().cpu().contiguous().clone()
+            return {"tensor": number}
+        if isinstance(part, Mapping):
+            return {"mapping": [[key, outline(inner)] for key, inner in part.items()]}
+        if isinstance(part, (list, tuple)):
+            return {"list": [outline(inner) for inner in part]}
+        return {"value": part}
+
+    return tensors, outline(value)
 
 
 def restore(tensors: Mapping[str, Tensor], outline: Mapping[str, Any]) -> Any:

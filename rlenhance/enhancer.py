@@ -77,8 +77,11 @@ class Enhancer:
             return to_array(self.model(image, preference=self.preference or None), picture.dtype.type)
 
     def enhance_photo(self, photo: Photo) -> Photo:
-        """The same for a decoded file: transparency and metadata stay as they are."""
-        return photo.with_pixels(self(photo.pixels))
+        """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey."""
+        pixels = self(photo.pixels)
+        if photo.grey:
+            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
+        return photo.with_pixels(pixels)
 
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
                       overwrite: bool = False, tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
@@ -117,6 +120,9 @@ def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,
     photos: list[Path] = []
     for source in sources:
         photos += list_photos(source) if source.is_dir() else [source]
+        if not source.exists():
+            raise UsageError(f"{source}: no such file")
+    photos = list(dict.fromkeys(photos))  # one that is named twice is enhanced once
     if not photos:
         raise UsageError("no photograph is named")
     folder = out is not None and (out.is_dir() or len(photos) > 1 or any(s.is_dir() for s in sources))
@@ -125,6 +131,8 @@ def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,
     if out is None:  # results of an earlier run stand in the same folder
         named = set(sources)
         photos = [photo for photo in photos if photo in named or not photo.stem.endswith(SUFFIX)]
+        if not photos:
+            raise UsageError(f"{sources[0]}: holds nothing but results (*{SUFFIX}.*); name one to enhance it again")
     plan = [(photo, output_path(photo, out, suffix=SUFFIX, extension=extension, folder=folder)) for photo in photos]
     taken: dict[Path, Path] = {}
     known = {photo.resolve() for photo in photos}
@@ -136,7 +144,4 @@ def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,
             raise UsageError(f"{target}: the result of {photo} would take the place of another photograph")
         if target.exists() and not overwrite:
             raise UsageError(f"{target}: exists; replace it with --overwrite, or name another place with -o")
-    for photo in photos:
-        if len(photos) == 1 and not photo.is_file():
-            raise UsageError(f"{photo}: no such file")
     return plan

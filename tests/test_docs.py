@@ -35,7 +35,8 @@ def test_every_reward_term_stands_in_its_table_with_its_weight():
 def test_every_logged_number_is_explained(tmp_path, pairs):
     """Each column of metrics.csv matches a row of docs/training.md."""
     table = (ROOT / "docs/training.md").read_text().split("## Every number")[1]
-    names = {name for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)}
+    names = {name for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+             for name in re.findall(r"`([^`]+)`", cell)}
     patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
                 for name in names]
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),

@@ -55,7 +55,8 @@ class PictureCache:
         pixels = read(path).pixels
         if pixels.dtype == np.uint16:
             pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        facts = PictureFacts(pixels.shape[:2], hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest())
+        digest = hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes(), digest_size=16).hexdigest()
+        facts = PictureFacts(pixels.shape[:2], digest)
         height, width = facts.size
         if self.max_side and max(height, width) > self.max_side:
             scale = self.max_side / max(height, width)

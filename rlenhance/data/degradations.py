@@ -46,6 +46,9 @@ class Darken:
             raise UsageError(
                 f"exposures must satisfy 0 < shortest <= longest <= 1; got {self.shortest} and {self.longest}"
             )
+        if not (self.shot >= 0 and self.read >= 0 and 1 <= self.bits <= 16):
+            raise UsageError(f"shot and read noise must not be negative, bits lie between 1 and 16; "
+                             f"got {self.shot}, {self.read} and {self.bits}")
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(H, W, 3) uint8 -> the dark picture, uint8, same shape; all randomness from `rng`."""

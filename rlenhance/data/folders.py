@@ -27,9 +27,19 @@ def scene_of(name: str) -> str:
     return match.group(1) if match else _ROLE.sub("", name)
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-    return {_ROLE.sub("", path.stem): path for path in files}
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+
+
+def _by_name(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The pictures of one side of the pairs by the name they share with the other, and those whose name is taken."""
+    named: dict[str, Path] = {}
+    clashes = []
+    for path in _files(folder):
+        other = named.setdefault(_ROLE.sub("", path.stem), path)
+        if other != path:
+            clashes.append(f"{path}: pairs by the same name as {other}")
+    return named, clashes
 
 
 def _pair_folders(folder: Path) -> tuple[Path, Path] | None:
@@ -43,10 +53,11 @@ def _examples(folder: Path) -> tuple[list[Example], list[str]]:
     pair = _pair_folders(folder)
     if pair is None:
         low = folder / "low"
-        alone = _pictures(low if low.is_dir() else folder)
-        return [Example(path.stem, scene_of(path.stem), path) for path in alone.values()], []
-    inputs, targets = _pictures(pair[0]), _pictures(pair[1])
-    unmatched = [f"{inputs[key]}: no picture of that name in {pair[1]}" for key in inputs.keys() - targets.keys()]
+        alone = _files(low if low.is_dir() else folder)
+        return [Example(path.name, scene_of(path.stem), path) for path in alone], []
+    (inputs, clashes), (targets, more) = _by_name(pair[0]), _by_name(pair[1])
+    unmatched = clashes + more
+    unmatched += [f"{inputs[key]}: no picture of that name in {pair[1]}" for key in inputs.keys() - targets.keys()]
     unmatched += [f"{targets[key]}: no picture of that name in {pair[0]}" for key in targets.keys() - inputs.keys()]
     matched = [key for key in inputs if key in targets]
     examples = [Example(inputs[k].stem, scene_of(inputs[k].stem), inputs[k], targets[k]) for k in matched]

@@ -108,7 +108,8 @@ class PixelPolicy(nn.Module):
         head = self.heads[level]
         last: Any = head[-1] if isinstance(head, nn.Sequential) else head
         with torch.no_grad():
-            last.bias[0] = math.atanh((start - (low + high) / 2) / ((high - low) / 2))
+            heads = self.actions.heads if getattr(self.actions, "channels", None) == "coupled" else 1
+            last.bias[:heads] = math.atanh((start - (low + high) / 2) / ((high - low) / 2))
 
     def set_log_std(self, level: str, value: float) -> None:
         """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
@@ -147,6 +148,8 @@ class PixelPolicy(nn.Module):
         """Distribution over the actions, value per level ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
         image = observation["image"]
         context = self.context(observation)
+        if self.masked and "mask" not in observation:
+            raise UsageError("this policy was trained with a mask: pass one (N, 1, H, W), 1 where pixels may change")
         planes = torch.cat([image, observation["mask"]], dim=1) if self.masked else image
         features, state = self.backbone(planes, context, state)
         distributions, values = {}, {}

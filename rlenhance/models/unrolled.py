@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import Action, advance
 from rlenhance.errors import UsageError
-from rlenhance.images import resize
+from rlenhance.images import check_image, resize
 from rlenhance.models.policy import PixelPolicy, observe
 
 
@@ -52,6 +52,7 @@ class UnrolledPolicy(nn.Module):
     def play(self, image: Tensor, mask: Tensor | None = None,
              preference: Mapping[str, float] | None = None) -> Episode:
         """The same, with all that happened on the way."""
+        check_image(image)
         policy = self.policy
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         picture, small_mask = image, mask

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import secrets
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,9 +70,11 @@ def read(path: Path | str) -> Photo:
         raise UsageError(f"{path}: the picture is too large ({error}); reduce it first") from error
     except UnidentifiedImageError as error:
         raise UsageError(f"{path}: not a picture that can be read; known endings: {' '.join(EXTENSIONS)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises on damaged files
-        if isinstance(error, UsageError):
-            raise
+    except UsageError:
+        raise
+    # what Pillow and OpenCV raise on damaged files
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError, struct.error,
+            cv2.error) as error:
         raise UsageError(f"{path}: damaged or truncated ({error})") from error
 
 
@@ -78,9 +82,12 @@ def _decode(path: Path, data: bytes, image: Image.Image) -> Photo:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise UsageError(f"{path}: holds {frames} frames; save one frame as a picture of its own")
+    deep = _is_deep(image)  # asked first: reading EXIF may load the picture, and then nothing tells its depth
     exif, icc = image.getexif(), image.info.get("icc_profile")
-    if _is_deep(image):
-        return _decode_deep(path, data, exif, icc)
+    for tag in _LAYOUT & set(exif):  # a TIFF's EXIF block is the file's own directory
+        del exif[tag]
+    if deep:
+        return _decode_deep(path, data, exif, icc, turned=image.format == "TIFF")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise UsageError(f"{path}: colour mode {image.mode} is not taken; convert it to RGB first, "
                          f"for example with an image editor's 'convert to sRGB'")
@@ -100,6 +107,9 @@ def _decode(path: Path, data: bytes, image: Image.Image) -> Photo:
 
 
 _ORIENTATION = 0x0112  # EXIF tag
+# TIFF tags that say how the pixels lie in the file; in the next file they lie otherwise
+_LAYOUT = {254, 255, *range(256, 260), 262, 263, 266, 273, *range(277, 280), 284, 317, 320, *range(322, 326), 330, 338,
+           339, 347, *range(529, 533), 34675}
 # EXIF orientation -> (transpose, flip vertically, flip horizontally)
 _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
 
@@ -116,12 +126,12 @@ def _is_deep(image: Image.Image) -> bool:
     return ";16" in raw
 
 
-def _decode_deep(path: Path, data: bytes, exif: Image.Exif, icc: bytes | None) -> Photo:
-    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+def _decode_deep(path: Path, data: bytes, exif: Image.Exif, icc: bytes | None, turned: bool) -> Photo:
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         raise UsageError(f"{path}: its 16-bit pixels cannot be decoded; save it as an uncompressed TIFF or a PNG")
-    transpose, vertical, horizontal = _TURNS.get(exif.pop(_ORIENTATION, 1), (0, 0, 0))
+    transpose, vertical, horizontal = _TURNS.get(1 if turned else exif.get(_ORIENTATION, 1), (0, 0, 0))
+    exif.pop(_ORIENTATION, None)  # OpenCV turns TIFF, and nothing else, by itself
     array = np.swapaxes(array, 0, 1) if transpose else array
     array = array[::-1] if vertical else array
     array = array[:, ::-1] if horizontal else array
@@ -156,17 +166,36 @@ def encode(photo: Photo, extension: str, *, quality: int = 95) -> bytes:
         done, buffer = cv2.imencode(extension, np.ascontiguousarray(pixels[..., order]))
         if not done:
             raise UsageError(f"the 16-bit picture could not be encoded as {extension}")
-        return buffer.tobytes()
+        return _with_chunks(buffer.tobytes(), photo) if extension == ".png" else buffer.tobytes()
     kind = _FORMATS[extension]
     options: dict = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(kind, {})
     if kind != "BMP":
         options |= {"exif": photo.exif} if photo.exif else {}
         options |= {"icc_profile": photo.icc} if photo.icc else {}
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(
-        file, kind, **options
-    )
+    try:
+        Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(
+            file, kind, **options
+        )
+    except (OSError, ValueError) as error:
+        height, width = pixels.shape[:2]
+        raise UsageError(f"{width}x{height} pixels cannot be written as {extension} ({error}); "
+                         f"use --format png") from error
     return file.getvalue()
+
+
+def _with_chunks(png: bytes, photo: Photo) -> bytes:
+    """Put EXIF and colour profile into a PNG that was made without them, behind its header (PNG 1.2, 11.3)."""
+    chunks = b""
+    if photo.icc:
+        chunks += _chunk(b"iCCP", b"ICC\0\0" + zlib.compress(photo.icc))
+    if photo.exif:
+        chunks += _chunk(b"eXIf", photo.exif.removeprefix(b"Exif\0\0"))
+    return png[:33] + chunks + png[33:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int = 95) -> Path:
@@ -188,7 +217,7 @@ def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int = 95) -> 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the place, flush to disk, then rename: a killed process leaves the old file or the new one."""
-    beside = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with beside.open("wb") as file:
             file.write(data)

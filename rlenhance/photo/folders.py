@@ -45,6 +45,8 @@ def output_path(source: Path, out: Path | None, *, suffix: str, extension: str |
         target = out / f"{source.stem}{extension}"
     else:
         target = out
+        if extension.lower() != out.suffix.lower() and extension != source.suffix:
+            raise UsageError(f"{out} and --format {extension.lstrip('.')} name two kinds of file; leave one out")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target}: the result would take the place of the photograph; name another file or folder")
     return target

@@ -80,15 +80,23 @@ class Reward:
         return values
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The reward of a picture: (N,), the weighted sum of the terms' means."""
+        """The reward of a picture: (N,), the weighted sum of the terms' means.
+
+        Raises:
+            UsageError: there is no term at all.
+        """
+        if not terms:
+            raise UsageError("no reward term has a weight: there is nothing to sum")
         parts = [self.weights[name] * value.mean(dim=(1, 2, 3)) for name, value in terms.items() if self.weights[name]]
         if not parts:
-            count = next(iter(terms.values())) if terms else torch.zeros(1, 1, 1, 1)
-            return count.new_zeros(count.shape[0])
+            some = next(iter(terms.values()))
+            return some.new_zeros(some.shape[0])
         return torch.stack(parts).sum(dim=0)
 
     def map(self, terms: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
         """The weighted sum as a map (N, 1, *size); its mean is the total wherever sizes divide."""
+        if not terms:
+            raise UsageError("no reward term has a weight: there is nothing to sum")
         first = next(iter(terms.values()))
         total = first.new_zeros(first.shape[0], 1, *size)
         for name, value in terms.items():
