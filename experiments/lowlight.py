@@ -52,7 +52,7 @@ class PolicyConfig:
     """Which network, and what an agent may do."""
 
     backbone: str = "compact"
-    """compact or fcn."""
+    """compact, fcn (PixelRL), mrpnet, or pixelrnn (carries a state from step to step)."""
     horizon: int = 8
     """Steps of an episode, T."""
     state_size: int = 64

@@ -35,7 +35,9 @@ def test_gradient_reaches_every_parameter(name, context, generator):
     """No weight is idle."""
     backbone = make_backbone(name, context=context)
     known = torch.rand(2, context, generator=generator) if context else None
-    features, _ = backbone(torch.rand(2, 3, 24, 24, generator=generator), known)
+    features, state = backbone(torch.rand(2, 3, 24, 24, generator=generator), known)
+    if backbone.recurrent:  # what reads the memory has nothing to read at the first step
+        features, state = backbone(torch.rand(2, 3, 24, 24, generator=generator), known, state)
     (features * torch.randn(features.shape, generator=generator)).sum().backward()
     for parameter, value in backbone.named_parameters():
         assert value.grad is not None and value.grad.abs().max() > 0, parameter
@@ -44,10 +46,13 @@ def test_gradient_reaches_every_parameter(name, context, generator):
 @every
 @pytest.mark.parametrize("size", [(32, 40), (17, 23)])
 def test_constant_picture_has_constant_features(name, size):
-    """Borders are not seen: an even picture has even features up to its edge."""
+    """Borders are not seen: an even picture has even features up to its edge, but for the backbone's own period."""
     backbone = make_backbone(name)
     features, _ = backbone(torch.full((1, 3, *size), 0.3), torch.full((1, CONTEXT), 0.2))
-    assert torch.allclose(features, features[..., :1, :1].expand_as(features), atol=1e-5)
+    for top in range(backbone.period):
+        for left in range(backbone.period):
+            phase = features[..., top :: backbone.period, left :: backbone.period]
+            assert torch.allclose(phase, phase[..., :1, :1].expand_as(phase), atol=1e-5)
     assert features.abs().max() > 0
 
 
@@ -98,3 +103,14 @@ def test_film_begins_as_the_identity(generator):
     features = torch.randn(2, 4, 3, 3, generator=generator)
     assert torch.equal(FiLM(CONTEXT, 4)(features, torch.randn(2, CONTEXT, generator=generator)), features)
     assert FiLM(0, 4)(features, None) is features
+
+
+@every
+def test_state_is_carried_exactly_where_it_is_promised(name, generator):
+    """A recurrent backbone sees the step before; any other gives the same features whatever state it is handed."""
+    backbone = make_backbone(name)
+    picture, context = torch.rand(1, 3, 16, 16, generator=generator), torch.rand(1, CONTEXT, generator=generator)
+    first, state = backbone(picture, context)
+    second, _ = backbone(picture, context, state)
+    assert (state is not None) == backbone.recurrent
+    assert torch.allclose(first, second) != backbone.recurrent

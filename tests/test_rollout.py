@@ -59,39 +59,22 @@ def test_agents_get_rewards_at_their_own_scale():
     assert alone["local"].flatten().tolist() == [7, 6, 6, 6]
 
 
+@pytest.mark.parametrize("backbone", ["compact", "pixelrnn"])
 @pytest.mark.parametrize("kind", ["continuous", "categorical"])
-def test_replay_scores_what_was_sampled(image, generator, kind):
-    """Asked again with unchanged weights, the policy gives the probabilities it sampled with."""
-    policy = MODELS.create("pixel_policy", actions={"name": "curve", "kind": kind}, backbone={"name": "compact"},
+def test_replay_scores_what_was_sampled(image, generator, kind, backbone):
+    """Asked again with unchanged weights, the policy gives the probabilities it sampled with: a recurrent one too,
+    because it is unrolled from the first step."""
+    torch.manual_seed(0)
+    policy = MODELS.create("pixel_policy", actions={"name": "curve", "kind": kind}, backbone={"name": backbone},
                            horizon=3)
+    with torch.no_grad():
+        for parameter in policy.parameters():  # heads begin at zero, which would hide the memory
+            parameter.add_(0.1 * torch.randn_like(parameter))
     env = make_env(policy, Reward(RewardWeights()), "cpu")
     rollout = play(policy, env, Batch(image), torch.zeros(2, 0), generator)
+    assert rollout.recurrent == policy.backbone.recurrent
     distribution, values = replay(policy, rollout)
     scored = distribution.log_prob({k: torch.cat([a[k] for a in rollout.actions]) for k in rollout.actions[0]})
     for level, value in scored.items():
         assert torch.allclose(value, torch.cat([p[level] for p in rollout.log_probs]), atol=1e-4)
         assert values[level].shape == value.shape
-
-
-def test_recurrent_policies_are_unrolled_from_the_first_step(image, generator):
-    """Replaying step by step with a carried state gives what the rollout had."""
-    policy = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}, horizon=3)
-
-    class Counting(torch.nn.Module):
-        """Adds up what it has seen, as a recurrent backbone would."""
-
-        look = staticmethod(policy.look)
-
-        def forward(self, observation, state):
-            total = observation["image"].mean(dim=(1, 2, 3), keepdim=True) + (0 if state is None else state)
-            distribution, values, _ = policy(observation)
-            distribution.levels["picture"].mean = distribution.levels["picture"].mean + total
-            return distribution, values, total
-
-    network = Counting()
-    env = make_env(policy, Reward(RewardWeights()), "cpu")
-    rollout = play(network, env, Batch(image), torch.zeros(2, 0), generator)
-    assert rollout.recurrent
-    distribution, _ = replay(network, rollout)
-    scored = distribution.log_prob({k: torch.cat([a[k] for a in rollout.actions]) for k in rollout.actions[0]})
-    assert torch.allclose(scored["picture"], torch.cat([p["picture"] for p in rollout.log_probs]), atol=1e-4)

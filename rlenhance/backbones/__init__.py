@@ -3,5 +3,7 @@
 from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.backbones.compact import Compact
 from rlenhance.backbones.fcn import FCN
+from rlenhance.backbones.mrpnet import MRPNet
+from rlenhance.backbones.pixelrnn import PixelRNN
 
-__all__ = ["BACKBONES", "FCN", "Backbone", "Compact", "FiLM"]
+__all__ = ["BACKBONES", "FCN", "Backbone", "Compact", "FiLM", "MRPNet", "PixelRNN"]

@@ -19,10 +19,14 @@ class Backbone(nn.Module):
     Attributes:
         width: channels of the features.
         stride: pixels per feature along each side: h = ceil(H / stride).
+        period: features of a constant picture repeat after this many along each side.
+        recurrent: it carries a state from step to step.
     """
 
     width: int
     stride: int
+    period: int = 1
+    recurrent: bool = False
     spec: dict[str, Any]
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:

@@ -24,12 +24,16 @@ class Restorer(nn.Module):
 
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
+        passes: how often a recurrent backbone looks; with one pass its memory would get no gradient.
     """
 
     spec: dict[str, Any]
 
-    def __init__(self, backbone: Mapping[str, Any]):
+    def __init__(self, backbone: Mapping[str, Any], passes: int = 3):
         super().__init__()
+        if passes < 1:
+            raise UsageError(f"passes must be at least 1; got {passes}")
+        self.passes = passes
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3, "context": STATISTICS})
         self.head = nn.Conv2d(self.backbone.width, 3 * self.backbone.stride**2, 3, padding=1, padding_mode="replicate")
         nn.init.zeros_(self.head.weight)
@@ -39,7 +43,9 @@ class Restorer(nn.Module):
     def residual(self, image: Tensor) -> Tensor:
         """What is added to the picture, before clipping: (N, 3, H, W)."""
         level = image.new_tensor(DEFAULT_EXPOSURE)
-        features, _ = self.backbone(image, picture_statistics(image, level))
+        statistics, state = picture_statistics(image, level), None
+        for _ in range(self.passes if self.backbone.recurrent else 1):
+            features, state = self.backbone(image, statistics, state)
         full = F.pixel_shuffle(self.head(features), self.backbone.stride)
         return full[..., : image.shape[-2], : image.shape[-1]]
 
