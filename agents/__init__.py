@@ -4,9 +4,10 @@ from agents.a3c import A3C, A3CConfig
 from agents.direct import Direct, DirectConfig
 from agents.learner import LEARNERS, Learner, NonFinite
 from agents.optimiser import Optimiser, OptimiserConfig
+from agents.sac import SAC, SACConfig
 from agents.supervised import Supervised, SupervisedConfig
 
 __all__ = [
-    "A3C", "LEARNERS", "A3CConfig", "Direct", "DirectConfig", "Learner", "NonFinite", "Optimiser", "OptimiserConfig",
-    "Supervised", "SupervisedConfig",
+    "A3C", "LEARNERS", "SAC", "A3CConfig", "Direct", "DirectConfig", "Learner", "NonFinite", "Optimiser",
+    "OptimiserConfig", "SACConfig", "Supervised", "SupervisedConfig",
 ]

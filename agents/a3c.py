@@ -17,6 +17,7 @@ from agents.rollout import (
     action_costs,
     binomial_kernel,
     check_finite,
+    describe,
     group_baseline,
     join,
     level_rewards,
@@ -27,7 +28,7 @@ from agents.rollout import (
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import TERMS, Reward
+from rlenhance.rewards import Reward
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class A3C(PolicyLearner):
             costs = action_costs(self.reward, self.env, distribution)
             losses |= {name: scale * cost for name, cost in costs.items()}
             log = {**losses, **seen, **self.optimiser.update(losses, progress)}
-        numbers = as_floats({**log, **_describe(rollout, self.reward, costs),
+        numbers = as_floats({**log, **describe(rollout, self.reward, costs),
                              **{f"deviation/{level}": value for level, value in deviations.items()}})
         if policy.actions.choices is not None:
             self._adapt_entropy(numbers, progress)
@@ -213,25 +214,3 @@ class A3C(PolicyLearner):
         super().load_state(state)
         for level, coefficient in state["entropy"].items():
             self.entropy_targets[level].coefficient = coefficient
-
-
-def _describe(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
-    """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ.
-
-    The return counts the state terms of the sampled episodes, and the action terms on the mean action, as the
-    learner does.
-    """
-    log: dict[str, Tensor | float] = {}
-    gain = torch.zeros((), device=rollout.final.device)
-    for name in rollout.terms[0]:
-        if TERMS[name].kind == "state":
-            log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
-            gain = gain + reward.weights[name] * log[f"term/{name}"]
-    for name, cost in costs.items():
-        log[f"term/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
-        gain = gain - len(rollout.terms) * cost
-    log["return"] = gain
-    for step, strength in enumerate(rollout.strengths):
-        log[f"strength/step{step + 1}"] = strength
-    log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.strengths])
-    return log

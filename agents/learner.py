@@ -66,6 +66,10 @@ class Learner:
         """
         raise TypeError("a learner defines step")
 
+    def use_fabric(self, fabric: Any) -> None:
+        """Hand what is trained to a lightning Fabric (device, precision)."""
+        self.optimiser.use_fabric(fabric)
+
     def state(self) -> dict[str, Any]:
         """All that resuming needs beside the network's weights."""
         return {"optimiser": self.optimiser.state(), "generator": self.generator.get_state()}
@@ -79,6 +83,9 @@ class Learner:
 class PolicyLearner(Learner):
     """A learner whose network is a `PixelPolicy`: it has an environment of its own to play in.
 
+    Attributes:
+        deviation: how its policy's deviation comes about, see `PixelPolicy`.
+
     Args:
         network: the policy.
         reward: what counts as better; terms of weight 0 are not computed here.
@@ -86,6 +93,8 @@ class PolicyLearner(Learner):
             keep the defaults.
         optimiser, seed, device: see `Learner`.
     """
+
+    deviation: ClassVar[str] = "scheduled"
 
     def __init__(self, network: PixelPolicy, reward: Reward, *, preference_share: float, optimiser: OptimiserConfig,
                  seed: int, device: torch.device | str):

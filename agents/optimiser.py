@@ -94,7 +94,7 @@ class Optimiser:
         else:
             self._fabric.backward(total)
             norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
-            scaled = str(self._fabric._precision.precision) == "16-mixed"
+            scaled = self._fabric.strategy.precision.precision == "16-mixed"
         if not scaled and not torch.isfinite(norm):  # a scaler meets infinities in its normal work, and skips them
             self._adam.zero_grad(set_to_none=True)
             raise NonFinite("gradient")

@@ -45,20 +45,25 @@ class Rollout:
     final: Tensor
 
 
-def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor,
-         generator: torch.Generator | None) -> Rollout:
+def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
+         correlation: int = 1, given: Sequence[Action] | None = None) -> Rollout:
     """Play one episode per picture, without gradients.
 
     Args:
         generator: actions are drawn with it; None acts greedily.
+        correlation: blocks of so many agents along each side share their noise.
+        given: take these actions instead, one mapping per step: the episode is played again.
     """
     with torch.no_grad():
         observation, _ = env.reset(options={"batch": batch, "preference": preference})
         rollout, memory = Rollout([], [], [], [], [], [], [], False, batch.image), None
-        for _ in range(env.horizon):
+        for step in range(env.horizon):
             observation = network.look(observation)
             distribution, values, memory = network(observation, memory)
-            action = distribution.mode() if generator is None else distribution.sample(generator)
+            if given is not None:
+                action = given[step]
+            else:
+                action = distribution.mode() if generator is None else distribution.sample(generator, correlation)
             rollout.observations.append(observation)
             rollout.actions.append(action)
             rollout.log_probs.append(distribution.log_prob(action))
@@ -205,3 +210,25 @@ def group_baseline(returns: Tensor, group: int) -> Tensor:
         return torch.zeros_like(returns)
     grouped = returns.unflatten(0, (-1, group))
     return ((grouped.sum(dim=1, keepdim=True) - grouped) / (group - 1)).flatten(0, 1)
+
+
+def describe(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
+    """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ.
+
+    The return counts the state terms of the sampled episodes, and the action terms on the mean action, as the
+    learner does.
+    """
+    log: dict[str, Tensor | float] = {}
+    gain = torch.zeros((), device=rollout.final.device)
+    for name in rollout.terms[0]:
+        if TERMS[name].kind == "state":
+            log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
+            gain = gain + reward.weights[name] * log[f"term/{name}"]
+    for name, cost in costs.items():
+        log[f"term/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
+        gain = gain - len(rollout.terms) * cost
+    log["return"] = gain
+    for step, strength in enumerate(rollout.strengths):
+        log[f"strength/step{step + 1}"] = strength
+    log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.strengths])
+    return log

@@ -48,7 +48,7 @@ class Arguments:
     """Learn to enhance dark photographs."""
 
     learner: str = "a3c"
-    """a3c (advantage actor-critic), direct (back-propagation through the episode) or supervised."""
+    """a3c (advantage actor-critic), sac, direct (back-propagation through the episode) or supervised."""
     reward: tuple[str, ...] = ()
     """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/rewards.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
@@ -124,7 +124,7 @@ def main(arguments: Arguments) -> Result:
         run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(arguments), about)
     print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
-    learner.optimiser.use_fabric(fabric)
+    learner.use_fabric(fabric)
     validation = pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE)
     shown = pictures.load("val", limit=4, side=256)
     fitted = fit(

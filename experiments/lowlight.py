@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
+from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SACConfig, SupervisedConfig
 from experiments.evaluate import load_split
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
@@ -78,6 +78,7 @@ class LearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=A3CConfig)
+    sac: SACConfig = field(default_factory=SACConfig)
     direct: DirectConfig = field(default_factory=DirectConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
 
@@ -124,11 +125,12 @@ def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = N
     return Pictures(splits, cache, skipped)
 
 
-def make_policy(config: PolicyConfig, weights: RewardWeights) -> PixelPolicy:
+def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "scheduled") -> PixelPolicy:
     """A policy with fresh weights, from the global random stream.
 
     Args:
         weights: where no term looks at the asked level, the policy is not asked for one.
+        deviation: see `PixelPolicy`; a learner says which it needs.
     """
     level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
     ranges = {"exposure_level": (min(low, level), level, max(high, level))}
@@ -139,7 +141,7 @@ def make_policy(config: PolicyConfig, weights: RewardWeights) -> PixelPolicy:
                  "picture_agent": config.picture_agent, "channels": config.channels, "coupling": config.coupling,
                  "momentum": config.momentum},
         backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
-        preferences=ranges if asked else {},
+        preferences=ranges if asked else {}, deviation=deviation,
     )
 
 
@@ -158,7 +160,7 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
     kind = LEARNERS[name]
     torch.manual_seed(seed)
     if kind.acts:
-        network: Any = make_policy(policy, weights)
+        network: Any = make_policy(policy, weights, kind.deviation)
     else:
         network = MODELS.create("restorer", backbone={"name": policy.backbone})
     if init is not None:

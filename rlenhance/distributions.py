@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +18,9 @@ _EDGE = 1 - 1e-6
 class AgentDistribution(Protocol):
     """The distribution of one level of agents. Maps are (N, 1, h, w): an agent's heads are summed, agents never."""
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
+    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor: ...
+
+    def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
 
     def mode(self) -> Tensor: ...
 
@@ -34,6 +36,20 @@ class AgentDistribution(Protocol):
     def cat(cls, parts: Sequence[Any]) -> Any: ...
 
 
+def shared_noise(draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None,
+                 device: torch.device, correlation: int) -> Tensor:
+    """Noise of a shape (..., h, w) in which blocks of correlation x correlation agents share theirs (1: none do).
+
+    Neighbours that explore each on its own cancel each other's effect on the picture.
+    """
+    if correlation == 1:
+        return draw(shape, generator=generator, device=device)
+    height, width = shape[-2:]
+    coarse = (*shape[:-2], -(-height // correlation), -(-width // correlation))
+    noise = draw(coarse, generator=generator, device=device)
+    return noise.repeat_interleave(correlation, -2).repeat_interleave(correlation, -1)[..., :height, :width]
+
+
 class PixelCategorical:
     """Each head of each agent picks one of K values.
 
@@ -44,10 +60,15 @@ class PixelCategorical:
     def __init__(self, logits: Tensor):
         self.log_probs = F.log_softmax(logits, dim=2)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Indices (N, C, h, w), int64 (the Gumbel-max trick)."""
-        uniform = torch.rand(self.log_probs.shape, generator=generator, device=self.log_probs.device)
+    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
+        """Indices (N, C, h, w), int64 (the Gumbel-max trick); for `correlation` see `shared_noise`."""
+        uniform = shared_noise(torch.rand, self.log_probs.shape, generator, self.log_probs.device, correlation)
         return (self.log_probs - torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))).argmax(dim=2)
+
+    def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """A sample and its log-probability; no gradient passes through the choice."""
+        action = self.sample(generator)
+        return action, self.log_prob(action)
 
     def mode(self) -> Tensor:
         """The likeliest index of every head."""
@@ -90,10 +111,22 @@ class SquashedGaussian:
     def __init__(self, mean: Tensor, log_std: Tensor):
         self.mean, self.log_std = mean, log_std.expand_as(mean)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """(N, C, h, w) in (-1, 1); gradients pass to mean and deviation (the reparametrisation trick)."""
-        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
+        """(N, C, h, w) in (-1, 1); gradients pass to mean and deviation (the reparametrisation trick).
+
+        For `correlation` see `shared_noise`; an agent's own distribution does not depend on it.
+        """
+        noise = shared_noise(torch.randn, self.mean.shape, generator, self.mean.device, correlation)
         return torch.tanh(self.mean + self.log_std.exp() * noise)
+
+    def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """A sample and its log-density, exact also where tanh has reached 1 in float32; gradients pass to both."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        before = self.mean + self.log_std.exp() * noise
+        # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u))
+        bend = 2 * (math.log(2) - before - F.softplus(-2 * before))
+        density = -0.5 * noise**2 - self.log_std - 0.5 * math.log(2 * math.pi) - bend
+        return torch.tanh(before), density.sum(dim=1, keepdim=True)
 
     def mode(self) -> Tensor:
         """tanh of the mean."""
@@ -136,8 +169,14 @@ class JointDistribution:
         return cls({name: type(level).cat([part.levels[name] for part in parts])
                     for name, level in parts[0].levels.items()})
 
-    def sample(self, generator: torch.Generator | None = None) -> Action:
-        return {name: level.sample(generator) for name, level in self.levels.items()}
+    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Action:
+        return {name: level.sample(generator, correlation) for name, level in self.levels.items()}
+
+    def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Action, dict[str, Tensor]]:
+        """A reparametrised sample and its log-density per level (continuous actions)."""
+        drawn = {name: level.sample_with_log_prob(generator) for name, level in self.levels.items()}
+        return ({name: action for name, (action, _) in drawn.items()},
+                {name: density for name, (_, density) in drawn.items()})
 
     def mode(self) -> Action:
         """The greedy action: what a model does at use time."""

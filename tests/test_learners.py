@@ -8,11 +8,13 @@ import torch
 from agents import (
     A3C,
     LEARNERS,
+    SAC,
     A3CConfig,
     Direct,
     DirectConfig,
     NonFinite,
     OptimiserConfig,
+    SACConfig,
     Supervised,
     SupervisedConfig,
 )
@@ -42,6 +44,11 @@ def policy(**arguments):
     return MODELS.create("pixel_policy", **config)
 
 
+def policy_for(kind, **arguments):
+    """The policy that an acting learner asks for."""
+    return policy(deviation=kind.deviation, **arguments)
+
+
 def mean_error(network):
     """Distance from the asked level after the greedy episode, over unseen pictures."""
     with torch.no_grad():
@@ -69,6 +76,17 @@ def test_a3c_finds_it_with_categorical_agents():
     for step in range(80):
         learner.step(grey_batch(step), step / 80)
     assert mean_error(learner.network) < min(0.08, 0.5 * before)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sac_finds_the_known_answer(seed):
+    """The same answer off policy, over three seeds."""
+    config = SACConfig(optimiser=FAST, critic_optimiser=OptimiserConfig(learning_rate=5e-3), episodes=12)
+    learner = SAC(policy_for(SAC), REWARD, config, seed=seed)
+    before = mean_error(learner.network)
+    for step in range(60):
+        learner.step(grey_batch(100 * seed + step), step / 60)
+    assert before > 0.08 and mean_error(learner.network) < 0.04
 
 
 def test_direct_finds_the_known_answer():
@@ -121,7 +139,7 @@ def test_every_learner_steps_saves_and_repeats(name):
         torch.manual_seed(1)
         kind = LEARNERS[name]
         if kind.acts:
-            return kind(policy(preferences={"exposure_level": (0.3, 0.475, 0.65)}), REWARD, seed=5)
+            return kind(policy_for(kind, preferences={"exposure_level": (0.3, 0.475, 0.65)}), REWARD, seed=5)
         return kind(MODELS.create("restorer", backbone={"name": "compact", "width": 8}), seed=5)
 
     def batch(step):
@@ -154,7 +172,8 @@ def test_same_seed_same_weights():
 def test_not_a_number_changes_no_weight_and_is_named(name):
     """A batch with NaN raises NonFinite with the culprit's name; weights and optimiser stay."""
     kind = LEARNERS[name]
-    learner = kind(policy(), REWARD) if kind.acts else kind(MODELS.create("restorer", backbone={"name": "compact"}))
+    restorer = MODELS.create("restorer", backbone={"name": "compact"})
+    learner = kind(policy_for(kind), REWARD) if kind.acts else kind(restorer)
     if not kind.acts:
         learner.network.forward = lambda image: learner.network.residual(image)  # past the door that refuses NaN
     image = grey_batch(0).image

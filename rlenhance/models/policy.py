@@ -83,15 +83,15 @@ class PixelPolicy(nn.Module):
         self.actions: ActionSet = ACTION_SETS.rebuild(dict(actions))
         self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()})
         self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
-        context = len(self.preferences) + 1 + STATISTICS
+        self.context_size = context = len(self.preferences) + 1 + STATISTICS
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked, "context": context})
         width = self.backbone.width
         outputs = self.actions.heads * (self.actions.choices or (2 if deviation == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
         for level in self.actions.levels:
             if level == "picture":
-                self.heads[level] = _picture_head(width + context, outputs)
-                self.values[level] = _picture_head(width + context, 1)
+                self.heads[level] = picture_head(width + context, outputs)
+                self.values[level] = picture_head(width + context, 1)
             else:
                 self.heads[level] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
                 self.values[level] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
@@ -157,14 +157,15 @@ class PixelPolicy(nn.Module):
             if level == "picture":
                 source = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
             else:
-                source = _to_grid(features, self.actions.grid(level, *image.shape[-2:]))
+                source = to_grid(features, self.actions.grid(level, *image.shape[-2:]))
             # distributions in float32: a bf16 log-probability is too coarse for a ratio
             distributions[level] = self._distribution(level, self.heads[level](source).float())
             values[level] = self.values[level](source).float()
         return JointDistribution(distributions), values, state
 
 
-def _to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
+def to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Features at the agents' places: averaged where they are finer, interpolated where they are coarser."""
     if features.shape[-2:] == grid:
         return features
     if features.shape[-2] < grid[0]:  # agents finer than the features
@@ -179,5 +180,6 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def _picture_head(inputs: int, outputs: int, hidden: int = 32) -> nn.Sequential:
+def picture_head(inputs: int, outputs: int, hidden: int = 32) -> nn.Sequential:
+    """From what is known of the whole picture, (N, inputs, 1, 1), to the numbers of its one agent; begins at zero."""
     return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), _zero(nn.Conv2d(hidden, outputs, 1)))

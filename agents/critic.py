@@ -1,0 +1,76 @@
+"""Action values as maps: what an agent's action is worth, given what its neighbours do."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.actions import Action
+from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.models.policy import Observation, PixelPolicy, picture_head, to_grid
+
+
+class Critic(nn.Module):
+    """Q maps, one per level of agents: level -> (N, 1, 1, 1) or (N, 1, h, w).
+
+    The local actions enter as planes beside the picture, so that a convolution sees the neighbours'; the picture-level
+    action enters with the context.
+
+    Args:
+        policy: whose actions are judged (spaces and context are taken from it).
+        backbone: name of a backbone that carries no state.
+    """
+
+    def __init__(self, policy: PixelPolicy, backbone: str = "compact"):
+        super().__init__()
+        actions = policy.actions
+        self.actions, self.masked = actions, policy.masked
+        context = policy.context_size + actions.heads * ("picture" in actions.levels)
+        channels = 3 + policy.masked + actions.heads * ("local" in actions.levels)
+        self.backbone: Backbone = BACKBONES.create(backbone, channels=channels, context=context)
+        width = self.backbone.width
+        self.heads = nn.ModuleDict({
+            level: picture_head(width + context, 1) if level == "picture"
+            else nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate")
+            for level in actions.levels
+        })
+
+    def forward(self, observation: Observation, context: Tensor, action: Action) -> dict[str, Tensor]:
+        """Values of an action.
+
+        Args:
+            observation: what was seen. context: `policy.context(observation)`. action: continuous, per level.
+        """
+        image = observation["image"]
+        planes = [image, observation["mask"]] if self.masked else [image]
+        if "local" in action:
+            planes.append(F.interpolate(action["local"], image.shape[-2:], mode="nearest"))
+        if "picture" in action:
+            context = torch.cat([context, action["picture"].flatten(1)], dim=1)
+        features, _ = self.backbone(torch.cat(planes, dim=1), context)
+        values = {}
+        for level, head in self.heads.items():
+            if level == "picture":
+                values[level] = head(torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]).float()
+            else:
+                values[level] = head(to_grid(features, self.actions.grid(level, *image.shape[-2:]))).float()
+        return values
+
+
+class TwinCritic(nn.Module):
+    """Two critics; the lower one is believed. Source: TD3 (Fujimoto et al. 2018), section 4.2."""
+
+    def __init__(self, policy: PixelPolicy, backbone: str = "compact"):
+        super().__init__()
+        self.twins = nn.ModuleList(Critic(policy, backbone) for _ in range(2))
+
+    def forward(self, observation: Observation, context: Tensor, action: Action) -> list[dict[str, Tensor]]:
+        """Both answers."""
+        return [critic(observation, context, action) for critic in self.twins]
+
+
+def lower(answers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The lower of two answers, level by level."""
+    one, other = answers
+    return {level: torch.minimum(one[level], other[level]) for level in one}

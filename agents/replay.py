@@ -1,0 +1,99 @@
+"""Whole episodes in memory, as 8-bit pictures and the actions that were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlenhance.actions import Action
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What a draw gives.
+
+    Attributes:
+        batch: where the episodes began, with their references.
+        preference: (B, P), encoded.
+        actions: one mapping per step, (B, C, h, w).
+    """
+
+    batch: Batch
+    preference: Tensor
+    actions: list[Action]
+
+
+class EpisodeReplay:
+    """A ring of episodes. The environment is deterministic, so the beginning and the actions are the whole episode:
+    states and rewards are computed again at each draw, under the reward as it is then.
+
+    Args:
+        capacity: episodes; the oldest go first.
+
+    Pictures are kept as uint8 (12 kB each at 64 by 64 pixels), which is what photographs are.
+    """
+
+    def __init__(self, capacity: int):
+        if capacity < 1:
+            raise UsageError(f"a replay holds at least one episode; got capacity {capacity}")
+        self.capacity, self.count, self._next = capacity, 0, 0
+        self._kept: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, batch: Batch, preference: Tensor, actions: list[Action]) -> None:
+        """Keep the episodes of a batch."""
+        entry = {"image": _quantise(batch.image), "preference": preference}
+        if batch.target is not None:
+            entry["target"] = _quantise(batch.target)
+        if batch.mask is not None:
+            entry["mask"] = batch.mask
+        for level in actions[0]:
+            entry[f"action/{level}"] = torch.stack([action[level] for action in actions], dim=1)
+        if not self._kept:
+            self._kept = {name: value.new_empty(self.capacity, *value.shape[1:]) for name, value in entry.items()}
+        if {n: v.shape[1:] for n, v in entry.items()} != {n: v.shape[1:] for n, v in self._kept.items()}:
+            raise UsageError("a replay holds episodes of one size and one kind; these differ from those in it")
+        places = (torch.arange(len(batch)) + self._next) % self.capacity
+        for name, value in entry.items():
+            self._kept[name][places.to(value.device)] = value
+        self._next = int((self._next + len(batch)) % self.capacity)
+        self.count = min(self.capacity, self.count + len(batch))
+
+    def draw(self, count: int, generator: torch.Generator) -> Episodes:
+        """Episodes at random, with replacement."""
+        if not self.count:
+            raise UsageError("the replay is empty: add episodes first")
+        chosen = torch.randint(self.count, (count,), generator=generator, device=generator.device)
+        drawn = {name: value[chosen.to(value.device)] for name, value in self._kept.items()}
+        target = drawn.get("target")
+        batch = Batch(drawn["image"].float() / 255, None if target is None else target.float() / 255,
+                      drawn.get("mask"))
+        levels = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
+        steps = next(iter(levels.values())).shape[1]
+        return Episodes(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)])
+
+    def state(self) -> dict[str, Any]:
+        """What it holds; bounded by the capacity."""
+        kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
+        return {"count": self.count, "next": self._next, "kept": kept}
+
+    def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take up what `state` gave."""
+        self.count, self._next = state["count"], state["next"]
+        self._kept = {}
+        for name, value in state["kept"].items():
+            full = torch.empty(self.capacity, *value.shape[1:], dtype=value.dtype, device=device)
+            full[: self.count] = value.to(device)
+            self._kept[name] = full
+
+
+def _quantise(image: Tensor) -> Tensor:
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)

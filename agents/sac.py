@@ -1,0 +1,280 @@
+"""Soft actor-critic with an agent per pixel, cell and picture."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.critic import TwinCritic, lower
+from agents.learner import LEARNERS, PolicyLearner, as_floats
+from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
+from agents.replay import EpisodeReplay, Episodes
+from agents.rollout import (
+    Rollout,
+    action_costs,
+    check_finite,
+    describe,
+    join,
+    level_rewards,
+    play,
+    replay,
+    returns_to_go,
+)
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models.policy import Observation, PixelPolicy
+from rlenhance.rewards import Reward
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """Settings of `sac`."""
+
+    capacity: int = 512
+    """Episodes in the replay."""
+    episodes: int = 16
+    """Episodes per gradient step, all their steps together."""
+    gradient_steps: int = 4
+    """Gradient steps per batch of new episodes."""
+    gamma: float = 1.0
+    """Discount; 1 is right for a fixed horizon with the steps left observed."""
+    trace: float = 0.8
+    """Share of the episode's own further course in the critics' targets (0: one step and a bootstrap)."""
+    target_entropy: float = -1.0
+    """Entropy to keep, in nat per action dimension (a dimension is one head of one agent)."""
+    temperature: float = 0.01
+    """Temperature at the start; it follows the target entropy."""
+    temperature_rate: float = 0.02
+    """How fast its logarithm moves, per nat and gradient step."""
+    tau: float = 0.02
+    """Share of the critics that enters their slow copies at each gradient step."""
+    correlation: int = 2
+    """Cells along each side that share their exploration noise (1: each its own)."""
+    trust_region: float = 0.0
+    """Bound on the KL from the policy before the update, in nat per action dimension (0: none; else 0.01 to 0.05)."""
+    preference_share: float = 0.5
+    """Share of the pictures whose preferences are drawn from the whole range."""
+    critic_backbone: str = "compact"
+    """Backbone of the critics."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    """Adam, of the actor."""
+    critic_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=3e-3))
+    """Adam, of the critics."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma <= 1 or not 0 < self.tau <= 1 or not 0 <= self.trace <= 1:
+            raise UsageError(f"gamma and trace lie in [0, 1], tau in (0, 1]; "
+                             f"got {self.gamma}, {self.trace} and {self.tau}")
+        if min(self.capacity, self.episodes, self.gradient_steps, self.correlation) < 1:
+            raise UsageError(f"capacity, episodes, gradient_steps and correlation must be at least 1; got "
+                             f"{self.capacity}, {self.episodes}, {self.gradient_steps}, {self.correlation}")
+        if self.trust_region < 0 or not 0 < self.temperature < math.inf:
+            raise UsageError(f"trust_region must not be negative, temperature must be positive; "
+                             f"got {self.trust_region} and {self.temperature}")
+
+
+class SeenRange:
+    """The least and the largest return to go that episodes have had: what a value of this reward can be.
+
+    A critic that bootstraps with a discount of 1 may run away from any truth; its targets are held within what was
+    seen, widened by half.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+
+    def widen(self, returns: Tensor) -> None:
+        low, high = returns.aminmax()
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+
+    def hold(self, value: Tensor) -> Tensor:
+        margin = 0.5 * (self.high - self.low)
+        return value.clamp(self.low - margin, self.high + margin)
+
+
+class TrustRegion:
+    """A price on the KL divergence from the last policy, that rises while the bound is broken.
+
+    Source: dual gradient ascent on a KL constraint, as in MPO (Abdolmaleki et al. 2018), section 4.2.
+    """
+
+    def __init__(self, bound: float, rate: float = 0.1):
+        self.bound, self.rate, self.price = bound, rate, 1.0
+
+    def adapt(self, divergence: float) -> None:
+        """After a step: `divergence` in nat per action dimension."""
+        excess = (divergence - self.bound) / self.bound
+        self.price = min(1e4, max(1e-4, self.price * math.exp(self.rate * max(-1.0, min(3.0, excess)))))
+
+
+@LEARNERS.register("sac")
+class SAC(PolicyLearner):
+    """Off-policy maximum-entropy actor-critic over all agents.
+
+    New episodes enter a replay; gradient steps take whole episodes out of it, compute states and rewards again, and
+    fit twin Q maps per level of agents, each to its own reward. The log-probability is averaged over the agents of a
+    level, never summed, so that one temperature serves pictures and grids of any size.
+
+    Args:
+        network: a policy with continuous heads and `deviation="predicted"`.
+        reward: what counts as better.
+        config: settings.
+        seed: of the actions, preferences and draws.
+        device: where it all lives.
+
+    Source: SAC (Haarnoja et al. 2018 a, b); the entropy target per dimension. We depart in the maps, in rewards at the
+    agents' own scale, in exploration noise that neighbours share, in whole episodes, and in taking action terms on
+    the mean action.
+    """
+
+    deviation: ClassVar[str] = "predicted"
+
+    def __init__(self, network: PixelPolicy, reward: Reward, config: SACConfig | None = None, *, seed: int = 0,
+                 device: torch.device | str = "cpu"):
+        self.config = config or SACConfig()
+        if network.actions.choices is not None:
+            raise UsageError("sac acts on continuous heads: use --curve continuous, or --learner a3c")
+        if network.deviation != "predicted":
+            raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.deviation!r}")
+        super().__init__(network, reward, preference_share=self.config.preference_share,
+                         optimiser=self.config.optimiser, seed=seed, device=device)
+        self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
+        self.slow = copy.deepcopy(self.critic).requires_grad_(False)
+        self.critic_optimiser = Optimiser(self.critic, self.config.critic_optimiser)
+        self.memory = EpisodeReplay(self.config.capacity)
+        self.log_temperature = math.log(self.config.temperature)
+        self.ranges = {level: SeenRange() for level in network.actions.levels}
+        self.trust = TrustRegion(self.config.trust_region) if self.config.trust_region else None
+
+    def use_fabric(self, fabric: Any) -> None:
+        super().use_fabric(fabric)
+        self.critic_optimiser.use_fabric(fabric)
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        config = self.config
+        preference = self.draw_preferences(len(batch))
+        rollout = play(self.optimiser.network, self.env, batch, preference, self.generator, config.correlation)
+        check_finite(rollout)
+        self.memory.add(batch, preference, rollout.actions)
+        before = copy.deepcopy(self.policy).requires_grad_(False) if self.trust else None
+        log: dict[str, Tensor | float] = {}
+        costs: dict[str, Tensor] = {}
+        for _ in range(config.gradient_steps):
+            episodes, rewards = self._again(self.memory.draw(config.episodes, self.generator))
+            log = self._fit_critics(episodes, rewards, progress)
+            actor, costs = self._fit_actor(episodes, before, progress)
+            log |= actor
+            self._follow()
+        return as_floats({**log, **describe(rollout, self.reward, costs)})
+
+    def _again(self, drawn: Episodes) -> tuple[Rollout, dict[str, Tensor]]:
+        """The episodes as they went, and every agent's rewards, (T * B, 1, h, w) per level."""
+        rollout = play(self.policy, self.env, drawn.batch, drawn.preference, None, given=drawn.actions)
+        check_finite(rollout)
+        grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
+        rewards = [level_rewards(self.reward, terms, grids) for terms in rollout.terms]
+        for level, seen in self.ranges.items():
+            seen.widen(torch.stack(returns_to_go([step[level] for step in rewards], self.config.gamma)))
+        return rollout, join(rewards)
+
+    def _soft(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Temperature times log-probability, per action dimension."""
+        temperature = math.exp(self.log_temperature)
+        return {level: temperature * value / self.policy.actions.heads for level, value in log_prob.items()}
+
+    def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
+        count = rollout.final.shape[0]
+        observation: Observation = join(rollout.observations)
+        context = self.policy.context(observation)
+        with torch.no_grad():
+            distribution, _ = replay(self.policy, rollout)
+            action, log_prob = distribution.sample_with_log_prob(self.generator)
+            value = lower(self.slow(observation, context, action))
+            soft = self._soft(log_prob)
+            goal = {}
+            for level, reward in rewards.items():
+                goal[level] = self._goals(reward, self.ranges[level].hold(value[level]) - soft[level], count)
+        answers = self.critic_optimiser.network(observation, context, join(rollout.actions))
+        losses = {f"critic/{level}": torch.stack([((answer[level] - goal[level]) ** 2).mean()
+                                                  for answer in answers]).mean() for level in goal}
+        seen = self.critic_optimiser.update(losses, progress)
+        return {**losses, "critic_gradient_norm": seen["gradient_norm"],
+                **{f"q/{level}": goal[level].mean() for level in goal}}
+
+    def _goals(self, reward: Tensor, value: Tensor, count: int) -> Tensor:
+        """What the critics should say: r + gamma ((1 - trace) value + trace goal) of the next step, backwards from the
+        last step, behind which there is nothing. (T * B, 1, h, w), steps one after the other, `count` episodes."""
+        rewards, values = reward.split(count), value.split(count)
+        goals = [rewards[-1]]
+        for step in range(len(rewards) - 2, -1, -1):
+            after = (1 - self.config.trace) * values[step + 1] + self.config.trace * goals[0]
+            goals.insert(0, rewards[step] + self.config.gamma * after)
+        return torch.cat(goals)
+
+    def _fit_actor(self, rollout: Rollout, before: PixelPolicy | None,
+                   progress: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        observation: Observation = join(rollout.observations)
+        context = self.policy.context(observation)
+        distribution, _ = replay(self.optimiser.network, rollout)
+        action, log_prob = distribution.sample_with_log_prob(self.generator)
+        self.critic.requires_grad_(False)  # judged, not taught
+        value = lower(self.critic(observation, context, action))
+        self.critic.requires_grad_(True)
+        soft = self._soft(log_prob)
+        losses = {f"policy/{level}": (soft[level] - value[level]).mean() for level in value}
+        costs = action_costs(self.reward, self.env, distribution)
+        losses |= costs
+        seen: dict[str, Any] = {}
+        heads = self.policy.actions.heads
+        if before is not None and self.trust is not None:
+            with torch.no_grad():
+                last, _ = replay(before, rollout)
+            divergence = torch.stack([kl.mean() / heads for kl in distribution.kl(last).values()]).mean()
+            losses["trust_region"] = self.trust.price * divergence
+            self.trust.adapt(float(divergence.detach()))
+            seen |= {"trust_kl": divergence, "trust_price": self.trust.price}
+        log = self.optimiser.update(losses, progress)
+        density = torch.stack([value.mean() / heads for value in log_prob.values()]).mean()
+        excess = float(density.detach()) + self.config.target_entropy  # positive: entropy below its target
+        if not math.isfinite(excess):
+            raise NonFinite("entropy")
+        self.log_temperature += self.config.temperature_rate * max(-1.0, min(1.0, excess))
+        self.log_temperature = max(-12.0, min(2.0, self.log_temperature))
+        seen |= {f"entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
+        return {**losses, **log, **seen, "density": density, "temperature": math.exp(self.log_temperature)}, costs
+
+    def _follow(self) -> None:
+        """The slow critics follow."""
+        with torch.no_grad():
+            for slow, fast in zip(self.slow.parameters(), self.critic.parameters(), strict=True):
+                slow.lerp_(fast, self.config.tau)
+
+    def state(self) -> dict[str, Any]:
+        def weights(network: torch.nn.Module) -> dict[str, Tensor]:
+            return {name: value.clone() for name, value in network.state_dict().items()}
+
+        return {
+            **super().state(), "critic": weights(self.critic), "slow": weights(self.slow),
+            "critic_optimiser": self.critic_optimiser.state(), "memory": self.memory.state(),
+            "log_temperature": self.log_temperature,
+            "ranges": {level: [seen.low, seen.high] for level, seen in self.ranges.items()},
+            "trust_price": self.trust.price if self.trust else 0.0,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self.critic.load_state_dict(state["critic"])
+        self.slow.load_state_dict(state["slow"])
+        self.critic_optimiser.load_state(state["critic_optimiser"])
+        self.memory.load_state(state["memory"], self.device)
+        self.log_temperature = state["log_temperature"]
+        for level, (low, high) in state["ranges"].items():
+            self.ranges[level].low, self.ranges[level].high = low, high
+        if self.trust:
+            self.trust.price = state["trust_price"]
