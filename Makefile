@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: on Debian, apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.core: $(VENV)/bin/python $(RECIPE)
 	$(INSTALL) -e .

@@ -70,8 +70,17 @@ class A3CConfig:
                              f"got {self.rollouts_per_image} and {self.epochs}")
         if self.rollouts_per_image == 1 and self.value_weight == 0:
             raise UsageError("no baseline: rollouts_per_image=1 needs value_weight above 0")
-        if self.reward_map_kernel and self.reward_map_kernel % 2 == 0:
+        if self.reward_map_kernel and (self.reward_map_kernel % 2 == 0 or not 0 < self.reward_map_kernel < 100):
             raise UsageError(f"reward_map_kernel must be odd, or 0 for none; got {self.reward_map_kernel}")
+        if not (0 <= self.clip < 1 and 0 <= self.value_weight < math.inf and self.advantage_floor > 0
+                and self.advantage_clip > 0 and 0 <= self.preference_share <= 1):
+            raise UsageError(f"clip lies in [0, 1), value_weight is not negative, advantage_floor and advantage_clip "
+                             f"are positive, preference_share lies in [0, 1]; got {self.clip}, {self.value_weight}, "
+                             f"{self.advantage_floor}, {self.advantage_clip}, {self.preference_share}")
+        if not all(-8 <= value <= 2 for value in (*self.log_std_picture, *self.log_std_local)):
+            raise UsageError(f"log-deviations lie in [-8, 2]; got {self.log_std_picture} and {self.log_std_local}")
+        if not all(0 <= value <= 1 for value in self.entropy_target):
+            raise UsageError(f"entropy_target is a share in [0, 1]; got {self.entropy_target}")
 
 
 class EntropyTarget:
@@ -162,7 +171,7 @@ class A3C(PolicyLearner):
             surprise = returns[level] - values[level] if config.value_weight else returns[level]
             # copies of a picture stand beside each other within a step, and steps one after the other
             surprise = surprise - group_baseline(surprise, config.rollouts_per_image)
-            deviations[level] = surprise.std().clamp(min=config.advantage_floor)
+            deviations[level] = surprise.std(correction=0).clamp(min=config.advantage_floor)
             advantages[level] = (surprise / deviations[level]).clamp(-config.advantage_clip, config.advantage_clip)
         return advantages, deviations
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from agents.learner import LEARNERS, PolicyLearner, as_floats
 from agents.optimiser import NonFinite, OptimiserConfig
 from rlenhance.data import Batch
+from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 
@@ -22,6 +23,10 @@ class DirectConfig:
     """Share of the pictures whose preferences are drawn from the whole range."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     """Adam."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.preference_share <= 1:
+            raise UsageError(f"preference_share lies in [0, 1]; got {self.preference_share}")
 
 
 @LEARNERS.register("direct")

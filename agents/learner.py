@@ -62,7 +62,8 @@ class Learner:
             Numbers for the log.
 
         Raises:
-            NonFinite: a loss or a reward is not finite; the weights are as they were.
+            NonFinite: a loss or a reward is not finite; that gradient step is not taken (an update of several
+                epochs may have taken earlier ones).
         """
         raise TypeError("a learner defines step")
 

@@ -95,12 +95,17 @@ class Optimiser:
             self._fabric.backward(total)
             norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
             scaled = self._fabric.strategy.precision.precision == "16-mixed"
-        if not scaled and not torch.isfinite(norm):  # a scaler meets infinities in its normal work, and skips them
+        # a scaler meets infinities in its normal work, skips them and halves its scale; below 1 it is no overflow
+        if not torch.isfinite(norm) and (not scaled or self._scaler().get_scale() < 1):
             self._adam.zero_grad(set_to_none=True)
             raise NonFinite("gradient")
         self._adam.step()
         self._steps += 1
         return {"loss": total.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
+
+    def _scaler(self) -> Any:
+        """The gradient scaler of fp16 training, or None."""
+        return None if self._fabric is None else getattr(self._fabric.strategy.precision, "scaler", None)
 
     def state(self) -> dict[str, Any]:
         """Moments and step counts, as tensors of their own and numbers."""
@@ -108,7 +113,8 @@ class Optimiser:
             str(index): {name: value.clone() for name, value in entry.items()}
             for index, entry in self._adam.state_dict()["state"].items()
         }
-        return {"steps": self._steps, "moments": moments}
+        scaler = self._scaler()
+        return {"steps": self._steps, "moments": moments, "scaler": scaler.state_dict() if scaler else None}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave."""
@@ -116,3 +122,5 @@ class Optimiser:
         adam = self._adam.state_dict()
         adam["state"] = {int(key): value for key, value in state["moments"].items()}
         self._adam.load_state_dict(adam)
+        if self._scaler() is not None and state["scaler"]:
+            self._scaler().load_state_dict(state["scaler"])

@@ -185,7 +185,7 @@ def check_kernel(kernel: Tensor) -> Tensor:
         UsageError: not square and odd, negative somewhere, or its sum is not one.
     """
     square = kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 1
-    if not square or (kernel < 0).any() or abs(float(kernel.sum()) - 1) > 1e-4:
+    if not square or not bool((kernel >= 0).all()) or not abs(float(kernel.sum()) - 1) <= 1e-4:  # NaN too
         raise UsageError(f"a reward-map kernel is square, odd, non-negative and sums to one; got shape "
                          f"{tuple(kernel.shape)}, minimum {kernel.min():.3g}, sum {kernel.sum():.3g}")
     return kernel
@@ -193,11 +193,11 @@ def check_kernel(kernel: Tensor) -> Tensor:
 
 def binomial_kernel(size: int) -> Tensor:
     """A smooth average of size x size pixels."""
-    row = torch.ones(1)
+    row = torch.ones(1, dtype=torch.float64)
     for _ in range(size - 1):
         row = F.pad(row, (1, 0)) + F.pad(row, (0, 1))
     kernel = row[:, None] * row
-    return kernel / kernel.sum()
+    return (kernel / kernel.sum()).float()
 
 
 def group_baseline(returns: Tensor, group: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from envs.pixel_env import PixelEnv
+from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 
 
@@ -38,6 +39,9 @@ class ImageEnv(gymnasium.Env):
               options: Mapping[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin with the next picture of the source, or with `options={"batch": Batch of one}`."""
         super().reset(seed=seed)
+        batch = dict(options or {}).get("batch")
+        if isinstance(batch, Batch) and len(batch) != 1:
+            raise UsageError(f"an ImageEnv holds one picture; got a batch of {len(batch)}: use the PixelEnv")
         observation, info = self.env.reset(seed=seed, options=options)
         self.observation_space = self.env.single_observation_space
         self.action_space = self.env.single_action_space

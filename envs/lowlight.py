@@ -36,7 +36,7 @@ class LowLightEnv(PixelEnv):
 
     The weighted sum of the reward terms' means, a number per picture; `info["reward_map"]` (1, H, W) says where,
     `info["reward_terms"]` which term (raw, weight, weighted). State terms are cost(before) - cost(after), so that
-    they telescope over an episode. The reward is the mean of the map.
+    they telescope over an episode. Where the sizes of the maps divide, the reward is the mean of the map.
 
     ## Starting State
 

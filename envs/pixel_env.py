@@ -60,8 +60,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
                  preferences: Preferences | None = None, source: Source | None = None, num_envs: int = 1,
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu",
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, render_mode: str | None = None):
-        if horizon < 1:
-            raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
+        if horizon < 1 or num_envs < 1 or min(size) < 1:
+            raise UsageError(f"horizon, num_envs and size must be at least 1; got {horizon}, {num_envs}, {size}")
         if autoreset_mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
             raise UsageError(f"autoreset_mode is SAME_STEP or DISABLED; got {autoreset_mode}")
         if render_mode not in (None, "rgb_array"):
@@ -73,6 +73,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
         self._source, self._drawn = source, 0
         self._stream: Source | None = None
+        self._drawn_at_once = num_envs
         self._batch: Batch | None = None
         self._costs: Mapping[str, Tensor] = {}
         self._strength: Tensor | None = None
@@ -115,22 +116,23 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         """
         super().reset(seed=seed)
         options = dict(options or {})
-        batch = options.get("batch")
+        unknown = set(options) - {"batch", "preference"}
+        if unknown:
+            raise UsageError(f"reset knows the options batch and preference; got {', '.join(sorted(unknown))}")
+        batch, chosen = options.get("batch"), options.get("preference")
+        if batch is not None and not isinstance(batch, Batch):
+            raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
         if batch is not None:
-            self.reward.check(batch.target is not None)
-        if batch is not None:
-            if (len(batch), *batch.image.shape[-2:]) != (self.num_envs, *self.size) or \
-                    (batch.mask is not None) != ("mask" in self.single_observation_space.spaces):
-                self._resize(len(batch), (batch.image.shape[-2], batch.image.shape[-1]), batch.mask is not None)
+            batch.check(finite=False)
         elif self._source is not None:
             batch = self._draw(seed)
-            self.reward.check(batch.target is not None)
         elif self._batch is None:
             raise UsageError("nothing to begin with: give the environment a source, or reset(options={'batch': Batch})")
-        if batch is not None:
-            self._batch = batch.to(self.device)
-        assert self._batch is not None
-        chosen = options.get("preference")
+        else:  # the same pictures again, asked for the same
+            batch, chosen = self._batch, self._preference if chosen is None else chosen
+        self.reward.check(batch.target is not None)
+        self._fit_to(batch)
+        self._batch = batch.to(self.device)
         if chosen is None:
             chosen = self.preferences.encode(None, self.num_envs, self.device)
         self._preference: Tensor = chosen.to(self.device)
@@ -139,13 +141,21 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._image, self._steps, self._costs, self._strength = self._batch.image, 0, {}, None
         return self._observation(), {}
 
+    def _fit_to(self, batch: Batch) -> None:
+        """Spaces for a batch, where they are not so already."""
+        height, width = batch.image.shape[-2:]
+        masked = batch.mask is not None
+        if (len(batch), height, width) != (self.num_envs, *self.size) or \
+                masked != ("mask" in self.single_observation_space.spaces):
+            self._resize(len(batch), (height, width), masked)
+
     def _draw(self, seed: int | None) -> Batch:
         assert self._source is not None
         if seed is not None or self._stream is None:
             chosen = int(self.np_random.integers(2**31)) if seed is None else seed
             self._stream, self._drawn = self._source.reseeded(chosen), 0
         self._drawn += 1
-        return self._stream.batch(self._drawn - 1, self.num_envs)
+        return self._stream.batch(self._drawn - 1, self._drawn_at_once)
 
     def _observation(self) -> Observation:
         assert self._batch is not None
@@ -166,7 +176,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             raise UsageError("call reset before step")
         if self._steps >= self.horizon:
             raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
-        action = as_action(self.actions, action)
+        action = {level: entry.to(self.device) for level, entry in as_action(self.actions, action, self.size).items()}
         before = self._image
         self._image = advance(self.actions, before, action, self._batch.mask)
         previous, strength = self._strength, self.actions.strength(action)

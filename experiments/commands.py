@@ -1,10 +1,14 @@
-"""A dataclass becomes a command line; what the user did wrong becomes one line and exit status 2."""
+"""A dataclass becomes a command line, and config.json a dataclass; what went wrong becomes one line and a status."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import types
+import typing
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,6 +25,14 @@ def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | 
         return 2
     except SystemExit as stop:  # tyro has printed help (0), or what it could not parse (2)
         return int(stop.code or 0)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}; what was saved before stands: make room, or choose another "
+              f"--out", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -31,3 +43,38 @@ def _module_name(arguments: type) -> str:
     """The module as the user typed it, also where Python calls it __main__."""
     spec = sys.modules[arguments.__module__].__spec__
     return spec.name if spec else arguments.__module__
+
+
+def rebuild(kind: Any, value: Any) -> Any:
+    """A dataclass again from the JSON of its fields; fields that are unknown are refused.
+
+    Raises:
+        UsageError: a field that this version does not have, or a value of another kind.
+    """
+    origin = typing.get_origin(kind)
+    if origin is Annotated:
+        return rebuild(typing.get_args(kind)[0], value)
+    if value is None:
+        return None
+    if origin in (typing.Union, types.UnionType):
+        return rebuild(next(inner for inner in typing.get_args(kind) if inner is not type(None)), value)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        if not isinstance(value, dict):
+            raise UsageError(f"config.json holds {value!r} where settings belong; restore it")
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
+                             f"resume with the version that began the run")
+        make: Any = kind
+        return make(**{name: rebuild(hints[name], inner) for name, inner in value.items()})
+    if origin is tuple:
+        inner = typing.get_args(kind)[0]
+        return tuple(rebuild(inner, item) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if not isinstance(value, kind):
+        raise UsageError(f"config.json holds {value!r} where a {kind.__name__} belongs; restore it")
+    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -161,16 +160,35 @@ def collapse_warning(scores: Mapping[str, float]) -> str | None:
     if distance <= COLLAPSE_DB and dominant <= 0.99:
         return None
     return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "
-            f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; raise the entropy "
-            f"(--a3c.log-std-picture, --a3c.entropy-target) or weigh the reward differently")
+            f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; let it explore "
+            f"more (docs/training.md), or weigh the reward differently")
+
+
+class LoadedSplit(Sequence[Batch]):
+    """The pictures of a split, one batch each, decoded when they are asked for: a large set fills no memory."""
+
+    def __init__(self, examples: Sequence[Example], cache: PictureCache, side: int | None):
+        self._examples, self._cache, self._side = examples, cache, side
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return LoadedSplit(self._examples[index], self._cache, self._side)
+        return load_example(self._examples[index], self._cache, self._side)
 
 
 def load_split(examples: Sequence[Example], cache: PictureCache, *, limit: int | None = None,
-               side: int | None = None) -> list[Batch]:
-    """The pictures of a split, one batch each; `limit` takes that many, evenly spread over the list."""
+               side: int | None = None) -> LoadedSplit:
+    """The pictures of a split; `limit` takes that many, evenly spread over the list.
+
+    Args:
+        side: reduce to this longer side in pixels; None keeps the size.
+    """
     if limit and len(examples) > limit:
-        examples = [examples[math.floor(i * len(examples) / limit)] for i in range(limit)]
-    return [load_example(example, cache, side) for example in examples]
+        examples = [examples[i * len(examples) // limit] for i in range(limit)]
+    return LoadedSplit(examples, cache, side)
 
 
 @dataclass(frozen=True)
@@ -180,25 +198,46 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder, or a checkpoint in it."""
     data: Path | None = None
-    """Data folder (docs/data.md); without it the sample photographs."""
-    split: str = "test"
-    """train, val or test (the sample photographs have no test split)."""
+    """Data folder (docs/data.md); without it what the run was trained on."""
+    split: str = ""
+    """train, val or test (default: test, or val where there is no test split)."""
     max_side: int = 0
     """Reduce pictures to this longer side in pixels first (0: full size)."""
     json: bool = False
     """Print JSON."""
 
 
+def data_of(run: Path) -> Path | None:
+    """The data folder that a run (or a checkpoint in it) was trained on; None for the sample photographs."""
+    for folder in (run, run.parent):
+        try:
+            stored = json.loads((folder / "config.json").read_text())["arguments"]["pictures"]["data"]
+            return Path(stored) if stored else None
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
 def main(arguments: Arguments) -> dict[str, Any]:
     """Score, print, and return the scores."""
+    if arguments.max_side < 0:
+        raise UsageError(f"--max-side must not be negative; got {arguments.max_side}")
     model = load_model(arguments.run)
     cache = PictureCache()
-    splits, _ = scan(open_folder(arguments.data) if arguments.data else sample_photographs(), cache)
-    if arguments.split not in splits.parts or not splits.parts[arguments.split]:
-        raise UsageError(f"{splits.source} has no {arguments.split!r} split; it has "
+    data = arguments.data or data_of(arguments.run)
+    splits, skipped = scan(open_folder(data) if data else sample_photographs(), cache, "skip")
+    for line in skipped:
+        print(f"left out: {line}", file=sys.stderr)
+    split = arguments.split or ("test" if splits.test else "val")
+    if split not in splits.parts or not splits.parts[split]:
+        raise UsageError(f"{splits.source} has no {split!r} split; it has "
                          f"{', '.join(name for name, part in splits.parts.items() if part)}")
-    scores = score(model, load_split(splits.parts[arguments.split], cache, side=arguments.max_side or None))
-    print(json.dumps(scores) if arguments.json else "\n".join(f"{k:>22}  {v:.4f}" for k, v in scores.items()))
+    scores = score(model, load_split(splits.parts[split], cache, side=arguments.max_side or None))
+    if arguments.json:
+        print(json.dumps({"split": split, **scores}))
+    else:
+        print(f"{len(splits.parts[split])} {split} pictures of {splits.source}")
+        print("\n".join(f"{name:>22}  {value:.4f}" for name, value in scores.items()))
     return scores
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +48,8 @@ class FitConfig:
     select: str = "val/return"
 
     def __post_init__(self) -> None:
-        if self.updates < 1 or self.evaluate_every < 1 or self.minutes < 0:
-            raise UsageError(f"updates and evaluate_every must be at least 1, minutes not negative; "
+        if self.updates < 1 or self.evaluate_every < 1 or not 0 <= self.minutes < math.inf:
+            raise UsageError(f"updates and evaluate_every must be at least 1, minutes finite and not negative; "
                              f"got {self.updates}, {self.evaluate_every}, {self.minutes}")
 
 
@@ -114,22 +116,23 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
         TrainingFailed: three updates in a row were not finite; names the term. last/ holds the last good state.
     """
     state = _State(learner, run, config)
-    done = state.resume()
+    begun_before = state.resume()
+    done = begun_before or 0
     bar = _Bar(config, done, state.seconds, show)
     strikes = 0
-    with _interruptible() as interrupted:
-        if done == 0:
+    with _interruptible() as interrupted, closing(run), closing(bar), _Ahead(batches) as ahead:
+        if begun_before is None:
             state.judge(0, evaluate, sample, {})
         while done < config.updates and not state.out_of_time() and not interrupted():
             begun = time.perf_counter()
             try:
-                numbers = learner.step(batches(done).to(learner.device), state.progress(done))
+                batch = ahead.take(done, last=done + 1 >= config.updates)
+                numbers = learner.step(batch.to(learner.device), state.progress(done))
                 strikes = 0
             except NonFinite as error:
                 strikes, numbers = strikes + 1, {"skipped": 1.0}
                 tqdm.write(f"update {done + 1}: {error}; the step is skipped ({strikes} of {_STRIKES} in a row)")
                 if strikes == _STRIKES:
-                    run.close()
                     raise TrainingFailed(
                         f"{error} in {_STRIKES} updates in a row, the run stops at update {done + 1}; the last good "
                         f"checkpoint is {run.path / 'last'}: lower the learner's optimiser.learning-rate, or the "
@@ -147,8 +150,6 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
         stopped = interrupted() and done < config.updates
         if stopped:
             state.save_last(done)
-    bar.close()
-    run.close()
     return Fitted(done, state.seconds, state.best_step, state.best, stopped)
 
 
@@ -179,6 +180,27 @@ class _Bar:
         self.bar.close()
 
 
+class _Ahead:
+    """Makes the next batch in a second thread while the learner works; which batch comes when stays the same."""
+
+    def __init__(self, batches: Callable[[int], Batch]):
+        self._batches, self._pool = batches, ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: dict[int, Future[Batch]] = {}
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def take(self, step: int, last: bool) -> Batch:
+        """The batch of this update; unless it is the last, the next one is begun."""
+        future = self._next.pop(step, None) or self._pool.submit(self._batches, step)
+        if not last:
+            self._next = {step + 1: self._pool.submit(self._batches, step + 1)}
+        return future.result()
+
+
 class _State:
     """What a run carries from update to update beside the learner."""
 
@@ -195,12 +217,12 @@ class _State:
     def out_of_time(self) -> bool:
         return bool(self.config.minutes) and self.seconds >= 60 * self.config.minutes
 
-    def resume(self) -> int:
-        """Load the last checkpoint; the number of updates it had done."""
+    def resume(self) -> int | None:
+        """Load the last checkpoint; the number of updates it had done, None where there is none."""
         found = self.run.resume_state()
         if found is None:
             self.run.keep_rows_until(-1)  # killed before the first checkpoint: begin again
-            return 0
+            return None
         folder, training, about = found
         self.learner.network.load_state_dict(load_network(folder).state_dict())
         self.learner.network.train()

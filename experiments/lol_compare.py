@@ -103,10 +103,16 @@ def main(arguments: Arguments) -> list[Row]:
     for name in arguments.rewards:
         if name not in REWARDS:
             raise UsageError(f"--rewards are {', '.join(map(repr, REWARDS))}; got {name!r}")
-    if not arguments.seeds:
-        raise UsageError("--seeds needs at least one")
+    if not arguments.seeds or len(set(arguments.seeds)) != len(arguments.seeds):
+        raise UsageError(f"--seeds needs at least one, each once; got {arguments.seeds}")
+    if not arguments.learners or not arguments.rewards:
+        raise UsageError("--learners and --rewards need at least one each")
+    if arguments.threads < 0 or arguments.max_side < 0:
+        raise UsageError(f"--threads and --max-side must not be negative; "
+                         f"got {arguments.threads}, {arguments.max_side}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     pictures = load_pictures(arguments.pictures)
     split = "test" if pictures.splits.test else "val"
     test = pictures.load(split, side=arguments.max_side or None)
@@ -140,15 +146,18 @@ def _train(arguments: Arguments, learner: str, reward: str, seed: int) -> tuple[
     """One run, and its budget's numbers; a finished one is taken as it is."""
     slug = "-".join(part.lower().replace(" ", "_").replace("+", "and") for part in (learner, reward, str(seed)) if part)
     done = arguments.out / slug / "done.json"
-    if done.is_file():
-        return done.parent, json.loads(done.read_text())
-    result = lol_train.main(lol_train.Arguments(
+    wanted = lol_train.Arguments(
         learner=learner, reward=REWARDS.get(reward, ()), exposure_level=arguments.exposure_level, name=slug,
         out=arguments.out, seed=seed, updates=arguments.updates, minutes=arguments.minutes,
         batch_size=arguments.batch_size, evaluate_every=arguments.evaluate_every, pictures=arguments.pictures,
         policy=arguments.policy, learners=arguments.configs,
-        resume=arguments.out / slug if (arguments.out / slug / "config.json").is_file() else None,
-    ))
+    )
+    begun = (arguments.out / slug / "config.json").is_file()
+    if begun:
+        lol_train.check_same(arguments.out / slug, wanted)
+    if done.is_file():
+        return done.parent, json.loads(done.read_text())
+    result = lol_train.main(lol_train.Arguments(resume=arguments.out / slug) if begun else wanted)
     numbers = {"updates": float(result.fitted.updates), "seconds": result.fitted.seconds}
     write_atomically(done, json.dumps(numbers).encode())
     return result.run, numbers
@@ -192,11 +201,10 @@ def table(rows: Sequence[Row]) -> str:
 def _write(arguments: Arguments, pictures: Pictures, split: str, rows: Sequence[Row], models: Mapping[str, Any],
            test: Sequence[Batch]) -> None:
     size = f"reduced to {arguments.max_side} pixels" if arguments.max_side else "at full size"
-    budget = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.updates} updates"
+    budget = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.updates or 400} updates"
     text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {split} pictures {size}; {budget} of training per "
             f"run, seeds {', '.join(map(str, arguments.seeds))} (mean ± standard deviation), best/ chosen on "
             f"validation; torch threads {torch.get_num_threads()}.\n\n{table(rows)}\n")
-    arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.out / "table.md", text.encode())
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
              "rows": [dataclasses.asdict(row) for row in rows]}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 import sysconfig
 import time
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ import tyro
 
 from agents import LEARNERS
 from experiments.baselines import fit_rules
-from experiments.commands import run_command
+from experiments.commands import rebuild, run_command
 from experiments.evaluate import Judge, score
 from experiments.fit import FitConfig, Fitted, fit, make_fabric
 from experiments.lowlight import (
@@ -28,7 +27,7 @@ from experiments.lowlight import (
     load_pictures,
     make_batches,
     make_learner,
-    make_sampler_sheet,
+    make_sample_sheet,
 )
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_model
@@ -39,7 +38,7 @@ from rlenhance.photo import write
 from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
 
-_UPDATES, _NO_LIMIT = 400, 10**9
+_UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96
 
 
@@ -72,7 +71,7 @@ class Arguments:
     precision: str = "32"
     """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
     resume: Path | None = None
-    """Go on with this run; all other settings come from its config.json."""
+    """Go on with this run; all other settings come from its config.json (but --device, --no-progress)."""
     init: Path | None = None
     """Begin with the weights of this run."""
     progress: bool = True
@@ -102,11 +101,14 @@ def main(arguments: Arguments) -> Result:
     stored: dict[str, Any] = {}
     if arguments.resume:
         run, stored = RunFolder.open(arguments.resume)
-        resumed = rebuild(Arguments, stored["arguments"])
-        arguments = dataclasses.replace(resumed, progress=arguments.progress, device=arguments.device)
+        arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
+    if arguments.batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
+    if Path(arguments.name).name != arguments.name:
+        raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
     budget = FitConfig(updates, arguments.minutes, arguments.evaluate_every,
                        "val/return" if LEARNERS[arguments.learner].acts else "val/psnr")
     pictures = load_pictures(arguments.pictures, max_side=_kept_side(arguments))
@@ -116,21 +118,21 @@ def main(arguments: Arguments) -> Result:
                          f"restore them, or begin a new run with --init {run.path}")
     fabric = make_fabric(arguments.device, arguments.precision)
     learner = make_learner(arguments.learner, arguments.policy, arguments.learners, weights, seed=arguments.seed,
-                           device=fabric.device, init=arguments.init)
+                           device=fabric.device, init=None if stored else arguments.init)
     if not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
                  "reward": weights.to_dict(), "model": learner.network.spec}
         run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
-                              dataclasses.asdict(arguments), about)
+                              dataclasses.asdict(_anchored(arguments)), about)
     print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
     learner.use_fabric(fabric)
-    validation = pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE)
-    shown = pictures.load("val", limit=4, side=256)
+    validation = list(pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE))
+    shown = list(pictures.load("val", limit=4, side=256))
     fitted = fit(
         learner, make_batches(pictures, arguments.pictures, learner, arguments.batch_size, arguments.seed),
         Judge(validation, Reward(weights)), run,
-        budget, sample=make_sampler_sheet(shown), show=arguments.progress,
+        budget, sample=make_sample_sheet(shown), show=arguments.progress,
     )
     if fitted.interrupted:
         run.draw_curves()
@@ -157,9 +159,52 @@ def _kept_side(arguments: Arguments) -> int | None:
 def _check_references(arguments: Arguments, weights: RewardWeights, pictures: Pictures) -> None:
     has_references = pictures.splits.has_references
     Reward(weights).check(has_references)
+    if LEARNERS[arguments.learner].acts and not weights.active:
+        raise UsageError("every reward has the weight 0: there is nothing to learn from; weigh one, as in exposure=4")
     if LEARNERS[arguments.learner].needs_reference and not has_references:
         raise UsageError(f"{arguments.learner} learns from references, and {pictures.splits.source} has none: "
                          f"use pairs (low/ and high/), or --learner a3c")
+
+
+def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:
+    """The settings of the run; only the progress bar and the device may be chosen anew.
+
+    Raises:
+        UsageError: another setting was given beside --resume.
+    """
+    plain = Arguments()
+    others = [field.name for field in dataclasses.fields(Arguments)
+              if field.name not in ("resume", "progress", "device")
+              and getattr(given, field.name) != getattr(plain, field.name)]
+    if others:
+        raise UsageError(f"--resume goes on with the settings of the run; leave out {', '.join(others)} "
+                         f"(to change them, begin a new run with --init {given.resume})")
+    arguments = rebuild(Arguments, stored)
+    device = arguments.device if given.device == plain.device else given.device
+    return dataclasses.replace(arguments, progress=given.progress, device=device)
+
+
+def check_same(run: Path, wanted: Arguments) -> None:
+    """Refuse a run that was begun with other settings.
+
+    Raises:
+        UsageError: names the settings that differ.
+    """
+    _, stored = RunFolder.open(run)
+    asked = json.loads(json.dumps(dataclasses.asdict(_anchored(wanted)), default=str))
+    kept = stored["arguments"]
+    differing = [name for name in asked if name not in ("progress", "device", "resume", "out")
+                 and kept.get(name) != asked[name]]
+    if differing:
+        raise UsageError(f"{run}: was trained with other settings ({', '.join(differing)}); choose another --out, or "
+                         f"remove it")
+
+
+def _anchored(arguments: Arguments) -> Arguments:
+    """The same with whole paths, so that the run can go on from another folder."""
+    data, init = arguments.pictures.data, arguments.init
+    pictures = dataclasses.replace(arguments.pictures, data=data.resolve() if data else None)
+    return dataclasses.replace(arguments, pictures=pictures, init=init.resolve() if init else None)
 
 
 def _default_name(arguments: Arguments) -> str:
@@ -195,37 +240,13 @@ def _report(arguments: Arguments, run: RunFolder, fitted: Fitted, rows: dict[str
     for name, row in rows.items():
         print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
                                           f"{row[column]:.3f}" for column in names))
+    if arguments.pictures.data is None:
+        print("  (a demonstration: the rules' one number was chosen on three pictures)")
     dark = write(to_array(load_example(pictures.splits.val[len(pictures.splits.val) // 2], pictures.cache).image),
                  run.path / "samples" / "dark.png")
     print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"
           f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
           f"  {_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}")
-
-
-def rebuild(kind: Any, value: Any) -> Any:
-    """A dataclass again from the JSON of its fields; fields that are unknown are refused.
-
-    Raises:
-        UsageError: a field that this version does not have.
-    """
-    origin = typing.get_origin(kind)
-    if origin is Annotated:
-        return rebuild(typing.get_args(kind)[0], value)
-    if value is None:
-        return None
-    if origin in (typing.Union, types.UnionType):
-        return rebuild(next(inner for inner in typing.get_args(kind) if inner is not type(None)), value)
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind, include_extras=True)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
-                             f"resume with the version that began the run")
-        make: Any = kind
-        return make(**{name: rebuild(hints[name], inner) for name, inner in value.items()})
-    if origin is tuple:
-        return tuple(value)
-    return Path(value) if kind is Path else value
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,10 @@ class PolicyConfig:
     """luminance (one curve for all channels), chroma (bounded offsets for red and blue) or coupled (as ReLLIE)."""
     coupling: float = 0.1
     """coupled: share of a channel's own head."""
+    lead: int = 0
+    """coupled: the channel whose head leads the others (0 red, 1 green, 2 blue; ReLLIE: 2)."""
+    chroma: float = 0.1
+    """chroma: largest offset of A for red and blue."""
     momentum: float = 0.0
     """Share of the picture before a step that stays in it (ReLLIE: 0.2)."""
     vary_exposure: bool = True
@@ -91,7 +95,7 @@ class Pictures:
     cache: PictureCache
     skipped: list[str]
 
-    def load(self, split: str, *, limit: int | None = None, side: int | None = None) -> list[Batch]:
+    def load(self, split: str, *, limit: int | None = None, side: int | None = None) -> Sequence[Batch]:
         """Whole pictures of a split, one batch each; `limit` of them, evenly spread."""
         return load_split(self.splits.parts[split], self.cache, limit=limit, side=side)
 
@@ -139,7 +143,7 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
         "pixel_policy",
         actions={"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
                  "picture_agent": config.picture_agent, "channels": config.channels, "coupling": config.coupling,
-                 "momentum": config.momentum},
+                 "lead": config.lead, "chroma": config.chroma, "momentum": config.momentum},
         backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
         preferences=ranges if asked else {}, deviation=deviation,
     )
@@ -168,9 +172,10 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
         try:
             network.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            spec: Any = other.spec
-            raise UsageError(f"--init {init}: holds another network ({spec['name']} with {spec['backbone']['name']}) "
-                             f"than the one asked for; use the same settings") from error
+            there: Any = other.spec
+            differing = [key for key, value in network.spec.items() if there.get(key) != value]
+            raise UsageError(f"--init {init}: holds another network than the one asked for; they differ in "
+                             f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
     settings = getattr(learners, name, None)
     if kind.acts:
         return kind(network, Reward(weights), settings, seed=seed, device=device)
@@ -186,7 +191,7 @@ def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, ba
     return lambda step: sampler.batch(step, batch_size)
 
 
-def sample_sheet(network: torch.nn.Module, pictures: list[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
+def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
     """Episodes step by step: a row per picture with the input, each state and its action map, the output, the target.
 
     Returns:
@@ -210,7 +215,7 @@ def sample_sheet(network: torch.nn.Module, pictures: list[Batch], side: int = 96
     return grid(rows, side), torch.cat(strengths) if strengths else None
 
 
-def make_sampler_sheet(pictures: list[Batch]) -> Callable[[torch.nn.Module, RunFolder, int], None]:
+def make_sample_sheet(pictures: Sequence[Batch]) -> Callable[[torch.nn.Module, RunFolder, int], None]:
     """What `fit` calls after each validation: the sheet and the histogram of the actions."""
 
     def sample(network: torch.nn.Module, run: RunFolder, step: int) -> None:

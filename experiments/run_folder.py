@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -76,25 +77,41 @@ class RunFolder:
         """
         if not (path / "config.json").is_file() or (config := _config(path)).get("kind") != KIND:
             raise UsageError(f"{path}: not a run (no config.json of one); name the folder that a training printed")
+        if not {"arguments", "data"} <= config.keys():
+            raise UsageError(f"{path / 'config.json'}: incomplete; begin a new run with --init {path}")
+        for left in path.glob("*.part"):  # of a save that was killed
+            shutil.rmtree(left, ignore_errors=True)
         return cls(path), config
 
     def resume_state(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
         """The last checkpoint, its training state and what it says about itself; None before the first one."""
         if not ((self.path / "last").exists() or (self.path / "last.old").exists()):
             return None
-        folder = find_checkpoint(self.path / "last")
-        return folder, load_training(folder), read_config(folder)["about"]
+        try:
+            folder = find_checkpoint(self.path / "last")
+            about = read_config(folder).get("about", {})
+            if not {"step", "seconds", "best_step", "best"} <= about.keys():
+                raise UsageError(f"{folder / 'config.json'}: incomplete")
+            return folder, load_training(folder), about
+        except UsageError as error:
+            raise UsageError(f"{error}; this run cannot go on: begin a new one with --init {self.path / 'best'}") \
+                from error
 
     def keep_rows_until(self, step: int) -> None:
         """Read metrics.csv, and drop what was logged after the checkpoint at `step`."""
         path = self.path / "metrics.csv"
         if not path.is_file():
             return
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        kept = [row for row in rows if str(row.get("step") or "").isdigit() and int(row["step"]) <= step]
-        self._rows = [{key: _number(value) for key, value in row.items() if key and value not in ("", None)}
-                      for row in kept]
+        try:
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            kept = [row for row in rows if str(row.get("step") or "").isdigit() and int(row["step"]) <= step]
+            self._rows = [{key: _number(value) for key, value in row.items() if key and value not in ("", None)}
+                          for row in kept]
+        except (ValueError, csv.Error) as error:
+            aside = path.with_suffix(".csv.damaged")
+            path.replace(aside)
+            print(f"{path}: damaged ({error}); set aside as {aside.name}, the log begins anew")
         self._columns = ["step"]
         for row in self._rows:
             self._columns += [name for name in row if name not in self._columns]

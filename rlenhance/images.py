@@ -5,6 +5,8 @@ Maps (reward, value, mask, log-probability) are (N, 1, H, W). A mask is 1 where 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,11 @@ from torch import Tensor
 from rlenhance.errors import UsageError
 
 
-def check_image(image: Tensor) -> Tensor:
+def check_image(image: Tensor, finite: bool = True) -> Tensor:
     """Refuse what is not a picture of the convention; give it back otherwise.
+
+    Args:
+        finite: refuse NaN as well.
 
     Raises:
         UsageError: wrong rank, channels, dtype, size zero, or values outside [0, 1].
@@ -27,7 +32,8 @@ def check_image(image: Tensor) -> Tensor:
     if 0 in image.shape:
         raise UsageError(f"image is empty: shape {tuple(image.shape)}")
     low, high = image.detach().aminmax()
-    if not (low >= -1e-4 and high <= 1 + 1e-4):  # also catches NaN
+    nan = bool(torch.isnan(low))
+    if (nan and finite) or low < -1e-4 or high > 1 + 1e-4:
         raise UsageError(
             f"image values must lie in [0, 1]; got {low:.4g} to {high:.4g}: use rlenhance.images.to_tensor"
         )
@@ -79,7 +85,29 @@ def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
     """
     if isinstance(size, int):
         size = (size, size)
-    return image if tuple(image.shape[-2:]) == tuple(size) else F.interpolate(image, size, mode="area")
+    return image if tuple(image.shape[-2:]) == tuple(size) else area_means(image, size)
+
+
+def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Means over size[0] x size[1] regions of equal area (they overlap by a pixel where sizes do not divide)."""
+    height, width = maps.shape[-2:]
+    if height % size[0] == 0 and width % size[1] == 0:  # the same, several times faster
+        return F.avg_pool2d(maps, (height // size[0], width // size[1]))
+    if maps.device.type != "mps":
+        return F.adaptive_avg_pool2d(maps, size)
+    # MPS pools only sizes that divide: averaging as a product with matrices
+    down, across = (_mean_matrix(a, b, maps.device) for a, b in ((height, size[0]), (width, size[1])))
+    return down.to(maps.dtype) @ maps @ across.to(maps.dtype).T
+
+
+@lru_cache(maxsize=32)
+def _mean_matrix(inputs: int, outputs: int, device: torch.device) -> Tensor:
+    """(outputs, inputs): row i averages pixels floor(i inputs / outputs) to ceil((i + 1) inputs / outputs)."""
+    rows = torch.zeros(outputs, inputs)
+    for i in range(outputs):
+        first, last = i * inputs // outputs, -(-(i + 1) * inputs // outputs)
+        rows[i, first:last] = 1 / (last - first)
+    return rows.to(device)
 
 
 def limit_side(image: Tensor, side: int) -> Tensor:

@@ -133,16 +133,16 @@ def test_levels_are_all_asked_for(name, config, image):
     """An action with a level missing or too many is refused with the names of the levels."""
     actions = ACTION_SETS.create(name, **config)
     neutral = actions.neutral(2, 32, 40)
-    assert as_action(actions, neutral) is neutral
+    assert as_action(actions, neutral, (32, 40)) is neutral
     for wrong in ({}, {**neutral, "pixel": neutral[actions.levels[0]]}):
         with pytest.raises(UsageError, match=actions.levels[0]):
-            as_action(actions, wrong)
+            as_action(actions, wrong, (32, 40))
     bare = neutral[actions.levels[0]]
     if len(actions.levels) == 1:
-        assert as_action(actions, bare)[actions.levels[0]] is bare
+        assert as_action(actions, bare, (32, 40))[actions.levels[0]] is bare
     else:
         with pytest.raises(UsageError, match="mapping"):
-            as_action(actions, bare)
+            as_action(actions, bare, (32, 40))
 
 
 @pytest.mark.parametrize("channels", ["luminance", "chroma", "coupled"])

@@ -1,5 +1,6 @@
 """The environments: contract, laws of the reward, no copies to the host."""
 
+import importlib
 import warnings
 
 import gymnasium
@@ -50,7 +51,8 @@ def test_gymnasium_finds_nothing_to_complain_of(name, arguments):
 @pytest.mark.parametrize("name", ENV_IDS)
 def test_docstring_answers_every_heading(name):
     """The contract stands in the docstring, in Gymnasium's order."""
-    text = LowLightEnv.__doc__
+    module, _, kind = gymnasium.spec(name).vector_entry_point.partition(":")
+    text = getattr(importlib.import_module(module), kind).__doc__
     headings = ["Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments",
                 "Vectorized environment", "Version History"]
     places = [text.index(f"## {heading}") for heading in headings]
@@ -144,7 +146,7 @@ def test_step_after_the_end_is_refused_without_autoreset(image, generator):
 
 
 def test_no_step_copies_to_the_host(image, generator, monkeypatch):
-    """Nothing in reset or step asks a tensor for a Python number or an array."""
+    """Nothing in a step, the reset at its end included, asks a tensor for a Python number or an array."""
     env = pixel_env(preferences=Preferences({"exposure_level": (0.3, 0.475, 0.65)}))
     batch = Batch(image, target=image)
     env.reset(options={"batch": batch})
@@ -157,7 +159,59 @@ def test_no_step_copies_to_the_host(image, generator, monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, refuse)
     for _ in range(4):
         env.step(action)
+
+
+@pytest.mark.parametrize("curve", [{}, {"kind": "categorical"}, {"channels": "coupled", "agent_stride": 1}])
+def test_reset_and_step_run_where_nothing_can_be_read(image, curve):
+    """On torch's meta device, which has shapes and no values, any copy to the host or mix of devices would fail; an
+    action that comes from elsewhere is taken there."""
+    env = PixelEnv(ACTION_SETS.create("curve", **curve), Reward(RewardWeights()), horizon=2, device="meta")
+    batch = Batch(image, target=image)
+    env._fit_to(batch)
     env.reset(options={"batch": batch})
+    for _ in range(2):
+        _, reward, _, _, info = env.step(env.actions.neutral(2, 32, 40))
+        assert reward.device.type == "meta" and info["reward_map"].shape == (2, 1, 32, 40)
+
+
+def test_spaces_follow_the_pictures(image):
+    """After a batch of another size the spaces are its own, and after the next draw again the source's."""
+    env = LowLightEnv(3, size=16, horizon=1, curve={"agent_stride": 0})
+    env.reset(options={"batch": Batch(image)})
+    assert env.observation_space["image"].shape == (2, 3, 32, 40)
+    observation, *_ = env.step(torch.zeros(2, 1, 1, 1))
+    assert env.observation_space["image"].shape == observation["image"].shape == (3, 3, 16, 16)
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"batch": torch.zeros(1, 3, 8, 8)}, "rlenhance.data.Batch"),
+    ({"batch": Batch(torch.full((1, 3, 8, 8), 255.0))}, "to_tensor"),
+    ({"picture": 1}, "batch and preference"),
+])
+def test_bad_options_are_refused(options, text):
+    """With what would do."""
+    with pytest.raises(UsageError, match=text):
+        pixel_env().reset(options=options)
+
+
+def test_actions_of_another_grid_are_refused(image):
+    """The shape that is due stands in the text; values beyond [-1, 1] are held there."""
+    env = pixel_env()
+    env.reset(options={"batch": Batch(image)})
+    with pytest.raises(UsageError, match=r"\(N, 1, 4, 5\)"):
+        env.step({"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 3, 3)})
+    observation, *_ = env.step({"picture": torch.full((2, 1, 1, 1), 9.0), "local": torch.zeros(2, 1, 4, 5)})
+    assert observation["image"].max() <= 1
+
+
+def test_same_step_asks_for_the_same_again(image):
+    """Without a source the next episode begins with the same pictures and the same preference."""
+    preferences = Preferences({"exposure_level": (0.3, 0.475, 0.65)})
+    env = pixel_env(preferences=preferences, horizon=1)
+    chosen = preferences.encode({"exposure_level": 0.65}, 2)
+    env.reset(options={"batch": Batch(image), "preference": chosen})
+    observation, *_ = env.step({"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)})
+    assert torch.equal(observation["preference"], chosen)
 
 
 def test_gradients_pass_from_the_reward_to_the_action(image, generator):

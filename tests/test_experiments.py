@@ -9,7 +9,7 @@ import torch
 
 from experiments import evaluate, lol_compare, lol_train
 from experiments.baselines import fit_rules, oracle_stop, stop_at_mean
-from experiments.commands import run_command
+from experiments.commands import rebuild, run_command
 from experiments.evaluate import collapse_warning, distance_to_single_curve, enhance_batch, score
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.data import Batch
@@ -94,6 +94,8 @@ def test_compare_makes_its_table_and_resumes(tmp_path, pairs, capsys):
     again = lol_compare.main(arguments)
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert [row.scores[0]["psnr"] for row in again] == [row.scores[0]["psnr"] for row in rows]
+    with pytest.raises(UsageError, match=r"other settings .*updates"):
+        lol_compare.main(dataclasses.replace(arguments, updates=3))
 
 
 def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
@@ -103,16 +105,18 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
         pictures=PictureConfig(data=pairs))).run
     capsys.readouterr()
     scores = evaluate.main(evaluate.Arguments(run, data=pairs, split="val", json=True))
-    assert json.loads(capsys.readouterr().out) == scores
+    assert json.loads(capsys.readouterr().out) == {"split": "val", **scores}
+    own = evaluate.main(evaluate.Arguments(run))  # the data it was trained on
+    assert {k: v for k, v in own.items() if k[0] != "c"} == {k: v for k, v in scores.items() if k[0] != "c"}
     with pytest.raises(UsageError, match="has no 'test' split"):
-        evaluate.main(evaluate.Arguments(run, data=pairs))
+        evaluate.main(evaluate.Arguments(run, data=pairs, split="test"))
 
 
 @pytest.mark.parametrize("words, text", [
     (["--reward", "exposur=1"], "did you mean exposure"),
     (["--reward", "exposure=nan"], "finite"),
     (["--reward", "exposure"], "name=weight"),
-    (["--learner", "a2c"], "did you mean a3c"),
+    (["--learner", "a2c"], "known are a3c"),
     (["--backbone", "fnc"], "did you mean fcn"),
     (["--exposure-level", "7"], "between 0 and 1"),
     (["--data", "no/such/folder"], "no such folder"),
@@ -123,6 +127,12 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     (["--updates", "-1"], "at least 1"),
     (["--horizon", "0"], "at least one step"),
     (["--a3c.gamma", "1.05"], "gamma"),
+    (["--a3c.clip", "nan"], "clip"),
+    (["--batch-size", "0"], "--batch-size"),
+    (["--minutes", "inf"], "minutes"),
+    (["--name", "../elsewhere"], "--name"),
+    (["--reward", "exposure=0", "local_exposure=0", "clipping=0", "contrast=0", "smoothness=0", "effort=0",
+      "steadiness=0"], "nothing to learn from"),
 ])
 def test_bad_input_ends_with_one_line_and_status_2(tmp_path, pairs, capsys, words, text):
     """The value seen and the way out on standard error; nothing is left behind."""
@@ -159,9 +169,9 @@ def test_config_json_becomes_arguments_again(tmp_path):
     """What a run stores is what it was called with; a field of another version is refused."""
     arguments = lol_train.Arguments(reward=("exposure=2",), init=tmp_path, policy=SMALL)
     stored = json.loads(json.dumps(dataclasses.asdict(arguments), default=str))
-    assert lol_train.rebuild(lol_train.Arguments, stored) == arguments
+    assert rebuild(lol_train.Arguments, stored) == arguments
     with pytest.raises(UsageError, match="sharpen"):
-        lol_train.rebuild(lol_train.Arguments, stored | {"sharpen": 1})
+        rebuild(lol_train.Arguments, stored | {"sharpen": 1})
 
 
 def test_rewards_of_the_comparison_parse():

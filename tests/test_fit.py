@@ -1,8 +1,10 @@
 """The loop: resumes bit for bit, survives a kill, refuses NaN, stops on Ctrl-C."""
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,8 +48,8 @@ def numbers(run):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("learner", list(LEARNERS))
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner):
+@pytest.mark.parametrize("learner, cut_at", [*((name, 4) for name in LEARNERS), ("a3c", 1), ("a3c", 6)])
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_at):
     """Weights, optimiser and every logged number are equal, bit for bit, wherever the run was stopped."""
     whole = lol_train.main(arguments(tmp_path, pairs, learner=learner)).run
 
@@ -59,7 +61,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner):
 
     def failing(self, batch, progress=0.0):
         calls.append(0)
-        if len(calls) == 4:  # after the checkpoint at 2, with a third update in the log
+        if len(calls) == cut_at:  # checkpoints stand at 0, 2 and 4; what the log has behind them goes
             raise Stop
         return step(self, batch, progress)
 
@@ -70,7 +72,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner):
     finally:
         kind.step = step
     cut = tmp_path / "runs" / "cut"
-    assert len(numbers(cut)) == 4
+    assert len(numbers(cut)) == cut_at
     lol_train.main(lol_train.Arguments(resume=cut, device="cpu", progress=False))
     assert weights(cut) == weights(whole)
     assert numbers(cut) == numbers(whole)
@@ -210,3 +212,64 @@ def test_mixed_precision_trains(tmp_path, pairs):
     """bf16 runs to its end with finite numbers."""
     result = lol_train.main(arguments(tmp_path, pairs, precision="bf16", updates=2))
     assert result.fitted.updates == 2 and result.scores["a3c"]["psnr"] > 0
+
+
+def test_killed_before_the_first_checkpoint_begins_again(tmp_path, pairs):
+    """A run that holds nothing but its config.json goes on from the start, and equals one that was never killed."""
+    whole = lol_train.main(arguments(tmp_path, pairs, name="whole", updates=2)).run
+    run = lol_train.main(arguments(tmp_path, pairs, updates=2)).run
+    for name in ("best", "last"):
+        shutil.rmtree(run / name)
+    (run / "last.1234.part").mkdir()
+    lol_train.main(lol_train.Arguments(resume=run, progress=False))
+    assert weights(run) == weights(whole) and numbers(run) == numbers(whole)
+    assert not (run / "last.1234.part").exists()
+
+
+@pytest.mark.parametrize("damage, text", [
+    (lambda run: (run / "last" / "config.json").write_text("{}"), "cannot go on"),
+    (lambda run: (run / "last" / "model.safetensors").write_bytes(b"x"), "cannot go on"),
+    (lambda run: (run / "config.json").write_text('{"kind": "rlenhance run"}'), "incomplete"),
+    (lambda run: (run / "config.json").write_text(
+        (run / "config.json").read_text().replace('"seed": 0', '"seed": "many"')), "many"),
+])
+def test_damaged_runs_are_told_with_a_way_out(tmp_path, pairs, damage, text, capsys):
+    """One line, status 2, and the best checkpoint still there."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    damage(run)
+    if text == "cannot go on":
+        assert run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run)]) in (0, 2)
+    else:
+        assert run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run)]) == 2
+        assert text in " ".join(capsys.readouterr().err.split())
+    load_network(run / "best")
+
+
+def test_damaged_log_is_set_aside(tmp_path, pairs):
+    """metrics.csv that cannot be read does not stop a run from going on."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    (run / "metrics.csv").write_bytes(b"\xff\xfe\x00step")
+    lol_train.main(lol_train.Arguments(resume=run, progress=False))
+    assert (run / "metrics.csv.damaged").exists()
+
+
+def test_settings_beside_resume_are_refused(tmp_path, pairs):
+    """They would be ignored otherwise."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    with pytest.raises(UsageError, match="leave out updates"):
+        lol_train.main(lol_train.Arguments(resume=run, updates=9))
+
+
+def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
+    """No traceback, status 2, and what was saved before stands."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=2)).run
+    before = weights(run)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("rlenhance.checkpoint._write", full)
+    words = ["--data", str(pairs), "--out", str(tmp_path / "runs"), "--name", "other", "--updates", "1", "--state-size",
+             "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
+    assert run_command(lol_train.main, lol_train.Arguments, words) == 2
+    assert "No space left" in capsys.readouterr().err and weights(run) == before

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from rlenhance.errors import UsageError
-from rlenhance.images import check_image, limit_side, pad_to_multiple, resize, to_array, to_tensor
+from rlenhance.images import (
+    _mean_matrix,
+    area_means,
+    check_image,
+    limit_side,
+    pad_to_multiple,
+    resize,
+    to_array,
+    to_tensor,
+)
 from rlenhance.statistics import STATISTICS, exposure_of, picture_statistics, soft_histogram
 from rlenhance.visualize import action_colors, grid, side_by_side
 
@@ -183,3 +192,10 @@ def test_grid_takes_rows_of_any_length_and_size(image):
     small = image[:1, :, :8, :8]
     sheet = grid([[image[:1], small, small], [small]], side=16)
     assert check_image(sheet).shape == (1, 3, 2 * 18, 3 * 16 + 2 * 2)
+
+
+@pytest.mark.parametrize("size", [(7, 5), (3, 40), (1, 1), (32, 13)])
+def test_area_means_are_the_same_by_either_way(image, size):
+    """The product with matrices, which some devices need, is adaptive pooling."""
+    down, across = _mean_matrix(32, size[0], image.device), _mean_matrix(40, size[1], image.device)
+    assert torch.allclose(down @ image @ across.T, area_means(image, size), atol=1e-6)

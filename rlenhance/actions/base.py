@@ -65,12 +65,25 @@ def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | No
     return after if mask is None else image + mask * (after - image)
 
 
-def as_action(actions: ActionSet, action: Action | Tensor) -> Action:
-    """Take a bare tensor where there is one level of agents, and refuse levels that do not exist."""
+def as_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
+    """Take a bare tensor where there is one level of agents, and refuse what the set does not know.
+
+    Args:
+        size: (height, width) of the picture that will be edited.
+
+    Raises:
+        UsageError: other levels, or another number of agents or heads than the picture has.
+    """
     if isinstance(action, Tensor):
         if len(actions.levels) != 1:
             raise UsageError(f"this action set has the levels {', '.join(actions.levels)}: pass a mapping of tensors")
-        return {actions.levels[0]: action}
+        action = {actions.levels[0]: action}
     if set(action) != set(actions.levels):
         raise UsageError(f"an action needs the levels {', '.join(actions.levels)}; got {', '.join(action) or 'none'}")
+    for level, entry in action.items():
+        wanted = (actions.heads, *actions.grid(level, *size))
+        seen = (*entry.shape[1:2], *entry.shape[-2:])  # probabilities have the choices between
+        if entry.ndim not in (4, 5) or seen != wanted:
+            raise UsageError(f"the {level} actions of a {size[1]}x{size[0]} picture are (N, {wanted[0]}, {wanted[1]}, "
+                             f"{wanted[2]}); got {tuple(entry.shape)}")
     return action

@@ -95,7 +95,7 @@ class Curve:
     def _normal(self, entry: Tensor) -> Tensor:
         """One level's entry as numbers in [-1, 1]: (N, heads, h, w)."""
         if self.choices is None:
-            return entry
+            return entry.clamp(-1, 1)
         if entry.is_floating_point():  # probabilities: A is linear in the choice, so their mean is the mixture
             values = torch.linspace(-1, 1, self.choices, device=entry.device, dtype=entry.dtype)
             return (entry * values[:, None, None]).sum(dim=2)

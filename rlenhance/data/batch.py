@@ -30,13 +30,16 @@ class Batch:
     def __len__(self) -> int:
         return self.image.shape[0]
 
-    def check(self) -> Batch:
+    def check(self, finite: bool = True) -> Batch:
         """Refuse what does not fit together.
+
+        Args:
+            finite: refuse NaN too; a learner lets it pass, and names the term that it ruins.
 
         Raises:
             UsageError: a picture outside the convention, or shapes that differ.
         """
-        check_image(self.image)
+        check_image(self.image, finite)
         if self.target is not None and self.target.shape != self.image.shape:
             raise UsageError(f"target {tuple(self.target.shape)} and image {tuple(self.image.shape)} differ in shape")
         wanted = (len(self), 1, *self.image.shape[-2:])

@@ -14,6 +14,7 @@ from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.errors import UsageError
+from rlenhance.images import area_means
 from rlenhance.models.base import MODELS
 from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
 from rlenhance.statistics import STATISTICS, picture_statistics
@@ -100,16 +101,26 @@ class PixelPolicy(nn.Module):
 
     def _set_start(self, start: float) -> None:
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
-        if self.actions.choices is not None or low is None or high is None:
+        if low is None or high is None:
             return
         if not low < start < high:
             raise UsageError(f"start must lie between {low} and {high}; got {start}")
         level = self.actions.levels[0]
         head = self.heads[level]
         last: Any = head[-1] if isinstance(head, nn.Sequential) else head
+        if self.actions.choices is not None:  # a small preference, so that the greedy action is not the first of equals
+            self._prefer(last, round((start - low) / (high - low) * (self.actions.choices - 1)))
+            for other in self.actions.levels[1:]:
+                self._prefer(self.heads[other], (self.actions.choices - 1) // 2)
+            return
         with torch.no_grad():
             heads = self.actions.heads if getattr(self.actions, "channels", None) == "coupled" else 1
             last.bias[:heads] = math.atanh((start - (low + high) / 2) / ((high - low) / 2))
+
+    def _prefer(self, layer: Any, choice: int) -> None:
+        assert self.actions.choices is not None
+        with torch.no_grad():
+            layer.bias.view(self.actions.heads, self.actions.choices)[:, choice] = 0.5
 
     def set_log_std(self, level: str, value: float) -> None:
         """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
@@ -170,7 +181,7 @@ def to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
         return features
     if features.shape[-2] < grid[0]:  # agents finer than the features
         return F.interpolate(features, grid, mode="bilinear", align_corners=False)
-    return F.adaptive_avg_pool2d(features, grid)
+    return area_means(features, grid)
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:

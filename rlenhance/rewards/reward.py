@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.errors import UsageError
+from rlenhance.images import resize
 from rlenhance.rewards.base import TERMS, Transition
 from rlenhance.rewards.weights import RewardWeights
 
@@ -25,7 +25,7 @@ def resize_map(value: Tensor, size: tuple[int, int]) -> Tensor:
         return value
     if value.shape[-2:] == (1, 1):
         return value.expand(*value.shape[:2], *size)
-    return F.interpolate(value, size, mode="area")
+    return resize(value, size)
 
 
 @dataclass(frozen=True)
