@@ -46,13 +46,13 @@ class SACConfig:
     """Discount; 1 is right for a fixed horizon with the steps left observed."""
     trace: float = 0.8
     """Share of the episode's own further course in the critics' targets (0: one step and a bootstrap)."""
-    target_entropy: float = -1.0
+    target_entropy: float = -1.5
     """Entropy to keep, in nat per action dimension (a dimension is one head of one agent)."""
     temperature: float = 0.01
     """Temperature at the start; it follows the target entropy."""
     temperature_rate: float = 0.02
     """How fast its logarithm moves, per nat and gradient step."""
-    tau: float = 0.02
+    tau: float = 0.05
     """Share of the critics that enters their slow copies at each gradient step."""
     correlation: int = 2
     """Cells along each side that share their exploration noise (1: each its own)."""

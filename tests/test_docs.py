@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from conftest import make_pairs
 
+from agents import SACConfig
 from experiments import lol_train
-from experiments.lowlight import PictureConfig, PolicyConfig
+from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.photo import write
 from rlenhance.rewards import TERMS
 
@@ -40,9 +41,9 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
     patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
                 for name in names]
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
-                           ("supervised", "continuous")):
+                           ("sac", "continuous"), ("supervised", "continuous")):
         result = lol_train.main(lol_train.Arguments(
-            learner=learner, out=tmp_path, name=f"{learner}-{curve}", updates=1, batch_size=2, device="cpu",
+            learner=learner, out=tmp_path, learners=LearnerConfigs(sac=SACConfig(trust_region=0.02)), name=f"{learner}-{curve}", updates=1, batch_size=2, device="cpu",
             progress=False, pictures=PictureConfig(data=pairs, crop=16),
             policy=PolicyConfig(state_size=16, horizon=2, curve=curve)))
         header = (result.run / "metrics.csv").read_text().splitlines()[0].split(",")
