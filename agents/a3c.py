@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,10 @@ class A3CConfig:
     """Categorical policies: entropy to keep, as a share of the largest possible, at the start and the end."""
     reward_map_kernel: int = 0
     """Side of the reward-map convolution's kernel (odd; 0: none)."""
+    value_first: int = 0
+    """Updates at the start in which only the value heads learn (for warm starts)."""
+    kl_to_start: tuple[float, float] = (0.0, 0.0)
+    """Weight of the KL from the policy at the start of the run (per agent), at the start and the end of the run."""
     preference_share: float = 0.5
     """Share of the pictures whose preferences are drawn from the whole range."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -68,6 +73,9 @@ class A3CConfig:
         if self.rollouts_per_image < 1 or self.epochs < 1:
             raise UsageError(f"rollouts_per_image and epochs must be at least 1; "
                              f"got {self.rollouts_per_image} and {self.epochs}")
+        if self.value_first < 0 or (self.value_first and not self.value_weight) or min(self.kl_to_start) < 0:
+            raise UsageError(f"value_first and kl_to_start must not be negative, and value_first needs a value_weight; "
+                             f"got {self.value_first}, {self.kl_to_start}, {self.value_weight}")
         if self.rollouts_per_image == 1 and self.value_weight == 0:
             raise UsageError("no baseline: rollouts_per_image=1 needs value_weight above 0")
         if self.reward_map_kernel and (self.reward_map_kernel % 2 == 0 or not 0 < self.reward_map_kernel < 100):
@@ -125,6 +133,8 @@ class A3C(PolicyLearner):
         super().__init__(network, reward, preference_share=self.config.preference_share,
                          optimiser=self.config.optimiser, seed=seed, device=device)
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
+        self.updates = 0
+        self.origin = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_to_start) else None
         self.entropy_targets = {level: EntropyTarget() for level in network.actions.levels}
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
@@ -146,7 +156,12 @@ class A3C(PolicyLearner):
             losses, seen = self._losses(distribution, values, actions, old, advantages, returns)
             costs = action_costs(self.reward, self.env, distribution)
             losses |= {name: scale * cost for name, cost in costs.items()}
+            if self.origin is not None:
+                losses["kl_to_start"] = self._kl_to_start(rollout, distribution, progress)
+            if self.updates < config.value_first:
+                losses = self._values_alone(losses)
             log = {**losses, **seen, **self.optimiser.update(losses, progress)}
+        self.updates += 1
         numbers = as_floats({**log, **describe(rollout, self.reward, costs),
                              **{f"deviation/{level}": value for level, value in deviations.items()}})
         if policy.actions.choices is not None:
@@ -199,6 +214,24 @@ class A3C(PolicyLearner):
             seen[f"kl/{level}"] = (old[level] - new[level]).mean()
         return losses, seen
 
+    def _kl_to_start(self, rollout: Rollout, distribution: Any, progress: float) -> Tensor:
+        """Weighted KL from the policy with which the run began, mean over agents and levels."""
+        first, last = self.config.kl_to_start
+        with torch.no_grad():
+            assert self.origin is not None
+            origin, _ = replay(self.origin, rollout)
+        divergence = torch.stack([kl.mean() for kl in distribution.kl(origin).values()]).mean()
+        return (first + (last - first) * progress) * divergence
+
+    def _values_alone(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The value losses, with gradients for the value heads only."""
+        values = {name: loss for name, loss in losses.items() if name.startswith("value/")}
+        heads = list(self.policy.values.parameters())
+        gradients = torch.autograd.grad(torch.stack(list(values.values())).sum(), heads)
+        # the same gradients for the heads, and none for what stands below them
+        parts = [(gradient * head).sum() for gradient, head in zip(gradients, heads, strict=True)]
+        return {"value_first": torch.stack(parts).sum()}
+
     def _set_deviation(self, progress: float) -> None:
         if self.policy.actions.choices is not None or self.policy.deviation != "scheduled":
             return
@@ -217,9 +250,13 @@ class A3C(PolicyLearner):
 
     def state(self) -> dict[str, Any]:
         coefficients = {level: target.coefficient for level, target in self.entropy_targets.items()}
-        return {**super().state(), "entropy": coefficients}
+        origin = None if self.origin is None else {k: v.clone() for k, v in self.origin.state_dict().items()}
+        return {**super().state(), "entropy": coefficients, "updates": self.updates, "origin": origin}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
+        self.updates = state["updates"]
+        if self.origin is not None:
+            self.origin.load_state_dict(state["origin"])
         for level, coefficient in state["entropy"].items():
             self.entropy_targets[level].coefficient = coefficient

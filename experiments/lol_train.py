@@ -74,6 +74,8 @@ class Arguments:
     """Go on with this run; all other settings come from its config.json (but --device, --no-progress)."""
     init: Path | None = None
     """Begin with the weights of this run."""
+    warm_start: Path | None = None
+    """Begin a policy with the backbone of this supervised run; see also --a3c.value-first and --a3c.kl-to-start."""
     progress: bool = True
     """Show a progress bar."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
@@ -118,7 +120,8 @@ def main(arguments: Arguments) -> Result:
                          f"restore them, or begin a new run with --init {run.path}")
     fabric = make_fabric(arguments.device, arguments.precision)
     learner = make_learner(arguments.learner, arguments.policy, arguments.learners, weights, seed=arguments.seed,
-                           device=fabric.device, init=None if stored else arguments.init)
+                           device=fabric.device, init=None if stored else arguments.init,
+                           warm=None if stored else arguments.warm_start)
     if not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
@@ -202,9 +205,12 @@ def check_same(run: Path, wanted: Arguments) -> None:
 
 def _anchored(arguments: Arguments) -> Arguments:
     """The same with whole paths, so that the run can go on from another folder."""
-    data, init = arguments.pictures.data, arguments.init
-    pictures = dataclasses.replace(arguments.pictures, data=data.resolve() if data else None)
-    return dataclasses.replace(arguments, pictures=pictures, init=init.resolve() if init else None)
+    def whole(path: Path | None) -> Path | None:
+        return path.resolve() if path else None
+
+    pictures = dataclasses.replace(arguments.pictures, data=whole(arguments.pictures.data))
+    return dataclasses.replace(arguments, pictures=pictures, init=whole(arguments.init),
+                               warm_start=whole(arguments.warm_start))
 
 
 def _default_name(arguments: Arguments) -> str:

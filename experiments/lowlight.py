@@ -25,7 +25,7 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy
+from rlenhance.models import MODELS, PixelPolicy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.visualize import action_colors, grid
 
@@ -150,12 +150,14 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
 
 
 def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weights: RewardWeights, *, seed: int,
-                 device: torch.device | str = "cpu", init: Path | None = None) -> Learner:
+                 device: torch.device | str = "cpu", init: Path | None = None,
+                 warm: Path | None = None) -> Learner:
     """A learner and its network.
 
     Args:
         name: in the registry of learners.
         init: begin with the weights of this run or checkpoint.
+        warm: begin an acting learner with the backbone of this supervised run.
 
     Raises:
         UnknownName: no such learner or backbone.
@@ -176,6 +178,13 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
             differing = [key for key, value in network.spec.items() if there.get(key) != value]
             raise UsageError(f"--init {init}: holds another network than the one asked for; they differ in "
                              f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
+    if warm is not None:
+        restorer = load_network(warm)
+        if not kind.acts or not isinstance(restorer, Restorer):
+            raise UsageError(f"--warm-start begins a policy from a supervised run; {warm} holds a "
+                             f"{type(restorer).__name__}, and {name} {'acts' if kind.acts else 'does not act'}: "
+                             f"use --init for the same network")
+        warm_start(network, restorer)
     settings = getattr(learners, name, None)
     if kind.acts:
         return kind(network, Reward(weights), settings, seed=seed, device=device)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_pairs
 
-from agents import SACConfig
+from agents import A3CConfig, SACConfig
 from experiments import lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.photo import write
@@ -40,11 +40,12 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
              for name in re.findall(r"`([^`]+)`", cell)}
     patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
                 for name in names]
+    configs = LearnerConfigs(sac=SACConfig(trust_region=0.02), a3c=A3CConfig(value_first=1, kl_to_start=(1.0, 0.0)))
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
                            ("sac", "continuous"), ("supervised", "continuous")):
         result = lol_train.main(lol_train.Arguments(
-            learner=learner, out=tmp_path, learners=LearnerConfigs(sac=SACConfig(trust_region=0.02)), name=f"{learner}-{curve}", updates=1, batch_size=2, device="cpu",
-            progress=False, pictures=PictureConfig(data=pairs, crop=16),
+            learner=learner, out=tmp_path, learners=configs, name=f"{learner}-{curve}", updates=2, batch_size=2,
+            device="cpu", progress=False, pictures=PictureConfig(data=pairs, crop=16),
             policy=PolicyConfig(state_size=16, horizon=2, curve=curve)))
         header = (result.run / "metrics.csv").read_text().splitlines()[0].split(",")
         unexplained = [name for name in header if not any(re.fullmatch(pattern, name) for pattern in patterns)]

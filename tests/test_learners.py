@@ -21,11 +21,13 @@ from agents import (
 from agents.a3c import EntropyTarget
 from agents.learner import Learner
 from agents.optimiser import Optimiser
+from rlenhance.backbones import BACKBONES
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, as_model
+from rlenhance.models import MODELS, as_model, observe, warm_start
+from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
-from rlenhance.statistics import exposure_of
+from rlenhance.statistics import exposure_of, picture_statistics
 
 LEVEL = 0.5
 FAST = OptimiserConfig(learning_rate=1e-2)
@@ -239,3 +241,43 @@ def test_supervised_without_reference_is_refused():
     learner = Supervised(MODELS.create("restorer", backbone={"name": "compact"}))
     with pytest.raises(UsageError, match="--learner a3c"):
         learner.step(grey_batch(0))
+
+
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_warm_start_sees_what_the_supervised_model_saw(backbone, image):
+    """The policy's features are the restorer's, whatever it is asked for; its heads stay neutral."""
+    torch.manual_seed(0)
+    restorer = MODELS.create("restorer", backbone={"name": backbone})
+    with torch.no_grad():
+        for parameter in restorer.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    start = policy(backbone={"name": backbone}, preferences={"exposure_level": (0.3, DEFAULT_EXPOSURE, 0.65)})
+    before = {name: value.clone() for name, value in start.heads.state_dict().items()}
+    warm_start(start, restorer)
+    statistics = picture_statistics(image, torch.tensor(DEFAULT_EXPOSURE))
+    wanted, _ = restorer.backbone(image, statistics)
+    features, _ = start.backbone(image, start.context(observe(image, 0.5, torch.zeros(2, 1))))
+    assert torch.allclose(features, wanted, atol=1e-5)
+    assert all(torch.equal(value, start.heads.state_dict()[name]) for name, value in before.items())
+
+
+def test_value_first_trains_the_value_alone():
+    """For so many updates nothing else moves; then everything does."""
+    learner = A3C(policy(), REWARD, A3CConfig(value_first=1))
+    for moves in (False, True):
+        before = {name: value.clone() for name, value in learner.network.named_parameters()}
+        learner.step(grey_batch(0))
+        moved = {name for name, value in learner.network.named_parameters() if not torch.equal(value, before[name])}
+        assert any(name.startswith("values") for name in moved)
+        assert any(not name.startswith("values") for name in moved) == moves
+
+
+def test_kl_to_the_start_holds_the_policy_back():
+    """With a large weight the policy moves less far from where it began."""
+    def distance(weight):
+        learner = A3C(policy(), REWARD, A3CConfig(kl_to_start=(weight, weight)), seed=1)
+        for step in range(10):
+            learner.step(grey_batch(step))
+        return (as_model(learner.network)(grey_batch(0).image) - as_model(policy())(grey_batch(0).image)).abs().mean()
+
+    assert distance(100.0) < 0.5 * distance(0.0)

@@ -7,7 +7,9 @@ from rlenhance.models.base import MODELS, Model, as_model
 from rlenhance.models.policy import Observation, PixelPolicy, observe
 from rlenhance.models.restorer import Restorer
 from rlenhance.models.unrolled import Episode, UnrolledPolicy
+from rlenhance.models.warm_start import warm_start
 
 __all__ = [
     "MODELS", "Episode", "Model", "Observation", "PixelPolicy", "Restorer", "UnrolledPolicy", "as_model", "observe",
+    "warm_start",
 ]

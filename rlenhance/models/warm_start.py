@@ -1,0 +1,38 @@
+"""A policy that begins with what a supervised model has learned to see."""
+
+from __future__ import annotations
+
+import torch
+
+from rlenhance.errors import UsageError
+from rlenhance.models.policy import PixelPolicy
+from rlenhance.models.restorer import Restorer
+
+_OWN = ("channels", "context")  # of a backbone's recipe: they follow from who uses it
+
+
+def warm_start(policy: PixelPolicy, restorer: Restorer) -> PixelPolicy:
+    """Copy a restorer's backbone into a policy, in place; heads stay neutral.
+
+    A policy's backbone is told more of the whole picture (preferences, steps left) than a restorer's: those inputs
+    begin without effect, the picture's statistics, which both are told, keep theirs.
+
+    Raises:
+        UsageError: the backbones differ, or the policy takes a mask.
+    """
+    asked, given = ({key: value for key, value in network.backbone.spec.items() if key not in _OWN}
+                    for network in (policy, restorer))
+    if asked != given:
+        raise UsageError(f"a warm start needs the same backbone: the policy has {asked}, the supervised run {given}")
+    if policy.masked:
+        raise UsageError("a policy that takes a mask cannot begin from a model that takes none")
+    target, source = policy.backbone.state_dict(), restorer.backbone.state_dict()
+    for name, value in source.items():
+        if target[name].shape == value.shape:
+            target[name].copy_(value)
+        else:  # FiLM: the statistics are the last inputs
+            with torch.no_grad():
+                target[name].zero_()
+                target[name][:, -value.shape[1]:] = value
+    policy.backbone.load_state_dict(target)
+    return policy
