@@ -6,6 +6,7 @@ from envs.image_env import ImageEnv
 from envs.known_curve import KnownCurveEnv, KnownCurveImageEnv, KnownCurves
 from envs.lowlight import LowLightEnv, LowLightImageEnv
 from envs.pixel_env import PixelEnv
+from envs.wrappers import FlattenActions, PictureAction, Uint8Observation
 
 #: What this package registers: id -> (environment of one picture, batched environment).
 _ENTRY_POINTS = {
@@ -21,6 +22,6 @@ for _id, (_one, _many) in _ENTRY_POINTS.items():
         gymnasium.register(_id, entry_point=_one, vector_entry_point=_many)
 
 __all__ = [
-    "ENV_IDS", "ImageEnv", "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv",
-    "LowLightImageEnv", "PixelEnv",
+    "ENV_IDS", "FlattenActions", "ImageEnv", "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv",
+    "LowLightImageEnv", "PictureAction", "PixelEnv", "Uint8Observation",
 ]
