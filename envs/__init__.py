@@ -3,17 +3,25 @@
 import gymnasium
 
 from envs.image_env import ImageEnv
+from envs.known_curve import KnownCurveEnv, KnownCurveImageEnv, KnownCurves
 from envs.lowlight import LowLightEnv, LowLightImageEnv
 from envs.pixel_env import PixelEnv
+from envs.wrappers import FlattenActions, PictureAction, Uint8Observation
+
+#: What this package registers: id -> (environment of one picture, batched environment).
+_ENTRY_POINTS = {
+    "rlenhance/LowLight-v0": ("envs.lowlight:LowLightImageEnv", "envs.lowlight:LowLightEnv"),
+    "rlenhance/KnownCurve-v0": ("envs.known_curve:KnownCurveImageEnv", "envs.known_curve:KnownCurveEnv"),
+}
 
 #: Ids that this package registers.
-ENV_IDS = ("rlenhance/LowLight-v0",)
+ENV_IDS = tuple(_ENTRY_POINTS)
 
-if "rlenhance/LowLight-v0" not in gymnasium.registry:
-    gymnasium.register(
-        "rlenhance/LowLight-v0",
-        entry_point="envs.lowlight:LowLightImageEnv",
-        vector_entry_point="envs.lowlight:LowLightEnv",
-    )
+for _id, (_one, _many) in _ENTRY_POINTS.items():
+    if _id not in gymnasium.registry:
+        gymnasium.register(_id, entry_point=_one, vector_entry_point=_many)
 
-__all__ = ["ENV_IDS", "ImageEnv", "LowLightEnv", "LowLightImageEnv", "PixelEnv"]
+__all__ = [
+    "ENV_IDS", "FlattenActions", "ImageEnv", "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv",
+    "LowLightImageEnv", "PictureAction", "PixelEnv", "Uint8Observation",
+]

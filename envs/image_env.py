@@ -45,7 +45,7 @@ class ImageEnv(gymnasium.Env):
         observation, info = self.env.reset(seed=seed, options=options)
         self.observation_space = self.env.single_observation_space
         self.action_space = self.env.single_action_space
-        return _first(observation), info
+        return _first(observation), _first(info)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """One step of all agents of the picture."""

@@ -190,6 +190,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             "reward_map": self.reward.map(terms, self.size),
             "reward_terms": {name: self._breakdown(name, value) for name, value in terms.items()},
             "term_maps": terms,
+            **self._measure(strength, reward),
         }
         ended = self._steps >= self.horizon
         terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
@@ -200,6 +201,10 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             observation, _ = self.reset()
             info |= final
         return observation, reward, terminated, torch.zeros_like(terminated), info
+
+    def _measure(self, strength: Tensor, reward: Tensor) -> dict[str, Any]:
+        """What a concrete environment adds to a step's info: name -> (N,)."""
+        return {}
 
     def _breakdown(self, name: str, value: Tensor) -> dict[str, Any]:
         raw = value.mean(dim=(1, 2, 3))

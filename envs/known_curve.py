@@ -1,0 +1,282 @@
+"""An environment whose best episode is known: how far an agent is from it can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from envs.image_env import ImageEnv
+from envs.pixel_env import PixelEnv
+from rlenhance.actions import ACTION_SETS, Action, ActionSet, Curve, advance
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models.policy import Observation
+from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
+from rlenhance.rewards import Reward, RewardWeights, Transition
+
+#: Reward terms whose cost is zero at the target and nowhere below zero: the episode that meets the target is the best.
+EXACT_TERMS = ("l1", "squared_error", "ssim")
+AMPLITUDE = 0.25  # of the patterns: with it every finished picture stays clear of black and of white
+LEVELS = (0.3, 0.7)  # mean of the finished pictures, at least and at most
+GAINS = (1.5, 6.0)  # how many times darker than finished the shadows begin, at least and at most
+
+
+def unbend(image: Tensor, bend: Tensor) -> Tensor:
+    """The picture that the curve c' = c + A c (1 - c) bends into this one.
+
+    Args:
+        image: c', in [0, 1].
+        bend: A, in (-1, 1], of a shape that broadcasts.
+
+    Example:
+        >>> unbend(torch.tensor(0.3 + 0.5 * 0.3 * 0.7), torch.tensor(0.5))
+        tensor(0.3000)
+    """
+    # the root of A c^2 - (1 + A) c + c' = 0 that lies in [0, 1], written so that A = 0 divides nothing by zero
+    return 2 * image / (1 + bend + torch.sqrt(((1 + bend) ** 2 - 4 * bend * image).clamp(min=0)))
+
+
+class KnownCurves:
+    """Draws pictures that one known action, repeated at every step, finishes.
+
+    A finished picture is smooth, and its channels have one mean, the asked level; where there are local agents, in
+    the left and in the right half of the picture. The picture to begin with is the finished one with the drawn
+    curve taken back `horizon` times. So the curve can be told from the picture (it is the one that lifts the means to
+    the level), and nothing else needs to be known.
+
+    Every sample has a random stream of its own, keyed by (seed, its number).
+
+    Args:
+        actions: a `Curve` action set.
+        horizon: steps of an episode, T.
+        size: side of the square pictures in pixels, at least 8.
+        level: mean of the finished pictures, from 0.3 to 0.7.
+        seed: of the stream.
+
+    Raises:
+        UsageError: another action set; a size or level outside its range.
+    """
+
+    def __init__(self, actions: ActionSet, horizon: int, size: int, *, level: float = DEFAULT_EXPOSURE, seed: int = 0):
+        if not isinstance(actions, Curve):
+            raise UsageError(f"the optimum is known for the action set Curve; got {type(actions).__name__}")
+        if size < 8:
+            raise UsageError(f"pictures with a known curve are at least 8 pixels wide; got size {size}")
+        _check_level("exposure_level", level, level)
+        self.actions, self.horizon, self.size, self.level, self.seed = actions, horizon, size, level, seed
+
+    def reseeded(self, seed: int) -> KnownCurves:
+        """Another stream of such pictures."""
+        return KnownCurves(self.actions, self.horizon, self.size, level=self.level, seed=seed)
+
+    def batch(self, step: int, count: int, level: Tensor | None = None) -> Batch:
+        """The `count` pictures of draw `step`, with their targets, on the CPU.
+
+        Args:
+            level: mean of the finished pictures, (count, 1, 1, 1); None: the stream's own.
+        """
+        patterns = torch.stack([self._pattern(self._rng(step * count + i, 0)) for i in range(count)])
+        image = patterns + (self.level if level is None else level)
+        action = self.oracle(step, count)
+        # what a step makes of mid-grey tells the A of each pixel: c' - c = A / 4
+        grey = torch.full_like(image, 0.5)
+        bend = 4 * (advance(self.actions, grey, action) - grey)
+        for _ in range(self.horizon):
+            image = unbend(image, bend)
+        target = image
+        for _ in range(self.horizon):  # by the transition itself, so that the oracle meets it to the last bit
+            target = advance(self.actions, target, action)
+        return Batch(image, target)
+
+    def oracle(self, step: int, count: int) -> dict[str, Tensor]:
+        """The action that, taken at every step, finishes the pictures of draw `step`: level -> (count, C, h, w)."""
+        drawn = [self._action(self._rng(step * count + i, 1)) for i in range(count)]
+        return {level: torch.stack([action[level] for action in drawn]) for level in self.actions.levels}
+
+    def _rng(self, number: int, part: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self.seed, 2 * number + part]))
+
+    def _pattern(self, rng: np.random.Generator) -> Tensor:
+        """(3, H, W) within AMPLITUDE of zero, of mean zero in each channel (of each half, with local agents)."""
+        coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 3, 4, 4)).astype(np.float32))
+        pattern = F.interpolate(coarse, (self.size, self.size), mode="bilinear", align_corners=False)[0]
+        middle = self.size // 2 if "local" in self.actions.levels else self.size
+        halves = [half - half.mean(dim=(1, 2), keepdim=True)
+                  for half in (pattern[..., :middle], pattern[..., middle:]) if half.shape[-1]]
+        pattern = torch.cat(halves, dim=-1)
+        return AMPLITUDE * pattern / pattern.abs().max().clamp(min=1e-6)
+
+    def _action(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Level -> (C, h, w): for the picture a curve that brightens, for the halves what they differ by."""
+        curve = self.actions
+        low, high = (min(gain ** (1 / self.horizon) - 1, 0.9 * curve.high) for gain in GAINS)
+        middle, half = (curve.low + curve.high) / 2, (curve.high - curve.low) / 2
+        action = {}
+        for level in curve.levels:
+            grid = curve.grid(level, self.size, self.size)
+            left, right = ((rng.uniform(low, high, curve.heads) - middle) / half for _ in range(2))
+            if curve.channels == "chroma":
+                left[1:], right[1:] = rng.uniform(-0.3, 0.3, (2, 2))
+            if level == "local" and curve.picture_agent:
+                left = rng.uniform(-0.2, 0.2, curve.heads)
+                right = -left
+            sides = left if level == "picture" else np.where(np.arange(grid[1])[:, None] < grid[1] // 2, left, right)
+            value = torch.from_numpy(np.asarray(sides, np.float32).T).reshape(curve.heads, 1, -1).expand(-1, *grid)
+            if curve.choices is not None:
+                value = ((value + 1) / 2 * (curve.choices - 1)).round().long()
+            action[level] = value.contiguous()
+        return action
+
+
+def _check_level(name: str, low: float, high: float) -> None:
+    if not LEVELS[0] <= low <= high <= LEVELS[1]:
+        raise UsageError(f"{name} lies between {LEVELS[0]} and {LEVELS[1]}, so that no finished picture touches black "
+                         f"or white; got {low} to {high}")
+
+
+class KnownCurveEnv(PixelEnv):
+    """Find the curve that finishes a synthetic picture: the best episode is known, and how far one is from it.
+
+    ## Action Space
+
+    That of `rlenhance/LowLight-v0`, with the arguments in `curve`. By default there is one agent for the whole
+    picture: `Box(-1, 1, (C, 1, 1))`, C = 1 head, -1 means the curve's A = -0.3, +1 means A = 1.0. With
+    `curve={"agent_stride": 8}` there are local agents too, with `{"agent_stride": 8, "picture_agent": False}` only
+    those; the left and the right half of the picture then want different curves.
+
+    ## Observation Space
+
+    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
+    and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (1,))`.
+
+    ## Rewards
+
+    The decrease of the distance to the finished picture, by default the mean absolute difference (`l1`, in units of
+    brightness). The finished picture is not observed; it needs no other knowledge than that its channels have the
+    asked mean, with local agents in each half of the picture. The best return is the distance at the start, and the
+    oracle earns it: `oracle()` is the action to take at every step.
+
+    `info` of each step holds `regret` (N,), the best return less what was earned up to now, so that at the end of an
+    episode it says what was lost, and `strength_error` (N,), the mean over the agents of |A - A of the oracle|, where A
+    is the even strength that brightens shadows as the steps up to now did, (1 + A)^t = (1 + A_1) ... (1 + A_t): the
+    way does not matter, only what it adds up to. The oracle ends with 0 in both. `reset` gives `best_return` (N,).
+    `reward_map` and `reward_terms` are as everywhere.
+
+    ## Starting State
+
+    A smooth random picture of mean `exposure_level`, with a random curve taken back `horizon` times. No files are
+    needed. `reset(options={"preference": ...})` chooses the asked mean, where `preferences` has it.
+
+    ## Episode End
+
+    Termination after `horizon` steps, always; never truncation.
+
+    ## Arguments
+
+    size: side of the square pictures in pixels (16). horizon: steps (4). curve: arguments of the `Curve` action set
+    (agent_stride 0: one agent). reward: name -> weight over l1, squared_error and ssim, whose cost is zero at the
+    finished picture ({"l1": 1}). exposure_level: mean of the finished picture, 0.3 to 0.7 (0.475). preferences: None,
+    or {"exposure_level": (lowest, default, highest)}. device: where the tensors live ("cpu"). render_mode: None or
+    "rgb_array".
+
+    ## Vectorized environment
+
+    `gymnasium.make_vec("rlenhance/KnownCurve-v0", num_envs=8)` is this class: torch tensors on `device`, with
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/KnownCurve-v0")` holds one picture and speaks
+    NumPy.
+
+    ## Version History
+
+    v0: the first.
+    """
+
+    def __init__(self, num_envs: int = 1, *, size: int = 16, horizon: int = 4, curve: Mapping[str, Any] | None = None,
+                 reward: Mapping[str, float] | None = None, exposure_level: float = DEFAULT_EXPOSURE,
+                 preferences: Mapping[str, tuple[float, float, float]] | None = None,
+                 device: torch.device | str = "cpu", render_mode: str | None = None,
+                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+        weights = RewardWeights.only(**dict(reward or {"l1": 1.0}))
+        inexact = [name for name in weights.active if name not in EXACT_TERMS]
+        if inexact or not weights.active:
+            raise UsageError(f"the optimum is known for a reward of {', '.join(EXACT_TERMS)}; "
+                             f"got {', '.join(inexact) or 'no weight'}")
+        for name, (low, _, high) in (preferences or {}).items():
+            if name != "exposure_level":
+                raise UsageError(f"the preference here is exposure_level; got {name}")
+            _check_level(name, low, high)
+        actions = ACTION_SETS.create("curve", **{"agent_stride": 0, **(curve or {})})
+        super().__init__(
+            actions, Reward(weights, every_term=False), horizon=horizon, preferences=Preferences(preferences or {}),
+            source=KnownCurves(actions, horizon, size, level=exposure_level), num_envs=num_envs, size=(size, size),
+            device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
+        )
+        self._level: Tensor | None = None
+
+    def reset(self, *, seed: int | None = None,
+              options: Mapping[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Begin new episodes; `info["best_return"]` (N,) is what the oracle will earn.
+
+        Args:
+            seed: begins the stream anew.
+            options: `preference` (encoded, (N, 1)).
+
+        Raises:
+            UsageError: a batch of one's own, whose best episode nobody knows.
+        """
+        options = dict(options or {})
+        if options.get("batch") is not None:
+            raise UsageError("the best episode is known for this environment's own pictures only: leave out the batch, "
+                             "or use rlenhance/LowLight-v0")
+        if len(self.preferences):
+            chosen = options.get("preference")
+            chosen = self.preferences.encode(None, self.num_envs) if chosen is None else chosen.cpu()
+            self._level = self.preferences.decode(chosen)["exposure_level"]
+        observation, info = super().reset(seed=seed, options=options)
+        assert self._batch is not None and self._batch.target is not None
+        start, target = self._batch.image, self._batch.target
+        whole = Transition(start, target, start, start.new_zeros(1, 1, 1, 1), self._levels, target)
+        self._to_gain = self.reward.total(self.reward.terms(whole))
+        self._log_gain = start.new_zeros(1, 1, 1, 1)
+        return observation, {**info, "best_return": self._to_gain}
+
+    def _draw(self, seed: int | None) -> Batch:
+        batch = super()._draw(seed)
+        assert isinstance(self._stream, KnownCurves)
+        place = self._drawn - 1, self._drawn_at_once
+        self._oracle = {level: value.to(self.device) for level, value in self._stream.oracle(*place).items()}
+        return batch if self._level is None else self._stream.batch(*place, level=self._level)
+
+    def _measure(self, strength: Tensor, reward: Tensor) -> dict[str, Any]:
+        self._to_gain = self._to_gain - reward
+        self._log_gain = self._log_gain + torch.log1p(strength.clamp(min=-1 + 1e-6))
+        even = torch.expm1(self._log_gain / self._steps)
+        error = (even - self.actions.strength(self._oracle)).abs().mean(dim=(1, 2, 3))
+        return {"regret": self._to_gain, "strength_error": error}
+
+    def oracle(self) -> Action | Tensor:
+        """The best action of the present episodes, the same at every step, as `step` takes it."""
+        if self._batch is None:
+            raise UsageError("call reset before oracle")
+        return self._oracle if len(self._oracle) > 1 else next(iter(self._oracle.values()))
+
+
+class KnownCurveImageEnv(ImageEnv):
+    """`KnownCurveEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+
+    env: KnownCurveEnv
+
+    def __init__(self, **arguments: Any):
+        super().__init__(KnownCurveEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))
+
+    def oracle(self) -> Any:
+        """The best action of the present episode, the same at every step, as `step` takes it."""
+        best = self.env.oracle()
+        if isinstance(best, Tensor):
+            return best[0].cpu().numpy()
+        return {level: value[0].cpu().numpy() for level, value in best.items()}
