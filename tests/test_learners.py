@@ -19,8 +19,11 @@ from agents import (
     SupervisedConfig,
 )
 from agents.a3c import EntropyTarget
+from agents.critic import Critic
 from agents.learner import Learner
 from agents.optimiser import Optimiser
+from agents.replay import EpisodeReplay
+from agents.sac import TrustRegion
 from rlenhance.backbones import BACKBONES
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
@@ -281,3 +284,54 @@ def test_kl_to_the_start_holds_the_policy_back():
         return (as_model(learner.network)(grey_batch(0).image) - as_model(policy())(grey_batch(0).image)).abs().mean()
 
     assert distance(100.0) < 0.5 * distance(0.0)
+
+
+def test_trust_region_raises_its_price_while_the_bound_is_broken():
+    """The dual variable rises above the bound and falls below it; a held policy moves less than a free one."""
+    trust = TrustRegion(0.02)
+    start = trust.price
+    trust.adapt(0.05)
+    assert trust.price > start
+    for _ in range(20):
+        trust.adapt(0.001)
+    assert trust.price < start
+
+    def moved(bound):
+        learner = SAC(policy_for(SAC), REWARD, SACConfig(trust_region=bound, episodes=6, optimiser=FAST), seed=1)
+        kls = [learner.step(grey_batch(step)).get("trust_kl", 0.0) for step in range(12)]
+        return sum(kls[4:]) / len(kls[4:])
+
+    assert 0 < moved(0.01) < moved(10.0)
+
+
+def test_critic_sees_the_neighbours_actions(image):
+    """What a cell's action is worth depends on what the cells beside it do."""
+    torch.manual_seed(0)
+    actor = policy_for(SAC, state_size=None)
+    critic = Critic(actor)
+    observation = observe(image, 1.0, torch.zeros(2, 0))
+    context = actor.context(observation)
+    action = {"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
+    other = {**action, "local": action["local"].clone()}
+    other["local"][..., 2, 3] = 1.0
+    changed = (critic(observation, context, action)["local"] - critic(observation, context, other)["local"]).abs()
+    assert (changed[..., 2, 3] > 0).all() and (changed[..., 2, 2] > 0).all()
+
+
+def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
+    """Pictures to the nearest of 256 levels, actions exactly; the ring keeps its capacity; its state resumes."""
+    replay = EpisodeReplay(4)
+    for number in range(3):
+        image = torch.full((2, 3, 8, 8), number / 10)
+        actions = [{"picture": torch.full((2, 1, 1, 1), float(10 * number + step))} for step in range(3)]
+        replay.add(Batch(image), torch.full((2, 1), float(number)), actions)
+    assert len(replay) == 4
+    again = EpisodeReplay(4)
+    again.load_state(replay.state(), torch.device("cpu"))
+    for memory in (replay, again):
+        drawn = memory.draw(32, torch.Generator().manual_seed(0))
+        numbers = drawn.preference.flatten()
+        assert set(numbers.tolist()) == {1.0, 2.0}
+        assert (drawn.batch.image[:, 0, 0, 0] - numbers / 10).abs().max() <= 0.5 / 255
+        for step, action in enumerate(drawn.actions):
+            assert torch.equal(action["picture"].flatten(), 10 * numbers + step)
