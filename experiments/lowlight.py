@@ -25,7 +25,7 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy
+from rlenhance.models import MODELS, PixelPolicy, Policy, UnrolledPolicy
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.visualize import action_colors, grid
 
@@ -167,7 +167,8 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
             network.load_state_dict(other.state_dict())
         except RuntimeError as error:
             spec: Any = other.spec
-            raise UsageError(f"--init {init}: holds another network ({spec['name']} with {spec['backbone']['name']}) "
+            inside = f" with {spec['backbone']['name']}" if "backbone" in spec else ""
+            raise UsageError(f"--init {init}: holds another network ({spec['name']}{inside}) "
                              f"than the one asked for; use the same settings") from error
     settings = getattr(learners, name, None)
     if kind.acts:
@@ -195,7 +196,7 @@ def sample_sheet(network: torch.nn.Module, pictures: list[Batch], side: int = 96
     with torch.no_grad():
         for batch in pictures:
             row = [batch.image]
-            if isinstance(network, PixelPolicy):
+            if isinstance(network, Policy):
                 episode = UnrolledPolicy(network).play(batch.image.to(device))
                 for action, state in zip(episode.actions, episode.states[1:], strict=True):
                     strength = network.actions.strength(action)
