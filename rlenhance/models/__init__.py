@@ -5,10 +5,12 @@ A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image
 
 from rlenhance.models.base import MODELS, Model, Policy, as_model
 from rlenhance.models.policy import Observation, PixelPolicy, observe
+from rlenhance.models.rellie import ReLLIE
 from rlenhance.models.restorer import Restorer
 from rlenhance.models.unrolled import Episode, UnrolledPolicy
+from rlenhance.models.zero_dce import ZeroDCE
 
 __all__ = [
-    "MODELS", "Episode", "Model", "Observation", "PixelPolicy", "Policy", "Restorer", "UnrolledPolicy", "as_model",
-    "observe",
+    "MODELS", "Episode", "Model", "Observation", "PixelPolicy", "Policy", "ReLLIE", "Restorer", "UnrolledPolicy",
+    "ZeroDCE", "as_model", "observe",
 ]
