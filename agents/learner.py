@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
 from envs import PixelEnv
 from rlenhance.data import Batch
-from rlenhance.models import as_model
+from rlenhance.models import Policy, as_model
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.registry import Registry
 from rlenhance.rewards import Reward
@@ -110,7 +110,7 @@ class PolicyLearner(Learner):
         return self.policy.preferences.sample(count, self.generator, self.preference_share)
 
 
-def make_env(policy: PixelPolicy, reward: Reward, device: torch.device | str) -> PixelEnv:
+def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:
     """The environment that fits a policy; the caller brings the batches and resets."""
     return PixelEnv(policy.actions, reward, horizon=policy.horizon, preferences=policy.preferences, device=device,
                     autoreset_mode=AutoresetMode.DISABLED)

@@ -15,18 +15,19 @@ import tyro
 from torch import Tensor
 
 from agents.learner import make_env
-from agents.rollout import play
+from agents.rollout import Rollout, play
 from experiments.baselines import Rule
 from rlenhance.checkpoint import load_model
 from rlenhance.data import Batch, Example, PictureCache, load_example, open_folder, sample_photographs, scan
 from rlenhance.errors import UsageError
 from rlenhance.images import resize
 from rlenhance.metrics import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
-from rlenhance.models import PixelPolicy, as_model
-from rlenhance.rewards import Reward
+from rlenhance.models import Policy, UnrolledPolicy, as_model
+from rlenhance.rewards import Reward, RewardWeights
 
 #: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
 COLLAPSE_DB = 45.0
+_WATCHED = 16  # pictures on which a finished policy is watched: whole ones fill the memory
 
 
 def score_picture(output: Tensor, batch: Batch) -> dict[str, float]:
@@ -86,29 +87,75 @@ def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     return sum(distances) / len(distances)
 
 
-def watch_collapse(policy: PixelPolicy, states: Tensor, outputs: Tensor,
-                   strengths: Sequence[Tensor]) -> dict[str, float]:
-    """Signs that a policy has become a constant, over several pictures of one size.
+def action_counts(policy: Policy, rollouts: Sequence[Rollout]) -> Tensor:
+    """How often each action was taken, over all agents, steps and pictures: (heads, choices).
+
+    Continuous agents are counted in 27 levels of A, the heads being the channels of A.
+    """
+    actions = policy.actions
+    if actions.choices is None:
+        low, high = getattr(actions, "low", -1.0), getattr(actions, "high", 1.0)
+        heads = [s.transpose(0, 1).flatten(1) for rollout in rollouts for s in rollout.strengths]
+        return torch.stack([torch.histc(head.float().cpu(), 27, low, high) for head in torch.cat(heads, dim=1)])
+    counts = []
+    for level in actions.levels:
+        taken = [a[level].transpose(0, 1).flatten(1) for rollout in rollouts for a in rollout.actions]
+        counts += [torch.bincount(head.cpu(), minlength=actions.choices) for head in torch.cat(taken, dim=1)]
+    return torch.stack(counts).float()
+
+
+def watch_collapse(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Signs that a policy has become a constant, over several greedy episodes.
 
     Args:
-        states: (N, 3, S, S), where the episodes began. outputs: where they ended.
-        strengths: A of every agent, per step.
+        rollouts: of one picture each, or of several of one size.
 
     Returns:
-        `constant_psnr`, see `distance_to_single_curve`; `dominant`, the share of agents that take the commonest of 27
-        levels of A; `distinct`, levels that at least 1 % of the agents take; `spread_cells`, `spread_pictures`,
-        deviation of A over the agents of a picture, and of a picture's mean A over the pictures.
+        `constant_psnr`, see `distance_to_single_curve`; `dominant`, the share of agents that take the commonest
+        action, in the head where it is smallest (a policy is a constant when every head is); `distinct`, actions that
+        at least 1 % of the agents take, in the head that has most; `spread_cells`, `spread_pictures`, deviation of A
+        over the agents of a picture, and of a picture's mean A over the pictures.
     """
-    flat = torch.cat([strength.flatten() for strength in strengths])
-    low, high = getattr(policy.actions, "low", -1.0), getattr(policy.actions, "high", 1.0)
-    counts = torch.histc(flat.float(), 27, low, high)
-    share = counts / counts.sum().clamp(min=1)
+    counts = action_counts(policy, rollouts)
+    share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    steps = list(zip(*([s.cpu() for s in rollout.strengths] for rollout in rollouts), strict=True))
+    cells = [torch.cat([s.std(dim=(-2, -1), correction=0).flatten() for s in step]).mean().item() for step in steps]
+    means = [torch.cat([s.mean(dim=(1, 2, 3)) for s in step]).std(correction=0).item() for step in steps]
+    begun = [picture for rollout in rollouts for picture in rollout.observations[0]["image"].cpu().split(1)]
+    ended = [picture for rollout in rollouts for picture in rollout.final.cpu().split(1)]
     return {
-        "constant_psnr": distance_to_single_curve(states.split(1), outputs.split(1)),
-        "dominant": share.max().item(),
-        "distinct": float((share >= 0.01).sum()),
-        "spread_cells": sum(s.std(dim=(-2, -1), correction=0).mean().item() for s in strengths) / len(strengths),
-        "spread_pictures": sum(s.mean(dim=(1, 2, 3)).std(correction=0).item() for s in strengths) / len(strengths),
+        "constant_psnr": distance_to_single_curve(begun, ended),
+        "dominant": share.max(dim=1).values.min().item(),
+        "distinct": float((share >= 0.01).sum(dim=1).max()),
+        "spread_cells": sum(cells) / len(cells),
+        "spread_pictures": sum(means) / len(means),
+    }
+
+
+def watch_policy(policy: Policy, pictures: Sequence[Batch]) -> dict[str, float]:
+    """`watch_collapse` as `watch/...`, on episodes that run where the policy's do: on whole pictures, or reduced ones.
+
+    Also `watch/head0`, `watch/head1`, ...: the share of agents that take the head's commonest action; and
+    `watch/entropy/LEVEL` in nat per agent, the sum over its heads.
+    """
+    device = next(policy.parameters()).device
+    env = make_env(policy, Reward(RewardWeights(), every_term=False), device)
+    rollouts, entropies = [], dict[str, list[float]]()
+    with torch.no_grad():
+        for batch in pictures:
+            state = Batch(resize(batch.image, policy.state_size) if policy.state_size else batch.image).to(device)
+            rollouts.append(play(policy, env, state, policy.preferences.encode(None, 1, device), None))
+            memory = None
+            for observation in rollouts[-1].observations:
+                distribution, _, memory = policy(observation, memory)
+                for level, entropy in distribution.entropy().items():
+                    entropies.setdefault(level, []).append(entropy.mean().item())
+    counts = action_counts(policy, rollouts)
+    heads = (counts.max(dim=1).values / counts.sum(dim=1)).tolist()
+    return {
+        **{f"watch/{name}": value for name, value in watch_collapse(policy, rollouts).items()},
+        **{f"watch/head{index}": share for index, share in enumerate(heads)},
+        **{f"watch/entropy/{level}": sum(values) / len(values) for level, values in entropies.items()},
     }
 
 
@@ -132,12 +179,12 @@ class Judge:
         network.eval()
         scores = {f"val/{name}": value for name, value in score(as_model(network), self.pictures).items()
                   if name != "cpu_ms_per_megapixel"}
-        if isinstance(network, PixelPolicy):
+        if isinstance(network, Policy):
             scores |= self._acting(network)
         network.train(was_training)
         return scores
 
-    def _acting(self, policy: PixelPolicy) -> dict[str, float]:
+    def _acting(self, policy: Policy) -> dict[str, float]:
         size = policy.state_size or self.side
         batch = Batch.stack([Batch(resize(b.image, size), None if b.target is None else resize(b.target, size))
                              for b in self.pictures])
@@ -146,7 +193,7 @@ class Judge:
         preference = policy.preferences.encode(None, len(batch), device)
         rollout = play(policy, env, batch.to(device), preference, None)
         terms = {name: sum(terms[name].mean().item() for terms in rollout.terms) for name in rollout.terms[0]}
-        watch = watch_collapse(policy, batch.image, rollout.final.cpu(), [s.cpu() for s in rollout.strengths])
+        watch = watch_collapse(policy, [rollout])
         return {
             "val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item(),
             **{f"val/term/{name}": value for name, value in terms.items()},
@@ -203,6 +250,8 @@ class Arguments:
     """train, val or test (default: test, or val where there is no test split)."""
     max_side: int = 0
     """Reduce pictures to this longer side in pixels first (0: full size)."""
+    watch: bool = False
+    """Look for collapse too, on up to 16 of the pictures (policies): one action everywhere, one curve for all."""
     json: bool = False
     """Print JSON."""
 
@@ -232,12 +281,20 @@ def main(arguments: Arguments) -> dict[str, Any]:
     if split not in splits.parts or not splits.parts[split]:
         raise UsageError(f"{splits.source} has no {split!r} split; it has "
                          f"{', '.join(name for name, part in splits.parts.items() if part)}")
-    scores = score(model, load_split(splits.parts[split], cache, side=arguments.max_side or None))
+    pictures = load_split(splits.parts[split], cache, side=arguments.max_side or None)
+    scores = score(model, pictures)
+    if arguments.watch:
+        if not isinstance(model, UnrolledPolicy):
+            raise UsageError(f"{arguments.run}: acts in one pass and takes no actions; --watch is for policies")
+        scores |= watch_policy(model.policy, pictures[:: -(-len(pictures) // _WATCHED)])
     if arguments.json:
         print(json.dumps({"split": split, **scores}))
     else:
         print(f"{len(splits.parts[split])} {split} pictures of {splits.source}")
         print("\n".join(f"{name:>22}  {value:.4f}" for name, value in scores.items()))
+    warning = collapse_warning(scores)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     return scores
 
 

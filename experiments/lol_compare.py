@@ -21,7 +21,7 @@ from experiments.baselines import fit_rules
 from experiments.commands import run_command
 from experiments.evaluate import enhance_batch, score
 from experiments.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
-from rlenhance.checkpoint import load_model
+from rlenhance.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.images import to_array
@@ -69,6 +69,8 @@ class Arguments:
     """Where the table and the runs go; runs that are finished there are not trained again."""
     threads: int = 0
     """Threads of torch (0: its default)."""
+    models: tuple[Path, ...] = ()
+    """Runs to add as they are: trained before, or imported (experiments.import_weights)."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
     policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(default_factory=PolicyConfig)
     configs: Annotated[LearnerConfigs, tyro.conf.arg(name="")] = field(default_factory=LearnerConfigs)
@@ -81,8 +83,8 @@ class Row:
     Attributes:
         name: of the rule, or learner and reward.
         scores: one mapping per seed.
-        reference: how the reference entered: "no", "yes" (trained on it), "its numbers" (constants chosen on it) or
-            "oracle".
+        reference: how the reference entered: "no", "yes" (trained on it), "its numbers" (constants chosen on it),
+            "oracle"; of models that were added as they are, "imported" or "unknown".
         parameters: of the network.
         updates, pictures, seconds: of training, mean over the seeds.
     """
@@ -105,13 +107,14 @@ def main(arguments: Arguments) -> list[Row]:
             raise UsageError(f"--rewards are {', '.join(map(repr, REWARDS))}; got {name!r}")
     if not arguments.seeds or len(set(arguments.seeds)) != len(arguments.seeds):
         raise UsageError(f"--seeds needs at least one, each once; got {arguments.seeds}")
-    if not arguments.learners or not arguments.rewards:
-        raise UsageError("--learners and --rewards need at least one each")
+    if arguments.learners and not arguments.rewards:
+        raise UsageError("--rewards needs at least one")
     if arguments.threads < 0 or arguments.max_side < 0:
         raise UsageError(f"--threads and --max-side must not be negative; "
                          f"got {arguments.threads}, {arguments.max_side}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    added = {path: load_model(path) for path in arguments.models}  # a wrong one is told before anything is trained
     arguments.out.mkdir(parents=True, exist_ok=True)
     pictures = load_pictures(arguments.pictures)
     split = "test" if pictures.splits.test else "val"
@@ -129,6 +132,9 @@ def main(arguments: Arguments) -> list[Row]:
         models[name] = load_model(runs[0][0] / "best")
         rows.append(_trained_row(name, learner, reward, runs, test, arguments.batch_size))
         print(f"{name}: {_cell(rows[-1], 'psnr', 2)} dB", flush=True)
+    for path, model in added.items():
+        rows.append(_added_row(path, model, taken={row.name for row in rows}, test=test))
+        models[rows[-1].name] = model
     _write(arguments, pictures, split, rows, models, test)
     return rows
 
@@ -177,6 +183,14 @@ def _trained_row(name: str, learner: str, reward: str, runs: Sequence[tuple[Path
                statistics.fmean(numbers["seconds"] for _, numbers in runs))
 
 
+def _added_row(path: Path, model: Any, taken: set[str], test: Sequence[Batch]) -> Row:
+    """The row of a model that was trained elsewhere: named after its run, or by its path where that is taken."""
+    name = path.name if path.name not in taken | {"best", "last", ""} else str(path)
+    imported = "imported" in read_config(find_checkpoint(path))["about"]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Row(name, [score(model, test)], "imported" if imported else "unknown", parameters)
+
+
 def _cell(row: Row, key: str, digits: int) -> str:
     values = [scores[key] for scores in row.scores]
     mean = f"{statistics.fmean(values):.{digits}f}"
@@ -191,9 +205,9 @@ def table(rows: Sequence[Row]) -> str:
             "updates", "pictures", "training s"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
-        trained = [f"{row.parameters:,}", f"{row.updates:.0f}", f"{row.pictures:.0f}", f"{row.seconds:.0f}"]
+        budget = [f"{row.updates:.0f}", f"{row.pictures:.0f}", f"{row.seconds:.0f}"]
         cells = [row.name, *(_cell(row, key, digits) for key, _, digits in _COLUMNS), row.reference,
-                 *(trained if row.parameters else ["", "", "", ""])]
+                 f"{row.parameters:,}" if row.parameters else "", *(budget if row.updates else ["", "", ""])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -202,9 +216,10 @@ def _write(arguments: Arguments, pictures: Pictures, split: str, rows: Sequence[
            test: Sequence[Batch]) -> None:
     size = f"reduced to {arguments.max_side} pixels" if arguments.max_side else "at full size"
     budget = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.updates or 400} updates"
-    text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {split} pictures {size}; {budget} of training per "
-            f"run, seeds {', '.join(map(str, arguments.seeds))} (mean ± standard deviation), best/ chosen on "
-            f"validation; torch threads {torch.get_num_threads()}.\n\n{table(rows)}\n")
+    training = (f"{budget} of training per run, seeds {', '.join(map(str, arguments.seeds))} (mean ± standard "
+                f"deviation), best/ chosen on validation" if arguments.learners else "nothing was trained for it")
+    text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {split} pictures {size}; {training}; "
+            f"torch threads {torch.get_num_threads()}.\n\n{table(rows)}\n")
     write_atomically(arguments.out / "table.md", text.encode())
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
              "rows": [dataclasses.asdict(row) for row in rows]}

@@ -25,7 +25,7 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, PixelPolicy, Restorer, UnrolledPolicy, warm_start
+from rlenhance.models import MODELS, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.visualize import action_colors, grid
 
@@ -211,7 +211,7 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
     with torch.no_grad():
         for batch in pictures:
             row = [batch.image]
-            if isinstance(network, PixelPolicy):
+            if isinstance(network, Policy):
                 episode = UnrolledPolicy(network).play(batch.image.to(device))
                 for action, state in zip(episode.actions, episode.states[1:], strict=True):
                     strength = network.actions.strength(action)

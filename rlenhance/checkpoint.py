@@ -16,7 +16,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy, as_model
+from rlenhance.models import MODELS, Policy, UnrolledPolicy, as_model
 
 FORMAT = 1  # raised when an older reader would misread
 MODEL, CONFIG, TRAINING = "model.safetensors", "config.json", "training.safetensors"
@@ -153,7 +153,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps:
     network = load_network(folder, device)
     if steps is None:
         return as_model(network).eval()
-    if not isinstance(network, PixelPolicy):
+    if not isinstance(network, Policy):
         raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; --steps is for policies")
     return UnrolledPolicy(network, steps).eval()
 

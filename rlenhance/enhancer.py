@@ -57,7 +57,7 @@ class Enhancer:
         if preferences is not None:
             preferences.encode(self.preference, 1)  # refuses now, not at the first photograph
         elif self.preference:
-            raise UsageError(f"{model}: a model trained by supervision takes no preferences; "
+            raise UsageError(f"{model}: a network that acts in one pass takes no preferences; "
                              f"got {', '.join(self.preference)}: use a policy")
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:

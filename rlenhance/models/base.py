@@ -1,4 +1,4 @@
-"""What a model is, and the table of those that can be saved."""
+"""What a model is, what a policy is, and the table of those that can be saved."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from rlenhance.actions import ActionSet
+from rlenhance.preferences import Preferences
 from rlenhance.registry import Registry
 
 #: Networks that a checkpoint can hold, by name.
@@ -20,9 +22,29 @@ class Model(Protocol):
                  preference: Mapping[str, float] | None = None) -> Tensor: ...
 
 
+class Policy(nn.Module):
+    """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
+
+    Attributes:
+        actions: what its agents may do.
+        horizon: steps of an episode, T.
+        state_size: side in pixels of the reduced picture on which episodes run; None: they run on the picture itself.
+        preferences: what the user may choose.
+    """
+
+    spec: dict[str, Any]
+    actions: ActionSet
+    horizon: int
+    state_size: int | None
+    preferences: Preferences
+
+    def look(self, observation: Any) -> Any:
+        """The observation with what the policy computes once of a picture; here nothing."""
+        return observation
+
+
 def as_model(network: nn.Module) -> Any:
     """A network as a model: a policy plays its greedy episode, everything else is one already."""
-    from rlenhance.models.policy import PixelPolicy
     from rlenhance.models.unrolled import UnrolledPolicy
 
-    return UnrolledPolicy(network) if isinstance(network, PixelPolicy) else network
+    return UnrolledPolicy(network) if isinstance(network, Policy) else network

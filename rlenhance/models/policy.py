@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.actions import ACTION_SETS, ActionSet
+from rlenhance.actions import ACTION_SETS
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.errors import UsageError
 from rlenhance.images import area_means
-from rlenhance.models.base import MODELS
+from rlenhance.models.base import MODELS, Policy
 from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
 from rlenhance.statistics import STATISTICS, picture_statistics
 
@@ -50,7 +50,7 @@ def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor |
 
 
 @MODELS.register("pixel_policy")
-class PixelPolicy(nn.Module):
+class PixelPolicy(Policy):
     """`policy(observation, state) -> distribution, value, state`.
 
     Every level of agents has a head for its actions and one for its value. Heads begin at zero: the first policy is
@@ -69,8 +69,6 @@ class PixelPolicy(nn.Module):
             or "predicted" (by the head, per agent).
     """
 
-    spec: dict[str, Any]
-
     def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
                  state_size: int | None = 64, preferences: Mapping[str, Any] | None = None, masked: bool = False,
                  start: float = 0.3, deviation: str = "scheduled"):
@@ -81,7 +79,7 @@ class PixelPolicy(nn.Module):
             raise UsageError(f"state_size must be at least 8 pixels, or None; got {state_size}")
         if deviation not in ("scheduled", "predicted"):
             raise UsageError(f"deviation is scheduled or predicted; got {deviation!r}")
-        self.actions: ActionSet = ACTION_SETS.rebuild(dict(actions))
+        self.actions = ACTION_SETS.rebuild(dict(actions))
         self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()})
         self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
         self.context_size = context = len(self.preferences) + 1 + STATISTICS

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from rlenhance.actions import Action, advance
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, resize
-from rlenhance.models.policy import PixelPolicy, observe
+from rlenhance.models.base import Policy
+from rlenhance.models.policy import observe
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class UnrolledPolicy(nn.Module):
         steps: stop after this many of the policy's T steps; None plays all.
     """
 
-    def __init__(self, policy: PixelPolicy, steps: int | None = None):
+    def __init__(self, policy: Policy, steps: int | None = None):
         super().__init__()
         if steps is not None and not 0 <= steps <= policy.horizon:
             raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "

@@ -1,0 +1,176 @@
+"""Published weights as runs of our own: `python -m experiments.import_weights rellie model.npz -o runs/rellie`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+
+from experiments.commands import run_command
+from experiments.run_folder import RunFolder
+from rlenhance.errors import UsageError
+from rlenhance.models import MODELS
+from rlenhance.registry import Registry
+
+#: Importers by name: each takes a file and gives a network of the `MODELS` registry.
+IMPORTERS = Registry("importer")
+#: Smaller values become 0: no output changes, and products that are denormal numbers make a CPU many times slower
+#: (a quarter of Zero-DCE's released weights are so small; as they are it takes 45 times as long).
+_NOTHING = 1e-30
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Turn a published file of weights into a run folder, which `rlenhance enhance --model`, `experiments.evaluate`
+    and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
+
+    network: Annotated[str, tyro.conf.Positional]
+    """rellie (ReLLIE's model.npz) or zero_dce (Zero-DCE's Epoch99.pth)."""
+    file: Annotated[Path, tyro.conf.Positional]
+    """The published file."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The run folder to make."""
+
+
+def main(arguments: Arguments) -> Path:
+    """Read, check, and write the run; returns its folder.
+
+    Raises:
+        UsageError: an unknown network; a file that is not its weights; a folder that exists.
+    """
+    read = IMPORTERS[arguments.network]
+    if not arguments.file.is_file():
+        raise UsageError(f"{arguments.file}: no such file")
+    if arguments.out.exists():
+        raise UsageError(f"{arguments.out}: exists; choose another folder with -o")
+    network = read(arguments.file)
+    origin = {"imported": arguments.network, "file": arguments.file.name,
+              "sha256": hashlib.sha256(arguments.file.read_bytes()).hexdigest()}
+    run = RunFolder.begin(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
+    run.save("best", network, origin)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{arguments.network}: {count:,} values in {run.path}; enhance a photograph with\n"
+          f"  rlenhance enhance PHOTO --model {run.path}")
+    return run.path
+
+
+@IMPORTERS.register("rellie")
+def read_rellie(path: Path) -> nn.Module:
+    """ReLLIE's released policy: Chainer's arrays, (outputs, inputs, 3, 3) as here.
+
+    The released network sees BGR, and its heads named r, g and b move the channels 0, 1 and 2, which are blue, green
+    and red: the input channels of the first convolution and the order of the heads are turned round.
+
+    Raises:
+        UsageError: a pickle, a damaged file, missing or foreign arrays, other shapes, a value that is not finite.
+    """
+    pairs = {"conv1": "shared.0", "conv7_V": "value"}
+    pairs |= {f"diconv{layer}/diconv": f"shared.{layer - 1}" for layer in (2, 3, 4)}
+    for branch, ours in (("pi", "acting"), ("V", "judging")):
+        pairs |= {f"diconv{layer}_{branch}/diconv": f"{ours}.{layer - 5}" for layer in (5, 6)}
+    blue, green, red = (f"conv7_{name}_pi/model" for name in "rgb")
+    network = MODELS.create("rellie")
+    own = network.state_dict()
+    third = own["heads.bias"].shape[0] // 3
+    expected = {f"{theirs}/{letter}": tuple(own[f"{ours}.{part}"].shape)
+                for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
+    for head in (blue, green, red):
+        expected |= {f"{head}/W": (third, *own["heads.weight"].shape[1:]), f"{head}/b": (third,)}
+    arrays = _checked(path, _npz(path), expected, "rellie takes the released model.npz")
+    tensors = {f"{ours}.{part}": arrays[f"{theirs}/{letter}"]
+               for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
+    tensors["shared.0.weight"] = tensors["shared.0.weight"].flip(1)
+    for letter, part in (("W", "weight"), ("b", "bias")):
+        tensors[f"heads.{part}"] = torch.cat([arrays[f"{head}/{letter}"] for head in (red, green, blue)])
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+@IMPORTERS.register("zero_dce")
+def read_zero_dce(path: Path) -> nn.Module:
+    """Zero-DCE's released network, RGB as ours.
+
+    Raises:
+        UsageError: a pickle of anything but tensors, a damaged file, missing or foreign tensors, other shapes, a
+            value that is not finite.
+    """
+    network = MODELS.create("zero_dce")
+    names = {f"e_conv{index + 1}.{part}": f"layers.{index}.{part}"
+             for index in range(len(network.layers)) for part in ("weight", "bias")}
+    own = network.state_dict()
+    expected = {theirs: tuple(own[ours].shape) for theirs, ours in names.items()}
+    tensors = _checked(path, _state_dict(path), expected, "zero_dce takes the released Epoch99.pth")
+    network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
+    return network.eval()
+
+
+def _npz(path: Path) -> Mapping[str, Callable[[], Any]]:
+    """Name -> what reads that array; arrays that are pickled objects are refused when they are read."""
+    try:
+        opened = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        # the text of NumPy's own error advises unsafe loading
+        raise UsageError(f"{path}: damaged, or not a NumPy archive of plain arrays (.npz); pickles are never "
+                         f"loaded") from error
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise UsageError(f"{path}: one array; the weights are an archive of named arrays (.npz)")
+    with opened:
+        # what is in the archive beside arrays (a .pth is such an archive) stays unread: it has no array's name
+        return {name: _reader(path, name) for name in opened.files}
+
+
+def _reader(path: Path, name: str) -> Callable[[], Any]:
+    def read() -> Tensor:
+        try:
+            with np.load(path, allow_pickle=False) as opened:
+                return torch.from_numpy(np.asarray(opened[name], dtype=np.float32))
+        except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
+            raise UsageError(f"{path}: {name} is damaged, or not an array of numbers; pickles are never "
+                             f"loaded") from error
+
+    return read
+
+
+def _state_dict(path: Path) -> Mapping[str, Callable[[], Any]]:
+    """Name -> what gives that tensor. torch builds tensors and plain containers alone, and refuses the rest unread."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can lead to any of them
+        raise UsageError(f"{path}: damaged, or not a file of plain tensors (.pth); other pickles can run code and are "
+                         f"never loaded") from error
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UsageError(f"{path}: holds {type(found).__name__}, not named tensors (a state_dict)")
+    return {str(name): value.detach().float for name, value in found.items()}
+
+
+def _checked(path: Path, found: Mapping[str, Callable[[], Any]], expected: Mapping[str, tuple[int, ...]],
+             hint: str) -> dict[str, Tensor]:
+    """Every expected array, of its shape and finite, and none beside them.
+
+    Raises:
+        UsageError: names the arrays.
+    """
+    for kind, names in (("lacks", set(expected) - set(found)), ("also holds", set(found) - set(expected))):
+        if names:
+            some = ", ".join(sorted(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            raise UsageError(f"{path}: {kind} {some}; {hint} ({len(expected)} arrays)")
+    arrays = {name: found[name]() for name in expected}
+    for name, array in arrays.items():
+        if tuple(array.shape) != expected[name]:
+            raise UsageError(f"{path}: {name} has shape {tuple(array.shape)}, expected {expected[name]}; {hint}")
+        if not torch.isfinite(array).all():
+            raise UsageError(f"{path}: {name} is not finite; get the file again")
+    return {name: torch.where(array.abs() < _NOTHING, 0.0, array) for name, array in arrays.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))

@@ -1,0 +1,72 @@
+"""The network that ReLLIE was published with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.actions import ACTION_SETS
+from rlenhance.distributions import JointDistribution, PixelCategorical
+from rlenhance.errors import UsageError
+from rlenhance.models.base import MODELS, Policy
+from rlenhance.models.policy import Observation
+from rlenhance.preferences import Preferences
+
+_SHARED, _BRANCH = (1, 2, 3, 4), (3, 2)  # dilations
+
+
+@MODELS.register("rellie")
+class ReLLIE(Policy):
+    """A policy on every pixel: dilated convolutions, then a branch for the actions and one for the value.
+
+    Four 3x3 convolutions (dilations 1, 2, 3, 4) are shared; each branch has two more (3, 2) and a last 3x3
+    convolution, without dilation: to the 27 actions of each channel, and to one value. All but the last are followed
+    by ReLU, borders are zero. It sees the picture alone: neither the steps left nor a preference.
+
+    The actions are the published ones: A = -0.3 + 0.05 k; blue bends by its own A, red and green by 0.1 of their own
+    and 0.9 of blue's; a fifth of the picture before each step stays.
+
+    Args:
+        width: channels inside.
+        horizon: steps of an episode, T.
+
+    Source: ReLLIE (Zhang et al. 2021), section 3, on the network of PixelRL (Furuta et al. 2019), figure 2. We depart
+    in the order of the channels: RGB, where the released network takes and moves BGR.
+    """
+
+    def __init__(self, width: int = 64, horizon: int = 6):
+        super().__init__()
+        if horizon < 1:
+            raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
+        self.actions = ACTION_SETS.create("curve", kind="categorical", agent_stride=1, picture_agent=False,
+                                          channels="coupled", coupling=0.1, lead=2, momentum=0.2)
+        self.preferences = Preferences()
+        self.horizon, self.state_size = horizon, None
+        self.shared = _layers(3, width, _SHARED)
+        self.acting, self.judging = _layers(width, width, _BRANCH), _layers(width, width, _BRANCH)
+        assert self.actions.choices is not None
+        self.heads = nn.Conv2d(width, self.actions.heads * self.actions.choices, 3, padding=1)
+        self.value = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, observation: Observation,
+                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+        """Distribution over the actions of the pixels, (N, 3, 27, H, W), their value (N, 1, H, W), and no state."""
+        features = _through(self.shared, observation["image"])
+        raw = self.heads(_through(self.acting, features)).float()
+        logits = raw.unflatten(1, (self.actions.heads, -1))
+        value = self.value(_through(self.judging, features)).float()
+        return JointDistribution({"local": PixelCategorical(logits)}), {"local": value}, state
+
+
+def _layers(inputs: int, width: int, dilations: Sequence[int]) -> nn.ModuleList:
+    enter = [inputs] + [width] * (len(dilations) - 1)
+    return nn.ModuleList(nn.Conv2d(i, width, 3, padding=d, dilation=d) for i, d in zip(enter, dilations, strict=True))
+
+
+def _through(layers: nn.ModuleList, features: Tensor) -> Tensor:
+    for layer in layers:
+        features = F.relu(layer(features))
+    return features
