@@ -15,11 +15,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import LEARNERS
+from agents import LEARNERS, processes
 from experiments.baselines import fit_rules
 from experiments.commands import run_command
+from experiments.devices import launch, make_fabric
 from experiments.evaluate import Judge, score
-from experiments.fit import FitConfig, Fitted, fit, make_fabric
+from experiments.fit import FitConfig, Fitted, fit
 from experiments.lowlight import (
     LearnerConfigs,
     PictureConfig,
@@ -69,6 +70,10 @@ class Arguments:
     """Updates between validations; each one saves last/."""
     device: str = "auto"
     """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
+    devices: int = 1
+    """How many devices, with a process and an equal share of `batch_size` each (docs/training.md)."""
+    workers: int = 1
+    """a3c on a CPU: asynchronous actor-learners, a process each (1: all pictures in one batch, the default)."""
     precision: str = "32"
     """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
     resume: Path | None = None
@@ -103,7 +108,8 @@ def main(arguments: Arguments) -> Result:
     if arguments.resume:
         run, stored = RunFolder.open(arguments.resume)
         resumed = rebuild(Arguments, stored["arguments"])
-        arguments = dataclasses.replace(resumed, progress=arguments.progress, device=arguments.device)
+        arguments = dataclasses.replace(resumed, progress=arguments.progress, device=arguments.device,
+                                        devices=arguments.devices)
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
@@ -114,16 +120,21 @@ def main(arguments: Arguments) -> Result:
     if stored and stored["data"]["digest"] != pictures.digest():
         raise UsageError(f"{run.path}: the pictures in {pictures.splits.source} are not those the run began with; "
                          f"restore them, or begin a new run with --init {run.path}")
-    fabric = make_fabric(arguments.device, arguments.precision)
+    fabric = _make_fabric(arguments)
+    leads = fabric.global_rank == 0
     learner = make_learner(arguments.learner, arguments.policy, arguments.learners, weights, seed=arguments.seed,
-                           device=fabric.device, init=arguments.init)
-    if not stored:
+                           device=fabric.device, init=arguments.init, workers=arguments.workers)
+    if not leads:
+        run = RunFolder(Path())  # the first process alone writes
+    elif not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
                  "reward": weights.to_dict(), "model": learner.network.spec}
         run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(arguments), about)
-    print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+    if leads:
+        print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+    launch(fabric)
     learner.optimiser.use_fabric(fabric)
     validation = pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE)
     shown = pictures.load("val", limit=4, side=256)
@@ -132,6 +143,8 @@ def main(arguments: Arguments) -> Result:
         Judge(validation, Reward(weights)), run,
         budget, sample=make_sampler_sheet(shown), show=arguments.progress,
     )
+    if not leads:
+        return Result(run.path, fitted, {})
     if fitted.interrupted:
         run.draw_curves()
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
@@ -144,6 +157,26 @@ def main(arguments: Arguments) -> Result:
                      if "psnr" in row and name not in ("input", arguments.learner)})
     _report(arguments, run, fitted, rows, pictures)
     return Result(run.path, fitted, rows)
+
+
+def _make_fabric(arguments: Arguments) -> Any:
+    """The device or devices; what several processes or workers cannot do is refused."""
+    device, workers = arguments.device, arguments.workers
+    if workers < 1 or (workers > 1 and arguments.learner != "a3c"):
+        raise UsageError(f"--workers is at least 1, and more than one are for a3c; got {workers} for "
+                         f"{arguments.learner}")
+    if workers > 1:
+        if device not in ("auto", "cpu") or arguments.precision != "32" or arguments.devices > 1:
+            raise UsageError(f"--workers {workers} share weights in memory: they need --device cpu, --precision 32 and "
+                             f"--devices 1; got {device}, {arguments.precision} and {arguments.devices}")
+        device = "cpu"
+    fabric = make_fabric(device, arguments.precision, arguments.devices)
+    if fabric.world_size > 1:
+        if not LEARNERS[arguments.learner].data_parallel:
+            shared = ", ".join(name for name in LEARNERS if LEARNERS[name].data_parallel)
+            raise UsageError(f"{arguments.learner} learns in one process; --devices is for {shared}")
+        processes.share_of(arguments.batch_size, fabric.world_size)
+    return fabric
 
 
 def _kept_side(arguments: Arguments) -> int | None:
