@@ -77,6 +77,8 @@ def one_of_two(rank, folder):
             term = error.term
         torch.save({"weights": before, "after": flat(learner.network), "numbers": numbers, "term": term,
                     "stream": learner.generator.get_state()}, folder / f"{name}-{rank}.pt")
+    torch.distributed.barrier()  # neither leaves while the other still reads
+    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
