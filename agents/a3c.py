@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -127,6 +127,8 @@ class A3C(PolicyLearner):
     2019). We depart in the group baseline beside the value, and in taking action terms on the mean action.
     """
 
+    data_parallel: ClassVar[bool] = True
+
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or A3CConfig()
@@ -142,7 +144,7 @@ class A3C(PolicyLearner):
         self._set_deviation(progress)
         preference = self.draw_preferences(len(batch)).repeat_interleave(config.rollouts_per_image, dim=0)
         rollout = play(self.optimiser.network, self.env, batch.repeat(config.rollouts_per_image), preference,
-                       self.generator)
+                       self.exploration())
         check_finite(rollout)
         returns = self._returns(rollout)
         advantages, deviations = self._advantages(returns, join(rollout.values))

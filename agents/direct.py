@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from agents.learner import LEARNERS, PolicyLearner, as_floats
-from agents.optimiser import NonFinite, OptimiserConfig
+from agents.optimiser import OptimiserConfig, refuse
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
@@ -41,6 +42,8 @@ class Direct(PolicyLearner):
         network, reward, config, seed, device: as for `A3C`.
     """
 
+    data_parallel: ClassVar[bool] = True
+
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or DirectConfig()
@@ -59,9 +62,8 @@ class Direct(PolicyLearner):
             gain = gain + reward
             for name, part in info["reward_terms"].items():
                 sums[name] = sums.get(name, 0) + part["raw"].detach()
-        for name, value in sums.items():
-            if not torch.isfinite(value).all():
-                raise NonFinite(f"reward term {name}")
+        refuse(next((f"reward term {name}" for name, value in sums.items() if not torch.isfinite(value).all()), None),
+               gain.device)
         log = self.optimiser.update({"return": -gain.mean()}, progress)
         return as_floats({
             **log, "return": gain, **{f"term/{name}": value for name, value in sums.items()},

@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
+from agents import processes
 from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
 from envs import PixelEnv
 from rlenhance.data import Batch
@@ -35,10 +36,12 @@ class Learner:
     Attributes:
         needs_reference: every batch must have a target.
         acts: the network is a policy, otherwise it restores in one pass.
+        data_parallel: several processes may train it together, each with its share of the batch.
     """
 
     needs_reference: ClassVar[bool] = False
     acts: ClassVar[bool] = True
+    data_parallel: ClassVar[bool] = False
 
     def __init__(self, network: nn.Module, optimiser: OptimiserConfig, seed: int, device: torch.device | str):
         self.device = torch.device(device)
@@ -70,6 +73,13 @@ class Learner:
     def use_fabric(self, fabric: Any) -> None:
         """Hand what is trained to a lightning Fabric (device, precision)."""
         self.optimiser.use_fabric(fabric)
+
+    def settle(self) -> dict[str, float]:
+        """Finish what is under way: the network stays as it is until the next step. Numbers for the log."""
+        return {}
+
+    def close(self) -> None:
+        """End what the learner has started beside itself."""
 
     def state(self) -> dict[str, Any]:
         """All that resuming needs beside the network's weights."""
@@ -106,8 +116,17 @@ class PolicyLearner(Learner):
         self.env = make_env(network, self.reward, self.device)
 
     def draw_preferences(self, count: int) -> Tensor:
-        """Encoded preferences for `count` pictures."""
-        return self.policy.preferences.sample(count, self.generator, self.preference_share)
+        """Encoded preferences for `count` pictures; each of several processes takes its share of the joint draw."""
+        drawn = self.policy.preferences.sample(count * processes.count(), self.generator, self.preference_share)
+        return drawn[count * processes.rank() : count * (processes.rank() + 1)]
+
+    def exploration(self) -> torch.Generator:
+        """The stream that actions are drawn from: the learner's own; where several processes train, one for each of
+        them and each update, seeded by the learner's own, which thereby stays the same in all of them."""
+        if processes.count() == 1:
+            return self.generator
+        seed = torch.randint(2**62, (), generator=self.generator, device=self.device).item()
+        return torch.Generator(self.device).manual_seed(int(seed) + processes.rank())
 
 
 def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:
@@ -117,7 +136,8 @@ def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> Pixe
 
 
 def as_floats(values: Mapping[str, Tensor | float]) -> dict[str, float]:
-    """Scalars as Python numbers, with one copy from the device."""
+    """Scalars as Python numbers, with one copy from the device; of several processes, their mean."""
     tensors = {name: value.detach().float().mean() for name, value in values.items() if isinstance(value, Tensor)}
-    fetched = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True)) if tensors else {}
+    fetched = dict(zip(tensors, processes.average(torch.stack(list(tensors.values()))).tolist(), strict=True)) \
+        if tensors else {}
     return {name: fetched.get(name, value) for name, value in values.items()}  # type: ignore[misc]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents import processes
 from rlenhance.errors import UsageError
 
 
@@ -23,6 +24,20 @@ class NonFinite(ArithmeticError):
     def __init__(self, term: str):
         self.term = term
         super().__init__(f"{term} is not finite")
+
+
+def refuse(term: str | None, device: torch.device) -> None:
+    """Refuse an update in every process where one has met a number that is not finite: none waits for another.
+
+    Args:
+        term: what is not finite here; None where all is well.
+
+    Raises:
+        NonFinite: names the first term.
+    """
+    term = processes.first_failure(term, device)
+    if term is not None:
+        raise NonFinite(term)
 
 
 @dataclass(frozen=True)
@@ -80,8 +95,8 @@ class Optimiser:
             NonFinite: names the first loss that is not finite, or the gradient; no weight has changed.
         """
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        if not torch.isfinite(total):
-            raise NonFinite(next((name for name, loss in losses.items() if not torch.isfinite(loss)), "loss"))
+        refuse(None if torch.isfinite(total) else
+               next((name for name, loss in losses.items() if not torch.isfinite(loss)), "loss"), total.device)
         rate = self.rate(progress)
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -89,10 +104,12 @@ class Optimiser:
         limit = self.config.gradient_norm or math.inf
         if self._fabric is None:
             total.backward()
+            processes.average_gradients(self.network.parameters())
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
             scaled = False
         else:
             self._fabric.backward(total)
+            processes.average_gradients(self.network.parameters())
             norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
             scaled = self._fabric.strategy.precision.precision == "16-mixed"
         # a scaler meets infinities in its normal work, skips them and halves its scale; below 1 it is no overflow

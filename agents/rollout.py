@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.optimiser import NonFinite
+from agents.optimiser import refuse
 from envs import PixelEnv
 from rlenhance.actions import Action
 from rlenhance.data import Batch
@@ -83,13 +83,11 @@ def check_finite(rollout: Rollout) -> None:
     Raises:
         NonFinite: names the term.
     """
-    if torch.isfinite(torch.stack(rollout.rewards)).all():
-        return
-    for terms in rollout.terms:
-        for name, value in terms.items():
-            if not torch.isfinite(value).all():
-                raise NonFinite(f"reward term {name}")
-    raise NonFinite("reward")
+    culprit = None
+    if not torch.isfinite(torch.stack(rollout.rewards)).all():
+        culprit = next((f"reward term {name}" for terms in rollout.terms for name, value in terms.items()
+                        if not torch.isfinite(value).all()), "reward")
+    refuse(culprit, rollout.final.device)
 
 
 def replay(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:

@@ -48,6 +48,7 @@ class Supervised(Learner):
 
     needs_reference: ClassVar[bool] = True
     acts: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = True
 
     def __init__(self, network: Restorer, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):

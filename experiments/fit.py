@@ -15,15 +15,17 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agents import Learner, NonFinite
+from agents import Learner, NonFinite, ProcessLost, WorkerFailed, processes
+from experiments.devices import follow, make_fabric, same_start
 from experiments.evaluate import collapse_warning
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 
+__all__ = ["FitConfig", "Fitted", "TrainingFailed", "fit", "make_fabric"]
+
 _STRIKES = 3  # updates in a row that are not finite end the run
-_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class TrainingFailed(UsageError):
@@ -71,37 +73,12 @@ class Fitted:
     interrupted: bool = False
 
 
-def make_fabric(device: str = "auto", precision: str = "32") -> Any:
-    """Lightning's Fabric for one device.
-
-    Args:
-        device: auto (CUDA, MPS, CPU), cpu, cuda or mps.
-        precision: 32, bf16 or fp16 (mixed).
-
-    Raises:
-        UsageError: a device that is not there, a precision it cannot do.
-    """
-    from lightning_fabric import Fabric  # here: seconds to import
-
-    if precision not in _PRECISIONS:
-        raise UsageError(f"--precision is one of {', '.join(_PRECISIONS)}; got {precision!r}")
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise UsageError(f"--device is auto, cpu, cuda or mps; got {device!r}")
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
-    elif not there[device]:
-        raise UsageError(f"--device {device}: this machine or this build of torch has none; "
-                         f"use --device auto (finds {', '.join(name for name in there if there[name])})")
-    if precision == "fp16" and device != "cuda":
-        raise UsageError(f"--precision fp16 needs CUDA, this is {device}: use 32 or bf16")
-    return Fabric(accelerator=device, devices=1, precision=_PRECISIONS[precision])  # type: ignore[arg-type]
-
-
 def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[torch.nn.Module], dict[str, float]],
         run: RunFolder, config: FitConfig, *, sample: Callable[[torch.nn.Module, RunFolder, int], None] | None = None,
         show: bool = True) -> Fitted:
     """Train until the budget is spent, from the last checkpoint of the run where there is one.
+
+    Of several processes the first one leads: it validates, writes and speaks; the others only compute with it.
 
     Args:
         learner: what learns.
@@ -113,21 +90,26 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
         show: progress bar.
 
     Raises:
-        TrainingFailed: three updates in a row were not finite; names the term. last/ holds the last good state.
+        TrainingFailed: three updates in a row were not finite, naming the term; a worker or another process has died.
+            last/ holds the last good state.
     """
+    if processes.rank():
+        return Fitted(follow(learner, batches), 0.0, 0, {})
     state = _State(learner, run, config)
     begun_before = state.resume()
     done = begun_before or 0
+    same_start(learner)
     bar = _Bar(config, done, state.seconds, show)
     strikes = 0
-    with _interruptible() as interrupted, closing(run), closing(bar), _Ahead(batches) as ahead:
+    with _together(learner, run), closing(bar), _interruptible() as interrupted, _Ahead(batches) as ahead:
         if begun_before is None:
             state.judge(0, evaluate, sample, {})
         while done < config.updates and not state.out_of_time() and not interrupted():
-            begun = time.perf_counter()
+            begun, progress = time.perf_counter(), state.progress(done)
+            processes.lead(done, progress, learner.device)
             try:
                 batch = ahead.take(done, last=done + 1 >= config.updates)
-                numbers = learner.step(batch.to(learner.device), state.progress(done))
+                numbers = learner.step(batch.to(learner.device), progress)
                 strikes = 0
             except NonFinite as error:
                 strikes, numbers = strikes + 1, {"skipped": 1.0}
@@ -236,6 +218,9 @@ class _State:
               numbers: Mapping[str, float]) -> dict[str, float]:
         """Validate, log, keep best/ and last/."""
         network = self.learner.network
+        begun = time.perf_counter()
+        numbers = {**numbers, **self.learner.settle()}
+        self.seconds += time.perf_counter() - begun
         scores = evaluate(network)
         self.run.log(step, {**numbers, **scores, "seconds": self.seconds})
         warning = collapse_warning(scores) if step else None  # every policy begins as a constant
@@ -252,8 +237,27 @@ class _State:
         return scores
 
     def save_last(self, step: int) -> None:
+        self.learner.settle()
         about = {"step": step, "seconds": self.seconds, "best_step": self.best_step, "best": self.best}
         self.run.save("last", self.learner.network, about, self.learner.state())
+
+
+@contextmanager
+def _together(learner: Learner, run: RunFolder) -> Iterator[None]:
+    """Whatever happens, the learner's workers end with the run; the other processes are told to stop."""
+    try:
+        try:
+            yield
+        except TrainingFailed:
+            processes.lead(None, 0.0, learner.device)
+            raise
+        processes.lead(None, 0.0, learner.device)
+    except (WorkerFailed, ProcessLost) as error:
+        run.close()
+        raise TrainingFailed(f"{error}, and the run stops; the last good checkpoint is {run.path / 'last'}: go on with "
+                             f"--resume {run.path}") from error
+    finally:
+        learner.close()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 import sysconfig
@@ -14,11 +13,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import LEARNERS
+from agents import LEARNERS, processes
 from experiments.baselines import fit_rules
 from experiments.commands import rebuild, run_command
+from experiments.devices import launch, make_fabric
 from experiments.evaluate import Judge, score
-from experiments.fit import FitConfig, Fitted, fit, make_fabric
+from experiments.fit import FitConfig, Fitted, fit
 from experiments.lowlight import (
     LearnerConfigs,
     PictureConfig,
@@ -68,6 +68,10 @@ class Arguments:
     """Updates between validations; each one saves last/."""
     device: str = "auto"
     """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
+    devices: int = 1
+    """How many devices, with a process and an equal share of `batch_size` each (docs/training.md)."""
+    workers: int = 1
+    """a3c on a CPU: asynchronous actor-learners, a process each (1: all pictures in one batch, the default)."""
     precision: str = "32"
     """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
     resume: Path | None = None
@@ -118,17 +122,22 @@ def main(arguments: Arguments) -> Result:
     if stored and stored["data"]["digest"] != pictures.digest():
         raise UsageError(f"{run.path}: the pictures in {pictures.splits.source} are not those the run began with; "
                          f"restore them, or begin a new run with --init {run.path}")
-    fabric = make_fabric(arguments.device, arguments.precision)
+    fabric = _make_fabric(arguments)
+    leads = fabric.global_rank == 0
     learner = make_learner(arguments.learner, arguments.policy, arguments.learners, weights, seed=arguments.seed,
                            device=fabric.device, init=None if stored else arguments.init,
-                           warm=None if stored else arguments.warm_start)
-    if not stored:
+                           warm=None if stored else arguments.warm_start, workers=arguments.workers)
+    if not leads:
+        run = RunFolder(Path())  # the first process alone writes
+    elif not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
                  "reward": weights.to_dict(), "model": learner.network.spec}
         run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(_anchored(arguments)), about)
-    print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+    if leads:
+        print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+    launch(fabric)
     learner.use_fabric(fabric)
     validation = list(pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE))
     shown = list(pictures.load("val", limit=4, side=256))
@@ -137,6 +146,8 @@ def main(arguments: Arguments) -> Result:
         Judge(validation, Reward(weights)), run,
         budget, sample=make_sample_sheet(shown), show=arguments.progress,
     )
+    if not leads:
+        return Result(run.path, fitted, {})
     if fitted.interrupted:
         run.draw_curves()
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
@@ -149,6 +160,29 @@ def main(arguments: Arguments) -> Result:
                      if "psnr" in row and name not in ("input", arguments.learner)})
     _report(arguments, run, fitted, rows, pictures)
     return Result(run.path, fitted, rows)
+
+
+def _make_fabric(arguments: Arguments) -> Any:
+    """The device or devices; what several processes or workers cannot do is refused."""
+    device, workers = arguments.device, arguments.workers
+    if workers < 1 or (workers > 1 and arguments.learner != "a3c"):
+        raise UsageError(f"--workers is at least 1, and more than one are for a3c; got {workers} for "
+                         f"{arguments.learner}")
+    if workers > 1:
+        if device not in ("auto", "cpu") or arguments.precision != "32" or arguments.devices > 1:
+            raise UsageError(f"--workers {workers} share weights in memory: they need --device cpu, --precision 32 and "
+                             f"--devices 1; got {device}, {arguments.precision} and {arguments.devices}")
+        settings = arguments.learners.a3c
+        if settings.value_first or any(settings.kl_to_start):
+            raise UsageError("--a3c.value-first and --a3c.kl-to-start are for the batched learner: leave out --workers")
+        device = "cpu"
+    fabric = make_fabric(device, arguments.precision, arguments.devices)
+    if fabric.world_size > 1:
+        if not LEARNERS[arguments.learner].data_parallel:
+            shared = ", ".join(name for name in LEARNERS if LEARNERS[name].data_parallel)
+            raise UsageError(f"{arguments.learner} learns in one process; --devices is for {shared}")
+        processes.share_of(arguments.batch_size, fabric.world_size)
+    return fabric
 
 
 def _kept_side(arguments: Arguments) -> int | None:
@@ -170,21 +204,21 @@ def _check_references(arguments: Arguments, weights: RewardWeights, pictures: Pi
 
 
 def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:
-    """The settings of the run; only the progress bar and the device may be chosen anew.
+    """The settings of the run; only the progress bar and the devices may be chosen anew.
 
     Raises:
         UsageError: another setting was given beside --resume.
     """
     plain = Arguments()
     others = [field.name for field in dataclasses.fields(Arguments)
-              if field.name not in ("resume", "progress", "device")
+              if field.name not in ("resume", "progress", "device", "devices")
               and getattr(given, field.name) != getattr(plain, field.name)]
     if others:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {', '.join(others)} "
                          f"(to change them, begin a new run with --init {given.resume})")
     arguments = rebuild(Arguments, stored)
     device = arguments.device if given.device == plain.device else given.device
-    return dataclasses.replace(arguments, progress=given.progress, device=device)
+    return dataclasses.replace(arguments, progress=given.progress, device=device, devices=given.devices)
 
 
 def check_same(run: Path, wanted: Arguments) -> None:
@@ -194,10 +228,10 @@ def check_same(run: Path, wanted: Arguments) -> None:
         UsageError: names the settings that differ.
     """
     _, stored = RunFolder.open(run)
-    asked = json.loads(json.dumps(dataclasses.asdict(_anchored(wanted)), default=str))
-    kept = stored["arguments"]
-    differing = [name for name in asked if name not in ("progress", "device", "resume", "out")
-                 and kept.get(name) != asked[name]]
+    kept, asked = rebuild(Arguments, stored["arguments"]), _anchored(wanted)
+    differing = [field.name for field in dataclasses.fields(Arguments)
+                 if field.name not in ("progress", "device", "devices", "resume", "out")
+                 and getattr(kept, field.name) != getattr(asked, field.name)]
     if differing:
         raise UsageError(f"{run}: was trained with other settings ({', '.join(differing)}); choose another --out, or "
                          f"remove it")

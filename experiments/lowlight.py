@@ -10,7 +10,16 @@ from typing import Any
 
 import torch
 
-from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SACConfig, SupervisedConfig
+from agents import (
+    LEARNERS,
+    A3CConfig,
+    AsynchronousA3C,
+    DirectConfig,
+    Learner,
+    SACConfig,
+    SupervisedConfig,
+    processes,
+)
 from experiments.evaluate import load_split
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
@@ -150,14 +159,15 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
 
 
 def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weights: RewardWeights, *, seed: int,
-                 device: torch.device | str = "cpu", init: Path | None = None,
-                 warm: Path | None = None) -> Learner:
+                 device: torch.device | str = "cpu", init: Path | None = None, warm: Path | None = None,
+                 workers: int = 1) -> Learner:
     """A learner and its network.
 
     Args:
         name: in the registry of learners.
         init: begin with the weights of this run or checkpoint.
         warm: begin an acting learner with the backbone of this supervised run.
+        workers: of `a3c`; more than one learn asynchronously.
 
     Raises:
         UnknownName: no such learner or backbone.
@@ -186,6 +196,8 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
                              f"use --init for the same network")
         warm_start(network, restorer)
     settings = getattr(learners, name, None)
+    if workers > 1:
+        return AsynchronousA3C(network, Reward(weights), settings, seed=seed, device=device, workers=workers)
     if kind.acts:
         return kind(network, Reward(weights), settings, seed=seed, device=device)
     return kind(network, settings, seed=seed, device=device)
@@ -193,11 +205,18 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
 
 def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, batch_size: int,
                  seed: int) -> Callable[[int], Batch]:
-    """Update number -> training batch, at the size the learner's network looks at."""
+    """Update number -> training batch, at the size the learner's network looks at; of several processes, each gets
+    its share of the same pictures.
+
+    Raises:
+        UsageError: the batch does not divide by the processes.
+    """
     state_size = getattr(learner.network, "state_size", None)
     sampler = Sampler(pictures.splits.train, pictures.cache, state_size or config.crop,
                       crop="whole" if state_size else "native", seed=seed)
-    return lambda step: sampler.batch(step, batch_size)
+    share = processes.share_of(batch_size)
+    part = slice(processes.rank() * share, (processes.rank() + 1) * share)
+    return lambda step: sampler.batch(step, batch_size, part)
 
 
 def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:

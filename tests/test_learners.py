@@ -83,7 +83,7 @@ def test_a3c_finds_it_with_categorical_agents():
     assert mean_error(learner.network) < min(0.08, 0.5 * before)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_sac_finds_the_known_answer(seed):
     """The same answer off policy, over three seeds."""
     config = SACConfig(optimiser=OptimiserConfig(learning_rate=7e-3),

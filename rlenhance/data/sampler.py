@@ -40,9 +40,9 @@ class Sampler:
             raise UsageError(f"pictures to train on must be at least 8 pixels wide; got size {size}")
         self.examples, self.cache, self.size, self.crop, self.seed = list(examples), cache, size, crop, seed
 
-    def batch(self, step: int, count: int) -> Batch:
-        """The `count` pictures of update `step`, on the CPU."""
-        return Batch.stack([self._sample(step * count + i) for i in range(count)])
+    def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
+        """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
+        return Batch.stack([self._sample(step * count + i) for i in range(count)[part]])
 
     def reseeded(self, seed: int) -> Sampler:
         """Another stream over the same pictures; the cache is shared."""

@@ -1,0 +1,125 @@
+"""Several processes that train one network, each with its share of every batch; with one process nothing happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from rlenhance.errors import UsageError
+
+
+class ProcessLost(RuntimeError):
+    """Another process has ended in the middle of an update; its own error says why."""
+
+
+def count() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number; the first, 0, validates, writes and speaks."""
+    return dist.get_rank() if count() > 1 else 0
+
+
+def share_of(total: int, processes: int | None = None) -> int:
+    """Pictures of a batch of `total` that fall to each process.
+
+    Args:
+        processes: how many (default: as many as there are).
+
+    Raises:
+        UsageError: the total does not divide; it is never changed.
+    """
+    processes = processes or count()
+    if total % processes:
+        near = sorted({max(1, total // processes) * processes, (total // processes + 1) * processes})
+        raise UsageError(f"a batch of {total} pictures does not divide among {processes} processes: use --batch-size "
+                         f"{' or '.join(map(str, near))}, or another number of --devices")
+    return total // processes
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over the processes: losses are means over equal shares of the batch, so this
+    is the gradient of the joint batch's loss.
+
+    By hand, and not by wrapping the network in DistributedDataParallel: an episode calls the network many times
+    before one backward pass (and a rollout without any), value heads get no gradient from `direct`, the recurrent
+    policy is unrolled, and the wrapper would write to the network's buffers between the calls. One sum of all
+    gradients is right in all of these cases, and the networks are small enough that overlapping it with the backward
+    pass would gain little.
+    """
+    if count() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = average(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def average(values: Tensor) -> Tensor:
+    """The mean over the processes, of the same shape."""
+    if count() == 1:
+        return values
+    total = values.clone()
+    with _waiting():
+        dist.all_reduce(total)
+    return total / count()
+
+
+def first_failure(failure: str | None, device: torch.device) -> str | None:
+    """What the first process that failed calls its failure, in every process; None where none failed."""
+    if count() == 1:
+        return failure
+    flag = torch.tensor([float(failure is not None)], device=device)
+    with _waiting():
+        dist.all_reduce(flag)
+        if not flag.item():
+            return None
+        failures: list[Any] = [None] * count()
+        dist.all_gather_object(failures, failure)
+    return next(name for name in failures if name is not None)
+
+
+def hand_out(value: Any) -> Any:
+    """The first process's value, in every process: numbers, strings, tensors on the CPU, and mappings of them."""
+    if count() == 1:
+        return value
+    box = [value]
+    with _waiting():
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
+def lead(update: int | None, progress: float, device: torch.device) -> None:
+    """The first process tells the others to make an update (its number), or to stop (None)."""
+    if count() > 1:
+        order = torch.tensor([-1 if update is None else update, progress], dtype=torch.float64, device=device)
+        with _waiting():
+            dist.broadcast(order, 0)
+
+
+def orders(device: torch.device) -> Iterator[tuple[int, float]]:
+    """What the first process tells the others to do, (update, progress) each, until it says stop."""
+    while True:
+        order = torch.empty(2, dtype=torch.float64, device=device)
+        with _waiting():
+            dist.broadcast(order, 0)
+        update, progress = order.tolist()
+        if update < 0:
+            return
+        yield int(update), progress
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Around every exchange: a connection that breaks means that a process has gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessLost(f"process {rank()} has lost the others ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,140 @@
+"""One set of weights for several processes on a CPU, and the optimiser that each of them steps it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import Tensor, nn
+
+from agents.optimiser import Optimiser, OptimiserConfig
+
+_LOCK_SECONDS = 60.0  # a process that was killed while it wrote leaves the lock closed
+
+
+class SharedWeights:
+    """Weights, Adam's moments and the number of its steps in shared memory: what all workers read and write.
+
+    Args:
+        network: gives the number of weights, P.
+
+    Attributes:
+        flat: (3, P) float32: weights, first moments, second moments, in the order of the network's parameters.
+        steps: (1,) int64.
+        lock: held while they are written or copied. Mnih et al. write without one; here weights and moments stay of
+            one piece, and it is held for a small part of an update: playing and back-propagating need none.
+    """
+
+    def __init__(self, network: nn.Module):
+        count = sum(parameter.numel() for parameter in network.parameters())
+        self.flat = torch.zeros(3, count).share_memory_()
+        self.steps = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self.lock = multiprocessing.get_context("spawn").Lock()
+
+    def publish(self, network: nn.Module, optimiser: Optimiser) -> None:
+        """Write a network's weights and its optimiser's state."""
+        state = optimiser.state()
+        self.steps[0] = state["steps"]
+        for index, (parameter, (weights, first, second)) in enumerate(self._parts(network)):
+            weights.copy_(parameter.detach())
+            moments = state["moments"].get(str(index))
+            first.copy_(moments["exp_avg"]) if moments else first.zero_()
+            second.copy_(moments["exp_avg_sq"]) if moments else second.zero_()
+
+    def collect(self, network: nn.Module, optimiser: Optimiser) -> None:
+        """Read them back."""
+        steps, moments = int(self.steps), {}
+        for index, (parameter, (weights, first, second)) in enumerate(self._parts(network)):
+            parameter.detach().copy_(weights)
+            moments[str(index)] = {"step": torch.tensor(float(steps)), "exp_avg": first.clone(),
+                                   "exp_avg_sq": second.clone()}
+        optimiser.load_state({"steps": steps, "moments": moments})
+
+    def copy_weights(self, network: nn.Module) -> None:
+        """Read the weights alone."""
+        for parameter, (weights, _, _) in self._parts(network):
+            parameter.detach().copy_(weights)
+
+    def _parts(self, network: nn.Module) -> list[tuple[nn.Parameter, list[Tensor]]]:
+        """Each parameter with its views of the three rows."""
+        parameters = list(network.parameters())
+        rows = self.flat.split([parameter.numel() for parameter in parameters], dim=1)
+        return [(parameter, [row.view_as(parameter) for row in part])
+                for parameter, part in zip(parameters, rows, strict=True)]
+
+
+class SharedAdam:
+    """Adam on the shared weights, fed with a worker's own gradients.
+
+    Args:
+        network: the worker's own copy, which has the gradients; it takes up the shared weights after each step.
+        shared: what is stepped.
+        config: settings.
+
+    Attributes:
+        behind: for each step, how many steps others had made since this worker took up the weights.
+    """
+
+    def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimiserConfig):
+        self.network, self.shared, self.behind = network, shared, list[int]()
+        self._weights = nn.Parameter(shared.flat[0])  # a view, not a copy
+        self._adam = torch.optim.Adam([self._weights], lr=config.learning_rate)
+        self._moments = {"step": torch.zeros(()), "exp_avg": shared.flat[1], "exp_avg_sq": shared.flat[2]}
+        self._adam.state[self._weights] = self._moments
+        self.param_groups = self._adam.param_groups
+        self._taken = 0
+
+    def take_up(self) -> None:
+        """Copy the shared weights into the worker's network."""
+        self._enter()
+        try:
+            self._copy()
+        finally:
+            self.shared.lock.release()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's."""
+        self.network.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """One step of Adam on the shared weights; a parameter without a gradient counts as having zeros."""
+        gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                              for p in self.network.parameters()])
+        self._enter()
+        try:
+            steps = int(self.shared.steps)
+            self.behind.append(steps - self._taken)
+            self._moments["step"].fill_(steps)
+            self._weights.grad = gradient
+            self._adam.step()
+            self.shared.steps[0] = steps + 1
+            self._copy()
+        finally:
+            self.shared.lock.release()
+
+    def _enter(self) -> None:
+        if not self.shared.lock.acquire(timeout=_LOCK_SECONDS):
+            raise TimeoutError(f"the shared weights were locked for {_LOCK_SECONDS:.0f} s")
+
+    def _copy(self) -> None:
+        self.shared.copy_weights(self.network)
+        self._taken = int(self.shared.steps)
+
+
+class SharedOptimiser(Optimiser):
+    """An `Optimiser` whose Adam is the shared one; the warm-up counts everyone's steps."""
+
+    def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimiserConfig):
+        super().__init__(network, config)
+        self.shared = shared
+        self._adam: Any = SharedAdam(network, shared, config)
+
+    @property
+    def adam(self) -> SharedAdam:
+        return self._adam
+
+    def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
+        self._steps = int(self.shared.steps)
+        return super().update(losses, progress)

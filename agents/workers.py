@@ -1,0 +1,249 @@
+"""Asynchronous actor-learners: several processes on a CPU that play, each on its own, and share one set of weights."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torch.multiprocessing as multiprocessing
+
+from agents.a3c import A3C, A3CConfig
+from agents.learner import NonFinite
+from agents.shared_weights import SharedAdam, SharedOptimiser, SharedWeights
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models import MODELS
+from rlenhance.models.policy import PixelPolicy
+from rlenhance.rewards import Reward, RewardWeights
+
+
+class WorkerFailed(RuntimeError):
+    """A worker has died, or has not answered in time; the text names it."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker gets for one update: arrays, because tensors would travel as open files."""
+
+    arrays: tuple[Any, ...]
+    progress: float
+    seed: int
+    coefficients: Mapping[str, float]
+
+    def batch(self) -> Batch:
+        image, target, mask = (None if array is None else torch.from_numpy(array) for array in self.arrays)
+        assert image is not None
+        return Batch(image, target, mask)
+
+
+class _Actor(A3C):
+    """The learner inside a worker. Its exploration is seeded anew for each update, by the process that leads."""
+
+    def perform(self, job: _Job, adam: SharedAdam) -> dict[str, float]:
+        self.generator.manual_seed(job.seed)
+        for level, coefficient in job.coefficients.items():
+            self.entropy_targets[level].coefficient = coefficient
+        adam.take_up()
+        adam.behind.clear()
+        numbers = self.step(job.batch(), job.progress)
+        return {**numbers, "staleness": sum(adam.behind) / len(adam.behind)}
+
+    def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
+        """Left to the process that leads, which sees every worker's entropy."""
+
+
+def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
+          weights: RewardWeights, config: A3CConfig) -> None:
+    """A worker's life: updates until the pipe says None, or closes because the process that leads has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads: it finishes and saves
+    torch.set_num_threads(1)
+    network = MODELS.rebuild(spec)
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
+    actor = _Actor(network, Reward(weights), config)
+    optimiser = SharedOptimiser(network, shared, config.optimiser)
+    actor.optimiser = optimiser
+    try:
+        pipe.send(("ready", None))
+        while (job := pipe.recv()) is not None:
+            try:
+                pipe.send(("done", actor.perform(job, optimiser.adam)))
+            except NonFinite as error:
+                pipe.send(("not finite", error.term))
+            except Exception as error:
+                pipe.send(("failed", f"{type(error).__name__}: {error}"))
+                raise
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+@dataclass
+class _Worker:
+    """The leading process's end of a worker; `job` is what it is at (None: idle), `started` says it has answered."""
+
+    process: Any
+    pipe: Connection
+    job: _Job | None = None
+    started: bool = False
+
+    @property
+    def idle(self) -> bool:
+        return self.started and self.job is None
+
+
+class AsynchronousA3C(A3C):
+    """`a3c` by several workers at once.
+
+    `step` hands its batch to a worker that is free, waiting for one if it must, and returns the numbers of the
+    updates that have ended since the last call (none at first). A worker copies the shared weights, plays the batch,
+    and applies its gradients to whatever the weights have become: updates of others lie between (`staleness`). So no
+    worker waits for another, and no run repeats bit for bit.
+
+    Args:
+        network, reward, config, seed: as for `A3C`. The network itself stays as it was at the last `settle`.
+        workers: how many processes; each uses one thread.
+        patience: seconds without any answer after which the run is given up.
+
+    Source: A3C (Mnih et al. 2016), algorithm S3, with shared statistics of the optimiser as in its section 4. We
+    depart in Adam for RMSProp, and in the lock around the step (see `SharedWeights`).
+    """
+
+    data_parallel = False
+
+    def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
+                 device: torch.device | str = "cpu", workers: int = 2, patience: float = 600.0):
+        if torch.device(device).type != "cpu":
+            raise UsageError(f"workers share their weights in the computer's memory: --workers needs --device cpu; "
+                             f"got {device}")
+        super().__init__(network, reward, config, seed=seed, device=device)
+        self.workers, self.patience = workers, patience
+        self.shared = SharedWeights(network)
+        self._crew: list[_Worker] = []
+        self._arrived: list[dict[str, float]] = []  # not yet returned by a step
+        self._returned: list[dict[str, float]] = []  # by the last one
+        self._failures: list[str] = []  # terms that were not finite, not yet raised
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        if not self._crew:
+            self._start()
+        self._set_deviation(progress)  # for the checkpoint; every worker does the same
+        arrays = tuple(None if part is None else part.numpy() for part in (batch.image, batch.target, batch.mask))
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        self._listen(0)
+        while not any(worker.idle for worker in self._crew):
+            self._listen(self.patience)
+        worker = next(worker for worker in self._crew if worker.idle)
+        job = _Job(arrays, progress, seed, {k: target.coefficient for k, target in self.entropy_targets.items()})
+        try:
+            worker.pipe.send(job)
+        except (BrokenPipeError, ConnectionResetError):
+            self._bury(worker)
+        worker.job = job
+        self._returned, self._arrived = self._arrived, []
+        if self._failures:
+            raise NonFinite(self._failures.pop(0))
+        return _mean(self._returned)
+
+    def settle(self) -> dict[str, float]:
+        """Wait until no worker is at anything, and take their weights into the network.
+
+        Raises:
+            WorkerFailed: one died or did not answer.
+        """
+        if not self._crew:
+            return {}
+        while any(worker.job for worker in self._crew):
+            self._listen(self.patience)
+        self.shared.collect(self.network, self.optimiser)
+        self._returned, self._arrived = self._returned + self._arrived, []
+        return _mean(self._returned)
+
+    def close(self) -> None:
+        """End all workers, at once where they are at something."""
+        for worker in self._crew:
+            if worker.idle and worker.process.is_alive():
+                try:
+                    worker.pipe.send(None)
+                except OSError:
+                    continue  # it has just died
+            else:
+                worker.process.terminate()
+        for worker in self._crew:
+            for end in (worker.process.terminate, worker.process.kill):
+                worker.process.join(5)
+                if worker.process.is_alive():
+                    end()
+            worker.process.join()
+            worker.pipe.close()
+            worker.process.close()
+        self._crew = []
+
+    def state(self) -> dict[str, Any]:
+        self.settle()
+        return super().state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.close()
+        super().load_state(state)
+
+    def _start(self) -> None:
+        self.shared.publish(self.network, self.optimiser)
+        context = multiprocessing.get_context("spawn")  # the one that works with every library and system
+        buffers = {name: value.numpy().copy() for name, value in self.network.named_buffers()}
+        for index in range(self.workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_work, name=f"a3c worker {index}", daemon=True,
+                args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config))
+            process.start()
+            theirs.close()  # so that a dead worker's pipe reads as closed
+            self._crew.append(_Worker(process, ours))
+
+    def _listen(self, seconds: float) -> None:
+        """Take what the workers have sent, waiting up to this long for the first message.
+
+        Raises:
+            WorkerFailed: a worker has died or failed, or none has answered in this time (where it is not 0).
+        """
+        until = time.monotonic() + seconds
+        ready: Sequence[Any] = connection.wait([x for w in self._crew for x in (w.pipe, w.process.sentinel)], seconds)
+        if not ready and seconds and time.monotonic() >= until:
+            busy = [index for index, worker in enumerate(self._crew) if not worker.idle]
+            raise WorkerFailed(f"worker {' and '.join(map(str, busy))} gave no answer for {seconds:.0f} s")
+        for worker in self._crew:
+            if worker.pipe in ready:
+                try:
+                    self._take(worker, *worker.pipe.recv())
+                except (EOFError, ConnectionResetError):
+                    self._bury(worker)
+            elif worker.process.sentinel in ready:
+                self._bury(worker)
+
+    def _take(self, worker: _Worker, kind: str, content: Any) -> None:
+        """One message."""
+        job, worker.job, worker.started = worker.job, None, True
+        if kind == "failed":
+            raise WorkerFailed(f"worker {self._crew.index(worker)} failed ({content})")
+        if kind == "not finite":
+            self._failures.append(content)
+        elif kind == "done":
+            assert job is not None
+            if self.policy.actions.choices is not None:
+                self._adapt_entropy(content, job.progress)
+            self._arrived.append(content)
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.process.join(5)
+        raise WorkerFailed(f"worker {self._crew.index(worker)} died (exit code {worker.process.exitcode})")
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each number over the updates that have it."""
+    names = {name: None for row in rows for name in row}
+    columns = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: sum(values) / len(values) for name, values in columns.items()}
