@@ -31,7 +31,7 @@ from experiments.lowlight import (
 )
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_model
-from rlenhance.data import load_example
+from rlenhance.data import PictureCache, load_example
 from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
@@ -282,7 +282,8 @@ def _report(arguments: Arguments, run: RunFolder, fitted: Fitted, rows: dict[str
                                           f"{row[column]:.3f}" for column in names))
     if arguments.pictures.data is None:
         print("  (a demonstration: the rules' one number was chosen on three pictures)")
-    dark = write(to_array(load_example(pictures.splits.val[len(pictures.splits.val) // 2], pictures.cache).image),
+    full_size = PictureCache(0)
+    dark = write(to_array(load_example(pictures.splits.val[len(pictures.splits.val) // 2], full_size).image),
                  run.path / "samples" / "dark.png")
     print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"
           f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
