@@ -25,6 +25,7 @@ from agents.optimiser import Optimiser
 from agents.replay import EpisodeReplay
 from agents.sac import TrustRegion
 from rlenhance.backbones import BACKBONES
+from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, as_model, observe, warm_start
@@ -247,13 +248,14 @@ def test_supervised_without_reference_is_refused():
 
 
 @pytest.mark.parametrize("backbone", list(BACKBONES))
-def test_warm_start_sees_what_the_supervised_model_saw(backbone, image):
+def test_warm_start_sees_what_the_supervised_model_saw(backbone, image, tmp_path):
     """The policy's features are the restorer's, whatever it is asked for; its heads stay neutral."""
     torch.manual_seed(0)
     restorer = MODELS.create("restorer", backbone={"name": backbone})
     with torch.no_grad():
         for parameter in restorer.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
+    restorer = load_network(save_checkpoint(tmp_path / "labelled", restorer))
     start = policy(backbone={"name": backbone}, preferences={"exposure_level": (0.3, DEFAULT_EXPOSURE, 0.65)})
     before = {name: value.clone() for name, value in start.heads.state_dict().items()}
     warm_start(start, restorer)

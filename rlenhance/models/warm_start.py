@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 
 from rlenhance.errors import UsageError
@@ -20,8 +22,9 @@ def warm_start(policy: PixelPolicy, restorer: Restorer) -> PixelPolicy:
     Raises:
         UsageError: the backbones differ, or the policy takes a mask.
     """
-    asked, given = ({key: value for key, value in network.backbone.spec.items() if key not in _OWN}
-                    for network in (policy, restorer))
+    # by way of JSON, as one of them has come from a file, where tuples are lists
+    asked, given = (json.loads(json.dumps({key: value for key, value in network.backbone.spec.items()
+                                           if key not in _OWN})) for network in (policy, restorer))
     if asked != given:
         raise UsageError(f"a warm start needs the same backbone: the policy has {asked}, the supervised run {given}")
     if policy.masked:
