@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from rlenhance import __version__
+from rlenhance.commands import enhance
 from rlenhance.errors import UsageError
+
+#: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
+COMMANDS: dict[str, Any] = {"enhance": enhance}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,82 +20,16 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="rlenhance", description="Enhance photographs with trained policies.")
     top.add_argument("--version", action="version", version=f"rlenhance {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    enhance = commands.add_parser(
-        "enhance", help="brighten dark photographs",
-        description="Brighten dark photographs. night.jpg becomes night_enhanced.jpg beside it; a source is never "
-                    "overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
-    )
-    enhance.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR", help="photographs, or folders of them")
-    enhance.add_argument("-o", "--output", type=Path, metavar="FILE|DIR",
-                         help="write there (a folder keeps the names)")
-    enhance.add_argument("-m", "--model", type=Path, metavar="RUN/best",
-                         help="trained model (default: the newest run in runs/lol)")
-    enhance.add_argument("--exposure", type=float, metavar="LEVEL",
-                         help="how bright: asked exposure, for example 0.35 to 0.6 (default: the model's)")
-    enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
-    enhance.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
-                                                         "(default: the source's)")
-    enhance.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    enhance.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    for command in COMMANDS.values():
+        command.add(commands)
     return top
-
-
-def newest_model(root: Path = Path("runs/lol")) -> Path:
-    """The checkpoint of the newest run.
-
-    Raises:
-        UsageError: there is none.
-    """
-    found = sorted(root.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"no trained model in {root}: train one with python -m experiments.lol_train (five minutes), "
-                         f"or name one with --model RUN/best")
-    return found[-1].parent
-
-
-def enhance(arguments: argparse.Namespace) -> int:
-    """`rlenhance enhance`."""
-    from rlenhance.enhancer import Enhancer, Outcome, plan_files
-    from rlenhance.photo import EXTENSIONS
-
-    extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
-    if extension is not None and extension not in EXTENSIONS:
-        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
-    # names are checked before a model is loaded: a typo costs nothing
-    plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
-    preference = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
-    enhancer = Enhancer(arguments.model or newest_model(), steps=arguments.steps, device=_device(arguments.device),
-                        preference=preference)
-
-    def tell(outcome: Outcome) -> None:
-        if outcome.error:
-            print(f"failed: {outcome.error}", file=sys.stderr)
-        else:
-            print(f"{outcome.source} -> {outcome.written}")
-
-    outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
-                                      overwrite=arguments.overwrite, tell=tell)
-    failed = sum(outcome.error is not None for outcome in outcomes)
-    if failed and len(outcomes) > 1:
-        print(f"{failed} of {len(outcomes)} photographs failed; the others are written", file=sys.stderr)
-    return 2 if failed else 0
-
-
-def _device(name: str) -> str:
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name):
-        usable = ", ".join(device for device, usable in there.items() if usable)
-        raise UsageError(f"--device {name}: not available here; there is {usable}")
-    return name
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for bad input, 130 after Ctrl-C."""
     arguments = parser().parse_args(words)
     try:
-        return {"enhance": enhance}[arguments.command](arguments)
+        return COMMANDS[arguments.command].run(arguments)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

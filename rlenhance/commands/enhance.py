@@ -1,0 +1,89 @@
+"""`rlenhance enhance`: photographs in, better photographs out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.enhancer import Outcome
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    enhance = commands.add_parser(
+        "enhance", help="brighten dark photographs",
+        description="Brighten dark photographs. night.jpg becomes night_enhanced.jpg beside it; a source is never "
+                    "overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
+    )
+    enhance.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR", help="photographs, or folders of them")
+    enhance.add_argument("-o", "--output", type=Path, metavar="FILE|DIR",
+                         help="write there (a folder keeps the names)")
+    enhance.add_argument("-m", "--model", type=Path, metavar="RUN/best",
+                         help="trained model (default: the newest run in runs/lol)")
+    enhance.add_argument("--exposure", type=float, metavar="LEVEL",
+                         help="how bright: asked exposure, for example 0.35 to 0.6 (default: the model's)")
+    enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    enhance.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
+                                                         "(default: the source's)")
+    enhance.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    enhance.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Enhance what was named.
+
+    Raises:
+        UsageError: something cannot be done; nothing was written.
+    """
+    from rlenhance.enhancer import Enhancer, plan_files
+    from rlenhance.photo import EXTENSIONS
+
+    extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
+    if extension is not None and extension not in EXTENSIONS:
+        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
+    # names are checked before a model is loaded: a typo costs nothing
+    plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
+    preference = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
+    enhancer = Enhancer(arguments.model or newest_model(), steps=arguments.steps, device=_device(arguments.device),
+                        preference=preference)
+    outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
+                                      overwrite=arguments.overwrite, tell=_tell)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    if failed and len(outcomes) > 1:
+        print(f"{failed} of {len(outcomes)} photographs failed; the others are written", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def newest_model(root: Path = Path("runs/lol")) -> Path:
+    """The checkpoint of the newest run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = sorted(root.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"no trained model in {root}: train one with python -m experiments.lol_train (five minutes), "
+                         f"or name one with --model RUN/best")
+    return found[-1].parent
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.error:
+        print(f"failed: {outcome.error}", file=sys.stderr)
+    else:
+        print(f"{outcome.source} -> {outcome.written}")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name):
+        usable = ", ".join(device for device, usable in there.items() if usable)
+        raise UsageError(f"--device {name}: not available here; there is {usable}")
+    return name
