@@ -11,7 +11,7 @@ import torch
 
 from rlenhance.checkpoint import load_model
 from rlenhance.errors import UsageError
-from rlenhance.images import to_array, to_tensor
+from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.photo import Photo, list_photos, output_path, read, write
 
 SUFFIX = "_enhanced"
@@ -40,16 +40,20 @@ class Enhancer:
         steps: stop a policy after this many of its steps; None plays all.
         device: where it computes.
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
+        strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
+            At 0 the model is not asked and the pixels stay as they are, bit for bit.
 
     Raises:
-        UsageError: no usable checkpoint; a preference that the model does not take, or outside its range.
+        UsageError: no usable checkpoint; a preference that the model does not take, or outside its range; a strength
+            outside [0, 1].
 
     Example:
         >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
     """
 
     def __init__(self, model: Path | str, *, steps: int | None = None, device: torch.device | str = "cpu",
-                 preference: Mapping[str, float] | None = None):
+                 preference: Mapping[str, float] | None = None, strength: float = 1.0):
+        self.strength = check_strength(strength)
         self.device = torch.device(device)
         self.model = load_model(model, self.device, steps=steps)
         self.preference = dict(preference or {})
@@ -73,13 +77,19 @@ class Enhancer:
             UsageError: another shape or kind of number.
         """
         image = to_tensor(picture, self.device)
+        if self.strength == 0:
+            check_image(image)
+            return picture.copy()
         with torch.inference_mode():
-            return to_array(self.model(image, preference=self.preference or None), picture.dtype.type)
+            result = self.model(image, preference=self.preference or None)
+            if self.strength < 1:
+                result = image + self.strength * (result - image)
+            return to_array(result, picture.dtype.type)
 
     def enhance_photo(self, photo: Photo) -> Photo:
         """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey."""
         pixels = self(photo.pixels)
-        if photo.grey:
+        if photo.grey and self.strength:
             pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
         return photo.with_pixels(pixels)
 
@@ -108,6 +118,17 @@ class Enhancer:
             if tell:
                 tell(outcome)
         return outcomes
+
+
+def check_strength(strength: float) -> float:
+    """Give back a strength in [0, 1].
+
+    Raises:
+        UsageError: any other.
+    """
+    if not 0 <= strength <= 1:
+        raise UsageError(f"strength must lie between 0 (nothing changes) and 1 (the model's result); got {strength}")
+    return float(strength)
 
 
 def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,

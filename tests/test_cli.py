@@ -77,6 +77,8 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
     (["night.png", "--steps", "-1"], "--steps lies between"),
     (["night.png", "--exposure", "0.9"], "exposure_level must lie between"),
     (["night.png", "--exposure", "nan"], "exposure_level must lie between"),
+    (["night.png", "--strength", "1.5"], "strength must lie between 0"),
+    (["night.png", "--strength", "nan"], "strength must lie between 0"),
     (["night.png", "--device", "abacus"], "not available here"),
     (["night.png", "--model", "nowhere"], "nowhere"),
     (["night.png", "--model", "night.png"], "night.png"),
@@ -103,6 +105,18 @@ def test_exposure_and_steps_are_heard(night):
         results.append(read(f"{number}.png").pixels.tobytes())
     assert len(set(results)) == 4
     assert results[3] == read(night).pixels.tobytes()
+
+
+def test_strength_is_heard(night):
+    """0 gives the same pixels, 1 the model's result, and between them the picture brightens or darkens steadily."""
+    for strength in ("0", "0.4", "0.7", "1"):
+        assert cli.main(["enhance", "night.png", "-o", f"{strength}.png", "--strength", strength]) == 0
+    assert cli.main(["enhance", "night.png", "-o", "default.png"]) == 0
+    none, some, more, full, default = (read(f"{name}.png").pixels for name in ("0", "0.4", "0.7", "1", "default"))
+    assert none.tobytes() == read(night).pixels.tobytes()
+    assert default.tobytes() == full.tobytes()
+    means = [pixels.mean() for pixels in (none, some, more, full)]
+    assert means in (sorted(means), sorted(means, reverse=True)) and len(set(means)) == 4
 
 
 def test_overwriting_is_asked_for(night, capsys):
@@ -167,7 +181,7 @@ def test_every_word_is_explained(capsys):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
-    for option in ("--output", "--model", "--exposure", "--steps", "--format", "--overwrite", "--device"):
+    for option in ("--output", "--model", "--exposure", "--strength", "--steps", "--format", "--overwrite", "--device"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 from test_models import CHOICE, every_model, make_model, make_policy, stir
 
@@ -73,6 +74,61 @@ def test_no_steps_change_nothing(model):
     """Stopped before its first step, a policy gives the picture back."""
     for picture in (_dark(), _dark(dtype=np.uint16)):
         assert np.array_equal(Enhancer(model, steps=0)(picture), picture)
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_strength_zero_gives_the_pixels_back(name, dtype, tmp_path):
+    """With the strength 0 every bit is as it was, whatever the model would have done."""
+    save_checkpoint(tmp_path / "best", stir(make_model(name)))
+    picture = _dark() / np.float64(255)
+    if np.issubdtype(dtype, np.integer):
+        picture = np.rint(picture * np.iinfo(dtype).max)
+    picture = picture.astype(dtype)
+    result = Enhancer(tmp_path, strength=0)(picture)
+    assert result.dtype == dtype and result.tobytes() == picture.tobytes()
+    assert result is not picture
+
+
+def test_strength_zero_never_asks_the_model(model):
+    """The gate is structural: not even a model that gives nonsense can reach the pixels, and bad pictures are told."""
+    gated = Enhancer(model, strength=0)
+    gated.model = torch.nn.Identity().requires_grad_(False)
+    gated.model.forward = lambda *_, **__: pytest.fail("the model was asked")
+    assert np.array_equal(gated(_dark()), _dark())
+    with pytest.raises(UsageError):
+        gated(np.full((8, 8, 3), np.nan, np.float32))
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strength_blends_before_rounding(name, dtype, tmp_path):
+    """Between 0 and 1 the result lies that far between the picture and the model's, and is rounded once."""
+    save_checkpoint(tmp_path / "best", stir(make_model(name)))
+    picture, largest = _dark(dtype=dtype), np.iinfo(dtype).max
+    full = Enhancer(tmp_path, strength=1)(picture.astype(np.float64) / largest) * largest
+    for strength in (0.25, 0.5, 0.9, 1):
+        wanted = picture + strength * (full - picture)
+        assert np.abs(Enhancer(tmp_path, strength=strength)(picture) - wanted).max() <= 0.5 + 0.02
+    assert np.array_equal(Enhancer(tmp_path, strength=1)(picture), Enhancer(tmp_path)(picture))
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), float("inf")])
+def test_strength_lies_between_0_and_1(model, strength):
+    """Any other strength is refused at once."""
+    with pytest.raises(UsageError, match="strength must lie between 0"):
+        Enhancer(model, strength=strength)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_strength_zero_keeps_files(model, tmp_path, grey):
+    """Grey, transparency and depth of a file stay with the strength 0 as well."""
+    alpha = np.random.default_rng(1).integers(0, 65535, (20, 28), dtype=np.uint16)
+    pixels = np.repeat(_dark(dtype=np.uint16)[..., :1], 3, axis=2) if grey else _dark(dtype=np.uint16)
+    source = write(Photo(pixels, alpha, grey), tmp_path / "in.png")
+    (outcome,) = Enhancer(model, strength=0).enhance_files([source])
+    assert np.array_equal(read(outcome.written).pixels, pixels)
+    assert np.array_equal(read(outcome.written).alpha, alpha)
 
 
 def test_what_the_model_cannot_do_is_refused_at_once(model, tmp_path):

@@ -27,6 +27,8 @@ def add(commands: Any) -> None:
                          help="trained model (default: the newest run in runs/lol)")
     enhance.add_argument("--exposure", type=float, metavar="LEVEL",
                          help="how bright: asked exposure, for example 0.35 to 0.6 (default: the model's)")
+    enhance.add_argument("--strength", type=float, default=1.0, metavar="S",
+                         help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
     enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
     enhance.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
                                                          "(default: the source's)")
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something cannot be done; nothing was written.
     """
-    from rlenhance.enhancer import Enhancer, plan_files
+    from rlenhance.enhancer import Enhancer, check_strength, plan_files
     from rlenhance.photo import EXTENSIONS
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
@@ -48,9 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
     # names are checked before a model is loaded: a typo costs nothing
     plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
+    check_strength(arguments.strength)
     preference = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
     enhancer = Enhancer(arguments.model or newest_model(), steps=arguments.steps, device=_device(arguments.device),
-                        preference=preference)
+                        preference=preference, strength=arguments.strength)
     outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
                                       overwrite=arguments.overwrite, tell=_tell)
     failed = sum(outcome.error is not None for outcome in outcomes)
