@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlenhance import __version__
-from rlenhance.commands import enhance
+from rlenhance.commands import enhance, models
 from rlenhance.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance}
+COMMANDS: dict[str, Any] = {"enhance": enhance, "models": models}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rlenhance.checkpoint import load_model
+from rlenhance import weights
+from rlenhance.checkpoint import find_checkpoint, load_model
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.photo import Photo, list_photos, output_path, read, write
@@ -36,7 +37,7 @@ class Enhancer:
     """A trained model for photographs.
 
     Args:
-        model: a run folder, or a checkpoint in it.
+        model: name of a shipped model, a run folder, or a checkpoint in it; None: the shipped default.
         steps: stop a policy after this many of its steps; None plays all.
         device: where it computes.
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
@@ -44,18 +45,23 @@ class Enhancer:
             At 0 the model is not asked and the pixels stay as they are, bit for bit.
 
     Raises:
-        UsageError: no usable checkpoint; a preference that the model does not take, or outside its range; a strength
-            outside [0, 1].
+        UsageError: no usable checkpoint, or a damaged one; a preference that the model does not take, or outside its
+            range; a strength outside [0, 1].
 
     Example:
         >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
     """
 
-    def __init__(self, model: Path | str, *, steps: int | None = None, device: torch.device | str = "cpu",
+    def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
                  preference: Mapping[str, float] | None = None, strength: float = 1.0):
         self.strength = check_strength(strength)
         self.device = torch.device(device)
-        self.model = load_model(model, self.device, steps=steps)
+        model = model or weights.default_model()
+        if model is None:
+            raise UsageError("no model is shipped with this version: name a run, as in Enhancer('runs/lol/first/best')")
+        #: The checkpoint in use.
+        self.folder = find_checkpoint(weights.locate(model))
+        self.model = load_model(self.folder, self.device, steps=steps)
         self.preference = dict(preference or {})
         preferences = getattr(getattr(self.model, "policy", None), "preferences", None)
         if preferences is not None:

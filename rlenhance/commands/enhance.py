@@ -23,8 +23,9 @@ def add(commands: Any) -> None:
     enhance.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR", help="photographs, or folders of them")
     enhance.add_argument("-o", "--output", type=Path, metavar="FILE|DIR",
                          help="write there (a folder keeps the names)")
-    enhance.add_argument("-m", "--model", type=Path, metavar="RUN/best",
-                         help="trained model (default: the newest run in runs/lol)")
+    enhance.add_argument("-m", "--model", metavar="NAME|RUN/best",
+                         help="a shipped model (`rlenhance models` lists them), or a run of your own (default: the "
+                              "shipped default; where none is shipped, the newest run in runs/lol)")
     enhance.add_argument("--exposure", type=float, metavar="LEVEL",
                          help="how bright: asked exposure, for example 0.35 to 0.6 (default: the model's)")
     enhance.add_argument("--strength", type=float, default=1.0, metavar="S",
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something cannot be done; nothing was written.
     """
+    from rlenhance import weights
     from rlenhance.enhancer import Enhancer, check_strength, plan_files
     from rlenhance.photo import EXTENSIONS
 
@@ -52,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
     check_strength(arguments.strength)
     preference = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
-    enhancer = Enhancer(arguments.model or newest_model(), steps=arguments.steps, device=_device(arguments.device),
-                        preference=preference, strength=arguments.strength)
+    enhancer = Enhancer(arguments.model or weights.default_model() or newest_run(), steps=arguments.steps,
+                        device=_device(arguments.device), preference=preference, strength=arguments.strength)
     outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
                                       overwrite=arguments.overwrite, tell=_tell)
     failed = sum(outcome.error is not None for outcome in outcomes)
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def newest_model(root: Path = Path("runs/lol")) -> Path:
+def newest_run(root: Path = Path("runs/lol")) -> Path:
     """The checkpoint of the newest run.
 
     Raises:

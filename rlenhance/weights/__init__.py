@@ -1,0 +1,170 @@
+"""The trained models that are shipped: NAME/model.safetensors, NAME/config.json, NAME/card.md, and SHA256SUMS.
+
+Their sums are checked whenever one is used. The standard library is enough to list them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlenhance.errors import UsageError
+
+#: Where they lie.
+FOLDER = Path(__file__).parent
+MODEL, CONFIG, CARD, SUMS, DEFAULT = "model.safetensors", "config.json", "card.md", "SHA256SUMS", "DEFAULT"
+#: What a card tells, a section each.
+HEADINGS = ("Data", "Recipe", "Command", "Seeds", "Scores", "Limits", "Licence of the training data")
+#: Bytes that the files of one model may take.
+LARGEST = 2_000_000
+#: What a name looks like.
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """One of them, as its files describe it.
+
+    Attributes:
+        name: what `--model` takes.
+        folder: its checkpoint.
+        about: the first line of its card.
+        size: of its files, in bytes.
+        ranges: preferences that it takes, name -> (lowest, default, highest).
+        default: used where no model is named.
+    """
+
+    name: str
+    folder: Path
+    about: str
+    size: int
+    ranges: Mapping[str, tuple[float, float, float]]
+    default: bool
+
+
+def shipped_models(folder: Path | None = None) -> list[ShippedModel]:
+    """Those that are shipped, in the order of their names.
+
+    Args:
+        folder: where they lie (default: in the package).
+
+    Raises:
+        UsageError: a file is missing or cannot be read; DEFAULT names none of them.
+    """
+    folder = folder or FOLDER
+    default = _default_name(folder)
+    names = _names(folder)
+    if default and default not in names:
+        raise UsageError(f"{folder / DEFAULT}: names {default!r}, which is not shipped; there are "
+                         f"{', '.join(names) or 'none'}")
+    return [_describe(folder / name, default=name == default) for name in names]
+
+
+def default_model(folder: Path | None = None) -> str | None:
+    """The name of the shipped model that is used where none is named, or None."""
+    return _default_name(folder or FOLDER)
+
+
+def locate(model: Path | str, folder: Path | None = None) -> Path:
+    """The folder of a model: of the shipped one of that name, its sums checked, or the path that was given.
+
+    A bare name is looked for among the shipped ones first; `./NAME` is always a folder of one's own.
+
+    Raises:
+        UsageError: neither is there; or a shipped file is damaged.
+    """
+    folder, path = folder or FOLDER, Path(model)
+    names = _names(folder)
+    if str(model) in names:
+        path = folder / str(model)
+    elif not path.exists() and not path.with_name(f"{path.name}.old").exists():  # .old: of a save that was killed
+        shipped = f"shipped are {', '.join(names)}" if names else "none is shipped with this version"
+        raise UsageError(f"{model}: no such run, and no shipped model of that name ({shipped}); name a run folder, or "
+                         f"train one with python -m experiments.lol_train")
+    if path.resolve().parent == folder.resolve():
+        verify(path)
+    return path
+
+
+def verify(place: Path) -> None:
+    """Compare the files of a shipped model with SHA256SUMS.
+
+    Raises:
+        UsageError: names the file that is missing, not listed, or damaged.
+    """
+    sums = read_sums(place.parent)
+    for name in (MODEL, CONFIG):
+        path = place / name
+        if not path.is_file():
+            raise UsageError(f"{path}: missing; install rlenhance again")
+        wanted, seen = sums.get(f"{place.name}/{name}"), sha256(path)
+        if wanted is None:
+            raise UsageError(f"{path}: not listed in {SUMS}; install rlenhance again")
+        if seen != wanted:
+            raise UsageError(f"{path}: damaged (its SHA-256 is {seen}, {SUMS} says {wanted}); install rlenhance again")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """SHA256SUMS, as the command sha256sum writes it: NAME/FILE -> digits; empty where there is none.
+
+    Raises:
+        UsageError: a line of another form.
+    """
+    path, sums = folder / SUMS, {}
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        match = re.fullmatch(r"([0-9a-f]{64})  (\S+)", line)
+        if not match:
+            raise UsageError(f"{path}: damaged at {line!r}; install rlenhance again")
+        sums[match.group(2)] = match.group(1)
+    return sums
+
+
+def read_card(path: Path) -> str:
+    """Check a card and give its first line: what the model is, in a sentence.
+
+    Raises:
+        UsageError: missing, no such line, or a required section is missing or empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: a model is shipped with a card, and this cannot be read ({error})") from error
+    head, *sections = re.split(r"^## +", text, flags=re.MULTILINE)
+    told = {title.strip() for title, _, body in (section.partition("\n") for section in sections) if body.strip()}
+    missing = [title for title in HEADINGS if title not in told]
+    if missing:
+        raise UsageError(f"{path}: the card says nothing under {', '.join(missing)}: add '## {missing[0]}' and a text")
+    about = [line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")]
+    if not about:
+        raise UsageError(f"{path}: the card begins with a sentence that says what the model is, before its sections")
+    return about[0]
+
+
+def _describe(place: Path, default: bool) -> ShippedModel:
+    try:
+        ranges = json.loads((place / CONFIG).read_text())["model"].get("preferences") or {}
+        ranges = {name: (float(low), float(middle), float(high)) for name, (low, middle, high) in ranges.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{place / CONFIG}: damaged ({error!r}); install rlenhance again") from error
+    size = sum(path.stat().st_size for path in place.iterdir())
+    return ShippedModel(place.name, place, read_card(place / CARD), size, ranges, default)
+
+
+def _names(folder: Path) -> list[str]:
+    names = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}"))
+    return [name for name in names if NAME.fullmatch(name)]  # a folder in the making is hidden
+
+
+def _default_name(folder: Path) -> str | None:
+    path = folder / DEFAULT
+    return path.read_text().strip() if path.is_file() else None
