@@ -1,0 +1,78 @@
+"""Put a trained model among those that are shipped: `python -m experiments.ship RUN --name NAME --card FILE`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.commands import run_command
+from rlenhance import weights
+from rlenhance.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
+from rlenhance.errors import UsageError
+from rlenhance.photo.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Copy what a run needs to enhance (weights and config, nothing for training) with its card into the folder of
+    the shipped models, and write their checksums."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A run (its best checkpoint), or a checkpoint."""
+    name: str
+    """What --model will take: small letters, digits and hyphens."""
+    card: Path
+    """Its card in Markdown: a sentence, then the sections Data, Recipe, Command, Seeds, Scores, Limits and Licence of
+    the training data."""
+    default: bool = False
+    """Use it where no model is named."""
+    out: Path = weights.FOLDER
+    """The folder of the shipped models."""
+
+
+def main(arguments: Arguments) -> Path:
+    """Check, copy, and write the sums; returns the model's folder.
+
+    Raises:
+        UsageError: no checkpoint; a name that is taken or has another form; a card that leaves something out; more
+            than `weights.LARGEST` bytes. Nothing was written.
+    """
+    name, out = arguments.name, arguments.out
+    if not weights.NAME.fullmatch(name):
+        raise UsageError(f"--name has small letters, digits and hyphens, as in night-small; got {name!r}")
+    place, beside = out / name, out / f".{name}.part"
+    if place.exists():
+        raise UsageError(f"{place}: exists; choose another --name, or remove it")
+    weights.read_card(arguments.card)
+    source = find_checkpoint(arguments.run)
+    network = load_network(source)
+    sums = {key: value for key, value in weights.read_sums(out).items() if key.partition("/")[0] != name}
+    shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
+    try:
+        save_checkpoint(beside, network, read_config(source).get("about"))
+        shutil.copyfile(arguments.card, beside / weights.CARD)
+        size = sum(path.stat().st_size for path in beside.iterdir())
+        if size > weights.LARGEST:
+            raise UsageError(f"{source}: {size:,} bytes with its card, and a shipped model has at most "
+                             f"{weights.LARGEST:,}: ship a smaller one")
+        sums |= {f"{name}/{file}": weights.sha256(beside / file) for file in (weights.MODEL, weights.CONFIG)}
+        os.replace(beside, place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    lines = "".join(f"{digits}  {key}\n" for key, digits in sorted(sums.items()))
+    write_atomically(out / weights.SUMS, lines.encode())
+    if arguments.default:
+        write_atomically(out / weights.DEFAULT, f"{name}\n".encode())
+    print(f"{place}: {size:,} bytes{', the default' if arguments.default else ''}; try it with\n"
+          f"  rlenhance enhance PHOTO --model {name}")
+    return place
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))

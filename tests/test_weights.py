@@ -1,0 +1,200 @@
+"""Shipped models: each has a card, its checksums and no more bytes than it may, and enhances; damage is named."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from test_models import CHOICE, make_model, make_policy, stir
+
+from experiments import ship
+from experiments.commands import run_command
+from rlenhance import cli, weights
+from rlenhance.checkpoint import load_model, save_checkpoint
+from rlenhance.enhancer import Enhancer
+from rlenhance.errors import UsageError
+from rlenhance.photo import read, write
+
+CARD = "# dusk\n\nA small policy for tests.\n" + "".join(f"\n## {title}\n\nSome.\n" for title in weights.HEADINGS)
+SHIPPED = weights.FOLDER
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of a policy, as training leaves it, with what only training needs."""
+    training = {"optimiser": np.zeros(0).tolist()}
+    save_checkpoint(tmp_path / "run/best", stir(make_policy(preferences=CHOICE)), {"step": 3}, training)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def shelf(tmp_path, run, monkeypatch):
+    """A folder of two shipped models, dawn and dusk, in the place of the package's; dusk is the default."""
+    folder = tmp_path / "weights"
+    (tmp_path / "card.md").write_text(CARD)
+    save_checkpoint(tmp_path / "other/best", stir(make_model("restorer")))
+    for name, source in (("dusk", run), ("dawn", tmp_path / "other")):
+        ship.main(ship.Arguments(source, name, tmp_path / "card.md", default=name == "dusk", out=folder))
+    monkeypatch.setattr(weights, "FOLDER", folder)
+    return folder
+
+
+def _dark():
+    return np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8)
+
+
+def check_shipped(folder):
+    """What holds of every folder of shipped models; gives their names."""
+    models = weights.shipped_models(folder)
+    assert sum(model.default for model in models) == (1 if models else 0)
+    listed = weights.read_sums(folder)
+    assert set(listed) == {f"{model.name}/{file}" for model in models for file in (weights.MODEL, weights.CONFIG)}
+    for model in models:
+        assert weights.NAME.fullmatch(model.name)
+        assert sorted(path.name for path in model.folder.iterdir()) == sorted(
+            (weights.MODEL, weights.CONFIG, weights.CARD))
+        assert model.size <= weights.LARGEST
+        assert weights.read_card(model.folder / weights.CARD) == model.about
+        weights.verify(model.folder)
+        result = Enhancer(weights.locate(model.name, folder))(_dark())
+        assert result.shape == _dark().shape and not np.array_equal(result, _dark())
+    return [model.name for model in models]
+
+
+def test_every_shipped_model_holds():
+    """Each model of the package has its card, its sums, its size, and enhances."""
+    check_shipped(SHIPPED)
+
+
+def test_a_run_can_be_shipped(shelf, run):
+    """A shipped run holds what enhancing needs and gives the same pictures as the run."""
+    assert check_shipped(shelf) == ["dawn", "dusk"]
+    assert np.array_equal(Enhancer("dusk")(_dark()), Enhancer(run)(_dark()))
+    assert (run / "best/training.safetensors").exists()
+    assert json.loads((shelf / "dusk/config.json").read_text())["about"] == {"step": 3}
+
+
+def test_sums_are_those_of_sha256sum(shelf):
+    """SHA256SUMS is what the usual command writes, and checks."""
+    for line in (shelf / "SHA256SUMS").read_text().splitlines():
+        digits, name = line.split("  ")
+        assert hashlib.sha256((shelf / name).read_bytes()).hexdigest() == digits
+    if shutil.which("sha256sum"):
+        assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=shelf).returncode == 0
+
+
+def test_the_shipped_default_is_used(shelf, run, tmp_path, monkeypatch):
+    """Where a model is shipped, a photograph needs no options, wherever one stands; a run of one's own is named."""
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "runs/lol/mine/best", stir(make_policy(), 0.3))
+    write(_dark(), tmp_path / "night.png")
+    results = []
+    for number, words in enumerate(([], ["-m", "dusk"], ["-m", str(run)], ["-m", "dawn"], ["-m", "runs/lol/mine"])):
+        assert cli.main(["enhance", "night.png", "-o", f"{number}.png", *words]) == 0
+        results.append(read(f"{number}.png").pixels.tobytes())
+    assert results[0] == results[1] == results[2]
+    assert len(set(results)) == 3
+    assert np.array_equal(Enhancer()(_dark()), Enhancer("dusk")(_dark()))
+
+
+def test_a_folder_of_the_same_name_is_named_with_its_place(shelf, tmp_path, monkeypatch):
+    """A bare name is the shipped model's; ./NAME is a folder."""
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "dusk/best", stir(make_policy(), 0.3))
+    assert weights.locate("dusk") == shelf / "dusk"
+    assert Enhancer("./dusk").folder.resolve() == tmp_path / "dusk/best"
+
+
+def test_without_a_shipped_model_one_is_named(tmp_path, monkeypatch):
+    """Where none is shipped, the Enhancer says so, and an unknown name is answered with those that there are."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    with pytest.raises(UsageError, match="no model is shipped"):
+        Enhancer()
+    with pytest.raises(UsageError, match=r"dusk: no such run.*none is shipped"):
+        Enhancer("dusk")
+
+
+def test_unknown_names_are_answered_with_those_that_there_are(shelf):
+    """A name that is not shipped is answered with the list."""
+    with pytest.raises(UsageError, match=r"noon: no such run.*dawn, dusk"):
+        Enhancer("noon")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("damage", ["changed", "gone", "unlisted"])
+def test_damage_is_named(shelf, file, damage):
+    """A shipped file that was changed is named and never used, by name or by its path."""
+    path = shelf / "dusk" / file
+    if damage == "changed":
+        data = bytearray(path.read_bytes())
+        data[-2] ^= 1
+        path.write_bytes(data)
+    elif damage == "gone":
+        path.unlink()
+    else:
+        lines = (shelf / "SHA256SUMS").read_text().splitlines(keepends=True)
+        (shelf / "SHA256SUMS").write_text("".join(line for line in lines if f"dusk/{file}" not in line))
+    for model in ("dusk", shelf / "dusk"):
+        if damage == "gone" and file == "model.safetensors" and model == "dusk":
+            continue  # then there is no such model
+        with pytest.raises(UsageError, match=f"dusk/{file}"):
+            Enhancer(model)
+    Enhancer("dawn")
+
+
+def test_damaged_lists_are_named(shelf):
+    """SHA256SUMS and DEFAULT are checked as well."""
+    (shelf / "DEFAULT").write_text("noon\n")
+    with pytest.raises(UsageError, match=r"DEFAULT.*noon"):
+        weights.shipped_models()
+    with pytest.raises(UsageError, match="noon"):
+        Enhancer()
+    (shelf / "SHA256SUMS").write_text("nonsense\n")
+    with pytest.raises(UsageError, match=r"SHA256SUMS.*nonsense"):
+        Enhancer("dusk")
+
+
+def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
+    """`rlenhance models` names each, its size, its knobs, the line of its card, and the default."""
+    assert cli.main(["models"]) == 0
+    dawn, card, dusk, again = capsys.readouterr().out.splitlines()
+    assert dawn.startswith("dawn: 0.0") and "MB, no knobs" in dawn
+    assert dusk.startswith("dusk (default): 0.0") and "--exposure 0.25 to 0.75" in dusk
+    assert card.strip() == again.strip() == "A small policy for tests."
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "none")
+    assert cli.main(["models"]) == 0
+    assert "lol_train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words, told", [
+    (["--name", "dusk"], "exists"), (["--name", "../noon"], "--name has"), (["--name", "Noon"], "--name has"),
+    (["--name", "noon", "--card", "nowhere.md"], "nowhere.md"),
+    (["--name", "noon", "--card", "short.md"], "short.md.*Seeds, Limits"),
+    (["--name", "noon", "--card", "headless.md"], "begins with a sentence"),
+])
+def test_what_cannot_be_shipped_is_refused(shelf, run, tmp_path, monkeypatch, capsys, words, told):
+    """A taken or odd name and an incomplete card are refused, and the folder stays as it was."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short.md").write_text(CARD.replace("## Seeds\n\nSome.", "## Seeds\n").replace("## Limits", "## Limit"))
+    (tmp_path / "headless.md").write_text(CARD.replace("A small policy for tests.", ""))
+    before = {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}
+    words = [str(run), "--out", str(shelf), *([] if "--card" in words else ["--card", "card.md"]), *words]
+    assert run_command(ship.main, ship.Arguments, words) == 2
+    assert re.search(told, capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()} == before
+
+
+def test_large_models_are_not_shipped(shelf, run, tmp_path, monkeypatch):
+    """What has more bytes than a shipped model may is refused, and nothing of it stays."""
+    monkeypatch.setattr(weights, "LARGEST", 1000)
+    with pytest.raises(UsageError, match="at most 1,000"):
+        ship.main(ship.Arguments(run, "noon", tmp_path / "card.md", out=shelf))
+    assert sorted(path.name for path in shelf.iterdir()) == ["DEFAULT", "SHA256SUMS", "dawn", "dusk"]
+
+
+def test_a_checkpoint_of_the_package_is_loaded_like_any_other(shelf):
+    """What is shipped is an ordinary checkpoint."""
+    assert load_model(shelf / "dusk").policy.preferences.ranges == CHOICE
