@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,10 @@ from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_model
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.knobs import check_taken
+from rlenhance.models import UnrolledPolicy
 from rlenhance.photo import Photo, list_photos, output_path, read, write
+from rlenhance.preferences import Preferences
 
 SUFFIX = "_enhanced"
 
@@ -53,7 +57,7 @@ class Enhancer:
     """
 
     def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
-                 preference: Mapping[str, float] | None = None, strength: float = 1.0):
+                 preference: Mapping[str, float | None] | None = None, strength: float = 1.0):
         self.strength = check_strength(strength)
         self.device = torch.device(device)
         model = model or weights.default_model()
@@ -62,13 +66,33 @@ class Enhancer:
         #: The checkpoint in use.
         self.folder = find_checkpoint(weights.locate(model))
         self.model = load_model(self.folder, self.device, steps=steps)
-        self.preference = dict(preference or {})
-        preferences = getattr(getattr(self.model, "policy", None), "preferences", None)
-        if preferences is not None:
-            preferences.encode(self.preference, 1)  # refuses now, not at the first photograph
-        elif self.preference:
-            raise UsageError(f"{model}: a network that acts in one pass takes no preferences; "
-                             f"got {', '.join(self.preference)}: use a policy")
+        self.choose(preference or {})
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float, float]]:
+        """What the user may choose: name -> (lowest, default, highest); empty for a network that acts in one pass."""
+        return self._preferences.ranges
+
+    @property
+    def _preferences(self) -> Preferences:
+        return getattr(getattr(self.model, "policy", None), "preferences", None) or Preferences()
+
+    def choose(self, preference: Mapping[str, float | None]) -> None:
+        """Take other choices from now on; what is not named keeps the model's default.
+
+        Args:
+            preference: values by name; None leaves the value to a model that can choose it ("auto").
+
+        Raises:
+            UsageError: a preference that the model does not take, or outside its range.
+        """
+        chosen: dict[str, Any] = dict(preference)
+        if chosen and not isinstance(self.model, UnrolledPolicy):
+            raise UsageError(f"{self.folder}: a network that acts in one pass takes no preferences; "
+                             f"got {', '.join(chosen)}: use a policy")
+        check_taken(chosen, self.ranges, getattr(self._preferences, "auto", ()))
+        self._preferences.encode(chosen, 1)  # refuses now, not at the first photograph
+        self.preference = chosen
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Enhance one picture of any size.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
+from rlenhance.errors import UnknownName, UsageError
+
+#: A preference that the model shall choose itself, as it stands in files and on the command line; None in a mapping.
+AUTO = "auto"
 #: Preference -> the option that asks for it.
 OPTIONS = {"exposure_level": "--exposure"}
 
@@ -26,3 +30,37 @@ def describe(ranges: Mapping[str, Sequence[float]]) -> str:
         'no knobs'
     """
     return ", ".join(f"{option(name)} {low:g} to {high:g}" for name, (low, _, high) in ranges.items()) or "no knobs"
+
+
+def as_options(preference: Mapping[str, float | None], strength: float | None = None) -> str:
+    """The same choices as one would type them.
+
+    Example:
+        >>> as_options({"exposure_level": 0.45}, 0.85)
+        '--exposure 0.45 --strength 0.85'
+    """
+    words = [f"{option(name)} {AUTO if value is None else format(value, 'g')}" for name, value in preference.items()]
+    return " ".join(words + ([] if strength is None else [f"--strength {strength:g}"]))
+
+
+def check_taken(preference: Mapping[str, float | None], ranges: Mapping[str, Sequence[float]],
+                auto: Container[str] = ()) -> None:
+    """Refuse the choices that a model does not know; their ranges are checked where they are encoded.
+
+    Args:
+        preference: values by name, None where the model shall choose.
+        ranges: what the model takes, name -> (lowest, default, highest).
+        auto: the names for which it can choose itself.
+
+    Raises:
+        UsageError: names the choice and what the model does take.
+    """
+    for name, value in preference.items():
+        if name not in ranges:
+            if ranges and name not in OPTIONS:
+                raise UnknownName("preference", name, ranges)
+            raise UsageError(f"this model takes no {option(name)} ({name}); it takes {describe(ranges)}")
+        if value is None and name not in auto:
+            low, _, high = ranges[name]
+            raise UsageError(f"{option(name)} {AUTO}: this model does not choose it by itself; give a number from "
+                             f"{low:g} to {high:g}, or leave it out")

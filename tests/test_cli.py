@@ -166,7 +166,7 @@ def test_interruption_has_its_own_status(night, monkeypatch):
     assert cli.main(["enhance", "night.png"]) == 130
 
 
-@pytest.mark.parametrize("words", [["--help"], ["enhance", "--help"], ["models"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["enhance", "--help"], ["models"], ["presets"], ["--version"]])
 def test_help_is_instant(words):
     """Help, version and lists are printed without loading torch, numpy or OpenCV."""
     script = (f"import sys\nfrom rlenhance.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n"
@@ -183,7 +183,8 @@ def test_every_word_is_explained(capsys):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
-    for option in ("--output", "--model", "--exposure", "--strength", "--steps", "--format", "--overwrite", "--device"):
+    for option in ("--output", "--model", "--preset", "--exposure", "--strength", "--steps", "--format", "--overwrite",
+                   "--device"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

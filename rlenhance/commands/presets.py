@@ -1,0 +1,22 @@
+"""`rlenhance presets`: the looks that are shipped."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rlenhance.knobs import as_options
+from rlenhance.presets import shipped_presets
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    commands.add_parser("presets", help="list the presets", description="List the presets: name, the options that "
+                        "each stands for, and what it is for.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print them."""
+    for preset in shipped_presets():
+        print(f"{preset.name}: {as_options(preset.preference, preset.strength)}\n    {preset.about}")
+    return 0

@@ -1,0 +1,70 @@
+"""Presets: looks with a name, as small JSON files. Those beside this file are shipped; a user writes more.
+
+    {"about": "One line.", "preference": {"exposure_level": 0.6}, "strength": 0.8}
+
+Every key may be left out, but not both `preference` and `strength`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlenhance import strict_json
+from rlenhance.errors import UnknownName, UsageError
+
+#: Where the shipped ones lie.
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What it asks for.
+
+    Attributes:
+        name: of a shipped one, or the file.
+        about: what it is for, in a line.
+        preference: values by name, None where the model shall choose ("auto").
+        strength: how much of the change is made, in [0, 1]; None: all of it.
+    """
+
+    name: str
+    about: str
+    preference: Mapping[str, float | None]
+    strength: float | None
+
+
+def shipped_presets() -> list[Preset]:
+    """Those that are shipped, in the order of their names."""
+    return [_read(path, path.stem) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def load_preset(name: str) -> Preset:
+    """A shipped preset by its name, or one of the user's by its file (*.json).
+
+    Raises:
+        UnknownName: no shipped one has the name.
+        UsageError: a file that cannot be read, an unknown key, a value of another type or outside its range; the
+            text names file, key, value and what would do.
+
+    Example:
+        >>> load_preset("bright").preference
+        {'exposure_level': 0.6}
+    """
+    if name.lower().endswith(".json"):
+        return _read(Path(name), name)
+    known = [path.stem for path in FOLDER.glob("*.json")]
+    if name not in known:
+        raise UsageError(f"{UnknownName('preset', name, known)}; one of your own is named by its file, as in "
+                         f"--preset mine.json")
+    return _read(FOLDER / f"{name}.json", name)
+
+
+def _read(path: Path, name: str) -> Preset:
+    found = strict_json.read_object(path, ("about", "preference", "strength"))
+    if not {"preference", "strength"} & set(found):
+        raise UsageError(f'{path}: asks for nothing; give "preference", "strength" or both')
+    strength = strict_json.number(path, "strength", found["strength"], 0, 1) if "strength" in found else None
+    return Preset(name, strict_json.text(path, "about", found.get("about", "")),
+                  strict_json.preference(path, found.get("preference", {})), strength)

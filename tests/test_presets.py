@@ -1,0 +1,126 @@
+"""Presets: the shipped ones work, a user's own are checked to the last key, and options win over them."""
+
+import numpy as np
+import pytest
+from test_models import CHOICE, make_model, make_policy, stir
+
+from experiments.lowlight import EXPOSURE_RANGE
+from rlenhance import cli, weights
+from rlenhance.checkpoint import save_checkpoint
+from rlenhance.enhancer import Enhancer
+from rlenhance.photo import read, write
+from rlenhance.presets import load_preset, shipped_presets
+
+SHIPPED = [preset.name for preset in shipped_presets()]
+
+
+@pytest.fixture
+def night(tmp_path, monkeypatch):
+    """The folder one stands in: a dark photograph, a policy in runs/lol, a one-pass model in plain/best."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    save_checkpoint(tmp_path / "plain/best", stir(make_model("restorer")))
+    return write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), tmp_path / "night.png")
+
+
+def _made(*words):
+    """The pixels that the command writes."""
+    assert cli.main(["enhance", "night.png", "-o", "out.png", "--overwrite", *words]) == 0
+    return read("out.png").pixels
+
+
+def test_the_promised_presets_are_shipped():
+    """The four looks that the pages promise are there."""
+    assert {"natural", "bright", "night-mood", "documentary"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_preset_works(night, name):
+    """Each has its line, lies in the range that policies are trained for, and changes the picture as it says."""
+    preset = load_preset(name)
+    low, high = EXPOSURE_RANGE
+    assert preset.about and "\n" not in preset.about
+    assert low <= preset.preference.get("exposure_level", low) <= high
+    wanted = Enhancer("runs/lol/first", preference=preset.preference,
+                      strength=1 if preset.strength is None else preset.strength)(read(night).pixels)
+    assert np.array_equal(_made("--preset", name), wanted)
+
+
+def test_presets_differ(night):
+    """No two shipped presets give the same picture."""
+    assert len({_made("--preset", name).tobytes() for name in SHIPPED}) == len(SHIPPED)
+
+
+def test_a_preset_of_ones_own(night, tmp_path):
+    """A file works like a name, with any of its keys left out."""
+    (tmp_path / "mine.json").write_text('{"preference": {"exposure_level": 0.7}}')
+    assert np.array_equal(_made("--preset", "mine.json"), _made("--exposure", "0.7"))
+    (tmp_path / "mine.json").write_text('{"strength": 0.25, "about": "夜"}')
+    assert np.array_equal(_made("--preset", "mine.json"), _made("--strength", "0.25"))
+
+
+def test_options_win_over_the_preset(night, tmp_path):
+    """What stands on the command line counts, the rest comes from the preset, also where its own value would fail."""
+    (tmp_path / "mine.json").write_text('{"preference": {"exposure_level": 0.7}, "strength": 0.5}')
+    assert np.array_equal(_made("--preset", "mine.json", "--strength", "1"), _made("--exposure", "0.7"))
+    assert np.array_equal(_made("--preset", "mine.json", "--exposure", "0.3"),
+                          _made("--exposure", "0.3", "--strength", "0.5"))
+    (tmp_path / "wild.json").write_text('{"preference": {"exposure_level": 7}, "strength": 0.5}')
+    assert np.array_equal(_made("--preset", "wild.json", "--exposure", "0.3", "--strength", "1"),
+                          _made("--exposure", "0.3"))
+
+
+@pytest.mark.parametrize("text, told", [
+    ("", "not a JSON file"), ("{", "not a JSON file"), ("[" * 100_000, "not a JSON file"), ("\xff", "not a JSON file"),
+    ("[]", "must hold an object"), ("{}", "asks for nothing"), ('{"about": "x"}', "asks for nothing"),
+    ('{"strenght": 1}', "unknown key 'strenght': did you mean strength"),
+    ('{"strength": 1, "strength": 0.5}', "'strength' stands there twice"),
+    ('{"strength": 1.5}', "strength must be a number between 0 and 1; got 1.5"),
+    ('{"strength": "1"}', 'strength must be a number between 0 and 1; got "1"'),
+    ('{"strength": true}', "got true"), ('{"strength": null}', "got null"), ('{"strength": NaN}', "got NaN"),
+    ('{"strength": 1, "about": 3}', "about must be a text in quotes; got 3"),
+    ('{"preference": 0.5}', "preference must be an object"),
+    ('{"preference": {"exposure_level": "high"}}', 'preference exposure_level must be a number; got "high"'),
+    ('{"preference": {"exposure_level": 1' + "0" * 400 + "}}", "preference exposure_level must be a number"),
+    ('{"preference": {"exposure_level": 0.9}}', "exposure_level must lie between 0.25 and 0.75"),
+    ('{"preference": {"exposure_level": "auto"}}', "--exposure auto: this model does not choose it"),
+    ('{"preference": {"exposure_levl": 0.5}}', "did you mean exposure_level"),
+], ids=lambda value: value[:40])
+def test_what_is_wrong_in_a_preset_is_named(night, tmp_path, capsys, text, told):
+    """File, key, value and the way out stand in one line, and nothing is written."""
+    (tmp_path / "mine.json").write_bytes(text.encode("latin-1"))
+    assert cli.main(["enhance", "night.png", "--preset", "mine.json"]) == 2
+    error = capsys.readouterr().err
+    assert "mine.json" in error and told in error and error.count("\n") == 1
+    assert not (tmp_path / "night_enhanced.png").exists()
+
+
+@pytest.mark.parametrize("name, told", [
+    ("natral", "did you mean natural"), ("nowhere.json", "nowhere.json: cannot be read"), ("night", "mine.json"),
+])
+def test_unknown_presets_are_answered(night, capsys, name, told):
+    """A name that is not shipped gets the nearest ones, a file that is not there its name."""
+    assert cli.main(["enhance", "night.png", "--preset", name]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_knob_that_the_model_lacks_is_named(night, tmp_path, capsys):
+    """A preset that a model cannot obey is refused, with what the model takes and the options for the rest."""
+    save_checkpoint(tmp_path / "mute/best", stir(make_policy()))
+    for model in ("plain", "mute"):
+        assert cli.main(["enhance", "night.png", "--preset", "natural", "--model", model]) == 2
+        error = capsys.readouterr().err
+        assert "preset natural" in error and "exposure" in error and "--strength 0.85" in error
+    assert not (tmp_path / "night_enhanced.png").exists()
+    _made("--preset", "subtle", "--model", "plain")
+
+
+def test_presets_are_listed(capsys):
+    """`rlenhance presets` prints each with its options and its line."""
+    assert cli.main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(SHIPPED)
+    assert "natural: --exposure 0.45 --strength 0.85" in lines
+    assert all(f"    {preset.about}" in lines for preset in shipped_presets())
+
