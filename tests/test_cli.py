@@ -184,7 +184,7 @@ def test_every_word_is_explained(capsys):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
     for option in ("--output", "--model", "--preset", "--exposure", "--strength", "--steps", "--format", "--overwrite",
-                   "--device"):
+                   "--device", "--save-recipe", "--recipe"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.errors import UsageError
-from rlenhance.knobs import as_options
 
 if TYPE_CHECKING:
-    from rlenhance.enhancer import Enhancer, Outcome
-    from rlenhance.presets import Preset
+    from rlenhance.enhancer import Outcome
 
 
 def add(commands: Any) -> None:
@@ -37,6 +34,10 @@ def add(commands: Any) -> None:
     enhance.add_argument("--strength", type=float, metavar="S",
                          help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
     enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
+                         help="write what was done: model, checksum of its weights, and all settings")
+    enhance.add_argument("--recipe", type=Path, metavar="FILE.json",
+                         help="do exactly what a recipe says; --model may name another place of the same weights")
     enhance.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
                                                          "(default: the source's)")
     enhance.add_argument("--overwrite", action="store_true", help="replace results that exist")
@@ -49,57 +50,27 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something cannot be done; nothing was written.
     """
-    from rlenhance import weights
-    from rlenhance.enhancer import Enhancer, check_strength, plan_files
+    from rlenhance.enhancer import plan_files
     from rlenhance.photo import EXTENSIONS
-    from rlenhance.presets import Preset, load_preset
+    from rlenhance.recipes import check_place, save_recipe
+    from rlenhance.settings import set_up
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
     if extension is not None and extension not in EXTENSIONS:
         raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
     # names are checked before a model is loaded: a typo costs nothing
-    plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
-    preset = load_preset(arguments.preset) if arguments.preset else Preset("", "", {}, None)
-    strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
-    enhancer = Enhancer(arguments.model or weights.default_model() or newest_run(), steps=arguments.steps,
-                        device=_device(arguments.device), strength=1.0 if strength is None else strength)
-    asked = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
-    enhancer.choose({**_from_preset(preset, asked, enhancer), **asked})
+    plan = plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
+    if arguments.save_recipe:
+        check_place(arguments.save_recipe, arguments.overwrite, taken=[target for _, target in plan])
+    enhancer, recipe = set_up(arguments)
     outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
                                       overwrite=arguments.overwrite, tell=_tell)
     failed = sum(outcome.error is not None for outcome in outcomes)
     if failed and len(outcomes) > 1:
         print(f"{failed} of {len(outcomes)} photographs failed; the others are written", file=sys.stderr)
+    if arguments.save_recipe and failed < len(outcomes):
+        print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}")
     return 2 if failed else 0
-
-
-def _from_preset(preset: Preset, asked: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
-    """What a preset asks for beside the options that win over it.
-
-    Raises:
-        UsageError: the model cannot obey; names the preset, the knob, and the options that would do.
-    """
-    wanted = {name: value for name, value in preset.preference.items() if name not in asked}
-    try:
-        enhancer.choose(wanted)
-    except UsageError as error:
-        taken = {name: value for name, value in wanted.items() if name in enhancer.ranges}
-        rest = as_options(taken, preset.strength) if len(taken) < len(wanted) else ""
-        raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
-    return wanted
-
-
-def newest_run(root: Path = Path("runs/lol")) -> Path:
-    """The checkpoint of the newest run.
-
-    Raises:
-        UsageError: there is none.
-    """
-    found = sorted(root.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"no trained model in {root}: train one with python -m experiments.lol_train (five minutes), "
-                         f"or name one with --model RUN/best")
-    return found[-1].parent
 
 
 def _tell(outcome: Outcome) -> None:
@@ -107,13 +78,3 @@ def _tell(outcome: Outcome) -> None:
         print(f"failed: {outcome.error}", file=sys.stderr)
     else:
         print(f"{outcome.source} -> {outcome.written}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name):
-        usable = ", ".join(device for device, usable in there.items() if usable)
-        raise UsageError(f"--device {name}: not available here; there is {usable}")
-    return name

@@ -1,0 +1,114 @@
+"""From the words of `rlenhance enhance` to an Enhancer: options, presets, recipes.
+
+Where several name the same thing, an option wins over a preset, and a preset over the model's default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlenhance import weights
+from rlenhance.checkpoint import find_checkpoint
+from rlenhance.enhancer import Enhancer, check_strength
+from rlenhance.errors import UsageError
+from rlenhance.knobs import as_options
+from rlenhance.presets import Preset, load_preset
+from rlenhance.recipes import Recipe, load_recipe
+
+#: Options that a recipe settles.
+_SETTLED = ("preset", "exposure", "strength", "steps", "save_recipe")
+
+
+def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
+    """The Enhancer that was asked for, and the recipe that makes it again.
+
+    Raises:
+        UsageError: something that the model cannot do, or that contradicts itself.
+    """
+    if arguments.recipe:
+        return _replayed(arguments)
+    preset = load_preset(arguments.preset) if arguments.preset else Preset("", "", {}, None)
+    strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
+    model = arguments.model or weights.default_model() or newest_run()
+    enhancer = Enhancer(model, steps=arguments.steps, device=_device(arguments.device),
+                        strength=1.0 if strength is None else strength)
+    asked = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
+    enhancer.choose({**_from_preset(preset, asked, enhancer), **asked})
+    return enhancer, Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference,
+                            enhancer.strength, arguments.steps, made_with=_made_with(enhancer))
+
+
+def newest_run(root: Path = Path("runs/lol")) -> Path:
+    """The checkpoint of the newest run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = sorted(root.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"no trained model in {root}: train one with python -m experiments.lol_train (five minutes), "
+                         f"or name one with --model RUN/best")
+    return found[-1].parent
+
+
+def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
+    """What a recipe says.
+
+    Raises:
+        UsageError: an option that the recipe settles; a model that is not there, or has other weights.
+    """
+    path = arguments.recipe
+    others = [f"--{name.replace('_', '-')}" for name in _SETTLED if getattr(arguments, name) is not None]
+    if others:
+        raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
+                         f"something, give the options without --recipe)")
+    recipe, device = load_recipe(path), _device(arguments.device)
+    model = arguments.model or recipe.model
+    try:
+        folder = find_checkpoint(weights.locate(model))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}; --model names another place of the same weights") from error
+    recipe.check_weights(path, model, weights.sha256(folder / weights.MODEL))
+    try:
+        enhancer = Enhancer(model, device=device, steps=recipe.steps, preference=recipe.preference,
+                            strength=recipe.strength)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    differing = recipe.differences(_made_with(enhancer))
+    if differing:
+        print(f"note: {path}: {differing}; the result may differ", file=sys.stderr)
+    return enhancer, recipe
+
+
+def _from_preset(preset: Preset, asked: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
+    """What a preset asks for beside the options that win over it.
+
+    Raises:
+        UsageError: the model cannot obey; names the preset, the knob, and the options that would do.
+    """
+    wanted = {name: value for name, value in preset.preference.items() if name not in asked}
+    try:
+        enhancer.choose(wanted)
+    except UsageError as error:
+        taken = {name: value for name, value in wanted.items() if name in enhancer.ranges}
+        rest = as_options(taken, preset.strength) if len(taken) < len(wanted) else ""
+        raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
+    return wanted
+
+
+def _made_with(enhancer: Enhancer) -> dict[str, str]:
+    return {"torch": str(torch.__version__), "device": enhancer.device.type}
+
+
+def _device(name: str) -> str:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name):
+        usable = ", ".join(device for device, usable in there.items() if usable)
+        raise UsageError(f"--device {name}: not available here; there is {usable}")
+    return name
