@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Container, Mapping, Sequence
 
 from rlenhance.errors import UnknownName, UsageError
@@ -9,7 +10,30 @@ from rlenhance.errors import UnknownName, UsageError
 #: A preference that the model shall choose itself, as it stands in files and on the command line; None in a mapping.
 AUTO = "auto"
 #: Preference -> the option that asks for it.
-OPTIONS = {"exposure_level": "--exposure"}
+OPTIONS = {"exposure_level": "--exposure", "contrast": "--contrast", "color": "--color", "smoothness": "--smoothness",
+           "highlights": "--highlights"}
+#: Preference -> what it is, for the help.
+ABOUT = {"exposure_level": "how bright", "contrast": "how much contrast", "color": "how much colour",
+         "smoothness": "how evenly neighbouring regions are treated", "highlights": "how well highlights are kept"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """An option per knob; each is None where it is not given, else a number or "auto"."""
+    for name, word in OPTIONS.items():
+        level = name == "exposure_level"
+        parser.add_argument(word, type=number_or_auto if level else float, metavar="LEVEL|auto" if level else "X",
+                            help=f"{ABOUT[name]}, in the model's range (default: the model's)")
+
+
+def number_or_auto(word: str) -> float | str:
+    """A number, or "auto"."""
+    return AUTO if word == AUTO else float(word)
+
+
+def asked(arguments: argparse.Namespace) -> dict[str, float | None]:
+    """What the options ask for, by preference: None for "auto"; what is not given is left out."""
+    given = {name: getattr(arguments, word.lstrip("-")) for name, word in OPTIONS.items()}
+    return {name: None if value == AUTO else value for name, value in given.items() if value is not None}
 
 
 def option(name: str) -> str:

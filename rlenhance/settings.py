@@ -17,12 +17,12 @@ from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint
 from rlenhance.enhancer import Enhancer, check_strength
 from rlenhance.errors import UsageError
-from rlenhance.knobs import as_options
+from rlenhance.knobs import OPTIONS, as_options, asked
 from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
-_SETTLED = ("preset", "exposure", "strength", "steps", "save_recipe")
+_SETTLED = ("--preset", *OPTIONS.values(), "--strength", "--steps", "--save-recipe")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
@@ -38,8 +38,8 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     model = arguments.model or weights.default_model() or newest_run()
     enhancer = Enhancer(model, steps=arguments.steps, device=_device(arguments.device),
                         strength=1.0 if strength is None else strength)
-    asked = {} if arguments.exposure is None else {"exposure_level": arguments.exposure}
-    enhancer.choose({**_from_preset(preset, asked, enhancer), **asked})
+    options = asked(arguments)
+    enhancer.choose({**_from_preset(preset, options, enhancer), **options})
     return enhancer, Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference,
                             enhancer.strength, arguments.steps, made_with=_made_with(enhancer))
 
@@ -64,7 +64,7 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
         UsageError: an option that the recipe settles; a model that is not there, or has other weights.
     """
     path = arguments.recipe
-    others = [f"--{name.replace('_', '-')}" for name in _SETTLED if getattr(arguments, name) is not None]
+    others = [word for word in _SETTLED if getattr(arguments, word.lstrip("-").replace("-", "_")) is not None]
     if others:
         raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
                          f"something, give the options without --recipe)")
@@ -86,13 +86,13 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     return enhancer, recipe
 
 
-def _from_preset(preset: Preset, asked: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
+def _from_preset(preset: Preset, options: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
     """What a preset asks for beside the options that win over it.
 
     Raises:
         UsageError: the model cannot obey; names the preset, the knob, and the options that would do.
     """
-    wanted = {name: value for name, value in preset.preference.items() if name not in asked}
+    wanted = {name: value for name, value in preset.preference.items() if name not in options}
     try:
         enhancer.choose(wanted)
     except UsageError as error:

@@ -7,10 +7,12 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from test_models import CHOICE, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, stir
 
 from rlenhance import __version__, cli, weights
 from rlenhance.checkpoint import save_checkpoint
+from rlenhance.enhancer import Enhancer
+from rlenhance.knobs import OPTIONS
 from rlenhance.photo import read, write
 
 
@@ -78,6 +80,11 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
     (["night.png", "--steps", "-1"], "--steps lies between"),
     (["night.png", "--exposure", "0.9"], "exposure_level must lie between"),
     (["night.png", "--exposure", "nan"], "exposure_level must lie between"),
+    (["night.png", "--exposure", "auto"], "--exposure auto: this model does not choose it by itself"),
+    (["night.png", "--contrast", "0.5"], "this model takes no --contrast (contrast); it takes --exposure 0.25 to 0.75"),
+    (["night.png", "--color", "0", "--model", "mute"], "this model takes no --color (color); it takes no knobs"),
+    (["night.png", "--highlights", "1", "--model", "direct"], "a network that acts in one pass takes no preferences"),
+    (["night.png", "--exposure", "auto", "--model", "direct"], "one pass takes no preferences; got exposure_level"),
     (["night.png", "--strength", "1.5"], "strength must lie between 0"),
     (["night.png", "--strength", "nan"], "strength must lie between 0"),
     (["night.png", "--device", "abacus"], "not available here"),
@@ -88,6 +95,8 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
 def test_bad_words_are_answered_in_a_line(night, tmp_path, capsys, words, told):
     """What cannot be done is answered with one line, status 2 and no traceback, and nothing is written."""
     (tmp_path / "empty").mkdir()
+    save_checkpoint(tmp_path / "mute/best", make_policy())
+    save_checkpoint(tmp_path / "direct/best", make_model("restorer"))
     write(read(night), tmp_path / "night.bmp")
     (tmp_path / "taken.png").write_text("old")
     before = {name: (tmp_path / name).read_bytes() for name in _here(tmp_path)}
@@ -118,6 +127,46 @@ def test_strength_is_heard(night):
     assert default.tobytes() == full.tobytes()
     means = [pixels.mean() for pixels in (none, some, more, full)]
     assert means in (sorted(means), sorted(means, reverse=True)) and len(set(means)) == 4
+
+
+KNOBS = {"exposure_level": (0.25, 0.475, 0.75), "contrast": (0.0, 0.5, 1.0), "color": (-1.0, 0.0, 1.0),
+         "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.5, 1.0)}
+
+
+def test_every_knob_reaches_its_preference(night, tmp_path):
+    """Each option sets the preference of its name for a model that takes it, alone and beside the others."""
+    model = save_checkpoint(tmp_path / "runs/lol/knobs/best", stir(make_policy(preferences=KNOBS)))
+    values = {"exposure_level": 0.6, "contrast": 0.9, "color": -0.5, "smoothness": 0.1, "highlights": 1.0}
+    assert set(OPTIONS) == set(values)
+
+    def made(words, place):
+        assert cli.main(["enhance", "night.png", "-o", place, "-m", str(model), *words]) == 0
+        return read(place).pixels
+
+    source = read(night).pixels
+    for name, value in values.items():
+        words = [OPTIONS[name], str(value)]
+        assert np.array_equal(made(words, f"{name}.png"), Enhancer(model, preference={name: value})(source))
+    words = [word for name, value in values.items() for word in (OPTIONS[name], str(value))]
+    assert np.array_equal(made(words, "all.png"), Enhancer(model, preference=values)(source))
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in (*values, "all")}) == 6
+
+
+def test_without_options_the_defaults_of_the_model_count(night, monkeypatch):
+    """What is not asked for is not passed on."""
+    seen = []
+    monkeypatch.setattr(Enhancer, "choose", lambda self, preference: seen.append(preference) or
+                        setattr(self, "preference", preference))
+    assert cli.main(["enhance", "night.png"]) == 0
+    assert seen and not any(seen)
+
+
+@pytest.mark.parametrize("words", [["--exposure", "bright"], ["--contrast", "auto"], ["--strength", "much"]])
+def test_what_is_no_number_is_refused(night, words, capsys):
+    """A word where a number belongs is answered like any other bad input."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(["enhance", "night.png", *words])
+    assert end.value.code == 2 and words[1] in capsys.readouterr().err
 
 
 def test_overwriting_is_asked_for(night, capsys):
@@ -183,8 +232,8 @@ def test_every_word_is_explained(capsys):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
-    for option in ("--output", "--model", "--preset", "--exposure", "--strength", "--steps", "--format", "--overwrite",
-                   "--device", "--save-recipe", "--recipe"):
+    for option in ("--output", "--model", "--preset", *OPTIONS.values(), "--strength", "--steps", "--format",
+                   "--overwrite", "--device", "--save-recipe", "--recipe"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

@@ -143,6 +143,42 @@ def test_what_the_model_cannot_do_is_refused_at_once(model, tmp_path):
             Enhancer(tmp_path, **wrong)
 
 
+class _Choosing:
+    """Preferences of a policy that can choose the exposure itself."""
+
+    ranges, auto = CHOICE, ("exposure_level",)
+
+    def encode(self, values, count, device="cpu"):
+        return torch.zeros(count, 1, device=device)
+
+
+def test_auto_is_passed_only_to_models_that_know_it(model):
+    """None leaves the value to a model that can choose it; another one is refused, with its range."""
+    with pytest.raises(UsageError, match=r"--exposure auto: .* a number from 0\.25 to 0\.75"):
+        Enhancer(model, preference={"exposure_level": None})
+    enhancer = Enhancer(model)
+    enhancer.model.policy.preferences = _Choosing()
+    heard = []
+    enhancer.model.forward = lambda image, mask=None, preference=None: heard.append(preference) or image
+    enhancer(_dark())
+    enhancer.choose({"exposure_level": None})
+    enhancer(_dark())
+    assert heard == [None, {"exposure_level": None}]
+
+
+def test_choices_can_change(model):
+    """Later choices replace the earlier ones; refused ones leave them as they were."""
+    enhancer = Enhancer(model, preference={"exposure_level": 0.3})
+    assert enhancer.ranges == CHOICE
+    dim = enhancer(_dark())
+    for wrong in ({"exposure_level": 3}, {"contrast": 0.5}):
+        with pytest.raises(UsageError):
+            enhancer.choose(wrong)
+    assert np.array_equal(enhancer(_dark()), dim)
+    enhancer.choose({})
+    assert np.array_equal(enhancer(_dark()), Enhancer(model)(_dark()))
+
+
 def test_a_choice_is_heard(model):
     """The user's exposure level changes the result."""
     dim, bright = (Enhancer(model, preference={"exposure_level": level})(_dark()) for level in (0.25, 0.75))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.errors import UsageError
+from rlenhance.knobs import add_options
 
 if TYPE_CHECKING:
     from rlenhance.enhancer import Outcome
@@ -29,8 +30,7 @@ def add(commands: Any) -> None:
     enhance.add_argument("--preset", metavar="NAME|FILE.json",
                          help="a look with a name (`rlenhance presets` lists them), or one of your own; options beside "
                               "it win over it")
-    enhance.add_argument("--exposure", type=float, metavar="LEVEL",
-                         help="how bright: asked exposure, for example 0.35 to 0.6 (default: the model's)")
+    add_options(enhance)
     enhance.add_argument("--strength", type=float, metavar="S",
                          help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
     enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
