@@ -1,6 +1,7 @@
-"""From the words of `rlenhance enhance` to an Enhancer: options, presets, recipes.
+"""From the words of `rlenhance enhance` to an Enhancer: options, references, presets, recipes.
 
-Where several name the same thing, an option wins over a preset, and a preset over the model's default.
+Where several name the same thing, a knob wins over the reference, the reference over the preset, and the preset over
+the model's default.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint
 from rlenhance.enhancer import Enhancer, check_strength
 from rlenhance.errors import UsageError
-from rlenhance.knobs import OPTIONS, as_options, asked
+from rlenhance.images import to_tensor
+from rlenhance.knobs import OPTIONS, as_options, asked, describe
+from rlenhance.looks import into_ranges, measures
+from rlenhance.photo import read
 from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
-_SETTLED = ("--preset", *OPTIONS.values(), "--strength", "--steps", "--save-recipe")
+_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--steps", "--save-recipe")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
@@ -39,7 +43,8 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     enhancer = Enhancer(model, steps=arguments.steps, device=_device(arguments.device),
                         strength=1.0 if strength is None else strength)
     options = asked(arguments)
-    enhancer.choose({**_from_preset(preset, options, enhancer), **options})
+    chosen = {**_from_reference(arguments.match, options, enhancer), **options}
+    enhancer.choose({**_from_preset(preset, chosen, enhancer), **chosen})
     return enhancer, Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference,
                             enhancer.strength, arguments.steps, made_with=_made_with(enhancer))
 
@@ -100,6 +105,27 @@ def _from_preset(preset: Preset, options: Mapping[str, Any], enhancer: Enhancer)
         rest = as_options(taken, preset.strength) if len(taken) < len(wanted) else ""
         raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
     return wanted
+
+
+def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
+    """What a picture asks for beside the options that win over it; it is told, as is what had to be moved.
+
+    Raises:
+        UsageError: the picture cannot be read, or the model takes nothing that is measured.
+    """
+    if path is None:
+        return {}
+    measured = measures(to_tensor(read(path).pixels))
+    values, moved = into_ranges({name: value for name, value in measured.items() if name not in options},
+                                enhancer.ranges)
+    if not set(measured) & set(enhancer.ranges):
+        raise UsageError(f"--match {path}: a picture tells {', '.join(measured)}, and this model takes "
+                         f"{describe(enhancer.ranges)}")
+    for sentence in moved:
+        print(f"note: {path}: {sentence}", file=sys.stderr)
+    if values:
+        print(f"{path}: {as_options(values)}")
+    return dict(values)
 
 
 def _made_with(enhancer: Enhancer) -> dict[str, str]:

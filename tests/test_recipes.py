@@ -32,13 +32,16 @@ def _run(*words):
 @pytest.mark.parametrize("words", [
     [], ["--exposure", "0.61"], ["--strength", "0.3333333333333333"], ["--steps", "2"], ["--preset", "night-mood"],
     ["--preset", "mine.json", "--strength", "0.7"], ["--model", "plain"], ["--strength", "0"],
+    ["--match", "liked.png", "--preset", "natural"],
 ], ids=lambda words: " ".join(words))
 def test_a_recipe_makes_the_same_bytes_again(night, tmp_path, capsys, words):
     """Whatever was asked for, the recipe alone makes the same file."""
     (tmp_path / "mine.json").write_text('{"preference": {"exposure_level": 0.7}, "strength": 0.5}')
+    write(read(night).pixels * 3, tmp_path / "liked.png")
     assert _run("-o", "first.png", *words, "--save-recipe", "done.json") == 0
     assert "recipe -> done.json" in capsys.readouterr().out
     (tmp_path / "mine.json").unlink()
+    (tmp_path / "liked.png").unlink()
     newer = save_checkpoint(tmp_path / "runs/lol/second/best", stir(make_policy(preferences=CHOICE), 0.3))
     assert _run("-o", "again.png", "--recipe", "done.json") == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
@@ -92,7 +95,8 @@ def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [
-    ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "natural"], ["--steps", "2"], ["--save-recipe", "b.json"],
+    ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "natural"], ["--steps", "2"],
+    ["--match", "night.png"], ["--color", "0"], ["--save-recipe", "b.json"],
 ], ids=lambda words: words[0])
 def test_options_beside_a_recipe_are_refused(night, capsys, words):
     """A recipe settles the result: an option that would change it is told to be left out."""

@@ -30,6 +30,8 @@ def add(commands: Any) -> None:
     enhance.add_argument("--preset", metavar="NAME|FILE.json",
                          help="a look with a name (`rlenhance presets` lists them), or one of your own; options beside "
                               "it win over it")
+    enhance.add_argument("--match", type=Path, metavar="REFERENCE",
+                         help="take the knobs from a picture that looks as wanted; knobs beside it win over it")
     add_options(enhance)
     enhance.add_argument("--strength", type=float, metavar="S",
                          help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
