@@ -248,6 +248,33 @@ def test_the_full_result_looks_like_the_small_episode(curve, generator):
     assert (episode.image - image).abs().mean() > gap.mean()
 
 
+@pytest.mark.parametrize("curve", _KINDS, ids=lambda curve: "-".join(map(str, curve.values())))
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("state_size", [16, None])
+def test_deciding_and_rendering_are_an_episode(curve, masked, state_size, image, generator):
+    """What is decided first and rendered later is what the model gives at once, bit by bit."""
+    model = UnrolledPolicy(stir(make_policy(curve, state_size=state_size, preferences=CHOICE)))
+    mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float() if masked else None
+    choice = {"exposure_level": 0.7}
+    actions = model.decide(image, mask, choice)
+    assert len(actions) == model.steps
+    assert torch.equal(model.render(image, actions, mask), model(image, mask, choice))
+
+
+def test_a_decision_serves_pictures_of_any_size(image, generator):
+    """Decided on a reduced picture, the same actions are rendered on others; no actions change nothing."""
+    model = UnrolledPolicy(stir(make_policy()))
+    actions = model.decide(image)
+    for size in ((9, 13), (64, 20)):
+        other = torch.rand(2, 3, *size, generator=generator)
+        result = model.render(other, actions)
+        assert result.shape == other.shape and result.min() >= 0 and result.max() <= 1
+        assert not torch.equal(result, other)
+        assert torch.equal(model.render(other, []), other)
+    with pytest.raises(UsageError, match="to_tensor"):
+        model.render(other * 255, actions)
+
+
 @pytest.mark.parametrize("state_size", [16, None])
 def test_fewer_steps_are_a_prefix(state_size, image):
     """Stopped early, an episode is the beginning of the whole one; stopped at once, it is the picture itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -53,6 +53,29 @@ class UnrolledPolicy(nn.Module):
     def play(self, image: Tensor, mask: Tensor | None = None,
              preference: Mapping[str, float] | None = None) -> Episode:
         """The same, with all that happened on the way."""
+        states, chosen = self._run(image, mask, preference)
+        if not self.policy.state_size:
+            return Episode(states, chosen, states[-1])
+        return Episode(states, chosen, self.render(image, chosen, mask))
+
+    def decide(self, image: Tensor, mask: Tensor | None = None,
+               preference: Mapping[str, float] | None = None) -> list[Action]:
+        """The actions of the episode; `render` applies them to this picture or to others."""
+        return self._run(image, mask, preference)[1]
+
+    def render(self, image: Tensor, actions: Sequence[Action], mask: Tensor | None = None) -> Tensor:
+        """Apply actions that were decided before, one after the other, to (N, 3, H, W) of any size.
+
+        Pictures of another size than the one decided on have the same agents only where the policy has a state size.
+        """
+        check_image(image)
+        for action in actions:
+            image = advance(self.policy.actions, image, action, mask)
+        return image
+
+    def _run(self, image: Tensor, mask: Tensor | None,
+             preference: Mapping[str, float] | None) -> tuple[list[Tensor], list[Action]]:
+        """The episode on the reduced picture: its T + 1 states and T actions."""
         check_image(image)
         policy = self.policy
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
@@ -67,8 +90,4 @@ class UnrolledPolicy(nn.Module):
             action = distribution.mode()
             chosen.append(action)
             states.append(advance(policy.actions, states[-1], action, small_mask))
-        if not policy.state_size:
-            return Episode(states, chosen, states[-1])
-        for action in chosen:  # decided on the small picture, applied once to the full one
-            image = advance(policy.actions, image, action, mask)
-        return Episode(states, chosen, image)
+        return states, chosen
