@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 from rlenhance import weights
+from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
 from rlenhance.errors import UsageError
-from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.knobs import check_taken
 from rlenhance.models import UnrolledPolicy
 from rlenhance.photo import Photo, list_photos, output_path, read, write
 from rlenhance.preferences import Preferences
+from rlenhance.statistics import exposure_of
 
 SUFFIX = "_enhanced"
 
@@ -65,7 +67,7 @@ class Enhancer:
             raise UsageError("no model is shipped with this version: name a run, as in Enhancer('runs/lol/first/best')")
         #: The checkpoint in use.
         self.folder = find_checkpoint(weights.locate(model))
-        self.model = load_model(self.folder, self.device, steps=steps)
+        self.model: Any = load_model(self.folder, self.device, steps=steps)
         self.choose(preference or {})
 
     @property
@@ -94,37 +96,95 @@ class Enhancer:
         self._preferences.encode(chosen, 1)  # refuses now, not at the first photograph
         self.preference = chosen
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
+    def __call__(self, picture: np.ndarray, actions: Sequence[Action] | None = None) -> np.ndarray:
         """Enhance one picture of any size.
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+            actions: what `decide` gave for another picture, to be done here as well.
 
         Returns:
             The same shape and dtype.
 
         Raises:
-            UsageError: another shape or kind of number.
+            UsageError: another shape or kind of number; actions for a model that cannot share them.
         """
+        if actions is not None:
+            self.check_shares()
         image = to_tensor(picture, self.device)
         if self.strength == 0:
             check_image(image)
             return picture.copy()
         with torch.inference_mode():
-            result = self.model(image, preference=self.preference or None)
+            result = self.model(image, preference=self.preference or None) if actions is None else \
+                self.model.render(image, actions)
             if self.strength < 1:
                 result = image + self.strength * (result - image)
             return to_array(result, picture.dtype.type)
 
-    def enhance_photo(self, photo: Photo) -> Photo:
+    def check_shares(self) -> None:
+        """Refuse a model whose decision for one picture means nothing for another.
+
+        Raises:
+            UsageError: it acts in one pass, or pixel by pixel.
+        """
+        if not isinstance(self.model, UnrolledPolicy):
+            raise UsageError(f"{self.folder}: a network that acts in one pass has no decision to share; leave out "
+                             f"--together, or use a policy")
+        if not self.model.policy.state_size:
+            raise UsageError(f"{self.folder}: a policy that decides pixel by pixel has no decision to share; leave out "
+                             f"--together, or use one with a state size")
+
+    def decide(self, picture: np.ndarray) -> list[Action]:
+        """What the policy would do to a picture, for others that belong to it.
+
+        Raises:
+            UsageError: no picture, or a model that cannot share its decision.
+        """
+        self.check_shares()
+        with torch.inference_mode():
+            return self.model.decide(to_tensor(picture, self.device), preference=self.preference or None)
+
+    def decide_together(self, sources: Iterable[Path]) -> tuple[Path, list[Action]]:
+        """One decision for a burst or a time-lapse: the one for the picture whose exposure is their median.
+
+        A real picture decides, not the mean of all: averaging narrows the histogram to what no picture shows. The
+        median is not moved by a flash or a passing lamp; of an even number the darker of the two decides.
+
+        Args:
+            sources: photographs; those that cannot be read are passed over.
+
+        Returns:
+            The picture that decided, and the actions.
+
+        Raises:
+            UsageError: none can be read; or a model that cannot share its decision.
+        """
+        self.check_shares()
+        exposures: list[tuple[float, int, Path]] = []
+        failures = []
+        for number, source in enumerate(sources):
+            try:
+                image = to_tensor(read(source).pixels)
+            except UsageError as error:
+                failures.append(str(error))
+                continue
+            exposures.append((exposure_of(resize(image, self.model.policy.state_size)).item(), number, source))
+        if not exposures:
+            raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
+        median = sorted(exposures)[(len(exposures) - 1) // 2][-1]
+        return median, self.decide(read(median).pixels)
+
+    def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
         """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey."""
-        pixels = self(photo.pixels)
+        pixels = self(photo.pixels, actions)
         if photo.grey and self.strength:
             pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
         return photo.with_pixels(pixels)
 
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
-                      overwrite: bool = False, tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+                      overwrite: bool = False, actions: Sequence[Action] | None = None,
+                      tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
         """Enhance files and folders; a file that fails is named and the rest goes on.
 
         Args:
@@ -132,16 +192,20 @@ class Enhancer:
             out: a file (for one photograph), or a folder; None writes beside the source.
             extension: another kind of file (".png").
             overwrite: replace results that exist; the source itself never.
+            actions: done to all of them, as `decide_together` gave them; None: each is decided on by itself.
             tell: called after each file.
 
         Raises:
-            UsageError: before any work: a source that does not exist, results that exist or would share a name.
+            UsageError: before any work: a source that does not exist, results that exist or would share a name,
+                actions for a model that cannot share them.
         """
+        if actions is not None:
+            self.check_shares()
         plan = plan_files(list(sources), out, extension=extension, overwrite=overwrite)
         outcomes = []
         for source, target in plan:
             try:
-                outcome = Outcome(source, write(self.enhance_photo(read(source)), target))
+                outcome = Outcome(source, write(self.enhance_photo(read(source), actions), target))
             except UsageError as error:
                 outcome = Outcome(source, error=str(error))
             outcomes.append(outcome)

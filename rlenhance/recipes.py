@@ -14,7 +14,7 @@ from rlenhance.knobs import AUTO
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
-_KEYS = (*_NEEDED, "steps", "made_with")
+_KEYS = (*_NEEDED, "steps", "together", "made_with")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Recipe:
         preference: what was asked for, by name, None where the model chose ("auto"); the rest had its default.
         strength: how much of the change was made, in [0, 1].
         steps: after how many steps the policy was stopped, or None.
+        together: one decision was made for all photographs; the same ones are needed to make it again.
         version: of rlenhance.
         made_with: what else the last bit may depend on ("torch", "device").
     """
@@ -36,6 +37,7 @@ class Recipe:
     preference: Mapping[str, float | None]
     strength: float = 1.0
     steps: int | None = None
+    together: bool = False
     version: str = __version__
     made_with: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,6 +82,9 @@ def load_recipe(path: Path) -> Recipe:
     steps, made_with = found.get("steps"), found.get("made_with", {})
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool)):
         raise UsageError(f"{path}: steps must be a whole number or null; got {steps!r}")
+    together = found.get("together", False)
+    if not isinstance(together, bool):
+        raise UsageError(f"{path}: together must be true or false; got {together!r}")
     if not isinstance(made_with, dict):
         raise UsageError(f"{path}: made_with must be an object; got {made_with!r}")
     digits = strict_json.text(path, "sha256", found["sha256"])
@@ -89,7 +94,7 @@ def load_recipe(path: Path) -> Recipe:
         strict_json.text(path, "model", found["model"]), digits,
         strict_json.preference(path, found["preference"]),
         strict_json.number(path, "strength", found["strength"], 0, 1),
-        steps, strict_json.text(path, "version", found["version"]),
+        steps, together, strict_json.text(path, "version", found["version"]),
         {name: strict_json.text(path, f"made_with {name}", value) for name, value in made_with.items()},
     )
 

@@ -26,7 +26,7 @@ from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
-_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--steps", "--save-recipe")
+_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--steps", "--together", "--save-recipe")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
@@ -45,8 +45,11 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     options = asked(arguments)
     chosen = {**_from_reference(arguments.match, options, enhancer), **options}
     enhancer.choose({**_from_preset(preset, chosen, enhancer), **chosen})
-    return enhancer, Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference,
-                            enhancer.strength, arguments.steps, made_with=_made_with(enhancer))
+    if arguments.together:
+        enhancer.check_shares()
+    recipe = Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
+                    arguments.steps, bool(arguments.together), made_with=_made_with(enhancer))
+    return enhancer, recipe
 
 
 def newest_run(root: Path = Path("runs/lol")) -> Path:

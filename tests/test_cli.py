@@ -232,8 +232,8 @@ def test_every_word_is_explained(capsys):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
-    for option in ("--output", "--model", "--preset", "--match", *OPTIONS.values(), "--strength", "--steps",
-                   "--format", "--overwrite", "--device", "--save-recipe", "--recipe"):
+    for option in ("--output", "--model", "--preset", "--match", "--together", *OPTIONS.values(), "--strength",
+                   "--steps", "--format", "--overwrite", "--device", "--save-recipe", "--recipe"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

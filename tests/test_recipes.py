@@ -57,7 +57,7 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
     best = tmp_path / "runs/lol/first/best"
     assert found == {
         "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
-        "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
+        "together": False, "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
         "preference": {"exposure_level": 0.32},
     }
 
@@ -96,7 +96,7 @@ def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("words", [
     ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "natural"], ["--steps", "2"],
-    ["--match", "night.png"], ["--color", "0"], ["--save-recipe", "b.json"],
+    ["--match", "night.png"], ["--color", "0"], ["--together"], ["--save-recipe", "b.json"],
 ], ids=lambda words: words[0])
 def test_options_beside_a_recipe_are_refused(night, capsys, words):
     """A recipe settles the result: an option that would change it is told to be left out."""
@@ -125,6 +125,7 @@ def _changed(**entries):
     (_changed(sha256="12"), "64 hexadecimal digits"), (_changed(steps=1.5), "steps must be a whole number"),
     (_changed(steps=99), "--steps lies between"), (_changed(steps=True), "steps must be"),
     (_changed(strength=2), "strength must be a number between 0 and 1; got 2"),
+    (_changed(together=1), "together must be true or false"),
     (_changed(exposure=1), "unknown key 'exposure'"), (_changed(made_with=3), "made_with must be"),
     (_changed(preference={"exposure_level": 3}), "exposure_level must lie between"),
     (_changed(preference={"contrast": 3}), "contrast"), (_changed(model=3), "model must be a text"),

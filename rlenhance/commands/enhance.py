@@ -36,6 +36,8 @@ def add(commands: Any) -> None:
     enhance.add_argument("--strength", type=float, metavar="S",
                          help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
     enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    enhance.add_argument("--together", action="store_true", default=None,
+                         help="a burst or time-lapse: one decision for all, made on the one of median exposure")
     enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
     enhance.add_argument("--recipe", type=Path, metavar="FILE.json",
@@ -65,8 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save_recipe:
         check_place(arguments.save_recipe, arguments.overwrite, taken=[target for _, target in plan])
     enhancer, recipe = set_up(arguments)
+    actions = None
+    if recipe.together:
+        median, actions = enhancer.decide_together([source for source, _ in plan])
+        print(f"decided on {median}")
     outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
-                                      overwrite=arguments.overwrite, tell=_tell)
+                                      overwrite=arguments.overwrite, actions=actions, tell=_tell)
     failed = sum(outcome.error is not None for outcome in outcomes)
     if failed and len(outcomes) > 1:
         print(f"{failed} of {len(outcomes)} photographs failed; the others are written", file=sys.stderr)
