@@ -121,6 +121,6 @@ def test_presets_are_listed(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(SHIPPED)
-    assert "natural: --exposure 0.45 --strength 0.85" in lines
+    assert "natural: --exposure 0.5 --strength 0.85" in lines
     assert all(f"    {preset.about}" in lines for preset in shipped_presets())
 
