@@ -62,7 +62,7 @@ class Enhancer:
                  preference: Mapping[str, float | None] | None = None, strength: float = 1.0):
         self.strength = check_strength(strength)
         self.device = torch.device(device)
-        model = model or weights.default_model()
+        model = weights.default_model() if model is None else model
         if model is None:
             raise UsageError("no model is shipped with this version: name a run, as in Enhancer('runs/lol/first/best')")
         #: The checkpoint in use.

@@ -110,6 +110,9 @@ def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None
     """
     if path.resolve() in {other.resolve() for other in taken}:
         raise UsageError(f"{path}: is the place of a photograph; name another file with --save-recipe")
+    ground = next(parent for parent in path.absolute().parents if parent.exists())
+    if not ground.is_dir():
+        raise UsageError(f"{path}: cannot be written, {ground.name} is a file; name another place with --save-recipe")
     if not path.exists():
         return
     if not overwrite:

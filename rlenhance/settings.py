@@ -37,9 +37,9 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     """
     if arguments.recipe:
         return _replayed(arguments)
-    preset = load_preset(arguments.preset) if arguments.preset else Preset("", "", {}, None)
+    preset = load_preset(arguments.preset) if arguments.preset is not None else Preset("", "", {}, None)
     strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
-    model = arguments.model or weights.default_model() or newest_run()
+    model = arguments.model if arguments.model is not None else weights.default_model() or newest_run()
     enhancer = Enhancer(model, steps=arguments.steps, device=_device(arguments.device),
                         strength=1.0 if strength is None else strength)
     options = asked(arguments)
@@ -77,7 +77,7 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
         raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
                          f"something, give the options without --recipe)")
     recipe, device = load_recipe(path), _device(arguments.device)
-    model = arguments.model or recipe.model
+    model = recipe.model if arguments.model is None else arguments.model
     try:
         folder = find_checkpoint(weights.locate(model))
     except UsageError as error:

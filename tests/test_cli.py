@@ -89,6 +89,8 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
     (["night.png", "--strength", "nan"], "strength must lie between 0"),
     (["night.png", "--device", "abacus"], "not available here"),
     (["night.png", "--model", "nowhere"], "nowhere"),
+    (["night.png", "--model", ""], "no checkpoint here"),
+    (["night.png", "--preset", ""], "unknown preset ''"),
     (["night.png", "--model", "night.png"], "night.png"),
     (["empty"], "holds no picture"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")

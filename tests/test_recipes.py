@@ -146,7 +146,7 @@ def test_recipes_take_nothings_place(night, tmp_path, capsys):
     """A recipe is never written over a file, but over another recipe when that is asked for."""
     (tmp_path / "mine.json").write_text('{"strength": 0.5}')
     for place, words in (("mine.json", []), ("mine.json", ["--overwrite"]), ("night.png", ["--overwrite"]),
-                         ("night_enhanced.png", []), (".", ["--overwrite"])):
+                         ("night_enhanced.png", []), (".", ["--overwrite"]), ("night.png/a.json", [])):
         assert _run("--save-recipe", place, *words) == 2
         assert place in capsys.readouterr().err
         assert not (tmp_path / "night_enhanced.png").exists()
