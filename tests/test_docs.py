@@ -13,7 +13,10 @@ from conftest import make_pairs
 from agents import A3CConfig, SACConfig
 from experiments import lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from rlenhance.knobs import OPTIONS
+from rlenhance.looks import MEASURES
 from rlenhance.photo import write
+from rlenhance.presets import shipped_presets
 from rlenhance.rewards import TERMS
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +53,15 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
         header = (result.run / "metrics.csv").read_text().splitlines()[0].split(",")
         unexplained = [name for name in header if not any(re.fullmatch(pattern, name) for pattern in patterns)]
         assert unexplained == []
+
+
+def test_every_knob_preset_and_measure_stands_in_its_place():
+    """docs/enhance.md lists the knobs with their preferences, the measured ones, and names every preset."""
+    text = (ROOT / "docs/enhance.md").read_text()
+    rows = re.findall(r"^\| `(--\w+)[^`]*` \| `(\w+)` \|", text, re.MULTILINE)
+    assert {name: option for option, name in rows} == OPTIONS
+    assert set(re.findall(r"^\| `(\w+)` \|", text.split("--match` measures")[1], re.MULTILINE)) == set(MEASURES)
+    assert all(f"`{preset.name}`" in text for preset in shipped_presets())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
