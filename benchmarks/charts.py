@@ -39,7 +39,7 @@ def _share(axis: Any, table: Table) -> None:
     left = [0.0] * len(table.rows)
     for index, section in enumerate(SECTIONS):
         values = table.column(f"{section}, %")
-        color = ("0.55", "0.75")[index] if index < 2 else f"C{index - 2}"
+        color = ("0.55", "0.75")[index] if index < 2 else f"C{(0, 1, 2, 3, 4, 5, 6, 8)[index - 2]}"
         axis.barh(table.column("recipe"), values, left=left, label=section, color=color)
         left = [start + value for start, value in zip(left, values, strict=True)]
     axis.axvline(85, color="black", linewidth=0.8, linestyle="--")

@@ -17,7 +17,7 @@ from benchmarks.table import Table
 def measure_memory(cases: Sequence[Case], threads: int) -> Table:
     """Peak resident memory of one update, whole and above what the process held before it."""
     table = Table("memory", "Peak memory of one update", ("recipe", "pictures per update", "MB above the start",
-                                                          "MB of the process", "KB per environment step"))
+                                                          "MB of the process", "kB per environment step"))
     context = multiprocessing.get_context("spawn")
     for case in cases:
         with ProcessPoolExecutor(1, mp_context=context) as pool:

@@ -18,12 +18,14 @@ class Table:
         title: what was measured, in a line.
         columns: names; the first is what the row is about.
         rows: text and numbers, one per column; None where there is nothing to say.
+        about: cores, threads, repeats, the machine's load at the end, versions.
     """
 
     name: str
     title: str
     columns: Sequence[str]
     rows: list[Sequence[Any]] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """As it stands on the page."""

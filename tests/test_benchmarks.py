@@ -160,3 +160,12 @@ def test_benchmarks_refuse_what_they_do_not_know(tmp_path):
         replace(COARSE, pictures=0)
     with pytest.raises(UsageError, match="even"):
         measure_processes({}, 3, 1)
+
+
+def test_part_measured_again_replaces_its_table_alone(tmp_path):
+    """What benchmarks.json held of other parts stays there."""
+    first = main(Arguments(("environment", "batch"), tmp_path, repeats=1, quick=True))
+    second = main(Arguments(("environment",), tmp_path, repeats=1, quick=True))
+    assert second.keys() == first.keys()
+    assert [list(row) for row in second["batch"].rows] == [list(row) for row in first["batch"].rows]
+    assert second["environment"].rows != first["environment"].rows
