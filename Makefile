@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: train test test-all lint clean
+.PHONY: train test test-all lint bench clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (about five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -18,7 +18,10 @@ test-all: $(VENV)/.dev        ## the test suite with what is slow
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy rlenhance envs agents experiments
+	$(BIN)/python -m mypy rlenhance envs agents experiments benchmarks
+
+bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"

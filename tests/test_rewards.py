@@ -361,3 +361,10 @@ def test_resized_maps_keep_their_mean(height, width, down, across, enlarge):
     resized = resize_map(value, after)
     assert resized.shape == (2, 1, *after)
     assert torch.allclose(resized.mean(dim=(1, 2, 3)), value.mean(dim=(1, 2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("size, larger", [((4, 4), (64, 64)), ((16, 3), (16, 51)), ((5, 7), (15, 7)), ((4, 6), (6, 9))])
+def test_enlarged_maps_repeat_their_cells(size, larger, generator):
+    """Larger, a map has at each pixel the mean over that pixel's area, whether the sizes divide or not."""
+    value = torch.randn(2, 1, *size, generator=generator)
+    assert torch.equal(resize_map(value, larger), torch.nn.functional.adaptive_avg_pool2d(value, larger))

@@ -25,6 +25,10 @@ def resize_map(value: Tensor, size: tuple[int, int]) -> Tensor:
         return value
     if value.shape[-2:] == (1, 1):
         return value.expand(*value.shape[:2], *size)
+    height, width = value.shape[-2:]
+    if size[0] % height == 0 and size[1] % width == 0:  # the same, many times faster
+        cells = value[..., :, None, :, None]
+        return cells.expand(-1, -1, -1, size[0] // height, -1, size[1] // width).reshape(*value.shape[:2], *size)
     return resize(value, size)
 
 

@@ -1,0 +1,171 @@
+"""The loop that benchmarks measure against does the same work, and the benchmarks run."""
+
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import agents.a3c
+from agents import A3C, A3CConfig
+from benchmarks import stopwatch
+from benchmarks.__main__ import Arguments, main
+from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, Case
+from benchmarks.loop_env import LoopEnv
+from benchmarks.loop_learner import LoopA3C
+from benchmarks.scaling import measure_processes
+from benchmarks.share import SECTIONS, without_network
+from benchmarks.stopwatch import NETWORK, watched
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.rewards import Reward, RewardWeights
+
+TINY = {"pictures": 2, "rollouts": 2, "horizon": 3, "side": 32}
+CASES = [replace(case, **TINY) for case in (COARSE, Case("pixelrnn"), Case("compact", 1),
+                                            replace(PIXELWISE, backbone="mrpnet"), PIXELWISE_CONTINUOUS)]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+
+
+def pictures(case, generator):
+    """Dark noise. No two of its cells are equally bright: which of two equals `contrast` calls darker is rounding."""
+    return Batch(0.4 * torch.rand(case.pictures, 3, case.side, case.side, generator=generator))
+
+
+def random_actions(case, actions, generator):
+    """Actions of all episodes, one mapping per step."""
+    for _ in range(case.horizon):
+        shapes = {level: (case.episodes, actions.heads, *actions.grid(level, case.side, case.side))
+                  for level in actions.levels}
+        if actions.choices:
+            yield {level: torch.randint(actions.choices, shape, generator=generator)
+                   for level, shape in shapes.items()}
+        else:
+            yield {level: 2 * torch.rand(shape, generator=generator) - 1 for level, shape in shapes.items()}
+
+
+@every_case
+def test_the_loop_environment_is_the_environment(case, generator):
+    """The same actions give the same pictures, terms, reward maps and rewards."""
+    learner, images = case.learner(), pictures(case, generator).repeat(case.rollouts)
+    taken = list(random_actions(case, learner.policy.actions, generator))
+    levels = torch.linspace(-1, 1, case.episodes)[:, None]
+    learner.env.reset(options={"batch": images, "preference": levels})
+    asked = learner.policy.preferences.decode(levels)["exposure_level"].flatten()
+    loops = [LoopEnv(learner.policy.actions, learner.reward.weights) for _ in range(case.episodes)]
+    for loop, image, level in zip(loops, images.image, asked, strict=True):
+        loop.reset(image.permute(1, 2, 0).contiguous().numpy(), float(level))
+    for action in taken:
+        observation, reward, _, _, info = learner.env.step(action)
+        for number, loop in enumerate(loops):
+            done = loop.step({level: entry[number].numpy() for level, entry in action.items()})
+            same = {"image": (torch.from_numpy(done.image).permute(2, 0, 1), observation["image"][number]),
+                    "reward": (torch.tensor(done.reward), reward[number]),
+                    "map": (torch.from_numpy(done.reward_map), info["reward_map"][number, 0])}
+            assert done.terms.keys() == info["term_maps"].keys()
+            same |= {name: (torch.from_numpy(term), info["term_maps"][name][number, 0])
+                     for name, term in done.terms.items()}
+            for name, (mine, theirs) in same.items():
+                assert mine.shape == theirs.shape, name
+                # slopes of the terms (clipping: 50) magnify rounding
+                assert torch.allclose(mine.float(), theirs, atol=2e-6 if name == "image" else 1e-4), name
+
+
+@every_case
+def test_the_loop_learner_is_the_learner(case, generator, monkeypatch):
+    """From the same actions, an update in a loop and an update in one batch descend the same gradient."""
+    config = A3CConfig(rollouts_per_image=case.rollouts, epochs=1)
+    networks = [case.learner().policy for _ in range(2)]
+    for network in networks:  # heads that begin at zero would hide differences
+        noise = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.02 * torch.randn(parameter.shape, generator=noise)
+    reward, batch = Reward(RewardWeights()), pictures(case, generator)
+    taken = [{level: entry if entry.dtype == torch.int64 else 0.9 * entry for level, entry in action.items()}
+             for action in random_actions(case, networks[0].actions, generator)]
+    play = agents.a3c.play
+    monkeypatch.setattr(agents.a3c, "play", lambda *parts: play(*parts, given=taken))
+    A3C(networks[0], reward, config).step(batch)
+    LoopA3C(networks[1], reward, config).step(batch, given=taken)
+    for (name, one), other in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
+        assert (one.grad - other.grad).norm() <= 1e-3 * one.grad.norm() + 1e-6, name
+
+
+def test_the_loop_refuses_what_it_does_not_know():
+    """Other terms, other curves and other sizes are told, not computed wrongly."""
+    actions = COARSE.learner().policy.actions
+    with pytest.raises(UsageError, match="color"):
+        LoopEnv(actions, RewardWeights({"color": 1.0}))
+    with pytest.raises(UsageError, match="chroma"):
+        LoopEnv(replace(actions, channels="chroma"), RewardWeights())
+    with pytest.raises(UsageError, match="multiples of 16"):
+        LoopEnv(actions, RewardWeights()).reset(torch.zeros(24, 32, 3).numpy(), 0.5)
+
+
+@every_case
+def test_every_moment_of_an_update_has_its_section(case, monkeypatch):
+    """The sections of an update add up to the whole, and the learner is left as it was."""
+    learner, ticks = case.learner(), itertools.count()
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    with watched(learner) as watch:
+        learner.step(case.batch())
+    assert sum(watch.seconds.values()) == next(ticks) - 1 and watch.depth == 0
+    assert set(watch.seconds) <= set(SECTIONS) and all(watch.seconds[name] > 0 for name in NETWORK)
+    assert "step" not in vars(learner) and "step" not in vars(learner.env)
+    watch.seconds.clear()
+    learner.step(case.batch())
+    assert not watch.seconds
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.backbone != "pixelrnn"], ids=lambda case: case.label)
+def test_ready_made_network_is_never_computed(case):
+    """After the first update nothing runs through the network that it stands for, forward or backward."""
+    whole, hollow = case.learner(), case.learner()
+    modules = [hollow.policy.backbone, *hollow.policy.heads.values(), *hollow.policy.values.values()]
+    without_network(hollow).step(case.batch())
+    for module in modules:
+        module.register_forward_pre_hook(lambda *_: pytest.fail("computed"))
+    numbers = hollow.step(case.batch())
+    assert all(parameter.grad is None for module in modules for parameter in module.parameters())
+    assert numbers.keys() == whole.step(case.batch()).keys()
+
+
+def test_benchmarks_run(tmp_path, capsys):
+    """Every part that needs no other process runs at its least size, and leaves tables and charts."""
+    tables = main(Arguments(("share", "environment", "speed", "batch", "size"), tmp_path, repeats=1, quick=True))
+    assert {path.name for path in tmp_path.iterdir()} == {"benchmarks.json", "share.png", "speed.png", "scaling.png"}
+    printed = capsys.readouterr().out
+    for table in tables.values():
+        assert table.markdown() in printed
+        assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
+    sections = [sum(row[7:]) for row in tables["share"].rows]
+    assert sections == pytest.approx([100] * len(sections), abs=2)
+
+
+@pytest.mark.slow
+def test_benchmarks_of_processes_run(tmp_path):
+    """So do those that start processes."""
+    tables = main(Arguments(("processes", "memory"), tmp_path, repeats=1, quick=True))
+    assert all(value > 0 for table in tables.values() for row in table.rows for value in row[1:])
+
+
+def test_benchmarks_refuse_what_they_do_not_know(tmp_path):
+    """An unknown part is answered with those there are; numbers below 1 are told."""
+    with pytest.raises(UsageError, match="environment"):
+        main(Arguments(("enviroment",), tmp_path))
+    with pytest.raises(UsageError, match="at least 1"):
+        main(Arguments(out=tmp_path, repeats=0))
+    with pytest.raises(UsageError, match="at least 1"):
+        replace(COARSE, pictures=0)
+    with pytest.raises(UsageError, match="even"):
+        measure_processes({}, 3, 1)
+
+
+def test_part_measured_again_replaces_its_table_alone(tmp_path):
+    """What benchmarks.json held of other parts stays there."""
+    first = main(Arguments(("environment", "batch"), tmp_path, repeats=1, quick=True))
+    second = main(Arguments(("environment",), tmp_path, repeats=1, quick=True))
+    assert second.keys() == first.keys()
+    assert [list(row) for row in second["batch"].rows] == [list(row) for row in first["batch"].rows]
+    assert second["environment"].rows != first["environment"].rows
