@@ -150,7 +150,13 @@ def action_costs(reward: Reward, env: PixelEnv, distribution: JointDistribution)
     strength = env.actions.strength(distribution.relaxed())
     first = strength[: env.num_envs]  # of the first step, which has none before it
     previous = torch.cat([first, strength[: -env.num_envs]]) if len(strength) > env.num_envs else first
-    return {name: reward.weights[name] * TERMS[name].function(strength, previous).mean() for name in names}
+    costs = {}
+    for name in names:
+        factor = TERMS[name].factor(env.levels)
+        if isinstance(factor, Tensor):  # of a picture, the same at every step
+            factor = factor.repeat(len(strength) // len(factor), 1, 1, 1)
+        costs[name] = reward.weights[name] * (factor * TERMS[name].function(strength, previous)).mean()
+    return costs
 
 
 def returns_to_go(rewards: Sequence[Tensor], gamma: float, kernel: Tensor | None = None) -> list[Tensor]:

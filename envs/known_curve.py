@@ -17,8 +17,9 @@ from rlenhance.actions import ACTION_SETS, Action, ActionSet, Curve, advance
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation
-from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
+from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights, Transition
+from rlenhance.statistics import DEFAULT_EXPOSURE
 
 #: Reward terms whose cost is zero at the target and nowhere below zero: the episode that meets the target is the best.
 EXACT_TERMS = ("l1", "squared_error", "ssim")
@@ -240,7 +241,7 @@ class KnownCurveEnv(PixelEnv):
         observation, info = super().reset(seed=seed, options=options)
         assert self._batch is not None and self._batch.target is not None
         start, target = self._batch.image, self._batch.target
-        whole = Transition(start, target, start, start.new_zeros(1, 1, 1, 1), self._levels, target)
+        whole = Transition(start, target, start, start.new_zeros(1, 1, 1, 1), self.levels, target)
         self._to_gain = self.reward.total(self.reward.terms(whole))
         self._log_gain = start.new_zeros(1, 1, 1, 1)
         return observation, {**info, "best_return": self._to_gain}

@@ -13,8 +13,9 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS
 from rlenhance.data import PictureCache, Sampler, open_folder, sample_photographs, scan
-from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
+from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.statistics import DEFAULT_EXPOSURE
 
 
 class LowLightEnv(PixelEnv):

@@ -135,9 +135,9 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._batch = batch.to(self.device)
         if chosen is None:
             chosen = self.preferences.encode(None, self.num_envs, self.device)
-        self._preference: Tensor = chosen.to(self.device)
+        self._preference: Tensor = self.preferences.settle(chosen.to(self.device), self._batch.image)
         levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
-        self._levels = levels | self.preferences.decode(self._preference)
+        self.levels: Mapping[str, Tensor] = levels | self.preferences.decode(self._preference)
         self._image, self._steps, self._costs, self._strength = self._batch.image, 0, {}, None
         return self._observation(), {}
 
@@ -181,7 +181,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._image = advance(self.actions, before, action, self._batch.mask)
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
-        transition = Transition(before, self._image, self._batch.image, strength, self._levels,
+        transition = Transition(before, self._image, self._batch.image, strength, self.levels,
                                 self._batch.target, self._batch.mask, previous, self._costs)
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after

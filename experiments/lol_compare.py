@@ -27,8 +27,8 @@ from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
 from rlenhance.photo.files import write_atomically
-from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, RewardWeights
+from rlenhance.statistics import DEFAULT_EXPOSURE
 from rlenhance.visualize import grid
 
 #: Rewards that a comparison can give a policy: name -> words of --reward.

@@ -35,8 +35,8 @@ from rlenhance.data import PictureCache, load_example
 from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
-from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.statistics import DEFAULT_EXPOSURE
 
 _UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96

@@ -25,7 +25,9 @@ from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
 from rlenhance.data import (
     Batch,
+    Example,
     PictureCache,
+    Relight,
     Sampler,
     Splits,
     check_disjoint,
@@ -36,10 +38,14 @@ from rlenhance.data import (
 from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.statistics import DEFAULT_EXPOSURE
 from rlenhance.visualize import action_colors, grid
 
-#: Levels that a policy is trained to obey: lowest, default, highest.
+#: Levels that a policy without `knobs` is trained to obey.
 EXPOSURE_RANGE = (0.3, 0.65)
+#: What a policy with `knobs` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
+KNOBS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
+         "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.1, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,10 @@ class PictureConfig:
     """stop names every bad file and ends; skip leaves them out."""
     cache_megabytes: int = 1024
     """Memory for decoded pictures."""
+    well_exposed: bool = False
+    """The references stand among the training pictures too: they are to be left alone."""
+    relit: bool = False
+    """The references stand among the training pictures relit, too: back-lit, a lamp at night, a dark corner."""
     crop: int = 128
     """Side in pixels of the native crops that `supervised`, and policies with --state-size 0, learn from."""
 
@@ -60,6 +70,11 @@ class PictureConfig:
 class PolicyConfig:
     """Which network, and what an agent may do."""
 
+    actions: str = "curve"
+    """curve, or tone (handles for brightness, contrast, highlights and saturation)."""
+    knobs: bool = False
+    """tone: train for every knob (exposure, automatic too; contrast, color, smoothness, highlights), so that the user
+    can turn them later."""
     backbone: str = "compact"
     """compact, fcn (PixelRL), mrpnet, or pixelrnn (carries a state from step to step)."""
     horizon: int = 8
@@ -146,15 +161,25 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
         deviation: see `PixelPolicy`; a learner says which it needs.
     """
     level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
+    if config.knobs and config.actions != "tone":
+        raise UsageError(f"--knobs need agents that can follow them: --actions tone; got {config.actions}")
+    if config.actions == "tone":
+        if not config.picture_agent or config.curve != "continuous" or config.channels != "luminance":
+            raise UsageError("--actions tone has a picture agent, and continuous heads of its own: "
+                             "leave out --no-picture-agent, --curve and --channels")
+        tone: dict[str, Any] = {"name": "tone", "agent_stride": config.agent_stride}
     ranges = {"exposure_level": (min(low, level), level, max(high, level))}
     asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
+    if config.knobs:
+        ranges, asked = KNOBS, True
     return MODELS.create(
         "pixel_policy",
-        actions={"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
+        actions=tone if config.actions == "tone" else {
+                 "name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
                  "picture_agent": config.picture_agent, "channels": config.channels, "coupling": config.coupling,
                  "lead": config.lead, "chroma": config.chroma, "momentum": config.momentum},
         backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
-        preferences=ranges if asked else {}, deviation=deviation,
+        preferences=ranges if asked else {}, auto=("exposure_level",) if config.knobs else (), deviation=deviation,
     )
 
 
@@ -203,6 +228,24 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
     return kind(network, settings, seed=seed, device=device)
 
 
+def with_more_light(examples: Sequence[Example], well_exposed: bool, relit: bool) -> list[Example]:
+    """The examples, and for each of their references one that is well exposed already, and one that is relit.
+
+    Raises:
+        UsageError: there are no references.
+    """
+    if not (well_exposed or relit):
+        return list(examples)
+    goods = {example.target: example for example in examples if example.target is not None}
+    if not goods:
+        raise UsageError("--well-exposed and --relit take their light from references, and these pictures have none: "
+                         "use pairs (low/ and high/), or leave it out")
+    more = [variant for good, example in goods.items() for variant in (
+        Example(f"{example.name}-good", example.scene, good, good) if well_exposed else None,
+        Example(f"{example.name}-relit", example.scene, None, good, Relight()) if relit else None) if variant]
+    return [*examples, *more]
+
+
 def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, batch_size: int,
                  seed: int) -> Callable[[int], Batch]:
     """Update number -> training batch, at the size the learner's network looks at; of several processes, each gets
@@ -212,7 +255,8 @@ def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, ba
         UsageError: the batch does not divide by the processes.
     """
     state_size = getattr(learner.network, "state_size", None)
-    sampler = Sampler(pictures.splits.train, pictures.cache, state_size or config.crop,
+    examples = with_more_light(pictures.splits.train, config.well_exposed, config.relit)
+    sampler = Sampler(examples, pictures.cache, state_size or config.crop,
                       crop="whole" if state_size else "native", seed=seed)
     share = processes.share_of(batch_size)
     part = slice(processes.rank() * share, (processes.rank() + 1) * share)

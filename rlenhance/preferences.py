@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from rlenhance.errors import UnknownName, UsageError
+from rlenhance.statistics import auto_exposure
 
-#: The exposure level that is aimed at when nobody says otherwise (fitted on training scenes).
-DEFAULT_EXPOSURE = 0.475
+#: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
+AUTO = {"exposure_level": auto_exposure}
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Preferences:
 
     Attributes:
         ranges: name -> (lowest, default, highest). Empty: the user chooses nothing.
+        auto: those of the names that take their value from the picture where the user names none. Each has a column
+            of its own behind the others, 1 where it does and 0 where a number was asked for.
 
     Example:
         >>> Preferences({"exposure_level": (0.25, 0.5, 0.75)}).encode({"exposure_level": 0.625}, 1)
@@ -28,17 +31,25 @@ class Preferences:
     """
 
     ranges: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    auto: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, (low, default, high) in self.ranges.items():
             if not (math.isfinite(low) and math.isfinite(high) and low <= default <= high and low < high):
                 raise UsageError(f"preference {name} needs lowest <= default <= highest; got {low}, {default}, {high}")
+        for name in self.auto:
+            if name not in self.ranges or name not in AUTO:
+                raise UsageError(f"{name} cannot be automatic; of {', '.join(self.ranges) or 'no preferences'}, "
+                                 f"{', '.join(AUTO)} can")
 
     def __len__(self) -> int:
-        return len(self.ranges)
+        return len(self.ranges) + len(self.auto)
 
-    def encode(self, values: Mapping[str, float] | None, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """The same choices for `count` pictures: (count, P) in [-1, 1]; what is not named takes its default.
+    def encode(self, values: Mapping[str, float | None] | None, count: int,
+               device: torch.device | str = "cpu") -> Tensor:
+        """The same choices for `count` pictures: (count, P) in [-1, 1]; what is not named, or None, takes its default.
+
+        A value that is automatic stands at its default until `settle` has seen the picture.
 
         Raises:
             UnknownName: a name that this policy was not trained for.
@@ -52,23 +63,51 @@ class Preferences:
             if name not in self.ranges:
                 raise UnknownName("preference", name, self.ranges)
             low, _, high = self.ranges[name]
+            if value is None:
+                if name not in self.auto:
+                    raise UsageError(f"{name}: this model does not choose it by itself; "
+                                     f"give a number from {low} to {high}, or leave it out")
+                continue
             if not low <= value <= high:
                 raise UsageError(f"{name} must lie between {low} and {high}, the range this model was trained for; "
                                  f"got {value}")
-        row = [2 * (values.get(name, default) - low) / (high - low) - 1
+        named = {name: value for name, value in values.items() if value is not None}
+        row = [2 * (named.get(name, default) - low) / (high - low) - 1
                for name, (low, default, high) in self.ranges.items()]
+        row += [float(name not in named) for name in self.auto]
         return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
 
     def decode(self, encoded: Tensor) -> dict[str, Tensor]:
-        """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units."""
-        return {
+        """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic."""
+        values = {
             name: (low + (encoded[:, i] + 1) / 2 * (high - low))[:, None, None, None]
             for i, (name, (low, _, high)) in enumerate(self.ranges.items())
         }
+        flags = {f"{name}_auto": encoded[:, len(self.ranges) + i, None, None, None]
+                 for i, name in enumerate(self.auto)}
+        return values | flags
+
+    def settle(self, encoded: Tensor, image: Tensor) -> Tensor:
+        """Give automatic preferences their values for these pictures, once, at the start of an episode.
+
+        Args:
+            encoded: (N, P); image: (N, 3, H, W), what the policy sees first.
+        """
+        names = list(self.ranges)
+        for i, name in enumerate(self.auto):
+            low, _, high = self.ranges[name]
+            column, flag = names.index(name), encoded[:, len(names) + i]
+            value = (2 * (AUTO[name](image).flatten() - low) / (high - low) - 1).clamp(-1, 1)
+            encoded = encoded.clone()
+            encoded[:, column] = torch.where(flag > 0.5, value, encoded[:, column])
+        return encoded
 
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
-        """For training: (count, P), uniform over the ranges for a `share` of the pictures, else the defaults."""
-        device = generator.device
-        drawn = torch.rand(count, len(self), generator=generator, device=device) * 2 - 1
-        free = torch.rand(count, 1, generator=generator, device=device) < share
-        return torch.where(free, drawn, self.encode(None, count, device))
+        """For training: (count, P), each uniform over its range with probability `share`, else at its default."""
+        device, names = generator.device, list(self.ranges)
+        drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
+        free = torch.rand(count, len(names), generator=generator, device=device) < share
+        defaults = self.encode(None, count, device)
+        values = torch.where(free, drawn, defaults[:, : len(names)])
+        asked = [free[:, names.index(name), None] for name in self.auto]
+        return torch.cat([values, *(1 - flag.float() for flag in asked)], dim=1)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from rlenhance.errors import UnknownName, UsageError
 from rlenhance.images import resize
 from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy, as_model, observe
-from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
+from rlenhance.preferences import Preferences
+from rlenhance.statistics import DEFAULT_EXPOSURE
 
 PARTS = {"actions": {"name": "curve", "agent_stride": 4}, "backbone": {"name": "compact", "width": 8, "stride": 4}}
 CHOICE = {"exposure_level": (0.25, 0.475, 0.75)}

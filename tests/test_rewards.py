@@ -13,6 +13,7 @@ from rlenhance.images import resize
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
 
 LEVEL = torch.full((1, 1, 1, 1), 0.5)
+ONE = torch.ones(1, 1, 1, 1)
 STATE = [name for name in TERMS if TERMS[name].kind == "state"]
 ACTION = [name for name in TERMS if TERMS[name].kind == "action"]
 REFERENCE = [name for name in TERMS if TERMS[name].reference]
@@ -24,7 +25,8 @@ def _pictures(generator, size=(32, 32), count=2):
 
 def _step(before, after, origin=None, target=None, strength=None):
     strength = torch.zeros(before.shape[0], 1, 4, 4) if strength is None else strength
-    return Transition(before, after, before if origin is None else origin, strength, {"exposure_level": LEVEL}, target)
+    return Transition(before, after, before if origin is None else origin, strength,
+                      {"exposure_level": LEVEL, "contrast": ONE, "color": ONE, "highlights": ONE}, target)
 
 
 def _cost(name, image, origin=None, target=None):

@@ -15,6 +15,19 @@ _EDGE = 1 - 1e-6  # keeps atanh finite in float32
 CHANNELS = ("luminance", "chroma", "coupled")
 
 
+def squash_together(normal: Action) -> Tensor:
+    """What the picture-level agent and the local agents choose together: (N, C, h, w) in [-1, 1].
+
+    They add up before the squashing, the mean of the local ones taken out: the picture-level agent alone owns the
+    picture, the local ones say what is different where.
+
+    Args:
+        normal: "picture" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
+    """
+    bent = {level: torch.atanh(entry.clamp(-_EDGE, _EDGE)) for level, entry in normal.items()}
+    return torch.tanh(bent["picture"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
+
+
 @ACTION_SETS.register("curve")
 @dataclass(frozen=True)
 class Curve:
@@ -106,8 +119,7 @@ class Curve:
         if len(action) == 1:
             normal = self._normal(next(iter(action.values())))
         else:
-            bent = {level: torch.atanh(self._normal(entry).clamp(-_EDGE, _EDGE)) for level, entry in action.items()}
-            normal = torch.tanh(bent["picture"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
+            normal = squash_together({level: self._normal(entry) for level, entry in action.items()})
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         if self.channels == "luminance":
             return middle + half * normal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import torch
@@ -16,8 +16,8 @@ from rlenhance.distributions import AgentDistribution, JointDistribution, PixelC
 from rlenhance.errors import UsageError
 from rlenhance.images import area_means
 from rlenhance.models.base import MODELS, Policy
-from rlenhance.preferences import DEFAULT_EXPOSURE, Preferences
-from rlenhance.statistics import STATISTICS, picture_statistics
+from rlenhance.preferences import Preferences
+from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 
 class Observation(TypedDict, total=False):
@@ -63,6 +63,7 @@ class PixelPolicy(Policy):
         state_size: side in pixels of the reduced square picture on which episodes run, in training and in use; the
             chosen actions are then spread over the full picture. None: episodes run on the picture itself.
         preferences: name -> (lowest, default, highest), see `Preferences`.
+        auto: those of them that the policy can choose by itself.
         masked: expects a mask in its observation.
         start: A of the first policy's picture-level (or only) agents, for continuous curves.
         deviation: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
@@ -70,8 +71,8 @@ class PixelPolicy(Policy):
     """
 
     def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
-                 state_size: int | None = 64, preferences: Mapping[str, Any] | None = None, masked: bool = False,
-                 start: float = 0.3, deviation: str = "scheduled"):
+                 state_size: int | None = 64, preferences: Mapping[str, Any] | None = None,
+                 auto: Sequence[str] = (), masked: bool = False, start: float = 0.3, deviation: str = "scheduled"):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
@@ -80,7 +81,7 @@ class PixelPolicy(Policy):
         if deviation not in ("scheduled", "predicted"):
             raise UsageError(f"deviation is scheduled or predicted; got {deviation!r}")
         self.actions = ACTION_SETS.rebuild(dict(actions))
-        self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()})
+        self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()}, tuple(auto))
         self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
         self.context_size = context = len(self.preferences) + 1 + STATISTICS
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked, "context": context})
@@ -148,8 +149,9 @@ class PixelPolicy(Policy):
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
         statistics = observation.get("statistics")
         if statistics is None:
-            level = self.preferences.decode(preference).get("exposure_level", image.new_tensor(DEFAULT_EXPOSURE))
-            statistics = picture_statistics(image, level)
+            chosen = self.preferences.decode(preference)
+            level = chosen.get("exposure_level", image.new_tensor(DEFAULT_EXPOSURE))
+            statistics = picture_statistics(image, level, chosen.get("exposure_level_auto"))
         return torch.cat([preference, observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,

@@ -12,8 +12,7 @@ from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image
 from rlenhance.models.base import MODELS
-from rlenhance.preferences import DEFAULT_EXPOSURE
-from rlenhance.statistics import STATISTICS, picture_statistics
+from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 
 @MODELS.register("restorer")

@@ -83,6 +83,7 @@ class UnrolledPolicy(nn.Module):
         if policy.state_size:
             picture = resize(image, policy.state_size)
             small_mask = None if mask is None else resize(mask, policy.state_size)
+        encoded = policy.preferences.settle(encoded, picture)
         states, chosen, memory = [picture], [], None
         for step in range(self.steps):
             observation = observe(states[-1], 1 - step / policy.horizon, encoded, small_mask)

@@ -54,6 +54,8 @@ class Term:
         kind: "state", rewarded as cost(before) - cost(after), so that it telescopes over an episode; or "action",
             rewarded as minus the cost of the step.
         default: weight when the user names none.
+        knob: the preference that multiplies the weight at use time; None where none does.
+        unasked: the factor where a policy does not take that preference.
         reference: needs `transition.target`.
     """
 
@@ -62,6 +64,12 @@ class Term:
     kind: str
     default: float
     reference: bool
+    knob: str | None = None
+    unasked: float = 1.0
+
+    def factor(self, levels: Mapping[str, Tensor]) -> Tensor | float:
+        """What the user's preference multiplies the weight by: (N, 1, 1, 1), or one number for all pictures."""
+        return self.unasked if self.knob is None else levels.get(self.knob, self.unasked)
 
     @property
     def summary(self) -> str:
@@ -69,22 +77,25 @@ class Term:
         return (self.function.__doc__ or "").strip().split("\n")[0]
 
 
-def _enter(name: str, kind: str, default: float, reference: bool) -> Callable[[Callable], Callable]:
+def _enter(name: str, kind: str, default: float, reference: bool, knob: str | None,
+           unasked: float) -> Callable[[Callable], Callable]:
     if default < 0:
         raise UsageError(f"a weight must not be negative; got {default} for {name}")
 
     def register(function: Callable) -> Callable:
-        TERMS.register(name)(Term(name, function, kind, default, reference))
+        TERMS.register(name)(Term(name, function, kind, default, reference, knob, unasked))
         return function
 
     return register
 
 
-def state_term(name: str, *, default: float = 0.0, reference: bool = False) -> Callable[[Callable], Callable]:
+def state_term(name: str, *, default: float = 0.0, reference: bool = False, knob: str | None = None,
+               unasked: float = 1.0) -> Callable[[Callable], Callable]:
     """Decorator: register `function(image, transition) -> cost map` as a term that rewards its decrease.
 
     The map may be (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): the size at which the cost is meant. It may depend on
-    the picture the episode began with, the reference and the user's levels, never on `before` or `after`.
+    the picture the episode began with, the reference and the user's levels, never on `before` or `after`. `knob` is
+    the preference that multiplies its weight, `unasked` the factor where a policy takes no such preference.
 
     Example:
         >>> @state_term("redness")
@@ -95,13 +106,14 @@ def state_term(name: str, *, default: float = 0.0, reference: bool = False) -> C
         'Mean of the red channel.'
         >>> TERMS.remove("redness")
     """
-    return _enter(name, "state", default, reference)
+    return _enter(name, "state", default, reference, knob, unasked)
 
 
-def action_term(name: str, *, default: float = 0.0) -> Callable[[Callable], Callable]:
+def action_term(name: str, *, default: float = 0.0, knob: str | None = None,
+                unasked: float = 1.0) -> Callable[[Callable], Callable]:
     """Decorator: register `function(strength, previous) -> cost map` of a single step; it does not telescope.
 
     Both are (N, C, h, w): how strongly each agent acts now, and how strongly it did in the step before (at the first
     step the same as now).
     """
-    return _enter(name, "action", default, False)
+    return _enter(name, "action", default, False, knob, unasked)

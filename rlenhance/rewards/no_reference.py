@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlenhance.images import area_means, brightness
 from rlenhance.rewards.base import Transition, state_term
-from rlenhance.statistics import exposure_of
+from rlenhance.statistics import asked_exposure
 
 _EPS = 0.02  # five of 255 levels: below it a ratio of two dark values is noise
 REGIONS = 4  # large regions along each side of a picture
@@ -22,8 +22,12 @@ def _cells(image: Tensor, count: int) -> Tensor:
 
 @state_term("exposure", default=4.0)
 def exposure(image: Tensor, transition: Transition) -> Tensor:
-    """Distance of the picture's exposure from the asked level: (N, 1, 1, 1), in units of brightness."""
-    return (exposure_of(image) - transition.levels["exposure_level"]).abs()
+    """Distance of the picture's exposure from the asked level: (N, 1, 1, 1), in units of brightness.
+
+    Where a user has named the level, the exposure is the mean brightness; else it is the robust `exposure_of`.
+    """
+    reached = asked_exposure(image, transition.levels.get("exposure_level_auto"))
+    return (reached - transition.levels["exposure_level"]).abs()
 
 
 @state_term("local_exposure", default=0.5)
@@ -82,6 +86,37 @@ def _chromaticity(image: Tensor) -> Tensor:
 def chromaticity(image: Tensor, transition: Transition) -> Tensor:
     """Drift of the colours' shares from those of the picture at the start: (N, 1, 32, 32)."""
     return (_chromaticity(image) - _chromaticity(transition.origin)).abs().sum(dim=1, keepdim=True)
+
+
+@state_term("asked_contrast", default=6.0, knob="contrast", unasked=0.0)
+def asked_contrast(image: Tensor, transition: Transition) -> Tensor:
+    """Minus the relative contrast, deviation of the cells' brightness over their mean: (N, 1, 1, 1).
+
+    Counts as the user asks: more contrast is rewarded where `contrast` is positive, less where it is negative.
+    """
+    cells = _cells(brightness(image), CELLS).flatten(1)
+    return -(cells.std(dim=1, correction=0) / (cells.mean(dim=1) + _EPS))[:, None, None, None]
+
+
+@state_term("asked_color", default=20.0, knob="color", unasked=0.0)
+def asked_color(image: Tensor, transition: Transition) -> Tensor:
+    """Minus the relative colourfulness, mean of (largest - smallest channel) over the mean brightness: (N, 1, 1, 1).
+
+    Counts as the user asks: more colour is rewarded where `color` is positive, less where it is negative.
+    """
+    spread = (image.amax(dim=1) - image.amin(dim=1)).mean(dim=(1, 2))
+    return -(spread / (image.mean(dim=(1, 2, 3)) + _EPS))[:, None, None, None]
+
+
+@state_term("highlights", default=6.0, knob="highlights", unasked=0.0)
+def highlights(image: Tensor, transition: Transition) -> Tensor:
+    """Brightness of the brightest 5 % of the pixels above the mean: (N, 1, 1, 1).
+
+    Counts as much as the user asks to protect them.
+    """
+    level = brightness(image).flatten(1)
+    brightest = level.topk(max(1, level.shape[1] // 20), dim=1).values.mean(dim=1)
+    return (brightest - level.mean(dim=1))[:, None, None, None]
 
 
 def _roughness(image: Tensor) -> Tensor:

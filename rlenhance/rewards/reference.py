@@ -19,6 +19,18 @@ def squared_error(image: Tensor, transition: Transition) -> Tensor:
     return ((image - _target(transition)) ** 2).mean(dim=1, keepdim=True)
 
 
+@state_term("shape", reference=True)
+def shape(image: Tensor, transition: Transition) -> Tensor:
+    """Difference to the reference after the picture was scaled to its mean: (N, 1, H, W), its mean is the RMS.
+
+    The level is taken out: what counts is the light of one place beside another, contrast and colours.
+    """
+    target = _target(transition)
+    gain = target.mean(dim=(1, 2, 3), keepdim=True) / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+    error = ((image * gain - target) ** 2).mean(dim=1, keepdim=True)
+    return error / (error.mean(dim=(2, 3), keepdim=True) + 1e-6).sqrt()
+
+
 @state_term("l1", reference=True)
 def l1(image: Tensor, transition: Transition) -> Tensor:
     """Absolute difference to the reference, mean of the channels: (N, 1, H, W)."""

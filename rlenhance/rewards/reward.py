@@ -73,14 +73,14 @@ class Reward:
             term = TERMS[name]
             if term.kind == "action":
                 previous = transition.strength if transition.previous is None else transition.previous
-                values[name] = -term.function(transition.strength, previous)
+                values[name] = -term.factor(transition.levels) * term.function(transition.strength, previous)
                 continue
             before = transition.costs_before.get(name)
             if before is None:
                 before = term.function(transition.before, transition)
             after = term.function(transition.after, transition)
             transition.costs_after[name] = after
-            values[name] = before - after
+            values[name] = term.factor(transition.levels) * (before - after)
         return values
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:

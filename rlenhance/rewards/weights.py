@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rlenhance.errors import UsageError
-from rlenhance.preferences import DEFAULT_EXPOSURE
 from rlenhance.rewards.base import TERMS
+from rlenhance.statistics import DEFAULT_EXPOSURE
 
 
 class RewardWeights(Mapping[str, float]):

@@ -1,0 +1,105 @@
+"""Tone curves with a handle for each of a photographer's wishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.actions.curve import squash_together
+from rlenhance.errors import UsageError
+from rlenhance.images import brightness
+
+_WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
+
+
+@ACTION_SETS.register("tone")
+@dataclass(frozen=True)
+class Tone:
+    """Each agent turns four handles: brightness, contrast, highlights, saturation.
+
+    With L the pixel's brightness (mean of its channels), every channel c becomes c + B c (1 - c), with
+
+        B = clip(A + K (2 L - 1) - H L^4 + S (c - L), -1, 1):
+
+    A bends the curve of all pixels alike, K parts the bright from the dark, H holds the bright back, S moves the
+    colours away from grey. As with `Curve`, [0, 1] is invariant, black and white stay, and zeros change nothing. Grey
+    keeps its order: the curve of grey is monotone for every action. A head's a in [-1, 1] means
+    A = (low + high) / 2 + a (high - low) / 2, K = contrast a, H = highlights a, S = saturation a.
+
+    Picture-level and local agents add up before the squashing, as in `Curve`.
+
+    Args:
+        agent_stride: pixels per local agent along each side; 0 leaves the picture to its one picture-level agent.
+        low, high: range of A.
+        contrast, highlights, saturation: largest |K|, |H| and |S|; K and H at most 0.5, which keeps the order of grey.
+
+    Source: the LE-curve of Zero-DCE (Guo et al. 2020), equation 2, whose A is B here; the handles are ours.
+    """
+
+    agent_stride: int = 8
+    low: float = -0.3
+    high: float = 1.0
+    contrast: float = 0.5
+    highlights: float = 0.5
+    saturation: float = 1.0
+
+    heads: ClassVar[int] = 4
+    choices: ClassVar[int | None] = None
+    picture_agent: ClassVar[bool] = True
+    #: Every head's name, in order.
+    HANDLES: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
+
+    def __post_init__(self) -> None:
+        if self.agent_stride < 0:
+            raise UsageError(f"agent_stride must not be negative; got {self.agent_stride}")
+        if not -1 <= self.low < 0 < self.high <= 1:
+            raise UsageError(f"A must range from below 0 to above 0 within [-1, 1]; got {self.low} to {self.high}")
+        if not (0 <= self.contrast <= 0.5 and 0 <= self.highlights <= 0.5 and 0 <= self.saturation <= 1):
+            raise UsageError(f"contrast and highlights lie in [0, 0.5], saturation in [0, 1]; "
+                             f"got {self.contrast}, {self.highlights} and {self.saturation}")
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return ("picture", "local") if self.agent_stride else ("picture",)
+
+    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        if level == "picture":
+            return 1, 1
+        return -(-height // self.agent_stride), -(-width // self.agent_stride)
+
+    def strength(self, action: Action) -> Tensor:
+        """A, and 4 times K, H and S, of every agent: (N, 4, h, w).
+
+        More than once, because effort shall not be saved by sharing a plain brightening out between the handles.
+        """
+        handles = self.turn(action)
+        return handles * handles.new_tensor([1.0, _WEIGHT, _WEIGHT, _WEIGHT])[:, None, None]
+
+    def turn(self, action: Action) -> Tensor:
+        """A, K, H and S of every agent: (N, 4, h, w)."""
+        normal = squash_together(action) if len(action) > 1 else action["picture"].clamp(-1, 1)
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        scale = normal.new_tensor([half, self.contrast, self.highlights, self.saturation])[:, None, None]
+        return normal * scale + normal.new_tensor([middle, 0.0, 0.0, 0.0])[:, None, None]
+
+    def apply(self, image: Tensor, action: Action) -> Tensor:
+        handles = self.turn(action)
+        if handles.shape[-2:] not in (image.shape[-2:], (1, 1)):
+            handles = F.interpolate(handles, image.shape[-2:], mode="bilinear", align_corners=False)
+        level = brightness(image)
+        bend, contrast, highlights, saturation = handles.split(1, dim=1)
+        common = bend + contrast * (2 * level - 1) - highlights * level**4 - saturation * level
+        bend = (common + saturation * image).clamp(-1, 1)
+        return image + bend * (image * (1 - image))
+
+    def neutral(self, count: int, height: int, width: int) -> Action:
+        """All handles at zero."""
+        zero = -(self.low + self.high) / (self.high - self.low)
+        action = {level: torch.zeros(count, self.heads, *self.grid(level, height, width)) for level in self.levels}
+        action["picture"][:, 0] = zero
+        return action
