@@ -36,7 +36,8 @@ from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
 from rlenhance.preferences import DEFAULT_EXPOSURE
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.rewards import Reward, RewardWeights, load_terms
+from rlenhance.rewards.own import loaded
 
 _UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96
@@ -50,6 +51,8 @@ class Arguments:
     """a3c (advantage actor-critic), sac, direct (back-propagation through the episode) or supervised."""
     reward: tuple[str, ...] = ()
     """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/rewards.md)."""
+    reward_term: tuple[str, ...] = ()
+    """Terms of your own, module:function each, as in `my_rewards:edges` (docs/own_reward.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
     name: str = ""
@@ -109,6 +112,7 @@ def main(arguments: Arguments) -> Result:
         run, stored = RunFolder.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
+    own = load_terms(arguments.reward_term, stored.get("reward_terms"))
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
     if arguments.batch_size < 1:
@@ -132,11 +136,15 @@ def main(arguments: Arguments) -> Result:
     elif not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
-                 "reward": weights.to_dict(), "model": learner.network.spec}
+                 "reward": weights.to_dict(), "reward_terms": {name: loaded()[name] for name in own},
+                 "model": learner.network.spec}
         run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(_anchored(arguments)), about)
     if leads:
         print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+        for name in own:
+            if not weights[name]:
+                print(f"{name} has the weight 0: it is logged only; weigh it with --reward {name}=1")
     launch(fabric)
     learner.use_fabric(fabric)
     validation = list(pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE))
@@ -276,6 +284,9 @@ def _report(arguments: Arguments, run: RunFolder, fitted: Fitted, rows: dict[str
     print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
           f"(chosen by the validation {'PSNR' if not LEARNERS[arguments.learner].acts else 'return'})")
     print(f"on {len(pictures.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
+    for name in load_terms(arguments.reward_term):
+        if f"val/term/{name}" in fitted.best:
+            print(f"  reward term {name}: {fitted.best[f'val/term/{name}']:+.4f} over an episode, unweighted")
     names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
     for name, row in rows.items():
         print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "

@@ -61,8 +61,10 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, photos/, data/, and a run."""
+    """A folder as the pages imagine it: night.jpg, photos/, data/, my_rewards.py, and a run."""
     folder = tmp_path_factory.mktemp("work")
+    own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
+    (folder / "my_rewards.py").write_text(own)
     make_pairs(folder / "data", scenes=12)
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
     write(dark, folder / "night.jpg")
