@@ -113,7 +113,9 @@ def main(arguments: Arguments) -> Result:
         arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     own = load_terms(arguments.reward_term, stored.get("reward_terms"))
-    weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
+    named = [word.partition("=")[0] for word in arguments.reward]
+    others = [f"{name}=0" for name in loaded() if name not in (*own, *named)]  # of another run in this process
+    weights = RewardWeights.parse((*arguments.reward, *others), exposure_level=arguments.exposure_level)
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
     if arguments.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
@@ -143,8 +145,8 @@ def main(arguments: Arguments) -> Result:
     if leads:
         print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
         for name in own:
-            if not weights[name]:
-                print(f"{name} has the weight 0: it is logged only; weigh it with --reward {name}=1")
+            print(f"reward term {name} from {loaded()[name]['file']}" + (
+                "" if weights[name] else f"; its weight is 0, it is logged only: weigh it with --reward {name}=1"))
     launch(fabric)
     learner.use_fabric(fabric)
     validation = list(pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE))

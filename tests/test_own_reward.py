@@ -251,9 +251,12 @@ def test_direct_says_so_and_leaves_nothing_behind(place, tmp_path, pairs, capsys
     assert "no gradient passes through the reward term levels" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     assert train(tmp_path / "runs", *words, "--reward", "levels=0") == 0
-    assert "levels has the weight 0: it is logged only" in capsys.readouterr().out
+    assert "own_terms.py; its weight is 0, it is logged only" in capsys.readouterr().out
     best = json.loads((tmp_path / "runs" / "run" / "best" / "config.json").read_text())
     assert "val/term/levels" in best["about"]["scores"]
+    assert train(tmp_path / "runs", "--data", str(pairs), name="other") == 0  # its weight of 1 is no other run's
+    kept = json.loads((tmp_path / "runs" / "other" / "config.json").read_text())
+    assert kept["reward"]["weights"]["levels"] == 0 and kept["reward_terms"] == {}
 
 
 def test_workers_know_the_term(place, tmp_path, pairs):

@@ -25,11 +25,13 @@ class TermSource:
     Attributes:
         source: `module:function`.
         folder: in which the module was found.
-        digest: of the module's file.
+        file: the module's.
+        digest: of that file.
     """
 
     source: str
     folder: str
+    file: str
     digest: str
 
 
@@ -145,7 +147,8 @@ def _term(module: ModuleType, function: str) -> Term:
 
 def _source_of(source: str, module: ModuleType) -> TermSource:
     if not module.__file__:
-        return TermSource(source, "", "")
+        return TermSource(source, "", "", "")
     file = Path(module.__file__).resolve()
     above = module.__name__.count(".") + (file.name == "__init__.py")
-    return TermSource(source, str(file.parents[above]), hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest())
+    digest = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    return TermSource(source, str(file.parents[above]), str(file), digest)
