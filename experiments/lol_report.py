@@ -141,8 +141,9 @@ def _verdict(arguments: Arguments, comparison: Comparison, against: dict[str, In
     lines = [_sentence(judged, other, difference, unit, digits)
              for other, difference in {rule: against[rule], **trained}.items()]
     if arguments.metric == "psnr":
-        lines.append(f"The best number of small steps for each picture, chosen with its reference in sight, would give "
-                     f"{-against[oracle].mean:+.2f} dB.")
+        above = -against[oracle].mean
+        lines.append(f"An oracle stop, with each picture's reference in sight, is {abs(above):.2f} dB "
+                     f"{'above' if above >= 0 else 'below'} {judged}.")
     return [*lines, _answer(judged, rule, against[rule], trained)]
 
 
