@@ -40,9 +40,13 @@ class Direct(PolicyLearner):
 
     Args:
         network, reward, config, seed, device: as for `A3C`.
+
+    Raises:
+        UsageError: no gradient passes through a term of the reward: it would be ignored without a word.
     """
 
     data_parallel: ClassVar[bool] = True
+    differentiates: ClassVar[frozenset[str]] = frozenset({"state", "action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):

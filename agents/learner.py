@@ -13,10 +13,12 @@ from agents import processes
 from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
 from envs import PixelEnv
 from rlenhance.data import Batch
+from rlenhance.errors import UsageError
 from rlenhance.models import Policy, as_model
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.registry import Registry
-from rlenhance.rewards import Reward
+from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.rewards.trial import without_gradient
 
 #: Learners by name.
 LEARNERS = Registry("learner")
@@ -96,6 +98,7 @@ class PolicyLearner(Learner):
 
     Attributes:
         deviation: how its policy's deviation comes about, see `PixelPolicy`.
+        differentiates: kinds of reward terms that a gradient must pass through.
 
     Args:
         network: the policy.
@@ -103,17 +106,42 @@ class PolicyLearner(Learner):
         preference_share: share of the pictures for which preferences are drawn from their whole range; the others
             keep the defaults.
         optimiser, seed, device: see `Learner`.
+
+    Raises:
+        UsageError: see `check_reward`.
     """
 
     deviation: ClassVar[str] = "scheduled"
+    differentiates: ClassVar[frozenset[str]] = frozenset({"action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, *, preference_share: float, optimiser: OptimiserConfig,
                  seed: int, device: torch.device | str):
         super().__init__(network, optimiser, seed, device)
+        self.check_reward(reward.weights, network.state_size or 64)
         self.policy = network
         self.reward = Reward(reward.weights, every_term=False)
         self.preference_share = preference_share
         self.env = make_env(network, self.reward, self.device)
+
+    @classmethod
+    def check_reward(cls, weights: RewardWeights, size: int = 64) -> None:
+        """Refuse a reward with a term that this learner would be blind to, because no gradient passes through it.
+
+        Args:
+            size: side in pixels of the made-up pictures on which it is tried.
+
+        Raises:
+            UsageError: names the terms, and the learners that follow them.
+        """
+        blocked = without_gradient(weights.active, cls.differentiates, size)
+        if not blocked:
+            return
+        named = f"no gradient passes through the reward term{'s' * (len(blocked) > 1)} {', '.join(blocked)}"
+        if "state" in cls.differentiates:
+            raise UsageError(f"{named}, and this learner follows gradients: use a3c or sac, or give the weight 0 "
+                             f"(as in {blocked[0]}=0) to have it logged only")
+        raise UsageError(f"{named}: action terms are taken on the policy's mean action, by back-propagation; write it "
+                         f"in torch without rounding or comparing, or as a state term")
 
     def draw_preferences(self, count: int) -> Tensor:
         """Encoded preferences for `count` pictures; each of several processes takes its share of the joint draw."""

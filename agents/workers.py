@@ -20,7 +20,8 @@ from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.rewards import Reward, RewardWeights, load_terms
+from rlenhance.rewards.own import loaded
 
 
 class WorkerFailed(RuntimeError):
@@ -59,9 +60,10 @@ class _Actor(A3C):
 
 
 def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
-          weights: RewardWeights, config: A3CConfig) -> None:
+          weights: RewardWeights, config: A3CConfig, own: Mapping[str, Mapping[str, str]]) -> None:
     """A worker's life: updates until the pipe says None, or closes because the process that leads has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads: it finishes and saves
+    load_terms([about["source"] for about in own.values()], own)  # a new process knows rlenhance's terms only
     torch.set_num_threads(1)
     network = MODELS.rebuild(spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
@@ -199,7 +201,7 @@ class AsynchronousA3C(A3C):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_work, name=f"a3c worker {index}", daemon=True,
-                args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config))
+                args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config, loaded()))
             process.start()
             theirs.close()  # so that a dead worker's pipe reads as closed
             self._crew.append(_Worker(process, ours))

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,8 @@ from rlenhance.errors import UsageError
 def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | None = None) -> int:
     """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C)."""
     try:
-        parsed: Any = tyro.cli(arguments, args=words, prog=f"python -m {_module_name(arguments)}")
+        gathered = gather(arguments, sys.argv[1:] if words is None else words)
+        parsed: Any = tyro.cli(arguments, args=gathered, prog=f"python -m {_module_name(arguments)}")
         main(parsed)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -37,6 +38,39 @@ def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | 
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def gather(arguments: type, words: Sequence[str]) -> list[str]:
+    """The command line with the values of options that take several brought together, where one is repeated.
+
+    Example:
+        `--reward exposure=4 --seed 1 --reward color=1` -> `--reward exposure=4 color=1 --seed 1`
+    """
+    several = set(_lists(arguments))
+    groups: dict[str, list[str]] = {}
+    name = ""
+    for index, word in enumerate(words):
+        option, sign, value = word.partition("=")
+        option = option.replace("_", "-")
+        if word.startswith("--"):
+            name = option if option in several else f"{index} {option}"
+            given = [option, *([value] if sign else [])] if option in several else [word]
+            groups[name] = groups[name] + given[1:] if name in groups else given
+        else:
+            groups.setdefault(name, []).append(word)
+    return [word for group in groups.values() for word in group]
+
+
+def _lists(arguments: type, prefix: str = "--") -> Iterator[str]:
+    """The options that take any number of values."""
+    for name, kind in typing.get_type_hints(arguments, include_extras=True).items():
+        flag = f"{prefix}{name.replace('_', '-')}"
+        if typing.get_origin(kind) is Annotated:  # the parts of an experiment, whose options have no prefix
+            kind, flag = typing.get_args(kind)[0], prefix[:-1]
+        if dataclasses.is_dataclass(kind):
+            yield from _lists(typing.cast(type, kind), f"{flag}{'-' if flag == '-' else '.'}")
+        elif typing.get_origin(kind) is tuple and typing.get_args(kind)[-1] is Ellipsis:
+            yield flag
 
 
 def _module_name(arguments: type) -> str:

@@ -23,7 +23,7 @@ from rlenhance.errors import UsageError
 from rlenhance.images import resize
 from rlenhance.metrics import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import Policy, UnrolledPolicy, as_model
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.rewards import Reward, RewardWeights, Transition
 
 #: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
 COLLAPSE_DB = 45.0
@@ -52,18 +52,39 @@ def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
     return model(batch.image)
 
 
-def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
-    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
-    rows, spent, pixels = [], 0.0, 0
+def score_pictures(model: Callable[..., Tensor], pictures: Sequence[Batch],
+                   reward: Reward | None = None) -> list[dict[str, float]]:
+    """Scores of each picture, with `cpu_ms`, the CPU milliseconds that the model took, and its `megapixels`.
+
+    Args:
+        reward: adds `term/NAME`, what its state terms give for the way from the input to the output, unweighted.
+    """
+    rows = []
     with torch.no_grad():
         for batch in pictures:
             begun = time.process_time()
             output = enhance_batch(model, batch)
-            spent += time.process_time() - begun
-            pixels += batch.image.shape[-1] * batch.image.shape[-2]
-            rows.append(score_picture(output, batch))
-    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    return {**means, "cpu_ms_per_megapixel": spent / pixels * 1e9}
+            spent = time.process_time() - begun
+            row = score_picture(output, batch)
+            if reward is not None:
+                level = output.new_full((1, 1, 1, 1), reward.weights.exposure_level)
+                step = Transition(batch.image, output.clamp(0, 1), batch.image, output.new_zeros(1, 1, 1, 1),
+                                  {"exposure_level": level}, batch.target)
+                row |= {f"term/{name}": value.mean().item() for name, value in reward.terms(step).items()}
+            rows.append({**row, "cpu_ms": 1e3 * spent, "megapixels": output.shape[-1] * output.shape[-2] / 1e6})
+    return rows
+
+
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over pictures that `score_pictures` has scored, and the CPU milliseconds per megapixel."""
+    totals = {name: sum(row[name] for row in rows) for name in rows[0]}
+    speed = totals.pop("cpu_ms") / totals.pop("megapixels")
+    return {**{name: total / len(rows) for name, total in totals.items()}, "cpu_ms_per_megapixel": speed}
+
+
+def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
+    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
+    return mean_scores(score_pictures(model, pictures))
 
 
 def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from agents import LEARNERS
 from experiments import lol_train
 from experiments.baselines import fit_rules
 from experiments.commands import run_command
-from experiments.evaluate import enhance_batch, score
+from experiments.evaluate import enhance_batch, mean_scores, score_pictures
 from experiments.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
 from rlenhance.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.data import Batch
@@ -27,7 +28,7 @@ from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
 from rlenhance.photo.files import write_atomically
-from rlenhance.rewards import TERMS, RewardWeights
+from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.statistics import DEFAULT_EXPOSURE
 from rlenhance.visualize import grid
 
@@ -50,7 +51,11 @@ class Arguments:
     learners: tuple[str, ...] = ("a3c", "direct", "supervised")
     """Which learners."""
     rewards: tuple[str, ...] = ("no reference", "SSIM + PSNR")
-    """Which rewards the acting learners get: `no reference`, `SSIM + PSNR`."""
+    """Which rewards the acting learners get: `no reference`, `SSIM + PSNR`, or the words of --reward, quoted, as in
+    `"exposure=2 edges=10"`."""
+    reward_term: tuple[str, ...] = ()
+    """Terms of your own, module:function each (docs/own_reward.md); each becomes a column. The two named rewards leave
+    them out, words weigh them."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A run for each."""
     minutes: float = 2.0
@@ -87,6 +92,8 @@ class Row:
             "oracle"; of models that were added as they are, "imported" or "unknown".
         parameters: of the network.
         updates, pictures, seconds: of training, mean over the seeds.
+        each: per seed, the scores of each picture.
+        learner: that trained it; "" for others.
     """
 
     name: str
@@ -96,15 +103,97 @@ class Row:
     updates: float = 0.0
     pictures: float = 0.0
     seconds: float = 0.0
+    each: list[list[dict[str, float]]] = field(default_factory=list)
+    learner: str = ""
+
+
+@dataclass
+class Comparison:
+    """What was compared, and on what.
+
+    Attributes:
+        rows: of the table.
+        models: by the name of the row; of a learner, its first seed's.
+        pictures, split: where the scored pictures are from.
+        test: the scored pictures.
+        own: names of the user's own state terms.
+        rules: key of each rule, see `fit_rules` -> name of its row.
+    """
+
+    rows: list[Row]
+    models: dict[str, Any]
+    pictures: Pictures
+    split: str
+    test: Sequence[Batch]
+    own: list[str]
+    rules: dict[str, str]
+
+    @property
+    def scenes(self) -> list[str]:
+        """The scene of each scored picture."""
+        return [example.scene for example in self.pictures.splits.parts[self.split]]
 
 
 def main(arguments: Arguments) -> list[Row]:
     """Train what is missing, score everything, write table.md, table.json and grid.png."""
-    for name in arguments.learners:
-        LEARNERS[name]
-    for name in arguments.rewards:
-        if name not in REWARDS:
-            raise UsageError(f"--rewards are {', '.join(map(repr, REWARDS))}; got {name!r}")
+    comparison = compare(arguments)
+    write_table(arguments, comparison)
+    return comparison.rows
+
+
+def compare(arguments: Arguments) -> Comparison:
+    """Train what is missing, and score everything.
+
+    Raises:
+        UsageError: an argument that cannot be; a reward that a learner would be blind to; pictures without references.
+    """
+    own = _check(arguments)
+    added = {path: load_model(path) for path in arguments.models}  # a wrong one is told before anything is trained
+    pictures = load_pictures(arguments.pictures)
+    split = "test" if pictures.splits.test else "val"
+    test = pictures.load(split, side=arguments.max_side or None)
+    if not pictures.splits.has_references:
+        raise UsageError(f"{pictures.splits.source}: scores need references; use pairs (low/ and high/). On dark "
+                         f"photographs alone, train with experiments.lol_train and look at samples/ of the run")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    terms = [name for name in own if TERMS[name].kind == "state"]
+    reward = Reward(RewardWeights.only(**dict.fromkeys(terms, 1.0), exposure_level=arguments.exposure_level),
+                    every_term=False) if terms else None
+    rules = fit_rules(pictures.load("train", limit=96, side=128), arguments.exposure_level)
+    rows, models = [], dict[str, Any]()
+    for key, rule in rules.items():
+        chosen = "oracle" if rule.oracle else "no" if key in ("input", "clahe") else "its number"
+        rows.append(_row(rule.name, [score_pictures(rule, test, reward)], chosen))
+        models[rule.name] = rule
+    for name, learner, words in _variants(arguments):
+        runs = [_train(arguments, own, learner, words, seed) for seed in arguments.seeds]
+        trained = [load_model(run / "best") for run, _ in runs]
+        models[name] = trained[0]
+        used = LEARNERS[learner].needs_reference or bool(_weights(words, own).needs_reference)
+        updates = statistics.fmean(numbers["updates"] for _, numbers in runs)
+        rows.append(_row(name, [score_pictures(model, test, reward) for model in trained], "yes" if used else "no",
+                         parameters=_count(trained[0]), updates=updates, pictures=updates * arguments.batch_size,
+                         seconds=statistics.fmean(numbers["seconds"] for _, numbers in runs), learner=learner))
+        print(f"{name}: {_cell(rows[-1], 'psnr', 2)} dB", flush=True)
+    for path, model in added.items():
+        name = path.name if path.name not in {"best", "last", ""} | {row.name for row in rows} else str(path)
+        chosen = "imported" if "imported" in read_config(find_checkpoint(path))["about"] else "unknown"
+        rows.append(_row(name, [score_pictures(model, test, reward)], chosen, parameters=_count(model)))
+        models[name] = model
+    names = {key: rule.name for key, rule in rules.items()}
+    return Comparison(rows, models, pictures, split, test, terms, names)
+
+
+def _check(arguments: Arguments) -> list[str]:
+    """Refuse what cannot be before anything is trained; the names of the user's own terms."""
+    own = load_terms(arguments.reward_term)
+    for learner, reward in itertools.product(arguments.learners, arguments.rewards):
+        weights, kind = _weights(reward, own), LEARNERS[learner]
+        try:
+            if kind.acts:
+                kind.check_reward(weights)
+        except UsageError as error:
+            raise UsageError(f"{learner}, {reward}: {error}; or leave {learner} out of --learners") from error
     if not arguments.seeds or len(set(arguments.seeds)) != len(arguments.seeds):
         raise UsageError(f"--seeds needs at least one, each once; got {arguments.seeds}")
     if arguments.learners and not arguments.rewards:
@@ -114,29 +203,25 @@ def main(arguments: Arguments) -> list[Row]:
                          f"got {arguments.threads}, {arguments.max_side}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    added = {path: load_model(path) for path in arguments.models}  # a wrong one is told before anything is trained
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    pictures = load_pictures(arguments.pictures)
-    split = "test" if pictures.splits.test else "val"
-    test = pictures.load(split, side=arguments.max_side or None)
-    if not pictures.splits.has_references:
-        raise UsageError(f"{pictures.splits.source}: scores need references; use pairs (low/ and high/)")
-    rules = fit_rules(pictures.load("train", limit=96, side=128), arguments.exposure_level)
-    rows, models = [], dict[str, Any]()
-    for key, rule in rules.items():
-        chosen = "oracle" if rule.oracle else "no" if key in ("input", "clahe") else "its number"
-        rows.append(Row(rule.name, [score(rule, test)], chosen))
-        models[rule.name] = rule
-    for name, learner, reward in _variants(arguments):
-        runs = [_train(arguments, learner, reward, seed) for seed in arguments.seeds]
-        models[name] = load_model(runs[0][0] / "best")
-        rows.append(_trained_row(name, learner, reward, runs, test, arguments.batch_size))
-        print(f"{name}: {_cell(rows[-1], 'psnr', 2)} dB", flush=True)
-    for path, model in added.items():
-        rows.append(_added_row(path, model, taken={row.name for row in rows}, test=test))
-        models[rows[-1].name] = model
-    _write(arguments, pictures, split, rows, models, test)
-    return rows
+    return own
+
+
+def _words(reward: str, own: Sequence[str]) -> tuple[str, ...]:
+    """The words of --reward that a reward's name stands for, or that it is itself.
+
+    Raises:
+        UsageError: neither.
+    """
+    if reward in REWARDS:
+        return (*REWARDS[reward], *(f"{name}=0" for name in own))
+    if reward and "=" not in reward:
+        raise UsageError(f"--rewards are {', '.join(map(repr, REWARDS))}, or words of --reward, quoted, as in "
+                         f"'exposure=2 color=0.5'; got {reward!r}")
+    return tuple(reward.split())
+
+
+def _weights(reward: str, own: Sequence[str]) -> RewardWeights:
+    return RewardWeights.parse(_words(reward, own))
 
 
 def _variants(arguments: Arguments) -> list[tuple[str, str, str]]:
@@ -148,12 +233,15 @@ def _variants(arguments: Arguments) -> list[tuple[str, str, str]]:
     return variants
 
 
-def _train(arguments: Arguments, learner: str, reward: str, seed: int) -> tuple[Path, dict[str, float]]:
+def _train(arguments: Arguments, own: Sequence[str], learner: str, reward: str,
+           seed: int) -> tuple[Path, dict[str, float]]:
     """One run, and its budget's numbers; a finished one is taken as it is."""
     slug = "-".join(part.lower().replace(" ", "_").replace("+", "and") for part in (learner, reward, str(seed)) if part)
     done = arguments.out / slug / "done.json"
+    acts = LEARNERS[learner].acts
     wanted = lol_train.Arguments(
-        learner=learner, reward=REWARDS.get(reward, ()), exposure_level=arguments.exposure_level, name=slug,
+        learner=learner, reward=_words(reward, own) if acts else (), reward_term=arguments.reward_term if acts else (),
+        exposure_level=arguments.exposure_level, name=slug,
         out=arguments.out, seed=seed, updates=arguments.updates, minutes=arguments.minutes,
         batch_size=arguments.batch_size, evaluate_every=arguments.evaluate_every, pictures=arguments.pictures,
         policy=arguments.policy, learners=arguments.configs,
@@ -169,26 +257,12 @@ def _train(arguments: Arguments, learner: str, reward: str, seed: int) -> tuple[
     return result.run, numbers
 
 
-def _trained_row(name: str, learner: str, reward: str, runs: Sequence[tuple[Path, Mapping[str, float]]],
-                 test: Sequence[Batch], batch_size: int) -> Row:
-    weights = RewardWeights.parse(REWARDS.get(reward, ()))
-    used = LEARNERS[learner].needs_reference or any(TERMS[term].reference for term in weights.active)
-    scores, parameters = [], 0
-    for run, _ in runs:
-        model = load_model(run / "best")
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        scores.append(score(model, test))
-    updates = statistics.fmean(numbers["updates"] for _, numbers in runs)
-    return Row(name, scores, "yes" if used else "no", parameters, updates, updates * batch_size,
-               statistics.fmean(numbers["seconds"] for _, numbers in runs))
+def _row(name: str, each: list[list[dict[str, float]]], reference: str, **about: Any) -> Row:
+    return Row(name, [mean_scores(pictures) for pictures in each], reference, **about, each=each)
 
 
-def _added_row(path: Path, model: Any, taken: set[str], test: Sequence[Batch]) -> Row:
-    """The row of a model that was trained elsewhere: named after its run, or by its path where that is taken."""
-    name = path.name if path.name not in taken | {"best", "last", ""} else str(path)
-    imported = "imported" in read_config(find_checkpoint(path))["about"]
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Row(name, [score(model, test)], "imported" if imported else "unknown", parameters)
+def _count(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _cell(row: Row, key: str, digits: int) -> str:
@@ -199,39 +273,42 @@ def _cell(row: Row, key: str, digits: int) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
-    head = ["", *(heading for _, heading, _ in _COLUMNS), "reference in training", "parameters",
+def table(rows: Sequence[Row], own: Sequence[str] = ()) -> str:
+    """Markdown; `own` are the reward terms that get a column."""
+    columns = (*_COLUMNS, *((f"term/{name}", f"{name}, gained", 4) for name in own))
+    head = ["", *(heading for _, heading, _ in columns), "reference in training", "parameters",
             "updates", "pictures", "training s"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         budget = [f"{row.updates:.0f}", f"{row.pictures:.0f}", f"{row.seconds:.0f}"]
-        cells = [row.name, *(_cell(row, key, digits) for key, _, digits in _COLUMNS), row.reference,
+        cells = [row.name, *(_cell(row, key, digits) for key, _, digits in columns), row.reference,
                  f"{row.parameters:,}" if row.parameters else "", *(budget if row.updates else ["", "", ""])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _write(arguments: Arguments, pictures: Pictures, split: str, rows: Sequence[Row], models: Mapping[str, Any],
-           test: Sequence[Batch]) -> None:
+def write_table(arguments: Arguments, comparison: Comparison) -> str:
+    """table.md (its text is returned), table.json with every picture's scores, and grid.png."""
+    pictures, rows, test = comparison.pictures, comparison.rows, comparison.test
     size = f"reduced to {arguments.max_side} pixels" if arguments.max_side else "at full size"
     budget = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.updates or 400} updates"
     training = (f"{budget} of training per run, seeds {', '.join(map(str, arguments.seeds))} (mean ± standard "
                 f"deviation), best/ chosen on validation" if arguments.learners else "nothing was trained for it")
-    text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {split} pictures {size}; {training}; "
-            f"torch threads {torch.get_num_threads()}.\n\n{table(rows)}\n")
+    text = (f"{pictures.splits.describe()}.\nScored on {len(test)} {comparison.split} pictures {size}; {training}; "
+            f"torch threads {torch.get_num_threads()}.\n\n{table(rows, comparison.own)}\n")
     write_atomically(arguments.out / "table.md", text.encode())
-    facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
-             "rows": [dataclasses.asdict(row) for row in rows]}
+    facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": comparison.split,
+             "scenes": comparison.scenes, "rows": [dataclasses.asdict(row) for row in rows]}
     write_atomically(arguments.out / "table.json", json.dumps(facts, indent=1, default=str).encode())
     shown = [test[i * len(test) // 6] for i in range(min(6, len(test)))]
     with torch.no_grad():
-        lines = [[enhance_batch(models[row.name], batch) for row in rows] for batch in shown]
+        lines = [[enhance_batch(comparison.models[row.name], batch) for row in rows] for batch in shown]
     for line, batch in zip(lines, shown, strict=True):
         line += [batch.target] if batch.target is not None else []
     write(to_array(grid(lines, 160)), arguments.out / "grid.png")
     print(f"\n{text}\nwritten to {arguments.out} (table.md, table.json; grid.png: columns in the table's order, "
           f"the reference last)")
+    return text
 
 
 if __name__ == "__main__":

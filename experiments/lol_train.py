@@ -35,7 +35,8 @@ from rlenhance.data import PictureCache, load_example
 from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.rewards import Reward, RewardWeights, load_terms
+from rlenhance.rewards.own import loaded
 from rlenhance.statistics import DEFAULT_EXPOSURE
 
 _UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
@@ -50,6 +51,8 @@ class Arguments:
     """a3c (advantage actor-critic), sac, direct (back-propagation through the episode) or supervised."""
     reward: tuple[str, ...] = ()
     """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/rewards.md)."""
+    reward_term: tuple[str, ...] = ()
+    """Terms of your own, module:function each, as in `my_rewards:edges` (docs/own_reward.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
     name: str = ""
@@ -109,7 +112,10 @@ def main(arguments: Arguments) -> Result:
         run, stored = RunFolder.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
-    weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
+    own = load_terms(arguments.reward_term, stored.get("reward_terms"))
+    named = [word.partition("=")[0] for word in arguments.reward]
+    others = [f"{name}=0" for name in loaded() if name not in (*own, *named)]  # of another run in this process
+    weights = RewardWeights.parse((*arguments.reward, *others), exposure_level=arguments.exposure_level)
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
     if arguments.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
@@ -132,11 +138,15 @@ def main(arguments: Arguments) -> Result:
     elif not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
-                 "reward": weights.to_dict(), "model": learner.network.spec}
+                 "reward": weights.to_dict(), "reward_terms": {name: loaded()[name] for name in own},
+                 "model": learner.network.spec}
         run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(_anchored(arguments)), about)
     if leads:
         print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
+        for name in own:
+            print(f"reward term {name} from {loaded()[name]['file']}" + (
+                "" if weights[name] else f"; its weight is 0, it is logged only: weigh it with --reward {name}=1"))
     launch(fabric)
     learner.use_fabric(fabric)
     validation = list(pictures.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE))
@@ -276,6 +286,9 @@ def _report(arguments: Arguments, run: RunFolder, fitted: Fitted, rows: dict[str
     print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
           f"(chosen by the validation {'PSNR' if not LEARNERS[arguments.learner].acts else 'return'})")
     print(f"on {len(pictures.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
+    for name in load_terms(arguments.reward_term):
+        if f"val/term/{name}" in fitted.best:
+            print(f"  reward term {name}: {fitted.best[f'val/term/{name}']:+.4f} over an episode, unweighted")
     names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
     for name, row in rows.items():
         print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "

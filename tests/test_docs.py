@@ -73,8 +73,10 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, photos/, data/, and a run."""
+    """A folder as the pages imagine it: night.jpg, photos/, data/, my_rewards.py, and a run."""
     folder = tmp_path_factory.mktemp("work")
+    own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
+    (folder / "my_rewards.py").write_text(own)
     make_pairs(folder / "data", scenes=12)
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
     write(dark, folder / "night.jpg")
@@ -91,7 +93,7 @@ def shortened(line):
     if "lol_train" in line and "--resume" not in line:
         line = re.sub(r"--updates \S+", "", line) + " --updates 1 --batch-size 2 --no-progress --device cpu"
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
-    if "lol_compare" in line:
+    if "lol_compare" in line or "lol_report" in line:
         line = re.sub(r"--data \S+", "--data data", line) + " --updates 1 --batch-size 2"
     return line
 

@@ -2,10 +2,11 @@
 
 from rlenhance.rewards import action_terms, no_reference, reference
 from rlenhance.rewards.base import TERMS, Term, Transition, action_term, state_term
+from rlenhance.rewards.own import load_terms
 from rlenhance.rewards.reward import Reward, resize_map
 from rlenhance.rewards.weights import RewardWeights
 
 __all__ = [
-    "TERMS", "Reward", "RewardWeights", "Term", "Transition", "action_term", "action_terms", "no_reference",
-    "reference", "resize_map", "state_term",
+    "TERMS", "Reward", "RewardWeights", "Term", "Transition", "action_term", "action_terms", "load_terms",
+    "no_reference", "reference", "resize_map", "state_term",
 ]

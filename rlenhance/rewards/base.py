@@ -77,6 +77,20 @@ class Term:
         return (self.function.__doc__ or "").strip().split("\n")[0]
 
 
+def as_cost(term: Term, value: Any, like: Tensor) -> Tensor:
+    """What a term gave, as a cost map like the pictures it was given: their type of number, on their device.
+
+    Raises:
+        UsageError: not a tensor, or of a shape that is no map per picture, region or pixel.
+    """
+    if not isinstance(value, Tensor) or value.ndim != 4 or value.shape[:2] != (like.shape[0], 1):
+        got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise UsageError(f"the reward term {term.name} must give a tensor (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): "
+                         f"a cost per picture, region or pixel of each of the N pictures; of {like.shape[0]} pictures "
+                         f"it gave {got}")
+    return value.to(like)
+
+
 def _enter(name: str, kind: str, default: float, reference: bool, knob: str | None,
            unasked: float) -> Callable[[Callable], Callable]:
     if default < 0:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlenhance.errors import UsageError
 from rlenhance.images import resize
-from rlenhance.rewards.base import TERMS, Transition
+from rlenhance.rewards.base import TERMS, Transition, as_cost
 from rlenhance.rewards.weights import RewardWeights
 
 
@@ -67,18 +67,22 @@ class Reward:
         """Each term, unweighted, at its natural size: (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
 
         State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last).
+
+        Raises:
+            UsageError: a term of the user's own gives something else than such a map.
         """
         values: dict[str, Tensor] = {}
         for name in self.names(transition.target is not None):
             term = TERMS[name]
             if term.kind == "action":
                 previous = transition.strength if transition.previous is None else transition.previous
-                values[name] = -term.factor(transition.levels) * term.function(transition.strength, previous)
+                values[name] = -term.factor(transition.levels) * as_cost(
+                    term, term.function(transition.strength, previous), transition.strength)
                 continue
             before = transition.costs_before.get(name)
             if before is None:
-                before = term.function(transition.before, transition)
-            after = term.function(transition.after, transition)
+                before = as_cost(term, term.function(transition.before, transition), transition.before)
+            after = as_cost(term, term.function(transition.after, transition), transition.after)
             transition.costs_after[name] = after
             values[name] = term.factor(transition.levels) * (before - after)
         return values
