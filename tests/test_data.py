@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlenhance.data import (
+    RELIT,
     Batch,
     Darken,
     Example,
     PictureCache,
+    Relight,
     Sampler,
     Splits,
     check_disjoint,
@@ -416,6 +418,71 @@ def test_impossible_sensors_are_refused(wrong):
     """Negative noise and a sensor of no bits are refused."""
     with pytest.raises(UsageError):
         Darken(**wrong)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (60, 140), (1, 7)])
+@pytest.mark.parametrize("kind", RELIT)
+def test_relit_light_reaches_from_none_lost_to_the_depth(kind, size):
+    """The field is 0 at its brightest place and minus the depth at its darkest, and smooth between."""
+    for seed in range(5):
+        field = Relight(kind, 3, 3).field(*size, np.random.default_rng(seed))
+        assert field.shape == size and field.dtype == np.float32
+        assert field.max() == 0 and field.min() == pytest.approx(-3, abs=1e-4)
+        if size == (96, 96):
+            assert max(np.abs(np.diff(field, axis=axis)).max() for axis in (0, 1)) < 0.6
+
+
+@pytest.mark.parametrize("kind", RELIT)
+def test_relit_fields_grow_with_the_picture(kind):
+    """A picture of twice the size is lit the same."""
+    small, large = (Relight(kind).field(n, 2 * n, np.random.default_rng(4)) for n in (64, 128))
+    halves = large.reshape(64, 2, 128, 2).mean(axis=(1, 3))
+    assert np.abs(halves - small).max() < 0.3
+
+
+def test_relit_pictures_are_dark_where_their_kind_says():
+    """Back-lit: the middle is darker than the corners; a lamp: most of the picture is dark; a corner: it has sides."""
+    fields = {kind: [Relight(kind).field(64, 64, np.random.default_rng(seed)) for seed in range(20)] for kind in RELIT}
+    for field in fields["backlit"]:
+        assert field[40:44, 28:36].mean() < field[:8, ::63].mean() - 1
+    assert np.mean([field < field.min() / 2 for field in fields["lamp"]]) > 0.6
+    sides = [(field.mean(axis=0), field.mean(axis=1)) for field in fields["corner"]]
+    assert all(max(abs(line[0] - line[-1]) for line in pair) > 1 for pair in sides)
+
+
+def test_relit_light_is_the_picture_times_the_field():
+    """Without noise, linear light is the good picture's times 2**field, up to the rounding to 8 bits."""
+    picture, relight = np.full((32, 40, 3), 220, np.uint8), Relight("corner", shot=0, read=0, bits=16)
+    relit = relight(picture, np.random.default_rng(2))
+    gain = np.exp2(relight.field(32, 40, np.random.default_rng(2)))[:, :, None]
+    expected = srgb_from_linear(linear_from_srgb(picture / np.float32(255)) * gain)
+    assert np.abs(relit / 255 - expected).max() < 0.5 / 255 + 1e-3
+
+
+def test_relighting_is_a_function_of_its_random_stream():
+    """The same stream gives the same picture of 8 bits, another gives another."""
+    picture, relight = _picture(0), Relight()
+    one, same, other = (relight(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one.dtype == np.uint8 and one.shape == picture.shape
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+    drawn = [relight.field(8, 8, np.random.default_rng(seed)).tobytes() for seed in range(30)]
+    assert len(set(drawn)) == 30
+
+
+@pytest.mark.parametrize("wrong, told", [
+    ({"kind": "sunny"}, "backlit, lamp, corner"), ({"shallowest": 0}, "shallowest"), ({"shallowest": 5}, "shallowest"),
+    ({"deepest": float("nan")}, "shallowest"), ({"shot": -1}, "noise"), ({"bits": 17}, "bits"),
+])
+def test_impossible_relighting_is_refused(wrong, told):
+    """An unknown kind, a depth of nothing, a range upside down and an impossible sensor are refused."""
+    with pytest.raises(UsageError, match=told):
+        Relight(**wrong)
+
+
+def test_a_relit_example_is_the_same_at_every_call(tmp_path):
+    """Like every degradation, relighting depends on the example's name alone."""
+    example = Example("a-lamp", "a", None, write(_picture(0), tmp_path / "a.png"), Relight("lamp"))
+    _equal(load_example(example, PictureCache()), load_example(example, PictureCache()))
 
 
 def test_darkened_example_is_the_same_at_every_call(tmp_path):

@@ -2,7 +2,7 @@
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
-from rlenhance.data.degradations import Darken
+from rlenhance.data.degradations import RELIT, Darken, Degradation, Relight
 from rlenhance.data.examples import Example, load_example
 from rlenhance.data.folders import open_folder
 from rlenhance.data.sampler import Sampler
@@ -11,6 +11,6 @@ from rlenhance.data.scan import scan
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
-    "Batch", "Darken", "Example", "PictureCache", "Sampler", "Splits", "check_disjoint", "load_example",
-    "open_folder", "sample_photographs", "scan", "split_by_scene",
+    "RELIT", "Batch", "Darken", "Degradation", "Example", "PictureCache", "Relight", "Sampler", "Splits",
+    "check_disjoint", "load_example", "open_folder", "sample_photographs", "scan", "split_by_scene",
 ]

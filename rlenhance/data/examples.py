@@ -10,7 +10,7 @@ import numpy as np
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
-from rlenhance.data.degradations import Darken
+from rlenhance.data.degradations import Degradation
 from rlenhance.images import limit_side, to_tensor
 
 
@@ -30,7 +30,7 @@ class Example:
     scene: str
     image: Path | None
     target: Path | None = None
-    degradation: Darken | None = None
+    degradation: Degradation | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
