@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.learner import make_env
 from agents.rollout import Rollout, play
-from experiments.baselines import Rule
+from experiments.baselines import Rule, distance_to_single_curve
 from rlenhance.checkpoint import load_model
 from rlenhance.data import Batch, Example, PictureCache, load_example, open_folder, sample_photographs, scan
 from rlenhance.errors import UsageError
@@ -64,27 +64,6 @@ def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, 
             rows.append(score_picture(output, batch))
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     return {**means, "cpu_ms_per_megapixel": spent / pixels * 1e9}
-
-
-def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
-    """PSNR in dB between outputs and the one tone curve per channel that fits them best over all pictures.
-
-    The curve is free (256 values per channel, each the mean of the outputs at that input level), so it is nearer than
-    any constant curve of a family: a policy that adapts to the picture scores low, a constant scores high.
-    """
-    index = [(image * 255).round().long().clamp(0, 255) for image in inputs]
-    total, count = torch.zeros(3, 256), torch.zeros(3, 256)
-    for level, output in zip(index, outputs, strict=True):
-        for channel in range(3):
-            flat = level[:, channel].flatten()
-            total[channel].scatter_add_(0, flat, output[:, channel].flatten())
-            count[channel].scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.float32))
-    curve = total / count.clamp(min=1)
-    distances = []
-    for level, output in zip(index, outputs, strict=True):
-        fitted = torch.stack([curve[channel][level[:, channel]] for channel in range(3)], dim=1)
-        distances.append(psnr(fitted, output).item())
-    return sum(distances) / len(distances)
 
 
 def action_counts(policy: Policy, rollouts: Sequence[Rollout]) -> Tensor:
