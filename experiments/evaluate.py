@@ -18,6 +18,7 @@ from agents.learner import make_env
 from agents.rollout import Rollout, play
 from experiments.baselines import Rule, distance_to_single_curve
 from experiments.obedience import adapt, enhance, obey, well_exposed
+from experiments.scenes import real_scenes, relit_scenes
 from experiments.tables import table
 from rlenhance.checkpoint import load_model
 from rlenhance.data import Batch, Example, PictureCache, load_example, open_folder, sample_photographs, scan
@@ -235,8 +236,10 @@ class Arguments:
     """Instead of the scores: turn each knob, and measure whether the pictures follow (docs/adapt_obey.md)."""
     adapt: bool = False
     """Instead of the scores: what becomes of good and of dark pictures when nothing is asked."""
+    scenes: bool = False
+    """Instead of the scores: relit and real scenes by type, with the local agents and without."""
     side: int = 256
-    """Longer side in pixels of the pictures for --obey and --adapt."""
+    """Longer side in pixels of the pictures for --obey, --adapt and --scenes."""
     json: bool = False
     """Print JSON."""
 
@@ -259,12 +262,16 @@ def _policy_of(arguments: Arguments, model: Any, option: str) -> UnrolledPolicy:
 
 
 def _behaviour(arguments: Arguments, model: Any, pictures: Sequence[Batch]) -> dict[str, dict[str, Any]]:
-    """What was asked for of --obey and --adapt, by that name."""
+    """What was asked for of --obey, --adapt and --scenes, by that name."""
     tables: dict[str, dict[str, Any]] = {}
     if arguments.obey:
         tables["obey"] = obey(_policy_of(arguments, model, "--obey"), pictures)
     if arguments.adapt:
         tables["adapt"] = adapt(model, pictures, well_exposed(pictures, arguments.side))
+    if arguments.scenes:
+        policy = _policy_of(arguments, model, "--scenes").policy
+        tables["scenes"] = {**relit_scenes(policy, well_exposed(pictures, arguments.side)),
+                            **real_scenes(policy, pictures)}
     return tables
 
 
@@ -274,9 +281,9 @@ def main(arguments: Arguments) -> dict[str, Any]:
         raise UsageError(f"--max-side must not be negative; got {arguments.max_side}")
     if arguments.side < 16:
         raise UsageError(f"--side must be at least 16 pixels; got {arguments.side}")
-    behaves = arguments.obey or arguments.adapt
+    behaves = arguments.obey or arguments.adapt or arguments.scenes
     if behaves and arguments.watch:
-        raise UsageError("--watch goes with the scores: leave out --obey and --adapt, or call twice")
+        raise UsageError("--watch goes with the scores: leave out --obey, --adapt and --scenes, or call twice")
     model = load_model(arguments.run)
     cache = PictureCache()
     data = arguments.data or data_of(arguments.run)

@@ -139,12 +139,14 @@ def run(tmp_path):
 
 
 def test_the_command_prints_what_it_returns_and_writes_nothing(tmp_path, pairs, run, capsys):
-    """--obey and --adapt come together or alone, as a table or as JSON."""
+    """--obey, --adapt and --scenes come together or alone, as a table or as JSON."""
     before = sorted(tmp_path.rglob("*"))
     arguments = dict(data=pairs, split="val", side=32)
-    tables = evaluate.main(evaluate.Arguments(tmp_path / "run", obey=True, adapt=True, json=True, **arguments))
+    tables = evaluate.main(evaluate.Arguments(tmp_path / "run", obey=True, adapt=True, scenes=True, json=True,
+                                              **arguments))
     assert json.loads(capsys.readouterr().out) == {"split": "val", **tables}
-    assert set(tables) == {"obey", "adapt"} and set(tables["obey"]) == set(KNOBS)
+    assert set(tables) == {"obey", "adapt", "scenes"} and set(tables["obey"]) == set(KNOBS)
+    assert set(tables["scenes"]) == {"backlit", "lamp", "corner", "low contrast", "middle contrast"}  # two pictures
     for option in tables:
         shown = evaluate.main(evaluate.Arguments(tmp_path / "run", **{option: True}, **arguments))
         assert shown == {option: tables[option]}
@@ -154,7 +156,7 @@ def test_the_command_prints_what_it_returns_and_writes_nothing(tmp_path, pairs, 
 
 @pytest.mark.parametrize("words, told", [
     (["--obey", "--watch"], "--watch goes with the scores"), (["--obey", "--side", "8"], "--side"),
-    (["--obey", "--model", "plain"], "--obey is for"),
+    (["--scenes", "--model", "plain"], "--scenes is for policies"), (["--obey", "--model", "plain"], "--obey is for"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_cannot_be_measured_is_told(tmp_path, pairs, run, capsys, words, told):
     """A network that takes no actions, and options that do not go together, are refused in a line."""
