@@ -16,7 +16,10 @@ from torch import Tensor
 
 from agents.learner import make_env
 from agents.rollout import Rollout, play
-from experiments.baselines import Rule
+from experiments.baselines import Rule, distance_to_single_curve
+from experiments.obedience import adapt, enhance, obey, well_exposed
+from experiments.scenes import real_scenes, relit_scenes
+from experiments.tables import table
 from rlenhance.checkpoint import load_model
 from rlenhance.data import Batch, Example, PictureCache, load_example, open_folder, sample_photographs, scan
 from rlenhance.errors import UsageError
@@ -47,9 +50,7 @@ def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
     """A model's output. Only a rule that declares itself an oracle is ever handed the reference."""
     if isinstance(model, Rule):
         return model(batch.image, target=batch.target)
-    if isinstance(model, torch.nn.Module):
-        return model(batch.image.to(next(model.parameters()).device)).cpu()
-    return model(batch.image)
+    return enhance(model, batch.image)
 
 
 def score_pictures(model: Callable[..., Tensor], pictures: Sequence[Batch],
@@ -85,27 +86,6 @@ def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
     """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
     return mean_scores(score_pictures(model, pictures))
-
-
-def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
-    """PSNR in dB between outputs and the one tone curve per channel that fits them best over all pictures.
-
-    The curve is free (256 values per channel, each the mean of the outputs at that input level), so it is nearer than
-    any constant curve of a family: a policy that adapts to the picture scores low, a constant scores high.
-    """
-    index = [(image * 255).round().long().clamp(0, 255) for image in inputs]
-    total, count = torch.zeros(3, 256), torch.zeros(3, 256)
-    for level, output in zip(index, outputs, strict=True):
-        for channel in range(3):
-            flat = level[:, channel].flatten()
-            total[channel].scatter_add_(0, flat, output[:, channel].flatten())
-            count[channel].scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.float32))
-    curve = total / count.clamp(min=1)
-    distances = []
-    for level, output in zip(index, outputs, strict=True):
-        fitted = torch.stack([curve[channel][level[:, channel]] for channel in range(3)], dim=1)
-        distances.append(psnr(fitted, output).item())
-    return sum(distances) / len(distances)
 
 
 def action_counts(policy: Policy, rollouts: Sequence[Rollout]) -> Tensor:
@@ -273,6 +253,14 @@ class Arguments:
     """Reduce pictures to this longer side in pixels first (0: full size)."""
     watch: bool = False
     """Look for collapse too, on up to 16 of the pictures (policies): one action everywhere, one curve for all."""
+    obey: bool = False
+    """Instead of the scores: turn each knob, and measure whether the pictures follow (docs/adapt_obey.md)."""
+    adapt: bool = False
+    """Instead of the scores: what becomes of good and of dark pictures when nothing is asked."""
+    scenes: bool = False
+    """Instead of the scores: relit and real scenes by type, with the local agents and without."""
+    side: int = 256
+    """Longer side in pixels of the pictures for --obey, --adapt and --scenes."""
     json: bool = False
     """Print JSON."""
 
@@ -288,10 +276,35 @@ def data_of(run: Path) -> Path | None:
     return None
 
 
+def _policy_of(arguments: Arguments, model: Any, option: str) -> UnrolledPolicy:
+    if not isinstance(model, UnrolledPolicy):
+        raise UsageError(f"{arguments.run}: acts in one pass and takes no actions; {option} is for policies")
+    return model
+
+
+def _behaviour(arguments: Arguments, model: Any, pictures: Sequence[Batch]) -> dict[str, dict[str, Any]]:
+    """What was asked for of --obey, --adapt and --scenes, by that name."""
+    tables: dict[str, dict[str, Any]] = {}
+    if arguments.obey:
+        tables["obey"] = obey(_policy_of(arguments, model, "--obey"), pictures)
+    if arguments.adapt:
+        tables["adapt"] = adapt(model, pictures, well_exposed(pictures, arguments.side))
+    if arguments.scenes:
+        policy = _policy_of(arguments, model, "--scenes").policy
+        tables["scenes"] = {**relit_scenes(policy, well_exposed(pictures, arguments.side)),
+                            **real_scenes(policy, pictures)}
+    return tables
+
+
 def main(arguments: Arguments) -> dict[str, Any]:
-    """Score, print, and return the scores."""
+    """Score, print, and return the scores, or the tables by option."""
     if arguments.max_side < 0:
         raise UsageError(f"--max-side must not be negative; got {arguments.max_side}")
+    if arguments.side < 16:
+        raise UsageError(f"--side must be at least 16 pixels; got {arguments.side}")
+    behaves = arguments.obey or arguments.adapt or arguments.scenes
+    if behaves and arguments.watch:
+        raise UsageError("--watch goes with the scores: leave out --obey, --adapt and --scenes, or call twice")
     model = load_model(arguments.run)
     cache = PictureCache()
     data = arguments.data or data_of(arguments.run)
@@ -302,17 +315,22 @@ def main(arguments: Arguments) -> dict[str, Any]:
     if split not in splits.parts or not splits.parts[split]:
         raise UsageError(f"{splits.source} has no {split!r} split; it has "
                          f"{', '.join(name for name, part in splits.parts.items() if part)}")
-    pictures = load_split(splits.parts[split], cache, side=arguments.max_side or None)
+    side = arguments.side if behaves else arguments.max_side or None
+    pictures = load_split(splits.parts[split], cache, side=side)
+    if behaves:
+        tables = _behaviour(arguments, model, pictures)
+        print(json.dumps({"split": split, **tables}) if arguments.json else
+              "\n\n".join([f"{len(pictures)} {split} pictures of {splits.source}", *map(table, tables.values())]))
+        return tables
     scores = score(model, pictures)
     if arguments.watch:
-        if not isinstance(model, UnrolledPolicy):
-            raise UsageError(f"{arguments.run}: acts in one pass and takes no actions; --watch is for policies")
-        scores |= watch_policy(model.policy, pictures[:: -(-len(pictures) // _WATCHED)])
+        policy = _policy_of(arguments, model, "--watch").policy
+        scores |= watch_policy(policy, pictures[:: -(-len(pictures) // _WATCHED)])
     if arguments.json:
         print(json.dumps({"split": split, **scores}))
     else:
         print(f"{len(splits.parts[split])} {split} pictures of {splits.source}")
-        print("\n".join(f"{name:>22}  {value:.4f}" for name, value in scores.items()))
+        print(table(scores))
     warning = collapse_warning(scores)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from rlenhance.images import check_image
+from rlenhance.metrics import mean_level
 from rlenhance.registry import Registry
 
 #: Measures by the preference that they answer: each takes (1, 3, H, W) and gives a number in the preference's units.
@@ -16,7 +17,7 @@ MEASURES = Registry("measure")
 @MEASURES.register("exposure_level")
 def exposure_level(image: Tensor) -> float:
     """Mean of the 8-bit sRGB values, divided by 255."""
-    return (image.double() * 255).round().mean().item() / 255
+    return mean_level(image).item()
 
 
 def measures(image: Tensor) -> dict[str, float]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.errors import UsageError
-from rlenhance.images import brightness
+from rlenhance.images import area_means, brightness
+
+#: Regions along each side over which contrast and evenness are measured, whatever the picture's size.
+CELLS = 16
 
 
 def _check_pair(image: Tensor, target: Tensor) -> None:
@@ -90,10 +94,10 @@ def gt_mean_psnr(image: Tensor, target: Tensor) -> Tensor:
     return psnr(match_mean(image, target), target)
 
 
-def _gradients(image: Tensor) -> Tensor:
-    level = brightness(image)
-    across = (level[..., :, 1:] - level[..., :, :-1]).abs().mean(dim=(1, 2, 3))
-    down = (level[..., 1:, :] - level[..., :-1, :]).abs().mean(dim=(1, 2, 3))
+def _variation(maps: Tensor) -> Tensor:
+    """Mean difference between neighbours, across plus down: (N, C, H, W) -> (N,)."""
+    across = (maps[..., :, 1:] - maps[..., :, :-1]).abs().mean(dim=(1, 2, 3))
+    down = (maps[..., 1:, :] - maps[..., :-1, :]).abs().mean(dim=(1, 2, 3))
     return across + down
 
 
@@ -103,7 +107,7 @@ def sharpness_ratio(image: Tensor, target: Tensor) -> Tensor:
     Noise counts as sharpness.
     """
     _check_pair(image, target)
-    return _gradients(match_mean(image, target)) / _gradients(target).clamp(min=1e-6)
+    return _variation(brightness(match_mean(image, target))) / _variation(brightness(target)).clamp(min=1e-6)
 
 
 def newly_clipped(image: Tensor, source: Tensor) -> Tensor:
@@ -111,3 +115,55 @@ def newly_clipped(image: Tensor, source: Tensor) -> Tensor:
     _check_pair(image, source)
     burnt = (image >= 250 / 255 - 1e-6) & (source < 240 / 255)
     return burnt.any(dim=1).float().mean(dim=(1, 2))
+
+
+def mean_level(image: Tensor) -> Tensor:
+    """Mean of the 8-bit sRGB values, divided by 255: in [0, 1]."""
+    return (image.double() * 255).round().mean(dim=(1, 2, 3)) / 255
+
+
+def _cell_levels(image: Tensor) -> Tensor:
+    return area_means(brightness(image), (CELLS, CELLS))
+
+
+def relative_contrast(image: Tensor) -> Tensor:
+    """Deviation of the brightness over the means of 16x16 cells, divided by the mean brightness; black scores 0."""
+    level = _cell_levels(image).flatten(1)
+    return level.std(dim=1, correction=0) / level.mean(dim=1).clamp(min=1e-6)
+
+
+def relative_color(image: Tensor) -> Tensor:
+    """Mean of the largest minus the smallest channel, divided by the mean brightness: 0 for grey, 3 at most."""
+    spread = (image.amax(dim=1) - image.amin(dim=1)).mean(dim=(1, 2))
+    return spread / image.mean(dim=(1, 2, 3)).clamp(min=1e-6)
+
+
+def highlight_protection(image: Tensor) -> Tensor:
+    """Minus the mean brightness of the brightest 5 % of the pixels: from -1, all white, to 0."""
+    level = brightness(image).flatten(1)
+    return -level.topk(max(1, level.shape[1] // 20), dim=1).values.mean(dim=1)
+
+
+def evenness(image: Tensor, source: Tensor) -> Tensor:
+    """How evenly a picture was corrected: minus the variation of what its best tone curve leaves unexplained.
+
+    Of the means of 16x16 cells, log(brightness + 0.02) of the picture is fitted by a rising function of the source's
+    (least squares): the one tone curve that explains most. What is left of the log gain is compared between
+    neighbouring cells: minus the mean absolute difference, across plus down, in units of the natural logarithm. One
+    curve for all cells scores 0, other corrections less.
+    """
+    _check_pair(image, source)
+    after, before = ((_cell_levels(part).double() + 0.02).log() for part in (image, source))
+    left = torch.stack([_left_by_curve(*pair) for pair in zip(after, before, strict=True)])
+    return -_variation(left).float()
+
+
+def _left_by_curve(after: Tensor, before: Tensor) -> Tensor:
+    """`after` less the rising function of `before` that fits it best; both (1, h, w)."""
+    from scipy.optimize import isotonic_regression  # here: it costs start-up time
+
+    values, order = after.flatten().cpu().numpy(), before.flatten().cpu().numpy()
+    order = np.lexsort((-values, order))  # equal levels before have one level after: falling ones are pooled
+    left = np.empty_like(values)
+    left[order] = values[order] - isotonic_regression(values[order]).x
+    return torch.from_numpy(left).view(after.shape).to(after)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_pairs
+from test_models import make_policy
 
 from agents import A3CConfig, SACConfig
-from experiments import lol_train
+from experiments import evaluate, lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from rlenhance.checkpoint import save_checkpoint
 from rlenhance.knobs import OPTIONS
 from rlenhance.looks import MEASURES
 from rlenhance.photo import write
@@ -62,6 +64,19 @@ def test_every_knob_preset_and_measure_stands_in_its_place():
     assert {name: option for option, name in rows} == OPTIONS
     assert set(re.findall(r"^\| `(\w+)` \|", text.split("--match` measures")[1], re.MULTILINE)) == set(MEASURES)
     assert all(f"`{preset.name}`" in text for preset in shipped_presets())
+
+
+def test_every_knob_and_number_of_obedience_is_explained(tmp_path, pairs):
+    """docs/adapt_obey.md lists the knobs, and every row and column that evaluate prints."""
+    text = (ROOT / "docs/adapt_obey.md").read_text()
+    assert re.findall(r"^\| `(--\w+)` \|", text, re.MULTILINE) == list(OPTIONS.values())
+    save_checkpoint(tmp_path / "run", make_policy(preferences={name: (0.2, 0.5, 0.7) for name in OPTIONS}))
+    tables = evaluate.main(evaluate.Arguments(tmp_path / "run", data=pairs, side=16, obey=True, adapt=True,
+                                              scenes=True))
+    kinds = tables["scenes"].values()
+    names = {name for answer in tables["obey"].values() for name in answer} | set(tables["adapt"])
+    names |= {row for rows in kinds for row in rows} | {name for rows in kinds for row in rows.values() for name in row}
+    assert [name for name in names | set(tables["scenes"]) if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from experiments import evaluate, lol_compare, lol_train
-from experiments.baselines import fit_rules, oracle_stop, stop_at_mean
+from experiments.baselines import distance_to_single_curve, fit_rules, fit_single_curve, oracle_stop, stop_at_mean
 from experiments.commands import rebuild, run_command
-from experiments.evaluate import collapse_warning, distance_to_single_curve, enhance_batch, score
+from experiments.evaluate import collapse_warning, enhance_batch, score
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
@@ -72,6 +72,15 @@ def test_collapse_watch_tells_a_constant_from_a_policy_that_adapts(generator):
     assert collapse_warning({"watch/constant_psnr": 50.0, "watch/dominant": 0.5})
     assert collapse_warning({"watch/constant_psnr": 20.0, "watch/dominant": 0.995})
     assert collapse_warning({"watch/constant_psnr": 20.0, "watch/dominant": 0.5}) is None
+
+
+def test_no_curve_is_nearer_than_the_free_one(image):
+    """The single curve of a picture meets any tone curve exactly, and beats every number of a family elsewhere."""
+    image = (image[:1] * 255).round() / 255
+    curved = image + 0.5 * image * (1 - image)
+    assert torch.allclose(fit_single_curve([image], [curved])[0], curved, atol=1e-6)
+    target = curved * torch.linspace(0.5, 1, image.shape[-1])
+    assert psnr(fit_single_curve([image], [target])[0], target) >= psnr(oracle_stop(image, target), target)
 
 
 def test_compare_makes_its_table_and_resumes(tmp_path, pairs, capsys):

@@ -107,8 +107,72 @@ def test_newly_clipped_counts_pixels(generator):
     assert (metrics.newly_clipped(source, source) == 0).all()
 
 
+def test_relative_measures_do_not_know_the_level(generator):
+    """Contrast and colour are those of the scene: a picture of half the light has the same."""
+    image = torch.rand(2, 3, 40, 56, generator=generator)
+    for measure in (metrics.relative_contrast, metrics.relative_color):
+        assert torch.allclose(measure(image), measure(image / 2), rtol=1e-4)
+        assert (measure(torch.full((1, 3, 9, 9), 0.3)) < 1e-6).all()
+        assert (measure(torch.zeros(1, 3, 9, 9)) == 0).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 32), (33, 47), (5, 7)])
+def test_contrast_is_between_regions(size, generator):
+    """A bright half beside a dark one is contrast, in a picture of any size; a fine texture is none."""
+    halves = torch.full((1, 3, *size), 0.2)
+    halves[..., size[1] // 2 :] = 0.6
+    assert metrics.relative_contrast(halves).item() == pytest.approx(0.5, abs=0.07)
+    if min(size) == 32:
+        fine = 0.4 + 0.2 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(24, 16).expand(1, 3, 48, 32)
+        assert metrics.relative_contrast(fine).item() < 1e-6
+
+
+def test_colour_is_the_spread_of_the_channels():
+    """Mixing with grey takes colour away in proportion; red alone has all there is."""
+    red = torch.tensor([0.6, 0.3, 0.3]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    grey = red.mean(dim=1, keepdim=True).expand_as(red)
+    assert metrics.relative_color(red).item() == pytest.approx(0.75)
+    assert metrics.relative_color(red / 3 + grey * 2 / 3).item() == pytest.approx(0.25)
+    assert metrics.relative_color(red * torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)).item() == pytest.approx(3)
+
+
+def test_highlights_are_the_brightest_twentieth():
+    """Only the brightest 5 % of the pixels count, and darker ones score higher."""
+    image = torch.linspace(0, 1, 400).view(1, 1, 20, 20).expand(1, 3, 20, 20)
+    assert metrics.highlight_protection(image).item() == pytest.approx(-(1 + 380 / 399) / 2, abs=1e-5)
+    assert torch.equal(metrics.highlight_protection(image), metrics.highlight_protection(image.clamp(min=0.9)))
+    assert metrics.highlight_protection(image.clamp(max=0.9)) > metrics.highlight_protection(image)
+
+
+def test_one_tone_curve_is_even(generator):
+    """A rising curve over a grey picture whose cells are flat scores 0, and no change does too."""
+    cells = torch.rand(2, 1, 16, 16, generator=generator).expand(2, 3, 16, 16)
+    source = torch.nn.functional.interpolate(cells, scale_factor=3)
+    for curve in (lambda c: c, lambda c: c + 0.8 * c * (1 - c), lambda c: c**0.4):
+        assert torch.allclose(metrics.evenness(curve(source), source), torch.zeros(2), atol=1e-6)
+
+
+def test_the_stronger_the_local_correction_the_less_even(generator):
+    """What is brightened here and not there costs, also where the source is flat."""
+    drift = torch.linspace(-1, 1, 48).view(1, 1, 1, 48)
+    for source in (0.2 + 0.6 * torch.rand(1, 3, 32, 48, generator=generator), torch.full((1, 3, 32, 48), 0.4)):
+        scores = torch.cat([metrics.evenness(source ** (1 + a * drift), source) for a in (0.0, 0.1, 0.2, 0.4)])
+        assert scores[0].item() == pytest.approx(0, abs=1e-6) and (scores.diff() < -1e-3).all()
+
+
+def test_pictures_are_measured_one_by_one(generator):
+    """A picture's measures do not depend on those beside it."""
+    source, image = torch.rand(2, 3, 3, 20, 24, generator=generator)
+    for measure in (metrics.mean_level, metrics.relative_contrast, metrics.relative_color,
+                    metrics.highlight_protection):
+        assert torch.allclose(measure(image), torch.cat([measure(part) for part in image.split(1)]))
+    alone = [metrics.evenness(a, b) for a, b in zip(image.split(1), source.split(1), strict=True)]
+    assert torch.allclose(metrics.evenness(image, source), torch.cat(alone))
+
+
 @pytest.mark.parametrize("score", [metrics.psnr, metrics.ssim, metrics.ssim_map, metrics.sharpness_ratio,
-                                   metrics.newly_clipped, metrics.gt_mean_psnr], ids=lambda score: score.__name__)
+                                   metrics.newly_clipped, metrics.gt_mean_psnr, metrics.evenness],
+                         ids=lambda score: score.__name__)
 def test_sizes_that_differ_are_refused(score, pair):
     """A picture is compared with a reference of its own size only; both sizes are named."""
     image, target = pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import Action, advance
@@ -35,14 +36,20 @@ class UnrolledPolicy(nn.Module):
     Args:
         policy: the network.
         steps: stop after this many of the policy's T steps; None plays all.
+        local: False takes the local agents' part away and leaves the picture to its picture-level agent.
+
+    Raises:
+        UsageError: more steps than the policy was trained for; local agents taken from a policy that has no other.
     """
 
-    def __init__(self, policy: Policy, steps: int | None = None):
+    def __init__(self, policy: Policy, steps: int | None = None, local: bool = True):
         super().__init__()
         if steps is not None and not 0 <= steps <= policy.horizon:
             raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "
                              f"--steps lies between 0 and {policy.horizon}; got {steps}")
-        self.policy = policy
+        if not local and "picture" not in policy.actions.levels:
+            raise UsageError("without its local agents nothing is left of this policy: it has no picture-level agent")
+        self.policy, self.local = policy, local
         self.steps = policy.horizon if steps is None else steps
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
@@ -89,6 +96,8 @@ class UnrolledPolicy(nn.Module):
             observation = observe(states[-1], 1 - step / policy.horizon, encoded, small_mask)
             distribution, _, memory = policy(observation, memory)
             action = distribution.mode()
+            if not self.local and "local" in action:  # equal local agents do nothing: their mean is taken out
+                action = {**action, "local": torch.zeros_like(action["local"])}
             chosen.append(action)
             states.append(advance(policy.actions, states[-1], action, small_mask))
         return states, chosen

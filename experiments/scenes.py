@@ -1,0 +1,91 @@
+"""What local agents are worth, by type of scene: beside the best that one curve for the whole picture can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from experiments.baselines import fit_single_curve, oracle_stop
+from experiments.obedience import defaults, enhance
+from rlenhance.data import RELIT, Batch, Relight
+from rlenhance.images import to_array, to_tensor
+from rlenhance.metrics import gt_mean_psnr, psnr, relative_contrast, ssim
+from rlenhance.models import Policy, UnrolledPolicy
+
+_SCORES = {"psnr": psnr, "gt_mean_psnr": gt_mean_psnr, "ssim": ssim}
+_Way = Callable[[Tensor, Tensor], Tensor]  # picture and reference -> result
+_INPUT: dict[str, _Way] = {"input": lambda image, _: image}
+#: Ceilings for one curve per picture; both are shown its reference.
+_CURVES: dict[str, _Way] = {
+    "best uniform curve": oracle_stop,
+    "best free curve": lambda image, target: fit_single_curve([image], [target])[0],
+}
+
+
+def _with_and_without(policy: Policy) -> dict[str, _Way]:
+    """The policy at its defaults; neither is shown the reference."""
+    def way(model: UnrolledPolicy) -> _Way:
+        return lambda image, _: enhance(model, image, defaults(model) or None)
+
+    return {"local agents off": way(UnrolledPolicy(policy, local=False)),
+            "local agents on": way(UnrolledPolicy(policy))}
+
+
+def compare(ways: Mapping[str, _Way], pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
+    """Mean scores of several ways to enhance.
+
+    Args:
+        ways: name -> function of picture and reference; pairs: picture and reference, (1, 3, H, W) each.
+
+    Returns:
+        Way -> `pictures`, how many, and their mean `psnr` and `gt_mean_psnr` in dB and `ssim`.
+    """
+    rows = {}
+    for name, way in ways.items():
+        outputs = [way(image, target).clamp(0, 1) for image, target in pairs]
+        rows[name] = {"pictures": float(len(pairs))} | {
+            key: float(np.mean([score(output, target).item()
+                                for output, (_, target) in zip(outputs, pairs, strict=True)]))
+            for key, score in _SCORES.items()
+        }
+    return rows
+
+
+def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, dict[str, float]]]:
+    """Well-exposed pictures relit, so that the truth is known; the same at every call.
+
+    Args:
+        good: see `experiments.obedience.well_exposed`.
+
+    Returns:
+        Kind of light (`RELIT`) -> way -> scores, see `compare`. "best uniform curve" is the number of equal curve
+        steps, "best free curve" the 256 values per channel, that bring this very picture nearest to its reference: no
+        curve for a whole picture comes nearer in PSNR than the free one.
+
+    Raises:
+        UsageError: the policy has no picture-level agent.
+    """
+    ways = _INPUT | _CURVES | _with_and_without(policy)
+    truths = [to_array(image) for image in good]
+    relit = {kind: [(to_tensor(Relight(kind)(truth, np.random.default_rng([number, place]))), to_tensor(truth))
+                    for number, truth in enumerate(truths)] for place, kind in enumerate(RELIT)}
+    return {kind: compare(ways, pairs) for kind, pairs in relit.items() if pairs}
+
+
+def real_scenes(policy: Policy, pictures: Sequence[Batch]) -> dict[str, dict[str, dict[str, float]]]:
+    """Pictures with references, in thirds by their relative contrast: low, middle and high.
+
+    Returns:
+        Third -> way -> scores, see `compare`; thirds without a picture are left out.
+
+    Raises:
+        UsageError: the policy has no picture-level agent.
+    """
+    ways = _INPUT | _with_and_without(policy)
+    pairs = [(batch.image, batch.target) for batch in pictures if batch.target is not None]
+    pairs.sort(key=lambda pair: relative_contrast(pair[0]).item())
+    thirds = np.array_split(np.arange(len(pairs)), 3)
+    return {f"{name} contrast": compare(ways, [pairs[i] for i in third])
+            for name, third in zip(("low", "middle", "high"), thirds, strict=True) if len(third)}
