@@ -18,7 +18,11 @@ def exposure_of(image: Tensor) -> Tensor:
     between 0 and 0.7 scores about its own value (exactly 1/0.93 of it). The best of 25 statistics at telling the
     level of the better picture of an exposure stack.
     """
-    level = brightness(image).flatten(1)
+    return _exposure(brightness(image).flatten(1))
+
+
+def _exposure(level: Tensor) -> Tensor:
+    """The same from the brightness of every pixel: (N, P) -> (N, 1, 1, 1)."""
     capped = level.clamp(max=0.75).mean(dim=1)
     median = level.median(dim=1).values
     return ((0.5 * capped + 0.5 * median) / 0.93)[:, None, None, None]
@@ -36,7 +40,10 @@ def asked_exposure(image: Tensor, auto: Tensor | None = None) -> Tensor:
         auto: (N, 1, 1, 1), 1 where nobody named the level: there `exposure_of`, and the mean brightness where a
             user has asked for a number. None: `exposure_of` everywhere.
     """
-    robust = exposure_of(image)
+    return _compared(image, exposure_of(image), auto)
+
+
+def _compared(image: Tensor, robust: Tensor, auto: Tensor | None) -> Tensor:
     return robust if auto is None else torch.lerp(mean_brightness(image), robust, auto)
 
 
@@ -56,7 +63,12 @@ def soft_histogram(image: Tensor, bins: int = 10) -> Tensor:
 
     A pixel is shared by its two nearest levels in proportion to its distance, so that the gradient passes.
     """
-    level = brightness(image).flatten(1).clamp(0, 1) * (bins - 1)
+    return _histogram(brightness(image).flatten(1), bins)
+
+
+def _histogram(brightnesses: Tensor, bins: int) -> Tensor:
+    """The same from the brightness of every pixel: (N, P) -> (N, bins)."""
+    level = brightnesses.clamp(0, 1) * (bins - 1)
     below = level.detach().floor().clamp(max=bins - 2)
     share = level - below
     index = below.nan_to_num(0).long()  # a NaN has no bin; its share carries it on
@@ -72,9 +84,10 @@ def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None)
     easy), and the differences of the mean red and blue from the mean green.
     """
     red, green, blue = image.mean(dim=(2, 3)).unbind(dim=1)
-    feedback = 8 * (asked_exposure(image, auto) - level).flatten()
+    pixels = brightness(image).flatten(1)
+    feedback = 8 * (_compared(image, _exposure(pixels), auto) - level).flatten()
     return torch.cat(
-        [soft_histogram(image), torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)],
+        [_histogram(pixels, 10), torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)],
         dim=1,
     )
 
