@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.errors import UsageError
@@ -51,6 +52,28 @@ class ActionSet(Protocol):
 
     def neutral(self, count: int, height: int, width: int) -> Action:
         """The action that changes nothing, for `count` pictures of height x width."""
+
+
+@runtime_checkable
+class Bending(Protocol):
+    """An action set whose edit of a pixel depends on that pixel alone, and on a few numbers that agents give.
+
+    `apply(image, action)` is `bend(image, spread(turn(action), size))`. Several steps may then be done to a part of
+    the picture at a time: see `rlenhance.actions.sweep`.
+    """
+
+    def turn(self, action: Action) -> Tensor:
+        """The numbers (handles) of every agent: (N, C, h, w)."""
+
+    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
+        """The edited picture (N, 3, H, W) for handles that broadcast to (N, C, H, W)."""
+
+
+def spread(handles: Tensor, size: Sequence[int]) -> Tensor:
+    """Numbers of coarse agents as smooth maps: (N, C, h, w) -> (N, C, *size); one agent's stay (N, C, 1, 1)."""
+    if tuple(handles.shape[-2:]) in (tuple(size), (1, 1)):
+        return handles
+    return F.interpolate(handles, list(size), mode="bilinear", align_corners=False)
 
 
 def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None) -> Tensor:
