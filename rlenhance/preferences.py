@@ -84,7 +84,7 @@ class Preferences:
             only: this name alone, if it is one of them.
         """
         values = {
-            name: (low + (encoded[:, i] + 1) / 2 * (high - low))[:, None, None, None]
+            name: low + (encoded[:, i, None, None, None] + 1) * ((high - low) / 2)
             for i, (name, (low, _, high)) in enumerate(self.ranges.items()) if only in (None, name)
         }
         flags = {f"{name}_auto": encoded[:, len(self.ranges) + i, None, None, None]

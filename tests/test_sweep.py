@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlenhance.actions import ACTION_SETS, Sweep, advance
+from rlenhance.actions import ACTION_SETS, Sweep, advance, spread
 from rlenhance.actions import sweep as sweeps
 from rlenhance.actions.sweep import KERNEL, Kernel
 from rlenhance.images import to_array, to_tensor
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import UnrolledPolicy, observe
 from tests.test_actions import random_action
 from tests.test_models import make_policy, stir
 
@@ -175,3 +175,36 @@ def test_kernel_without_a_folder_to_keep_it(tmp_path):
                "result = sweep.Sweep(tone, [tone.neutral(1, 64, 64)] * 2).pixels(picture)\n"
                "sys.exit(not (result == picture).all() or not sweep.KERNEL._ready)")
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("agents, size", [((8, 8), (64, 64)), ((3, 5), (17, 64)), ((1, 7), (9, 70)), ((4, 4), (4, 4))])
+def test_spreading_is_the_same_without_gradients(agents, size, generator):
+    """The short way of spreading few numbers is bilinear interpolation as well."""
+    handles = torch.rand(2, 4, *agents, generator=generator)
+    with torch.no_grad():
+        short = spread(handles, size)
+    wanted = F.interpolate(handles, size, mode="bilinear", align_corners=False)
+    assert torch.allclose(short, wanted, atol=1e-6) and torch.allclose(spread(handles, size), wanted)
+
+
+def test_deciding_is_the_same_without_gradients(generator):
+    """What is computed in a shorter way where no gradient is needed comes to the same actions."""
+    backbone = {"name": "compact", "width": 16, "stride": 8, "dilations": (1, 2, 3)}
+    policy = stir(make_policy({"agent_stride": 8}, backbone=backbone, state_size=64))
+    image = torch.rand(1, 3, 80, 90, generator=generator)
+    plain = UnrolledPolicy(policy).decide(image)
+    with torch.inference_mode():
+        short = UnrolledPolicy(policy).decide(image)
+    for one, other in zip(plain, short, strict=True):
+        assert all(torch.allclose(one[level], other[level], atol=1e-5) for level in one)
+        assert one["local"].std() > 1e-3
+
+
+def test_the_greedy_action_needs_no_values(generator):
+    """`act` is the mode of the distribution."""
+    for curve in ({}, {"kind": "categorical"}):
+        policy = stir(make_policy(curve))
+        observation = observe(torch.rand(2, 3, 16, 16, generator=generator), 1.0, policy.preferences.encode(None, 2))
+        action, _ = policy.act(observation)
+        mode = policy(observation)[0].mode()
+        assert all(torch.equal(action[level], mode[level]) for level in mode)

@@ -113,6 +113,7 @@ def sweep_pixels(source, result, handles, tops, bottoms, shares,  # type: ignore
     """
     rows = np.empty((handles.shape[0], handles.shape[1], handles.shape[3]), np.float32)
     image = np.empty((3, np.max(starts[1:] - starts[:-1])), np.float32)
+    flat = np.empty(image.size, np.float32)
     scale = _ONE / top
     for y in range(first, last):
         _row(handles, tops[y], bottoms[y], shares[y], rows)
@@ -126,6 +127,9 @@ def sweep_pixels(source, result, handles, tops, bottoms, shares,  # type: ignore
             _bend(image, count, parts[start:], rows, lefts[segment], rights[segment])
             for i in range(count):
                 for channel in range(3):
-                    before = np.float32(source[y, start + i, channel])
-                    after = before + strength * (image[channel, i] * top - before)
-                    result[y, start + i, channel] = np.int32(min(max(after + _HALF, _HALF), top + _HALF))
+                    flat[3 * i + channel] = image[channel, i]
+            before, after = source[y].reshape(-1)[3 * start :], result[y].reshape(-1)[3 * start :]
+            for i in range(3 * count):
+                old = np.float32(before[i])
+                new = old + strength * (flat[i] * top - old)
+                after[i] = np.int32(min(max(new + _HALF, _HALF), top + _HALF))
