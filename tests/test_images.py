@@ -219,5 +219,5 @@ def test_exposure_takes_the_same_median_without_gradients(pixels, generator):
     """Selected in a shorter way where no gradient is needed, the median is the same number."""
     image = torch.rand(3, 3, 1, pixels, generator=generator).requires_grad_()
     slow = exposure_of(image)
-    with torch.no_grad():
+    with torch.inference_mode():
         assert torch.equal(exposure_of(image), slow)
