@@ -20,7 +20,6 @@ from agents import (
     SupervisedConfig,
     processes,
 )
-from experiments.evaluate import load_split
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
 from rlenhance.data import (
@@ -31,6 +30,7 @@ from rlenhance.data import (
     Sampler,
     Splits,
     check_disjoint,
+    load_split,
     open_folder,
     sample_photographs,
     scan,
