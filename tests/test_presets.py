@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import make_model, stir
 
-from experiments.lowlight import EXPOSURE_RANGE
+from experiments.lowlight import KNOBS
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
@@ -19,7 +19,8 @@ def night(tmp_path, monkeypatch):
     """The folder one stands in: a dark photograph, a policy in runs/lol, a one-pass model in plain/best."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
-    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_model(
+        "pixel_policy", actions={"name": "tone"}, state_size=16, preferences=KNOBS, auto=("exposure_level",))))
     save_checkpoint(tmp_path / "plain/best", stir(make_model("restorer")))
     return write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), tmp_path / "night.png")
 
@@ -39,9 +40,9 @@ def test_the_promised_presets_are_shipped():
 def test_every_shipped_preset_works(night, name):
     """Each has its line, lies in the range that policies are trained for, and changes the picture as it says."""
     preset = load_preset(name)
-    low, high = EXPOSURE_RANGE
     assert preset.about and "\n" not in preset.about
-    assert low <= preset.preference.get("exposure_level", low) <= high
+    for knob, value in preset.preference.items():
+        assert value is None or KNOBS[knob][0] <= value <= KNOBS[knob][2]
     wanted = Enhancer("runs/lol/first", preference=preset.preference,
                       strength=1 if preset.strength is None else preset.strength)(read(night).pixels)
     assert np.array_equal(_made("--preset", name), wanted)
