@@ -131,7 +131,7 @@ def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enh
                                 enhancer.ranges)
     if not set(measured) & set(enhancer.ranges):
         raise UsageError(f"--match {path}: a picture tells {', '.join(measured)}, and this model takes "
-                         f"{describe(enhancer.ranges)}")
+                         f"{describe(enhancer.ranges, enhancer.auto)}")
     for sentence in moved:
         print(f"note: {path}: {sentence}", file=sys.stderr)
     if values:

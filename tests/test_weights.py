@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments import ship
 from experiments.commands import run_command
@@ -158,12 +158,18 @@ def test_damaged_lists_are_named(shelf):
 
 
 def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
-    """`rlenhance models` names each, its size, its knobs, the line of its card, and the default."""
+    """`rlenhance models` names each, its size, its knobs with their defaults, the line of its card, and the default."""
     assert cli.main(["models"]) == 0
     dawn, card, dusk, again = capsys.readouterr().out.splitlines()
     assert dawn.startswith("dawn: 0.0") and "MB, no knobs" in dawn
-    assert dusk.startswith("dusk (default): 0.0") and "--exposure 0.25 to 0.75" in dusk
+    assert dusk.startswith("dusk (default): 0.0") and dusk.endswith("MB, --exposure 0.25 to 0.75 (0.475)")
     assert card.strip() == again.strip() == "A small policy for tests."
+    save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))
+    ship.main(ship.Arguments(tmp_path / "knobs", "knobs", tmp_path / "card.md", out=shelf))
+    capsys.readouterr()
+    assert cli.main(["models"]) == 0
+    assert ("MB, --exposure auto or 0.2 to 0.7 (auto), --contrast -1 to 1 (0), --color -1 to 1 (0), "
+            "--smoothness 0 to 1 (0.5), --highlights 0 to 1 (0.1)\n") in capsys.readouterr().out
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "none")
     assert cli.main(["models"]) == 0
     assert "lol_train" in capsys.readouterr().out
