@@ -17,6 +17,7 @@ from rlenhance.checkpoint import load_model, save_checkpoint
 from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
 from rlenhance.photo import read, write
+from rlenhance.presets import shipped_presets
 
 CARD = "# dusk\n\nA small policy for tests.\n" + "".join(f"\n## {title}\n\nSome.\n" for title in weights.HEADINGS)
 SHIPPED = weights.FOLDER
@@ -67,6 +68,21 @@ def check_shipped(folder):
 def test_every_shipped_model_holds():
     """Each model of the package has its card, its sums, its size, and enhances."""
     check_shipped(SHIPPED)
+
+
+def test_the_package_brightens_a_dark_photograph(tmp_path, monkeypatch):
+    """With the default of the package, a dark photograph needs no options, and every shipped preset is obeyed."""
+    if weights.default_model(SHIPPED) is None:
+        pytest.skip("the package holds no default model")
+    monkeypatch.chdir(tmp_path)
+    scene = np.kron(np.random.default_rng(0).integers(2, 40, (4, 6, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    write(scene, tmp_path / "night.png")
+    assert cli.main(["enhance", "night.png"]) == 0
+    result = read("night_enhanced.png").pixels
+    assert result.shape == scene.shape and result.mean() > 2 * scene.mean()
+    enhancer = Enhancer()
+    for preset in shipped_presets():
+        enhancer.choose(preset.preference)
 
 
 def test_a_run_can_be_shipped(shelf, run):
