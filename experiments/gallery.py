@@ -42,11 +42,13 @@ class Arguments:
 
 def scenes() -> dict[str, Tensor]:
     """The sample photographs, dark and unevenly lit, the same at every call: name -> (1, 3, H, W)."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for number, name in enumerate(ROLES):
         good = read(photograph(name)).pixels
-        made = [(f"{name} 1/{round(1 / exposure)}", Darken(exposure, exposure)) for exposure in _EXPOSURES]
-        made.append((f"{name} {RELIT[number % len(RELIT)]}", Relight(RELIT[number % len(RELIT)], 3.5, 3.5)))
+        kind = RELIT[number % len(RELIT)]
+        made: list[tuple[str, Darken | Relight]] = [
+            (f"{name} 1/{round(1 / exposure)}", Darken(exposure, exposure)) for exposure in _EXPOSURES]
+        made.append((f"{name} {kind}", Relight(kind, 3.5, 3.5)))
         for label, degradation in made:
             rng = np.random.default_rng([number, len(found)])
             found[label] = limit_side(to_tensor(degradation(good, rng)), 512)

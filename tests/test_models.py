@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from agents.learner import make_env
+from experiments.lowlight import KNOBS
 from rlenhance.data import Batch
 from rlenhance.errors import UnknownName, UsageError
 from rlenhance.images import resize
@@ -40,6 +41,12 @@ def make_model(name, **config):
 def make_policy(curve=None, **config):
     """A small policy; `curve` changes its action set."""
     return make_model("pixel_policy", actions={**PARTS["actions"], **(curve or {})}, **{"state_size": 16, **config})
+
+
+def make_tone(**config):
+    """A small policy that takes every knob and can choose its exposure."""
+    return make_model("pixel_policy", **{"actions": {"name": "tone", "agent_stride": 4}, "state_size": 16,
+                                         "preferences": KNOBS, "auto": ("exposure_level",), **config})
 
 
 def _observation(policy, image, mask=None):
