@@ -19,6 +19,10 @@ from rlenhance.rewards import Reward, RewardWeights
 CLASSIC = {"curve": "categorical", "channels": "coupled", "lead": 2, "momentum": 0.2}
 
 
+#: The policies here take no knobs: their terms are left out.
+WITHOUT_KNOBS = {"asked_contrast": 0.0, "asked_color": 0.0, "highlights": 0.0}
+
+
 @dataclass(frozen=True)
 class Case:
     """A recipe of `a3c` with its default reward.
@@ -77,7 +81,7 @@ class Case:
         policy = PolicyConfig(backbone=self.backbone, horizon=self.horizon, agent_stride=self.stride,
                               picture_agent=self.stride > 1, state_size=self.side if self.stride > 1 else 0,
                               **curve)
-        weights, config = RewardWeights(), A3CConfig(rollouts_per_image=self.rollouts)
+        weights, config = RewardWeights(WITHOUT_KNOBS), A3CConfig(rollouts_per_image=self.rollouts)
         return A3C(make_policy(policy, weights), Reward(weights), config, seed=seed)
 
 

@@ -158,10 +158,10 @@ def _log_steps(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _action_cost(name: str, strength: np.ndarray, previous: np.ndarray) -> np.ndarray:
     if name == "effort":
-        return (strength**2).mean(axis=2)
+        return (strength**2).sum(axis=2)
     if name == "steadiness":
-        return ((strength - previous) ** 2).mean(axis=2)
+        return ((strength - previous) ** 2).sum(axis=2)
     total = np.zeros_like(strength)
     total[:, :-1] += np.abs(strength[:, 1:] - strength[:, :-1])
     total[:-1] += np.abs(strength[1:] - strength[:-1])
-    return total.mean(axis=2)
+    return total.sum(axis=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from gymnasium.vector import AutoresetMode
 
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
-from rlenhance.actions import ACTION_SETS
+from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.data import PictureCache, Sampler, open_folder, sample_photographs, scan
+from rlenhance.errors import UsageError
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE
@@ -26,12 +27,14 @@ class LowLightEnv(PixelEnv):
     `Dict(picture=Box(-1, 1, (C, 1, 1)), local=Box(-1, 1, (C, h, w)))`: one agent for the whole picture and one per
     cell of h x w, C = 1 head ("luminance"). -1 means the curve's A = -0.3 (darken), +1 means A = 1.0 (brighten most);
     c' = c + A c (1 - c). With one level of agents the space is that level's `Box` alone; with
-    `curve={"kind": "categorical"}` the boxes become `MultiDiscrete` of 27 values.
+    `curve={"kind": "categorical"}` the boxes become `MultiDiscrete` of 27 values. With `actions={"name": "tone"}`
+    C = 4 handles: brightness, contrast, highlights, saturation (see `rlenhance.actions.Tone`).
 
     ## Observation Space
 
     `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
-    and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (P,))`.
+    and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (P,))`: a number for
+    each, and for each automatic one a 1 behind them where its value comes from the picture, a 0 where it was asked for.
 
     ## Rewards
 
@@ -52,9 +55,11 @@ class LowLightEnv(PixelEnv):
     ## Arguments
 
     data: folder of pictures (see docs/data.md), or None for the sample photographs. size: side of the square
-    pictures in pixels (64). horizon: steps (8). curve: arguments of the `Curve` action set. reward: name -> weight;
-    terms that are not named keep their default. exposure_level: asked exposure (0.475). preferences: name ->
-    (lowest, default, highest). device: where the tensors live ("cpu"). render_mode: None or "rgb_array".
+    pictures in pixels (64). horizon: steps (8). curve: arguments of the `Curve` action set. actions: instead of it,
+    an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; terms that are not
+    named keep their default. exposure_level: asked exposure (0.475). preferences: name -> (lowest, default, highest).
+    auto: those of them that take their value from the picture where none is asked for (`["exposure_level"]`).
+    device: where the tensors live ("cpu"). render_mode: None or "rgb_array".
 
     ## Vectorized environment
 
@@ -68,9 +73,9 @@ class LowLightEnv(PixelEnv):
     """
 
     def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, size: int = 64, horizon: int = 8,
-                 curve: Mapping[str, Any] | None = None, reward: Mapping[str, float] | None = None,
-                 exposure_level: float = DEFAULT_EXPOSURE,
-                 preferences: Mapping[str, tuple[float, float, float]] | None = None,
+                 curve: Mapping[str, Any] | None = None, actions: Mapping[str, Any] | None = None,
+                 reward: Mapping[str, float] | None = None, exposure_level: float = DEFAULT_EXPOSURE,
+                 preferences: Mapping[str, tuple[float, float, float]] | None = None, auto: Sequence[str] = (),
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         cache = PictureCache(max_side=4 * size)
@@ -78,11 +83,23 @@ class LowLightEnv(PixelEnv):
         rewards = Reward(RewardWeights(reward, exposure_level=exposure_level))
         rewards.check(splits.has_references)
         super().__init__(
-            ACTION_SETS.create("curve", **(curve or {})), rewards, horizon=horizon,
-            preferences=Preferences(dict(preferences or {})), source=Sampler(splits.train, cache, size),
+            _action_set(curve, actions), rewards, horizon=horizon,
+            preferences=Preferences(dict(preferences or {}), tuple(auto)), source=Sampler(splits.train, cache, size),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )
+
+
+def _action_set(curve: Mapping[str, Any] | None, actions: Mapping[str, Any] | None) -> ActionSet:
+    if actions is None:
+        return ACTION_SETS.create("curve", **(curve or {}))
+    if curve is not None:
+        raise UsageError("curve and actions both say what an agent may do: give one; curve={...} is short for "
+                         "actions={'name': 'curve', ...}")
+    if "name" not in actions:
+        raise UsageError(f"actions must name an action set ({', '.join(ACTION_SETS)}), as in {{'name': 'tone'}}; "
+                         f"got {dict(actions)}")
+    return ACTION_SETS.rebuild(dict(actions))
 
 
 class LowLightImageEnv(ImageEnv):

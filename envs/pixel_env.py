@@ -77,6 +77,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._batch: Batch | None = None
         self._costs: Mapping[str, Tensor] = {}
         self._strength: Tensor | None = None
+        #: What the user has asked for, name -> (N, 1, 1, 1), from the last reset on.
+        self.levels: Mapping[str, Tensor] = {}
         self._resize(num_envs, size, masked=False)
 
     def _resize(self, num_envs: int, size: tuple[int, int], masked: bool) -> None:
@@ -137,7 +139,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             chosen = self.preferences.encode(None, self.num_envs, self.device)
         self._preference: Tensor = self.preferences.settle(chosen.to(self.device), self._batch.image)
         levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
-        self.levels: Mapping[str, Tensor] = levels | self.preferences.decode(self._preference)
+        self.levels = levels | self.preferences.decode(self._preference)
         self._image, self._steps, self._costs, self._strength = self._batch.image, 0, {}, None
         return self._observation(), {}
 

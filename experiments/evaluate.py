@@ -21,7 +21,7 @@ from experiments.obedience import adapt, enhance, obey, well_exposed
 from experiments.scenes import real_scenes, relit_scenes
 from experiments.tables import table
 from rlenhance.checkpoint import load_model
-from rlenhance.data import Batch, Example, PictureCache, load_example, open_folder, sample_photographs, scan
+from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
 from rlenhance.errors import UsageError
 from rlenhance.images import resize
 from rlenhance.metrics import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
@@ -210,33 +210,6 @@ def collapse_warning(scores: Mapping[str, float]) -> str | None:
     return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "
             f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; let it explore "
             f"more (docs/training.md), or weigh the reward differently")
-
-
-class LoadedSplit(Sequence[Batch]):
-    """The pictures of a split, one batch each, decoded when they are asked for: a large set fills no memory."""
-
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, side: int | None):
-        self._examples, self._cache, self._side = examples, cache, side
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return LoadedSplit(self._examples[index], self._cache, self._side)
-        return load_example(self._examples[index], self._cache, self._side)
-
-
-def load_split(examples: Sequence[Example], cache: PictureCache, *, limit: int | None = None,
-               side: int | None = None) -> LoadedSplit:
-    """The pictures of a split; `limit` takes that many, evenly spread over the list.
-
-    Args:
-        side: reduce to this longer side in pixels; None keeps the size.
-    """
-    if limit and len(examples) > limit:
-        examples = [examples[i * len(examples) // limit] for i in range(limit)]
-    return LoadedSplit(examples, cache, side)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from agents import (
     SupervisedConfig,
     processes,
 )
-from experiments.evaluate import load_split
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
 from rlenhance.data import (
@@ -31,6 +30,7 @@ from rlenhance.data import (
     Sampler,
     Splits,
     check_disjoint,
+    load_split,
     open_folder,
     sample_photographs,
     scan,
@@ -45,7 +45,7 @@ from rlenhance.visualize import action_colors, grid
 EXPOSURE_RANGE = (0.3, 0.65)
 #: What a policy with `knobs` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
 KNOBS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
-         "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.1, 1.0)}
+         "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.0, 1.0)}
 
 
 @dataclass(frozen=True)

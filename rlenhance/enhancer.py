@@ -76,6 +76,11 @@ class Enhancer:
         return self._preferences.ranges
 
     @property
+    def auto(self) -> Sequence[str]:
+        """Those of them that the model chooses itself where no number is given."""
+        return self._preferences.auto
+
+    @property
     def _preferences(self) -> Preferences:
         return getattr(getattr(self.model, "policy", None), "preferences", None) or Preferences()
 
@@ -92,7 +97,7 @@ class Enhancer:
         if chosen and not isinstance(self.model, UnrolledPolicy):
             raise UsageError(f"{self.folder}: a network that acts in one pass takes no preferences; "
                              f"got {', '.join(chosen)}: use a policy")
-        check_taken(chosen, self.ranges, getattr(self._preferences, "auto", ()))
+        check_taken(chosen, self.ranges, self.auto)
         self._preferences.encode(chosen, 1)  # refuses now, not at the first photograph
         self.preference = chosen
 

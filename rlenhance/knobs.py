@@ -13,8 +13,13 @@ AUTO = "auto"
 OPTIONS = {"exposure_level": "--exposure", "contrast": "--contrast", "color": "--color", "smoothness": "--smoothness",
            "highlights": "--highlights"}
 #: Preference -> what it is, for the help.
-ABOUT = {"exposure_level": "how bright", "contrast": "how much contrast", "color": "how much colour",
-         "smoothness": "how evenly neighbouring regions are treated", "highlights": "how well highlights are kept"}
+ABOUT = {
+    "exposure_level": "how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
+    "contrast": "bright and dark regions farther apart (up to 1) or closer together (down to -1); 0: as it is",
+    "color": "stronger colours (up to 1) or paler ones (down to -1); 0: as it is",
+    "smoothness": "0 to 1: at 1 neighbouring regions are treated alike, at 0 each as it needs",
+    "highlights": "0 to 1: how much lamps, windows and sky are held back",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, word in OPTIONS.items():
         level = name == "exposure_level"
         parser.add_argument(word, type=number_or_auto if level else float, metavar="LEVEL|auto" if level else "X",
-                            help=f"{ABOUT[name]}, in the model's range (default: the model's)")
+                            help=f"{ABOUT[name]} (range and default: the model's, see `rlenhance models`)")
 
 
 def number_or_auto(word: str) -> float | str:
@@ -41,19 +46,24 @@ def option(name: str) -> str:
     return OPTIONS.get(name, name)
 
 
-def describe(ranges: Mapping[str, Sequence[float]]) -> str:
-    """What a model takes, in a line.
+def describe(ranges: Mapping[str, Sequence[float]], auto: Container[str] = ()) -> str:
+    """What a model takes, in a line: ranges, defaults in brackets.
 
     Args:
         ranges: name -> (lowest, default, highest).
+        auto: the names for which it can choose itself, which is their default.
 
     Example:
         >>> describe({"exposure_level": (0.3, 0.475, 0.65)})
-        '--exposure 0.3 to 0.65'
+        '--exposure 0.3 to 0.65 (0.475)'
+        >>> describe({"exposure_level": (0.2, 0.475, 0.7), "color": (-1, 0, 1)}, auto=["exposure_level"])
+        '--exposure auto or 0.2 to 0.7 (auto), --color -1 to 1 (0)'
         >>> describe({})
         'no knobs'
     """
-    return ", ".join(f"{option(name)} {low:g} to {high:g}" for name, (low, _, high) in ranges.items()) or "no knobs"
+    words = [f"{option(name)} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
+             f"({AUTO if name in auto else format(default, 'g')})" for name, (low, default, high) in ranges.items()]
+    return ", ".join(words) or "no knobs"
 
 
 def as_options(preference: Mapping[str, float | None], strength: float | None = None) -> str:
@@ -83,7 +93,7 @@ def check_taken(preference: Mapping[str, float | None], ranges: Mapping[str, Seq
         if name not in ranges:
             if ranges and name not in OPTIONS:
                 raise UnknownName("preference", name, ranges)
-            raise UsageError(f"this model takes no {option(name)} ({name}); it takes {describe(ranges)}")
+            raise UsageError(f"this model takes no {option(name)} ({name}); it takes {describe(ranges, auto)}")
         if value is None and name not in auto:
             low, _, high = ranges[name]
             raise UsageError(f"{option(name)} {AUTO}: this model does not choose it by itself; give a number from "

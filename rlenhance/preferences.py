@@ -110,7 +110,7 @@ class Preferences:
         """For training: (count, P), each uniform over its range with probability `share`, else at its default."""
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
-        free = torch.rand(count, len(names), generator=generator, device=device) < share
+        free = torch.rand(count, max(1, len(names)), generator=generator, device=device)[:, : len(names)] < share
         defaults = self.encode(None, count, device)
         values = torch.where(free, drawn, defaults[:, : len(names)])
         asked = [free[:, names.index(name), None] for name in self.auto]

@@ -104,10 +104,18 @@ def _from_preset(preset: Preset, options: Mapping[str, Any], enhancer: Enhancer)
     try:
         enhancer.choose(wanted)
     except UsageError as error:
-        taken = {name: value for name, value in wanted.items() if name in enhancer.ranges}
+        taken = {name: value for name, value in wanted.items() if _takes(enhancer, name, value)}
         rest = as_options(taken, preset.strength) if len(taken) < len(wanted) else ""
         raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
     return wanted
+
+
+def _takes(enhancer: Enhancer, name: str, value: float | None) -> bool:
+    try:
+        enhancer.choose({name: value})
+    except UsageError:
+        return False
+    return True
 
 
 def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
@@ -123,7 +131,7 @@ def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enh
                                 enhancer.ranges)
     if not set(measured) & set(enhancer.ranges):
         raise UsageError(f"--match {path}: a picture tells {', '.join(measured)}, and this model takes "
-                         f"{describe(enhancer.ranges)}")
+                         f"{describe(enhancer.ranges, enhancer.auto)}")
     for sentence in moved:
         print(f"note: {path}: {sentence}", file=sys.stderr)
     if values:

@@ -5,9 +5,12 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlenhance.actions import ACTION_SETS, advance, as_action
 from rlenhance.errors import UsageError
+from rlenhance.metrics import highlight_protection, mean_level, relative_color, relative_contrast
 
 _CURVES = [
     {"kind": kind, "channels": channels, **agents, "momentum": momentum}
@@ -239,3 +242,32 @@ def test_impossible_curves_are_refused(wrong):
     """A setting outside its range is refused, naming the value."""
     with pytest.raises(UsageError, match=str(next(iter(wrong.values())))):
         ACTION_SETS.create("curve", **wrong)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_tone_keeps_the_order_of_grey(handles):
+    """Whatever a tone agent does, a grey that was brighter than another stays so."""
+    grey = torch.linspace(0, 1, 257).expand(1, 3, 1, 257)
+    tone = ACTION_SETS.create("tone", agent_stride=0)
+    after = tone.apply(grey, {"picture": torch.tensor(handles).view(1, 4, 1, 1)})
+    assert (after.diff(dim=-1) >= -1e-6).all()
+
+
+@pytest.mark.parametrize("handle, measure", [(0, mean_level), (1, relative_contrast), (2, highlight_protection),
+                                             (3, relative_color)])
+def test_tone_handles_move_what_they_are_named_after(handle, measure, generator):
+    """Turned up, each handle raises its measure, whatever picture it is turned on."""
+    tone = ACTION_SETS.create("tone", agent_stride=0)
+    pictures = torch.rand(8, 3, 8, 8, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3) * 0.8 + 0.1
+    actions = [tone.neutral(8, 32, 32)["picture"] for _ in range(2)]
+    actions[1][:, handle] += 0.3
+    low, high = (measure(tone.apply(pictures, {"picture": action})) for action in actions)
+    assert (high > low).all()
+
+
+def test_tone_arguments_are_refused():
+    """Ranges that would leave [0, 1] or swap greys are named."""
+    for config in ({"agent_stride": -1}, {"low": 0.1}, {"contrast": 0.6}, {"highlights": 0.6}, {"saturation": 1.5}):
+        with pytest.raises(UsageError):
+            ACTION_SETS.create("tone", **config)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from rlenhance import __version__, cli, weights
 from rlenhance.checkpoint import save_checkpoint
@@ -152,6 +152,16 @@ def test_every_knob_reaches_its_preference(night, tmp_path):
     words = [word for name, value in values.items() for word in (OPTIONS[name], str(value))]
     assert np.array_equal(made(words, "all.png"), Enhancer(model, preference=values)(source))
     assert len({(tmp_path / f"{name}.png").read_bytes() for name in (*values, "all")}) == 6
+
+
+def test_auto_is_the_default_of_a_model_that_knows_it(night, tmp_path):
+    """--exposure auto is what such a model does unasked; a number is something else."""
+    save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))
+    results = []
+    for number, words in enumerate(([], ["--exposure", "auto"], ["--exposure", "0.3"])):
+        assert cli.main(["enhance", "night.png", "-o", f"{number}.png", "-m", "knobs", *words]) == 0
+        results.append(read(f"{number}.png").pixels.tobytes())
+    assert results[0] == results[1] != results[2]
 
 
 def test_without_options_the_defaults_of_the_model_count(night, monkeypatch):

@@ -88,7 +88,8 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, photos/, data/, my_rewards.py, and a run."""
+    """A folder as the pages imagine it: night.jpg, photos/, data/, my_rewards.py, a run, and one that takes every knob,
+    which is the newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     (folder / "my_rewards.py").write_text(own)
@@ -97,8 +98,11 @@ def workplace(tmp_path_factory):
     write(dark, folder / "night.jpg")
     for name in "abcd":
         write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
-    lol_train.main(lol_train.Arguments(out=folder / "runs/lol", name="first", updates=1, batch_size=2, device="cpu",
-                                       progress=False, pictures=PictureConfig(data=folder / "data")))
+    for name, policy in (("first", PolicyConfig()), ("all-knobs", PolicyConfig(actions="tone", knobs=True))):
+        lol_train.main(lol_train.Arguments(
+            out=folder / "runs/lol", name=name, updates=1, batch_size=2, device="cpu", progress=False, policy=policy,
+            pictures=PictureConfig(data=folder / "data")))
+    os.utime(folder / "runs/lol/all-knobs/best/config.json", (4e9, 4e9))
     return folder
 
 

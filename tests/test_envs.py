@@ -17,12 +17,15 @@ from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.statistics import auto_exposure
 
 VARIANTS = [
     {},
     {"curve": {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"}, "size": 16},
     {"curve": {"agent_stride": 0}, "preferences": {"exposure_level": (0.3, 0.475, 0.65)}},
 ]
+AUTOMATIC = {"preferences": {"color": (-1, 0, 1), "exposure_level": (0.2, 0.475, 0.7)}, "auto": ["exposure_level"]}
+TONE = [{"actions": {"name": "tone"}}, {"actions": {"name": "tone", "agent_stride": 0}, **AUTOMATIC}]
 
 
 def pixel_env(**arguments):
@@ -37,8 +40,8 @@ def random_action(env, generator):
     return {level: torch.rand(shape, generator=generator) * 2 - 1 for level, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("arguments", VARIANTS, ids=["two levels", "classic", "picture level"])
-@pytest.mark.parametrize("name", ENV_IDS)
+@pytest.mark.parametrize("name, arguments", [(name, variant) for name in ENV_IDS for variant in VARIANTS] + [
+    ("rlenhance/LowLight-v0", variant) for variant in TONE])
 def test_gymnasium_finds_nothing_to_complain_of(name, arguments):
     """Every registered id passes Gymnasium's checker without a warning, in each of its forms."""
     env = gymnasium.make(name, render_mode="rgb_array", **arguments)
@@ -46,6 +49,45 @@ def test_gymnasium_finds_nothing_to_complain_of(name, arguments):
         warnings.simplefilter("always")
         check_env(env.unwrapped, skip_render_check=False)
     assert [str(warning.message) for warning in caught] == []
+
+
+def test_any_action_set_can_be_named(image):
+    """`curve` is short for the action set of that name; tone's four handles move the picture."""
+    kinds = [LowLightEnv(2, size=16, **arguments) for arguments in (
+        {"curve": {"agent_stride": 4}}, {"actions": {"name": "curve", "agent_stride": 4}}, TONE[0])]
+    assert kinds[0].actions == kinds[1].actions and kinds[0].action_space == kinds[1].action_space
+    env = kinds[2]
+    before, _ = env.reset(options={"batch": Batch(image)})
+    assert env.single_action_space["picture"].shape == (4, 1, 1)
+    assert torch.allclose(env.step(env.actions.neutral(2, 32, 40))[0]["image"], before["image"], atol=1e-6)
+    action = {level: torch.ones(space.shape) for level, space in env.action_space.spaces.items()}
+    assert not torch.allclose(env.step(action)[0]["image"], before["image"], atol=0.01)
+
+
+def test_an_automatic_preference_comes_from_the_picture():
+    """Where nobody asks, level and observation are the picture's own; who asks gets the number."""
+    env = LowLightEnv(2, size=16, **AUTOMATIC)
+    observation, _ = env.reset(seed=1)
+    assert torch.allclose(env.levels["exposure_level"], auto_exposure(observation["image"]), atol=1e-6)
+    assert (observation["preference"][:, 2] == 1).all()
+    asked = env.preferences.encode({"exposure_level": 0.6}, 2)
+    observation, _ = env.reset(options={"preference": asked})
+    assert torch.equal(observation["preference"], asked) and (asked[:, 2] == 0).all()
+    assert torch.allclose(env.levels["exposure_level"], torch.full((2, 1, 1, 1), 0.6))
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ({"curve": {}, "actions": {"name": "tone"}}, "curve and actions both say"),
+    ({"actions": {}}, r"must name an action set \(curve, tone"),
+    ({"actions": {"name": "ton"}}, "did you mean tone"),
+    ({"actions": {"name": "tone", "kind": "categorical"}}, "it takes agent_stride"),
+    ({"auto": ["exposure_level"]}, "exposure_level cannot be automatic"),
+    ({"preferences": {"color": (-1, 0, 1)}, "auto": ["color"]}, "color cannot be automatic"),
+])
+def test_bad_arguments_are_refused(arguments, text):
+    """With what would do."""
+    with pytest.raises(UsageError, match=text):
+        LowLightEnv(1, size=16, **arguments)
 
 
 @pytest.mark.parametrize("name", ENV_IDS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import make_model, make_policy, make_tone, stir
 
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
@@ -19,7 +19,7 @@ def night(tmp_path, monkeypatch):
     """The folder one stands in: a dark photograph, a policy in runs/lol, and a picture of mean 0.6, liked.png."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
-    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_tone()))
     write(np.full((10, 12, 3), 153, np.uint8), tmp_path / "liked.png")
     return write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), tmp_path / "night.png")
 
@@ -70,7 +70,7 @@ def test_a_reference_asks_for_its_level(night, capsys):
 def test_a_reference_out_of_range_is_moved(night, tmp_path, capsys):
     """A reference brighter than the model was trained for asks for its brightest, with a note."""
     write(np.full((4, 4, 3), 250, np.uint8), tmp_path / "liked.png")
-    assert np.array_equal(_made("--match", "liked.png"), _made("--exposure", "0.75"))
+    assert np.array_equal(_made("--match", "liked.png"), _made("--exposure", "0.7"))
     assert "note: liked.png: exposure_level 0.98" in capsys.readouterr().err
 
 

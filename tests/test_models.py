@@ -7,10 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from agents.learner import make_env
+from experiments.lowlight import KNOBS
+from rlenhance.data import Batch
 from rlenhance.errors import UnknownName, UsageError
 from rlenhance.images import resize
 from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy, as_model, observe
 from rlenhance.preferences import Preferences
+from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE
 
 PARTS = {"actions": {"name": "curve", "agent_stride": 4}, "backbone": {"name": "compact", "width": 8, "stride": 4}}
@@ -37,6 +41,12 @@ def make_model(name, **config):
 def make_policy(curve=None, **config):
     """A small policy; `curve` changes its action set."""
     return make_model("pixel_policy", actions={**PARTS["actions"], **(curve or {})}, **{"state_size": 16, **config})
+
+
+def make_tone(**config):
+    """A small policy that takes every knob and can choose its exposure."""
+    return make_model("pixel_policy", **{"actions": {"name": "tone", "agent_stride": 4}, "state_size": 16,
+                                         "preferences": KNOBS, "auto": ("exposure_level",), **config})
 
 
 def _observation(policy, image, mask=None):
@@ -338,6 +348,57 @@ def test_sampled_preferences_cover_the_range(generator):
     assert drawn.abs().max() <= 1 and drawn.min() < -0.95 and drawn.max() > 0.95
     assert (drawn == default).float().mean().item() == pytest.approx(0.5, abs=0.04)
     assert (preferences.sample(10, generator, share=0.0) == default).all()
+
+
+def _automatic():
+    return Preferences({"contrast": (-1.0, 0.0, 1.0), "exposure_level": (0.2, 0.475, 0.7)}, ("exposure_level",))
+
+
+def test_an_automatic_preference_takes_its_value_from_the_picture(generator):
+    """Where nobody names the level, it follows the picture; where somebody does, it stays what was asked for."""
+    preferences = _automatic()
+    dark, good = torch.full((1, 3, 16, 16), 0.1), torch.full((1, 3, 16, 16), 0.46)
+    pictures = torch.cat([dark, good])
+    left = preferences.decode(preferences.settle(preferences.encode(None, 2), pictures))
+    assert left["exposure_level_auto"].flatten().tolist() == [1.0, 1.0]
+    assert left["exposure_level"].flatten().tolist() == pytest.approx([DEFAULT_EXPOSURE, 0.46 / 0.93], abs=1e-5)
+    assert torch.equal(preferences.encode({"exposure_level": None}, 2), preferences.encode(None, 2))
+    asked = preferences.decode(preferences.settle(preferences.encode({"exposure_level": 0.3}, 2), pictures))
+    assert asked["exposure_level_auto"].flatten().tolist() == [0.0, 0.0]
+    assert asked["exposure_level"].flatten().tolist() == pytest.approx([0.3, 0.3])
+    assert (left["contrast"] == 0).all()
+
+
+def test_only_what_can_be_automatic_is(image):
+    """A preference without a rule cannot be left to the picture, and a policy without one is told a number."""
+    with pytest.raises(UsageError, match="contrast"):
+        Preferences({"contrast": (-1.0, 0.0, 1.0)}, ("contrast",))
+    with pytest.raises(UsageError, match="by itself"):
+        Preferences({"exposure_level": (0.2, 0.475, 0.7)}).encode({"exposure_level": None}, 1)
+
+
+def test_sampled_preferences_are_automatic_where_no_level_was_drawn(generator):
+    """Each preference is drawn by itself; the level is automatic exactly where it stays at its default."""
+    preferences = _automatic()
+    drawn = preferences.sample(2000, generator, share=0.5)
+    assert drawn.shape == (2000, len(preferences)) == (2000, 3)
+    default = preferences.encode(None, 1)[0, 1]
+    assert torch.equal(drawn[:, 1] == default, drawn[:, 2] == 1)
+    both = ((drawn[:, 0] != 0) & (drawn[:, 2] == 0)).float().mean().item()
+    assert both == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_policy_follows_the_automatic_level(image):
+    """Training and use settle the same level: the environment and the greedy episode see the same numbers."""
+    policy = make_model("pixel_policy", actions={"name": "tone"}, state_size=16,
+                        preferences={"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7)}, auto=("exposure_level",))
+    env = make_env(policy, Reward(RewardWeights()), "cpu")
+    seen, _ = env.reset(options={"batch": Batch(image)})
+    settled = policy.preferences.settle(policy.preferences.encode(None, len(image)), image)
+    assert torch.equal(seen["preference"], settled) and (settled[:, 1] == 1).all()
+    asked, _ = env.reset(options={"batch": Batch(image),
+                                  "preference": policy.preferences.encode({"exposure_level": 0.3}, len(image))})
+    assert not torch.allclose(policy.context(seen), policy.context(asked))
 
 
 def test_without_preferences_the_default_level_is_aimed_at(image):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
-from experiments.lowlight import EXPOSURE_RANGE
+from experiments.lowlight import KNOBS
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
@@ -16,10 +16,10 @@ SHIPPED = [preset.name for preset in shipped_presets()]
 
 @pytest.fixture
 def night(tmp_path, monkeypatch):
-    """The folder one stands in: a dark photograph, a policy in runs/lol, a one-pass model in plain/best."""
+    """The folder one stands in: a dark photograph, a policy with every knob in runs/lol, a one-pass model in plain."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
-    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_tone()))
     save_checkpoint(tmp_path / "plain/best", stir(make_model("restorer")))
     return write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), tmp_path / "night.png")
 
@@ -37,11 +37,12 @@ def test_the_promised_presets_are_shipped():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_preset_works(night, name):
-    """Each has its line, lies in the range that policies are trained for, and changes the picture as it says."""
+    """Each has its line, lies in the range that policies are trained for, and changes the picture as it says; one
+    that names no strength makes all of the change."""
     preset = load_preset(name)
-    low, high = EXPOSURE_RANGE
     assert preset.about and "\n" not in preset.about
-    assert low <= preset.preference.get("exposure_level", low) <= high
+    for knob, value in preset.preference.items():
+        assert value is None or KNOBS[knob][0] <= value <= KNOBS[knob][2]
     wanted = Enhancer("runs/lol/first", preference=preset.preference,
                       strength=1 if preset.strength is None else preset.strength)(read(night).pixels)
     assert np.array_equal(_made("--preset", name), wanted)
@@ -83,8 +84,9 @@ def test_options_win_over_the_preset(night, tmp_path):
     ('{"preference": 0.5}', "preference must be an object"),
     ('{"preference": {"exposure_level": "high"}}', 'preference exposure_level must be a number; got "high"'),
     ('{"preference": {"exposure_level": 1' + "0" * 400 + "}}", "preference exposure_level must be a number"),
-    ('{"preference": {"exposure_level": 0.9}}', "exposure_level must lie between 0.25 and 0.75"),
-    ('{"preference": {"exposure_level": "auto"}}', "--exposure auto: this model does not choose it"),
+    ('{"preference": {"exposure_level": 0.9}}', "exposure_level must lie between 0.2 and 0.7"),
+    ('{"preference": {"contrast": "auto"}}', "--contrast auto: this model does not choose it"),
+    ('{"preference": {"contrast": "Auto"}}', 'preference contrast must be a number; got "Auto"'),
     ('{"preference": {"exposure_levl": 0.5}}', "did you mean exposure_level"),
 ], ids=lambda value: value[:40])
 def test_what_is_wrong_in_a_preset_is_named(night, tmp_path, capsys, text, told):
@@ -108,12 +110,26 @@ def test_unknown_presets_are_answered(night, capsys, name, told):
 def test_a_knob_that_the_model_lacks_is_named(night, tmp_path, capsys):
     """A preset that a model cannot obey is refused, with what the model takes and the options for the rest."""
     save_checkpoint(tmp_path / "mute/best", stir(make_policy()))
-    for model in ("plain", "mute"):
-        assert cli.main(["enhance", "night.png", "--preset", "natural", "--model", model]) == 2
+    save_checkpoint(tmp_path / "one/best", stir(make_policy(preferences=CHOICE)))
+    for model, named, rest in (("plain", "one pass takes no preferences; got exposure_level", "--strength 0.9"),
+                               ("mute", "takes no --exposure", "--strength 0.9"),
+                               ("one", "takes no --contrast", "--exposure 0.3 --strength 0.9")):
+        assert cli.main(["enhance", "night.png", "--preset", "night-mood", "--model", model]) == 2
         error = capsys.readouterr().err
-        assert "preset natural" in error and "exposure" in error and "--strength 0.85" in error
+        assert "preset night-mood" in error and named in error
+        assert error.endswith(f"; what it does take of it: {rest}\n")
     assert not (tmp_path / "night_enhanced.png").exists()
     _made("--preset", "subtle", "--model", "plain")
+    _made("--preset", "bright", "--model", "one")
+
+
+def test_auto_is_not_offered_to_a_model_without_it(night, tmp_path, capsys):
+    """Where a model takes the knob but cannot choose by itself, the preset is refused and auto is not called usable."""
+    save_checkpoint(tmp_path / "one/best", stir(make_policy(preferences=CHOICE)))
+    assert cli.main(["enhance", "night.png", "--preset", "natural", "--model", "one"]) == 2
+    error = capsys.readouterr().err
+    assert "preset natural: --exposure auto: this model does not choose it" in error
+    assert "what it does take" not in error
 
 
 def test_presets_are_listed(capsys):
@@ -121,6 +137,7 @@ def test_presets_are_listed(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(SHIPPED)
-    assert "natural: --exposure 0.5 --strength 0.85" in lines
+    assert "natural: --exposure auto --highlights 0.3" in lines
+    assert "night-mood: --exposure 0.3 --contrast 0.3 --highlights 0.6 --strength 0.9" in lines
+    assert "subtle: --strength 0.5" in lines
     assert all(f"    {preset.about}" in lines for preset in shipped_presets())
-

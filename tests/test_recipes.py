@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments import ship
 from rlenhance import __version__, cli, weights
@@ -16,10 +16,11 @@ from rlenhance.photo import read, write
 
 @pytest.fixture
 def night(tmp_path, monkeypatch):
-    """The folder one stands in: a dark photograph of 16 bits, a policy in runs/lol, a one-pass model in plain/."""
+    """The folder one stands in: a dark photograph of 16 bits, a policy with every knob in runs/lol, a one-pass model
+    in plain/."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
-    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_tone()))
     save_checkpoint(tmp_path / "plain/best", stir(make_model("restorer")))
     dark = np.random.default_rng(0).integers(0, 16000, (20, 28, 3), dtype=np.uint16)
     return write(dark, tmp_path / "night.png")
@@ -30,9 +31,9 @@ def _run(*words):
 
 
 @pytest.mark.parametrize("words", [
-    [], ["--exposure", "0.61"], ["--strength", "0.3333333333333333"], ["--steps", "2"], ["--preset", "night-mood"],
-    ["--preset", "mine.json", "--strength", "0.7"], ["--model", "plain"], ["--strength", "0"],
-    ["--match", "liked.png", "--preset", "natural"],
+    [], ["--exposure", "0.61"], ["--exposure", "auto", "--color", "-0.25"], ["--strength", "0.3333333333333333"],
+    ["--steps", "2"], ["--preset", "night-mood"], ["--preset", "mine.json", "--strength", "0.7"], ["--model", "plain"],
+    ["--strength", "0"], ["--match", "liked.png", "--preset", "natural"],
 ], ids=lambda words: " ".join(words))
 def test_a_recipe_makes_the_same_bytes_again(night, tmp_path, capsys, words):
     """Whatever was asked for, the recipe alone makes the same file."""
@@ -58,8 +59,11 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
     assert found == {
         "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
         "together": False, "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
-        "preference": {"exposure_level": 0.32},
+        "preference": {"exposure_level": 0.3, "contrast": 0.3, "highlights": 0.6},
     }
+    assert _run("-o", "b.png", "--preset", "natural", "--save-recipe", "auto.json") == 0
+    found = json.loads((tmp_path / "auto.json").read_text())
+    assert found["preference"] == {"exposure_level": "auto", "highlights": 0.3} and found["strength"] == 1
 
 
 def test_other_weights_are_refused(night, tmp_path, capsys):

@@ -370,3 +370,33 @@ def test_enlarged_maps_repeat_their_cells(size, larger, generator):
     """Larger, a map has at each pixel the mean over that pixel's area, whether the sizes divide or not."""
     value = torch.randn(2, 1, *size, generator=generator)
     assert torch.equal(resize_map(value, larger), torch.nn.functional.adaptive_avg_pool2d(value, larger))
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].knob])
+def test_a_knob_multiplies_its_term(name, generator):
+    """The preference of each picture multiplies the term; without it the term counts as it says."""
+    term, (before, after) = TERMS[name], (_pictures(generator) for _ in range(2))
+    strength = torch.rand(2, 1, 4, 4, generator=generator)
+    reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+
+    def value(**levels):
+        step = Transition(before, after, before, strength, {"exposure_level": LEVEL, **levels})
+        return reward.terms(step)[name].mean(dim=(1, 2, 3))
+
+    one = value(**{term.knob: torch.ones(2, 1, 1, 1)})
+    assert one.abs().min() > 0
+    assert torch.allclose(value(**{term.knob: torch.tensor([2.0, -1.0])[:, None, None, None]}),
+                          one * torch.tensor([2.0, -1.0]), atol=1e-6)
+    assert torch.allclose(value(), term.unasked * one, atol=1e-6)
+
+
+def test_an_asked_exposure_is_the_mean_brightness(generator):
+    """Where a user has named the level, a picture of that mean costs nothing, whatever its median."""
+    lamps = torch.zeros(1, 3, 16, 16)
+    lamps[..., :4] = 0.8
+    asked = {"exposure_level": torch.full((1, 1, 1, 1), 0.2), "exposure_level_auto": torch.zeros(1, 1, 1, 1)}
+    cost = TERMS["exposure"].function
+    step = Transition(lamps, lamps, lamps, torch.zeros(1, 1, 1, 1), asked)
+    assert cost(lamps, step).item() == pytest.approx(0, abs=1e-6)
+    step.levels["exposure_level_auto"].fill_(1)
+    assert cost(lamps, step).item() > 0.05

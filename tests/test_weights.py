@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from test_models import CHOICE, make_model, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments import ship
 from experiments.commands import run_command
@@ -17,6 +17,7 @@ from rlenhance.checkpoint import load_model, save_checkpoint
 from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
 from rlenhance.photo import read, write
+from rlenhance.presets import shipped_presets
 
 CARD = "# dusk\n\nA small policy for tests.\n" + "".join(f"\n## {title}\n\nSome.\n" for title in weights.HEADINGS)
 SHIPPED = weights.FOLDER
@@ -67,6 +68,21 @@ def check_shipped(folder):
 def test_every_shipped_model_holds():
     """Each model of the package has its card, its sums, its size, and enhances."""
     check_shipped(SHIPPED)
+
+
+def test_the_package_brightens_a_dark_photograph(tmp_path, monkeypatch):
+    """With the default of the package, a dark photograph needs no options, and every shipped preset is obeyed."""
+    if weights.default_model(SHIPPED) is None:
+        pytest.skip("the package holds no default model")
+    monkeypatch.chdir(tmp_path)
+    scene = np.kron(np.random.default_rng(0).integers(2, 40, (4, 6, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    write(scene, tmp_path / "night.png")
+    assert cli.main(["enhance", "night.png"]) == 0
+    result = read("night_enhanced.png").pixels
+    assert result.shape == scene.shape and result.mean() > 2 * scene.mean()
+    enhancer = Enhancer()
+    for preset in shipped_presets():
+        enhancer.choose(preset.preference)
 
 
 def test_a_run_can_be_shipped(shelf, run):
@@ -158,12 +174,18 @@ def test_damaged_lists_are_named(shelf):
 
 
 def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
-    """`rlenhance models` names each, its size, its knobs, the line of its card, and the default."""
+    """`rlenhance models` names each, its size, its knobs with their defaults, the line of its card, and the default."""
     assert cli.main(["models"]) == 0
     dawn, card, dusk, again = capsys.readouterr().out.splitlines()
     assert dawn.startswith("dawn: 0.0") and "MB, no knobs" in dawn
-    assert dusk.startswith("dusk (default): 0.0") and "--exposure 0.25 to 0.75" in dusk
+    assert dusk.startswith("dusk (default): 0.0") and dusk.endswith("MB, --exposure 0.25 to 0.75 (0.475)")
     assert card.strip() == again.strip() == "A small policy for tests."
+    save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))
+    ship.main(ship.Arguments(tmp_path / "knobs", "knobs", tmp_path / "card.md", out=shelf))
+    capsys.readouterr()
+    assert cli.main(["models"]) == 0
+    assert ("MB, --exposure auto or 0.2 to 0.7 (auto), --contrast -1 to 1 (0), --color -1 to 1 (0), "
+            "--smoothness 0 to 1 (0.5), --highlights 0 to 1 (0.1)\n") in capsys.readouterr().out
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "none")
     assert cli.main(["models"]) == 0
     assert "lol_train" in capsys.readouterr().out

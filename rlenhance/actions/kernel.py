@@ -36,10 +36,13 @@ def _tone(image, count, part, rows, step, left, right):  # type: ignore[no-untyp
         share = part[i]
         red, green, blue = image[0, i], image[1, i], image[2, i]
         level = (red + green + blue) * _THIRD
-        square = level * level
+        burning = max(red, max(green, blue))
+        burning = burning * burning
+        burning = burning * burning
+        burning = burning * burning
         own = saturation + share * to_saturation
         common = (bend + share * to_bend + (contrast + share * to_contrast) * (_TWO * level - _ONE)
-                  - (highlights + share * to_highlights) * (square * square) - own * level)
+                  - (highlights + share * to_highlights) * burning - own * level)
         image[0, i] = red + min(max(common + own * red, -_ONE), _ONE) * (red * (_ONE - red))
         image[1, i] = green + min(max(common + own * green, -_ONE), _ONE) * (green * (_ONE - green))
         image[2, i] = blue + min(max(common + own * blue, -_ONE), _ONE) * (blue * (_ONE - blue))

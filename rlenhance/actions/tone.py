@@ -22,9 +22,10 @@ _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 class Tone:
     """Each agent turns four handles: brightness, contrast, highlights, saturation.
 
-    With L the pixel's brightness (mean of its channels), every channel c becomes c + B c (1 - c), with
+    With L the pixel's brightness (mean of its channels) and M its largest channel, every channel c becomes
+    c + B c (1 - c), with
 
-        B = clip(A + K (2 L - 1) - H L^4 + S (c - L), -1, 1):
+        B = clip(A + K (2 L - 1) - H M^8 + S (c - L), -1, 1):
 
     A bends the curve of all pixels alike, K parts the bright from the dark, H holds the bright back, S moves the
     colours away from grey. As with `Curve`, [0, 1] is invariant, black and white stay, and zeros change nothing. Grey
@@ -94,7 +95,8 @@ class Tone:
         """The edited picture for the handles of every pixel."""
         level = brightness(image)
         bend, contrast, highlights, saturation = handles.split(1, dim=1)
-        common = bend + contrast * (2 * level - 1) - highlights * (level * level) ** 2 - saturation * level
+        burning = ((image.amax(dim=1, keepdim=True) ** 2) ** 2) ** 2  # squares cost less than a power
+        common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
         bend = (common + saturation * image).clamp(-1, 1)
         return image + bend * (image * (1 - image))
 

@@ -12,7 +12,7 @@ from rlenhance.weights import shipped_models
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
     commands.add_parser("models", help="list the shipped models", description="List the shipped models: name, size, "
-                        "the knobs that each takes with their ranges, and what it is.")
+                        "the knobs that each takes with their ranges (and defaults), and what it is.")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,5 +23,5 @@ def run(arguments: argparse.Namespace) -> int:
               "and name it with --model RUN/best")
     for model in found:
         print(f"{model.name}{' (default)' if model.default else ''}: {model.size / 1e6:.2f} MB, "
-              f"{describe(model.ranges)}\n    {model.about}")
+              f"{describe(model.ranges, model.auto)}\n    {model.about}")
     return 0

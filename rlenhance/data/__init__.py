@@ -5,12 +5,13 @@ from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import RELIT, Darken, Degradation, Relight
 from rlenhance.data.examples import Example, load_example
 from rlenhance.data.folders import open_folder
+from rlenhance.data.loaded import LoadedSplit, load_split
 from rlenhance.data.sampler import Sampler
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.scan import scan
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
-    "RELIT", "Batch", "Darken", "Degradation", "Example", "PictureCache", "Relight", "Sampler", "Splits",
-    "check_disjoint", "load_example", "open_folder", "sample_photographs", "scan", "split_by_scene",
+    "RELIT", "Batch", "Darken", "Degradation", "Example", "LoadedSplit", "PictureCache", "Relight", "Sampler", "Splits",
+    "check_disjoint", "load_example", "load_split", "open_folder", "sample_photographs", "scan", "split_by_scene",
 ]

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.images import area_means, brightness
+from rlenhance.metrics import highlight_protection, relative_color, relative_contrast
 from rlenhance.rewards.base import Transition, state_term
-from rlenhance.statistics import asked_exposure
+from rlenhance.statistics import asked_exposure, mean_brightness
 
 _EPS = 0.02  # five of 255 levels: below it a ratio of two dark values is noise
 REGIONS = 4  # large regions along each side of a picture
@@ -94,8 +95,7 @@ def asked_contrast(image: Tensor, transition: Transition) -> Tensor:
 
     Counts as the user asks: more contrast is rewarded where `contrast` is positive, less where it is negative.
     """
-    cells = _cells(brightness(image), CELLS).flatten(1)
-    return -(cells.std(dim=1, correction=0) / (cells.mean(dim=1) + _EPS))[:, None, None, None]
+    return -relative_contrast(image)[:, None, None, None]
 
 
 @state_term("asked_color", default=20.0, knob="color", unasked=0.0)
@@ -104,8 +104,7 @@ def asked_color(image: Tensor, transition: Transition) -> Tensor:
 
     Counts as the user asks: more colour is rewarded where `color` is positive, less where it is negative.
     """
-    spread = (image.amax(dim=1) - image.amin(dim=1)).mean(dim=(1, 2))
-    return -(spread / (image.mean(dim=(1, 2, 3)) + _EPS))[:, None, None, None]
+    return -relative_color(image)[:, None, None, None]
 
 
 @state_term("highlights", default=6.0, knob="highlights", unasked=0.0)
@@ -114,9 +113,7 @@ def highlights(image: Tensor, transition: Transition) -> Tensor:
 
     Counts as much as the user asks to protect them.
     """
-    level = brightness(image).flatten(1)
-    brightest = level.topk(max(1, level.shape[1] // 20), dim=1).values.mean(dim=1)
-    return (brightest - level.mean(dim=1))[:, None, None, None]
+    return -highlight_protection(image)[:, None, None, None] - mean_brightness(image)
 
 
 def _roughness(image: Tensor) -> Tensor:

@@ -74,9 +74,13 @@ class Reward:
         values: dict[str, Tensor] = {}
         for name in self.names(transition.target is not None):
             term = TERMS[name]
+            factor = term.factor(transition.levels)
+            if isinstance(factor, float) and factor == 0:  # a knob that this policy does not take
+                values[name] = transition.before.new_zeros(len(transition.before), 1, 1, 1)
+                continue
             if term.kind == "action":
                 previous = transition.strength if transition.previous is None else transition.previous
-                values[name] = -term.factor(transition.levels) * as_cost(
+                values[name] = -factor * as_cost(
                     term, term.function(transition.strength, previous), transition.strength)
                 continue
             before = transition.costs_before.get(name)
@@ -84,7 +88,7 @@ class Reward:
                 before = as_cost(term, term.function(transition.before, transition), transition.before)
             after = as_cost(term, term.function(transition.after, transition), transition.after)
             transition.costs_after[name] = after
-            values[name] = term.factor(transition.levels) * (before - after)
+            values[name] = factor * (before - after)
         return values
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:

@@ -35,6 +35,7 @@ class ShippedModel:
         about: the first line of its card.
         size: of its files, in bytes.
         ranges: preferences that it takes, name -> (lowest, default, highest).
+        auto: those of them that it chooses itself where no number is given.
         default: used where no model is named.
     """
 
@@ -43,6 +44,7 @@ class ShippedModel:
     about: str
     size: int
     ranges: Mapping[str, tuple[float, float, float]]
+    auto: tuple[str, ...]
     default: bool
 
 
@@ -152,12 +154,13 @@ def read_card(path: Path) -> str:
 
 def _describe(place: Path, default: bool) -> ShippedModel:
     try:
-        ranges = json.loads((place / CONFIG).read_text())["model"].get("preferences") or {}
+        model = json.loads((place / CONFIG).read_text())["model"]
+        ranges, auto = model.get("preferences") or {}, tuple(model.get("auto") or ())
         ranges = {name: (float(low), float(middle), float(high)) for name, (low, middle, high) in ranges.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{place / CONFIG}: damaged ({error!r}); install rlenhance again") from error
     size = sum(path.stat().st_size for path in place.iterdir())
-    return ShippedModel(place.name, place, read_card(place / CARD), size, ranges, default)
+    return ShippedModel(place.name, place, read_card(place / CARD), size, ranges, auto, default)
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,0 +1,103 @@
+"""Pictures of what a model does, from the sample photographs: `python -m experiments.gallery MODEL -o docs/gallery`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from experiments.commands import run_command
+from rlenhance import weights
+from rlenhance.checkpoint import load_model
+from rlenhance.data import RELIT, Darken, Relight
+from rlenhance.data.samples import ROLES, photograph
+from rlenhance.errors import UsageError
+from rlenhance.images import limit_side, to_array, to_tensor
+from rlenhance.models import UnrolledPolicy
+from rlenhance.photo import read, write
+from rlenhance.visualize import action_colors, grid
+
+_SIDE = 140
+_EXPOSURES = (1 / 4, 1 / 16)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Before and after, the actions step by step, and a sweep of every knob."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A shipped model's name, a run, or a checkpoint: a policy."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("gallery")
+    """Folder for before_after.jpg, steps.jpg and knob_NAME.jpg."""
+    side: int = _SIDE
+    """Side of each small picture in pixels."""
+
+
+def scenes() -> dict[str, Tensor]:
+    """The sample photographs, dark and unevenly lit, the same at every call: name -> (1, 3, H, W)."""
+    found: dict[str, Tensor] = {}
+    for number, name in enumerate(ROLES):
+        good = read(photograph(name)).pixels
+        kind = RELIT[number % len(RELIT)]
+        made: list[tuple[str, Darken | Relight]] = [
+            (f"{name} 1/{round(1 / exposure)}", Darken(exposure, exposure)) for exposure in _EXPOSURES]
+        made.append((f"{name} {kind}", Relight(kind, 3.5, 3.5)))
+        for label, degradation in made:
+            rng = np.random.default_rng([number, len(found)])
+            found[label] = limit_side(to_tensor(degradation(good, rng)), 512)
+        found[f"{name} as it is"] = limit_side(to_tensor(good), 512)
+    return found
+
+
+def main(arguments: Arguments) -> list[Path]:
+    """Write the pictures; returns their places.
+
+    Raises:
+        UsageError: not a policy.
+    """
+    model = load_model(weights.locate(arguments.model))
+    if not isinstance(model, UnrolledPolicy):
+        raise UsageError(f"{arguments.model}: acts in one pass and has no steps to show; name a policy")
+    pictures = scenes()
+    with torch.inference_mode():
+        pairs = [part for picture in pictures.values() for part in (picture, model(picture))]
+        sheets = {"before_after": [pairs[i : i + 8] for i in range(0, len(pairs), 8)]}
+        some = [picture for label, picture in pictures.items() if not label.endswith("as it is")]
+        sheets["steps"] = [_steps(model, picture, arguments.side) for picture in some[1::3]]
+        for name, (low, _, high) in model.policy.preferences.ranges.items():
+            asked = [low + (high - low) * i / 4 for i in range(5)]
+            sheets[f"knob_{name}"] = [[picture, *(_asked(model, picture, {name: value}) for value in asked)]
+                                      for picture in some[1::6]]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    places = []
+    for name, rows in sheets.items():
+        place = arguments.out / f"{name}.jpg"
+        write(to_array(grid(rows, arguments.side)), place)
+        places.append(place)
+        print(place)
+    return places
+
+
+def _asked(model: UnrolledPolicy, picture: Tensor, preference: Mapping[str, float]) -> Tensor:
+    return model(picture, preference=preference)
+
+
+def _steps(model: UnrolledPolicy, picture: Tensor, side: int) -> list[Tensor]:
+    """Input, map of the first handle and result of every second step."""
+    episode, row, image = model.play(picture), [picture], picture
+    for number, action in enumerate(episode.actions, start=1):
+        image = model.render(image, [action])
+        if number % 2 == 0:
+            row += [action_colors(model.policy.actions.strength(action)[:, :1], (side, side)), image]
+    return row
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))

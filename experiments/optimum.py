@@ -1,0 +1,138 @@
+"""The pictures that a reward asks for, without a network: `python -m experiments.optimum --data DIR --reward ...`.
+
+A learner that converges to bad pictures may be a bad learner, or a good one with a bad reward. Here every picture's
+actions are optimised by themselves, on the reduced picture, by gradient ascent on the return; then they are applied to
+the whole picture and scored. What comes out is what the reward means by "better".
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+import tyro
+from torch import Tensor
+
+from agents.learner import make_env
+from envs import PixelEnv
+from experiments.baselines import fit_rules
+from experiments.commands import run_command
+from experiments.evaluate import score_picture
+from experiments.lowlight import PictureConfig, PolicyConfig, load_pictures, make_policy
+from rlenhance.actions import Action
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.images import resize
+from rlenhance.models import UnrolledPolicy
+from rlenhance.rewards import TERMS, Reward, RewardWeights
+from rlenhance.statistics import DEFAULT_EXPOSURE
+
+_RATE, _DECAY, _HEAD_START = 0.08, 0.97, 0.3  # of Adam; share of the iterations in which the picture's agents are alone
+_SHOWN = ("psnr", "ssim", "gt_mean_psnr", "sharpness", "clipped", "mean")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Score the optimum of a reward on training pictures."""
+
+    reward: tuple[str, ...] = ()
+    """name=weight, as for lol_train."""
+    exposure_level: float = DEFAULT_EXPOSURE
+    """Asked exposure."""
+    count: int = 48
+    """How many pictures, evenly spread."""
+    split: str = "train"
+    """train or val. A reward is never chosen on a test split."""
+    side: int = 128
+    """Longer side at which the results are scored."""
+    iterations: int = 80
+    """Steps of the ascent."""
+    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+    policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(default_factory=PolicyConfig)
+
+
+def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: Sequence[str]) -> Tensor:
+    """What a level of agents is after: (N,). Local agents beside a picture's get the terms that say where, as in
+    training (`agents.rollout.level_rewards`)."""
+    kept = {name: value for name, value in terms.items()
+            if TERMS[name].kind == "action" or value.shape[-2:] != (1, 1) or level == "picture" or len(levels) == 1}
+    return reward.total(kept) if kept else next(iter(terms.values())).new_zeros(1)
+
+
+def optimise(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -> list[Action]:
+    """The actions of every step that maximise the return of each picture by itself.
+
+    Args:
+        batch: pictures of the size on which a policy decides; preference: encoded, (N, P).
+
+    Returns:
+        One action per step, in [-1, 1].
+    """
+    count, size = len(batch), batch.image.shape[-2:]
+    neutral = env.actions.neutral(count, *size)
+    raw = {level: torch.atanh(entry.clamp(-0.99, 0.99))[None].repeat(env.horizon, 1, 1, 1, 1).requires_grad_()
+           for level, entry in neutral.items()}
+    optimisers = {level: torch.optim.Adam([value], lr=_RATE) for level, value in raw.items()}
+    for iteration in range(iterations):
+        for level, optimiser in optimisers.items():
+            if level == "local" and "picture" in raw and iteration < _HEAD_START * iterations:
+                continue
+            env.reset(options={"batch": batch, "preference": preference})
+            gain = batch.image.new_zeros(count)
+            for step in range(env.horizon):
+                action = {name: torch.tanh(value[step] if name == level else value[step].detach())
+                          for name, value in raw.items()}
+                *_, info = env.step(action)
+                gain = gain + objective(env.reward, info["term_maps"], level, list(raw))
+            if not gain.requires_grad:  # no term says anything to these agents
+                continue
+            optimiser.zero_grad()
+            (-gain.sum()).backward()
+            optimiser.step()
+            for group in optimiser.param_groups:
+                group["lr"] *= _DECAY
+    return [{level: torch.tanh(value[step]).detach() for level, value in raw.items()} for step in range(env.horizon)]
+
+
+def main(arguments: Arguments) -> dict[str, float]:
+    """Optimise, score, print; returns the mean scores of the optimum.
+
+    Raises:
+        UsageError: categorical agents; a split that is for tests.
+    """
+    if arguments.split not in ("train", "val"):
+        raise UsageError(f"--split is train or val; got {arguments.split!r}: rewards are not chosen on test pictures")
+    weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
+    policy = make_policy(arguments.policy, weights)
+    if policy.actions.choices is not None or not policy.state_size:
+        raise UsageError("an optimum is sought for continuous agents on a reduced picture: "
+                         "leave out --curve categorical and --state-size 0")
+    pictures = load_pictures(arguments.pictures)
+    chosen = list(pictures.load(arguments.split, limit=arguments.count, side=arguments.side))
+    small = Batch.stack([Batch(resize(b.image, policy.state_size),
+                               None if b.target is None else resize(b.target, policy.state_size)) for b in chosen])
+    env = make_env(policy, Reward(weights, every_term=False), "cpu")
+    actions = optimise(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
+    model, rows = UnrolledPolicy(policy), []
+    for number, batch in enumerate(chosen):
+        own = [{level: entry[number : number + 1] for level, entry in action.items()} for action in actions]
+        rows.append(score_picture(model.render(batch.image, own), batch))
+    stop = fit_rules(pictures.load("train", limit=96, side=arguments.side), arguments.exposure_level)["stop"]
+    ruled = [score_picture(stop(batch.image), batch) for batch in chosen]
+    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    strengths = torch.stack([policy.actions.strength(action) for action in actions])
+    means["spread_cells"] = strengths.std(dim=(-2, -1), correction=0).mean().item()
+    rule = {name: sum(row[name] for row in ruled) / len(ruled) for name in ruled[0]}
+    print(f"{len(chosen)} {arguments.split} pictures at {arguments.side} pixels; {weights}")
+    for label, scores in ((stop.name, rule), ("optimum of the reward", means)):
+        print(f"{label:<24}", *(f"{name} {scores[name]:.4g}" for name in _SHOWN if name in scores), sep="  ")
+    print(json.dumps(means))
+    return means
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))
