@@ -18,6 +18,7 @@ import tyro
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, Case
 from benchmarks.charts import draw
 from benchmarks.memory import measure_memory
+from benchmarks.photo import SIZES, measure_photo
 from benchmarks.scaling import measure_processes, measure_scaling, process_options
 from benchmarks.share import measure_share
 from benchmarks.speed import measure_environment, measure_updates
@@ -32,7 +33,7 @@ class Arguments:
     """Measure what training costs, side by side in one run."""
 
     parts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """share, environment, speed, batch, size, processes, memory (default: all)."""
+    """share, environment, speed, batch, size, processes, memory, photo (default: all)."""
     out: Path = Path("runs/benchmarks")
     """Folder for benchmarks.json and the charts; parts that are not measured again stay as they are there."""
     repeats: int = 3
@@ -77,6 +78,7 @@ def plan(arguments: Arguments) -> dict[str, Callable[[], Table]]:
         "size": lambda: measure_scaling("size", list(dict.fromkeys(sizes)), repeats),
         "processes": lambda: measure_processes(options, 4 if quick else 24, 1, least),
         "memory": lambda: measure_memory(list(dict.fromkeys(memories)), threads),
+        "photo": lambda: measure_photo(((60, 40),) if quick else SIZES, repeats, threads, not quick),
     }
 
 

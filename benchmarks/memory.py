@@ -30,12 +30,12 @@ def _peaks(case: Case, threads: int) -> tuple[float, float]:
     """Peak megabytes before and after an update."""
     torch.set_num_threads(threads)
     learner, batch = case.learner(), case.batch()
-    before = _peak()
+    before = peak()
     learner.step(batch)
-    return before, _peak()
+    return before, peak()
 
 
-def _peak() -> float:
+def peak() -> float:
     """Peak resident megabytes of this process so far."""
     status = Path("/proc/self/status")
     if status.exists():  # the process's own; getrusage would count the parent's at the time of the start

@@ -50,13 +50,14 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int,
+                clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     """Seconds of each work: all of them once, then all again, and the median of the rounds: it leaves out the first
     one, which warms up, and what else the machine does meanwhile meets all works alike."""
     rounds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            begun = time.perf_counter()
+            begun = clock()
             work()
-            rounds[name].append(time.perf_counter() - begun)
+            rounds[name].append(clock() - begun)
     return {name: statistics.median(seconds) for name, seconds in rounds.items()}

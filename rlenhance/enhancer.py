@@ -14,7 +14,7 @@ from rlenhance import weights
 from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
 from rlenhance.errors import UsageError
-from rlenhance.images import check_image, resize, to_array, to_tensor
+from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.knobs import check_taken
 from rlenhance.models import UnrolledPolicy
 from rlenhance.photo import Photo, list_photos, output_path, read, write
@@ -116,13 +116,16 @@ class Enhancer:
         """
         if actions is not None:
             self.check_shares()
-        image = to_tensor(picture, self.device)
         if self.strength == 0:
-            check_image(image)
+            check_image(to_tensor(picture, self.device))
             return picture.copy()
         with torch.inference_mode():
-            result = self.model(image, preference=self.preference or None) if actions is None else \
-                self.model.render(image, actions)
+            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+                actions = self.decide(picture)
+            if actions is not None:
+                return self.model.render_pixels(picture, actions, self.strength)
+            image = to_tensor(picture, self.device)
+            result = self.model(image, preference=self.preference or None)
             if self.strength < 1:
                 result = image + self.strength * (result - image)
             return to_array(result, picture.dtype.type)
@@ -148,7 +151,8 @@ class Enhancer:
         """
         self.check_shares()
         with torch.inference_mode():
-            return self.model.decide(to_tensor(picture, self.device), preference=self.preference or None)
+            small = reduced_tensor(picture, self.model.policy.state_size, self.device)
+            return self.model.decide(small, preference=self.preference or None)
 
     def decide_together(self, sources: Iterable[Path]) -> tuple[Path, list[Action]]:
         """One decision for a burst or a time-lapse: the one for the picture whose exposure is their median.
@@ -170,11 +174,11 @@ class Enhancer:
         failures = []
         for number, source in enumerate(sources):
             try:
-                image = to_tensor(read(source).pixels)
+                small = reduced_tensor(read(source).pixels, self.model.policy.state_size)
             except UsageError as error:
                 failures.append(str(error))
                 continue
-            exposures.append((exposure_of(resize(image, self.model.policy.state_size)).item(), number, source))
+            exposures.append((exposure_of(small).item(), number, source))
         if not exposures:
             raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
         median = sorted(exposures)[(len(exposures) - 1) // 2][-1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,7 @@ def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor
         >>> to_tensor(np.full((2, 2, 3), 255, np.uint8)).mean().item()
         1.0
     """
-    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
-        raise UsageError(f"a picture must be an array (H, W, 3); got {getattr(picture, 'shape', type(picture))}")
+    _check_shape(picture)
     if picture.dtype == np.uint8 or picture.dtype == np.uint16:
         scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
     elif np.issubdtype(picture.dtype, np.floating):
@@ -59,6 +59,11 @@ def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor
     else:
         raise UsageError(f"a picture must be uint8, uint16 or float in [0, 1]; got {picture.dtype}")
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None].to(device)
+
+
+def _check_shape(picture: np.ndarray) -> None:
+    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
+        raise UsageError(f"a picture must be an array (H, W, 3); got {getattr(picture, 'shape', type(picture))}")
 
 
 def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
@@ -86,6 +91,27 @@ def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
     if isinstance(size, int):
         size = (size, size)
     return image if tuple(image.shape[-2:]) == tuple(size) else area_means(image, size)
+
+
+def reduced_tensor(picture: np.ndarray, size: int, device: torch.device | str = "cpu") -> Tensor:
+    """`resize(to_tensor(picture), size)`, up to rounding, without the large tensor: (1, 3, size, size) float32.
+
+    Raises:
+        UsageError: as `to_tensor` and `check_image`.
+    """
+    _check_shape(picture)
+    if picture.dtype not in (np.uint8, np.uint16) or 0 in picture.shape or max(picture.shape) > 16_384:
+        return resize(check_image(to_tensor(picture, device)), size)  # sums of up to 256 numbers of 16 bit are exact
+    height, width = picture.shape[:2]
+    rows = np.empty((size, width, 3), np.float32)
+    means = np.empty((size, size, 3), np.float32)
+    for i in range(size):
+        part = picture[i * height // size : -(-(i + 1) * height // size)]
+        rows[i] = cv2.reduce(part, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[0]
+    for i in range(size):
+        part = rows[:, i * width // size : -(-(i + 1) * width // size)]
+        means[:, i] = cv2.reduce(part, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[:, 0]
+    return to_tensor(means / np.iinfo(picture.dtype).max, device)
 
 
 def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:

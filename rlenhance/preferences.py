@@ -77,14 +77,18 @@ class Preferences:
         row += [float(name not in named) for name in self.auto]
         return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
 
-    def decode(self, encoded: Tensor) -> dict[str, Tensor]:
-        """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic."""
+    def decode(self, encoded: Tensor, only: str | None = None) -> dict[str, Tensor]:
+        """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic.
+
+        Args:
+            only: this name alone, if it is one of them.
+        """
         values = {
-            name: (low + (encoded[:, i] + 1) / 2 * (high - low))[:, None, None, None]
-            for i, (name, (low, _, high)) in enumerate(self.ranges.items())
+            name: low + (encoded[:, i, None, None, None] + 1) * ((high - low) / 2)
+            for i, (name, (low, _, high)) in enumerate(self.ranges.items()) if only in (None, name)
         }
         flags = {f"{name}_auto": encoded[:, len(self.ranges) + i, None, None, None]
-                 for i, name in enumerate(self.auto)}
+                 for i, name in enumerate(self.auto) if only in (None, name)}
         return values | flags
 
     def settle(self, encoded: Tensor, image: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def test_auto_is_passed_only_to_models_that_know_it(model):
     enhancer = Enhancer(model)
     enhancer.model.policy.preferences = _Choosing()
     heard = []
-    enhancer.model.forward = lambda image, mask=None, preference=None: heard.append(preference) or image
+    enhancer.model.decide = lambda image, mask=None, preference=None: heard.append(preference) or []
     enhancer(_dark())
     enhancer.choose({"exposure_level": None})
     enhancer(_dark())

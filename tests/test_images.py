@@ -11,6 +11,7 @@ from rlenhance.images import (
     check_image,
     limit_side,
     pad_to_multiple,
+    reduced_tensor,
     resize,
     to_array,
     to_tensor,
@@ -199,3 +200,24 @@ def test_area_means_are_the_same_by_either_way(image, size):
     """The product with matrices, which some devices need, is adaptive pooling."""
     down, across = _mean_matrix(32, size[0], image.device), _mean_matrix(40, size[1], image.device)
     assert torch.allclose(down @ image @ across.T, area_means(image, size), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [(400, 600), (401, 77), (16, 16), (9, 13), (16, 64)], ids=str)
+def test_reduced_from_integers(dtype, size):
+    """A picture of integers is reduced to what its tensor is reduced to, and what is no picture is refused."""
+    picture = np.random.default_rng(2).random((*size, 3))
+    picture = picture.astype(dtype) if dtype == np.float32 else (picture * np.iinfo(dtype).max).astype(dtype)
+    assert torch.allclose(reduced_tensor(picture, 16), resize(to_tensor(picture), 16), rtol=0, atol=1e-6)
+    for wrong in (picture[:0], picture[..., 0], picture.astype(np.int32), 300 * picture.astype(np.float64)):
+        with pytest.raises(UsageError):
+            reduced_tensor(wrong, 16)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 7, 4096])
+def test_exposure_takes_the_same_median_without_gradients(pixels, generator):
+    """Selected in a shorter way where no gradient is needed, the median is the same number."""
+    image = torch.rand(3, 3, 1, pixels, generator=generator).requires_grad_()
+    slow = exposure_of(image)
+    with torch.no_grad():
+        assert torch.equal(exposure_of(image), slow)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.errors import UsageError
@@ -14,6 +17,8 @@ from rlenhance.registry import Registry
 #: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
 #: of the choices (N, C, K, h, w), which stand for the mixture of their results.
 Action = Mapping[str, Tensor]
+
+_SMALL = 1 << 13  # pixels
 
 #: Action sets by name.
 ACTION_SETS = Registry("action set")
@@ -51,6 +56,38 @@ class ActionSet(Protocol):
 
     def neutral(self, count: int, height: int, width: int) -> Action:
         """The action that changes nothing, for `count` pictures of height x width."""
+
+
+@runtime_checkable
+class Bending(Protocol):
+    """An action set whose edit of a pixel depends on that pixel alone, and on a few numbers that agents give.
+
+    `apply(image, action)` is `bend(image, spread(turn(action), size))`. Several steps may then be done to a part of
+    the picture at a time: see `rlenhance.actions.sweep`.
+    """
+
+    def turn(self, action: Action) -> Tensor:
+        """The numbers (handles) of every agent: (N, C, h, w)."""
+
+    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
+        """The edited picture (N, 3, H, W) for handles that broadcast to (N, C, H, W)."""
+
+
+def spread(handles: Tensor, size: Sequence[int]) -> Tensor:
+    """Numbers of coarse agents as smooth maps: (N, C, h, w) -> (N, C, *size); one agent's stay (N, C, 1, 1)."""
+    if tuple(handles.shape[-2:]) in (tuple(size), (1, 1)):
+        return handles
+    if not torch.is_grad_enabled() and handles.device.type == "cpu" and size[0] * size[1] <= _SMALL:
+        down, across = (_weights(*pair, handles.dtype) for pair in zip(handles.shape[-2:], size, strict=True))
+        return down @ handles @ across.mT  # the same, several times faster where there is little to do
+    return F.interpolate(handles, list(size), mode="bilinear", align_corners=False)
+
+
+@lru_cache(maxsize=32)
+def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
+    """How much of each agent's number a pixel gets along one side: (size, agents)."""
+    with torch.inference_mode(False):  # what is kept serves everyone
+        return F.interpolate(torch.eye(agents, dtype=dtype)[None], size, mode="linear", align_corners=False)[0].mT
 
 
 def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None) -> Tensor:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.actions.base import ACTION_SETS, Action, spread
 from rlenhance.errors import UsageError
 
 _EDGE = 1 - 1e-6  # keeps atanh finite in float32
@@ -131,10 +130,15 @@ class Curve:
         return self.coupling * own + (1 - self.coupling) * own[:, self.lead : self.lead + 1]
 
     def apply(self, image: Tensor, action: Action) -> Tensor:
-        bend = self.strength(action)
-        if bend.shape[-2:] != image.shape[-2:] and bend.shape[-2:] != (1, 1):
-            bend = F.interpolate(bend, image.shape[-2:], mode="bilinear", align_corners=False)
-        return image + (1 - self.momentum) * bend * (image * (1 - image))
+        return self.bend(image, spread(self.turn(action), image.shape[-2:]))
+
+    def turn(self, action: Action) -> Tensor:
+        """A of every agent, less what momentum holds back: (N, 1 or 3, h, w)."""
+        return (1 - self.momentum) * self.strength(action)
+
+    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
+        """The edited picture for A of every pixel."""
+        return image + handles * (image * (1 - image))
 
     def neutral(self, count: int, height: int, width: int) -> Action:
         """A = 0 everywhere; for categorical heads the value nearest to it."""

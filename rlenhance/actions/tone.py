@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.actions.base import ACTION_SETS, Action, spread
 from rlenhance.actions.curve import squash_together
 from rlenhance.errors import UsageError
 from rlenhance.images import brightness
@@ -79,23 +79,24 @@ class Tone:
         More than once, because effort shall not be saved by sharing a plain brightening out between the handles.
         """
         handles = self.turn(action)
-        return handles * handles.new_tensor([1.0, _WEIGHT, _WEIGHT, _WEIGHT])[:, None, None]
+        return handles * _column((1.0, _WEIGHT, _WEIGHT, _WEIGHT), handles.dtype, handles.device)
 
     def turn(self, action: Action) -> Tensor:
         """A, K, H and S of every agent: (N, 4, h, w)."""
         normal = squash_together(action) if len(action) > 1 else action["picture"].clamp(-1, 1)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        scale = normal.new_tensor([half, self.contrast, self.highlights, self.saturation])[:, None, None]
-        return normal * scale + normal.new_tensor([middle, 0.0, 0.0, 0.0])[:, None, None]
+        scale = _column((half, self.contrast, self.highlights, self.saturation), normal.dtype, normal.device)
+        return torch.addcmul(_column((middle, 0.0, 0.0, 0.0), normal.dtype, normal.device), normal, scale)
 
     def apply(self, image: Tensor, action: Action) -> Tensor:
-        handles = self.turn(action)
-        if handles.shape[-2:] not in (image.shape[-2:], (1, 1)):
-            handles = F.interpolate(handles, image.shape[-2:], mode="bilinear", align_corners=False)
+        return self.bend(image, spread(self.turn(action), image.shape[-2:]))
+
+    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
+        """The edited picture for the handles of every pixel."""
         level = brightness(image)
         bend, contrast, highlights, saturation = handles.split(1, dim=1)
-        burning = image.amax(dim=1, keepdim=True) ** 8
-        common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
+        fourth = (image.amax(dim=1, keepdim=True) ** 2) ** 2
+        common = bend + contrast * (2 * level - 1) - highlights * (fourth * fourth) - saturation * level
         bend = (common + saturation * image).clamp(-1, 1)
         return image + bend * (image * (1 - image))
 
@@ -105,3 +106,10 @@ class Tone:
         action = {level: torch.zeros(count, self.heads, *self.grid(level, height, width)) for level in self.levels}
         action["picture"][:, 0] = zero
         return action
+
+
+@lru_cache(maxsize=32)
+def _column(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number for each head: (C, 1, 1)."""
+    with torch.inference_mode(False):  # what is kept serves training as well
+        return torch.tensor(numbers, dtype=dtype, device=device)[:, None, None]

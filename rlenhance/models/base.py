@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rlenhance.actions import ActionSet
+from rlenhance.actions import Action, ActionSet
 from rlenhance.preferences import Preferences
 from rlenhance.registry import Registry
 
@@ -37,6 +37,11 @@ class Policy(nn.Module):
     horizon: int
     state_size: int | None
     preferences: Preferences
+
+    def act(self, observation: Any, state: Any = None) -> tuple[Action, Any]:
+        """The greedy action and the next state; a policy that can do so leaves out what these do not need."""
+        distribution, _, state = self(observation, state)
+        return distribution.mode(), state
 
     def look(self, observation: Any) -> Any:
         """The observation with what the policy computes once of a picture; here nothing."""

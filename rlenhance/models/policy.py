@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.actions import ACTION_SETS
+from rlenhance.actions import ACTION_SETS, Action
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.errors import UsageError
@@ -149,30 +149,44 @@ class PixelPolicy(Policy):
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
         statistics = observation.get("statistics")
         if statistics is None:
-            chosen = self.preferences.decode(preference)
-            level = chosen.get("exposure_level", image.new_tensor(DEFAULT_EXPOSURE))
+            chosen = self.preferences.decode(preference, only="exposure_level")
+            level = chosen.get("exposure_level")
+            if level is None:
+                level = image.new_tensor(DEFAULT_EXPOSURE)
             statistics = picture_statistics(image, level, chosen.get("exposure_level_auto"))
         return torch.cat([preference, observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the actions, value per level ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
+        sources, state = self._sources(observation, state)
+        # distributions in float32: a bf16 log-probability is too coarse for a ratio
+        distributions = {level: self._distribution(level, self.heads[level](source).float())
+                         for level, source in sources.items()}
+        values = {level: self.values[level](source).float() for level, source in sources.items()}
+        return JointDistribution(distributions), values, state
+
+    def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
+        """The greedy action, as `forward` has it, and the next state; values are not computed."""
+        sources, state = self._sources(observation, state)
+        return {level: self._distribution(level, self.heads[level](source).float()).mode()
+                for level, source in sources.items()}, state
+
+    def _sources(self, observation: Observation, state: Any) -> tuple[dict[str, Tensor], Any]:
+        """What the heads of every level look at, and the next state."""
         image = observation["image"]
         context = self.context(observation)
         if self.masked and "mask" not in observation:
             raise UsageError("this policy was trained with a mask: pass one (N, 1, H, W), 1 where pixels may change")
         planes = torch.cat([image, observation["mask"]], dim=1) if self.masked else image
         features, state = self.backbone(planes, context, state)
-        distributions, values = {}, {}
+        sources = {}
         for level in self.actions.levels:
             if level == "picture":
-                source = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
+                sources[level] = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
             else:
-                source = to_grid(features, self.actions.grid(level, *image.shape[-2:]))
-            # distributions in float32: a bf16 log-probability is too coarse for a ratio
-            distributions[level] = self._distribution(level, self.heads[level](source).float())
-            values[level] = self.values[level](source).float()
-        return JointDistribution(distributions), values, state
+                sources[level] = to_grid(features, self.actions.grid(level, *image.shape[-2:]))
+        return sources, state
 
 
 def to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:

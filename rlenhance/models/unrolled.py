@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, advance
+from rlenhance.actions import Action, Bending, Sweep, advance
 from rlenhance.errors import UsageError
-from rlenhance.images import check_image, resize
+from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
 from rlenhance.models.policy import observe
 
@@ -76,9 +77,42 @@ class UnrolledPolicy(nn.Module):
         Pictures of another size than the one decided on have the same agents only where the policy has a state size.
         """
         check_image(image)
+        own = (self.policy.state_size,) * 2  # there it is the last state of the episode, bit by bit
+        if mask is None and None not in own and tuple(image.shape[-2:]) != own and image.device.type == "cpu" \
+                and image.dtype == torch.float32:
+            sweep = self.sweep(actions, image)
+            if sweep is not None and sweep.fits(*image.shape[-2:]):
+                return sweep.image(image)
         for action in actions:
             image = advance(self.policy.actions, image, action, mask)
         return image
+
+    def render_pixels(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
+        """The same for one picture as it comes from a file, without a large tensor where that can be.
+
+        Args:
+            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+            actions: for one picture.
+            strength: how much of the change is made, in [0, 1], before rounding.
+
+        Returns:
+            The same shape and dtype.
+        """
+        device = next(self.policy.parameters()).device
+        if self.policy.state_size and device.type == "cpu" and picture.dtype in (np.uint8, np.uint16) and picture.size:
+            sweep = self.sweep(actions)
+            if sweep is not None and sweep.fits(*picture.shape[:2]):
+                return sweep.pixels(picture, strength)
+        image = to_tensor(picture, device)
+        result = self.render(image, actions)
+        return to_array(result if strength == 1 else image + strength * (result - image), picture.dtype.type)
+
+    def sweep(self, actions: Sequence[Action], *others: Tensor) -> Sweep | None:
+        """All actions in one pass; None where the set cannot, there are none, or a gradient must pass."""
+        gradient = torch.is_grad_enabled() and any(
+            entry.requires_grad for entry in [*others, *(entry for action in actions for entry in action.values())])
+        return Sweep(self.policy.actions, actions) if actions and not gradient and isinstance(
+            self.policy.actions, Bending) else None
 
     def _run(self, image: Tensor, mask: Tensor | None,
              preference: Mapping[str, float] | None) -> tuple[list[Tensor], list[Action]]:
@@ -94,8 +128,7 @@ class UnrolledPolicy(nn.Module):
         states, chosen, memory = [picture], [], None
         for step in range(self.steps):
             observation = observe(states[-1], 1 - step / policy.horizon, encoded, small_mask)
-            distribution, _, memory = policy(observation, memory)
-            action = distribution.mode()
+            action, memory = policy.act(observation, memory)
             if not self.local and "local" in action:  # equal local agents do nothing: their mean is taken out
                 action = {**action, "local": torch.zeros_like(action["local"])}
             chosen.append(action)

@@ -1,0 +1,139 @@
+"""What enhancing one photograph costs, beside CLAHE: processor time of the parts, and the peak of memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.memory import peak
+from benchmarks.table import Table, interleaved
+from rlenhance.actions import advance
+from rlenhance.actions.sweep import KERNEL
+from rlenhance.images import reduced_tensor, to_array, to_tensor
+from rlenhance.models import PixelPolicy, UnrolledPolicy
+
+#: Width and height of the pictures.
+SIZES = ((600, 400), (4000, 3000))
+_NEVER = 10**12
+
+
+def measure_photo(sizes: Sequence[tuple[int, int]], repeats: int, threads: int, kernel: bool = True) -> Table:
+    """Milliseconds of processor time (imports, compiling and files excluded), each beside CLAHE's, and megabytes.
+
+    Args:
+        sizes: width and height.
+        repeats: rounds; small pictures take five times as many.
+        kernel: with the extra `fast`, where it is installed.
+    """
+    cv2.setNumThreads(threads)
+    table = Table("photo", "One photograph of 8 bit: processor time and memory",
+                  ("picture", "what", "ms", "times CLAHE", "MB above the start"))
+    kernel = kernel and importlib.util.find_spec("numba") is not None
+    context = multiprocessing.get_context("spawn")
+    for width, height in sizes:
+        works = make_works(width, height, kernel)
+        rounds = 5 * repeats if width * height < 1_000_000 else repeats
+        seconds = interleaved(works, rounds, time.process_time)
+        for name, spent in seconds.items():
+            memory = None
+            if name in ("CLAHE", "whole, kernel", "whole, tiles", "whole, step by step"):
+                with ProcessPoolExecutor(1, mp_context=context) as pool:
+                    memory = pool.submit(_memory, width, height, name, threads).result()
+            table.rows.append((f"{width} x {height}", name, 1000 * spent, spent / seconds["CLAHE"], memory))
+    return table
+
+
+def make_works(width: int, height: int, kernel: bool) -> dict[str, Callable[[], object]]:
+    """CLAHE, and the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels) on one photograph.
+
+    Args:
+        kernel: with the compiled kernel as well.
+    """
+    picture = _photograph(width, height)
+    model = _model()
+    with torch.inference_mode():
+        actions = model.decide(reduced_tensor(picture, 64))
+
+    def decide() -> object:
+        with torch.inference_mode():
+            return model.decide(reduced_tensor(picture, 64))
+
+    def render(fast: bool) -> object:
+        with _ways(fast), torch.inference_mode():
+            return model.render_pixels(picture, actions)
+
+    def whole(fast: bool) -> object:
+        with _ways(fast), torch.inference_mode():
+            return model.render_pixels(picture, model.decide(reduced_tensor(picture, 64)))
+
+    def step_by_step() -> object:
+        with torch.inference_mode():
+            image = to_tensor(picture)
+            for action in model.decide(image):
+                image = advance(model.policy.actions, image, action)
+            return to_array(image)
+
+    works: dict[str, Callable[[], object]] = {"CLAHE": lambda: _clahe(picture), "reduce and decide": decide}
+    if kernel:
+        works |= {"render, kernel": lambda: render(True), "whole, kernel": lambda: whole(True)}
+    return works | {"render, tiles": lambda: render(False), "whole, tiles": lambda: whole(False),
+                    "whole, step by step": step_by_step}
+
+
+def _photograph(width: int, height: int) -> np.ndarray:
+    """Smooth, dark noise of 8 bit, (H, W, 3)."""
+    coarse = np.random.default_rng(0).integers(0, 160, (20, 30, 3), dtype=np.uint8)
+    fine = np.random.default_rng(1).integers(0, 20, (height, width, 3), dtype=np.uint8)
+    return cv2.add(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), fine)
+
+
+def _model() -> UnrolledPolicy:
+    """With weights at random, so that all agents act."""
+    torch.manual_seed(0)
+    policy = PixelPolicy({"name": "tone"}, {"name": "compact"}, horizon=8, state_size=64,
+                         preferences={"exposure_level": (0.25, 0.475, 0.75)}, auto=("exposure_level",)).eval()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return UnrolledPolicy(policy)
+
+
+def _clahe(picture: np.ndarray) -> np.ndarray:
+    """OpenCV's, on the lightness of LAB."""
+    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(2.0, (8, 8)).apply(np.ascontiguousarray(lab[..., 0]))
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+@contextmanager
+def _ways(fast: bool) -> Iterator[None]:
+    """The kernel, or never."""
+    before = KERNEL.load, KERNEL.build
+    KERNEL.load = KERNEL.build = 0 if fast else _NEVER
+    try:
+        yield
+    finally:
+        KERNEL.load, KERNEL.build = before
+
+
+def _memory(width: int, height: int, name: str, threads: int) -> float:
+    """Megabytes that the peak rises by, the result included, the photograph itself and all that is loaded not."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    make_works(60, 40, kernel=True)[name]()
+    work = make_works(width, height, kernel=True)[name]
+    mark = Path("/proc/self/clear_refs")
+    if mark.exists():  # where the peak can be forgotten that making the photograph left
+        mark.write_text("5")
+    before = peak()
+    work()
+    return peak() - before
