@@ -185,7 +185,7 @@ def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main(["models"]) == 0
     assert ("MB, --exposure auto or 0.2 to 0.7 (auto), --contrast -1 to 1 (0), --color -1 to 1 (0), "
-            "--smoothness 0 to 1 (0.5), --highlights 0 to 1 (0.1)\n") in capsys.readouterr().out
+            "--smoothness 0 to 1 (0.5), --highlights 0 to 1 (0)\n") in capsys.readouterr().out
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "none")
     assert cli.main(["models"]) == 0
     assert "lol_train" in capsys.readouterr().out
