@@ -26,7 +26,7 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
         strength = policy.actions.strength(action)
         assert torch.allclose(strength, strength[..., :1, :1].expand_as(strength), atol=1e-5)
         whole = advance(policy.actions, whole, action)
-    assert torch.equal(whole, off.image)
+    assert torch.allclose(whole, off.image, atol=1e-5)  # in one pass over the pixels, or step by step
 
 
 def test_local_agents_alone_cannot_be_taken_away():

@@ -66,7 +66,8 @@ class Reward:
     def terms(self, transition: Transition) -> dict[str, Tensor]:
         """Each term, unweighted, at its natural size: (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
 
-        State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last).
+        State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last). Terms of
+        knobs that the policy does not take are left out.
 
         Raises:
             UsageError: a term of the user's own gives something else than such a map.
@@ -76,7 +77,6 @@ class Reward:
             term = TERMS[name]
             factor = term.factor(transition.levels)
             if isinstance(factor, float) and factor == 0:  # a knob that this policy does not take
-                values[name] = transition.before.new_zeros(len(transition.before), 1, 1, 1)
                 continue
             if term.kind == "action":
                 previous = transition.strength if transition.previous is None else transition.previous
