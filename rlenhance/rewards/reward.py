@@ -66,8 +66,8 @@ class Reward:
     def terms(self, transition: Transition) -> dict[str, Tensor]:
         """Each term, unweighted, at its natural size: (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
 
-        State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last). Terms of
-        knobs that the policy does not take are left out.
+        State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last).
+        Terms of knobs that the policy does not take are left out.
 
         Raises:
             UsageError: a term of the user's own gives something else than such a map.
