@@ -35,7 +35,7 @@ from rlenhance.data import PictureCache, load_example
 from rlenhance.errors import UsageError
 from rlenhance.images import to_array
 from rlenhance.photo import write
-from rlenhance.rewards import Reward, RewardWeights, load_terms
+from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.own import loaded
 from rlenhance.statistics import DEFAULT_EXPOSURE
 
@@ -206,7 +206,8 @@ def _kept_side(arguments: Arguments) -> int | None:
 def _check_references(arguments: Arguments, weights: RewardWeights, pictures: Pictures) -> None:
     has_references = pictures.splits.has_references
     Reward(weights).check(has_references)
-    if LEARNERS[arguments.learner].acts and not weights.active:
+    counting = [name for name in weights.active if arguments.policy.knobs or TERMS[name].unasked]
+    if LEARNERS[arguments.learner].acts and not counting:
         raise UsageError("every reward has the weight 0: there is nothing to learn from; weigh one, as in exposure=4")
     if LEARNERS[arguments.learner].needs_reference and not has_references:
         raise UsageError(f"{arguments.learner} learns from references, and {pictures.splits.source} has none: "
