@@ -204,6 +204,8 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
         network: Any = make_policy(policy, weights, kind.deviation)
     else:
         network = MODELS.create("restorer", backbone={"name": policy.backbone})
+    if init is not None and warm is not None:
+        raise UsageError("--init and --warm-start both give the backbone its weights: use one of them")
     if init is not None:
         other = load_network(init)
         try:

@@ -133,6 +133,7 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     (["--reward", "ssim=1", "--dark-only"], "ssim"),
     (["--resume", "nowhere"], "not a run"),
     (["--init", "nowhere"], "no checkpoint"),
+    (["--init", "nowhere", "--warm-start", "nowhere"], "use one of them"),
     (["--updates", "-1"], "at least 1"),
     (["--horizon", "0"], "at least one step"),
     (["--a3c.gamma", "1.05"], "gamma"),
