@@ -32,7 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def number_or_auto(word: str) -> float | str:
     """A number, or "auto"."""
-    return AUTO if word == AUTO else float(word)
+    try:
+        return AUTO if word == AUTO else float(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a number, as in 0.45, or {AUTO}; got {word!r}") from error
 
 
 def asked(arguments: argparse.Namespace) -> dict[str, float | None]:

@@ -250,3 +250,12 @@ def test_every_word_is_explained(capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])
     assert end.value.code == 2
+
+
+def test_a_level_that_is_no_number_is_named(night, capsys):
+    """--exposure takes a number or auto; anything else is told with what would do."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["enhance", "night.png", "--exposure", "bright"])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "'bright'" in told and "0.45" in told and "auto" in told
