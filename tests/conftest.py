@@ -47,3 +47,21 @@ def make_pairs(folder: Path, scenes: int = 6, size: tuple[int, int] = (40, 48)) 
 def pairs(tmp_path):
     """See `make_pairs`."""
     return make_pairs(tmp_path / "pairs")
+
+
+@pytest.fixture
+def rellie_file(tmp_path):
+    """A made-up model.npz."""
+    from test_ancestors import made_up_rellie
+
+    np.savez(tmp_path / "model.npz", **made_up_rellie())
+    return tmp_path / "model.npz"
+
+
+@pytest.fixture
+def zero_dce_file(tmp_path):
+    """A made-up Epoch99.pth."""
+    from test_ancestors import made_up_zero_dce
+
+    torch.save(made_up_zero_dce(), tmp_path / "Epoch99.pth")
+    return tmp_path / "Epoch99.pth"

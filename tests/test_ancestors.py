@@ -50,20 +50,6 @@ def made_up_zero_dce(seed=0):
             for part, shape in (("weight", (o, i, 3, 3)), ("bias", (o,)))}
 
 
-@pytest.fixture
-def rellie_file(tmp_path):
-    """A made-up model.npz."""
-    np.savez(tmp_path / "model.npz", **made_up_rellie())
-    return tmp_path / "model.npz"
-
-
-@pytest.fixture
-def zero_dce_file(tmp_path):
-    """A made-up Epoch99.pth."""
-    torch.save(made_up_zero_dce(), tmp_path / "Epoch99.pth")
-    return tmp_path / "Epoch99.pth"
-
-
 # --- the published law once more, in NumPy ---
 
 

@@ -19,20 +19,6 @@ from rlenhance.photo import read
 from rlenhance.rewards import RewardWeights
 
 
-@pytest.fixture
-def rellie_file(tmp_path):
-    """A made-up model.npz."""
-    np.savez(tmp_path / "model.npz", **made_up_rellie())
-    return tmp_path / "model.npz"
-
-
-@pytest.fixture
-def zero_dce_file(tmp_path):
-    """A made-up Epoch99.pth."""
-    torch.save(made_up_zero_dce(), tmp_path / "Epoch99.pth")
-    return tmp_path / "Epoch99.pth"
-
-
 def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_file, zero_dce_file, capsys):
     """From the file to a picture on disk, the scores, and rows of the comparison: the user's whole way."""
     pairs = make_pairs(tmp_path / "pairs", size=(24, 28))
