@@ -112,6 +112,10 @@ def shortened(line):
     if "lol_train" in line and "--resume" not in line:
         line = re.sub(r"--updates \S+", "", line) + " --updates 1 --batch-size 2 --no-progress --device cpu"
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
+    if "denoise_train" in line:
+        line += " --updates 1 --batch-size 2 --no-progress --device cpu"
+    if "denoise_compare" in line:
+        line += " --limit 1 --levels 25"
     if "lol_compare" in line or "lol_report" in line:
         line = re.sub(r"--data \S+", "--data data", line) + " --updates 1 --batch-size 2"
     return line
