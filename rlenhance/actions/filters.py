@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,17 +104,21 @@ class Filters:
         if choice.device.type != "cpu":
             return self.results(image).gather(
                 2, choice[:, :, None].expand(-1, image.shape[1], -1, -1, -1)).squeeze(2)
-        after = image
+        gradient = torch.is_grad_enabled() and image.requires_grad
+        after, small = image if gradient else image.contiguous().clone(), choice.to(torch.uint8).numpy()
         for index, name in enumerate(self.tools):
-            if name == NOTHING:
+            chosen = np.equal(small, index) if name != NOTHING else np.zeros((len(small), 1), bool)
+            which = chosen.reshape(len(small), -1).any(axis=1)
+            if not which.any():
                 continue
-            chosen = choice == index
-            which = chosen.flatten(1).any(dim=1)
-            if bool(which.all()):
-                after = torch.where(chosen, _run(name, image), after)
-            elif bool(which.any()):
-                after = after.clone()
-                after[which] = torch.where(chosen[which], _run(name, image[which]), after[which])
+            some = slice(None) if which.all() else torch.from_numpy(which)
+            result, mask = _run(name, image[some]), torch.from_numpy(chosen)[some]
+            if gradient:
+                after = after.index_put((torch.from_numpy(which),), torch.where(mask, result, after[some]))
+            elif which.all() and image.shape[1] == 1 and image.dtype == torch.float32:
+                _copy(result, chosen, after)
+            else:
+                after[some] = torch.where(mask, result, after[some])
         return after
 
     def strength(self, action: Action) -> Tensor:
@@ -125,6 +131,13 @@ class Filters:
     def neutral(self, count: int, height: int, width: int) -> Action:
         """Nothing, everywhere."""
         return {"local": torch.full((count, 1, height, width), self.tools.index(NOTHING))}
+
+
+def _copy(result: Tensor, chosen: np.ndarray, after: Tensor) -> None:
+    """Take the chosen pixels of one plane's results over; the same as `torch.where`, several times faster."""
+    width = after.shape[-1]
+    source = result.detach().contiguous().view(-1, width).numpy()
+    cv2.copyTo(source, chosen.view(np.uint8).reshape(-1, width), after.view(-1, width).numpy())
 
 
 def _run(name: str, image: Tensor) -> Tensor:
