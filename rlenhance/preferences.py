@@ -107,10 +107,15 @@ class Preferences:
         return encoded
 
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
-        """For training: (count, P), each uniform over its range with probability `share`, else at its default."""
+        """For training: (count, P), each uniform over its range with probability `share`, else at its default.
+
+        Where there are several, half of the pictures ask for nothing: what most users do must be learned best.
+        """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
         free = torch.rand(count, max(1, len(names)), generator=generator, device=device)[:, : len(names)] < share
+        if len(names) > 1:
+            free &= torch.rand(count, 1, generator=generator, device=device) < 0.5
         defaults = self.encode(None, count, device)
         values = torch.where(free, drawn, defaults[:, : len(names)])
         asked = [free[:, names.index(name), None] for name in self.auto]

@@ -122,6 +122,20 @@ def test_no_scene_stands_in_two_splits(tmp_path, layout):
         assert sum(len(part) for part in scenes) == len(set().union(*scenes))
 
 
+def test_folds_test_every_scene_once(tmp_path):
+    """The folds of a folder hold out different scenes, none twice; one too many is refused."""
+    _scenes(tmp_path)
+    tests = [{example.scene for example in open_folder(tmp_path, fold=fold).test} for fold in range(5)]
+    everything = {example.scene for part in open_folder(tmp_path).parts.values() for example in part}
+    assert sum(map(len, tests)) == len(set().union(*tests))
+    assert len(set().union(*tests)) == 5 * len(tests[0])
+    for fold, held_out in enumerate(tests):
+        splits = open_folder(tmp_path, fold=fold)
+        assert not held_out & {example.scene for part in (splits.train, splits.val) for example in part}
+    with pytest.raises(UsageError, match="fold"):
+        open_folder(tmp_path, fold=len(everything))
+
+
 def test_pairs_are_partners(tmp_path):
     """The picture and the reference of an example come from the two folders and bear one name."""
     _scenes(tmp_path)

@@ -47,7 +47,7 @@ def test_depth_changes_nothing_but_the_rounding(enhancer):
     """The same picture in 8 and in 16 bits is enhanced alike."""
     picture = _dark()
     deep = enhancer(picture.astype(np.uint16) * 257)
-    assert np.abs(deep / 257 - enhancer(picture)).max() <= 0.5 + 1e-3
+    assert np.abs(deep / 257 - enhancer(picture)).max() <= 0.5 + 0.5 / 257 + 1e-4  # both are rounded
 
 
 @every_model

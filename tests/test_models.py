@@ -378,14 +378,17 @@ def test_only_what_can_be_automatic_is(image):
 
 
 def test_sampled_preferences_are_automatic_where_no_level_was_drawn(generator):
-    """Each preference is drawn by itself; the level is automatic exactly where it stays at its default."""
+    """Half of the pictures ask for nothing, the others draw each preference by itself; the level is automatic exactly
+    where it stays at its default."""
     preferences = _automatic()
     drawn = preferences.sample(2000, generator, share=0.5)
     assert drawn.shape == (2000, len(preferences)) == (2000, 3)
     default = preferences.encode(None, 1)[0, 1]
     assert torch.equal(drawn[:, 1] == default, drawn[:, 2] == 1)
     both = ((drawn[:, 0] != 0) & (drawn[:, 2] == 0)).float().mean().item()
-    assert both == pytest.approx(0.25, abs=0.05)
+    assert both == pytest.approx(0.5 * 0.25, abs=0.03)
+    nothing = ((drawn[:, 0] == 0) & (drawn[:, 2] == 1)).float().mean().item()
+    assert nothing == pytest.approx(0.5 + 0.5 * 0.25, abs=0.04)
 
 
 def test_a_policy_follows_the_automatic_level(image):

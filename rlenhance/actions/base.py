@@ -90,6 +90,18 @@ def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
         return F.interpolate(torch.eye(agents, dtype=dtype)[None], size, mode="linear", align_corners=False)[0].mT
 
 
+def even_out(action: Action, smoothness: Tensor | None) -> Action:
+    """What local agents do beside the picture's agent, held back: at smoothness 1 one curve is left for the picture.
+
+    Args:
+        smoothness: in [0, 1], (N, 1, 1, 1), of every picture; None: as the agents chose. It has a meaning for
+            continuous agents of both levels; others stay as they are.
+    """
+    if smoothness is None or set(action) != {"picture", "local"} or not action["local"].is_floating_point():
+        return action
+    return {**action, "local": action["local"] * (1 - smoothness)}
+
+
 def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None) -> Tensor:
     """One step of every agent: the environment and inference both call this, so they cannot drift apart.
 

@@ -24,6 +24,7 @@ class Example:
         image: the picture to enhance; None where `degradation` makes it from the target.
         target: the reference, or None.
         degradation: makes the image from the target, anew at each draw.
+        judged: the reference counts in the reward; without, it serves scores alone.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Example:
     image: Path | None
     target: Path | None = None
     degradation: Degradation | None = None
+    judged: bool = True
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
@@ -39,6 +40,7 @@ class Sampler:
         if size < 8:
             raise UsageError(f"pictures to train on must be at least 8 pixels wide; got size {size}")
         self.examples, self.cache, self.size, self.crop, self.seed = list(examples), cache, size, crop, seed
+        self._choosy = not all(example.judged for example in examples)
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
@@ -62,7 +64,10 @@ class Sampler:
         if rng.random() < 0.5:
             parts = [part[:, ::-1] for part in parts]
         planes = [np.ascontiguousarray(part.transpose(2, 0, 1)) for part in parts]
-        return Batch(*(torch.from_numpy(plane)[None].float() / 255 for plane in planes))
+        batch = Batch(*(torch.from_numpy(plane)[None].float() / 255 for plane in planes))
+        if not self._choosy:
+            return batch
+        return replace(batch, judged=torch.full((1, 1, 1, 1), float(example.judged)))
 
     def _cut(self, parts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """The same random box of each part."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, Bending, Sweep, advance
+from rlenhance.actions import Action, Bending, Sweep, advance, even_out
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
@@ -125,12 +125,14 @@ class UnrolledPolicy(nn.Module):
             picture = resize(image, policy.state_size)
             small_mask = None if mask is None else resize(mask, policy.state_size)
         encoded = policy.preferences.settle(encoded, picture)
+        smoothness = policy.preferences.decode(encoded, only="smoothness").get("smoothness")
         states, chosen, memory = [picture], [], None
         for step in range(self.steps):
             observation = observe(states[-1], 1 - step / policy.horizon, encoded, small_mask)
             action, memory = policy.act(observation, memory)
             if not self.local and "local" in action:  # equal local agents do nothing: their mean is taken out
                 action = {**action, "local": torch.zeros_like(action["local"])}
+            action = even_out(action, smoothness)
             chosen.append(action)
             states.append(advance(policy.actions, states[-1], action, small_mask))
         return states, chosen
