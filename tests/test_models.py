@@ -404,6 +404,38 @@ def test_a_policy_follows_the_automatic_level(image):
     assert not torch.allclose(policy.context(seen), policy.context(asked))
 
 
+@pytest.mark.parametrize("smoothness", [0.0, 0.4, 1.0])
+def test_smoothness_holds_the_local_agents_back(image, smoothness):
+    """Asked for in full it leaves the picture to its own agent, and the less is asked for, the farther they part;
+    the environment does to the same actions what the greedy episode does."""
+    policy = stir(make_tone())
+    asked = {"smoothness": smoothness}
+    with torch.inference_mode():
+        free, held, alone = (UnrolledPolicy(policy, local=local).decide(image, preference=choice) for local, choice in
+                             ((True, {"smoothness": 0.0}), (True, asked), (False, asked)))
+    spread = [action["local"].abs().max() for action in held]
+    assert all(part > 0 for part in spread) if smoothness < 1 else not any(spread)
+    assert torch.allclose(held[0]["local"], (1 - smoothness) * policy.act(_first(policy, image, asked))[0]["local"])
+    assert smoothness or all(torch.equal(a["local"], b["local"]) for a, b in zip(free, held, strict=True))
+    if smoothness == 1:
+        assert all(torch.equal(a["picture"], b["picture"]) for a, b in zip(alone, held, strict=True))
+    env = make_env(policy, Reward(RewardWeights()), "cpu")
+    seen, _ = env.reset(options={"batch": Batch(resize(image, 16)), "preference": policy.preferences.encode(asked, 2)})
+    memory = None
+    with torch.no_grad():
+        for action in held:
+            assert torch.allclose(seen["image"], seen["image"].clamp(0, 1))
+            chosen, memory = policy.act(seen, memory)
+            seen, *_, info = env.step(chosen)
+    expected = UnrolledPolicy(policy).play(resize(image, 16), preference=asked).states[-1]
+    assert torch.allclose(seen["image"], expected, atol=1e-5)
+
+
+def _first(policy, image, asked):
+    small = resize(image, 16)
+    return observe(small, 1.0, policy.preferences.settle(policy.preferences.encode(asked, len(small)), small))
+
+
 def test_without_preferences_the_default_level_is_aimed_at(image):
     """A policy that offers no choice is told how far the picture is from the default exposure."""
     plain, choosing = make_policy(), make_policy(preferences={"exposure_level": (0.25, DEFAULT_EXPOSURE, 0.75)})
