@@ -258,7 +258,7 @@ def with_more_light(examples: Sequence[Example], config: PictureConfig) -> list[
     more = [variant for good, example in goods.items() for variant in (
         Example(f"{example.name}-good", example.scene, good, good) if config.well_exposed else None,
         Example(f"{example.name}-relit", example.scene, None, good, Relight()) if config.relit else None) if variant]
-    return [*examples, *examples * (len(more) // len(examples) - 1), *more]
+    return [*list(examples) * max(1, len(more) // len(examples)), *more]
 
 
 def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, batch_size: int,
