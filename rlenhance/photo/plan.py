@@ -235,4 +235,4 @@ def check_streams(plan: Plan, streams: Mapping[str, bool] | None = None) -> None
     if streams["stdin"] and any(job.source == STANDARD for job in plan.jobs):
         raise UsageError("-: standard input is the terminal; pipe a photograph in, as in ... < night.jpg")
     if streams["stdout"] and any(job.target == STANDARD for job in plan.jobs):
-        raise UsageError("-: the picture would go to the terminal; name a file with -o, or direct it into one (> x.jpg)")
+        raise UsageError("-: the picture would go to the terminal; name a file with -o, or direct it there (> x.jpg)")
