@@ -22,7 +22,7 @@ from rlenhance.actions import Action
 Frame = TypeVar("Frame")
 
 #: Seconds after which a decision counts 1/e of what it counted.
-MEMORY = 0.5
+MEMORY = 0.25
 #: Seconds after which a frame is decided on again, where nothing has happened.
 EVERY = 0.1
 #: Frames that are seen before the first of them is given back.
