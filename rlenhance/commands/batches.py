@@ -25,7 +25,7 @@ from rlenhance.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.photo import Outcome, Photo, Plan
-    from rlenhance.photo.batch import Process
+    from rlenhance.photo.batch import FilmProcess, Process
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -65,27 +65,33 @@ def photo_path(word: str) -> Path:
     return path.absolute() if str(path) == "-" != word else path
 
 
-def extension_of(arguments: argparse.Namespace) -> str | None:
+def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | None:
     """The ending that --format asks for, with its dot, or None.
+
+    Args:
+        clips: those of clips are taken as well.
 
     Raises:
         UsageError: nothing that can be written.
     """
     from rlenhance.photo import EXTENSIONS
+    from rlenhance.photo.containers import WRITTEN
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
-    if extension is not None and extension not in EXTENSIONS:
-        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
+    known = (*EXTENSIONS, *(WRITTEN if clips else ()))
+    if extension is not None and extension not in known:
+        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in known)}; got {arguments.format!r}")
     return extension
 
 
-def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None) -> Plan:
+def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None, clips: bool = False) -> Plan:
     """What goes where; no model is needed for it, so a typo in a name costs nothing.
 
     Args:
         arguments: those of `add_photos`.
         suffix: behind the name of a result that stands beside its source ("_enhanced").
         preset: for names that hold one.
+        clips: the command takes them as well.
 
     Raises:
         UsageError: see `make_plan`.
@@ -97,10 +103,10 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
     preset = Path(preset).stem if preset is not None else None
-    naming = Naming(suffix, arguments.name, extension_of(arguments), preset,
+    naming = Naming(suffix, arguments.name, extension_of(arguments, clips), preset,
                     {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set()))
     plan = make_plan(arguments.photos, arguments.output, naming=naming, recursive=arguments.recursive,
-                     overwrite=arguments.overwrite, skip_existing=arguments.skip_existing)
+                     overwrite=arguments.overwrite, skip_existing=arguments.skip_existing, clips=clips)
     if not arguments.dry_run:
         check_streams(plan)
     return plan
@@ -133,7 +139,7 @@ def remarks(plan: Plan, arguments: argparse.Namespace) -> TextIO:
 
 
 def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-              encode: Callable[[Photo, str], bytes] | None = None) -> Tally:
+              encode: Callable[[Photo, str], bytes] | None = None, film: FilmProcess | None = None) -> Tally:
     """Do what is planned and tell it.
 
     Args:
@@ -142,6 +148,7 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
         arguments: those of `add_photos`.
         copy: a photograph that stays as it is may be copied byte by byte.
         encode: see `run_batch`; None: as it does.
+        film: does a clip; None: the command takes photographs alone.
 
     Returns:
         How many came to which end, and with it the exit status.
@@ -151,8 +158,8 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
     out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
     options: dict[str, Any] = {"encode": encode} if encode else {}
     with _Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
-            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments), copy=copy,
-                      **options)) as outcomes:  # type: ignore[type-var]
+            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)), copy=copy,
+                      film=film, **options)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             report.tell(outcome)
     return report.tally

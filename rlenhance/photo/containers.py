@@ -92,6 +92,11 @@ class Encoding:
     notes: tuple[str, ...]
 
 
+def is_clip(path: Path) -> bool:
+    """Whether a file is a clip, by its ending."""
+    return path.suffix.lower() in ENDINGS
+
+
 def container_of(path: Path) -> str:
     """The kind of container that an ending stands for.
 
@@ -178,11 +183,11 @@ _LOSSES = {"DEPTH": "fewer bits per channel than the source has", "ALPHA": "tran
 
 def _ticks(picture: Picture, codec: str, container: str) -> Fraction:
     """Seconds per tick in which every time of the source is exact, and so is its rate."""
-    if container == "avi":
+    if container == "avi" or codec == "mpeg2video":
         return 1 / picture.rate
     base = picture.base
     if base.denominator < _COARSE:
         base = Fraction(1, math.lcm(base.denominator, picture.rate.numerator))
-    if codec in ("mpeg4", "mpeg2video") and base.denominator > _FINEST:
+    if codec == "mpeg4" and base.denominator > _FINEST:
         return Fraction(1, 60_000)
     return base

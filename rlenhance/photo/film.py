@@ -19,6 +19,7 @@ from rlenhance.photo.containers import Picture, choose_encoding
 _IN, _OUT = 2 | 0x40000, 2 | 0x40000 | 0x4000
 _VIEW = 16  # pixels along each side of what scenes are told apart by
 _MATRIX = {0: None, 6: 5, 10: 9}  # colour matrix as H.273 counts -> as swscale does, where they differ
+_LATE = 1.0  # seconds by which the end of a Matroska file may differ from what it says
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # the next has its own
 
 
@@ -194,9 +195,11 @@ class Film:
         Raises:
             UsageError: damaged, or shorter than it says.
         """
-        seen = 0
+        seen, end = 0, 0.0
         with reading(self.source):
             for packet in self._in.demux():
+                if packet.pts is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream_index != self._stream.index:
                     self._copy(packet)
                     continue
@@ -204,9 +207,10 @@ class Film:
                 for frame in packet.decode():
                     self._damaged += frame.is_corrupt
                     yield self._checked(frame)
-        if seen < self._stream.frames:
-            raise UsageError(f"{self.source}: truncated ({seen} of {self._stream.frames} frames are there); copy it "
-                             f"again, or cut it to what is there")
+        whole = (self._in.duration or 0) / self._av.time_base if "matroska" in self._in.format.name else 0.0
+        if seen < self._stream.frames or end < whole - _LATE:
+            there = f"{seen} of {self._stream.frames} frames" if self._stream.frames else f"{end:.1f} of {whole:.1f} s"
+            raise UsageError(f"{self.source}: truncated ({there} are there); copy it again, or cut it to what is there")
         if self._damaged:
             self.notes.append(f"{self._damaged} frames were damaged in the source")
 
@@ -258,7 +262,9 @@ class Film:
             dst_colorspace=None if rgb else self._matrix(frame))
         ticks = max(round(self._time(frame) / self._base), self._ticks + 1)
         result.pts, result.time_base, self._ticks = ticks, self._base, ticks
-        result.duration = round((frame.duration or 0) * (frame.time_base or self.picture.base) / self._base)
+        lasts = (frame.duration or 0) * (frame.time_base or self.picture.base)
+        result.duration = round((1 / self.picture.rate if abs(lasts - 1 / self.picture.rate) < self.picture.base
+                                 else lasts) / self._base)
         with writing(self._shown):
             self._out.mux(self._encoder.encode(result))
         self.written += 1

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.photo.containers import ENDINGS, container_of
-from rlenhance.photo.film import Film, probe
+from rlenhance.photo.containers import container_of
 from rlenhance.photo.files import appearing
+from rlenhance.photo.film import Film, probe
 from rlenhance.photo.steady import AHEAD, Steady
 
 if TYPE_CHECKING:
@@ -64,10 +64,11 @@ class Clip:
     decided: int = 0
     notes: tuple[str, ...] = ()
 
-
-def is_clip(path: Path) -> bool:
-    """Whether a file is one by its ending."""
-    return path.suffix.lower() in ENDINGS
+    def told(self) -> tuple[tuple[int, int], dict[str, Any], tuple[str, ...]]:
+        """The same as `rlenhance.photo.batch.run_batch` wants it."""
+        rate = round(self.frames / self.seconds, 2) if self.frames and self.seconds else None
+        return self.size, {"frames": self.frames, "frames_per_second": rate, "scenes": self.scenes,
+                           "decided": self.decided}, self.notes
 
 
 def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
