@@ -27,7 +27,7 @@ _ENCODERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "av1": (("libsvtav1", {"crf": "22", "preset": "8", "svtav1-params": "enable-overlays=0"}),),
     "mpeg4": (("mpeg4", {}),), "mpeg2video": (("mpeg2video", {}),), "mjpeg": (("mjpeg", {}),),
     "prores": (("prores_ks", {}),), "ffv1": (("ffv1", {}),), "huffyuv": (("huffyuv", {}),),
-    "rawvideo": (("rawvideo", {}),),
+    "rawvideo": (("rawvideo", {}),), "qtrle": (("qtrle", {}),), "png": (("png", {}),),
 }
 _ELSE = ("h264", "vp9", "mpeg4")  # codecs for what has no encoder, or does not fit the container
 _EVEN = ("libx264", "libx265")  # halved colours ask for even sides
@@ -50,6 +50,7 @@ class Picture:
         colors: range, primaries, transfer and matrix, as numbers of ITU-T H.273.
         aspect: width of a pixel by its height, or None.
         interlaced: two fields per frame.
+        veiled: it has a transparency that the decoder does not give.
         bytes: that a frame takes.
     """
 
@@ -63,6 +64,7 @@ class Picture:
     colors: Mapping[str, int] = field(default_factory=dict)
     aspect: Fraction | None = None
     interlaced: bool = False
+    veiled: bool = False
 
     @property
     def bytes(self) -> int:
@@ -126,6 +128,8 @@ def choose_encoding(picture: Picture, container: str, supported: set[str]) -> En
     written, notes = nearest_format(picture.format, formats)
     if codec != picture.codec:
         notes = [f"{picture.codec} is written as {codec}", *notes]
+    if picture.veiled:
+        notes.append(_LOSSES["ALPHA"])
     if picture.interlaced:
         notes.append("its fields are written as whole frames: the file calls them progressive")
     if picture.colors.get("color_trc") in (16, 18):
@@ -157,7 +161,8 @@ def _can_encode(name: str) -> bool:
 def _formats(encoder: str) -> list[str]:
     import av
 
-    return [each.name for each in av.codec.Codec(encoder, "w").video_formats or ()]
+    formats = [each.name for each in av.codec.Codec(encoder, "w").video_formats or ()]
+    return [name for name in formats if not name.startswith("yuva")] if encoder.startswith("libvpx") else formats
 
 
 def nearest_format(wanted: str, formats: list[str]) -> tuple[str, list[str]]:
@@ -174,7 +179,7 @@ def nearest_format(wanted: str, formats: list[str]) -> tuple[str, list[str]]:
     known = [name for name in formats if not name.startswith("yuvj")] or formats
     best, lost = av.codec.codec.find_best_pix_fmt_of_list(known, wanted, clear)
     assert best is not None
-    return best.name, [words for name, words in _LOSSES.items() if name in lost.name.split("|")]
+    return best.name, [words for name, words in _LOSSES.items() if lost & av.codec.codec.PixFmtLoss[name]]
 
 
 _LOSSES = {"DEPTH": "fewer bits per channel than the source has", "ALPHA": "transparency is not kept",

@@ -20,6 +20,7 @@ _IN, _OUT = 2 | 0x40000, 2 | 0x40000 | 0x4000
 _VIEW = 16  # pixels along each side of what scenes are told apart by
 _MATRIX = {0: None, 6: 5, 10: 9}  # colour matrix as H.273 counts -> as swscale does, where they differ
 _LATE = 1.0  # seconds by which the end of a Matroska file may differ from what it says
+_SPARE = 2  # frames that an AVI file counts for the encoder's delay
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # the next has its own
 
 
@@ -81,6 +82,7 @@ def probe(path: Path) -> tuple[Picture, int | None]:
             rate=rate, base=stream.time_base or 1 / rate, aspect=stream.sample_aspect_ratio,
             matrix=tuple(np.frombuffer(bytes(turned), np.int32).tolist()) if turned is not None else None,
             colors={name: int(getattr(frame, name)) for name in names}, interlaced=frame.interlaced_frame,
+            veiled=stream.metadata.get("alpha_mode") == "1" and "yuva" not in frame.format.name,
         ), total
 
 
@@ -110,7 +112,9 @@ class Film:
         self.source, self.picture, self._shown = source, picture, shown
         self.written, self.notes = 0, list[str]()
         self._av = load_av(source)
-        self._deep = max(part.bits for part in self._av.VideoFormat(picture.format).components) > 8
+        parts = self._av.VideoFormat(picture.format).components
+        self._clear, self._deep = any(part.is_alpha for part in parts), max(part.bits for part in parts) > 8
+        self._planar = f"gbr{'a' * self._clear}p{'16le' * self._deep}"
         scaler = self._av.video.reformatter.VideoReformatter
         self._viewing, self._decoding, self._encoding_colors = scaler(), scaler(), scaler()
         self._first: Fraction | None = None
@@ -208,7 +212,8 @@ class Film:
                     self._damaged += frame.is_corrupt
                     yield self._checked(frame)
         whole = (self._in.duration or 0) / self._av.time_base if "matroska" in self._in.format.name else 0.0
-        if seen < self._stream.frames or end < whole - _LATE:
+        spare = _SPARE if self._in.format.name == "avi" else 0
+        if seen < self._stream.frames - spare or end < whole - _LATE:
             there = f"{seen} of {self._stream.frames} frames" if self._stream.frames else f"{end:.1f} of {whole:.1f} s"
             raise UsageError(f"{self.source}: truncated ({there} are there); copy it again, or cut it to what is there")
         if self._damaged:
@@ -244,16 +249,22 @@ class Film:
 
     def pixels(self, frame: Any) -> np.ndarray:
         """(H, W, 3) RGB; uint8, or uint16 where the clip has more than 8 bits."""
-        kind, name = (np.uint16, "gbrp16le") if self._deep else (np.uint8, "gbrp")
-        planar = self._decoding.reformat(frame, format=name, src_colorspace=self._matrix(frame), interpolation=_IN)
-        green, blue, red = (_plane(plane, frame.width, kind) for plane in planar.planes)
+        green, blue, red = self._channels(frame)[:3]
         return cv2.merge([red, green, blue])
+
+    def _channels(self, frame: Any) -> list[np.ndarray]:
+        """Green, blue, red, and transparency where there is one."""
+        planar = self._decoding.reformat(frame, format=self._planar, src_colorspace=self._matrix(frame),
+                                         interpolation=_IN)
+        return [_plane(plane, frame.width, np.uint16 if self._deep else np.uint8) for plane in planar.planes]
 
     def write(self, frame: Any, pixels: np.ndarray) -> None:
         """Encode what became of a frame, at its time."""
-        planar = self._av.VideoFrame(frame.width, frame.height, "gbrp16le" if self._deep else "gbrp")
-        for plane, channel in zip(planar.planes, (1, 2, 0), strict=True):
-            _plane(plane, frame.width, pixels.dtype.type)[:] = pixels[..., channel]
+        planar = self._av.VideoFrame(frame.width, frame.height, self._planar)
+        channels = [pixels[..., 1], pixels[..., 2], pixels[..., 0]]
+        channels += self._channels(frame)[3:] if self._clear else []
+        for plane, channel in zip(planar.planes, channels, strict=True):
+            _plane(plane, frame.width, pixels.dtype.type)[:] = channel
         format_ = self._encoder.pix_fmt
         rgb = self._av.VideoFormat(format_).is_rgb
         limited = not rgb and frame.color_range != 2 and not format_.startswith("yuvj")
