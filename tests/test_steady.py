@@ -88,7 +88,7 @@ def test_frames_are_given_back_soon():
     """At most `ahead` frames wait, and a clip of one frame, or of none, is a clip."""
     taken = []
     frames = (taken.append(number) or number for number in range(100))
-    steady = Steady(lambda number: (number * FRAME, VIEW), lambda number: [{"picture": torch.zeros(1, 1, 1, 1)}], ahead=4)
+    steady = Steady(lambda number: (number * FRAME, VIEW), lambda _: [{"picture": torch.zeros(1, 1, 1, 1)}], ahead=4)
     for given, _ in steady(frames):
         assert taken[-1] - given <= 4
     assert _steady([0.5])[0].tolist() == [0.5]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SCENE, make_clip
 from test_models import make_model, make_policy, make_tone, stir
 
 from rlenhance import cli, weights
@@ -14,16 +15,12 @@ from rlenhance.checkpoint import save_checkpoint
 from rlenhance.commands.progress import FrameBar
 from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
-from rlenhance.photo import write
+from rlenhance.photo import video, write
 from rlenhance.photo.containers import choose_encoding, nearest_format
 from rlenhance.photo.film import probe
 from rlenhance.photo.video import Progress, enhance_clip
 
 av = pytest.importorskip("av", reason='clips need PyAV: pip install "rlenhance[video]"')
-
-NTSC = Fraction(30000, 1001)
-SCENE = np.kron(np.random.default_rng(0).integers(5, 70, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -32,38 +29,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
     save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_tone()))
     return tmp_path
-
-
-def make_clip(path, codec="libx264", layout="yuv420p", times=range(8), base=None, rate=NTSC, scene=SCENE, sound=None,
-              text=None, turned=0, texts=None, chapters=()):
-    """A clip of one scene; `times` are ticks of `base` (default: of the rate)."""
-    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"crf": "10"} if codec == "libx264" else {}
-    with av.open(str(path), "w") as film:
-        film.metadata.update(texts or {})
-        stream = film.add_stream(codec, rate=rate, options=options, width=scene.shape[1], height=scene.shape[0],
-                                 time_base=base or 1 / rate)
-        stream.pix_fmt = layout
-        if turned:
-            stream.set_display_rotation(turned)
-        audio = film.add_stream(sound, rate=48000, layout="mono") if sound else None
-        words = film.add_mux_stream(text, time_base=Fraction(1, 1000)) if text else None
-        film.set_chapters(list(chapters))
-        for tick in times:
-            frame = av.VideoFrame.from_ndarray(scene, "rgb24").reformat(format=layout)
-            frame.pts, frame.time_base = tick, base or 1 / rate
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
-        if audio:
-            wave = np.sin(np.arange(20000) / 20, dtype=np.float32)[None] / 4
-            heard = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-            heard.rate, heard.pts = 48000, 0
-            film.mux([*audio.encode(heard), *audio.encode()])
-        if words:
-            packet = av.Packet(b"hello")
-            packet.stream, packet.pts, packet.dts, packet.duration = words, 100, 100, 200
-            packet.time_base = Fraction(1, 1000)
-            film.mux(packet)
-    return Path(path)
 
 
 def facts(path):
@@ -213,7 +178,8 @@ def test_without_the_extra_its_line_is_told(place, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("words, told", [
-    (["-o", "clip.wmv"], "clips are written as"), (["-o", "photo.png"], "clips are written as"), (["-o", "-"], "a file"),
+    (["-o", "clip.wmv"], "clips are written as"), (["-o", "photo.png"], "clips are written as"),
+    (["-o", "-"], "a file"),
     (["--together"], "leave out --together"), (["-m", "one-pass"], "no decision to share"),
     (["-m", "pixels"], "pixel by pixel"),
 ])
@@ -305,9 +271,7 @@ def test_programs_enhance_clips_too(place):
 def test_a_long_clip_needs_no_more_memory(place, monkeypatch):
     """However long it is, no more frames are alive than wait for their decision."""
     source = make_clip("clip.mp4", times=range(60))
-    alive, most = 0, 0
-    decoded, written = 0, 0
-    from rlenhance.photo import video
+    decoded = most = 0
 
     class Counted(video.Film):
         def frames(self):

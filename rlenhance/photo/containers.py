@@ -162,7 +162,9 @@ def _formats(encoder: str) -> list[str]:
     import av
 
     formats = [each.name for each in av.codec.Codec(encoder, "w").video_formats or ()]
-    return [name for name in formats if not name.startswith(("yuva", "gbra"))] if encoder.startswith("libvpx") else formats
+    if not encoder.startswith("libvpx"):
+        return formats
+    return [name for name in formats if not name.startswith(("yuva", "gbra"))]  # WebM has it in a second picture
 
 
 def nearest_format(wanted: str, formats: list[str]) -> tuple[str, list[str]]:

@@ -100,7 +100,8 @@ class Steady(Generic[Frame]):
         decided: how many frames were decided on.
     """
 
-    def __init__(self, look: Callable[[Frame], tuple[float, np.ndarray]], decide: Callable[[Frame], Sequence[Action]], *,
+    def __init__(self, look: Callable[[Frame], tuple[float, np.ndarray]],
+                 decide: Callable[[Frame], Sequence[Action]], *,
                  choices: int | None = None, memory: float = MEMORY, every: float = EVERY, ahead: int = AHEAD):
         self._look, self._decide, self._choices = look, decide, choices
         self.memory, self.every, self.ahead = memory, every, ahead
