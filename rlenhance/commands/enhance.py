@@ -22,7 +22,8 @@ def add(commands: Any) -> None:
     enhance = commands.add_parser(
         "enhance", help="brighten dark photographs and clips",
         description="Brighten dark photographs and clips (clips need the extra video). night.jpg becomes "
-                    "night_enhanced.jpg beside it; a source is never overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
+                    "night_enhanced.jpg beside it; a source is never overwritten. "
+                    "Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
     add_photos(enhance, verb="brighten")
     enhance.add_argument("-m", "--model", metavar="NAME|RUN/best",
