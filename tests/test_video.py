@@ -284,5 +284,7 @@ def test_a_long_clip_needs_no_more_memory(place, monkeypatch):
     monkeypatch.setattr(video, "Film", Counted)
     clip = enhance_clip(Enhancer("runs/lol/first"), source, place / "out.mp4")
     assert clip.frames == decoded == 60 and most <= 10
-    with pytest.raises(UsageError, match="no such file"):
-        enhance_clip(Enhancer("runs/lol/first"), place / "none.mp4", place / "out2.mp4")
+    for one, other, told in (("none.mp4", "out2.mp4", "no such file"), ("clip.mp4", "clip.mp4", "take the place"),
+                             ("clip.mp4", "clip.mp4/deep/x.mp4", "cannot be written")):
+        with pytest.raises(UsageError, match=told):
+            enhance_clip(Enhancer("runs/lol/first"), place / one, place / other)

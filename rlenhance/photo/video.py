@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.errors import UsageError
 from rlenhance.photo.containers import container_of
 from rlenhance.photo.files import appearing
 from rlenhance.photo.film import Film, probe
@@ -84,16 +86,18 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
         tell: called after each frame.
 
     Raises:
-        UsageError: PyAV is missing, no such file, no pictures in it, damaged or truncated, no encoder, or a model that
-            cannot share a decision between frames.
+        UsageError: PyAV is missing, no such file, no pictures in it, damaged or truncated; the same file twice, a place
+            that cannot be written, no encoder; or a model that cannot share a decision between frames.
     """
     container = container_of(target)
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target}: the result would take the place of the clip; name another file or folder")
     started = time.monotonic()
     if enhancer.strength:
         enhancer.check_shares()
     picture, total = probe(source)
     size = picture.width, picture.height
-    with appearing(target) as beside:
+    with _stored(target) as beside:
         if not enhancer.strength and source.suffix.lower() == target.suffix.lower():
             shutil.copyfile(source, beside)
             return Clip(source, target, total, size, time.monotonic() - started)
@@ -106,6 +110,16 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
             film.finish()
     return Clip(source, target, film.written, size, time.monotonic() - started, steady.scenes, steady.decided,
                 tuple(film.notes))
+
+
+@contextmanager
+def _stored(target: Path) -> Iterator[Path]:
+    """`appearing`, and in the user's words why it cannot be."""
+    try:
+        with appearing(target) as beside:
+            yield beside
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error.strerror})") from error
 
 
 def _steady(enhancer: Enhancer, film: Film) -> Steady[Any]:
