@@ -15,7 +15,7 @@ import numpy as np
 from rlenhance import Enhancer
 from rlenhance.data.samples import photograph
 from rlenhance.photo import read
-from rlenhance.photo.steady import Steady
+from rlenhance.photo.steady import AHEAD, Steady
 
 _RATE, _FRAMES, _SIZE, _NOISE = 25, 60, (160, 112), 5.0
 
@@ -44,7 +44,7 @@ def traces() -> dict[str, list[float]]:
 
 
 def main(place: Path) -> None:
-    """Draw the chart, and print the jitter of the 20 frames of rest divided by the gain."""
+    """Draw the chart, and print the jitter divided by the gain, of the frames whose decision sees nothing but rest."""
     from matplotlib.figure import Figure
 
     found = traces()
@@ -52,8 +52,8 @@ def main(place: Path) -> None:
     axes = figure.add_subplot()
     for name, values in found.items():
         axes.plot(np.arange(_FRAMES) / _RATE, values, label=name, linewidth=1.2)
-        rest = np.array(values[:20])
-        print(f"{name}: {np.diff(rest).std() / (rest.mean() / np.mean(found['the clip'][:20])):.4f}")
+        rest = np.array(values[: 20 - AHEAD])
+        print(f"{name}: {np.diff(rest).std() / (rest.mean() / np.mean(found['the clip'][: 20 - AHEAD])):.4f}")
     for start, what in ((0, "at rest"), (20, "a lamp passes"), (40, "a light goes on")):
         axes.axvline(start / _RATE, color="0.8", linewidth=0.8)
         axes.annotate(what, (start / _RATE + 0.02, 4), fontsize=8, color="0.3")
