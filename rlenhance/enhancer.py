@@ -17,6 +17,7 @@ from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.knobs import check_taken
 from rlenhance.models import UnrolledPolicy
 from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
+from rlenhance.photo.video import enhance_clip
 from rlenhance.preferences import Preferences
 from rlenhance.statistics import exposure_of
 
@@ -181,14 +182,14 @@ class Enhancer:
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
                       overwrite: bool = False, actions: Sequence[Action] | None = None,
                       tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-        """Enhance files and folders; a file that fails is named and the rest goes on.
+        """Enhance photographs, clips and folders; a file that fails is named and the rest goes on.
 
         Args:
             sources: photographs, and folders of them.
             out: a file (for one photograph), or a folder; None writes beside the source.
             extension: another kind of file (".png").
             overwrite: replace results that exist; the source itself never.
-            actions: done to all of them, as `decide_together` gave them; None: each is decided on by itself.
+            actions: done to all photographs, as `decide_together` gave them; None: each is decided on by itself.
             tell: called after each file.
 
         Raises:
@@ -197,9 +198,10 @@ class Enhancer:
         """
         if actions is not None:
             self.check_shares()
-        plan = make_plan(sources, out, naming=Naming(extension=extension), overwrite=overwrite)
+        plan = make_plan(sources, out, naming=Naming(extension=extension), overwrite=overwrite, clips=True)
         outcomes = []
-        for outcome in run_batch(plan, lambda photo: (self.enhance_photo(photo, actions), {}), copy=True):
+        for outcome in run_batch(plan, lambda photo: (self.enhance_photo(photo, actions), {}), copy=True,
+                                 film=lambda source, target: enhance_clip(self, source, target).told()):
             outcomes.append(outcome)
             if tell:
                 tell(outcome)

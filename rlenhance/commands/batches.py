@@ -24,7 +24,7 @@ from rlenhance.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.photo import Naming, Photo, Plan
-    from rlenhance.photo.batch import Process
+    from rlenhance.photo.batch import FilmProcess, Process
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -78,21 +78,27 @@ def photo_path(word: str) -> Path:
     return path.absolute() if str(path) == "-" != word else path
 
 
-def extension_of(arguments: argparse.Namespace) -> str | None:
+def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | None:
     """The ending that --format asks for, with its dot, or None.
+
+    Args:
+        clips: those of clips are taken as well.
 
     Raises:
         UsageError: nothing that can be written.
     """
     from rlenhance.photo import EXTENSIONS
+    from rlenhance.photo.containers import WRITTEN
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
-    if extension is not None and extension not in EXTENSIONS:
-        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
+    known = (*EXTENSIONS, *(WRITTEN if clips else ()))
+    if extension is not None and extension not in known:
+        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in known)}; got {arguments.format!r}")
     return extension
 
 
-def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None) -> Naming:
+def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
+              clips: bool = False) -> Naming:
     """How results are called.
 
     Raises:
@@ -105,16 +111,17 @@ def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None) ->
         raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
     preset = Path(preset).stem if preset is not None else None
     presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
-    return Naming(suffix, arguments.name, extension_of(arguments), preset, presets)
+    return Naming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
 
 
-def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None) -> Plan:
+def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None, clips: bool = False) -> Plan:
     """What goes where; no model is needed for it, so a typo in a name costs nothing.
 
     Args:
         arguments: those of `add_photos`.
         suffix: behind the name of a result that stands beside its source ("_enhanced").
         preset: for names that hold one.
+        clips: the command takes them as well.
 
     Raises:
         UsageError: see `make_plan`.
@@ -122,9 +129,9 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     from rlenhance.photo import make_plan
     from rlenhance.photo.plan import check_streams
 
-    plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset),
+    plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
                      recursive=arguments.recursive, overwrite=arguments.overwrite,
-                     skip_existing=arguments.skip_existing)
+                     skip_existing=arguments.skip_existing, clips=clips)
     if not arguments.dry_run:
         check_streams(plan)
     return plan
@@ -157,7 +164,7 @@ def remarks(plan: Plan, arguments: argparse.Namespace) -> TextIO:
 
 
 def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-              encode: Callable[[Photo, str], bytes] | None = None) -> Tally:
+              encode: Callable[[Photo, str], bytes] | None = None, film: FilmProcess | None = None) -> Tally:
     """Do what is planned and tell it.
 
     Args:
@@ -166,6 +173,7 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
         arguments: those of `add_photos`.
         copy: a photograph that stays as it is may be copied byte by byte.
         encode: see `run_batch`; None: as it does.
+        film: does a clip; None: the command takes photographs alone.
 
     Returns:
         How many came to which end, and with it the exit status.
@@ -175,8 +183,8 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
     out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
     options: dict[str, Any] = {"encode": encode} if encode else {}
     with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
-            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments), copy=copy,
-                      **options)) as outcomes:  # type: ignore[type-var]
+            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)), copy=copy,
+                      film=film, **options)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             report.tell(outcome)
     return report.tally

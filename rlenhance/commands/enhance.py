@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
+from rlenhance.errors import UsageError
 from rlenhance.knobs import add_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from rlenhance.actions import Action
     from rlenhance.enhancer import Enhancer
-    from rlenhance.photo import Photo
+    from rlenhance.photo import Photo, Plan
     from rlenhance.photo.batch import Process
 
 SUFFIX = "_enhanced"
@@ -24,9 +25,10 @@ SUFFIX = "_enhanced"
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
     enhance = commands.add_parser(
-        "enhance", help="brighten dark photographs",
-        description="Brighten dark photographs. night.jpg becomes night_enhanced.jpg beside it; a source is never "
-                    "overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
+        "enhance", help="brighten dark photographs and clips",
+        description="Brighten dark photographs and clips (clips need the extra video). night.jpg becomes "
+                    "night_enhanced.jpg beside it; a source is never overwritten. "
+                    "Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
     add_photos(enhance, verb="brighten")
     add_look(enhance)
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: something cannot be done; nothing was written.
     """
     # names are checked before a model is loaded: a typo costs nothing
-    plan = plan_photos(arguments, SUFFIX, arguments.preset)
+    plan = plan_photos(arguments, SUFFIX, arguments.preset, clips=True)
     if arguments.save_recipe:
         from rlenhance.recipes import check_place
 
@@ -75,14 +77,32 @@ def run(arguments: argparse.Namespace) -> int:
     with redirect_stdout(remarks(plan, arguments)):
         enhancer, recipe = set_up(arguments)
         actions = None
+        if recipe.together:
+            _check_no_clips(plan)
         if recipe.together and plan.jobs:
             median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
             print(f"decided on {median}")
 
-    tally = carry_out(plan, process_of(enhancer, actions), arguments)
+    def film(source: Path, target: Path) -> Any:
+        from rlenhance.commands.progress import FrameBar
+        from rlenhance.photo.video import enhance_clip
+
+        with FrameBar(source, quiet=arguments.quiet) as bar:
+            return enhance_clip(enhancer, source, target, tell=bar.tell).told()
+
+    tally = carry_out(plan, process_of(enhancer, actions), arguments, film=film)
     if arguments.save_recipe and tally.written:
         print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=remarks(plan, arguments))
     return tally.status
+
+
+def _check_no_clips(plan: Plan) -> None:
+    from rlenhance.photo.containers import is_clip
+
+    clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)
+    if clip is not None:
+        raise UsageError(f"{clip}: the frames of a clip share their decisions as it is; leave out --together, or the "
+                         f"clip")
 
 
 def process_of(enhancer: Enhancer, actions: Sequence[Action] | None = None) -> Process:

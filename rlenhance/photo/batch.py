@@ -21,7 +21,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,12 +31,15 @@ from typing import Any
 from PIL import Image
 
 from rlenhance.errors import UsageError
+from rlenhance.photo.containers import is_clip
 from rlenhance.photo.files import EXTENSIONS, Photo, decode, encode, read, store
 from rlenhance.photo.folders import STANDARD
 from rlenhance.photo.plan import Job, Plan
 
 #: What is done to a photograph: the result (the same object: nothing changed), and what was decided, for the report.
 Process = Callable[[Photo], tuple[Photo, Mapping[str, Any]]]
+#: What is done to a clip, from file to file: width and height of its frames, what was decided, what is worth a note.
+FilmProcess = Callable[[Path, Path], tuple[tuple[int, int], Mapping[str, Any], Sequence[str]]]
 #: How many photographs may be in memory at once where nobody says: one per core and two waiting, eight at most.
 AT_ONCE = min(8, (os.cpu_count() or 1) + 2)
 
@@ -92,7 +95,7 @@ class _Work:
 
 def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
               read: Callable[[Path], Photo] = read, encode: Callable[[Photo, str], bytes] = encode,
-              extension: str | None = None, copy: bool = False) -> Iterator[Outcome]:
+              extension: str | None = None, copy: bool = False, film: FilmProcess | None = None) -> Iterator[Outcome]:
     """Do what is planned; a photograph that fails is told and the rest goes on.
 
     Close the iterator (or let Ctrl-C do it) to stop: what is being written is finished, nothing else is begun.
@@ -104,6 +107,7 @@ def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
         read: from a path to a photograph.
         encode: from a photograph and an ending (".png") to the bytes of a file.
         extension: the kind of file for standard output; None: the source's own.
+        film: does a whole clip, in its turn, in the calling thread; None: a clip is no photograph.
         copy: where `process` gives back the same photograph and the kind of file stays, copy the file byte by byte.
 
     Yields:
@@ -112,7 +116,7 @@ def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
     at_once = AT_ONCE if at_once is None else at_once
     if at_once < 1:
         raise UsageError(f"at least one photograph must be in work at a time; got {at_once}")
-    stages = _Stages(read, encode, extension, copy)
+    stages = _Stages(read, encode, extension, copy, film)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
     waiting = deque(plan.jobs)
     reading: deque[Future[_Work]] = deque()
@@ -137,12 +141,15 @@ class _Stages:
     """What happens to a photograph on its way, and how each stage fails."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool):
+                 copy: bool, film: FilmProcess | None):
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
+        self._film = film
         self.stopped = threading.Event()
 
     def read(self, work: _Work) -> _Work:
-        """The file of a photograph becomes pixels."""
+        """The file of a photograph becomes pixels; a clip waits for its turn."""
+        if self._film and is_clip(work.job.source):
+            return work
         with _stage(work):
             if work.job.source == STANDARD:
                 work.data = sys.stdin.buffer.read()
@@ -156,7 +163,10 @@ class _Stages:
     def change(self, work: _Work, process: Process) -> _Work:
         """The pixels change."""
         with _stage(work):
-            if work.photo is not None:
+            if self._film and is_clip(work.job.source):
+                work.size, work.decision, notes = self._film(work.job.source, work.job.target)
+                work.warnings += [f"{work.job.source}: {note}" for note in notes]
+            elif work.photo is not None:
                 photo, work.decision = process(work.photo)
                 work.photo, work.unchanged = photo, photo is work.photo
         return work

@@ -8,6 +8,8 @@ import secrets
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -235,14 +237,24 @@ def store(data: bytes, path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the place, flush to disk, then rename: a killed process leaves the old file or the new one."""
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to; it takes its name at the end, flushed to disk, or vanishes.
+
+    A killed process leaves the old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the place, flush to disk, then rename: see `appearing`."""
+    with appearing(path) as beside:
+        beside.write_bytes(data)

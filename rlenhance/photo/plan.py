@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.errors import UsageError
+from rlenhance.photo.containers import ENDINGS, WRITTEN, container_of, is_clip
+from rlenhance.photo.files import EXTENSIONS
 from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case
 
 #: What a template of names may hold.
@@ -52,7 +54,8 @@ class Naming:
     Attributes:
         suffix: put behind the name where the result stands beside its source.
         template: a name of the user's own, as "{stem}_{preset}{ext}" (`FIELDS`); None: the source's, or with `suffix`.
-        extension: another kind of file (".png"); None: the source's own.
+        extension: another kind of file (".png"); None: the source's own. Photographs do not become clips, nor clips
+            photographs: those of the other kind keep theirs.
         preset: for the field of that name; None: there is none.
         presets: all that are known, to tell results of earlier runs.
     """
@@ -90,9 +93,15 @@ class Naming:
             '07-night.png'
         """
         template = self.template or (f"{{stem}}{self.suffix}{{ext}}" if beside else "{stem}{ext}")
-        values = {"stem": source.stem, "ext": self.extension or source.suffix, "kind": source.suffix[1:],
+        values = {"stem": source.stem, "ext": self.ending(source), "kind": source.suffix[1:],
                   "number": number, "preset": self.preset or ""}
         return _FIELD.sub(lambda match: values[match[1]], template)
+
+    def ending(self, source: Path) -> str:
+        """The ending of a result: what was asked for, or the source's; of clips that are read alone, Matroska's."""
+        if self.extension is not None and is_clip(Path(f"x{self.extension}")) == is_clip(source):
+            return self.extension
+        return ".mkv" if is_clip(source) and source.suffix.lower() not in WRITTEN else source.suffix
 
     def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
         """Those of a folder's photographs that an earlier run seems to have made.
@@ -118,7 +127,8 @@ class Naming:
 
 
 def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, naming: Naming | None = None,
-              recursive: bool = False, overwrite: bool = False, skip_existing: bool = False) -> Plan:
+              recursive: bool = False, overwrite: bool = False, skip_existing: bool = False,
+              clips: bool = False) -> Plan:
     """Which photograph goes where.
 
     Args:
@@ -129,6 +139,7 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
         recursive: folders with all below them, which the results mirror.
         overwrite: replace results that exist; a source never.
         skip_existing: leave those photographs out whose results exist.
+        clips: folders and patterns mean clips as well.
 
     Raises:
         UsageError: a source that does not exist; results that exist, would share a name, or would take the place of
@@ -138,7 +149,7 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
     place = None if out is None else Path(out)
     folder = place is not None and place != STANDARD and (
         place.is_dir() or str(out).endswith(("/", os.sep)) or recursive or any(path.is_dir() for path in named))
-    found = find_photos(named, recursive=recursive, but=place)
+    found = find_photos(named, recursive=recursive, but=place, endings=(*EXTENSIONS, *ENDINGS) if clips else EXTENSIONS)
     photos, made = _without_results(found, naming, beside=out is None)
     if not photos:
         raise UsageError(f"{named[0]}: holds nothing but results (*{naming.suffix}.*); name one to enhance it again")
@@ -146,9 +157,22 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
     _check_place(place, naming, photos, folder)
     jobs = [Job(photo.path, _target(photo, place, naming, f"{number:0{len(str(len(photos)))}}", folder))
             for number, photo in enumerate(photos, start=1)]
+    if clips:
+        _check_clips(jobs)
     there = _check_targets(jobs, overwrite or skip_existing)
     skipped = tuple(job for job in jobs if skip_existing and job in there)
     return Plan(tuple(job for job in jobs if job not in skipped), skipped, made)
+
+
+def _check_clips(jobs: list[Job]) -> None:
+    """Refuse places where a clip cannot stand."""
+    for job in jobs:
+        if is_clip(job.source) and job.target == STANDARD:
+            raise UsageError(f"{job.source}: a clip is written to a file; name it with -o")
+        if is_clip(job.source):
+            container_of(job.target)
+        elif is_clip(job.target):
+            raise UsageError(f"{job.target}: a photograph does not become a clip; name a picture file with -o")
 
 
 def _without_results(found: list[Found], naming: Naming, beside: bool) -> tuple[list[Found], tuple[Path, ...]]:
