@@ -16,8 +16,8 @@ from rlenhance.commands.progress import FrameBar
 from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
 from rlenhance.photo import video, write
-from rlenhance.photo.containers import choose_encoding, nearest_format
 from rlenhance.photo.film import probe
+from rlenhance.photo.film_files import choose_encoding, nearest_format
 from rlenhance.photo.video import Progress, enhance_clip
 
 av = pytest.importorskip("av", reason='clips need PyAV: pip install "rlenhance[video]"')

@@ -88,7 +88,7 @@ def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | No
         UsageError: nothing that can be written.
     """
     from rlenhance.photo import EXTENSIONS
-    from rlenhance.photo.containers import WRITTEN
+    from rlenhance.photo.film_files import WRITTEN
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
     known = (*EXTENSIONS, *(WRITTEN if clips else ()))

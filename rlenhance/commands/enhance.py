@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_no_clips(plan: Plan) -> None:
-    from rlenhance.photo.containers import is_clip
+    from rlenhance.photo.film_files import is_clip
 
     clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)
     if clip is not None:

@@ -31,8 +31,8 @@ from typing import Any
 from PIL import Image
 
 from rlenhance.errors import UsageError
-from rlenhance.photo.containers import is_clip
 from rlenhance.photo.files import EXTENSIONS, Photo, decode, encode, read, store
+from rlenhance.photo.film_files import is_clip
 from rlenhance.photo.folders import STANDARD
 from rlenhance.photo.plan import Job, Plan
 

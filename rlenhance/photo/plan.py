@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.errors import UsageError
-from rlenhance.photo.containers import ENDINGS, WRITTEN, container_of, is_clip
 from rlenhance.photo.files import EXTENSIONS
+from rlenhance.photo.film_files import ENDINGS, WRITTEN, container_of, is_clip
 from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case
 
 #: What a template of names may hold.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.errors import UsageError
-from rlenhance.photo.containers import container_of
 from rlenhance.photo.files import appearing
 from rlenhance.photo.film import Film, probe
+from rlenhance.photo.film_files import container_of
 from rlenhance.photo.steady import AHEAD, Steady
 
 if TYPE_CHECKING:
