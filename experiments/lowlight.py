@@ -82,6 +82,8 @@ class PolicyConfig:
     knobs: bool = False
     """tone: train for every knob (exposure, automatic too; contrast, color, smoothness, highlights), so that the user
     can turn them later."""
+    smoothness: float = 0.5
+    """Default of the knob smoothness: 1 leaves the picture to one curve, 0 lets the local agents do as they choose."""
     backbone: str = "compact"
     """compact, fcn (PixelRL), mrpnet, or pixelrnn (carries a state from step to step)."""
     horizon: int = 8
@@ -178,7 +180,7 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
     ranges = {"exposure_level": (min(low, level), level, max(high, level))}
     asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
     if config.knobs:
-        ranges, asked = KNOBS, True
+        ranges, asked = {**KNOBS, "smoothness": (0.0, config.smoothness, 1.0)}, True
     return MODELS.create(
         "pixel_policy",
         actions=tone if config.actions == "tone" else {

@@ -14,6 +14,8 @@ from rlenhance.statistics import auto_exposure
 
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure}
+#: Preferences that act by themselves, on what the agents chose: no network needs to know them.
+ALONE = ("smoothness",)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,15 @@ class Preferences:
                for name, (low, default, high) in self.ranges.items()]
         row += [float(name not in named) for name in self.auto]
         return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
+
+    def told(self, encoded: Tensor) -> Tensor:
+        """What a network is told of them: choices that act by themselves (`ALONE`) always stand in the middle."""
+        columns = [column for column, name in enumerate(self.ranges) if name in ALONE]
+        if not columns:
+            return encoded
+        encoded = encoded.clone()
+        encoded[:, columns] = 0
+        return encoded
 
     def decode(self, encoded: Tensor, only: str | None = None) -> dict[str, Tensor]:
         """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic.

@@ -154,7 +154,7 @@ class PixelPolicy(Policy):
             if level is None:
                 level = image.new_tensor(DEFAULT_EXPOSURE)
             statistics = picture_statistics(image, level, chosen.get("exposure_level_auto"))
-        return torch.cat([preference, observation["steps_left"], statistics], dim=1)
+        return torch.cat([self.preferences.told(preference), observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
