@@ -223,7 +223,7 @@ def cases():
                 ("WEBP", ("RGB", "RGBA"), {"quality": 90}), ("BMP", ("1", "P", "L", "RGB"), {}),
                 ("AVIF", ("RGB", "RGBA"), {"quality": 95}),
             ):
-                if container == "BMP" and metadata:
+                if (container == "BMP" and metadata) or (container == "AVIF" and size != (9, 13)):
                     continue
                 for mode in modes:
                     found.append(_eight(container, mode, size, metadata, **options))
@@ -233,9 +233,9 @@ def cases():
                 name = f"{mode}16-{size[1]}x{size[0]}{'-all' if metadata else ''}.png"
                 found.append(Case(name, png16(array, **blocks), "PNG", mode, 16, array, metadata))
             found += _tiffs(size, metadata)
-            if min(size) > 1:
+            if size == (9, 13):
                 found += _heifs(size, metadata)
-        found.append(_deep_avif(size))
+    found.append(_deep_avif((9, 13)))
     white = noise((9, 13, 1)) > 127
     found.append(Case("bilevel.tif", encoded(Image.fromarray(white[..., 0]), "TIFF", compression="group4"), "TIFF", "1",
                       1, np.uint8(255) * white))
