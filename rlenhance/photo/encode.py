@@ -42,8 +42,7 @@ def encode(photo: Photo, kind: str, *, quality: int | None = None, strip: bool =
         raise UsageError(f"{kind}: camera RAW cannot be written: use --format tiff")
     if quality is not None and container.name not in QUALITY:
         raise UsageError(f"--quality is for {', '.join(QUALITY)}; a {container.name} has none: leave it out")
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"--quality must lie between 1 and 100; got {quality}")
+    check_quality(quality)
     height, width = photo.pixels.shape[:2]
     if max(height, width) > container.side:
         raise UsageError(f"{width}x{height} pixels: a {container.name} has at most {container.side} along a side; "
@@ -57,6 +56,17 @@ def encode(photo: Photo, kind: str, *, quality: int | None = None, strip: bool =
     if mode == "P":
         return _palette(array, photo, container, metadata)
     return _save(array, photo, container, metadata, quality)
+
+
+def check_quality(quality: int | None) -> int | None:
+    """Give back a quality from 1 to 100, or None.
+
+    Raises:
+        UsageError: below 1 or above 100.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"--quality must lie between 1 and 100; got {quality}")
+    return quality
 
 
 def _held(photo: Photo, container: Container) -> Metadata:
