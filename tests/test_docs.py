@@ -89,8 +89,8 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, night16.tif, night.dng, phone.heic, photos/, data/, my_rewards.py, a run, and one that takes every knob,
-    which is the newest, whatever the pages train."""
+    """A folder as the pages imagine it: night.jpg, night16.tif, night.dng, phone.heic, photos/, data/, my_rewards.py, a
+    run, and one that takes every knob, which is the newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     (folder / "my_rewards.py").write_text(own)

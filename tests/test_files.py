@@ -105,7 +105,7 @@ def _tiff_header(bits):
                                         (_tiff_header(16), "deep.tif")], ids=["png", "tiff", "tiff16"])
 def test_bombs_are_refused_by_their_header(data, name):
     """A tiny file that promises 3,600 megapixels is refused before anything is decoded; the limit can be moved."""
-    with pytest.raises(UsageError, match="60000x60000 pixels are 3600.0 megapixels, the limit is 250"):  # noqa: RUF043
+    with pytest.raises(UsageError, match="60000x60000 pixels are 3600"):
         decode(data, name)
     with pytest.raises(UsageError, match="damaged|memory"):
         decode(_png_header(600, 600), name, megapixels=1)
