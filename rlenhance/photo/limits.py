@@ -34,7 +34,7 @@ def check_size(name: str, width: int, height: int, megapixels: float) -> None:
     if width < 1 or height < 1:
         raise UsageError(f"{name}: damaged (its header says {width}x{height} pixels)")
     if width * height > megapixels * 1e6:
-        raise UsageError(f"{name}: {width}x{height} pixels are {width * height / 1e6:.1f} megapixels, the limit is "
+        raise UsageError(f"{name}: {width}x{height} pixels are {width * height / 1e6:.4g} megapixels, the limit is "
                          f"{megapixels:g}; raise it with --max-megapixels, or reduce the picture")
 
 
