@@ -31,7 +31,6 @@ from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 
-
 _FARTHEST = 20.0  # log-ratio beyond which an action says nothing of the new policy: its exponential would overflow
 
 

@@ -168,16 +168,13 @@ class Enhancer:
         return median, self.decide(read(median).pixels)
 
     def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
-        """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey.
+        """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.
 
         At strength 0 it is the same object, so that its file can be copied.
         """
         if self.strength == 0:
             return photo
-        pixels = self(photo.pixels, actions)
-        if photo.grey:
-            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
-        return photo.with_pixels(pixels)
+        return photo.changed_by(lambda pixels: self(pixels, actions))
 
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
                       overwrite: bool = False, actions: Sequence[Action] | None = None,

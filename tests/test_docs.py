@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import corpus
 import numpy as np
 import pytest
 from conftest import make_clip, make_pairs
@@ -89,8 +90,8 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, clip.mp4, photos/, data/, my_rewards.py, a run, and one that takes
-    every knob, which is the newest, whatever the pages train."""
+    """A folder as the pages imagine it: night.jpg, night16.tif, night.dng, phone.heic, clip.mp4, photos/, data/,
+    my_rewards.py, a run, and one that takes every knob, which is the newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     (folder / "my_rewards.py").write_text(own)
@@ -101,6 +102,9 @@ def workplace(tmp_path_factory):
     write(dark, folder / "night.jpg")
     for name in "abcd":
         write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
+    write(dark.astype(np.uint16) * 257, folder / "night16.tif")
+    (folder / "night.dng").write_bytes(corpus.dng())
+    write(dark, folder / "phone.heic")
     for name, policy in (("first", PolicyConfig()), ("all-knobs", PolicyConfig(actions="tone", knobs=True))):
         lol_train.main(lol_train.Arguments(
             out=folder / "runs/lol", name=name, updates=1, batch_size=2, device="cpu", progress=False, policy=policy,

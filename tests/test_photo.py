@@ -290,7 +290,6 @@ def test_damage_never_surprises(tmp_path, kind):
 
 
 @pytest.mark.parametrize("photo, name", [
-    (Photo(np.zeros((4, 4, 3), np.uint16)), "deep.jpg"),
     (Photo(np.zeros((4, 4, 3), np.uint8), alpha=np.zeros((4, 4), np.uint8)), "clear.jpg"),
     (Photo(np.zeros((4, 4, 3), np.uint8), alpha=np.zeros((4, 4), np.uint8)), "clear.bmp"),
     (Photo(np.zeros((4, 4, 3), np.uint8)), "kind.xyz"),

@@ -16,8 +16,9 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rlenhance.commands.reports import Report, Tally, as_json
 from rlenhance.errors import UsageError
@@ -58,8 +59,14 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
     places.add_argument("--name", metavar="TEMPLATE",
                         help="how results are called, as in '{stem}_{preset}{ext}'; also {kind} (the source's ending) "
                              "and {number}")
-    places.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
-                                                        "(default: the source's)")
+    places.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp, avif, "
+                                                        "heic (default: the source's; of a camera RAW, tiff)")
+    places.add_argument("--quality", type=int, metavar="N",
+                        help="of JPEG, WebP, AVIF and HEIC, 1 to 100 (default: as the source, at least 92 for JPEG)")
+    places.add_argument("--strip", action="store_true",
+                        help="leave out all metadata (camera, date, place, profile); the colours become sRGB")
+    places.add_argument("--max-megapixels", type=float, metavar="N",
+                        help="refuse larger photographs by their header (default: 250)")
     return places
 
 
@@ -87,14 +94,41 @@ def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | No
     Raises:
         UsageError: nothing that can be written.
     """
-    from rlenhance.photo import EXTENSIONS
-    from rlenhance.photo.film_files import WRITTEN
+    from rlenhance.photo.containers import WRITTEN
+    from rlenhance.photo.film_files import WRITTEN as FILMS
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
-    known = (*EXTENSIONS, *(WRITTEN if clips else ()))
+    known = (*WRITTEN, *(FILMS if clips else ()))
     if extension is not None and extension not in known:
         raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in known)}; got {arguments.format!r}")
     return extension
+
+
+def limit_of(arguments: argparse.Namespace) -> float:
+    """How many megapixels a photograph may have.
+
+    Raises:
+        UsageError: none.
+    """
+    from rlenhance.photo.limits import MEGAPIXELS
+
+    limit = arguments.max_megapixels
+    if limit is not None and not limit > 0:
+        raise UsageError(f"--max-megapixels must be above 0; got {limit:g}")
+    return MEGAPIXELS if limit is None else limit
+
+
+def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] | None:
+    """How files are written; None where nothing is asked, so that what stays as it is may be copied.
+
+    Raises:
+        UsageError: a quality outside its range.
+    """
+    from rlenhance.photo.encode import check_quality, encode
+
+    if check_quality(arguments.quality) is None and not arguments.strip:
+        return None
+    return partial(encode, quality=arguments.quality, strip=arguments.strip)
 
 
 def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
@@ -129,6 +163,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     from rlenhance.photo import make_plan
     from rlenhance.photo.plan import check_streams
 
+    encoder_of(arguments), limit_of(arguments)  # refused before any file is read
     plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
                      recursive=arguments.recursive, overwrite=arguments.overwrite,
                      skip_existing=arguments.skip_existing, clips=clips)
@@ -179,12 +214,14 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
         How many came to which end, and with it the exit status.
     """
     from rlenhance.photo import STANDARD, run_batch
+    from rlenhance.photo import encode as as_source
 
+    asked = encoder_of(arguments)
     out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
-    options: dict[str, Any] = {"encode": encode} if encode else {}
     with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
-            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)), copy=copy,
-                      film=film, **options)) as outcomes:  # type: ignore[type-var]
+            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)),
+                      copy=copy and asked is None, encode=encode or asked or as_source,
+                      megapixels=limit_of(arguments), film=film)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             report.tell(outcome)
     return report.tally

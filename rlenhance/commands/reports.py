@@ -86,7 +86,7 @@ class Report:
             self._bar.update()
 
     def _line(self, outcome: Outcome, status: str) -> None:
-        if status == "written":
+        if status == "written" and str(outcome.written) != "-":
             self._print(f"{outcome.source} -> {outcome.written}", self._out)
         elif status == "skipped":
             self._print(f"{outcome.source}: skipped, {outcome.written} exists", self._out)
@@ -120,7 +120,7 @@ class Report:
 
 
 def as_json(**values: Any) -> str:
-    """One line; paths become text.
+    r"""One line; paths become text.
 
     Example:
         >>> as_json(source=Path("夜.jpg"), size=(3, 2))

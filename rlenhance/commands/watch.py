@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.batches import add_places, add_running, naming_of, remarks
+from rlenhance.commands.batches import add_places, add_running, encoder_of, limit_of, naming_of, remarks
 from rlenhance.commands.enhance import SUFFIX, add_look, process_of
 from rlenhance.commands.reports import Report
 from rlenhance.errors import UsageError
@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: the folder is not there, results would have no place, or the model cannot do what is asked.
     """
     naming = _checked(arguments)
-    from rlenhance.photo import Plan, run_batch
+    asked, limit = encoder_of(arguments), limit_of(arguments)
+    from rlenhance.photo import Plan, encode, run_batch
     from rlenhance.photo.arrivals import Arrivals
     from rlenhance.settings import set_up
 
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
                 if not away:
                     print(f"waiting: {error}", file=sys.stderr)
                 plan, away = Plan(()), True
-            for outcome in run_batch(plan, process, at_once=arguments.jobs, copy=True):
+            for outcome in run_batch(plan, process, at_once=arguments.jobs, copy=asked is None,
+                                     encode=asked or encode, megapixels=limit):
                 report.tell(outcome)
             if arguments.once and not arrivals.pending:
                 return report.tally.status

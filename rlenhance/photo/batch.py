@@ -14,7 +14,6 @@ are read and written by other threads meanwhile.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import threading
@@ -25,15 +24,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from rlenhance.errors import UsageError
-from rlenhance.photo.files import EXTENSIONS, Photo, decode, encode, read, store
+from rlenhance.photo.containers import CONTAINERS, written_as
+from rlenhance.photo.files import Photo, decode, encode, store
+from rlenhance.photo.files import read as read_file
 from rlenhance.photo.film_files import is_clip
 from rlenhance.photo.folders import STANDARD
+from rlenhance.photo.limits import MEGAPIXELS
 from rlenhance.photo.plan import Job, Plan
 
 #: What is done to a photograph: the result (the same object: nothing changed), and what was decided, for the report.
@@ -94,8 +95,9 @@ class _Work:
 
 
 def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
-              read: Callable[[Path], Photo] = read, encode: Callable[[Photo, str], bytes] = encode,
-              extension: str | None = None, copy: bool = False, film: FilmProcess | None = None) -> Iterator[Outcome]:
+              read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
+              extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
+              film: FilmProcess | None = None) -> Iterator[Outcome]:
     """Do what is planned; a photograph that fails is told and the rest goes on.
 
     Close the iterator (or let Ctrl-C do it) to stop: what is being written is finished, nothing else is begun.
@@ -104,11 +106,12 @@ def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
         plan: see `make_plan`.
         process: see `Process`. What it raises beside UsageError and MemoryError ends the run.
         at_once: photographs in memory at a time, which bounds the memory; 1 does one after the other.
-        read: from a path to a photograph.
+        read: from a path to a photograph; None: `rlenhance.photo.read`.
         encode: from a photograph and an ending (".png") to the bytes of a file.
         extension: the kind of file for standard output; None: the source's own.
         film: does a whole clip, in its turn, in the calling thread; None: a clip is no photograph.
         copy: where `process` gives back the same photograph and the kind of file stays, copy the file byte by byte.
+        megapixels: larger photographs are refused by their header.
 
     Yields:
         An outcome per photograph, in the order of the plan; those skipped come first.
@@ -116,7 +119,7 @@ def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
     at_once = AT_ONCE if at_once is None else at_once
     if at_once < 1:
         raise UsageError(f"at least one photograph must be in work at a time; got {at_once}")
-    stages = _Stages(read, encode, extension, copy, film)
+    stages = _Stages(read or partial(read_file, megapixels=megapixels), encode, extension, copy, megapixels, film)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
     waiting = deque(plan.jobs)
     reading: deque[Future[_Work]] = deque()
@@ -141,9 +144,9 @@ class _Stages:
     """What happens to a photograph on its way, and how each stage fails."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool, film: FilmProcess | None):
+                 copy: bool, megapixels: float, film: FilmProcess | None):
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
-        self._film = film
+        self._megapixels, self._film = megapixels, film
         self.stopped = threading.Event()
 
     def read(self, work: _Work) -> _Work:
@@ -153,7 +156,7 @@ class _Stages:
         with _stage(work):
             if work.job.source == STANDARD:
                 work.data = sys.stdin.buffer.read()
-                work.photo = decode(work.data, Path("standard input"))
+                work.photo = decode(work.data, "standard input", megapixels=self._megapixels)
             else:
                 work.photo = self._read(work.job.source)
             height, width = work.photo.pixels.shape[:2]
@@ -192,12 +195,10 @@ class _Stages:
 
 
 def _kind(work: _Work) -> str:
-    """The ending of the source; without a name its bytes tell."""
-    if work.data is None:
-        return work.job.source.suffix
-    with Image.open(io.BytesIO(work.data)) as image:
-        endings = Image.registered_extensions()
-        return next(ending for ending in EXTENSIONS if endings.get(ending) == image.format)
+    """The ending of the source; without a name its bytes have told."""
+    if work.data is None or work.photo is None or work.photo.coding is None:
+        return written_as(work.job.source.suffix)
+    return written_as(CONTAINERS[work.photo.coding.container].endings[0])
 
 
 @contextmanager

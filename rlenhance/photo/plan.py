@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.errors import UsageError
-from rlenhance.photo.files import EXTENSIONS
+from rlenhance.photo.containers import EXTENSIONS, written_as
 from rlenhance.photo.film_files import ENDINGS, WRITTEN, container_of, is_clip
 from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case
 
@@ -101,7 +101,9 @@ class Naming:
         """The ending of a result: what was asked for, or the source's; of clips that are read alone, Matroska's."""
         if self.extension is not None and is_clip(Path(f"x{self.extension}")) == is_clip(source):
             return self.extension
-        return ".mkv" if is_clip(source) and source.suffix.lower() not in WRITTEN else source.suffix
+        if is_clip(source):
+            return source.suffix if source.suffix.lower() in WRITTEN else ".mkv"
+        return written_as(source.suffix)
 
     def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
         """Those of a folder's photographs that an earlier run seems to have made.
