@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +15,12 @@ import torch
 
 from benchmarks.memory import peak
 from benchmarks.table import Table, interleaved
-from rlenhance.actions import advance
-from rlenhance.actions.sweep import KERNEL
+from rlenhance.actions import advance, sweep
 from rlenhance.images import reduced_tensor, to_array, to_tensor
 from rlenhance.models import PixelPolicy, UnrolledPolicy
 
 #: Width and height of the pictures.
 SIZES = ((600, 400), (4000, 3000))
-_NEVER = 10**12
 
 
 def measure_photo(sizes: Sequence[tuple[int, int]], repeats: int, threads: int, kernel: bool = True) -> Table:
@@ -115,14 +112,14 @@ def _clahe(picture: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _ways(fast: bool) -> Iterator[None]:
-    """The kernel, or never."""
-    before = KERNEL.load, KERNEL.build
-    KERNEL.load = KERNEL.build = 0 if fast else _NEVER
+def _ways(compiled: bool) -> Iterator[None]:
+    """With compiled code, or without."""
+    before = sweep.COMPILED
+    sweep.COMPILED = before if compiled else None
     try:
         yield
     finally:
-        KERNEL.load, KERNEL.build = before
+        sweep.COMPILED = before
 
 
 def _memory(width: int, height: int, name: str, threads: int) -> float:

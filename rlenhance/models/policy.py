@@ -138,6 +138,14 @@ class PixelPolicy(Policy):
         context = self.context(observation)
         return {**observation, "statistics": context[:, -STATISTICS:]}
 
+    def asked(self, preference: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The exposure that is asked for, and where it is automatic, as `picture_statistics` takes them."""
+        chosen = self.preferences.decode(preference, only="exposure_level")
+        level = chosen.get("exposure_level")
+        if level is None:
+            level = preference.new_tensor(DEFAULT_EXPOSURE)
+        return level, chosen.get("exposure_level_auto")
+
     def context(self, observation: Observation) -> Tensor:
         """What is known of the whole picture: (N, P + 1 + STATISTICS)."""
         image = observation["image"]
@@ -149,11 +157,7 @@ class PixelPolicy(Policy):
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
         statistics = observation.get("statistics")
         if statistics is None:
-            chosen = self.preferences.decode(preference, only="exposure_level")
-            level = chosen.get("exposure_level")
-            if level is None:
-                level = image.new_tensor(DEFAULT_EXPOSURE)
-            statistics = picture_statistics(image, level, chosen.get("exposure_level_auto"))
+            statistics = picture_statistics(image, *self.asked(preference))
         return torch.cat([preference, observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,
