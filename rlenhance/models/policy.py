@@ -176,6 +176,15 @@ class PixelPolicy(Policy):
         return {level: self._distribution(level, self.heads[level](source).float()).mode()
                 for level, source in sources.items()}, state
 
+    def decide_local(self, features: Tensor) -> Tensor:
+        """The greedy actions of the local agents that stand on these features."""
+        return self._distribution("local", self.heads["local"](features).float()).mode()
+
+    def decide_picture(self, mean: Tensor, context: Tensor) -> Tensor:
+        """The greedy action of the picture-level agent, for the mean of the features (N, width) and the context."""
+        known = torch.cat([mean, context], dim=1)[:, :, None, None]
+        return self._distribution("picture", self.heads["picture"](known).float()).mode()
+
     def _sources(self, observation: Observation, state: Any) -> tuple[dict[str, Tensor], Any]:
         """What the heads of every level look at, and the next state."""
         image = observation["image"]
