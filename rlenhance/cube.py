@@ -64,7 +64,8 @@ def to_text(cube: np.ndarray, title: str) -> str:
     """
     lines = [f'TITLE "{title}"', f"# rlenhance {__version__}: the picture-level look; local agents are left out",
              f"LUT_3D_SIZE {cube.shape[0]}", "DOMAIN_MIN 0.0 0.0 0.0", "DOMAIN_MAX 1.0 1.0 1.0"]
-    return "\n".join([*lines, *("%.6f %.6f %.6f" % tuple(color) for color in cube.reshape(-1, 3))]) + "\n"
+    colors = (" ".join(f"{value:.6f}" for value in color) for color in cube.reshape(-1, 3).tolist())
+    return "\n".join([*lines, *colors]) + "\n"
 
 
 def save_cube(cube: np.ndarray, path: Path, title: str) -> Path:

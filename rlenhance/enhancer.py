@@ -39,7 +39,7 @@ class Enhancer:
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
             At 0 the model is not asked and the pixels stay as they are, bit for bit.
-        region: (H, W), where the picture may change: see `rlenhance.region.region_weights`. Pictures then have its size.
+        region: (H, W), where the picture may change, see `rlenhance.region.region_weights`; pictures have its size.
         half: the network computes in 16-bit floats (CUDA only).
 
     One Enhancer may serve several threads, as long as none of them calls `choose` meanwhile.

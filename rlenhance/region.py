@@ -59,8 +59,8 @@ def check_region(weights: np.ndarray, picture: np.ndarray) -> None:
     """
     if weights.shape != picture.shape[:2]:
         (height, width), (rows, columns) = picture.shape[:2], weights.shape
-        raise UsageError(f"the region is {columns}x{rows} and the picture {width}x{height} (upright): give a mask of the "
-                         f"picture's size")
+        raise UsageError(f"the region is {columns}x{rows} and the picture {width}x{height} (upright): give a mask of "
+                         f"the picture's size")
 
 
 def blend_region(picture: np.ndarray, result: np.ndarray, weights: np.ndarray) -> np.ndarray:

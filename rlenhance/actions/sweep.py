@@ -1,7 +1,7 @@
 """All steps of an episode in one pass over the pixels: the same formula as `advance`, step by step, many times faster.
 
 `advance` is the definition; tests hold this to it. Nothing here takes a mask or passes gradients. The work is done by
-sweep.c, which was compiled when the package was installed, or built into its wheel; where it was not, by torch in tiles.
+sweep.c, which was compiled when the package was installed, or built into its wheel; else by torch in tiles.
 """
 
 from __future__ import annotations

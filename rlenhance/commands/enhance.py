@@ -54,7 +54,8 @@ def add_look(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
     parser.add_argument("--recipe", type=Path, metavar="FILE.json",
                         help="do exactly what a recipe says; --model may name another place of the same weights")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
+    parser.add_argument("--device", default="cpu",
+                        help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
 
 
 def run(arguments: argparse.Namespace) -> int:

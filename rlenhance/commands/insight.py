@@ -40,8 +40,7 @@ def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], source
         if path is None:
             continue
         if len(sources) != 1:
-            raise UsageError(f"--{option} is about one photograph; got {len(sources)}: name one, or with --together the "
-                             f"one that shall decide alone")
+            raise UsageError(f"--{option} is about one photograph; got {len(sources)}: name one")
         if path.suffix.lower() not in endings:
             raise UsageError(f"--{option} {path}: must end in {', '.join(endings)}")
         if path.resolve() in {other.resolve() for other in (*targets, *sources)}:

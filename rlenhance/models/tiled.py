@@ -1,8 +1,8 @@
 """Policies that decide pixel by pixel, on pictures of any size: tile by tile, as if it were done at once.
 
-What looks at the whole picture (its statistics, the picture-level agent, the mean of the local ones) is computed once per
-step from the whole picture. What is local is computed in tiles with as much around them as the network sees, anew in
-every step, and the recurrent state is cut and put together with them. So the tiles leave no trace: 1e-5.
+What looks at the whole picture (its statistics, the picture-level agent, the mean of the local ones) is computed once
+per step from the whole picture. What is local is computed in tiles with as much around them as the network sees, anew
+in every step, and the recurrent state is cut and put together with them. So the tiles leave no trace: 1e-5.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
     halo = -(-reach(policy) // stride)  # in cells, as all that follows
     edge = max(1, tile // stride)
     pieces: dict[str, Tensor] = {}
-    sums, states = None, None
+    sums: Any = None
+    states: Any = None
     for core, cut in _tiles(rows, columns, edge, halo):
         part: Observation = {**observation, "image": image[(..., *(
             slice(span.start * stride, min(span.stop * stride, side)) for span, side in zip(cut, (height, width),
@@ -82,7 +83,6 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
         for whole, entry in zip(states or (), after or (), strict=True):
             whole[(..., *core)] = entry[(..., *inner)]
     if "picture" in policy.actions.levels:
-        assert sums is not None
         mean = (sums / (rows * columns)).to(image.dtype)
         pieces["picture"] = policy.decide_picture(mean, policy.context(observation))
     return pieces, states
