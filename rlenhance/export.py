@@ -149,12 +149,13 @@ def _means(line: Tensor, size: int) -> Tensor:
 
 @contextmanager
 def _exportable() -> Iterator[None]:
-    """Statistics in operations that ONNX has."""
+    """Statistics in operations that ONNX has, and one that it has and torch's exporter does not know of."""
     before = statistics._median
 
     def median(level: Tensor) -> Tensor:
         return torch.sort(level, dim=1).values[:, (level.shape[1] - 1) // 2]
 
+    torch.onnx.register_custom_op_symbolic("aten::atanh", lambda graph, x: graph.op("Atanh", x), OPSET)
     statistics._median = median
     try:
         yield
