@@ -86,7 +86,7 @@ class Report:
             self._bar.update()
 
     def _line(self, outcome: Outcome, status: str) -> None:
-        if status == "written":
+        if status == "written" and str(outcome.written) != "-":
             self._print(f"{outcome.source} -> {outcome.written}", self._out)
         elif status == "skipped":
             self._print(f"{outcome.source}: skipped, {outcome.written} exists", self._out)

@@ -49,4 +49,4 @@ def save_sheet(cells: Sequence[Cell], target: Path, arguments: argparse.Namespac
     from rlenhance.photo.sheet import make_sheet
 
     write(make_sheet(cells, arguments.columns, arguments.size), target)
-    print(f"{len(cells)} pictures -> {target}")
+    print(f"{len(cells)} picture{'s' if len(cells) > 1 else ''} -> {target}")
