@@ -88,6 +88,10 @@ class Preferences:
         encoded[:, columns] = 0
         return encoded
 
+    def smoothness(self, encoded: Tensor) -> Tensor | None:
+        """How far local agents are held back, as `even_out` takes it; None where the user has no say in it."""
+        return self.decode(encoded, only="smoothness").get("smoothness")
+
     def decode(self, encoded: Tensor, only: str | None = None) -> dict[str, Tensor]:
         """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic.
 

@@ -96,10 +96,15 @@ class Photo:
         seen = self.pixels if hidden is None else _covered(self.pixels, hidden)
         pixels = change(seen)
         if self.grey:
-            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
+            pixels = as_grey(pixels)
         if hidden is not None:
             pixels = np.where(hidden[..., None], self.pixels, pixels)
         return self.with_pixels(pixels)
+
+
+def as_grey(pixels: np.ndarray) -> np.ndarray:
+    """All channels at their mean, rounded: (H, W, 3), the same dtype."""
+    return np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
 
 
 def _covered(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
