@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,8 +38,9 @@ def frames() -> Iterator[np.ndarray]:
 def traces() -> dict[str, list[float]]:
     """Mean value of every frame: of the clip, decided frame by frame, and smoothed."""
     enhancer, clip = Enhancer(), list(frames())
-    steady = Steady(lambda frame: (frame[0] / _RATE, cv2.resize(frame[1].mean(axis=2) / 255, (16, 16))),
-                    lambda frame: enhancer.decide(frame[1]))
+    steady: Any = Steady(
+        lambda frame: (frame[0] / _RATE, cv2.resize(np.asarray(frame[1].mean(axis=2) / 255), (16, 16))),
+        lambda frame: enhancer.decide(frame[1]))
     return {"the clip": [frame.mean() for frame in clip], "decided frame by frame": [enhancer(f).mean() for f in clip],
             "smoothed": [enhancer(frame[1], actions).mean() for frame, actions in steady(enumerate(clip))]}
 

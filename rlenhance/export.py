@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,8 @@ def _traced(graph: Graph, names: list[str]) -> bytes:
     # with gradients, for the shorter ways without them use operations that ONNX lacks
     with torch.enable_grad(), _exportable(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about sizes that are fixed indeed
-        torch.onnx.export(graph, example, file, input_names=names, output_names=["result"], opset_version=OPSET,
+        torch.onnx.export(graph, example, cast(Any, file), input_names=names, output_names=["result"],
+                          opset_version=OPSET,
                           dynamic_axes={"image": {2: "height", 3: "width"}, "result": {2: "height", 3: "width"}},
                           dynamo=False)
     return file.getvalue()

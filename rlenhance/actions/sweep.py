@@ -97,7 +97,7 @@ def _load() -> Any:
     if spec is None or spec.origin is None:
         return None
     library = ctypes.CDLL(spec.origin)
-    rows = [ctypes.POINTER(Plan), ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    rows: list[Any] = [ctypes.POINTER(Plan), ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
     library.sweep_planes.argtypes = rows
     for name in ("sweep_bytes", "sweep_words"):
         getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
@@ -120,7 +120,7 @@ class Sweep:
         self.actions = cast(Bending, actions)  # checking costs as much as bending a small picture
         with torch.no_grad():
             joined = {level: torch.cat([action[level] for action in chosen]) for level in chosen[0]}
-            handles = actions.turn(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
+            handles = self.actions.turn(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
         if torch.equal(handles, handles[..., :1, :1].expand_as(handles)):  # no local agent says anything
             handles = handles[..., :1, :1]
         #: (N, T, C, h, w).

@@ -34,6 +34,7 @@ class QuickPolicy:
     def __init__(self, policy: PixelPolicy, preference: Tensor):
         self.asked, self.preference = policy.asked(preference), policy.preferences.told(preference).numpy()[0]
         backbone: Any = policy.backbone
+        heads: Any = policy.heads.items()
         self.side = backbone.stride
         self.enter = _Matrix(backbone.enter)
         self.blocks = [_Matrix(block) for block in backbone.blocks]
@@ -41,7 +42,7 @@ class QuickPolicy:
                       for film in backbone.films]
         self.heads: dict[str, Any] = {
             level: [_Matrix(head[0]), _Matrix(head[2])] if level == "picture" else _Matrix(head)
-            for level, head in policy.heads.items()}
+            for level, head in heads}
 
     @staticmethod
     def serves(policy: Any, image: Tensor) -> bool:

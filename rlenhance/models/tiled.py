@@ -68,12 +68,12 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
     sums: Any = None
     states: Any = None
     for core, cut in _tiles(rows, columns, edge, halo):
-        part: Observation = {**observation, "image": image[(..., *(
-            slice(span.start * stride, min(span.stop * stride, side)) for span, side in zip(cut, (height, width),
-                                                                                         strict=True)))]}
+        seen: Any = (slice(span.start * stride, min(span.stop * stride, side))
+                     for span, side in zip(cut, (height, width), strict=True))
+        part: Observation = {**observation, "image": image[(..., *seen)]}
         before = None if memory is None else tuple(entry[(..., *cut)] for entry in memory)
         features, after = policy.backbone(part["image"], policy.context(part), before)
-        inner = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(core, cut, strict=True))
+        inner: Any = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(core, cut, strict=True))
         action = policy.decide_local(features)
         if not pieces:
             pieces["local"] = action.new_empty(*action.shape[:-2], rows, columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class UnrolledPolicy(nn.Module):
         Where no gradient is needed, a large picture goes through a policy without a state size in tiles: within 1e-5
         the same, in little memory.
         """
-        policy = self.policy
+        policy: Any = self.policy
         if mask is None and not policy.state_size and torch.is_inference_mode_enabled() \
                 and max(image.shape[-2:]) > TILE and tileable(policy, *image.shape[-2:]):
             check_image(image)
@@ -134,7 +135,7 @@ class UnrolledPolicy(nn.Module):
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The episode on the reduced picture: its T + 1 states and T actions."""
         check_image(image)
-        policy = self.policy
+        policy: Any = self.policy
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         picture, small_mask = image, mask
         if policy.state_size:

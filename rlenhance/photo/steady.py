@@ -70,7 +70,8 @@ class _Form:
         return torch.cat(parts).double().cpu().numpy() if parts else np.zeros(0)
 
     def actions(self, row: np.ndarray) -> list[Action]:
-        numbers, start, actions = torch.from_numpy(row).float().to(self.device), 0, []
+        numbers, start = torch.from_numpy(row).float().to(self.device), 0
+        actions: list[Action] = []
         for shapes in self.entries:
             action = {}
             for level, shape in shapes.items():
