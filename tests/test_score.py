@@ -60,7 +60,7 @@ def test_without_a_reference_the_terms_count():
 def test_sizes_must_agree():
     """Two sizes are named."""
     for score in (with_reference, without_reference):
-        with pytest.raises(UsageError, match="30x20 .* 31x20"):
+        with pytest.raises(UsageError, match=r"30x20 .* 31x20"):
             score(np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8))
 
 
