@@ -123,8 +123,8 @@ def as_json(**values: Any) -> str:
     r"""One line; paths become text.
 
     Example:
-        >>> as_json(source=Path("夜.jpg"), size=(3, 2))
-        '{"source": "\\u591c.jpg", "size": [3, 2]}'
+        >>> as_json(source=Path("night.jpg"), size=(3, 2))
+        '{"source": "night.jpg", "size": [3, 2]}'
     """
     return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
                       default=str)
