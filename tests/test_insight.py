@@ -143,6 +143,6 @@ def test_the_command_refuses_what_cannot_be(run, dark, tmp_path, capsys, monkeyp
         write(dark, tmp_path / name)
     write(dark[:8, :9], tmp_path / "small.png")
     before = sorted(path.name for path in tmp_path.iterdir())
-    assert main(["enhance", "night.png", "--model", str(run), *words]) == 2
+    assert main(["enhance", "night.png", *words, "--model", str(run)]) == 2
     assert told in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
