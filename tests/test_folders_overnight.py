@@ -14,7 +14,8 @@ from PIL import Image
 from test_cli import night  # noqa: F401
 
 from rlenhance import cli
-from rlenhance.photo import batch, read, write
+from rlenhance import photo as photo_room
+from rlenhance.photo import read, write
 
 
 @pytest.fixture
@@ -203,8 +204,9 @@ def test_a_name_that_is_no_text_is_told(night, tmp_path, capsys):  # noqa: F811
 
 #: The command with an enhancer that copies, slowly, so that no model is loaded.
 _SLOW = """
-import sys, time
+import signal, sys, time
 from types import SimpleNamespace
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 def enhance_photo(photo, actions):
     time.sleep(0.05)
     return photo.with_pixels(photo.pixels)
@@ -244,12 +246,12 @@ def test_a_warning_is_a_note(night, monkeypatch, capsys):  # noqa: F811
     """What was lost on the way is told with its photograph, in words and in JSON."""
     import warnings
 
-    def encode(photo, kind):
+    def encode(photo, kind, **settings):
         warnings.warn("night.png: its date could not be kept", stacklevel=1)
         return plain(photo, kind)
 
-    plain = batch.encode
-    monkeypatch.setitem(batch.run_batch.__kwdefaults__, "encode", encode)
+    plain = photo_room.encode
+    monkeypatch.setattr(photo_room, "encode", encode)
     assert run("night.png") == 0
     assert "note: night.png: its date" in capsys.readouterr().err
     assert run("night.png", "--json", "--overwrite") == 0
