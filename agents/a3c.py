@@ -31,6 +31,8 @@ from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 
+_FARTHEST = 20.0  # log-ratio beyond which an action says nothing of the new policy: its exponential would overflow
+
 
 @dataclass(frozen=True)
 class A3CConfig:
@@ -200,7 +202,7 @@ class A3C(PolicyLearner):
         seen: dict[str, Tensor | float] = {}
         new, entropy = distribution.log_prob(actions), distribution.entropy()
         for level, advantage in advantages.items():
-            ratio = (new[level] - old[level]).exp()
+            ratio = (new[level] - old[level]).clamp(-_FARTHEST, _FARTHEST).exp()
             gain = ratio * advantage
             if config.clip:
                 gain = torch.minimum(gain, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage)

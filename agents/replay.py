@@ -53,8 +53,9 @@ class EpisodeReplay:
         entry = {"image": _quantise(batch.image), "preference": preference}
         if batch.target is not None:
             entry["target"] = _quantise(batch.target)
-        if batch.mask is not None:
-            entry["mask"] = batch.mask
+        for name, value in (("mask", batch.mask), ("judged", batch.judged)):
+            if value is not None:
+                entry[name] = value
         for level in actions[0]:
             entry[f"action/{level}"] = torch.stack([action[level] for action in actions], dim=1)
         if not self._kept:
@@ -75,7 +76,7 @@ class EpisodeReplay:
         drawn = {name: value[chosen.to(value.device)] for name, value in self._kept.items()}
         target = drawn.get("target")
         batch = Batch(drawn["image"].float() / 255, None if target is None else target.float() / 255,
-                      drawn.get("mask"))
+                      drawn.get("mask"), drawn.get("judged"))
         levels = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
         steps = next(iter(levels.values())).shape[1]
         return Episodes(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)])

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, advance, as_action, pictures_of
+from rlenhance.actions import Action, ActionSet, advance, as_action, even_out, pictures_of
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation, observe
@@ -182,12 +182,13 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if self._steps >= self.horizon:
             raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
         action = {level: entry.to(self.device) for level, entry in as_action(self.actions, action, self.size).items()}
+        action = even_out(action, self.levels.get("smoothness"))
         before = self._image
         self._image = advance(self.actions, before, action, self._batch.mask)
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,
-                                self._batch.target, self._batch.mask, previous, self._costs)
+                                self._batch.target, self._batch.mask, previous, self._batch.judged, self._costs)
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after
         reward = self.reward.total(terms)

@@ -220,6 +220,8 @@ class Arguments:
     """Run folder, or a checkpoint in it."""
     data: Path | None = None
     """Data folder (docs/data.md); without it what the run was trained on."""
+    fold: int | None = None
+    """Which scenes are held out; without it those that the run has not learned from."""
     split: str = ""
     """train, val or test (default: test, or val where there is no test split)."""
     max_side: int = 0
@@ -238,15 +240,15 @@ class Arguments:
     """Print JSON."""
 
 
-def data_of(run: Path) -> Path | None:
-    """The data folder that a run (or a checkpoint in it) was trained on; None for the sample photographs."""
+def data_of(run: Path) -> tuple[Path | None, int]:
+    """The data folder that a run (or a checkpoint in it) was trained on, None for the sample photographs; its fold."""
     for folder in (run, run.parent):
         try:
-            stored = json.loads((folder / "config.json").read_text())["arguments"]["pictures"]["data"]
-            return Path(stored) if stored else None
+            stored = json.loads((folder / "config.json").read_text())["arguments"]["pictures"]
+            return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return None
+    return None, 0
 
 
 def _policy_of(arguments: Arguments, model: Any, option: str) -> UnrolledPolicy:
@@ -280,8 +282,9 @@ def main(arguments: Arguments) -> dict[str, Any]:
         raise UsageError("--watch goes with the scores: leave out --obey, --adapt and --scenes, or call twice")
     model = load_model(arguments.run)
     cache = PictureCache()
-    data = arguments.data or data_of(arguments.run)
-    splits, skipped = scan(open_folder(data) if data else sample_photographs(), cache, "skip")
+    stored, fold = data_of(arguments.run)
+    data, fold = arguments.data or stored, fold if arguments.fold is None else arguments.fold
+    splits, skipped = scan(open_folder(data, fold=fold) if data else sample_photographs(), cache, "skip")
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
     split = arguments.split or ("test" if splits.test else "val")

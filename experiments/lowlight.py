@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from rlenhance.data import (
 )
 from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
+from rlenhance.photo import list_photos
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE
 from rlenhance.visualize import action_colors, grid
@@ -54,6 +55,8 @@ class PictureConfig:
 
     data: Path | None = None
     """Data folder (layouts in docs/data.md); without it, the sample photographs: a demonstration."""
+    fold: int = 0
+    """Which part of the scenes is held out: of a folder of pairs, a fifth is the test split of each fold, 0 to 4."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
     cache_megabytes: int = 1024
@@ -62,6 +65,10 @@ class PictureConfig:
     """The references stand among the training pictures too: they are to be left alone."""
     relit: bool = False
     """The references stand among the training pictures relit, too: back-lit, a lamp at night, a dark corner."""
+    light: Path | None = None
+    """Folder of well-lit photographs that stand beside the references for --well-exposed and --relit."""
+    judge_relit_alone: bool = False
+    """References of dark frames serve scores alone: in the reward only what was relit is judged by its truth."""
     crop: int = 128
     """Side in pixels of the native crops that `supervised`, and policies with --state-size 0, learn from."""
 
@@ -75,6 +82,8 @@ class PolicyConfig:
     knobs: bool = False
     """tone: train for every knob (exposure, automatic too; contrast, color, smoothness, highlights), so that the user
     can turn them later."""
+    smoothness: float = 0.5
+    """Default of the knob smoothness: 1 leaves the picture to one curve, 0 lets the local agents do as they choose."""
     backbone: str = "compact"
     """compact, fcn (PixelRL), mrpnet, or pixelrnn (carries a state from step to step)."""
     horizon: int = 8
@@ -146,7 +155,7 @@ def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = N
     if config.cache_megabytes < 1:
         raise UsageError(f"--cache-megabytes must be at least 1; got {config.cache_megabytes}")
     cache = PictureCache(config.cache_megabytes << 20, max_side)
-    splits = open_folder(config.data, seed) if config.data else sample_photographs()
+    splits = open_folder(config.data, seed, config.fold) if config.data else sample_photographs()
     splits, skipped = scan(splits, cache, config.on_bad_image)
     if config.data:
         check_disjoint(splits, cache)
@@ -171,7 +180,7 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
     ranges = {"exposure_level": (min(low, level), level, max(high, level))}
     asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
     if config.knobs:
-        ranges, asked = KNOBS, True
+        ranges, asked = {**KNOBS, "smoothness": (0.0, config.smoothness, 1.0)}, True
     return MODELS.create(
         "pixel_policy",
         actions=tone if config.actions == "tone" else {
@@ -230,22 +239,28 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
     return kind(network, settings, seed=seed, device=device)
 
 
-def with_more_light(examples: Sequence[Example], well_exposed: bool, relit: bool) -> list[Example]:
-    """The examples, and for each of their references one that is well exposed already, and one that is relit.
+def with_more_light(examples: Sequence[Example], config: PictureConfig) -> list[Example]:
+    """The examples, and for each well-lit picture one that is to be left alone, and one that is relit.
+
+    Where these are more than the examples, the examples are repeated: they stay about half of what is drawn.
 
     Raises:
-        UsageError: there are no references.
+        UsageError: there are no well-lit pictures.
     """
-    if not (well_exposed or relit):
+    if config.judge_relit_alone:
+        examples = [replace(example, judged=False) for example in examples]
+    if not (config.well_exposed or config.relit):
         return list(examples)
     goods = {example.target: example for example in examples if example.target is not None}
+    if config.light is not None:
+        goods |= {path: Example(path.name, path.name, path) for path in list_photos(config.light)}
     if not goods:
         raise UsageError("--well-exposed and --relit take their light from references, and these pictures have none: "
-                         "use pairs (low/ and high/), or leave it out")
+                         "use pairs (low/ and high/), name a folder with --light, or leave it out")
     more = [variant for good, example in goods.items() for variant in (
-        Example(f"{example.name}-good", example.scene, good, good) if well_exposed else None,
-        Example(f"{example.name}-relit", example.scene, None, good, Relight()) if relit else None) if variant]
-    return [*examples, *more]
+        Example(f"{example.name}-good", example.scene, good, good) if config.well_exposed else None,
+        Example(f"{example.name}-relit", example.scene, None, good, Relight()) if config.relit else None) if variant]
+    return [*list(examples) * max(1, len(more) // len(examples)), *more]
 
 
 def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, batch_size: int,
@@ -257,7 +272,7 @@ def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, ba
         UsageError: the batch does not divide by the processes.
     """
     state_size = getattr(learner.network, "state_size", None)
-    examples = with_more_light(pictures.splits.train, config.well_exposed, config.relit)
+    examples = with_more_light(pictures.splits.train, config)
     sampler = Sampler(examples, pictures.cache, state_size or config.crop,
                       crop="whole" if state_size else "native", seed=seed)
     share = processes.share_of(batch_size)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +16,17 @@ import torch
 from rlenhance import weights
 from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
+from rlenhance.devices import AUTO, check_half, find_device
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
+from rlenhance.kinds import edit_any
 from rlenhance.knobs import check_taken
 from rlenhance.models import UnrolledPolicy
-from rlenhance.photo import Photo, list_photos, output_path, read, write
+from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
+from rlenhance.photo.video import enhance_clip
 from rlenhance.preferences import Preferences
+from rlenhance.region import blend_region, check_region, region_weights
 from rlenhance.statistics import exposure_of
-
-SUFFIX = "_enhanced"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file.
-
-    Attributes:
-        source: the photograph.
-        written: its result, or None.
-        error: why there is none, or None.
-    """
-
-    source: Path
-    written: Path | None = None
-    error: str | None = None
 
 
 class Enhancer:
@@ -45,23 +35,31 @@ class Enhancer:
     Args:
         model: name of a shipped model, a run folder, or a checkpoint in it; None: the shipped default.
         steps: stop a policy after this many of its steps; None plays all.
-        device: where it computes.
+        device: where it computes: "cpu", "cuda", "cuda:1", "mps", or "auto", the best of them that is there; one that
+            fails then (no memory, an operation that it does not have) gives way to the CPU, with a warning.
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
             At 0 the model is not asked and the pixels stay as they are, bit for bit.
+        region: (H, W), where the picture may change, see `rlenhance.region.region_weights`; pictures have its size.
+        half: the network computes in 16-bit floats (CUDA only).
+
+    One Enhancer may serve several threads, as long as none of them calls `choose` meanwhile.
 
     Raises:
         UsageError: no usable checkpoint, or a damaged one; a preference that the model does not take, or outside its
-            range; a strength outside [0, 1].
+            range; a strength outside [0, 1]; a device that is not there.
 
     Example:
         >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
     """
 
     def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
-                 preference: Mapping[str, float | None] | None = None, strength: float = 1.0):
+                 preference: Mapping[str, float | None] | None = None, strength: float = 1.0,
+                 region: np.ndarray | None = None, half: bool = False):
         self.strength = check_strength(strength)
-        self.device = torch.device(device)
+        self.device, self._may_move = find_device(device), str(device) == AUTO
+        self.half = check_half(half, self.device)
+        self.region = None if region is None else region_weights(region)
         model = weights.default_model() if model is None else model
         if model is None:
             raise UsageError("no model is shipped with this version: name a run, as in Enhancer('runs/lol/first/best')")
@@ -101,34 +99,92 @@ class Enhancer:
         self._preferences.encode(chosen, 1)  # refuses now, not at the first photograph
         self.preference = chosen
 
-    def __call__(self, picture: np.ndarray, actions: Sequence[Action] | None = None) -> np.ndarray:
+    def __call__(self, picture: Any, actions: Sequence[Action] | None = None) -> Any:
         """Enhance one picture of any size.
 
         Args:
-            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+            picture: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image (RGB, RGBA, L, LA, I;16); or
+                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See `rlenhance.kinds.edit_any`.
             actions: what `decide` gave for another picture, to be done here as well.
 
         Returns:
-            The same shape and dtype.
+            The same kind, shape and dtype; the picture that was given stays as it was.
 
         Raises:
-            UsageError: another shape or kind of number; actions for a model that cannot share them.
+            UsageError: another kind, shape or kind of number; a region of another size; actions for a model that
+                cannot share them.
         """
         if actions is not None:
             self.check_shares()
+        return edit_any(picture, lambda pixels: self._enhanced(pixels, actions))
+
+    def stream(self, pictures: Iterable[Any], ahead: int = 2) -> Iterator[Any]:
+        """Enhance pictures one after the other, while the next ones are fetched.
+
+        Args:
+            pictures: of the kinds that a call takes; they are asked for as results are taken, `ahead` of them at most.
+            ahead: pictures that are worked on at once.
+
+        Yields:
+            The results, in the order of the pictures.
+
+        Raises:
+            UsageError: at the place of a picture that cannot be enhanced; or nothing is looked ahead.
+        """
+        if ahead < 1:
+            raise UsageError(f"at least one picture must be worked on; got ahead={ahead}")
+        waiting: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(ahead) as pool:
+            try:
+                for picture in pictures:
+                    waiting.append(pool.submit(self, picture))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _enhanced(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
+        """One picture (H, W, 3): the one path that every result has come."""
+        if self.region is not None and isinstance(picture, np.ndarray):
+            check_region(self.region, picture)
         if self.strength == 0:
             check_image(to_tensor(picture, self.device))
             return picture.copy()
+        result = self._safely(lambda: self._result(picture, actions))
+        return result if self.region is None else blend_region(picture, result, self.region)
+
+    def _result(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
+        """What the model makes of it, everywhere."""
         with torch.inference_mode():
             if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
-                actions = self.decide(picture)
+                actions = self._decided(picture)
             if actions is not None:
                 return self.model.render_pixels(picture, actions, self.strength)
             image = to_tensor(picture, self.device)
-            result = self.model(image, preference=self.preference or None)
+            with self._precision():
+                result = self.model(image, preference=self.preference or None).float()
             if self.strength < 1:
                 result = image + self.strength * (result - image)
             return to_array(result, picture.dtype.type)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.float16) if self.half else nullcontext()
+
+    def _safely(self, work: Callable[[], Any]) -> Any:
+        """Do it; an automatic device that fails gives way to the CPU, once and for all."""
+        if not self._may_move or self.device.type == "cpu":
+            return work()
+        try:
+            return work()
+        except UsageError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:  # no memory, or an operation that it does not have
+            warnings.warn(f"{self.device} failed ({str(error).splitlines()[0]}); going on on the CPU", stacklevel=4)
+            self.device, self.half, self.model = torch.device("cpu"), False, self.model.cpu()
+            return work()
 
     def check_shares(self) -> None:
         """Refuse a model whose decision for one picture means nothing for another.
@@ -150,7 +206,10 @@ class Enhancer:
             UsageError: no picture, or a model that cannot share its decision.
         """
         self.check_shares()
-        with torch.inference_mode():
+        return self._safely(lambda: self._decided(picture))
+
+    def _decided(self, picture: np.ndarray) -> list[Action]:
+        with torch.inference_mode(), self._precision():
             small = reduced_tensor(picture, self.model.policy.state_size, self.device)
             return self.model.decide(small, preference=self.preference or None)
 
@@ -185,23 +244,25 @@ class Enhancer:
         return median, self.decide(read(median).pixels)
 
     def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
-        """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey."""
-        pixels = self(photo.pixels, actions)
-        if photo.grey and self.strength:
-            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
-        return photo.with_pixels(pixels)
+        """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.
+
+        At strength 0 it is the same object, so that its file can be copied.
+        """
+        if self.strength == 0:
+            return photo
+        return photo.changed_by(lambda pixels: self(pixels, actions))
 
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
                       overwrite: bool = False, actions: Sequence[Action] | None = None,
                       tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-        """Enhance files and folders; a file that fails is named and the rest goes on.
+        """Enhance photographs, clips and folders; a file that fails is named and the rest goes on.
 
         Args:
             sources: photographs, and folders of them.
             out: a file (for one photograph), or a folder; None writes beside the source.
             extension: another kind of file (".png").
             overwrite: replace results that exist; the source itself never.
-            actions: done to all of them, as `decide_together` gave them; None: each is decided on by itself.
+            actions: done to all photographs, as `decide_together` gave them; None: each is decided on by itself.
             tell: called after each file.
 
         Raises:
@@ -210,13 +271,10 @@ class Enhancer:
         """
         if actions is not None:
             self.check_shares()
-        plan = plan_files(list(sources), out, extension=extension, overwrite=overwrite)
+        plan = make_plan(sources, out, naming=Naming(extension=extension), overwrite=overwrite, clips=True)
         outcomes = []
-        for source, target in plan:
-            try:
-                outcome = Outcome(source, write(self.enhance_photo(read(source), actions), target))
-            except UsageError as error:
-                outcome = Outcome(source, error=str(error))
+        for outcome in run_batch(plan, lambda photo: (self.enhance_photo(photo, actions), {}), copy=True,
+                                 film=lambda source, target: enhance_clip(self, source, target).told()):
             outcomes.append(outcome)
             if tell:
                 tell(outcome)
@@ -232,40 +290,3 @@ def check_strength(strength: float) -> float:
     if not 0 <= strength <= 1:
         raise UsageError(f"strength must lie between 0 (nothing changes) and 1 (the model's result); got {strength}")
     return float(strength)
-
-
-def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,
-               overwrite: bool) -> list[tuple[Path, Path]]:
-    """Which file goes where; everything that can be refused is refused here, before the first is written.
-
-    Raises:
-        UsageError: see `Enhancer.enhance_files`.
-    """
-    photos: list[Path] = []
-    for source in sources:
-        photos += list_photos(source) if source.is_dir() else [source]
-        if not source.exists():
-            raise UsageError(f"{source}: no such file")
-    photos = list(dict.fromkeys(photos))  # one that is named twice is enhanced once
-    if not photos:
-        raise UsageError("no photograph is named")
-    folder = out is not None and (out.is_dir() or len(photos) > 1 or any(s.is_dir() for s in sources))
-    if folder and out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: several photographs need a folder, and this is a file")
-    if out is None:  # results of an earlier run stand in the same folder
-        named = set(sources)
-        photos = [photo for photo in photos if photo in named or not photo.stem.endswith(SUFFIX)]
-        if not photos:
-            raise UsageError(f"{sources[0]}: holds nothing but results (*{SUFFIX}.*); name one to enhance it again")
-    plan = [(photo, output_path(photo, out, suffix=SUFFIX, extension=extension, folder=folder)) for photo in photos]
-    taken: dict[Path, Path] = {}
-    known = {photo.resolve() for photo in photos}
-    for photo, target in plan:
-        other = taken.setdefault(target.resolve(), photo)
-        if other != photo:
-            raise UsageError(f"{other} and {photo} would both be written to {target}; enhance them apart")
-        if target.resolve() in known:
-            raise UsageError(f"{target}: the result of {photo} would take the place of another photograph")
-        if target.exists() and not overwrite:
-            raise UsageError(f"{target}: exists; replace it with --overwrite, or name another place with -o")
-    return plan

@@ -17,7 +17,7 @@ ABOUT = {
     "exposure_level": "how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
     "contrast": "bright and dark regions farther apart (up to 1) or closer together (down to -1); 0: as it is",
     "color": "stronger colours (up to 1) or paler ones (down to -1); 0: as it is",
-    "smoothness": "0 to 1: at 1 neighbouring regions are treated alike, at 0 each as it needs",
+    "smoothness": "0 to 1: at 1 one curve for the whole picture, at 0 each region as it needs",
     "highlights": "0 to 1: how much lamps, windows and sky are held back",
 }
 

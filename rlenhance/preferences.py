@@ -14,6 +14,8 @@ from rlenhance.statistics import auto_exposure
 
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure}
+#: Preferences that act by themselves, on what the agents chose: no network needs to know them.
+ALONE = ("smoothness",)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,19 @@ class Preferences:
         row += [float(name not in named) for name in self.auto]
         return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
 
+    def told(self, encoded: Tensor) -> Tensor:
+        """What a network is told of them: choices that act by themselves (`ALONE`) always stand in the middle."""
+        columns = [column for column, name in enumerate(self.ranges) if name in ALONE]
+        if not columns:
+            return encoded
+        encoded = encoded.clone()
+        encoded[:, columns] = 0
+        return encoded
+
+    def smoothness(self, encoded: Tensor) -> Tensor | None:
+        """How far local agents are held back, as `even_out` takes it; None where the user has no say in it."""
+        return self.decode(encoded, only="smoothness").get("smoothness")
+
     def decode(self, encoded: Tensor, only: str | None = None) -> dict[str, Tensor]:
         """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic.
 
@@ -107,10 +122,15 @@ class Preferences:
         return encoded
 
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
-        """For training: (count, P), each uniform over its range with probability `share`, else at its default."""
+        """For training: (count, P), each uniform over its range with probability `share`, else at its default.
+
+        Where there are several, half of the pictures ask for nothing: what most users do must be learned best.
+        """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
         free = torch.rand(count, max(1, len(names)), generator=generator, device=device)[:, : len(names)] < share
+        if len(names) > 1:
+            free &= torch.rand(count, 1, generator=generator, device=device) < 0.5
         defaults = self.encode(None, count, device)
         values = torch.where(free, drawn, defaults[:, : len(names)])
         asked = [free[:, names.index(name), None] for name in self.auto]

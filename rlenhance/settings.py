@@ -16,6 +16,7 @@ import torch
 
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint
+from rlenhance.devices import AUTO, find_device
 from rlenhance.enhancer import Enhancer, check_strength
 from rlenhance.errors import UsageError
 from rlenhance.images import to_tensor
@@ -39,8 +40,8 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
         return _replayed(arguments)
     preset = load_preset(arguments.preset) if arguments.preset is not None else Preset("", "", {}, None)
     strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
-    model = arguments.model if arguments.model is not None else weights.default_model() or newest_run()
-    enhancer = Enhancer(model, steps=arguments.steps, device=_device(arguments.device),
+    model = model_or_default(arguments.model)
+    enhancer = Enhancer(model, steps=arguments.steps, device=check_device(arguments.device),
                         strength=1.0 if strength is None else strength)
     options = asked(arguments)
     chosen = {**_from_reference(arguments.match, options, enhancer), **options}
@@ -50,6 +51,15 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     recipe = Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
                     arguments.steps, bool(arguments.together), made_with=_made_with(enhancer))
     return enhancer, recipe
+
+
+def model_or_default(model: str | None) -> Path | str:
+    """The model that was named; else the shipped default; else the newest run.
+
+    Raises:
+        UsageError: none is named, shipped or trained.
+    """
+    return model if model is not None else weights.default_model() or newest_run()
 
 
 def newest_run(root: Path = Path("runs/lol")) -> Path:
@@ -76,7 +86,7 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     if others:
         raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
                          f"something, give the options without --recipe)")
-    recipe, device = load_recipe(path), _device(arguments.device)
+    recipe, device = load_recipe(path), check_device(arguments.device)
     model = recipe.model if arguments.model is None else arguments.model
     try:
         folder = find_checkpoint(weights.locate(model))
@@ -143,9 +153,13 @@ def _made_with(enhancer: Enhancer) -> dict[str, str]:
     return {"torch": str(torch.__version__), "device": enhancer.device.type}
 
 
-def _device(name: str) -> str:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name):
-        usable = ", ".join(device for device, usable in there.items() if usable)
-        raise UsageError(f"--device {name}: not available here; there is {usable}")
+def check_device(name: str) -> str:
+    """Give back the name of a device that is there; the best of them for "auto", which is told.
+
+    Raises:
+        UsageError: it is not; the text names those that are.
+    """
+    device = str(find_device(name))
+    if name == AUTO:
+        print(f"device: {device}")
     return name

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.images import brightness
+from rlenhance.images import brightness, largest
 
 #: The exposure level that is aimed at when nobody says otherwise (fitted on training scenes).
 DEFAULT_EXPOSURE = 0.475
@@ -78,10 +78,14 @@ def auto_exposure(image: Tensor) -> Tensor:
     Dark pictures (below 0.30) are brought to the default level, pictures between 0.42 and 0.60 are left where they
     are, brighter ones come down by three quarters of what they have above 0.60. Where much of a dark picture is black
     (below 1/255), there is nothing to bring back: the level falls by 0.55 times the share beyond 0.15. Of twenty dark
-    frames of exposure stacks one has more; night photographs that are black but for lamps have 0.3 to 0.7.
+    frames of exposure stacks one has more; night photographs that are black but for lamps have 0.3 to 0.7. Beside
+    lamps and fires (4 % of the picture with a channel above 0.8) pixels below 3/255 count as black, too: what is left
+    of them is the noise of the coding.
     """
     level = exposure_of(image)
-    black = (brightness(image) < 1 / 255).float().mean(dim=(1, 2, 3), keepdim=True)
+    black, nearly = ((brightness(image) < limit / 255).float().mean(dim=(1, 2, 3), keepdim=True) for limit in (1, 3))
+    burning = (largest(image) > 0.8).float().mean(dim=(1, 2, 3), keepdim=True)
+    black = torch.lerp(black, nearly, (burning / 0.04).clamp(max=1))
     lifted = DEFAULT_EXPOSURE - 0.55 * (black - 0.15).clamp(min=0)
     lifted = lifted + (level - 0.30).clamp(min=0) * (0.42 - lifted) / 0.12
     return torch.where(level < 0.42, lifted, torch.where(level <= 0.60, level, 0.60 + (level - 0.60) / 4))
@@ -96,7 +100,7 @@ def soft_histogram(image: Tensor, bins: int = 10) -> Tensor:
 
 
 def _histogram(brightnesses: Tensor, bins: int) -> Tensor:
-    """The same from the brightness of every pixel: (N, P) -> (N, bins)."""
+    """The same from a number of every pixel: (N, P) -> (N, bins)."""
     level = brightnesses.clamp(0, 1) * (bins - 1)
     index = level.detach().long().clamp(0, bins - 2)  # a NaN has no bin; its share carries it on
     share = level - index
@@ -108,17 +112,16 @@ def _histogram(brightnesses: Tensor, bins: int) -> Tensor:
 def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None) -> Tensor:
     """What a policy is told of the whole picture: (N, 3, H, W), asked level (N, 1, 1, 1) -> (N, STATISTICS).
 
-    Histogram, mean, eight times the distance of the exposure from the asked level (the feedback that makes obeying
-    easy), and the differences of the mean red and blue from the mean green.
+    Histogram of the brightness; histogram of the largest channel, which tells what is about to burn; mean; eight times
+    the distance of the exposure from the asked level (the feedback that makes obeying easy); and the differences of
+    the mean red and blue from the mean green.
     """
     red, green, blue = image.mean(dim=(2, 3)).unbind(dim=1)
     pixels = brightness(image).flatten(1)
     feedback = 8 * (_compared(image, _exposure(pixels), auto) - level).flatten()
-    return torch.cat(
-        [_histogram(pixels, 10), torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)],
-        dim=1,
-    )
+    colors = torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)
+    return torch.cat([_histogram(pixels, 10), _histogram(largest(image).flatten(1), 10), colors], dim=1)
 
 
 #: Columns of `picture_statistics`.
-STATISTICS = 14
+STATISTICS = 24

@@ -1,5 +1,7 @@
 """Folders become splits that never overlap, and the same seed draws the same pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from conftest import make_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.lowlight import PictureConfig, with_more_light
 from rlenhance.data import (
     RELIT,
     Batch,
@@ -120,6 +123,20 @@ def test_no_scene_stands_in_two_splits(tmp_path, layout):
     for seed in range(5):
         scenes = [{example.scene for example in part} for part in open_folder(tmp_path, seed).parts.values()]
         assert sum(len(part) for part in scenes) == len(set().union(*scenes))
+
+
+def test_folds_test_every_scene_once(tmp_path):
+    """The folds of a folder hold out different scenes, none twice; one too many is refused."""
+    _scenes(tmp_path)
+    tests = [{example.scene for example in open_folder(tmp_path, fold=fold).test} for fold in range(5)]
+    everything = {example.scene for part in open_folder(tmp_path).parts.values() for example in part}
+    assert sum(map(len, tests)) == len(set().union(*tests))
+    assert len(set().union(*tests)) == 5 * len(tests[0])
+    for fold, held_out in enumerate(tests):
+        splits = open_folder(tmp_path, fold=fold)
+        assert not held_out & {example.scene for part in (splits.train, splits.val) for example in part}
+    with pytest.raises(UsageError, match="fold"):
+        open_folder(tmp_path, fold=len(everything))
 
 
 def test_pairs_are_partners(tmp_path):
@@ -483,6 +500,29 @@ def test_a_relit_example_is_the_same_at_every_call(tmp_path):
     """Like every degradation, relighting depends on the example's name alone."""
     example = Example("a-lamp", "a", None, write(_picture(0), tmp_path / "a.png"), Relight("lamp"))
     _equal(load_example(example, PictureCache()), load_example(example, PictureCache()))
+
+
+def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
+    """Each well-lit picture is left alone once and relit once, those of another folder too; the dark pictures stay
+    half of what is drawn, and their references count unless only what was relit is judged."""
+    make_pairs(tmp_path / "data", scenes=3)
+    for number in range(7):
+        write(_picture(number), tmp_path / "light" / f"{number}.png")
+    dark = [example for part in open_folder(tmp_path / "data").parts.values() for example in part]
+    goods = len({example.target for example in dark}) + 7
+    config = PictureConfig(well_exposed=True, relit=True, light=tmp_path / "light")
+    every = with_more_light(dark, config)
+    assert sum(example.degradation is not None for example in every) == goods
+    assert sum(example.image is not None and example.image == example.target for example in every) == goods
+    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.judged for example in every)
+    assert with_more_light(dark, PictureConfig()) == dark
+    hidden = with_more_light(dark, replace(config, judge_relit_alone=True))
+    assert {example.judged for example in hidden if example.image in {e.image for e in dark}} == {False}
+    batch = Sampler(hidden, PictureCache(), 8, seed=1).batch(0, 32).check()
+    assert set(batch.judged.flatten().tolist()) == {0.0, 1.0}
+    assert Sampler(every, PictureCache(), 8, seed=1).batch(0, 4).judged is None
+    with pytest.raises(UsageError, match="--light"):
+        with_more_light([Example("a", "a", tmp_path / "light/0.png")], PictureConfig(relit=True))
 
 
 def test_darkened_example_is_the_same_at_every_call(tmp_path):

@@ -1,14 +1,16 @@
 """The pages say what is so: names are complete, links lead somewhere, and every command runs."""
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import corpus
 import numpy as np
 import pytest
-from conftest import make_pairs
+from conftest import make_clip, make_pairs
 from test_models import make_policy
 
 from agents import A3CConfig, SACConfig
@@ -88,16 +90,21 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, photos/, data/, my_rewards.py, a run, and one that takes every knob,
-    which is the newest, whatever the pages train."""
+    """A folder as the pages imagine it: night.jpg, night16.tif, night.dng, phone.heic, clip.mp4, photos/, data/,
+    my_rewards.py, a run, and one that takes every knob, which is the newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     (folder / "my_rewards.py").write_text(own)
     make_pairs(folder / "data", scenes=12)
+    if importlib.util.find_spec("av"):
+        make_clip(folder / "clip.mp4")
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
     write(dark, folder / "night.jpg")
     for name in "abcd":
         write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
+    write(dark.astype(np.uint16) * 257, folder / "night16.tif")
+    (folder / "night.dng").write_bytes(corpus.dng())
+    write(dark, folder / "phone.heic")
     for name, policy in (("first", PolicyConfig()), ("all-knobs", PolicyConfig(actions="tone", knobs=True))):
         lol_train.main(lol_train.Arguments(
             out=folder / "runs/lol", name=name, updates=1, batch_size=2, device="cpu", progress=False, policy=policy,
@@ -126,6 +133,8 @@ def shortened(line):
 def test_commands_run(workplace, page, number, text):
     """Every command in the pages, with a small budget, ends with status 0."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if "clip.mp4" in text and not importlib.util.find_spec("av"):
+        pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
     for result in workplace.glob("*_enhanced*"):
         result.unlink()
     for line in text.strip().splitlines():
@@ -143,5 +152,7 @@ def test_commands_run(workplace, page, number, text):
 @pytest.mark.parametrize("page, number, text", blocks("python"), ids=lambda value: str(value)[:16])
 def test_python_blocks_run(workplace, page, number, text):
     """Every Python example runs as it stands."""
+    if "clip.mp4" in text and not importlib.util.find_spec("av"):
+        pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
     done = subprocess.run([sys.executable, "-c", text], cwd=workplace, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-2000:]

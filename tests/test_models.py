@@ -378,14 +378,17 @@ def test_only_what_can_be_automatic_is(image):
 
 
 def test_sampled_preferences_are_automatic_where_no_level_was_drawn(generator):
-    """Each preference is drawn by itself; the level is automatic exactly where it stays at its default."""
+    """Half of the pictures ask for nothing, the others draw each preference by itself; the level is automatic exactly
+    where it stays at its default."""
     preferences = _automatic()
     drawn = preferences.sample(2000, generator, share=0.5)
     assert drawn.shape == (2000, len(preferences)) == (2000, 3)
     default = preferences.encode(None, 1)[0, 1]
     assert torch.equal(drawn[:, 1] == default, drawn[:, 2] == 1)
     both = ((drawn[:, 0] != 0) & (drawn[:, 2] == 0)).float().mean().item()
-    assert both == pytest.approx(0.25, abs=0.05)
+    assert both == pytest.approx(0.5 * 0.25, abs=0.03)
+    nothing = ((drawn[:, 0] == 0) & (drawn[:, 2] == 1)).float().mean().item()
+    assert nothing == pytest.approx(0.5 + 0.5 * 0.25, abs=0.04)
 
 
 def test_a_policy_follows_the_automatic_level(image):
@@ -399,6 +402,38 @@ def test_a_policy_follows_the_automatic_level(image):
     asked, _ = env.reset(options={"batch": Batch(image),
                                   "preference": policy.preferences.encode({"exposure_level": 0.3}, len(image))})
     assert not torch.allclose(policy.context(seen), policy.context(asked))
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 0.4, 1.0])
+def test_smoothness_holds_the_local_agents_back(image, smoothness):
+    """Asked for in full it leaves the picture to its own agent, and the less is asked for, the farther they part;
+    the environment does to the same actions what the greedy episode does."""
+    policy = stir(make_tone())
+    asked = {"smoothness": smoothness}
+    with torch.inference_mode():
+        free, held, alone = (UnrolledPolicy(policy, local=local).decide(image, preference=choice) for local, choice in
+                             ((True, {"smoothness": 0.0}), (True, asked), (False, asked)))
+    spread = [action["local"].abs().max() for action in held]
+    assert all(part > 0 for part in spread) if smoothness < 1 else not any(spread)
+    chosen = policy.act(_first(policy, image, asked))[0]["local"].atanh()
+    assert torch.allclose(held[0]["local"].atanh(), (1 - smoothness) * chosen, atol=1e-5)
+    assert smoothness or all(torch.equal(a["local"], b["local"]) for a, b in zip(free, held, strict=True))
+    if smoothness == 1:
+        assert all(torch.equal(a["picture"], b["picture"]) for a, b in zip(alone, held, strict=True))
+    env = make_env(policy, Reward(RewardWeights()), "cpu")
+    seen, _ = env.reset(options={"batch": Batch(resize(image, 16)), "preference": policy.preferences.encode(asked, 2)})
+    memory = None
+    with torch.no_grad():
+        for _ in held:
+            chosen, memory = policy.act(seen, memory)
+            seen, *_ = env.step(chosen)
+    expected = UnrolledPolicy(policy).play(resize(image, 16), preference=asked).states[-1]
+    assert torch.allclose(seen["image"], expected, atol=1e-5)
+
+
+def _first(policy, image, asked):
+    small = resize(image, 16)
+    return observe(small, 1.0, policy.preferences.settle(policy.preferences.encode(asked, len(small)), small))
 
 
 def test_without_preferences_the_default_level_is_aimed_at(image):

@@ -372,6 +372,23 @@ def test_enlarged_maps_repeat_their_cells(size, larger, generator):
     assert torch.equal(resize_map(value, larger), torch.nn.functional.adaptive_avg_pool2d(value, larger))
 
 
+@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].kind == "state"])
+def test_references_count_for_the_pictures_that_are_judged(name, generator):
+    """Where a picture is not judged by its reference, terms that compare with it say nothing; all others do not
+    care."""
+    before, after, target = (_pictures(generator) for _ in range(3))
+    levels = {"exposure_level": LEVEL} | {term.knob: torch.ones(2, 1, 1, 1) for term in (TERMS[name],) if term.knob}
+    reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+
+    def value(judged):
+        step = Transition(before, after, before, torch.rand(2, 1, 4, 4), levels, target, judged=judged)
+        return reward.terms(step)[name]
+
+    everywhere, second = value(None), value(torch.tensor([0.0, 1.0])[:, None, None, None])
+    assert torch.equal(second[1], everywhere[1])
+    assert torch.equal(second[0], everywhere[0] * (not TERMS[name].reference))
+
+
 @pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].knob])
 def test_a_knob_multiplies_its_term(name, generator):
     """The preference of each picture multiplies the term; without it the term counts as it says."""

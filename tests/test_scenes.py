@@ -14,7 +14,7 @@ from rlenhance.models import UnrolledPolicy
 @pytest.mark.parametrize("curve", [{}, {"kind": "categorical"}, {"channels": "chroma"}], ids=str)
 def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
     """With local=False equal pixels stay equal, with the local agents they do not; the picture agent acts on."""
-    policy = stir(make_policy(curve, state_size=16), 0.3)
+    policy = stir(make_policy(curve, state_size=16), 0.2)
     image = torch.rand(1, 3, 1, 2, generator=generator).repeat(1, 1, 32, 16)
     image[..., 16:, 16:] *= 0.3  # the agents see two different halves below
     on, off = UnrolledPolicy(policy).play(image), UnrolledPolicy(policy, local=False).play(image)

@@ -90,6 +90,23 @@ def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
         return F.interpolate(torch.eye(agents, dtype=dtype)[None], size, mode="linear", align_corners=False)[0].mT
 
 
+EDGE = 1 - 1e-6  # keeps atanh finite in float32
+
+
+def even_out(action: Action, smoothness: Tensor | None) -> Action:
+    """What local agents do beside the picture's agent, held back: at smoothness 1 one curve is left for the picture.
+
+    What they chose is multiplied by 1 - smoothness before the squashing, where it is added to the picture's.
+
+    Args:
+        smoothness: in [0, 1], (N, 1, 1, 1), of every picture; None: as the agents chose. It has a meaning for
+            continuous agents of both levels; others stay as they are.
+    """
+    if smoothness is None or set(action) != {"picture", "local"} or not action["local"].is_floating_point():
+        return action
+    return {**action, "local": torch.tanh((1 - smoothness) * torch.atanh(action["local"].clamp(-EDGE, EDGE)))}
+
+
 def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None) -> Tensor:
     """One step of every agent: the environment and inference both call this, so they cannot drift apart.
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action, spread
+from rlenhance.actions.base import ACTION_SETS, EDGE, Action, spread
 from rlenhance.errors import UsageError
 
-_EDGE = 1 - 1e-6  # keeps atanh finite in float32
 CHANNELS = ("luminance", "chroma", "coupled")
 
 
@@ -23,7 +22,7 @@ def squash_together(normal: Action) -> Tensor:
     Args:
         normal: "picture" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
     """
-    bent = {level: torch.atanh(entry.clamp(-_EDGE, _EDGE)) for level, entry in normal.items()}
+    bent = {level: torch.atanh(entry.clamp(-EDGE, EDGE)) for level, entry in normal.items()}
     return torch.tanh(bent["picture"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from rlenhance.actions.base import ACTION_SETS, Action, spread
 from rlenhance.actions.curve import squash_together
 from rlenhance.errors import UsageError
-from rlenhance.images import brightness
+from rlenhance.images import brightness, largest
 
 _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 
@@ -95,7 +95,7 @@ class Tone:
         """The edited picture for the handles of every pixel."""
         level = brightness(image)
         bend, contrast, highlights, saturation = handles.split(1, dim=1)
-        burning = ((_largest(image) ** 2) ** 2) ** 2  # squares cost less than a power
+        burning = ((largest(image) ** 2) ** 2) ** 2  # squares cost less than a power
         common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
         bend = (common + saturation * image).clamp(-1, 1)
         return image + bend * (image * (1 - image))
@@ -106,14 +106,6 @@ class Tone:
         action = {level: torch.zeros(count, self.heads, *self.grid(level, height, width)) for level in self.levels}
         action["picture"][:, 0] = zero
         return action
-
-
-def _largest(image: Tensor) -> Tensor:
-    """The largest channel: (N, 3, H, W) -> (N, 1, H, W)."""
-    if torch.is_grad_enabled():
-        return image.amax(dim=1, keepdim=True)  # equal channels share the gradient
-    red, green, blue = image.split(1, dim=1)
-    return torch.maximum(torch.maximum(red, green), blue)  # the same numbers, several times faster
 
 
 @lru_cache(maxsize=32)

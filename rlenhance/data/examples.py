@@ -27,6 +27,7 @@ class Example:
         image: the picture to enhance; None where `degradation` makes it from the target.
         target: the reference, or None.
         degradation: makes the image from the target, anew at each draw.
+        judged: the reference counts in the reward; without, it serves scores alone.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Example:
     image: Path | None
     target: Path | None = None
     degradation: Degradation | None = None
+    judged: bool = True
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -64,7 +64,7 @@ def _examples(folder: Path) -> tuple[list[Example], list[str]]:
     return examples, sorted(unmatched)
 
 
-def open_folder(folder: Path | str, seed: int = 0) -> Splits:
+def open_folder(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
     """Find out how a data folder is laid out, and split it.
 
     Validation is always carved from training, never from the test split. Nothing is decoded here: see `scan`.
@@ -72,9 +72,10 @@ def open_folder(folder: Path | str, seed: int = 0) -> Splits:
     Args:
         folder: one of the layouts above.
         seed: of the deal of scenes.
+        fold: another part of the scenes is held out, see `split_by_scene`.
 
     Raises:
-        UsageError: no such folder, no picture, or too few scenes to hold one out.
+        UsageError: no such folder, no picture, or too few scenes to hold one out; no such fold.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -90,9 +91,12 @@ def open_folder(folder: Path | str, seed: int = 0) -> Splits:
             unmatched += missing
     if not names:
         whole, unmatched = _examples(folder)
-        parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if _many(whole) else {"val": 0.15}, seed)
+        parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if _many(whole) else {"val": 0.15}, seed,
+                               fold)
     elif not parts["val"]:
-        parts |= split_by_scene(parts["train"], {"val": 0.15}, seed)
+        parts |= split_by_scene(parts["train"], {"val": 0.15}, seed, fold)
+    elif fold:
+        raise UsageError(f"{folder}: its splits are ready-made, there is no fold {fold}")
     if not parts["train"]:
         raise UsageError(f"{folder}: no picture to train on; {LAYOUTS}")
     if not parts["val"]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
+import torch
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
@@ -40,6 +42,7 @@ class Sampler:
             raise UsageError(f"pictures to train on must be at least 8 pixels wide; got size {size}")
         self.examples, self.cache, self.size, self.crop, self.seed = list(examples), cache, size, crop, seed
         self.planes = planes
+        self._choosy = not all(example.judged for example in examples)
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
@@ -64,7 +67,10 @@ class Sampler:
         parts = [_reduce(part, self.size) for part in parts]
         if rng.random() < 0.5:
             parts = [part[:, ::-1] for part in parts]
-        return Batch(*(to_planes(part) for part in parts))
+        batch = Batch(*(to_planes(part) for part in parts))
+        if not self._choosy:
+            return batch
+        return replace(batch, judged=torch.full((1, 1, 1, 1), float(example.judged)))
 
     def _cut(self, parts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """The same random box of each part."""

@@ -49,19 +49,29 @@ def _order(scene: str, seed: int) -> str:
     return hashlib.blake2b(f"{seed}:{scene}".encode(), digest_size=8).hexdigest()
 
 
-def split_by_scene(examples: Sequence[Example], fractions: dict[str, float], seed: int = 0) -> dict[str, list[Example]]:
+def split_by_scene(examples: Sequence[Example], fractions: dict[str, float], seed: int = 0,
+                   fold: int = 0) -> dict[str, list[Example]]:
     """Deal whole scenes out; what is left over is "train".
 
     Args:
         fractions: share of the scenes per split name, below 1 in all; every named split gets at least one scene
             where there are three scenes or more.
         seed: another deal. A scene's place depends on its name and the seed, not on the order of the files.
+        fold: the same deal, turned so that the split that is named last gets other scenes; its folds never overlap.
+
+    Raises:
+        UsageError: there are fewer folds than that.
     """
     scenes = sorted({example.scene for example in examples}, key=lambda scene: _order(scene, seed))
+    counts = {name: max(1, round(fraction * len(scenes))) if len(scenes) >= 3 else 0
+              for name, fraction in fractions.items()}
+    last = list(counts.values())[-1] if counts else 0
+    if fold and not 0 < fold < len(scenes) // max(1, last):
+        raise UsageError(f"{len(scenes)} scenes make {len(scenes) // max(1, last)} folds, counted from 0; got {fold}")
+    scenes = scenes[fold * last :] + scenes[: fold * last]
     dealt: dict[str, str] = {}
     start = 0
-    for name, fraction in fractions.items():
-        count = max(1, round(fraction * len(scenes))) if len(scenes) >= 3 else 0
+    for name, count in counts.items():
         dealt |= dict.fromkeys(scenes[start : start + count], name)
         start += count
     parts: dict[str, list[Example]] = {"train": [], **{name: [] for name in fractions}}

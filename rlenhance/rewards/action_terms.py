@@ -8,7 +8,7 @@ from torch import Tensor
 from rlenhance.rewards.base import action_term
 
 
-@action_term("smoothness", default=5.0, knob="smoothness")
+@action_term("smoothness", default=5.0)
 def smoothness(strength: Tensor, previous: Tensor) -> Tensor:
     """Total variation of the agents' strengths: (N, 1, h, w), differences to the right and down, summed over heads."""
     right = F.pad((strength[..., :, 1:] - strength[..., :, :-1]).abs(), (0, 1))

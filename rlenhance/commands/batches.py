@@ -1,0 +1,227 @@
+"""What the commands over photographs have in common: where results go, how many at once, and what is told.
+
+    add_photos(parser, verb="brighten")
+    ...
+    plan = plan_photos(arguments, suffix="_enhanced")
+    if arguments.dry_run:
+        return tell_plan(plan, arguments)
+    return carry_out(plan, process, arguments)
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from rlenhance.commands.reports import Report, Tally, as_json
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.photo import Naming, Photo, Plan
+    from rlenhance.photo.batch import FilmProcess, Process
+
+
+def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The photographs, and every option on what is done with their files.
+
+    Args:
+        verb: what the command does to them, for the help ("brighten").
+    """
+    parser.add_argument("photos", nargs="+", type=photo_path, metavar="PHOTO|DIR|-",
+                        help=f"photographs to {verb}, folders of them, patterns ('2024-*/*.jpg'), or - for standard "
+                             f"input")
+    places = add_places(parser, "write there: a file, a folder (which keeps the names), or - for standard output")
+    existing = places.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that exist; a source never")
+    existing.add_argument("--skip-existing", action="store_true",
+                          help="leave out what has a result already: an interrupted run goes on")
+    places.add_argument("--dry-run", action="store_true", help="tell what would be written where, and stop")
+    add_running(parser)
+
+
+def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._ArgumentGroup:
+    """Where results go and how they are called.
+
+    Args:
+        place: what -o takes, for the help.
+    """
+    places = parser.add_argument_group("files")
+    places.add_argument("-o", "--output", metavar="FILE|DIR|-" if "-" in place else "DIR", help=place)
+    places.add_argument("-r", "--recursive", action="store_true",
+                        help="folders with all folders below them; the results mirror them")
+    places.add_argument("--name", metavar="TEMPLATE",
+                        help="how results are called, as in '{stem}_{preset}{ext}'; also {kind} (the source's ending) "
+                             "and {number}")
+    places.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp, avif, "
+                                                        "heic (default: the source's; of a camera RAW, tiff)")
+    places.add_argument("--quality", type=int, metavar="N",
+                        help="of JPEG, WebP, AVIF and HEIC, 1 to 100 (default: as the source, at least 92 for JPEG)")
+    places.add_argument("--strip", action="store_true",
+                        help="leave out all metadata (camera, date, place, profile); the colours become sRGB")
+    places.add_argument("--max-megapixels", type=float, metavar="N",
+                        help="refuse larger photographs by their header (default: 250)")
+    return places
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """How much at a time, and what is told."""
+    running = parser.add_argument_group("running")
+    running.add_argument("--jobs", type=int, metavar="N",
+                         help="photographs in memory at a time (default: by the cores, 8 at most)")
+    running.add_argument("--json", action="store_true", help="a JSON object per photograph, and one of the whole run")
+    running.add_argument("-q", "--quiet", action="store_true", help="tell failures alone")
+
+
+def photo_path(word: str) -> Path:
+    """A path from a command line; "./-" stays apart from "-"."""
+    path = Path(word)
+    return path.absolute() if str(path) == "-" != word else path
+
+
+def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | None:
+    """The ending that --format asks for, with its dot, or None.
+
+    Args:
+        clips: those of clips are taken as well.
+
+    Raises:
+        UsageError: nothing that can be written.
+    """
+    from rlenhance.photo.containers import WRITTEN
+    from rlenhance.photo.film_files import WRITTEN as FILMS
+
+    extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
+    known = (*WRITTEN, *(FILMS if clips else ()))
+    if extension is not None and extension not in known:
+        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in known)}; got {arguments.format!r}")
+    return extension
+
+
+def limit_of(arguments: argparse.Namespace) -> float:
+    """How many megapixels a photograph may have.
+
+    Raises:
+        UsageError: none.
+    """
+    from rlenhance.photo.limits import MEGAPIXELS
+
+    limit = arguments.max_megapixels
+    if limit is not None and not limit > 0:
+        raise UsageError(f"--max-megapixels must be above 0; got {limit:g}")
+    return MEGAPIXELS if limit is None else limit
+
+
+def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] | None:
+    """How files are written; None where nothing is asked, so that what stays as it is may be copied.
+
+    Raises:
+        UsageError: a quality outside its range.
+    """
+    from rlenhance.photo.encode import check_quality, encode
+
+    if check_quality(arguments.quality) is None and not arguments.strip:
+        return None
+    return partial(encode, quality=arguments.quality, strip=arguments.strip)
+
+
+def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
+              clips: bool = False) -> Naming:
+    """How results are called.
+
+    Raises:
+        UsageError: a template or a kind of file that is none; fewer than one photograph at a time.
+    """
+    from rlenhance.photo import Naming
+    from rlenhance.presets import FOLDER
+
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
+    preset = Path(preset).stem if preset is not None else None
+    presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
+    return Naming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
+
+
+def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None, clips: bool = False) -> Plan:
+    """What goes where; no model is needed for it, so a typo in a name costs nothing.
+
+    Args:
+        arguments: those of `add_photos`.
+        suffix: behind the name of a result that stands beside its source ("_enhanced").
+        preset: for names that hold one.
+        clips: the command takes them as well.
+
+    Raises:
+        UsageError: see `make_plan`.
+    """
+    from rlenhance.photo import make_plan
+    from rlenhance.photo.plan import check_streams
+
+    encoder_of(arguments), limit_of(arguments)  # refused before any file is read
+    plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
+                     recursive=arguments.recursive, overwrite=arguments.overwrite,
+                     skip_existing=arguments.skip_existing, clips=clips)
+    if not arguments.dry_run:
+        check_streams(plan)
+    return plan
+
+
+def tell_plan(plan: Plan, arguments: argparse.Namespace) -> int:
+    """Print a plan instead of doing it."""
+    for job in plan.jobs:
+        print(as_json(source=job.source, target=job.target, status="planned") if arguments.json
+              else f"{job.source} -> {job.target}")
+    for job in plan.skipped:
+        print(as_json(source=job.source, target=job.target, status="skipped") if arguments.json
+              else f"{job.source}: skipped, {job.target} exists")
+    counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "passed_over": len(plan.passed_over)}
+    if arguments.json:
+        print(json.dumps({"summary": counts}))
+    elif not arguments.quiet:
+        over = f", {counts['passed_over']} results of earlier runs passed over" if plan.passed_over else ""
+        print(f"{counts['planned']} to do, {counts['skipped']} skipped{over}; nothing was written")
+    return 0
+
+
+def remarks(plan: Plan, arguments: argparse.Namespace) -> TextIO:
+    """Where a command says what else is worth knowing: never into a picture or between JSON objects."""
+    from rlenhance.photo import STANDARD
+
+    if arguments.quiet:
+        return io.StringIO()
+    return sys.stderr if arguments.json or any(job.target == STANDARD for job in plan.jobs) else sys.stdout
+
+
+def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
+              encode: Callable[[Photo, str], bytes] | None = None, film: FilmProcess | None = None) -> Tally:
+    """Do what is planned and tell it.
+
+    Args:
+        plan: see `plan_photos`.
+        process: see `rlenhance.photo.batch.Process`.
+        arguments: those of `add_photos`.
+        copy: a photograph that stays as it is may be copied byte by byte.
+        encode: see `run_batch`; None: as it does.
+        film: does a clip; None: the command takes photographs alone.
+
+    Returns:
+        How many came to which end, and with it the exit status.
+    """
+    from rlenhance.photo import STANDARD, run_batch
+    from rlenhance.photo import encode as as_source
+
+    asked = encoder_of(arguments)
+    out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
+    with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
+            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)),
+                      copy=copy and asked is None, encode=encode or asked or as_source,
+                      megapixels=limit_of(arguments), film=film)) as outcomes:  # type: ignore[type-var]
+        for outcome in outcomes:
+            report.tell(outcome)
+    return report.tally

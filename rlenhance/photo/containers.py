@@ -1,0 +1,122 @@
+"""The kinds of file that are known: how their bytes begin, what each can hold, and what they are called."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlenhance.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Container:
+    """One kind of file.
+
+    Attributes:
+        name: as Pillow calls it.
+        endings: of file names; the first is the usual one.
+        depth: most bits per channel that are written.
+        alpha: it can hold transparency.
+        side: most pixels along one side.
+        metadata: the blocks that it can hold: "exif", "xmp", "icc", "iptc".
+        extra: the extra of this package that reads it, or "".
+        writable: it can be written.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    depth: int = 8
+    alpha: bool = True
+    side: int = 65_500
+    metadata: frozenset[str] = frozenset({"exif", "xmp", "icc"})
+    extra: str = ""
+    writable: bool = True
+
+
+_RAW_ENDINGS = (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef",
+                ".srw", ".raw", ".rwl", ".3fr", ".iiq", ".kdc", ".dcr", ".mrw", ".x3f", ".erf", ".mef", ".mos")
+_ALL = frozenset({"exif", "xmp", "icc", "iptc"})
+#: Every kind of file, by name.
+CONTAINERS = {kind.name: kind for kind in (
+    Container("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, metadata=_ALL),
+    Container("PNG", (".png",), depth=16, side=1_000_000),
+    Container("WEBP", (".webp",), side=16_383),
+    Container("TIFF", (".tif", ".tiff"), depth=16, side=1_000_000, metadata=_ALL),
+    Container("BMP", (".bmp",), alpha=False, side=1_000_000, metadata=frozenset()),
+    Container("AVIF", (".avif",), side=32_768),
+    Container("HEIF", (".heic", ".heif", ".hif"), depth=10, side=16_384, extra="heif"),
+    Container("RAW", _RAW_ENDINGS, depth=16, extra="raw", writable=False),
+)}
+_BY_ENDING = {ending: kind for kind in CONTAINERS.values() for ending in kind.endings}
+#: File endings that are read, and those that are written.
+EXTENSIONS = tuple(_BY_ENDING)
+WRITTEN = tuple(ending for ending, kind in _BY_ENDING.items() if kind.writable)
+
+_BEGINNINGS = (  # what the first bytes of a file say
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
+    (b"FUJIFILMCCD-RAW", "RAW"), (b"IIRO", "RAW"), (b"IIRS", "RAW"), (b"MMOR", "RAW"), (b"IIU\0", "RAW"),
+    (b"FOVb", "RAW"), (b"\0MRM", "RAW"),
+)
+_FOREIGN = ((b"GIF8", "a GIF"), (b"%PDF", "a PDF"), (b"8BPS", "a Photoshop document"), (b"<svg", "an SVG"),
+            (b"\0\0\0\x0cjP  ", "a JPEG 2000"), (b"\xff\x0a", "a JPEG XL"), (b"\0\0\0\x0cJXL ", "a JPEG XL"),
+            (b"v/1\x01", "an OpenEXR"), (b"#?RADIANCE", "a Radiance HDR"), (b"\0\0\x01\0", "an icon"),
+            (b"PK\x03\x04", "a ZIP archive"))
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "RAW", **dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "HEIF")}
+
+
+def container_of(ending: str) -> Container:
+    """The kind of file that an ending (".jpg", "jpg", in any case) or a kind's own name stands for.
+
+    Raises:
+        UsageError: none.
+    """
+    ending = ending.lower()
+    found = CONTAINERS.get(ending.upper()) or _BY_ENDING.get(f".{ending.lstrip('.')}")
+    if found is None:
+        raise UsageError(f"{ending or 'a name without an ending'!r}: no known kind of picture; use one of "
+                         f"{' '.join(WRITTEN)}")
+    return found
+
+
+def written_as(ending: str) -> str:
+    """The ending of the result of a file with this ending: its own, or .tif where such files cannot be written."""
+    kind = _BY_ENDING.get(ending.lower())
+    return ending if kind is None or kind.writable else ".tif"
+
+
+def sniff(data: bytes, name: str) -> Container:
+    """What kind of file the bytes are, whatever the name says; of a camera's TIFF-like RAW only its ending tells.
+
+    Raises:
+        UsageError: empty, or none of the known kinds.
+    """
+    if not data:
+        raise UsageError(f"{name}: the file is empty (0 bytes)")
+    found = next((kind for start, kind in _BEGINNINGS if data.startswith(start)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        found = "WEBP"
+    elif data[4:8] == b"ftyp":
+        found = _by_brand(data)
+    elif found == "TIFF" and claimed(name) is CONTAINERS["RAW"]:
+        found = "RAW"
+    if found is None:
+        foreign = next((kind for start, kind in _FOREIGN if data.startswith(start)), "not a picture that can be read")
+        raise UsageError(f"{name}: {foreign}; known endings: {' '.join(EXTENSIONS)}")
+    return CONTAINERS[found]
+
+
+def _by_brand(data: bytes) -> str | None:
+    """AVIF, HEIC and CR3 are ISO base media files: the first brand that says which, the major one first."""
+    end = min(max(struct.unpack(">I", data[:4])[0], 16), 256)
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
+    if brands[0] in (b"mif1", b"msf1") and {b"avif", b"avis"} & set(brands):
+        return "AVIF"
+    return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+
+
+def claimed(name: str) -> Container | None:
+    """The kind of file that a name's ending promises, if any."""
+    return _BY_ENDING.get(Path(name).suffix.lower())

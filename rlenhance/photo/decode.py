@@ -1,0 +1,242 @@
+"""The bytes of a file become a picture: what they are decides, the header is looked at first, damage is named."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
+
+from rlenhance.errors import UsageError
+from rlenhance.photo import exif, png, tiff
+from rlenhance.photo.containers import Container, claimed, sniff
+from rlenhance.photo.heif import read_heif
+from rlenhance.photo.limits import DAMAGE, MEGAPIXELS, check_size, note
+from rlenhance.photo.picture import Coding, Metadata, Photo
+from rlenhance.photo.profiles import Wide, open_profile, to_srgb
+from rlenhance.photo.raw import read_raw
+
+# Opened by hand, not with Image.open: its limit of pixels is one number for the whole process.
+_OPEN: dict[str, Any] = {
+    "JPEG": JpegImagePlugin.jpeg_factory, "PNG": PngImagePlugin.PngImageFile, "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile, "AVIF": AvifImagePlugin.AvifImageFile,
+}
+# EXIF orientation -> (transpose, flip vertically, flip horizontally)
+_TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
+
+
+def decode(data: bytes, name: str, megapixels: float = MEGAPIXELS) -> Photo:
+    """Decode the bytes of a file.
+
+    Args:
+        data: a whole file.
+        name: how errors call it; its ending tells a camera's RAW from a TIFF.
+        megapixels: pictures larger than this are refused by their header.
+
+    Raises:
+        UsageError: empty, truncated, not a picture, animated or with several pages, too large, without the library
+            that it needs, or of a mode that is not taken (CMYK, float); the text names the file and the way out.
+    """
+    kind = sniff(data, name)
+    if claimed(name) not in (None, kind):
+        note(name, f"is a {kind.name} whatever its ending says; it was read as one")
+    try:
+        return _decode(data, name, kind, megapixels)
+    except UsageError:
+        raise
+    except MemoryError as error:
+        raise UsageError(f"{name}: not enough memory for it; reduce the picture first") from error
+    except DAMAGE as error:
+        raise UsageError(f"{name}: damaged or truncated ({error})") from error
+
+
+def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo:
+    if kind.name == "RAW":
+        return _from_raw(data, name, megapixels)
+    if kind.name == "HEIF":
+        pixels, depth, info = read_heif(data, name, megapixels)
+        metadata, _ = _from_info(info, name)  # libheif has turned it
+        return _photo(pixels, Coding("HEIF", depth, ""), metadata, 0, name)
+    if kind.name == "TIFF":
+        return _from_tiff(data, name, megapixels)
+    if kind.name == "AVIF" and not features.check("avif"):
+        raise UsageError(f'{name}: this Pillow reads no AVIF: pip install "pillow>=11.3"')
+    if kind.name == "PNG":
+        if png.is_animated(data):
+            raise UsageError(f"{name}: an animation; save one frame as a picture of its own")
+        metadata, turn = png.read_metadata(data, name)
+        data = png.essence(data)
+    with _OPEN[kind.name](io.BytesIO(data)) as image:
+        check_size(name, image.width, image.height, megapixels)
+        _check_frames(image, name)
+        if kind.name != "PNG":
+            metadata, turn = _from_info(image.info, name)
+        depth, options = _depth(image, data), _options(image, data)
+        pixels, mode = _shallow(image, name) if depth == 8 else (_deep(data, kind, depth), "")
+    return _photo(pixels, Coding(kind.name, 1 if mode == "1" else depth, mode, options), metadata, turn, name)
+
+
+def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
+    head = tiff.read_head(data)
+    check_size(name, head.width, head.height, megapixels)
+    if head.raw:
+        return _from_raw(data, name, megapixels)
+    if head.pages > 1:
+        raise UsageError(f"{name}: holds {head.pages} pages; save one page as a picture of its own")
+    if not head.integer or head.bits not in (1, 2, 4, 8, 16):
+        kind = "" if head.integer else " signed or floating-point"
+        raise UsageError(f"{name}: {head.bits}-bit{kind} values are not taken; save it with 8 or 16 bits per channel")
+    metadata, turn = _from_directory(data, name)
+    options = {"compression": head.compression}
+    if head.bits == 16:
+        return _photo(tiff.read_deep(data, name), Coding("TIFF", 16, "", options), metadata, turn, name)
+    with TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as image:
+        pixels, mode = _shallow(image, name)  # Pillow turns TIFF, and nothing else, by itself
+    return _photo(pixels, Coding("TIFF", 1 if mode == "1" else 8, mode, options), metadata, 0, name)
+
+
+def _from_raw(data: bytes, name: str, megapixels: float) -> Photo:
+    pixels, block = read_raw(data, name, megapixels)
+    metadata, _ = _from_info({"exif": block}, name)  # LibRaw has turned it
+    return _photo(pixels, Coding("RAW", 16, "RGB"), metadata, 0, name)
+
+
+def _check_frames(image: Image.Image, name: str) -> None:
+    """Refuse animations and documents; previews and gain maps beside the picture do not count."""
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "MPO":
+        if frames > 1:
+            note(name, f"holds {frames} pictures (a preview or a gain map beside the photograph): the first is taken")
+        return
+    if frames > 1:
+        raise UsageError(f"{name}: holds {frames} frames; save one frame as a picture of its own")
+
+
+def _depth(image: Image.Image, data: bytes) -> int:
+    """Bits per channel in the file; Pillow would drop 16 to 8 without a word."""
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        return max(8, data[24])
+    if isinstance(image, AvifImagePlugin.AvifImageFile):
+        at = data.find(b"av1C", 0, 4096)  # AV1 in ISO media, 2.3.3: the third byte has high_bitdepth and twelve_bit
+        flags = data[at + 6] if at > 0 else 0
+        return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+    return 8
+
+
+def _options(image: Image.Image, data: bytes) -> Mapping[str, Any]:
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        return {"qtables": dict(image.quantization), "subsampling": JpegImagePlugin.get_sampling(image),
+                "progressive": bool(image.info.get("progressive"))}
+    if isinstance(image, WebPImagePlugin.WebPImageFile):
+        return {"lossless": b"VP8L" in data[:64] or data.find(b"VP8L", 0, 1 << 20) > 0}
+    return {}
+
+
+def _shallow(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
+    """8 bits or fewer: (H, W, channels) uint8 and the mode."""
+    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"):
+        raise UsageError(f"{name}: colour mode {image.mode} is not taken; convert it to RGB first, "
+                         f"for example with an image editor's 'convert to sRGB'")
+    image.load()
+    clear = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    wanted = ("L" if image.mode in ("1", "L", "LA", "La") else "RGB") + ("A" if clear else "")
+    mode = "P" if image.mode in ("P", "PA") else "1" if image.mode == "1" and not clear else wanted
+    if clear and image.mode == "L":  # one grey is transparent
+        image = image.convert("RGBA").convert("LA")
+    elif image.mode == "La":
+        image = image.convert("LA")
+    elif image.mode != wanted:
+        image = image.convert(wanted)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels, mode
+
+
+def _deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
+    """More than 8 bits of a PNG or AVIF: (H, W, channels) uint16, full range."""
+    import imagecodecs
+
+    pixels = imagecodecs.png_decode(data) if kind.name == "PNG" else imagecodecs.avif_decode(data)
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"its pixels are {pixels.dtype}")
+    if depth < 16:
+        pixels = np.rint(pixels * np.float32(65535 / ((1 << depth) - 1))).astype(np.uint16)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
+    """Metadata and orientation as Pillow names the blocks."""
+    found, turn = Metadata(icc=info.get("icc_profile") or None), 0
+    if info.get("exif"):
+        try:
+            block, turn = exif.upright(info["exif"])
+            found = replace(found, exif=block)
+        except DAMAGE as error:
+            note(name, f"its EXIF is damaged and left out ({error})")
+    packet = info.get("xmp")
+    if packet:
+        packet, turned = exif.xmp_upright(packet.encode() if isinstance(packet, str) else packet)
+        found, turn = replace(found, xmp=packet), turn or turned
+    resources = info.get("photoshop")
+    if isinstance(resources, dict) and isinstance(resources.get(0x0404), bytes):
+        found = replace(found, iptc=resources[0x0404])
+    dpi = info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(dots) < 1e6 for dots in dpi):
+        found = replace(found, dpi=(float(dpi[0]), float(dpi[1])))
+    if isinstance(info.get("comment"), bytes):
+        found = replace(found, texts=((b"COM", info["comment"]),))
+    return found, turn
+
+
+def _from_directory(data: bytes, name: str) -> tuple[Metadata, int]:
+    """The same of a TIFF's first directory."""
+    try:
+        tags = Image.Exif()
+        tags.load_from_fp(io.BytesIO(data))
+        turn, record = int(tags.get(exif.ORIENTATION, 0)), tags.get(33723)
+        dots = 2.54 if tags.get(296) == 3 else 1
+        info = {"xmp": tags.get(700), "icc_profile": tags.get(34675)}
+        if 282 in tags and 283 in tags:
+            info["dpi"] = (float(tags[282]) * dots, float(tags[283]) * dots)
+        found, turned = _from_info(info, name)
+        found = replace(found, iptc=record if isinstance(record, bytes) else None, exif=exif.from_directory(tags))
+        return found, turn or turned
+    except DAMAGE as error:
+        note(name, f"its metadata is damaged and left out ({error})")
+        return Metadata(), 0
+
+
+def _photo(pixels: np.ndarray, coding: Coding, metadata: Metadata, turn: int, name: str) -> Photo:
+    """Turned upright, alpha apart, grey as three equal channels, in sRGB."""
+    transpose, vertical, horizontal = _TURNS.get(turn, (0, 0, 0))
+    pixels = np.swapaxes(pixels, 0, 1) if transpose else pixels
+    pixels = pixels[::-1] if vertical else pixels
+    pixels = pixels[:, ::-1] if horizontal else pixels
+    channels = pixels.shape[2]
+    grey = channels < 3
+    coding = replace(coding, mode=coding.mode or ("L", "LA", "RGB", "RGBA")[channels - 1])
+    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
+    if grey:
+        pixels = np.repeat(pixels[..., :1], 3, axis=2)
+    pixels = np.ascontiguousarray(pixels[..., :3])
+    wide = None
+    if metadata.icc and not (grey and metadata.icc[16:20] == b"GRAY"):
+        try:
+            profile = open_profile(metadata.icc)
+            if profile is not None and not grey:
+                wide = Wide(profile, pixels)
+                pixels = to_srgb(pixels, profile)
+        except DAMAGE as error:
+            note(name, f"its colour profile cannot be used ({error}); its colours are taken for sRGB")
+    return Photo(pixels, alpha, grey, metadata, coding, wide, name)

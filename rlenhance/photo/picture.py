@@ -1,0 +1,113 @@
+"""A decoded file: its pixels, and everything that makes the next file like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rlenhance.photo.profiles import Wide
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels.
+
+    Attributes:
+        exif: EXIF block, TIFF-structured, without a prefix; orientation 1, no thumbnail.
+        xmp: XMP packet.
+        icc: colour profile of the file (not of `Photo.pixels`, which are sRGB).
+        iptc: IPTC-NAA record.
+        dpi: printing resolution (across, down).
+        texts: PNG text chunks (kind, body) beside the XMP; a JPEG's comment has the kind b"COM".
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How a file held its pixels, so that the next one can hold them likewise.
+
+    Attributes:
+        container: name of the kind of file ("JPEG").
+        depth: bits per channel in the file: 1, 8, 10, 12 or 16.
+        mode: "1", "P", "L", "LA", "RGB" or "RGBA".
+        options: what its encoder was told, as far as it shows: quantisation tables, lossless, compression.
+    """
+
+    container: str
+    depth: int
+    mode: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded file.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 or uint16, RGB, sRGB-encoded, upright. Files with more than 8 bits or with a wide-gamut
+            profile give uint16 (0 to 65535, whatever their depth).
+        alpha: (H, W) uint8 or uint16, or None.
+        grey: the file had one channel; it is written back with one.
+        metadata: what it says beside its pixels.
+        coding: how the file held them; None for a picture that came from no file.
+        wide: the way back to the file's wide-gamut profile, or None for sRGB.
+        name: how messages call it.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    metadata: Metadata = Metadata()
+    coding: Coding | None = None
+    wide: Wide | None = None
+    name: str = "the picture"
+
+    @property
+    def depth(self) -> int:
+        """Bits per channel of the file."""
+        return self.coding.depth if self.coding else 8 * self.pixels.itemsize
+
+    def with_pixels(self, pixels: np.ndarray) -> Photo:
+        """The same file with another picture in it."""
+        return replace(self, pixels=pixels)
+
+    def changed_by(self, change: Callable[[np.ndarray], np.ndarray]) -> Photo:
+        """The same file after a change of its picture, such that nothing hidden shows and grey stays grey.
+
+        The change sees the mean of the visible colours where the picture is transparent, so that hidden colours move
+        no decision; the file's own colours come back there.
+
+        Args:
+            change: (H, W, 3) -> (H, W, 3), the same dtype.
+        """
+        hidden = None if self.alpha is None else self.alpha == 0
+        if hidden is None or not hidden.any() or hidden.all():
+            hidden = None
+        seen = self.pixels if hidden is None else _covered(self.pixels, hidden)
+        pixels = change(seen)
+        if self.grey:
+            pixels = as_grey(pixels)
+        if hidden is not None:
+            pixels = np.where(hidden[..., None], self.pixels, pixels)
+        return self.with_pixels(pixels)
+
+
+def as_grey(pixels: np.ndarray) -> np.ndarray:
+    """All channels at their mean, rounded: (H, W, 3), the same dtype."""
+    return np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
+
+
+def _covered(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Hidden pixels replaced by the mean of the others."""
+    mean = pixels[~hidden].mean(axis=0)
+    return np.where(hidden[..., None], np.rint(mean).astype(pixels.dtype), pixels)

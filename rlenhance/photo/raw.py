@@ -1,0 +1,61 @@
+"""Camera RAW, demosaiced to 16 bits with LibRaw (extra `raw`); the embedded preview is never used."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rlenhance.errors import UsageError
+from rlenhance.photo import exif
+from rlenhance.photo.limits import DAMAGE, check_size, missing_extra, note
+
+
+def read_raw(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, bytes | None]:
+    """Develop: white balance of the camera, its matrix to sRGB, no automatic brightening.
+
+    Returns:
+        (H, W, 3) uint16, sRGB-encoded, upright; the EXIF block.
+
+    Raises:
+        UsageError: the extra is missing; larger than the limit; a camera or a damage that LibRaw cannot cope with.
+    """
+    try:
+        import rawpy
+    except ImportError as error:
+        raise missing_extra(f"{name}: camera RAW", "raw") from error
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            check_size(name, raw.sizes.width, raw.sizes.height, megapixels)
+            block = _exif(raw, data, name)
+            pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16,
+                                     output_color=rawpy.ColorSpace.sRGB, gamma=(2.4, 12.92))
+    except rawpy.LibRawFileUnsupportedError as error:
+        raise UsageError(f"{name}: a camera RAW that LibRaw {'.'.join(map(str, rawpy.libraw_version))} does not know; "
+                         f"convert it to DNG, or export it as a 16-bit TIFF") from error
+    except rawpy.LibRawError as error:
+        raise UsageError(f"{name}: damaged or truncated ({error})") from error
+    return pixels, block
+
+
+def _exif(raw: Any, data: bytes, name: str) -> bytes | None:
+    """From the file's own directory, or from the preview's where the file is not built like a TIFF."""
+    import rawpy
+
+    try:
+        return exif.of_a_raw_file(data)
+    except DAMAGE:
+        pass  # no TIFF: Fuji's and Canon's newer ones
+    try:
+        thumb = raw.extract_thumb()
+        if thumb.format == rawpy.ThumbFormat.JPEG:
+            with Image.open(io.BytesIO(thumb.data), formats=["JPEG"]) as preview:
+                block = preview.info.get("exif")
+            if block:
+                return exif.without_maker_note(exif.upright(block)[0])
+    except (rawpy.LibRawError, *DAMAGE):
+        pass
+    note(name, "its metadata cannot be read; the picture goes on without")
+    return None

@@ -1,0 +1,134 @@
+"""Clips: every frame enhanced, and all else as it was. Needs the extra `video` (PyAV)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.errors import UsageError
+from rlenhance.photo.files import appearing
+from rlenhance.photo.film import Film, probe
+from rlenhance.photo.film_files import container_of
+from rlenhance.photo.steady import AHEAD, Steady
+
+if TYPE_CHECKING:
+    from rlenhance.enhancer import Enhancer
+
+_BUFFER = 256 << 20  # bytes that frames may take while they wait
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a clip is.
+
+    Attributes:
+        frames: written so far. total: how many there will be, or None where the file does not tell.
+        seconds: since the start.
+    """
+
+    frames: int
+    total: int | None
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest will take, or None where nothing tells."""
+        return max(0, self.total - self.frames) / self.rate if self.total and self.rate else None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What became of a clip.
+
+    Attributes:
+        source, written: the files. frames: how many, None where the file that was copied does not tell.
+        size: width and height as stored. seconds: it took.
+        scenes: how many were told apart. decided: frames on which the policy was asked.
+        notes: what was not kept or is odd, a sentence each.
+    """
+
+    source: Path
+    written: Path
+    frames: int | None
+    size: tuple[int, int]
+    seconds: float
+    scenes: int = 0
+    decided: int = 0
+    notes: tuple[str, ...] = ()
+
+    def told(self) -> tuple[tuple[int, int], dict[str, Any], tuple[str, ...]]:
+        """The same as `rlenhance.photo.batch.run_batch` wants it."""
+        rate = round(self.frames / self.seconds, 2) if self.frames and self.seconds else None
+        return self.size, {"frames": self.frames, "frames_per_second": rate, "scenes": self.scenes,
+                           "decided": self.decided}, self.notes
+
+
+def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
+                 tell: Callable[[Progress], None] | None = None) -> Clip:
+    """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
+
+    The policy decides on some frames, its decisions are smoothed over time and begin anew with every scene: see
+    `rlenhance.photo.steady`. Memory does not grow with the length. The file appears whole or not at all.
+
+    Args:
+        enhancer: what to do; its model must be a policy that decides for the picture.
+        source, target: the files; at strength 0 and with the same ending the file is copied.
+        tell: called after each frame.
+
+    Raises:
+        UsageError: PyAV is missing, no such file, no pictures in it, damaged or truncated; the same file twice, a place
+            that cannot be written, no encoder; or a model that cannot share a decision between frames.
+    """
+    container = container_of(target)
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target}: the result would take the place of the clip; name another file or folder")
+    started = time.monotonic()
+    if enhancer.strength:
+        enhancer.check_shares()
+    picture, total = probe(source)
+    size = picture.width, picture.height
+    with _stored(target) as beside:
+        if not enhancer.strength and source.suffix.lower() == target.suffix.lower():
+            shutil.copyfile(source, beside)
+            return Clip(source, target, total, size, time.monotonic() - started)
+        with Film(source, picture, beside, container, target) as film:
+            steady = _steady(enhancer, film)
+            for frame, actions in steady(film.frames()) if enhancer.strength else _undecided(film.frames()):
+                film.write(frame, enhancer(film.pixels(frame), actions))
+                if tell:
+                    tell(Progress(film.written, total, time.monotonic() - started))
+            film.finish()
+    return Clip(source, target, film.written, size, time.monotonic() - started, steady.scenes, steady.decided,
+                tuple(film.notes))
+
+
+@contextmanager
+def _stored(target: Path) -> Iterator[Path]:
+    """`appearing`, and in the user's words why it cannot be."""
+    try:
+        with appearing(target) as beside:
+            yield beside
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error.strerror})") from error
+
+
+def _steady(enhancer: Enhancer, film: Film) -> Steady[Any]:
+    """Decisions for the frames of a clip; as many wait as fit into the memory that is granted."""
+    ahead = _BUFFER // film.picture.bytes
+    return Steady(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
+                  choices=enhancer.model.policy.actions.choices if enhancer.strength else None,
+                  ahead=max(1, min(AHEAD, ahead)))
+
+
+def _undecided(frames: Iterator[Any]) -> Iterator[tuple[Any, None]]:
+    return ((frame, None) for frame in frames)
