@@ -169,8 +169,8 @@ def _fingerprint(path: Path) -> str:
 
 def _noises(arguments: Arguments, pictures: NoisyPictures) -> dict[str, float | None]:
     """Name of the noise -> its level, or None where it is not of the levels."""
-    if arguments.pictures.noise == REAL or arguments.pictures.noise[:1].isalpha() and \
-            arguments.pictures.noise != "blind":
+    if arguments.pictures.noise == REAL or (arguments.pictures.noise[:1].isalpha() and \
+            arguments.pictures.noise != "blind"):
         return {arguments.pictures.noise: None}
     if not arguments.levels:
         raise UsageError("--levels needs at least one")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
