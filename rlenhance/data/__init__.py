@@ -2,6 +2,7 @@
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
+from rlenhance.data.clean import clean_folder
 from rlenhance.data.degradations import RELIT, Darken, Degradation, Relight
 from rlenhance.data.examples import Example, load_example
 from rlenhance.data.folders import open_folder
@@ -13,5 +14,6 @@ from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
     "RELIT", "Batch", "Darken", "Degradation", "Example", "LoadedSplit", "PictureCache", "Relight", "Sampler", "Splits",
-    "check_disjoint", "load_example", "load_split", "open_folder", "sample_photographs", "scan", "split_by_scene",
+    "check_disjoint", "clean_folder", "load_example", "load_split", "open_folder", "sample_photographs", "scan",
+    "split_by_scene",
 ]

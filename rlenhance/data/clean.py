@@ -1,0 +1,57 @@
+"""Good pictures, to be spoiled on purpose: which are learned from, and which are kept for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlenhance.data.degradations import Degradation
+from rlenhance.data.examples import Example
+from rlenhance.data.folders import open_folder
+from rlenhance.data.splits import Splits, split_by_scene
+from rlenhance.errors import UsageError
+
+#: Pictures of a folder that are kept for the test, and how many of the others are validated on.
+HELD_OUT, VALIDATED = 64, 16
+
+
+def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, held_out: int = HELD_OUT,
+                 validated: int = VALIDATED) -> Splits:
+    """The good pictures of a folder as the splits that every denoising experiment takes.
+
+    Pictures that lie directly in the folder are dealt out by a hash of their names. Where the folder has pairs or
+    splits of its own (see `open_folder`), its splits stay, and their references are the good pictures, one per scene.
+
+    Args:
+        folder: pictures, or pairs.
+        degradation: makes the picture to work on from the good one.
+        held_out, validated: how many of pictures that lie directly in the folder are tested and validated on; where
+            fewer than `held_out + 2 * validated` are there, a sixth each.
+
+    Raises:
+        UsageError: no such folder, no picture, too few to hold one out; or pairs without references.
+
+    Example:
+        >>> splits = clean_folder("bsd432_gray")  # doctest: +SKIP
+        >>> len(splits.test)  # doctest: +SKIP
+        64
+    """
+    found = open_folder(folder)
+    if found.has_references:
+        return Splits(*(_references(part, degradation) for part in found.parts.values()), source=str(folder))
+    if any(example.target is not None for part in found.parts.values() for example in part):
+        raise UsageError(f"{folder}: some of its splits have references and some have none; name a folder of pictures")
+    examples = [Example(e.name, e.scene, None, e.image, degradation) for part in found.parts.values() for e in part]
+    count = len({example.scene for example in examples})
+    if count < held_out + 2 * validated:
+        held_out = validated = max(1, count // 6)
+    parts = split_by_scene(examples, {"test": held_out / count, "val": validated / count})
+    return Splits(*(sorted(parts[name], key=lambda e: e.name) for name in ("train", "val", "test")), source=str(folder))
+
+
+def _references(part: Sequence[Example], degradation: Degradation | None) -> list[Example]:
+    """The reference of the first example of each scene."""
+    first: dict[str, Example] = {}
+    for example in part:
+        first.setdefault(example.scene, example)
+    return [Example(e.name, e.scene, None, e.target, degradation) for e in first.values()]
