@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,9 @@ from rlenhance.errors import UsageError
 from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.knobs import check_taken
 from rlenhance.models import UnrolledPolicy
-from rlenhance.photo import Photo, list_photos, output_path, read, write
+from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.preferences import Preferences
 from rlenhance.statistics import exposure_of
-
-SUFFIX = "_enhanced"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file.
-
-    Attributes:
-        source: the photograph.
-        written: its result, or None.
-        error: why there is none, or None.
-    """
-
-    source: Path
-    written: Path | None = None
-    error: str | None = None
 
 
 class Enhancer:
@@ -185,9 +167,14 @@ class Enhancer:
         return median, self.decide(read(median).pixels)
 
     def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
-        """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey."""
+        """The same for a decoded file: transparency and metadata stay as they are, and grey stays grey.
+
+        At strength 0 it is the same object, so that its file can be copied.
+        """
+        if self.strength == 0:
+            return photo
         pixels = self(photo.pixels, actions)
-        if photo.grey and self.strength:
+        if photo.grey:
             pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
         return photo.with_pixels(pixels)
 
@@ -210,13 +197,9 @@ class Enhancer:
         """
         if actions is not None:
             self.check_shares()
-        plan = plan_files(list(sources), out, extension=extension, overwrite=overwrite)
+        plan = make_plan(sources, out, naming=Naming(extension=extension), overwrite=overwrite)
         outcomes = []
-        for source, target in plan:
-            try:
-                outcome = Outcome(source, write(self.enhance_photo(read(source), actions), target))
-            except UsageError as error:
-                outcome = Outcome(source, error=str(error))
+        for outcome in run_batch(plan, lambda photo: (self.enhance_photo(photo, actions), {}), copy=True):
             outcomes.append(outcome)
             if tell:
                 tell(outcome)
@@ -232,40 +215,3 @@ def check_strength(strength: float) -> float:
     if not 0 <= strength <= 1:
         raise UsageError(f"strength must lie between 0 (nothing changes) and 1 (the model's result); got {strength}")
     return float(strength)
-
-
-def plan_files(sources: list[Path], out: Path | None, *, extension: str | None,
-               overwrite: bool) -> list[tuple[Path, Path]]:
-    """Which file goes where; everything that can be refused is refused here, before the first is written.
-
-    Raises:
-        UsageError: see `Enhancer.enhance_files`.
-    """
-    photos: list[Path] = []
-    for source in sources:
-        photos += list_photos(source) if source.is_dir() else [source]
-        if not source.exists():
-            raise UsageError(f"{source}: no such file")
-    photos = list(dict.fromkeys(photos))  # one that is named twice is enhanced once
-    if not photos:
-        raise UsageError("no photograph is named")
-    folder = out is not None and (out.is_dir() or len(photos) > 1 or any(s.is_dir() for s in sources))
-    if folder and out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: several photographs need a folder, and this is a file")
-    if out is None:  # results of an earlier run stand in the same folder
-        named = set(sources)
-        photos = [photo for photo in photos if photo in named or not photo.stem.endswith(SUFFIX)]
-        if not photos:
-            raise UsageError(f"{sources[0]}: holds nothing but results (*{SUFFIX}.*); name one to enhance it again")
-    plan = [(photo, output_path(photo, out, suffix=SUFFIX, extension=extension, folder=folder)) for photo in photos]
-    taken: dict[Path, Path] = {}
-    known = {photo.resolve() for photo in photos}
-    for photo, target in plan:
-        other = taken.setdefault(target.resolve(), photo)
-        if other != photo:
-            raise UsageError(f"{other} and {photo} would both be written to {target}; enhance them apart")
-        if target.resolve() in known:
-            raise UsageError(f"{target}: the result of {photo} would take the place of another photograph")
-        if target.exists() and not overwrite:
-            raise UsageError(f"{target}: exists; replace it with --overwrite, or name another place with -o")
-    return plan

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from rlenhance.errors import UsageError
-from rlenhance.photo import EXTENSIONS, Photo, list_photos, output_path, read, write
+from rlenhance.photo import EXTENSIONS, Photo, list_photos, read, write
 from rlenhance.photo import files as photo_files
 
 DATE, TAKEN, ORIENTATION, EXIF_IFD, STRIP_OFFSETS, BITS_PER_SAMPLE = 0x0132, 0x9003, 0x0112, 0x8769, 0x0111, 0x0102
@@ -351,25 +351,3 @@ def test_folder_without_pictures_is_refused(tmp_path):
         list_photos(tmp_path)
     with pytest.raises(UsageError, match="no such folder"):
         list_photos(tmp_path / "nowhere")
-
-
-def test_result_never_takes_the_place_of_its_source(tmp_path):
-    """However the place is written, a result never falls on its source."""
-    source = write(_smooth(), tmp_path / "night.png")
-    (tmp_path / "link").symlink_to(tmp_path)
-    places = [(None, ""), (source, "_x"), (tmp_path, "_x"), (tmp_path / "link", "_x"),
-              (tmp_path / "link" / ".." / tmp_path.name / "night.png", "_x")]
-    for out, suffix in places:
-        with pytest.raises(UsageError, match="take the place"):
-            output_path(source, out, suffix=suffix, extension=None, folder=out is not None and out.is_dir())
-
-
-def test_result_stands_where_it_was_asked_for(tmp_path):
-    """Beside the source with the suffix, in a folder under its own name, or in the named file."""
-    source = tmp_path / "night.v2.jpg"
-    here, folder, file = None, tmp_path / "out", tmp_path / "day.png"
-    place = {"suffix": "_x", "extension": None}
-    assert output_path(source, here, folder=False, **place) == tmp_path / "night.v2_x.jpg"
-    assert output_path(source, folder, folder=True, **place) == folder / "night.v2.jpg"
-    assert output_path(source, file, folder=False, **place) == file
-    assert output_path(source, here, folder=False, suffix="_x", extension=".png") == tmp_path / "night.v2_x.png"

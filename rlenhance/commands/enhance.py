@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.errors import UsageError
+from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
 from rlenhance.knobs import add_options
 
 if TYPE_CHECKING:
-    from rlenhance.enhancer import Outcome
+    from rlenhance.photo import Photo
+
+SUFFIX = "_enhanced"
 
 
 def add(commands: Any) -> None:
@@ -21,9 +23,7 @@ def add(commands: Any) -> None:
         description="Brighten dark photographs. night.jpg becomes night_enhanced.jpg beside it; a source is never "
                     "overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
-    enhance.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR", help="photographs, or folders of them")
-    enhance.add_argument("-o", "--output", type=Path, metavar="FILE|DIR",
-                         help="write there (a folder keeps the names)")
+    add_photos(enhance, verb="brighten")
     enhance.add_argument("-m", "--model", metavar="NAME|RUN/best",
                          help="a shipped model (`rlenhance models` lists them), or a run of your own (default: the "
                               "shipped default; where none is shipped, the newest run in runs/lol)")
@@ -42,9 +42,6 @@ def add(commands: Any) -> None:
                          help="write what was done: model, checksum of its weights, and all settings")
     enhance.add_argument("--recipe", type=Path, metavar="FILE.json",
                          help="do exactly what a recipe says; --model may name another place of the same weights")
-    enhance.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
-                                                         "(default: the source's)")
-    enhance.add_argument("--overwrite", action="store_true", help="replace results that exist")
     enhance.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
 
 
@@ -54,35 +51,35 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something cannot be done; nothing was written.
     """
-    from rlenhance.enhancer import plan_files
-    from rlenhance.photo import EXTENSIONS
-    from rlenhance.recipes import check_place, save_recipe
+    # names are checked before a model is loaded: a typo costs nothing
+    plan = plan_photos(arguments, SUFFIX, arguments.preset)
+    if arguments.save_recipe:
+        from rlenhance.recipes import check_place
+
+        check_place(arguments.save_recipe, arguments.overwrite, taken=[job.target for job in plan.jobs])
+    if arguments.dry_run:
+        return tell_plan(plan, arguments)
+    from rlenhance.recipes import save_recipe
     from rlenhance.settings import set_up
 
-    extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
-    if extension is not None and extension not in EXTENSIONS:
-        raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in EXTENSIONS)}; got {arguments.format!r}")
-    # names are checked before a model is loaded: a typo costs nothing
-    plan = plan_files(arguments.photos, arguments.output, extension=extension, overwrite=arguments.overwrite)
-    if arguments.save_recipe:
-        check_place(arguments.save_recipe, arguments.overwrite, taken=[target for _, target in plan])
-    enhancer, recipe = set_up(arguments)
-    actions = None
-    if recipe.together:
-        median, actions = enhancer.decide_together([source for source, _ in plan])
-        print(f"decided on {median}")
-    outcomes = enhancer.enhance_files(arguments.photos, arguments.output, extension=extension,
-                                      overwrite=arguments.overwrite, actions=actions, tell=_tell)
-    failed = sum(outcome.error is not None for outcome in outcomes)
-    if failed and len(outcomes) > 1:
-        print(f"{failed} of {len(outcomes)} photographs failed; the others are written", file=sys.stderr)
-    if arguments.save_recipe and failed < len(outcomes):
-        print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}")
-    return 2 if failed else 0
+    with redirect_stdout(remarks(plan, arguments)):
+        enhancer, recipe = set_up(arguments)
+        actions = None
+        if recipe.together and plan.jobs:
+            median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
+            print(f"decided on {median}")
+
+    def process(photo: Photo) -> tuple[Photo, dict[str, float]]:
+        result = enhancer.enhance_photo(photo, actions)
+        return result, {"exposure_before": _level(photo), "exposure": _level(result)}
+
+    tally = carry_out(plan, process, arguments)
+    if arguments.save_recipe and tally.written:
+        print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=remarks(plan, arguments))
+    return tally.status
 
 
-def _tell(outcome: Outcome) -> None:
-    if outcome.error:
-        print(f"failed: {outcome.error}", file=sys.stderr)
-    else:
-        print(f"{outcome.source} -> {outcome.written}")
+def _level(photo: Photo) -> float:
+    """Mean of its values in [0, 1], from a grid of pixels: cheap, and exact to a few thousandths."""
+    pixels = photo.pixels[:: max(1, photo.pixels.shape[0] // 512), :: max(1, photo.pixels.shape[1] // 512)]
+    return round(float(pixels.mean()) / (256**pixels.dtype.itemsize - 1), 4)

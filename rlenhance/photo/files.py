@@ -59,6 +59,18 @@ def read(path: Path | str) -> Photo:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode(data, path)
+
+
+def decode(data: bytes, path: Path) -> Photo:
+    """The same for the bytes of a file.
+
+    Args:
+        path: how errors call it.
+
+    Raises:
+        UsageError: see `read`.
+    """
     if not data:
         raise UsageError(f"{path}: the file is empty (0 bytes)")
     try:
@@ -206,7 +218,15 @@ def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int = 95) -> 
     """
     path = Path(path)
     photo = photo if isinstance(photo, Photo) else Photo(photo)
-    data = encode(photo, path.suffix, quality=quality)
+    return store(encode(photo, path.suffix, quality=quality), path)
+
+
+def store(data: bytes, path: Path) -> Path:
+    """Write the bytes of a file; it appears whole or not at all, and its folder is made.
+
+    Raises:
+        UsageError: the place cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)

@@ -1,52 +1,117 @@
-"""Which photographs a folder holds, and where their results go."""
+"""Which photographs are meant: files, folders, patterns that the shell left alone, standard input."""
 
 from __future__ import annotations
 
+import glob
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.errors import UsageError
 from rlenhance.photo.files import EXTENSIONS
 
+#: Standard input as a source, standard output as a target; a file of that name is named with its folder.
+STANDARD = Path("-")
 
-def list_photos(folder: Path) -> list[Path]:
-    """The picture files of a folder by their endings, in the order of their names; hidden files are passed over.
+
+@dataclass(frozen=True)
+class Found:
+    """A photograph that was meant.
+
+    Attributes:
+        path: where it lies, or `STANDARD`.
+        below: its folder below the one that was named; "." where files are named or folders are not mirrored.
+        named: it was named itself, not found in a folder.
+    """
+
+    path: Path
+    below: Path = Path()
+    named: bool = False
+
+
+def is_photo(path: Path) -> bool:
+    """A visible file with the ending of a picture; it is not opened."""
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+
+
+def list_photos(folder: Path, *, recursive: bool = False, but: Path | None = None) -> list[Path]:
+    """The picture files of a folder by their endings, in the order of their names; hidden ones are passed over.
+
+    Args:
+        folder: where to look.
+        recursive: in its folders too, after its own files; links to folders are not followed.
+        but: a folder that is left out, with all below it.
 
     Raises:
-        UsageError: not a folder, or no picture in it.
+        UsageError: not a folder, one that cannot be listed, or no picture in it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    photos = sorted(
-        path for path in folder.iterdir()
-        if path.is_file() and path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-    )
+    photos = list(_walk(folder, recursive, but and but.resolve()))
     if not photos:
-        raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(EXTENSIONS)}")
+        deeper = "" if recursive or not any(path.is_dir() for path in folder.iterdir()) else "; -r looks in its folders"
+        raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(EXTENSIONS)}{deeper}")
     return photos
 
 
-def output_path(source: Path, out: Path | None, *, suffix: str, extension: str | None, folder: bool) -> Path:
-    """Where the result of `source` goes: beside it with `suffix`, into a folder under its own name, or to a file.
+def _walk(folder: Path, recursive: bool, but: Path | None) -> Iterable[Path]:
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); leave it out, or mend its rights") from error
+    yield from filter(is_photo, paths)
+    for path in paths if recursive else ():
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.resolve() != but:
+            yield from _walk(path, recursive, but)
+
+
+def find_photos(words: Iterable[Path | str], *, recursive: bool = False, but: Path | None = None) -> list[Found]:
+    """What the words on a command line mean, each photograph once, in the order in which they were named.
 
     Args:
-        source: the photograph.
-        out: a file, a folder, or None.
-        suffix: put behind the name when the result stands beside its source ("_enhanced").
-        extension: another kind of file (".png"), or None for the source's own.
-        folder: `out` is a folder (several sources, or it exists as one).
+        words: files; folders; patterns with * ? [ ] or ** (a file of that very name goes first); `STANDARD`.
+        recursive: folders with all that is below them.
+        but: a folder that is left out of the folders: the one that results go to.
 
     Raises:
-        UsageError: the result would take the place of its source.
+        UsageError: a word that means nothing, or a folder without a picture.
     """
-    extension = extension or source.suffix
-    if out is None:
-        target = source.with_name(f"{source.stem}{suffix}{extension}")
-    elif folder:
-        target = out / f"{source.stem}{extension}"
-    else:
-        target = out
-        if extension.lower() != out.suffix.lower() and extension != source.suffix:
-            raise UsageError(f"{out} and --format {extension.lstrip('.')} name two kinds of file; leave one out")
-    if target.resolve() == source.resolve():
-        raise UsageError(f"{target}: the result would take the place of the photograph; name another file or folder")
-    return target
+    found: dict[Path, Found] = {}
+    for word in map(Path, words):
+        if word == STANDARD or word.is_file():
+            found[word] = Found(word, named=True)
+        elif word.is_dir():
+            for path in list_photos(word, recursive=recursive, but=but):
+                found.setdefault(path, Found(path, path.parent.relative_to(word) if recursive else Path()))
+        elif word.exists():
+            raise UsageError(f"{word}: neither a file nor a folder")
+        elif glob.has_magic(str(word)):
+            for path in _matches(word):
+                found.setdefault(path, Found(path, path.parent.relative_to(_root(word)) if recursive else Path()))
+        else:
+            raise UsageError(f"{word}: no such file")
+    if not found:
+        raise UsageError("no photograph is named")
+    return list(found.values())
+
+
+def _matches(pattern: Path) -> list[Path]:
+    photos = [path for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))) if is_photo(path)]
+    if not photos:
+        raise UsageError(f"{pattern}: no picture matches; known endings: {' '.join(EXTENSIONS)}")
+    return photos
+
+
+def _root(pattern: Path) -> Path:
+    """The folder in front of the first sign of a pattern."""
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+
+
+def ignores_case(folder: Path) -> bool:
+    """Names that differ in case alone are one file there: asked of the nearest folder that exists."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        other = place.with_name(place.name.swapcase())
+        if place.exists() and other.name != place.name:
+            return other.exists() and os.path.samefile(place, other)
+    return False

@@ -1,0 +1,238 @@
+"""Which photograph's result goes where: whatever can be refused is refused before the first one is read."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlenhance.errors import UsageError
+from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case
+
+#: What a template of names may hold.
+FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",
+          "kind": "the photograph's own ending, without the dot", "number": "1, 2, ... in the order of the run",
+          "preset": "the name of the preset"}
+_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photograph and the place of its result; either may be `STANDARD`."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        jobs: in the order in which they are done and told.
+        skipped: those whose results exist and shall stay.
+        passed_over: files of a folder that are results of an earlier run.
+    """
+
+    jobs: tuple[Job, ...]
+    skipped: tuple[Job, ...] = ()
+    passed_over: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How a result is called.
+
+    Attributes:
+        suffix: put behind the name where the result stands beside its source.
+        template: a name of the user's own, as "{stem}_{preset}{ext}" (`FIELDS`); None: the source's, or with `suffix`.
+        extension: another kind of file (".png"); None: the source's own.
+        preset: for the field of that name; None: there is none.
+        presets: all that are known, to tell results of earlier runs.
+    """
+
+    suffix: str = "_enhanced"
+    template: str | None = None
+    extension: str | None = None
+    preset: str | None = None
+    presets: Collection[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.template is None:
+            return
+        fields = _FIELD.findall(self.template)
+        unknown = [name for name in fields if name not in FIELDS]
+        if unknown or set(_FIELD.sub("", self.template)) & set("{}/\\\0"):
+            known = ", ".join(f"{{{name}}}" for name in FIELDS)
+            raise UsageError(f"--name {self.template!r}: a name with the fields {known} and no folder (that is -o); as "
+                             f"in '{{stem}}_bright{{ext}}'")
+        if not {"stem", "number"} & set(fields):
+            raise UsageError(f"--name {self.template!r}: gives all photographs one name; add {{stem}} or {{number}}")
+        if "preset" in fields and self.preset is None:
+            raise UsageError(f"--name {self.template!r}: there is no preset to name; add --preset, or leave it out")
+
+    def name(self, source: Path, number: str, beside: bool) -> str:
+        """The name of a result.
+
+        Args:
+            source: the photograph.
+            number: where it stands in the run.
+            beside: the result stands beside it.
+
+        Example:
+            >>> Naming(template="{number}-{stem}{ext}", extension=".png").name(Path("a/night.jpg"), "07", beside=False)
+            '07-night.png'
+        """
+        template = self.template or (f"{{stem}}{self.suffix}{{ext}}" if beside else "{stem}{ext}")
+        values = {"stem": source.stem, "ext": self.extension or source.suffix, "kind": source.suffix[1:],
+                  "number": number, "preset": self.preset or ""}
+        return _FIELD.sub(lambda match: values[match[1]], template)
+
+    def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
+        """Those of a folder's photographs that an earlier run seems to have made.
+
+        Their name is that of another one with the suffix or as the template says; beside their sources the suffix
+        alone tells.
+        """
+        forms = [re.escape("{stem}" + self.suffix)]
+        if self.template:
+            forms.append(re.escape(self.template.removesuffix("{ext}")))
+        several = {"preset": "|".join(map(re.escape, self.presets)) or "$^", "number": r"\d+", "kind": r"\w+",
+                   "stem": "(?P<stem>.+)", "ext": r"\.\w+"}
+        patterns = [re.compile(re.sub(r"\\\{(\w+)\\\}", lambda match: f"(?:{several[match[1]]})", form))
+                    for form in forms if form.count("stem") == 1]
+        stems = {(path.parent, path.stem) for path in photos}
+        made = set()
+        for path in photos:
+            matches = [match for match in (pattern.fullmatch(path.stem) for pattern in patterns) if match]
+            if any((path.parent, match["stem"]) in stems and match["stem"] != path.stem for match in matches) or (
+                    beside and self.template is None and path.stem.endswith(self.suffix)):
+                made.add(path)
+        return made
+
+
+def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, naming: Naming | None = None,
+              recursive: bool = False, overwrite: bool = False, skip_existing: bool = False) -> Plan:
+    """Which photograph goes where.
+
+    Args:
+        words: see `find_photos`.
+        out: a file for one photograph, a folder (it exists, ends with a slash, or several photographs or a folder
+            are named), or `STANDARD`; None: beside each source.
+        naming: see there.
+        recursive: folders with all below them, which the results mirror.
+        overwrite: replace results that exist; a source never.
+        skip_existing: leave those photographs out whose results exist.
+
+    Raises:
+        UsageError: a source that does not exist; results that exist, would share a name, or would take the place of
+            a source, under whatever name.
+    """
+    naming, named = naming or Naming(), [Path(word) for word in words]
+    place = None if out is None else Path(out)
+    folder = place is not None and place != STANDARD and (
+        place.is_dir() or str(out).endswith(("/", os.sep)) or recursive or any(path.is_dir() for path in named))
+    found = find_photos(named, recursive=recursive, but=place)
+    photos, made = _without_results(found, naming, beside=out is None)
+    if not photos:
+        raise UsageError(f"{named[0]}: holds nothing but results (*{naming.suffix}.*); name one to enhance it again")
+    folder = folder or (place is not None and place != STANDARD and len(photos) > 1)
+    _check_place(place, naming, photos, folder)
+    jobs = [Job(photo.path, _target(photo, place, naming, f"{number:0{len(str(len(photos)))}}", folder))
+            for number, photo in enumerate(photos, start=1)]
+    there = _check_targets(jobs, overwrite or skip_existing)
+    skipped = tuple(job for job in jobs if skip_existing and job in there)
+    return Plan(tuple(job for job in jobs if job not in skipped), skipped, made)
+
+
+def _without_results(found: list[Found], naming: Naming, beside: bool) -> tuple[list[Found], tuple[Path, ...]]:
+    made = naming.results([photo.path for photo in found if not photo.named], beside)
+    return [photo for photo in found if photo.path not in made], tuple(sorted(made))
+
+
+def _check_place(place: Path | None, naming: Naming, photos: list[Found], folder: bool) -> None:
+    """Refuse what contradicts itself."""
+    standard = any(photo.path == STANDARD for photo in photos)
+    if place == STANDARD and len(photos) > 1:
+        raise UsageError(f"-o -: standard output takes one photograph, and {len(photos)} are named; name a folder")
+    if standard and (folder or naming.template):
+        raise UsageError("-: a photograph from standard input has no name; name its result with -o FILE, or -o -")
+    if place is None or folder:
+        if folder and place is not None and place.exists() and not place.is_dir():
+            raise UsageError(f"{place}: several photographs need a folder, and this is a file")
+        return
+    if naming.template:
+        raise UsageError(f"-o {place} and --name both name the result; leave one out, or name a folder with -o")
+    kind, own = naming.extension, photos[0].path.suffix
+    if place != STANDARD and kind is not None and kind.lower() not in (place.suffix.lower(), own.lower()):
+        raise UsageError(f"{place} and --format {kind.lstrip('.')} name two kinds of file; leave one out")
+
+
+def _target(photo: Found, place: Path | None, naming: Naming, number: str, folder: bool) -> Path:
+    if place is None:
+        if photo.path == STANDARD:
+            return STANDARD
+        return photo.path.with_name(naming.name(photo.path, number, beside=True))
+    return place / photo.below / naming.name(photo.path, number, beside=False) if folder else place
+
+
+def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
+    """Refuse clashes; gives the jobs whose results exist.
+
+    A source is known by what lies on the disk, so that links and names in another case do not hide it.
+    """
+    sources = {_identity(job.source): job.source for job in jobs if job.source != STANDARD}
+    taken: dict[str, Path] = {}
+    cases: dict[Path, bool] = {}
+    there = set()
+    for source, target in ((job.source, job.target) for job in jobs if job.target != STANDARD):
+        if target.parent not in cases:
+            cases[target.parent] = ignores_case(target.parent)
+        name = str(target.resolve())
+        name = unicodedata.normalize("NFC", name).casefold() if cases[target.parent] else name
+        other = taken.setdefault(name, source)
+        if other != source:
+            raise UsageError(f"{other} and {source} would both be written to {target}; do them apart, or keep their "
+                             f"names apart with --name '{{stem}}_{{kind}}{{ext}}'")
+        if target.is_dir():
+            raise UsageError(f"{target}: is a folder, and the result of {source} would be called so; name another "
+                             f"place with -o")
+        if not target.exists():
+            continue
+        hit = sources.get(_identity(target))
+        if hit == source:
+            raise UsageError(f"{target}: the result would take the place of the photograph; name another file or "
+                             f"folder")
+        if hit is not None:
+            raise UsageError(f"{target}: the result of {source} would take the place of another photograph ({hit})")
+        there.add(Job(source, target))
+        if not may_exist:
+            raise UsageError(f"{target}: exists; replace it with --overwrite, leave it with --skip-existing, or name "
+                             f"another place with -o")
+    return there
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def check_streams(plan: Plan, streams: Mapping[str, bool] | None = None) -> None:
+    """Refuse a picture from or to a terminal.
+
+    Args:
+        plan: see `make_plan`.
+        streams: "stdin" and "stdout": whether each is a terminal (default: as it is).
+
+    Raises:
+        UsageError: one is, and the plan uses it.
+    """
+    streams = streams or {"stdin": sys.stdin.isatty(), "stdout": sys.stdout.isatty()}
+    if streams["stdin"] and any(job.source == STANDARD for job in plan.jobs):
+        raise UsageError("-: standard input is the terminal; pipe a photograph in, as in ... < night.jpg")
+    if streams["stdout"] and any(job.target == STANDARD for job in plan.jobs):
+        raise UsageError("-: the picture would go to the terminal; name a file with -o, or direct it there (> x.jpg)")
