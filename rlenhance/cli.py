@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlenhance import __version__
-from rlenhance.commands import enhance, models, presets
+from rlenhance.commands import denoise, enhance, models, presets
 from rlenhance.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance, "models": models, "presets": presets}
+COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "models": models, "presets": presets}
 
 
 def parser() -> argparse.ArgumentParser:

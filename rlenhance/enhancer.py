@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from rlenhance import weights
 from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
+from rlenhance.denoise import NoiseRemover, check_share
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.knobs import check_taken
@@ -31,18 +33,20 @@ class Enhancer:
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
             At 0 the model is not asked and the pixels stay as they are, bit for bit.
+        denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1]; at 0 nothing is.
 
     Raises:
         UsageError: no usable checkpoint, or a damaged one; a preference that the model does not take, or outside its
-            range; a strength outside [0, 1].
+            range; a strength or denoise outside [0, 1].
 
     Example:
         >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
     """
 
     def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
-                 preference: Mapping[str, float | None] | None = None, strength: float = 1.0):
-        self.strength = check_strength(strength)
+                 preference: Mapping[str, float | None] | None = None, strength: float = 1.0,
+                 denoise: float = 0.0):
+        self.strength, self.denoise = check_strength(strength), check_share("denoise", denoise)
         self.device = torch.device(device)
         model = weights.default_model() if model is None else model
         if model is None:
@@ -100,10 +104,23 @@ class Enhancer:
             self.check_shares()
         if self.strength == 0:
             check_image(to_tensor(picture, self.device))
-            return picture.copy()
+            return picture.copy() if not self.denoise else self.remover(picture)
+        if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+            actions = self.decide(picture)
+        result = self._enhanced(picture, actions)
+        if not self.denoise:
+            return result
+        curve = None if actions is None else partial(self._enhanced, actions=actions)
+        return self.remover.after(picture, result, curve)
+
+    @cached_property
+    def remover(self) -> NoiseRemover:
+        """What takes the noise out, where `denoise` is not 0."""
+        return NoiseRemover(strength=self.denoise, device=self.device)
+
+    def _enhanced(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
+        """The picture after the model, or after actions, at the strength that was asked for."""
         with torch.inference_mode():
-            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
-                actions = self.decide(picture)
             if actions is not None:
                 return self.model.render_pixels(picture, actions, self.strength)
             image = to_tensor(picture, self.device)
@@ -171,7 +188,7 @@ class Enhancer:
 
         At strength 0 it is the same object, so that its file can be copied.
         """
-        if self.strength == 0:
+        if self.strength == 0 and not self.denoise:
             return photo
         pixels = self(photo.pixels, actions)
         if photo.grey:

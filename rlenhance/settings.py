@@ -26,7 +26,7 @@ from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
-_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--steps", "--together", "--save-recipe")
+_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--denoise", "--steps", "--together", "--save-recipe")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
@@ -40,15 +40,15 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     preset = load_preset(arguments.preset) if arguments.preset is not None else Preset("", "", {}, None)
     strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
     model = arguments.model if arguments.model is not None else weights.default_model() or newest_run()
-    enhancer = Enhancer(model, steps=arguments.steps, device=_device(arguments.device),
-                        strength=1.0 if strength is None else strength)
+    enhancer = Enhancer(model, steps=arguments.steps, device=check_device(arguments.device),
+                        strength=1.0 if strength is None else strength, denoise=arguments.denoise or 0.0)
     options = asked(arguments)
     chosen = {**_from_reference(arguments.match, options, enhancer), **options}
     enhancer.choose({**_from_preset(preset, chosen, enhancer), **chosen})
     if arguments.together:
         enhancer.check_shares()
     recipe = Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
-                    arguments.steps, bool(arguments.together), made_with=_made_with(enhancer))
+                    arguments.steps, bool(arguments.together), enhancer.denoise, made_with=_made_with(enhancer))
     return enhancer, recipe
 
 
@@ -76,7 +76,7 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     if others:
         raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
                          f"something, give the options without --recipe)")
-    recipe, device = load_recipe(path), _device(arguments.device)
+    recipe, device = load_recipe(path), check_device(arguments.device)
     model = recipe.model if arguments.model is None else arguments.model
     try:
         folder = find_checkpoint(weights.locate(model))
@@ -85,7 +85,7 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     recipe.check_weights(path, model, weights.sha256(folder / weights.MODEL))
     try:
         enhancer = Enhancer(model, device=device, steps=recipe.steps, preference=recipe.preference,
-                            strength=recipe.strength)
+                            strength=recipe.strength, denoise=recipe.denoise)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     differing = recipe.differences(_made_with(enhancer))
@@ -143,7 +143,12 @@ def _made_with(enhancer: Enhancer) -> dict[str, str]:
     return {"torch": str(torch.__version__), "device": enhancer.device.type}
 
 
-def _device(name: str) -> str:
+def check_device(name: str) -> str:
+    """Give back the name of a device that is there.
+
+    Raises:
+        UsageError: names those that are.
+    """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(name):
         usable = ", ".join(device for device, usable in there.items() if usable)

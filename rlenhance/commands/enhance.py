@@ -35,6 +35,8 @@ def add(commands: Any) -> None:
     add_options(enhance)
     enhance.add_argument("--strength", type=float, metavar="S",
                          help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
+    enhance.add_argument("--denoise", type=float, metavar="D",
+                         help="how much of the noise that brightening shows is taken: 0 (none, default) to 1")
     enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
     enhance.add_argument("--together", action="store_true", default=None,
                          help="a burst or time-lapse: one decision for all, made on the one of median exposure")

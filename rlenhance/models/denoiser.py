@@ -70,45 +70,26 @@ class NoiseNetwork(nn.Module):
         return F.pixel_shuffle(self.exit(features), 2)
 
 
-@MODELS.register("denoiser")
-class Denoiser(nn.Module):
-    """Picture minus noise times what a small U-Net sees in both (`NoiseNetwork`).
+class NoiseAware(nn.Module):
+    """Base class of the networks that take noise away and are told how strong it is.
 
-    The factor makes it exact where there is no noise: nothing is taken away there, whatever the weights are.
-
-    Args:
+    Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
-        widths: channels of each level.
-        down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
-
-    Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
-    al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
+        levels: channels of the map of noise.
+        period: pixels along each side after which the network's grid repeats.
+        reach: pixels beyond which nothing has an influence, a multiple of `period`.
     """
 
     spec: dict[str, Any]
+    channels: int
+    levels: int = 1
+    period: int
+    reach: int
 
-    def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1),
-                 up: Sequence[int] = (1, 2)):
-        super().__init__()
-        if channels not in (1, 3):
-            raise UsageError(f"channels is 1 (grey) or 3 (RGB); got {channels}")
-        if not len(widths) == len(down) == len(up) + 1:
-            raise UsageError(f"widths and down have one number for each level, up one fewer; got {len(widths)}, "
-                             f"{len(down)} and {len(up)}")
-        self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
-        self.network = NoiseNetwork(channels, widths, down, up)
-
-    @property
-    def period(self) -> int:
-        """Pixels along each side after which the network's grid repeats."""
-        return int(2 ** len(self.widths))
-
-    @property
-    def reach(self) -> int:
-        """Pixels beyond which nothing has an influence, a multiple of `period`."""
-        blocks = [a + b for a, b in zip(self.down, (*self.up, 0), strict=True)]
-        convolutions = 2 * 2 + sum(2 * count * 2 ** (level + 1) for level, count in enumerate(blocks))
-        return -(-(convolutions + self.period) // self.period) * self.period
+    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+        """What has to be taken away: (N, channels, H, W) and (N, levels, H, W), sides multiples of `period`, to
+        (N, channels, H, W)."""
+        raise TypeError("a denoiser defines taken")
 
     def denoise(self, image: Tensor, noise: Tensor | float) -> Tensor:
         """Take the noise away, the whole picture at once.
@@ -126,7 +107,7 @@ class Denoiser(nn.Module):
         noise = self.check(image, noise)
         height, width = image.shape[-2:]
         padded, around = (pad_to_multiple(part, self.period) for part in (image, noise))
-        return (padded - around * self.network(padded, around))[..., :height, :width]
+        return (padded - self.taken(padded, around))[..., :height, :width]
 
     def denoise_tiled(self, image: Tensor, noise: Tensor | float, side: int = 768) -> Tensor:
         """As `denoise`, tile by tile: memory for a tile and for the result.
@@ -146,7 +127,7 @@ class Denoiser(nn.Module):
         return self.denoise(image[tile.outer], noise[tile.outer])[tile.cut]
 
     def check(self, image: Tensor, noise: Tensor | float) -> Tensor:
-        """The noise as a map of the picture's size: (N, 1, H, W).
+        """The noise as a map of the picture's size: (N, levels, H, W).
 
         Raises:
             UsageError: see `denoise`.
@@ -157,7 +138,7 @@ class Denoiser(nn.Module):
         noise = torch.as_tensor(noise, dtype=image.dtype, device=image.device)
         noise = noise[None, None, None, None] if noise.ndim == 0 else noise
         try:
-            noise = noise.expand(image.shape[0], 1, *image.shape[-2:])
+            noise = noise.expand(image.shape[0], self.levels, *image.shape[-2:])
         except RuntimeError as error:
             raise UsageError(f"noise is a number or a map (N, 1, H, W) of the picture's size "
                              f"{tuple(image.shape)}; got {tuple(noise.shape)}") from error
@@ -184,7 +165,7 @@ class Denoiser(nn.Module):
             noise = torch.full_like(image[:, :1], wanted / 255)
         else:
             noise = torch.cat([self._seen(picture) for picture in image.split(1)]).clamp(max=LARGEST_NOISE)
-        out = self.denoise(self.as_channels(image), noise).clamp(0, 1).expand_as(image)
+        out = (self.denoise if self.training else self.denoise_tiled)(self.as_channels(image), noise).clamp(0, 1).expand_as(image)
         return out if mask is None else image + mask * (out - image)
 
     def as_channels(self, image: Tensor) -> Tensor:
@@ -204,6 +185,46 @@ class Denoiser(nn.Module):
     def _seen(picture: Tensor) -> Tensor:
         pixels = to_array(picture, np.float32)
         return enlarged(noise_map(pixels, estimate_noise(pixels)), picture.shape[-2:]).to(picture)
+
+
+@MODELS.register("denoiser")
+class Denoiser(NoiseAware):
+    """Picture minus noise times what a small U-Net sees in both (`NoiseNetwork`).
+
+    The factor makes it exact where there is no noise: nothing is taken away there, whatever the weights are.
+
+    Args:
+        channels: of the pictures, 1 (grey) or 3 (RGB).
+        widths: channels of each level.
+        down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
+
+    Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
+    al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
+    """
+
+    def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1),
+                 up: Sequence[int] = (1, 2)):
+        super().__init__()
+        if channels not in (1, 3):
+            raise UsageError(f"channels is 1 (grey) or 3 (RGB); got {channels}")
+        if not len(widths) == len(down) == len(up) + 1:
+            raise UsageError(f"widths and down have one number for each level, up one fewer; got {len(widths)}, "
+                             f"{len(down)} and {len(up)}")
+        self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
+        self.network = NoiseNetwork(channels, widths, down, up)
+
+    @property
+    def period(self) -> int:  # type: ignore[override]
+        return int(2 ** len(self.widths))
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        blocks = [a + b for a, b in zip(self.down, (*self.up, 0), strict=True)]
+        convolutions = 2 * 2 + sum(2 * count * 2 ** (level + 1) for level, count in enumerate(blocks))
+        return -(-(convolutions + self.period) // self.period) * self.period
+
+    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+        return noise * self.network(image, noise)
 
 
 def check_noise(noise: Tensor) -> Tensor:
