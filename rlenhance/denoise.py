@@ -79,8 +79,8 @@ class NoiseRemover:
             for tile in tiles(*picture.shape[:2], -(-_TILE // network.period) * network.period, network.reach):
                 image = to_tensor(picture[tile.outer[1:]], self.device)
                 around = enlarged(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
-                clean = network.denoise(image if network.channels == 3 else image[:, :1], around).expand_as(image)
-                clean = (image + self.strength * (clean - image))[tile.cut]
+                clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
+                clean = (image + self.strength * (clean.expand_as(image) - image))[tile.cut]
                 result[tile.inner[1:]] = to_array(clean, picture.dtype.type)
         return result
 
