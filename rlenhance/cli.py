@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rlenhance import __version__
-from rlenhance.commands import denoise, enhance, models, presets
+from rlenhance.commands import compare, denoise, doctor, enhance, models, presets, score, variants, watch
 from rlenhance.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "models": models, "presets": presets}
+COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "watch": watch, "variants": variants,
+                            "compare": compare, "score": score, "models": models, "presets": presets, "doctor": doctor}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,15 +32,46 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command; the exit status is 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+
+    `doctor` has 1 for what does not work; 141 is a reader that went away, as `head` does.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a file may have a name that is no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(words)
+    with _stopped_by(signal.SIGTERM):
+        try:
+            return COMMANDS[arguments.command].run(arguments)
+        except UsageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except _Terminated:
+            return 143
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+            return 141
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what is being written is finished, as after Ctrl-C."""
+
+
+@contextmanager
+def _stopped_by(number: int) -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # no signals there
+        yield
+        return
+    before = signal.signal(number, stop)
     try:
-        return COMMANDS[arguments.command].run(arguments)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 if __name__ == "__main__":

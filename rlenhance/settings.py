@@ -26,7 +26,8 @@ from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
-_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--denoise", "--steps", "--together", "--save-recipe")
+_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--denoise", "--steps", "--together",
+            "--save-recipe")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
@@ -39,7 +40,7 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
         return _replayed(arguments)
     preset = load_preset(arguments.preset) if arguments.preset is not None else Preset("", "", {}, None)
     strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
-    model = arguments.model if arguments.model is not None else weights.default_model() or newest_run()
+    model = model_or_default(arguments.model)
     enhancer = Enhancer(model, steps=arguments.steps, device=check_device(arguments.device),
                         strength=1.0 if strength is None else strength, denoise=arguments.denoise or 0.0)
     options = asked(arguments)
@@ -50,6 +51,15 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     recipe = Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
                     arguments.steps, bool(arguments.together), enhancer.denoise, made_with=_made_with(enhancer))
     return enhancer, recipe
+
+
+def model_or_default(model: str | None) -> Path | str:
+    """The model that was named; else the shipped default; else the newest run.
+
+    Raises:
+        UsageError: none is named, shipped or trained.
+    """
+    return model if model is not None else weights.default_model() or newest_run()
 
 
 def newest_run(root: Path = Path("runs/lol")) -> Path:
@@ -147,7 +157,7 @@ def check_device(name: str) -> str:
     """Give back the name of a device that is there.
 
     Raises:
-        UsageError: names those that are.
+        UsageError: it is not; the text names those that are.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(name):

@@ -227,7 +227,8 @@ def test_interruption_has_its_own_status(night, monkeypatch):
     assert cli.main(["enhance", "night.png"]) == 130
 
 
-@pytest.mark.parametrize("words", [["--help"], ["enhance", "--help"], ["models"], ["presets"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in cli.COMMANDS), ["models"], ["presets"],
+                                   ["--version"]], ids=" ".join)
 def test_help_is_instant(words):
     """Help, version and lists are printed without loading torch, numpy or OpenCV."""
     script = (f"import sys\nfrom rlenhance.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n"
@@ -245,7 +246,8 @@ def test_every_word_is_explained(capsys):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
     for option in ("--output", "--model", "--preset", "--match", "--together", *OPTIONS.values(), "--strength",
-                   "--steps", "--format", "--overwrite", "--device", "--save-recipe", "--recipe"):
+                   "--steps", "--format", "--overwrite", "--device", "--save-recipe", "--recipe", "--recursive",
+                   "--name", "--skip-existing", "--dry-run", "--jobs", "--json", "--quiet"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

@@ -14,17 +14,16 @@ import argparse
 import io
 import json
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rlenhance.commands.reports import Report, Tally, as_json
 from rlenhance.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.photo import Outcome, Photo, Plan
+    from rlenhance.photo import Naming, Photo, Plan
     from rlenhance.photo.batch import Process
 
 
@@ -37,9 +36,23 @@ def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("photos", nargs="+", type=photo_path, metavar="PHOTO|DIR|-",
                         help=f"photographs to {verb}, folders of them, patterns ('2024-*/*.jpg'), or - for standard "
                              f"input")
+    places = add_places(parser, "write there: a file, a folder (which keeps the names), or - for standard output")
+    existing = places.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that exist; a source never")
+    existing.add_argument("--skip-existing", action="store_true",
+                          help="leave out what has a result already: an interrupted run goes on")
+    places.add_argument("--dry-run", action="store_true", help="tell what would be written where, and stop")
+    add_running(parser)
+
+
+def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._ArgumentGroup:
+    """Where results go and how they are called.
+
+    Args:
+        place: what -o takes, for the help.
+    """
     places = parser.add_argument_group("files")
-    places.add_argument("-o", "--output", metavar="FILE|DIR|-",
-                        help="write there: a file, a folder (which keeps the names), or - for standard output")
+    places.add_argument("-o", "--output", metavar="FILE|DIR|-" if "-" in place else "DIR", help=place)
     places.add_argument("-r", "--recursive", action="store_true",
                         help="folders with all folders below them; the results mirror them")
     places.add_argument("--name", metavar="TEMPLATE",
@@ -47,16 +60,16 @@ def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
                              "and {number}")
     places.add_argument("--format", metavar="EXT", help="kind of file to write: jpg, png, webp, tiff, bmp "
                                                         "(default: the source's)")
-    existing = places.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace results that exist; a source never")
-    existing.add_argument("--skip-existing", action="store_true",
-                          help="leave out what has a result already: an interrupted run goes on")
-    places.add_argument("--dry-run", action="store_true", help="tell what would be written where, and stop")
-    telling = parser.add_argument_group("running")
-    telling.add_argument("--jobs", type=int, metavar="N",
+    return places
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """How much at a time, and what is told."""
+    running = parser.add_argument_group("running")
+    running.add_argument("--jobs", type=int, metavar="N",
                          help="photographs in memory at a time (default: by the cores, 8 at most)")
-    telling.add_argument("--json", action="store_true", help="a JSON object per photograph, and one of the whole run")
-    telling.add_argument("-q", "--quiet", action="store_true", help="tell failures alone")
+    running.add_argument("--json", action="store_true", help="a JSON object per photograph, and one of the whole run")
+    running.add_argument("-q", "--quiet", action="store_true", help="tell failures alone")
 
 
 def photo_path(word: str) -> Path:
@@ -79,6 +92,22 @@ def extension_of(arguments: argparse.Namespace) -> str | None:
     return extension
 
 
+def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None) -> Naming:
+    """How results are called.
+
+    Raises:
+        UsageError: a template or a kind of file that is none; fewer than one photograph at a time.
+    """
+    from rlenhance.photo import Naming
+    from rlenhance.presets import FOLDER
+
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
+    preset = Path(preset).stem if preset is not None else None
+    presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
+    return Naming(suffix, arguments.name, extension_of(arguments), preset, presets)
+
+
 def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None) -> Plan:
     """What goes where; no model is needed for it, so a typo in a name costs nothing.
 
@@ -90,17 +119,12 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     Raises:
         UsageError: see `make_plan`.
     """
-    from rlenhance.photo import Naming, make_plan
+    from rlenhance.photo import make_plan
     from rlenhance.photo.plan import check_streams
-    from rlenhance.presets import FOLDER
 
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
-    preset = Path(preset).stem if preset is not None else None
-    naming = Naming(suffix, arguments.name, extension_of(arguments), preset,
-                    {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set()))
-    plan = make_plan(arguments.photos, arguments.output, naming=naming, recursive=arguments.recursive,
-                     overwrite=arguments.overwrite, skip_existing=arguments.skip_existing)
+    plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset),
+                     recursive=arguments.recursive, overwrite=arguments.overwrite,
+                     skip_existing=arguments.skip_existing)
     if not arguments.dry_run:
         check_streams(plan)
     return plan
@@ -109,10 +133,10 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
 def tell_plan(plan: Plan, arguments: argparse.Namespace) -> int:
     """Print a plan instead of doing it."""
     for job in plan.jobs:
-        print(_json(source=job.source, target=job.target, status="planned") if arguments.json
+        print(as_json(source=job.source, target=job.target, status="planned") if arguments.json
               else f"{job.source} -> {job.target}")
     for job in plan.skipped:
-        print(_json(source=job.source, target=job.target, status="skipped") if arguments.json
+        print(as_json(source=job.source, target=job.target, status="skipped") if arguments.json
               else f"{job.source}: skipped, {job.target} exists")
     counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "passed_over": len(plan.passed_over)}
     if arguments.json:
@@ -150,112 +174,9 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
 
     out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
     options: dict[str, Any] = {"encode": encode} if encode else {}
-    with _Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
+    with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
             run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments), copy=copy,
                       **options)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             report.tell(outcome)
     return report.tally
-
-
-@dataclass
-class Tally:
-    """How many photographs came to which end."""
-
-    written: int = 0
-    skipped: int = 0
-    failed: int = 0
-
-    @property
-    def status(self) -> int:
-        """The exit status: 0, or 2 where a photograph failed."""
-        return 2 if self.failed else 0
-
-    @property
-    def told(self) -> int:
-        """All of them."""
-        return self.written + self.skipped + self.failed
-
-
-class _Report:
-    """Lines, one bar or JSON objects.
-
-    A terminal gets one bar for several photographs, with photographs per second and the time left; a pipe gets a line
-    per photograph.
-    """
-
-    def __init__(self, total: int, out: TextIO, as_json: bool, quiet: bool):
-        self._out, self._json, self._quiet, self._total = out, as_json, quiet, total
-        self._start, self._megapixels = time.perf_counter(), 0.0
-        self.tally = Tally()
-        self._failures: list[str] = []
-        self._bar: Any = None
-        if total > 1 and not quiet and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit=" photographs", file=sys.stderr, dynamic_ncols=True)
-
-    def __enter__(self) -> _Report:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if kind is None or kind is KeyboardInterrupt:
-            self._end(interrupted=kind is KeyboardInterrupt)
-
-    def tell(self, outcome: Outcome) -> None:
-        """What became of one of them."""
-        status = "failed" if outcome.error else "skipped" if outcome.skipped else "written"
-        setattr(self.tally, status, getattr(self.tally, status) + 1)
-        self._megapixels += outcome.megapixels or 0 if status == "written" else 0
-        if outcome.error:
-            self._failures.append(outcome.error)
-            self._print(f"failed: {outcome.error}", sys.stderr)
-        if self._json:
-            self._print(_json(source=outcome.source, target=outcome.written, status=status,
-                              seconds=round(outcome.seconds, 4), megapixels=outcome.megapixels, size=outcome.size,
-                              warnings=outcome.warnings, decision=outcome.decision, error=outcome.error), self._out)
-        elif not self._quiet:
-            for warning in outcome.warnings:
-                self._print(f"note: {warning}", sys.stderr)
-            if self._bar is None or not self._out.isatty():
-                self._line(outcome, status)
-        if self._bar is not None and status != "skipped":
-            self._bar.update()
-
-    def _line(self, outcome: Outcome, status: str) -> None:
-        if status == "written":
-            self._print(f"{outcome.source} -> {outcome.written}", self._out)
-        elif status == "skipped":
-            self._print(f"{outcome.source}: skipped, {outcome.written} exists", self._out)
-
-    def _print(self, text: str, stream: TextIO) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        print(text, file=stream, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
-
-    def _end(self, interrupted: bool) -> None:
-        seconds = time.perf_counter() - self._start
-        written, planned = self.tally.written, self._total + self.tally.skipped
-        if self._json:
-            whole = {**asdict(self.tally), "interrupted": interrupted, "seconds": round(seconds, 3),
-                     "megapixels": round(self._megapixels, 3)}
-            print(json.dumps({"summary": whole}), file=self._out, flush=True)
-        elif planned > 1 and not self._quiet and not interrupted:
-            counts = ", ".join(f"{count} {status}" for status, count in asdict(self.tally).items() if count)
-            print(f"{counts} in {seconds:.1f} s ({written / max(seconds, 1e-9):.2g} per second)",
-                  file=self._out, flush=True)
-        if interrupted:
-            print(f"stopped: {written} written, {planned - self.tally.told} left; the same command with "
-                  f"--skip-existing goes on from there", file=sys.stderr)
-        elif self._failures and planned > 1:
-            print(f"{len(self._failures)} of {planned} photographs failed; the others are written:", *self._failures,
-                  sep="\n  ", file=sys.stderr)
-
-
-def _json(**values: Any) -> str:
-    return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
-                      default=str)

@@ -11,7 +11,12 @@ from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remar
 from rlenhance.knobs import add_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlenhance.actions import Action
+    from rlenhance.enhancer import Enhancer
     from rlenhance.photo import Photo
+    from rlenhance.photo.batch import Process
 
 SUFFIX = "_enhanced"
 
@@ -24,27 +29,32 @@ def add(commands: Any) -> None:
                     "overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
     add_photos(enhance, verb="brighten")
-    enhance.add_argument("-m", "--model", metavar="NAME|RUN/best",
-                         help="a shipped model (`rlenhance models` lists them), or a run of your own (default: the "
-                              "shipped default; where none is shipped, the newest run in runs/lol)")
-    enhance.add_argument("--preset", metavar="NAME|FILE.json",
-                         help="a look with a name (`rlenhance presets` lists them), or one of your own; options beside "
-                              "it win over it")
-    enhance.add_argument("--match", type=Path, metavar="REFERENCE",
-                         help="take the knobs from a picture that looks as wanted; knobs beside it win over it")
-    add_options(enhance)
-    enhance.add_argument("--strength", type=float, metavar="S",
-                         help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
-    enhance.add_argument("--denoise", type=float, metavar="D",
-                         help="how much of the noise that brightening shows is taken: 0 (none, default) to 1")
-    enhance.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    add_look(enhance)
     enhance.add_argument("--together", action="store_true", default=None,
                          help="a burst or time-lapse: one decision for all, made on the one of median exposure")
     enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
-    enhance.add_argument("--recipe", type=Path, metavar="FILE.json",
-                         help="do exactly what a recipe says; --model may name another place of the same weights")
-    enhance.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+
+
+def add_look(parser: argparse.ArgumentParser) -> None:
+    """The model, and every option on what it does."""
+    parser.add_argument("-m", "--model", metavar="NAME|RUN/best",
+                        help="a shipped model (`rlenhance models` lists them), or a run of your own (default: the "
+                             "shipped default; where none is shipped, the newest run in runs/lol)")
+    parser.add_argument("--preset", metavar="NAME|FILE.json",
+                        help="a look with a name (`rlenhance presets` lists them), or one of your own; options beside "
+                             "it win over it")
+    parser.add_argument("--match", type=Path, metavar="REFERENCE",
+                        help="take the knobs from a picture that looks as wanted; knobs beside it win over it")
+    add_options(parser)
+    parser.add_argument("--strength", type=float, metavar="S",
+                        help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
+    parser.add_argument("--denoise", type=float, metavar="D",
+                        help="how much of the noise that brightening shows is taken: 0 (none, default) to 1")
+    parser.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    parser.add_argument("--recipe", type=Path, metavar="FILE.json",
+                        help="do exactly what a recipe says; --model may name another place of the same weights")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,17 +81,22 @@ def run(arguments: argparse.Namespace) -> int:
             median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
             print(f"decided on {median}")
 
-    def process(photo: Photo) -> tuple[Photo, dict[str, float]]:
-        result = enhancer.enhance_photo(photo, actions)
-        return result, {"exposure_before": _level(photo), "exposure": _level(result)}
-
-    tally = carry_out(plan, process, arguments)
+    tally = carry_out(plan, process_of(enhancer, actions), arguments)
     if arguments.save_recipe and tally.written:
         print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=remarks(plan, arguments))
     return tally.status
 
 
-def _level(photo: Photo) -> float:
-    """Mean of its values in [0, 1], from a grid of pixels: cheap, and exact to a few thousandths."""
-    pixels = photo.pixels[:: max(1, photo.pixels.shape[0] // 512), :: max(1, photo.pixels.shape[1] // 512)]
-    return round(float(pixels.mean()) / (256**pixels.dtype.itemsize - 1), 4)
+def process_of(enhancer: Enhancer, actions: Sequence[Action] | None = None) -> Process:
+    """What `run_batch` does to each photograph, and the mean brightness that is told of it.
+
+    Args:
+        actions: decided for all of them; None: each is decided on by itself.
+    """
+    from rlenhance.photo.batch import mean_level
+
+    def process(photo: Photo) -> tuple[Photo, dict[str, float]]:
+        result = enhancer.enhance_photo(photo, actions)
+        return result, {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
+
+    return process

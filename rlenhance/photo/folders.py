@@ -48,14 +48,19 @@ def list_photos(folder: Path, *, recursive: bool = False, but: Path | None = Non
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    photos = list(_walk(folder, recursive, but and but.resolve()))
+    photos = list(walk(folder, recursive, but and but.resolve()))
     if not photos:
         deeper = "" if recursive or not any(path.is_dir() for path in folder.iterdir()) else "; -r looks in its folders"
         raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(EXTENSIONS)}{deeper}")
     return photos
 
 
-def _walk(folder: Path, recursive: bool, but: Path | None) -> Iterable[Path]:
+def walk(folder: Path, recursive: bool, but: Path | None) -> Iterable[Path]:
+    """The same as they come, and nothing where there is none; `but` is resolved.
+
+    Raises:
+        UsageError: a folder that cannot be listed.
+    """
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -63,7 +68,7 @@ def _walk(folder: Path, recursive: bool, but: Path | None) -> Iterable[Path]:
     yield from filter(is_photo, paths)
     for path in paths if recursive else ():
         if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.resolve() != but:
-            yield from _walk(path, recursive, but)
+            yield from walk(path, recursive, but)
 
 
 def find_photos(words: Iterable[Path | str], *, recursive: bool = False, but: Path | None = None) -> list[Found]:

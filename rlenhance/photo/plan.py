@@ -17,6 +17,8 @@ from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case
 FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",
           "kind": "the photograph's own ending, without the dot", "number": "1, 2, ... in the order of the run",
           "preset": "the name of the preset"}
+#: What the commands put behind the names of their results.
+SUFFIXES = ("_enhanced", "_variants")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -55,7 +57,7 @@ class Naming:
         presets: all that are known, to tell results of earlier runs.
     """
 
-    suffix: str = "_enhanced"
+    suffix: str = SUFFIXES[0]
     template: str | None = None
     extension: str | None = None
     preset: str | None = None
@@ -95,10 +97,10 @@ class Naming:
     def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
         """Those of a folder's photographs that an earlier run seems to have made.
 
-        Their name is that of another one with the suffix or as the template says; beside their sources the suffix
-        alone tells.
+        Their name is that of another one with a suffix of ours or as the template says; beside their sources the
+        command's own suffix alone tells.
         """
-        forms = [re.escape("{stem}" + self.suffix)]
+        forms = [re.escape("{stem}" + suffix) for suffix in (self.suffix, *SUFFIXES)]
         if self.template:
             forms.append(re.escape(self.template.removesuffix("{ext}")))
         several = {"preset": "|".join(map(re.escape, self.presets)) or "$^", "number": r"\d+", "kind": r"\w+",
@@ -188,7 +190,7 @@ def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
     sources = {_identity(job.source): job.source for job in jobs if job.source != STANDARD}
     taken: dict[str, Path] = {}
     cases: dict[Path, bool] = {}
-    there = set()
+    there: set[Job] = set()
     for source, target in ((job.source, job.target) for job in jobs if job.target != STANDARD):
         if target.parent not in cases:
             cases[target.parent] = ignores_case(target.parent)
@@ -198,22 +200,37 @@ def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
         if other != source:
             raise UsageError(f"{other} and {source} would both be written to {target}; do them apart, or keep their "
                              f"names apart with --name '{{stem}}_{{kind}}{{ext}}'")
-        if target.is_dir():
-            raise UsageError(f"{target}: is a folder, and the result of {source} would be called so; name another "
-                             f"place with -o")
-        if not target.exists():
-            continue
-        hit = sources.get(_identity(target))
-        if hit == source:
-            raise UsageError(f"{target}: the result would take the place of the photograph; name another file or "
-                             f"folder")
-        if hit is not None:
-            raise UsageError(f"{target}: the result of {source} would take the place of another photograph ({hit})")
-        there.add(Job(source, target))
-        if not may_exist:
-            raise UsageError(f"{target}: exists; replace it with --overwrite, leave it with --skip-existing, or name "
-                             f"another place with -o")
+        if _stands(target, source, sources, may_exist):
+            there.add(Job(source, target))
     return there
+
+
+def check_result(target: Path, sources: Iterable[Path], overwrite: bool) -> None:
+    """Refuse a place for what is made of several photographs.
+
+    Raises:
+        UsageError: it is one of them, a folder, or exists and may not be replaced.
+    """
+    sources = list(sources)
+    _stands(target, sources[0], {_identity(source): source for source in sources if source != STANDARD}, overwrite)
+
+
+def _stands(target: Path, source: Path, sources: Mapping[tuple[int, int], Path], may_exist: bool) -> bool:
+    """Whether a result stands at a place already; refuses a folder, a source, and what may not be there."""
+    if target.is_dir():
+        raise UsageError(f"{target}: is a folder, and the result of {source} would be called so; name another place "
+                         f"with -o")
+    if not target.exists():
+        return False
+    hit = sources.get(_identity(target))
+    if hit == source:
+        raise UsageError(f"{target}: the result would take the place of the photograph; name another file or folder")
+    if hit is not None:
+        raise UsageError(f"{target}: the result of {source} would take the place of another photograph ({hit})")
+    if not may_exist:
+        raise UsageError(f"{target}: exists; replace it with --overwrite, leave it with --skip-existing, or name "
+                         f"another place with -o")
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int]:

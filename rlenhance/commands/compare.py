@@ -1,0 +1,88 @@
+"""`rlenhance compare`: photographs beside each other on one labelled sheet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.photo import Photo
+    from rlenhance.photo.sheet import Cell
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    compare = commands.add_parser(
+        "compare", help="put photographs beside each other on a sheet",
+        description="Put photographs beside each other on one labelled sheet: before and after, several settings, a "
+                    "folder at a glance. Under each stand its name, its size and its mean brightness. Exit status: 0, "
+                    "or 2 where a photograph could not be read; the others are on the sheet.",
+    )
+    compare.add_argument("photos", nargs="+", metavar="PHOTO|DIR", help="photographs, folders of them, patterns")
+    compare.add_argument("-r", "--recursive", action="store_true", help="folders with all folders below them")
+    compare.add_argument("--crop", type=int, nargs=4, metavar=("X", "Y", "WIDTH", "HEIGHT"),
+                         help="this part of each alone, in pixels from the upper left corner")
+    add_sheet(compare, "compare.jpg")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the sheet.
+
+    Raises:
+        UsageError: nothing can be compared, or the sheet has no place.
+    """
+    from rlenhance.photo import STANDARD, read
+    from rlenhance.photo.folders import find_photos
+    from rlenhance.photo.plan import check_result
+
+    check_sheet(arguments)
+    target = arguments.output or Path("compare.jpg")
+    paths = [found.path for found in find_photos(arguments.photos, recursive=arguments.recursive)]
+    if STANDARD in paths:
+        raise UsageError("-: a photograph from standard input has no name to stand under; name files")
+    check_result(target, paths, arguments.overwrite)
+    cells, failures = [], 0
+    for path, name in zip(paths, apart(paths), strict=True):
+        try:
+            cells.append(_cell(read(path), path, name, arguments.crop, arguments.size))
+        except UsageError as error:
+            failures += 1
+            print(f"failed: {error}", file=sys.stderr)
+    if not cells:
+        raise UsageError("none of the photographs can be shown")
+    save_sheet(cells, target, arguments)
+    return 2 if failures else 0
+
+
+def apart(paths: list[Path]) -> list[str]:
+    """The shortest names that tell paths apart: without the folders that all of them share.
+
+    Example:
+        >>> apart([Path("in/a.jpg"), Path("out/a.jpg")])
+        ['in/a.jpg', 'out/a.jpg']
+        >>> apart([Path("all/in/a.jpg"), Path("all/in/b.jpg")])
+        ['a.jpg', 'b.jpg']
+    """
+    whole = [os.path.abspath(path) for path in paths]
+    shared = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return [os.path.relpath(path, shared) for path in whole]
+
+
+def _cell(photo: Photo, path: Path, name: str, crop: list[int] | None, side: int) -> Cell:
+    from rlenhance.photo.batch import mean_level
+    from rlenhance.photo.sheet import Cell, fitted
+
+    height, width = photo.pixels.shape[:2]
+    label = f"{width} x {height}, mean {mean_level(photo):.2f}"
+    if crop:
+        x, y, across, down = crop
+        if min(x, y) < 0 or min(across, down) < 1 or x + across > width or y + down > height:
+            raise UsageError(f"{path}: --crop {x} {y} {across} {down} lies outside its {width} x {height} pixels")
+        photo = photo.with_pixels(photo.pixels[y : y + down, x : x + across])
+    return Cell(fitted(photo.pixels, side), (name, label))

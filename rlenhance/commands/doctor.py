@@ -1,0 +1,187 @@
+"""`rlenhance doctor`: what is installed, what is missing with the line that installs it, and whether it works."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rlenhance import __version__
+from rlenhance.errors import UsageError
+
+#: Libraries without which nothing works: what is imported, and what it is installed as.
+NEEDED = {"torch": "torch", "numpy": "numpy", "cv2": "opencv-python", "PIL": "pillow", "safetensors": "safetensors",
+          "scipy": "scipy"}
+#: Those that training needs: looked up, not imported.
+TRAINING = ("gymnasium", "lightning-fabric", "tensorboard", "tyro", "matplotlib", "scikit-image", "tqdm")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer.
+
+    Attributes:
+        about: what was looked at.
+        text: what was found, with the way out where something is wrong.
+        good: False: it does not work; None: it is optional and not there.
+    """
+
+    about: str
+    text: str
+    good: bool | None = True
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    doctor = commands.add_parser(
+        "doctor", help="check the installation",
+        description="Check the installation: versions, device, threads, the extras that are there and the lines that "
+                    "install the others, the checksums of the shipped weights, and a self-test on a made picture. "
+                    "Needs no network. Exit status: 0, or 1 where something does not work.",
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what is found."""
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not arguments.json:
+            sign = {True: "ok", False: "WRONG", None: "-"}[finding.good]
+            print(f"{sign:>5}  {finding.about}: {finding.text}", flush=True)
+    wrong = [finding.about for finding in findings if finding.good is False]
+    if arguments.json:
+        print(json.dumps({"good": not wrong, "findings": [finding.__dict__ for finding in findings]}, indent=1))
+    else:
+        print(f"{len(wrong)} things do not work: {', '.join(wrong)}" if wrong else "all is well")
+    return 1 if wrong else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one after the other."""
+    yield Finding("rlenhance", f"{__version__}, {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}")
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}, {sys.executable}",
+                  sys.version_info >= (3, 11))
+    missing = False
+    for module, package in NEEDED.items():
+        finding = _library(module, package)
+        missing |= finding.good is False
+        yield finding
+    yield from (_listed(package) for package in TRAINING)
+    yield from _extras()
+    if missing:
+        yield Finding("self-test", "left out until the libraries above are there", False)
+        return
+    yield from _device()
+    yield from _weights()
+    yield _self_test()
+
+
+def _library(module: str, package: str) -> Finding:
+    try:
+        version = importlib.import_module(module).__version__
+    except (ImportError, OSError) as error:  # OSError: a shared library that it links is missing
+        hint = "; on Debian: apt-get install libgl1 libglib2.0-0 libxcb1" if module == "cv2" else ""
+        return Finding(package, f"cannot be loaded ({error}): pip install --upgrade {package}{hint}", False)
+    return Finding(package, str(version))
+
+
+def _listed(package: str) -> Finding:
+    try:
+        return Finding(package, metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return Finding(package, f"not there; training needs it: pip install {package}", None)
+
+
+def _extras() -> Iterator[Finding]:
+    """Each extra of the package, but for the one of its developers."""
+    try:
+        lines = metadata.requires("rlenhance") or []
+    except metadata.PackageNotFoundError:
+        yield Finding("extras", "unknown, since the package is not installed: pip install -e .", None)
+        return
+    extras: dict[str, list[str]] = {}
+    for line in lines:
+        wanted = re.match(r"([\w.-]+).*extra\s*==\s*['\"]([\w.-]+)['\"]", line)
+        if wanted and wanted[2] != "dev":
+            extras.setdefault(wanted[2], []).append(wanted[1])
+    for extra, packages in extras.items():
+        versions = {package: _listed(package) for package in packages}
+        there = all(finding.good for finding in versions.values())
+        yield Finding(f"extra {extra}", ", ".join(f"{package} {finding.text}" for package, finding in versions.items())
+                      if there else f'not there: pip install "rlenhance[{extra}]"', True if there else None)
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+                  + (f", OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}" if "OMP_NUM_THREADS" in os.environ else ""))
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+        yield Finding("device", f"cuda ({names}, CUDA {torch.version.cuda}); --device cuda uses it")
+    elif torch.backends.mps.is_available():
+        yield Finding("device", "mps; --device mps uses it")
+    else:
+        yield Finding("device", "cpu (no CUDA or MPS device; enhancing does not need one)")
+
+
+def _weights() -> Iterator[Finding]:
+    from rlenhance import weights
+
+    try:
+        models = weights.shipped_models()
+    except UsageError as error:
+        yield Finding("weights", str(error), False)
+        return
+    if not models:
+        yield Finding("weights", "none is shipped with this version; train one with python -m experiments.lol_train",
+                      None)
+    for model in models:
+        try:
+            weights.verify(model.folder)
+            yield Finding(f"weights {model.name}", f"{model.size / 1e6:.2f} MB, SHA-256 as listed"
+                          + (" (default)" if model.default else ""))
+        except UsageError as error:
+            yield Finding(f"weights {model.name}", str(error), False)
+
+
+def _self_test() -> Finding:
+    """A made picture through file, model and file."""
+    import numpy as np
+
+    from rlenhance import weights
+    from rlenhance.enhancer import Enhancer
+    from rlenhance.photo.files import Photo, decode, encode
+
+    start = time.perf_counter()
+    if weights.default_model() is None:
+        return Finding("self-test", "left out, since no model is shipped", None)
+    down, across = np.mgrid[0 : 1 : 120j, 0 : 1 : 160j]
+    picture = np.rint(np.stack([down, across, 0.5 * down + 0.3], axis=2) * 60).astype(np.uint8)
+    try:
+        read = decode(encode(Photo(picture), ".png"), Path("self-test.png"))
+        result = Enhancer()(read.pixels)
+        kept = Enhancer(strength=0)(read.pixels)
+    except (UsageError, RuntimeError) as error:
+        return Finding("self-test", f"failed: {error}", False)
+    faults = [what for what, wrong in (
+        ("a PNG did not come back as it was written", not np.array_equal(read.pixels, picture)),
+        ("strength 0 changed the picture", not np.array_equal(kept, picture)),
+        ("the result has another size or depth", (result.shape, result.dtype) != (picture.shape, picture.dtype)),
+        ("a dark picture did not become brighter", not result.mean() > 1.2 * picture.mean()),
+    ) if wrong]
+    means = f"mean {picture.mean() / 255:.2f} became {result.mean() / 255:.2f}"
+    return Finding("self-test", "; ".join(faults) or f"a dark picture was brightened ({means}) in "
+                                                     f"{time.perf_counter() - start:.1f} s", not faults)

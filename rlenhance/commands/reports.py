@@ -1,0 +1,130 @@
+"""What a run over photographs tells: lines, one bar, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rlenhance.photo import Outcome
+
+
+@dataclass
+class Tally:
+    """How many photographs came to which end."""
+
+    written: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0, or 2 where a photograph failed."""
+        return 2 if self.failed else 0
+
+    @property
+    def told(self) -> int:
+        """All of them."""
+        return self.written + self.skipped + self.failed
+
+
+class Report:
+    """Lines, one bar or JSON objects.
+
+    A terminal gets one bar for several photographs, with photographs per second and the time left; a pipe gets a line
+    per photograph.
+
+    Args:
+        total: how many there will be; None where nobody knows.
+        out: where results are told; failures go to standard error.
+        json_lines: a JSON object per photograph, and one of the whole.
+        quiet: failures alone.
+    """
+
+    def __init__(self, total: int | None, out: TextIO, json_lines: bool, quiet: bool):
+        self._out, self._json, self._quiet, self._total = out, json_lines, quiet, total
+        self._start, self._megapixels = time.perf_counter(), 0.0
+        self.tally = Tally()
+        self._failures: list[str] = []
+        self._bar: Any = None
+        if total is not None and total > 1 and not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=" photographs", file=sys.stderr, dynamic_ncols=True)
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self._end(interrupted=kind is not None)
+
+    def tell(self, outcome: Outcome) -> None:
+        """What became of one of them."""
+        status = "failed" if outcome.error else "skipped" if outcome.skipped else "written"
+        setattr(self.tally, status, getattr(self.tally, status) + 1)
+        self._megapixels += outcome.megapixels or 0 if status == "written" else 0
+        if outcome.error:
+            self._failures.append(outcome.error)
+            self._print(f"failed: {outcome.error}", sys.stderr)
+        if self._json:
+            self._print(as_json(source=outcome.source, target=outcome.written, status=status,
+                              seconds=round(outcome.seconds, 4), megapixels=outcome.megapixels, size=outcome.size,
+                              warnings=outcome.warnings, decision=outcome.decision, error=outcome.error), self._out)
+        elif not self._quiet:
+            for warning in outcome.warnings:
+                self._print(f"note: {warning}", sys.stderr)
+            if self._bar is None or not self._out.isatty():
+                self._line(outcome, status)
+        if self._bar is not None and status != "skipped":
+            self._bar.update()
+
+    def _line(self, outcome: Outcome, status: str) -> None:
+        if status == "written" and str(outcome.written) != "-":
+            self._print(f"{outcome.source} -> {outcome.written}", self._out)
+        elif status == "skipped":
+            self._print(f"{outcome.source}: skipped, {outcome.written} exists", self._out)
+
+    def _print(self, text: str, stream: TextIO) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=stream, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def _end(self, interrupted: bool) -> None:
+        seconds = time.perf_counter() - self._start
+        written, planned = self.tally.written, (self._total or 0) + self.tally.skipped
+        if self._json:
+            whole = {**asdict(self.tally), "interrupted": interrupted, "seconds": round(seconds, 3),
+                     "megapixels": round(self._megapixels, 3)}
+            print(json.dumps({"summary": whole}), file=self._out, flush=True)
+        elif planned > 1 and not self._quiet and not interrupted:
+            counts = ", ".join(f"{count} {status}" for status, count in asdict(self.tally).items() if count)
+            print(f"{counts} in {seconds:.1f} s ({written / max(seconds, 1e-9):.2g} per second)",
+                  file=self._out, flush=True)
+        if interrupted and self._total is None:
+            print(f"stopped: {written} written, {self.tally.failed} failed", file=sys.stderr)
+        elif interrupted:
+            print(f"stopped: {written} written, {planned - self.tally.told} left; the same command with "
+                  f"--skip-existing goes on from there", file=sys.stderr)
+        elif self._failures and planned > 1:
+            print(f"{len(self._failures)} of {planned} photographs failed; the others are written:", *self._failures,
+                  sep="\n  ", file=sys.stderr)
+
+
+def as_json(**values: Any) -> str:
+    """One line; paths become text.
+
+    Example:
+        >>> as_json(source=Path("夜.jpg"), size=(3, 2))
+        '{"source": "\\u591c.jpg", "size": [3, 2]}'
+    """
+    return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
+                      default=str)

@@ -1,0 +1,52 @@
+"""What the commands that write a sheet have in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlenhance.photo.sheet import Cell
+
+
+def add_sheet(parser: argparse.ArgumentParser, place: str) -> None:
+    """Where a sheet goes and how it is laid out.
+
+    Args:
+        place: where it goes by default, for the help.
+    """
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"write the sheet there (default: {place})")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists; a photograph never")
+    parser.add_argument("--columns", type=int, metavar="N", help="pictures side by side (default: what comes near 3:2)")
+    parser.add_argument("--size", type=int, default=480, metavar="PIXELS",
+                        help="longer side of each picture on the sheet (default: 480)")
+
+
+def check_sheet(arguments: argparse.Namespace) -> None:
+    """Refuse a layout that is none.
+
+    Raises:
+        UsageError: less than one column, or pictures too small or too large to be seen.
+    """
+    if arguments.columns is not None and arguments.columns < 1:
+        raise UsageError(f"--columns: at least one picture stands in a row; got {arguments.columns}")
+    if not 16 <= arguments.size <= 4096:
+        raise UsageError(f"--size lies between 16 and 4096 pixels; got {arguments.size}")
+
+
+def save_sheet(cells: Sequence[Cell], target: Path, arguments: argparse.Namespace) -> None:
+    """Write it.
+
+    Raises:
+        UsageError: the place cannot be written.
+    """
+    from rlenhance.photo import write
+    from rlenhance.photo.sheet import make_sheet
+
+    write(make_sheet(cells, arguments.columns, arguments.size), target)
+    print(f"{len(cells)} picture{'s' if len(cells) > 1 else ''} -> {target}")

@@ -1,0 +1,115 @@
+"""`rlenhance watch`: enhances what arrives in a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.commands.batches import add_places, add_running, naming_of, remarks
+from rlenhance.commands.enhance import SUFFIX, add_look, process_of
+from rlenhance.commands.reports import Report
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.photo import Naming, Plan
+    from rlenhance.photo.arrivals import Arrivals
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    watch = commands.add_parser(
+        "watch", help="enhance what arrives in a folder",
+        description="Enhance what arrives in a folder, and what lies there without a result, until Ctrl-C. A "
+                    "photograph is taken once it is completely written; a bad one is named, and tried again when it "
+                    "changes. Results that exist stay.",
+    )
+    watch.add_argument("folder", type=Path, metavar="DIR", help="where photographs arrive")
+    place = add_places(watch, "the folder that results go to (default: beside each photograph)")
+    place.add_argument("--overwrite", action="store_true",
+                       help="do a photograph again when it is newer than its result")
+    add_look(watch)
+    waiting = watch.add_argument_group("waiting")
+    waiting.add_argument("--once", action="store_true", help="do what is there, once it is written, and stop")
+    waiting.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="how often to look (default: 1)")
+    waiting.add_argument("--settle", type=float, default=2.0, metavar="SECONDS",
+                         help="for how long a file must not have changed (default: 2)")
+    add_running(watch)
+    watch.set_defaults(together=None, save_recipe=None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch until Ctrl-C, or once.
+
+    Raises:
+        UsageError: the folder is not there, results would have no place, or the model cannot do what is asked.
+    """
+    naming = _checked(arguments)
+    from rlenhance.photo import Plan, run_batch
+    from rlenhance.photo.arrivals import Arrivals
+    from rlenhance.settings import set_up
+
+    out = None if arguments.output is None else Path(arguments.output)
+    with redirect_stdout(remarks(Plan(()), arguments)):
+        enhancer, _ = set_up(arguments)
+        if not arguments.once:
+            print(f"watching {arguments.folder}; Ctrl-C stops")
+    arrivals = Arrivals(arguments.folder, recursive=arguments.recursive, but=out, settle=arguments.settle)
+    process, away = process_of(enhancer), False
+    with Report(None, sys.stdout, arguments.json, arguments.quiet) as report:
+        while True:
+            try:
+                plan, away = _plan(arrivals, out, naming, arguments, report), False
+            except UsageError as error:  # an unmounted disk may come back
+                if arguments.once:
+                    raise
+                if not away:
+                    print(f"waiting: {error}", file=sys.stderr)
+                plan, away = Plan(()), True
+            for outcome in run_batch(plan, process, at_once=arguments.jobs, copy=True):
+                report.tell(outcome)
+            if arguments.once and not arrivals.pending:
+                return report.tally.status
+            time.sleep(arguments.every)
+
+
+def _checked(arguments: argparse.Namespace) -> Naming:
+    naming = naming_of(arguments, SUFFIX, arguments.preset)
+    if not arguments.folder.is_dir():
+        raise UsageError(f"{arguments.folder}: no such folder")
+    if "{number}" in (arguments.name or ""):
+        raise UsageError("--name: what arrives one by one has no {number}; use {stem}")
+    if arguments.every <= 0 or arguments.settle < 0:
+        raise UsageError(f"--every is more than 0 seconds and --settle at least 0; got {arguments.every} and "
+                         f"{arguments.settle}")
+    out = None if arguments.output is None else Path(arguments.output)
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; results need a folder")
+    if out is not None and naming.template is None and out.resolve() == arguments.folder.resolve():
+        raise UsageError(f"{out}: results would take the place of the photographs; name another folder, or leave out "
+                         f"-o")
+    return naming
+
+
+def _plan(arrivals: Arrivals, out: Path | None, naming: Naming, arguments: argparse.Namespace, report: Report) -> Plan:
+    """What is to be done with what has arrived; what cannot be planned is told at once."""
+    from rlenhance.photo import Outcome, Plan, make_plan
+
+    jobs = []
+    ready = arrivals.look()
+    made = naming.results(arrivals.all, beside=out is None) if ready else set()
+    for path in ready:
+        if path in made:
+            continue
+        place = None if out is None else f"{out / path.parent.relative_to(arrivals.folder)}/"
+        try:
+            (job,) = make_plan([path], place, naming=naming, overwrite=True).jobs
+            there = job.target.exists()
+            if not there or (arguments.overwrite and job.target.stat().st_mtime < path.stat().st_mtime):
+                jobs.append(job)
+        except (UsageError, OSError) as error:
+            report.tell(Outcome(path, error=str(error)))
+    return Plan(tuple(jobs))

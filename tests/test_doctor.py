@@ -1,0 +1,89 @@
+"""`rlenhance doctor`: what is wrong is found and told with the way out; what is well passes."""
+
+import importlib
+import json
+import shutil
+from importlib import metadata
+
+import pytest
+
+from rlenhance import cli, weights
+from rlenhance.commands import doctor
+
+
+def _answer(capsys, status=0):
+    assert cli.main(["doctor", "--json"]) == status
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["good"] == (status == 0)
+    return {finding["about"]: finding for finding in answer["findings"]}
+
+
+def test_a_good_installation_passes(capsys):
+    """Versions, device, threads, weights and the self-test are told; the status is 0."""
+    found = _answer(capsys)
+    assert {"rlenhance", "python", "torch", "numpy", "opencv-python", "pillow", "gymnasium", "threads", "device",
+            "self-test"} <= set(found)
+    assert {f"weights {model.name}" for model in weights.shipped_models()} <= set(found)
+    assert "brightened" in found["self-test"]["text"]
+    assert cli.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "all is well" and len(lines) == len(found) + 1
+
+
+def test_every_extra_is_told(capsys, monkeypatch):
+    """Extras come from the package's own list: those that are there with versions, others with the line to type."""
+    lines = ["torch>=2", 'numba>=0.61; extra == "fast"', "nosuchlibrary>=1; extra == 'heif'",
+             'numpy; extra == "two"', 'nosuchlibrary; extra == "two"', 'ruff; extra == "dev"']
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
+    found = _answer(capsys)
+    assert found["extra heif"]["text"] == 'not there: pip install "rlenhance[heif]"'
+    assert found["extra heif"]["good"] is None and found["extra two"]["good"] is None
+    assert "extra dev" not in found
+    monkeypatch.setattr(metadata, "requires", lambda name: None)
+    assert not any(about.startswith("extra ") for about in _answer(capsys))
+
+
+def test_a_library_that_is_missing_is_told(capsys, monkeypatch):
+    """Its name and the line that installs it; what needs it is left out."""
+    plain = importlib.import_module
+
+    def without(name, *rest):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
+        return plain(name, *rest)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", without)
+    found = _answer(capsys, status=1)
+    assert "pip install --upgrade opencv-python" in found["opencv-python"]["text"]
+    assert "apt-get install libgl1" in found["opencv-python"]["text"] and found["self-test"]["good"] is False
+
+
+def test_damaged_weights_are_told(capsys, monkeypatch, tmp_path):
+    """One changed byte in one model: it is named, the others pass, and the self-test does not run on it."""
+    shutil.copytree(weights.FOLDER, tmp_path / "weights")
+    default = weights.default_model()
+    path = tmp_path / "weights" / default / weights.MODEL
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    found = _answer(capsys, status=1)
+    assert "damaged" in found[f"weights {default}"]["text"] and found["self-test"]["good"] is False
+    assert sum(finding["good"] is False for finding in found.values()) == 2
+    assert cli.main(["doctor"]) == 1
+    assert f"2 things do not work: weights {default}, self-test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", ["dark", "changed"])
+def test_the_self_test_can_fail(capsys, monkeypatch, fault):
+    """A model that darkens, or one that changes what it should keep, is found."""
+    from rlenhance.enhancer import Enhancer
+
+    monkeypatch.setattr(Enhancer, "__call__", lambda self, picture: picture // 2 if fault == "dark" or
+                        self.strength == 0 else picture * 2)
+    text = _answer(capsys, status=1)["self-test"]["text"]
+    assert ("did not become brighter" in text) == (fault == "dark") and "strength 0 changed" in text
+
+
+def test_without_weights_there_is_no_fault(capsys, monkeypatch, tmp_path):
+    """A version that ships none is told so."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    assert _answer(capsys)["weights"]["good"] is None

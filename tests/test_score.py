@@ -1,0 +1,139 @@
+"""`rlenhance score`: the numbers are those of the metrics, files find each other, and what fails is told."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlenhance import cli
+from rlenhance.errors import UsageError
+from rlenhance.images import limit_side, to_tensor
+from rlenhance.metrics import gt_mean_psnr, mean_level, psnr, ssim
+from rlenhance.photo import write
+from rlenhance.rewards import TERMS
+from rlenhance.scores import SIDE, with_reference, without_reference
+
+
+def _pair(size, dtype=np.uint8, seed=0):
+    rng = np.random.default_rng(seed)
+    top = np.iinfo(dtype).max
+    picture = rng.integers(0, top // 2, (*size, 3), dtype=dtype)
+    noise = rng.integers(0, top // 8, (*size, 3), dtype=dtype)
+    return picture, picture + noise
+
+
+@pytest.mark.parametrize("size", [(5, 8), (10, 40), (11, 12), (40, 50), (300, 20), (530, 33)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bands_equal_the_whole(size, dtype):
+    """Photographs of any height score band by band what the metrics say of them as a whole."""
+    picture, reference = _pair(size, dtype)
+    scores = with_reference(picture, reference)
+    one, other = to_tensor(picture), to_tensor(reference)
+    for name, metric in (("psnr", psnr), ("ssim", ssim), ("gt_mean_psnr", gt_mean_psnr)):
+        assert scores[name] == pytest.approx(metric(one, other).item(), abs=2e-4), name
+
+
+def test_depths_are_compared_at_their_own_scale():
+    """A photograph of 16 bits against one of 8 that says the same scores as equal."""
+    picture, _ = _pair((20, 30))
+    scores = with_reference(picture.astype(np.uint16) * 257, picture)
+    assert scores["psnr"] == pytest.approx(100) and scores["ssim"] == pytest.approx(1)
+    black = np.zeros((20, 30, 3), np.uint8)
+    assert all(np.isfinite(value) for value in with_reference(black, picture).values())
+
+
+def test_without_a_reference_the_terms_count():
+    """Every state term that needs none; those that compare with the original only where it is given."""
+    picture, origin = _pair((40, 50))
+    wanted = {name for name in TERMS if TERMS[name].kind == "state" and not TERMS[name].reference}
+    relative = {"clipping", "contrast", "chromaticity", "noise"}
+    alone, both = without_reference(picture), without_reference(picture, origin)
+    assert set(both) == wanted | {"level"} and set(alone) == set(both) - relative
+    assert alone["level"] == pytest.approx(mean_level(to_tensor(picture)).item())
+    assert without_reference(picture, picture)["noise"] == 0 < both["chromaticity"]
+    assert without_reference(picture, exposure=0.1)["exposure"] != alone["exposure"]
+    large = np.tile(picture, (30, 1, 1))
+    assert without_reference(large)["color"] == pytest.approx(
+        TERMS["color"].function(limit_side(to_tensor(large), SIDE), None).item())
+
+
+def test_sizes_must_agree():
+    """Two sizes are named."""
+    for score in (with_reference, without_reference):
+        with pytest.raises(UsageError, match="30x20 .* 31x20"):
+            score(np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8))
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    """out/ with results, high/ with references of other endings, low/ with what they were made of."""
+    monkeypatch.chdir(tmp_path)
+    for seed, (name, reference) in enumerate((("a", "a.bmp"), ("b_enhanced", "b.png"), ("deep/c", "deep/c.tif"))):
+        picture, other = _pair((20, 30), seed=seed)
+        write(picture, tmp_path / f"out/{name}.png")
+        write(other, tmp_path / "high" / reference)
+        write(picture // 2, tmp_path / "low" / reference)
+    return tmp_path
+
+
+def score(*words):
+    return cli.main(["score", *words])
+
+
+def test_photographs_find_their_references(album, capsys):
+    """By name without the ending, with or without what enhance puts behind it, and in mirrored folders; a table."""
+    assert score("out", "--reference", "high", "-r") == 0
+    head, *rows, mean = capsys.readouterr().out.splitlines()
+    assert head.split() == ["psnr", "ssim", "gt_mean_psnr", "photograph"]
+    assert [row.split()[-1] for row in rows] == ["out/a.png", "out/b_enhanced.png", "out/deep/c.png"]
+    for seed, row in enumerate(rows):
+        wanted = with_reference(*_pair((20, 30), seed=seed))
+        assert [float(word) for word in row.split()[:3]] == pytest.approx(list(wanted.values()), abs=1e-4)
+    assert mean.endswith("mean of 3")
+    assert float(mean.split()[0]) == pytest.approx(np.mean([float(row.split()[0]) for row in rows]), abs=1e-3)
+
+
+def test_one_reference_for_all(album, capsys):
+    """A file is the reference of every photograph; so is one source."""
+    assert score("out", "--reference", "high/a.bmp", "--source", "low/a.bmp", "--json") == 0
+    *photographs, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert all(photo["reference"] == "high/a.bmp" and photo["source"] == "low/a.bmp" for photo in photographs)
+    assert {"psnr", "ssim", "level", "noise"} <= set(photographs[0]["scores"])
+    assert last["summary"]["scored"] == 2 and last["summary"]["failed"] == 0
+    assert last["summary"]["mean"]["psnr"] == pytest.approx(np.mean([p["scores"]["psnr"] for p in photographs]))
+
+
+def test_without_options_the_terms_are_told(album, capsys):
+    """The columns are the level and the terms."""
+    assert score("out/a.png") == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[0] == "level" and "exposure" in head and "psnr" not in head and row.endswith("out/a.png")
+
+
+def test_what_cannot_be_scored_is_told(album, capsys):
+    """No partner, several, another size, a damaged file: each is named, the others are scored, the status is 2."""
+    write(np.zeros((20, 30, 3), np.uint8), album / "out/lone.png")
+    write(np.zeros((20, 31, 3), np.uint8), album / "out/wide.png")
+    write(np.zeros((20, 30, 3), np.uint8), album / "high/wide.png")
+    for name in ("high/many.bmp", "high/many.tif", "out/many.png"):
+        write(np.zeros((20, 30, 3), np.uint8), album / name)
+    (album / "out/bad.png").write_text("no picture")
+    (album / "high/bad.png").write_text("no picture")
+    assert score("out", "--reference", "high") == 2
+    printed = capsys.readouterr()
+    failed = sorted(line for line in printed.err.splitlines())
+    assert [line.split(":")[1].strip() for line in failed] == [f"out/{n}.png" for n in ("bad", "lone", "many", "wide")]
+    assert "no file of its name" in failed[1] and "several files" in failed[2] and "31x20" in failed[3]
+    assert printed.out.splitlines()[-1].endswith("mean of 2")
+
+
+@pytest.mark.parametrize("words, told", [
+    (["nowhere.png"], "no such file"), (["out", "--reference", "nowhere"], "no such file"), (["-"], "no name"),
+    (["out", "--exposure", "2"], "--exposure lies"), (["out", "--source", "empty"], "holds no picture"),
+])
+def test_bad_words_are_answered_in_a_line(album, capsys, words, told):
+    """Status 2 and one line."""
+    (album / "empty").mkdir()
+    assert score(*words) == 2
+    printed = capsys.readouterr().err
+    assert told in printed and printed.count("\n") == 1
