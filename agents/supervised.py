@@ -27,13 +27,15 @@ class SupervisedConfig:
     """Weight of the squared difference."""
     ssim: float = 0.2
     """Weight of 1 - SSIM."""
+    psnr: float = 0.0
+    """Weight of each picture's PSNR, of 10 dB less: every strength of noise counts alike."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
-        weights = (self.l1, self.mse, self.ssim)
+        weights = (self.l1, self.mse, self.ssim, self.psnr)
         if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-            raise UsageError(f"l1, mse and ssim must be finite, not negative, and not all 0; got {weights}")
+            raise UsageError(f"l1, mse, ssim and psnr must be finite, not negative, and not all 0; got {weights}")
 
 
 @LEARNERS.register("supervised")
@@ -68,5 +70,7 @@ class Supervised(Learner):
             losses["mse"] = self.config.mse * ((output - batch.target) ** 2).mean()
         if self.config.ssim:
             losses["ssim"] = self.config.ssim * (1 - ssim_map(output, batch.target).mean())
+        if self.config.psnr:
+            losses["psnr_loss"] = -self.config.psnr / 10 * psnr(output, batch.target).mean()
         log = self.optimiser.update(losses, progress)
         return as_floats({**losses, **log, "psnr": psnr(output, batch.target)})

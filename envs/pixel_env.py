@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, advance, as_action
+from rlenhance.actions import Action, ActionSet, advance, as_action, pictures_of
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation, observe
@@ -55,6 +55,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         "render_modes": ["rgb_array"], "render_fps": 4, "autoreset_mode": AutoresetMode.SAME_STEP,
     }
     single_observation_space: spaces.Dict
+    #: Channels of its pictures before the first reset; a batch may have another number where the action set allows it.
+    planes: int = 3
 
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
                  preferences: Preferences | None = None, source: Source | None = None, num_envs: int = 1,
@@ -79,13 +81,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._strength: Tensor | None = None
         #: What the user has asked for, name -> (N, 1, 1, 1), from the last reset on.
         self.levels: Mapping[str, Tensor] = {}
-        self._resize(num_envs, size, masked=False)
+        self._resize(num_envs, (self.planes, *size), masked=False)
 
-    def _resize(self, num_envs: int, size: tuple[int, int], masked: bool) -> None:
-        """Spaces for this many pictures of this size."""
-        self.num_envs, self.size = num_envs, (size[0], size[1])
+    def _resize(self, num_envs: int, shape: tuple[int, int, int], masked: bool) -> None:
+        """Spaces for this many pictures of this shape, (channels, height, width)."""
+        self.num_envs, self.size = num_envs, shape[1:]
+        margin = pictures_of(self.actions)["margin"]
         single: dict[str, spaces.Space] = {
-            "image": spaces.Box(0.0, 1.0, (3, *self.size), np.float32),
+            "image": spaces.Box(-margin, 1.0 + margin, shape, np.float32),
             "steps_left": spaces.Box(0.0, 1.0, (1,), np.float32),
         }
         if len(self.preferences):
@@ -125,7 +128,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if batch is not None and not isinstance(batch, Batch):
             raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
         if batch is not None:
-            batch.check(finite=False)
+            batch.check(finite=False, **pictures_of(self.actions))
         elif self._source is not None:
             batch = self._draw(seed)
         elif self._batch is None:
@@ -145,11 +148,11 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
     def _fit_to(self, batch: Batch) -> None:
         """Spaces for a batch, where they are not so already."""
-        height, width = batch.image.shape[-2:]
+        channels, height, width = batch.image.shape[1:]
         masked = batch.mask is not None
-        if (len(batch), height, width) != (self.num_envs, *self.size) or \
-                masked != ("mask" in self.single_observation_space.spaces):
-            self._resize(len(batch), (height, width), masked)
+        now = self.single_observation_space.spaces
+        if (len(batch), (channels, height, width), masked) != (self.num_envs, now["image"].shape, "mask" in now):
+            self._resize(len(batch), (channels, height, width), masked)
 
     def _draw(self, seed: int | None) -> Batch:
         assert self._source is not None
@@ -219,5 +222,6 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             return None
         assert self._batch is not None
         strength = self._strength if self._strength is not None else torch.zeros(self.num_envs, 1, 1, 1)
-        frame = side_by_side([self._batch.image, self._image, action_colors(strength.to(self.device), self.size)])
+        pictures = [picture.expand(-1, 3, -1, -1) for picture in (self._batch.image, self._image)]
+        frame = side_by_side([*pictures, action_colors(strength.to(self.device), self.size)])
         return (frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

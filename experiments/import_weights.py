@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -34,7 +35,8 @@ class Arguments:
     and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
 
     network: Annotated[str, tyro.conf.Positional]
-    """rellie (ReLLIE's model.npz), zero_dce (Zero-DCE's Epoch99.pth) or ffdnet (ReLLIE's denoiser, net_rgb.pth)."""
+    """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth) or pixelrl
+    (PixelRL's pretrained_15.npz, _25, _50)."""
     file: Annotated[Path, tyro.conf.Positional]
     """The published file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -91,6 +93,39 @@ def read_rellie(path: Path) -> nn.Module:
     tensors["shared.0.weight"] = tensors["shared.0.weight"].flip(1)
     for letter, part in (("W", "weight"), ("b", "bias")):
         tensors[f"heads.{part}"] = torch.cat([arrays[f"{head}/{letter}"] for head in (red, green, blue)])
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+@IMPORTERS.register("pixelrl")
+def read_pixelrl(path: Path) -> nn.Module:
+    """One of PixelRL's released denoising policies, grey, with GRU: Chainer's arrays, (outputs, inputs, 3, 3) as here.
+
+    The noise that it was trained for is read from the file's name (pretrained_25.npz). The kernel of the reward-map
+    convolution is checked like the rest and left out: only training needs it.
+
+    Raises:
+        UsageError: as `read_rellie`.
+    """
+    pairs = {"conv1": "shared.0", "conv8_pi/model": "heads", "conv7_V": "value"}
+    pairs |= {f"diconv{layer}/diconv": f"shared.{layer - 1}" for layer in (2, 3, 4)}
+    for branch, ours in (("pi", "acting"), ("V", "judging")):
+        pairs |= {f"diconv{layer}_{branch}/diconv": f"{ours}.{layer - 5}" for layer in (5, 6)}
+    level = re.search(r"_(\d+)$", path.stem)
+    network = MODELS.create("pixelrl", planes=1, noise=(float(level.group(1)),) * 2 if level else None)
+    own = network.state_dict()
+    expected = {f"{theirs}/{letter}": tuple(own[f"{ours}.{part}"].shape)
+                for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
+    width = own["value.weight"].shape[1]
+    expected |= {f"conv7_{name}/W": (width, width, 3, 3) for name in ("Wz", "Uz", "Wr", "Ur", "W", "U")}
+    arrays = _checked(path, _npz(path), {**expected, "conv_R/W": (1, 1, 33, 33)},
+                      "pixelrl takes a released pretrained_25.npz, with convGRU and reward-map convolution")
+    tensors = {f"{ours}.{part}": arrays[f"{theirs}/{letter}"]
+               for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
+    # what comes in and what is remembered stand beside each other in our convolutions
+    update, reset, new = (torch.cat([arrays[f"conv7_W{name}/W"], arrays[f"conv7_U{name}/W"]], dim=1)
+                          for name in ("z", "r", ""))
+    tensors |= {"cell.gates.weight": torch.cat([update, reset]), "cell.candidate.weight": new}
     network.load_state_dict(tensors)
     return network.eval()
 

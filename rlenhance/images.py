@@ -5,6 +5,7 @@ Maps (reward, value, mask, log-probability) are (N, 1, H, W). A mask is 1 where 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -15,30 +16,57 @@ from torch import Tensor
 
 from rlenhance.errors import UsageError
 
+#: How far unrounded noise may carry a picture out of [0, 1] where noise is allowed to; beyond, it is cut.
+NOISE_MARGIN = 1.0
 
-def check_image(image: Tensor, finite: bool = True) -> Tensor:
+
+def check_image(image: Tensor, finite: bool = True, *, margin: float = 0.0, planes: Sequence[int] = (3,)) -> Tensor:
     """Refuse what is not a picture of the convention; give it back otherwise.
 
     Args:
         finite: refuse NaN as well.
+        margin: how far values may lie outside [0, 1]: noise that no file has clipped yet does.
+        planes: how many channels it may have; grey pictures are worked on as one plane where that is told.
 
     Raises:
         UsageError: wrong rank, channels, dtype, size zero, or values outside [0, 1].
     """
-    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in planes or \
+            not image.is_floating_point():
         seen = f"{tuple(image.shape)} {image.dtype}" if hasattr(image, "shape") else repr(image)
-        raise UsageError(
-            f"image must be (N, 3, H, W) float in [0, 1]; got {seen}: use rlenhance.images.to_tensor"
-        )
+        raise UsageError(f"image must be (N, {' or '.join(map(str, planes))}, H, W) float in [0, 1]; got {seen}: "
+                         f"use rlenhance.images.to_tensor")
     if 0 in image.shape:
         raise UsageError(f"image is empty: shape {tuple(image.shape)}")
     low, high = image.detach().aminmax()
     nan = bool(torch.isnan(low))
-    if (nan and finite) or low < -1e-4 or high > 1 + 1e-4:
-        raise UsageError(
-            f"image values must lie in [0, 1]; got {low:.4g} to {high:.4g}: use rlenhance.images.to_tensor"
-        )
+    if (nan and finite) or low < -margin - 1e-4 or high > 1 + margin + 1e-4:
+        beyond = f" (noise may reach {margin:g} beyond)" if margin else ""
+        raise UsageError(f"image values must lie in [0, 1]{beyond}; got {low:.4g} to {high:.4g}: "
+                         f"use rlenhance.images.to_tensor")
     return image
+
+
+def as_planes(image: Tensor, planes: int, margin: float = 0.0) -> Tensor:
+    """A picture as a network of so many channels takes it: grey ones pass from three equal channels to one and back.
+
+    Args:
+        image: (N, 3, H, W), or (N, 1, H, W).
+        planes: 1 or 3.
+        margin: see `check_image`.
+
+    Raises:
+        UsageError: no picture; or one with colours for a network that takes grey ones alone.
+    """
+    check_image(image, margin=margin, planes=(1, 3))
+    if image.shape[1] == planes:
+        return image
+    if planes == 3:
+        return image.expand(-1, 3, -1, -1)
+    if bool((image[:, 1:] != image[:, :1]).any()):
+        raise UsageError("a picture with colours for a model of grey pictures: use a model for colour, make it grey "
+                         "first, or hand its channels over one by one, each as a picture (N, 1, H, W)")
+    return image[:, :1]
 
 
 def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

@@ -116,7 +116,7 @@ def test_other_channels_are_refused(generator):
     """A colour picture for a network that knows grey ones, and the other way round; equal channels are grey."""
     grey, colour = (stir(make_model("denoiser", channels=channels, **SMALL)) for channels in (1, 3))
     image = torch.rand(1, 3, 16, 16, generator=generator)
-    with pytest.raises(UsageError, match="trained for grey pictures"):
+    with pytest.raises(UsageError, match="a picture with colours for a model of grey pictures"):
         grey(image)
     for network, wrong in ((grey, image), (colour, image[:, :1])):
         with pytest.raises(UsageError, match="there is one for"):

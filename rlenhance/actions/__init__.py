@@ -1,8 +1,12 @@
 """What one agent may do. `advance` is the transition, in training and in use."""
 
-from rlenhance.actions.base import ACTION_SETS, Action, ActionSet, Bending, advance, as_action, spread
+from rlenhance.actions.base import ACTION_SETS, Action, ActionSet, Bending, advance, as_action, pictures_of, spread
 from rlenhance.actions.curve import Curve
+from rlenhance.actions.filters import PIXELRL_TOOLS, TOOLS, Filters
 from rlenhance.actions.sweep import Sweep
 from rlenhance.actions.tone import Tone
 
-__all__ = ["ACTION_SETS", "Action", "ActionSet", "Bending", "Curve", "Sweep", "Tone", "advance", "as_action", "spread"]
+__all__ = [
+    "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Filters", "Sweep", "Tone",
+    "advance", "as_action", "pictures_of", "spread",
+]

@@ -102,6 +102,11 @@ def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | No
     return after if mask is None else image + mask * (after - image)
 
 
+def pictures_of(actions: ActionSet) -> dict[str, Any]:
+    """What `check_image` is to allow for a set's pictures: three channels in [0, 1], unless the set says otherwise."""
+    return {"margin": getattr(actions, "margin", 0.0), "planes": getattr(actions, "planes", (3,))}
+
+
 def as_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
     """Take a bare tensor where there is one level of agents, and refuse what the set does not know.
 

@@ -3,7 +3,13 @@
 from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.backbones.compact import Compact
 from rlenhance.backbones.fcn import FCN
+from rlenhance.backbones.gru_fcn import GruFCN
+from rlenhance.backbones.gru_unet import GruUNet
+from rlenhance.backbones.memory import ConvGRUCell, Remembering
 from rlenhance.backbones.mrpnet import MRPNet
 from rlenhance.backbones.pixelrnn import PixelRNN
 
-__all__ = ["BACKBONES", "FCN", "Backbone", "Compact", "FiLM", "MRPNet", "PixelRNN"]
+__all__ = [
+    "BACKBONES", "FCN", "Backbone", "Compact", "ConvGRUCell", "FiLM", "GruFCN", "GruUNet", "MRPNet", "PixelRNN",
+    "Remembering",
+]

@@ -21,12 +21,16 @@ class Backbone(nn.Module):
         stride: pixels per feature along each side: h = ceil(H / stride).
         period: features of a constant picture repeat after this many along each side.
         recurrent: it carries a state from step to step.
+        sees_borders: its convolutions take what lies outside the picture for zero.
+        later_parts: names of its parts that work from the second step on.
     """
 
     width: int
     stride: int
     period: int = 1
     recurrent: bool = False
+    sees_borders: bool = False
+    later_parts: tuple[str, ...] = ()
     spec: dict[str, Any]
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:

@@ -7,13 +7,15 @@ from rlenhance.data.degradations import RELIT, Darken, Degradation, Relight
 from rlenhance.data.examples import Example, load_example
 from rlenhance.data.folders import open_folder
 from rlenhance.data.loaded import LoadedSplit, load_split
+from rlenhance.data.noise import BLIND, NOISES, Noise, parse_noise
+from rlenhance.data.noisy import REAL, noise_of, noisy_pictures
 from rlenhance.data.sampler import Sampler
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.scan import scan
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
-    "RELIT", "Batch", "Darken", "Degradation", "Example", "LoadedSplit", "PictureCache", "Relight", "Sampler", "Splits",
-    "check_disjoint", "clean_folder", "load_example", "load_split", "open_folder", "sample_photographs", "scan",
-    "split_by_scene",
+    "BLIND", "NOISES", "REAL", "RELIT", "Batch", "Darken", "Degradation", "Example", "LoadedSplit", "Noise",
+    "PictureCache", "Relight", "Sampler", "Splits", "check_disjoint", "clean_folder", "load_example", "load_split",
+    "noise_of", "noisy_pictures", "open_folder", "parse_noise", "sample_photographs", "scan", "split_by_scene",
 ]

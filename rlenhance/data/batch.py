@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ class Batch:
     """Pictures of one size, with what is known of them.
 
     Attributes:
-        image: (N, 3, H, W) float32 in [0, 1], sRGB: where an episode begins.
+        image: (N, 3, H, W) float32 in [0, 1], sRGB: where an episode begins. (Denoising also takes grey pictures as one
+            plane, and noise that leaves [0, 1].)
         target: the reference, of the same shape, or None.
         mask: (N, 1, H, W), 1 where pixels may change, or None for everywhere.
     """
@@ -30,16 +31,17 @@ class Batch:
     def __len__(self) -> int:
         return self.image.shape[0]
 
-    def check(self, finite: bool = True) -> Batch:
+    def check(self, finite: bool = True, *, margin: float = 0.0, planes: Sequence[int] = (3,)) -> Batch:
         """Refuse what does not fit together.
 
         Args:
             finite: refuse NaN too; a learner lets it pass, and names the term that it ruins.
+            margin, planes: of the pictures, see `check_image`.
 
         Raises:
             UsageError: a picture outside the convention, or shapes that differ.
         """
-        check_image(self.image, finite)
+        check_image(self.image, finite, margin=margin, planes=planes)
         if self.target is not None and self.target.shape != self.image.shape:
             raise UsageError(f"target {tuple(self.target.shape)} and image {tuple(self.image.shape)} differ in shape")
         wanted = (len(self), 1, *self.image.shape[-2:])

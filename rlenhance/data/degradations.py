@@ -9,7 +9,8 @@ import numpy as np
 
 from rlenhance.errors import UsageError
 
-#: (H, W, 3) uint8 and a random stream -> the picture that has to be enhanced, uint8, same shape.
+#: (H, W, C) uint8 and a random stream -> the picture that has to be enhanced, same shape: uint8, or float32 on the
+#: scale of [0, 1] where nothing rounds it.
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 #: Where the light falls in a relit picture, see `Relight`.
 RELIT = ("backlit", "lamp", "corner")

@@ -6,12 +6,15 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import Degradation
-from rlenhance.images import limit_side, to_tensor
+from rlenhance.images import limit_side
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,27 @@ class Example:
         return image, target
 
 
-def load_example(example: Example, cache: PictureCache, max_side: int | None = None) -> Batch:
+def to_planes(part: np.ndarray) -> Tensor:
+    """(H, W, C) uint8, or float as a degradation gives it, as (1, C, H, W) float32; 255 of uint8 is 1."""
+    plane = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))[None].float()
+    return plane / 255 if part.dtype == np.uint8 else plane
+
+
+def grey(part: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 as its luma (ITU-R BT.601), (H, W, 1); equal channels stay as they are."""
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY))[:, :, None]
+
+
+def load_example(example: Example, cache: PictureCache, max_side: int | None = None, planes: int = 3) -> Batch:
     """The whole picture as a batch of one, the same at every call: what a degradation draws depends on the name alone.
 
     Args:
         max_side: reduce to this longer side in pixels; None keeps the size.
+        planes: channels; 1 makes the pictures grey before anything is done to them.
     """
-    image, target = example.load(cache)
+    image, target = (part if part is None or planes == 3 else grey(part) for part in example.load(cache))
     if image is None:
         assert example.degradation is not None and target is not None
         image = example.degradation(target, np.random.default_rng(zlib.crc32(example.name.encode())))
-    tensors = [to_tensor(part) for part in (image, target) if part is not None]
+    tensors = [to_planes(part) for part in (image, target) if part is not None]
     return Batch(*(limit_side(tensor, max_side) if max_side else tensor for tensor in tensors))

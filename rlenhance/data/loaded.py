@@ -13,25 +13,26 @@ from rlenhance.data.examples import Example, load_example
 class LoadedSplit(Sequence[Batch]):
     """The pictures of a split, one batch each, decoded when they are asked for: a large set fills no memory."""
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, side: int | None):
-        self._examples, self._cache, self._side = examples, cache, side
+    def __init__(self, examples: Sequence[Example], cache: PictureCache, side: int | None, planes: int = 3):
+        self._examples, self._cache, self._side, self._planes = examples, cache, side, planes
 
     def __len__(self) -> int:
         return len(self._examples)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return LoadedSplit(self._examples[index], self._cache, self._side)
-        return load_example(self._examples[index], self._cache, self._side)
+            return LoadedSplit(self._examples[index], self._cache, self._side, self._planes)
+        return load_example(self._examples[index], self._cache, self._side, self._planes)
 
 
 def load_split(examples: Sequence[Example], cache: PictureCache, *, limit: int | None = None,
-               side: int | None = None) -> LoadedSplit:
+               side: int | None = None, planes: int = 3) -> LoadedSplit:
     """The pictures of a split; `limit` takes that many, evenly spread over the list.
 
     Args:
         side: reduce to this longer side in pixels; None keeps the size.
+        planes: channels; 1 makes the pictures grey.
     """
     if limit and len(examples) > limit:
         examples = [examples[i * len(examples) // limit] for i in range(limit)]
-    return LoadedSplit(examples, cache, side)
+    return LoadedSplit(examples, cache, side, planes)

@@ -7,11 +7,10 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import torch
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
-from rlenhance.data.examples import Example
+from rlenhance.data.examples import Example, grey, to_planes
 from rlenhance.errors import UsageError
 
 
@@ -28,10 +27,11 @@ class Sampler:
         crop: "whole" takes most of a picture (a random box of at least half its sides) and reduces it to `size`,
             as a policy with a fixed state size sees it; "native" cuts `size` x `size` pixels at full resolution.
         seed: of the stream.
+        planes: channels; 1 makes the pictures grey before anything is done to them.
     """
 
     def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, *, crop: str = "whole",
-                 seed: int = 0):
+                 seed: int = 0, planes: int = 3):
         if crop not in ("whole", "native"):
             raise UsageError(f"crop is whole or native; got {crop!r}")
         if not examples:
@@ -39,6 +39,7 @@ class Sampler:
         if size < 8:
             raise UsageError(f"pictures to train on must be at least 8 pixels wide; got size {size}")
         self.examples, self.cache, self.size, self.crop, self.seed = list(examples), cache, size, crop, seed
+        self.planes = planes
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
@@ -46,7 +47,7 @@ class Sampler:
 
     def reseeded(self, seed: int) -> Sampler:
         """Another stream over the same pictures; the cache is shared."""
-        return Sampler(self.examples, self.cache, self.size, crop=self.crop, seed=seed)
+        return Sampler(self.examples, self.cache, self.size, crop=self.crop, seed=seed, planes=self.planes)
 
     def _sample(self, number: int) -> Batch:
         epoch, place = divmod(number, len(self.examples))
@@ -55,14 +56,15 @@ class Sampler:
         image, target = example.load(self.cache)
         parts = [part for part in (image, target) if part is not None]
         parts = self._cut(parts, rng)
+        if self.planes == 1:
+            parts = [grey(part) for part in parts]
         if image is None:
             assert example.degradation is not None
             parts = [example.degradation(parts[0], rng), parts[0]]
         parts = [_reduce(part, self.size) for part in parts]
         if rng.random() < 0.5:
             parts = [part[:, ::-1] for part in parts]
-        planes = [np.ascontiguousarray(part.transpose(2, 0, 1)) for part in parts]
-        return Batch(*(torch.from_numpy(plane)[None].float() / 255 for plane in planes))
+        return Batch(*(to_planes(part) for part in parts))
 
     def _cut(self, parts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """The same random box of each part."""

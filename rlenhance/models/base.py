@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, ActionSet
+from rlenhance.actions import Action, ActionSet, pictures_of
+from rlenhance.images import check_image
 from rlenhance.preferences import Preferences
 from rlenhance.registry import Registry
 
@@ -30,6 +31,7 @@ class Policy(nn.Module):
         horizon: steps of an episode, T.
         state_size: side in pixels of the reduced picture on which episodes run; None: they run on the picture itself.
         preferences: what the user may choose.
+        masked: expects a mask in its observation.
     """
 
     spec: dict[str, Any]
@@ -37,6 +39,19 @@ class Policy(nn.Module):
     horizon: int
     state_size: int | None
     preferences: Preferences
+    masked: bool = False
+
+    def enter(self, image: Tensor) -> Tensor:
+        """A picture, checked, as episodes of this policy take it.
+
+        Raises:
+            UsageError: it is none that this policy can work on.
+        """
+        return check_image(image, **pictures_of(self.actions))
+
+    def leave(self, result: Tensor, image: Tensor) -> Tensor:
+        """The end of an episode that began with `enter(image)`, as the user's picture."""
+        return result
 
     def act(self, observation: Any, state: Any = None) -> tuple[Action, Any]:
         """The greedy action and the next state; a policy that can do so leaves out what these do not need."""

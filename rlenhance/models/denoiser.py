@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.errors import UsageError
-from rlenhance.images import check_image, pad_to_multiple, to_array
+from rlenhance.images import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
 from rlenhance.models.base import MODELS
 from rlenhance.noise import enlarged, estimate_noise, noise_map
 from rlenhance.tiles import Tile, tiles
@@ -146,7 +146,7 @@ class NoiseAware(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
-        """Denoise (N, 3, H, W) of any size; how noisy it is, each picture shows itself.
+        """Denoise (N, 3, H, W), or one plane of grey, of any size; how noisy it is, each picture shows itself.
 
         Args:
             mask: see `Model`.
@@ -159,32 +159,19 @@ class NoiseAware(nn.Module):
         others = set(preference or {}) - {"noise"}
         if others:
             raise UsageError(f"a denoiser takes the preference noise; got {', '.join(sorted(others))}: use a policy")
-        wanted = (preference or {}).get("noise")
-        check_image(image)
+        planes, wanted = as_planes(image, self.channels, NOISE_MARGIN), (preference or {}).get("noise")
         if wanted is not None:
-            noise = torch.full_like(image[:, :1], wanted / 255)
+            noise = torch.full_like(planes[:, :1], wanted / 255)
         else:
-            noise = torch.cat([self._seen(picture) for picture in image.split(1)]).clamp(max=LARGEST_NOISE)
-        out = (self.denoise if self.training else self.denoise_tiled)(self.as_channels(image), noise).clamp(0, 1).expand_as(image)
+            noise = torch.cat([_seen(picture) for picture in planes.split(1)]).clamp(max=LARGEST_NOISE)
+        out = (self.denoise if self.training else self.denoise_tiled)(planes, noise).clamp(0, 1).expand_as(image)
         return out if mask is None else image + mask * (out - image)
 
-    def as_channels(self, image: Tensor) -> Tensor:
-        """A picture (N, 3, H, W) with the channels that this network takes.
 
-        Raises:
-            UsageError: colours for a network that knows grey pictures.
-        """
-        if self.channels == 3:
-            return image
-        if not torch.equal(image, image[:, :1].expand_as(image)):
-            raise UsageError("this denoiser was trained for grey pictures, and this one has colours: use the one for "
-                             "colour, or make the picture grey first")
-        return image[:, :1]
-
-    @staticmethod
-    def _seen(picture: Tensor) -> Tensor:
-        pixels = to_array(picture, np.float32)
-        return enlarged(noise_map(pixels, estimate_noise(pixels)), picture.shape[-2:]).to(picture)
+def _seen(picture: Tensor) -> Tensor:
+    """The map of the noise that a picture shows: (1, C, H, W) -> (1, 1, H, W)."""
+    pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
+    return enlarged(noise_map(pixels, estimate_noise(pixels)), picture.shape[-2:]).to(picture)
 
 
 @MODELS.register("denoiser")

@@ -25,7 +25,8 @@ class Observation(TypedDict, total=False):
 
     image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
     preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
-    one. statistics: (N, STATISTICS), what `PixelPolicy.look` has computed from the others; a shortcut, never needed.
+    one. statistics: (N, STATISTICS), and tools: (N, C, K, H, W), what the `look` of a policy has computed from the
+    others; shortcuts, never needed.
     """
 
     image: Tensor
@@ -33,6 +34,7 @@ class Observation(TypedDict, total=False):
     preference: Tensor
     mask: Tensor
     statistics: Tensor
+    tools: Tensor
 
 
 def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None) -> Observation:

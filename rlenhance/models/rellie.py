@@ -45,8 +45,8 @@ class ReLLIE(Policy):
                                           channels="coupled", coupling=0.1, lead=2, momentum=0.2)
         self.preferences = Preferences()
         self.horizon, self.state_size = horizon, None
-        self.shared = _layers(3, width, _SHARED)
-        self.acting, self.judging = _layers(width, width, _BRANCH), _layers(width, width, _BRANCH)
+        self.shared = layers(3, width, _SHARED)
+        self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
         assert self.actions.choices is not None
         self.heads = nn.Conv2d(width, self.actions.heads * self.actions.choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)
@@ -54,19 +54,21 @@ class ReLLIE(Policy):
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the actions of the pixels, (N, 3, 27, H, W), their value (N, 1, H, W), and no state."""
-        features = _through(self.shared, observation["image"])
-        raw = self.heads(_through(self.acting, features)).float()
+        features = through(self.shared, observation["image"])
+        raw = self.heads(through(self.acting, features)).float()
         logits = raw.unflatten(1, (self.actions.heads, -1))
-        value = self.value(_through(self.judging, features)).float()
+        value = self.value(through(self.judging, features)).float()
         return JointDistribution({"local": PixelCategorical(logits)}), {"local": value}, state
 
 
-def _layers(inputs: int, width: int, dilations: Sequence[int]) -> nn.ModuleList:
+def layers(inputs: int, width: int, dilations: Sequence[int]) -> nn.ModuleList:
+    """3x3 convolutions, one of each dilation, borders zero."""
     enter = [inputs] + [width] * (len(dilations) - 1)
     return nn.ModuleList(nn.Conv2d(i, width, 3, padding=d, dilation=d) for i, d in zip(enter, dilations, strict=True))
 
 
-def _through(layers: nn.ModuleList, features: Tensor) -> Tensor:
-    for layer in layers:
+def through(convolutions: nn.ModuleList, features: Tensor) -> Tensor:
+    """Features after all of them, ReLU behind each."""
+    for layer in convolutions:
         features = F.relu(layer(features))
     return features

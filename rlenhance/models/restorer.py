@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.errors import UsageError
-from rlenhance.images import check_image
+from rlenhance.images import as_planes
 from rlenhance.models.base import MODELS
-from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
+from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
 
 
 @MODELS.register("restorer")
@@ -24,36 +25,73 @@ class Restorer(nn.Module):
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
         passes: how often a recurrent backbone looks; with one pass its memory would get no gradient.
+        planes: channels of its pictures; 1: it takes grey ones alone.
+        statistics: it is told those of the whole picture; without, a pixel depends on its surroundings alone.
+        margin: how far its pictures may leave [0, 1], see `check_image`.
+        told_noise: it is told how strong the noise seems to be (`noise_deviation`), and its residual is counted in that.
     """
 
     spec: dict[str, Any]
 
-    def __init__(self, backbone: Mapping[str, Any], passes: int = 3):
+    def __init__(self, backbone: Mapping[str, Any], passes: int = 3, planes: int = 3, statistics: bool = True,
+                 margin: float = 0.0, told_noise: bool = False):
         super().__init__()
-        if passes < 1:
-            raise UsageError(f"passes must be at least 1; got {passes}")
-        self.passes = passes
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3, "context": STATISTICS})
-        self.head = nn.Conv2d(self.backbone.width, 3 * self.backbone.stride**2, 3, padding=1, padding_mode="replicate")
-        nn.init.zeros_(self.head.weight)
-        assert self.head.bias is not None
-        nn.init.zeros_(self.head.bias)
+        if passes < 1 or planes not in (1, 3) or (statistics and planes == 1):
+            raise UsageError(f"passes must be at least 1, planes 3, or 1 without statistics; got {passes} and {planes}")
+        self.passes, self.planes, self.statistics, self.margin = passes, planes, statistics, margin
+        self.told_noise = told_noise
+        self.backbone: Backbone = BACKBONES.rebuild(
+            {**backbone, "channels": planes + told_noise, "context": STATISTICS if statistics else 0})
+        self.head = residual_head(self.backbone, planes)
 
     def residual(self, image: Tensor) -> Tensor:
-        """What is added to the picture, before clipping: (N, 3, H, W)."""
-        level = image.new_tensor(DEFAULT_EXPOSURE)
-        statistics, state = picture_statistics(image, level), None
+        """What is added to the picture, before clipping: (N, planes, H, W)."""
+        statistics, state = None, None
+        if self.statistics:
+            statistics = picture_statistics(image, image.new_tensor(DEFAULT_EXPOSURE))
+        noise = told(image) if self.told_noise else None
         for _ in range(self.passes if self.backbone.recurrent else 1):
-            features, state = self.backbone(image, statistics, state)
-        full = F.pixel_shuffle(self.head(features), self.backbone.stride)
-        return full[..., : image.shape[-2], : image.shape[-1]]
+            features, state = self.backbone(beside(image, noise), statistics, state)
+        residual = at_pixels(self.head(features), self.backbone.stride, image.shape[-2:]).float()
+        return residual if noise is None else noise * residual
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
-        """Restore (N, 3, H, W) of any size. In training mode nothing is clipped: outside [0, 1] gradients would end."""
+        """Restore (N, 3, H, W), or one plane of grey, of any size.
+
+        In training mode nothing is clipped: outside [0, 1] gradients would end.
+        """
         if preference:
             raise UsageError(f"a restorer takes no preferences; got {', '.join(preference)}: use a policy")
-        out = check_image(image) + self.residual(image)
+        planes = as_planes(image, self.planes, self.margin)
+        out = planes + self.residual(planes)
         if not self.training:
             out = out.clamp(0, 1)
+        out = out.expand(-1, image.shape[1], -1, -1) if self.planes == 1 else out
         return out if mask is None else image + mask * (out - image)
+
+
+def told(image: Tensor) -> Tensor:
+    """The noise that a network is told of, and counts residuals in: (N, C, H, W) -> (N, 1, 1, 1), at least 1/255."""
+    return noise_deviation(image).clamp(min=1 / 255)
+
+
+def beside(image: Tensor, noise: Tensor | None) -> Tensor:
+    """A picture with its noise as one more plane, four times as large; without, as it is."""
+    if noise is None:
+        return image
+    return torch.cat([image, (4 * noise).expand(-1, -1, *image.shape[-2:])], dim=1)
+
+
+def residual_head(backbone: Backbone, planes: int) -> nn.Conv2d:
+    """From features to numbers at the pixels, see `at_pixels`; begins at zero."""
+    head = nn.Conv2d(backbone.width, planes * backbone.stride**2, 3, padding=1, padding_mode="replicate")
+    nn.init.zeros_(head.weight)
+    assert head.bias is not None
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def at_pixels(numbers: Tensor, stride: int, size: Sequence[int]) -> Tensor:
+    """What features say of the pixels they stand for: (N, C stride^2, h, w) -> (N, C, *size)."""
+    return F.pixel_shuffle(numbers, stride)[..., : size[0], : size[1]]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, Bending, Sweep, advance
+from rlenhance.actions import Action, Bending, Sweep, advance, pictures_of
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
@@ -63,7 +63,7 @@ class UnrolledPolicy(nn.Module):
         """The same, with all that happened on the way."""
         states, chosen = self._run(image, mask, preference)
         if not self.policy.state_size:
-            return Episode(states, chosen, states[-1])
+            return Episode(states, chosen, self.policy.leave(states[-1], image))
         return Episode(states, chosen, self.render(image, chosen, mask))
 
     def decide(self, image: Tensor, mask: Tensor | None = None,
@@ -76,7 +76,7 @@ class UnrolledPolicy(nn.Module):
 
         Pictures of another size than the one decided on have the same agents only where the policy has a state size.
         """
-        check_image(image)
+        check_image(image, **pictures_of(self.policy.actions))
         own = (self.policy.state_size,) * 2  # there it is the last state of the episode, bit by bit
         if mask is None and None not in own and tuple(image.shape[-2:]) != own and image.device.type == "cpu" \
                 and image.dtype == torch.float32:
@@ -117,8 +117,8 @@ class UnrolledPolicy(nn.Module):
     def _run(self, image: Tensor, mask: Tensor | None,
              preference: Mapping[str, float] | None) -> tuple[list[Tensor], list[Action]]:
         """The episode on the reduced picture: its T + 1 states and T actions."""
-        check_image(image)
         policy = self.policy
+        image = policy.enter(image)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         picture, small_mask = image, mask
         if policy.state_size:

@@ -1,0 +1,127 @@
+"""Denoising without a policy: what a learned one has to beat. What a rule chooses, it chooses on training pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.baselines import Rule
+from rlenhance.actions import PIXELRL_TOOLS, TOOLS
+from rlenhance.actions.filters import NOTHING
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.metrics import psnr
+
+#: The longest sequence that is searched.
+LONGEST = 6
+_BEAM = 12  # sequences that are carried on from length to length
+_STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)  # of non-local means' h, in deviations of the noise
+
+
+def filtered(image: Tensor, sequence: Sequence[str]) -> Tensor:
+    """The same filters for every pixel, one after the other."""
+    for name in sequence:
+        image = TOOLS[name](image)
+    return image
+
+
+def _mean_psnr(function: Callable[[Tensor], Tensor], pictures: Sequence[Batch]) -> float:
+    return sum(psnr(function(batch.image).clamp(0, 1), batch.target).item()  # type: ignore[arg-type]
+               for batch in pictures) / len(pictures)
+
+
+def best_sequences(pictures: Sequence[Batch], tools: Sequence[str] = PIXELRL_TOOLS,
+                   longest: int = LONGEST) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The best single filter, and the best sequence of at most `longest`, by PSNR on these pictures.
+
+    A beam search: of the sequences of each length the best twelve are carried on by every tool. The search is not
+    complete; with as many sequences as there are it is.
+
+    Args:
+        pictures: training pictures of one size, one each, with references.
+        tools: names of filters.
+    """
+    image = torch.cat([batch.image for batch in pictures])
+    target = torch.cat([batch.target for batch in pictures if batch.target is not None])
+
+    def score(result: Tensor) -> float:
+        return psnr(result.clamp(0, 1), target).mean().item()
+
+    beam: list[tuple[float, tuple[str, ...], Tensor]] = [(score(image), (), image)]
+    single, best = None, beam[0]
+    for _ in range(longest):
+        longer = {}
+        for _, sequence, state in beam:
+            for name in tools:
+                if name != NOTHING:
+                    result = TOOLS[name](state)
+                    longer[(*sequence, name)] = (score(result), (*sequence, name), result)
+        beam = sorted(longer.values(), key=lambda entry: -entry[0])[:_BEAM]
+        single = single or beam[0]
+        best = max(best, beam[0], key=lambda entry: entry[0])
+    assert single is not None
+    return single[1], best[1]
+
+
+def non_local_means(image: Tensor, strength: float) -> Tensor:
+    """OpenCV's, which works on 8 bits: templates of 7, searched within 21 pixels. `strength`: its h, in 255ths."""
+    planes = [np.rint(plane.clamp(0, 1).numpy() * 255).astype(np.uint8) for plane in image[0]]
+    if len(planes) == 1:
+        done = cv2.fastNlMeansDenoising(planes[0], None, strength, 7, 21)[None]
+    else:
+        done = cv2.fastNlMeansDenoisingColored(np.stack(planes, axis=2), None, strength, strength, 7, 21)
+        done = np.asarray(done).transpose(2, 0, 1)
+    return torch.from_numpy(np.asarray(done).astype(np.float32) / 255)[None]
+
+
+def has_bm3d() -> bool:
+    """Whether the package `bm3d` is installed."""
+    return importlib.util.find_spec("bm3d") is not None
+
+
+def bm3d(image: Tensor, deviation: float) -> Tensor:
+    """BM3D, told the deviation of the noise, in 255ths.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    if not has_bm3d():
+        raise UsageError("BM3D is a package of its own: pip install bm3d")
+    from bm3d import bm3d as denoise  # type: ignore[import-not-found]
+    from bm3d import bm3d_rgb
+
+    array = image[0].permute(1, 2, 0).double().numpy()
+    done = denoise(array[..., 0], deviation / 255)[..., None] if array.shape[2] == 1 else bm3d_rgb(array, deviation / 255)
+    return torch.from_numpy(np.asarray(done).transpose(2, 0, 1)).float()[None]
+
+
+def denoising_rules(pictures: Sequence[Batch], deviation: float | None) -> Mapping[str, Rule]:
+    """The rules, by what the table calls them; what they choose is chosen on these pictures.
+
+    Args:
+        pictures: training pictures of one size with the noise of the test; a few are enough.
+        deviation: of the noise in 255ths, which BM3D is told; None where it is not known.
+    """
+    single, sequence = best_sequences(pictures)
+    level = deviation if deviation is not None else 25.0
+    few = pictures[:4]
+    strength = max((factor * level for factor in _STRENGTHS),
+                   key=lambda h: _mean_psnr(lambda image: non_local_means(image, h), few))
+
+    def rule(name: str, function: Callable[[Tensor], Tensor]) -> Rule:
+        return Rule(name, lambda image, _: function(image))
+
+    rules = {
+        "input": rule("nothing", lambda image: image),
+        "best single filter": rule(single[0], lambda image: filtered(image, single)),
+        "best fixed sequence": rule(" > ".join(sequence), lambda image: filtered(image, sequence)),
+        "non-local means (OpenCV, 8 bits)": rule(f"h = {strength:g}", lambda image: non_local_means(image, strength)),
+    }
+    if deviation is not None and has_bm3d():
+        rules["BM3D (told the noise)"] = rule(f"{deviation:g}", lambda image: bm3d(image, deviation))
+    return rules

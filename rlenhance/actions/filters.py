@@ -1,0 +1,151 @@
+"""Filters as actions: every pixel takes the value that one of a few tools gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.errors import UsageError
+from rlenhance.filters import bilateral, box, gaussian, median, shift
+from rlenhance.images import NOISE_MARGIN
+from rlenhance.registry import Registry
+
+#: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
+#: entered with `@TOOLS.register("name")`, and named in `Filters(tools=...)`.
+TOOLS = Registry("filter")
+#: The tool that every set has.
+NOTHING = "nothing"
+
+for _name, _tool in {
+    "darker": partial(shift, amount=-1 / 255),
+    NOTHING: lambda image: image,
+    "brighter": partial(shift, amount=1 / 255),
+    "gaussian_0.5": partial(gaussian, sigma=0.5),
+    "bilateral_0.1": partial(bilateral, sigma_color=0.1),
+    "median": median,
+    "gaussian_1.5": partial(gaussian, sigma=1.5),
+    "bilateral_1.0": partial(bilateral, sigma_color=1.0),
+    "box": box,
+}.items():
+    TOOLS.register(_name)(_tool)
+
+#: The tools of PixelRL, in its order.
+PIXELRL_TOOLS = tuple(TOOLS)
+
+
+@ACTION_SETS.register("filters")
+@dataclass(frozen=True)
+class Filters:
+    """Each pixel takes the value that its tool gives there.
+
+    One head with as many choices as there are tools. Probabilities instead of an index stand for the mixture of all
+    tools' results, through which gradients pass. Pictures may be grey (one plane) and, where they hold unrounded
+    noise, leave [0, 1] by 1 at most; no tool carries them further.
+
+    On a CPU only those tools run that some pixel chose, on the pictures that have such pixels; elsewhere all of them
+    run, as looking would make the device wait.
+
+    Args:
+        tools: names of the tools, in the order of the choices; "nothing" is one of them.
+
+    Raises:
+        UnknownName: a tool that is not registered.
+        UsageError: no "nothing", a name twice, fewer than two tools.
+
+    Source: PixelRL (Furuta et al. 2019), table 1. We depart in one border for all filters, and in -1/255 and +1/255,
+    which end at 0 and 1.
+    """
+
+    tools: tuple[str, ...] = PIXELRL_TOOLS
+
+    #: How far outside [0, 1] its pictures may lie, and how many channels they may have (see `check_image`).
+    margin: ClassVar[float] = NOISE_MARGIN
+    planes: ClassVar[tuple[int, ...]] = (1, 3)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tools", tuple(self.tools))  # of a config.json: a list
+        for name in self.tools:
+            TOOLS[name]  # refuses unknown names
+        if NOTHING not in self.tools or len(set(self.tools)) != len(self.tools) or len(self.tools) < 2:
+            raise UsageError(f"filters are at least two, each once, and {NOTHING!r} is one of them; "
+                             f"got {', '.join(self.tools) or 'none'}")
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return ("local",)
+
+    @property
+    def heads(self) -> int:
+        return 1
+
+    @property
+    def choices(self) -> int:
+        return len(self.tools)
+
+    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def results(self, image: Tensor) -> Tensor:
+        """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W)."""
+        return torch.stack([_run(name, image) for name in self.tools], dim=2)
+
+    def apply(self, image: Tensor, action: Action) -> Tensor:
+        choice = action["local"]
+        if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
+            return (choice * self.results(image)).sum(dim=2)
+        if choice.device.type != "cpu":
+            return self.results(image).gather(
+                2, choice[:, :, None].expand(-1, image.shape[1], -1, -1, -1)).squeeze(2)
+        after = image
+        for index, name in enumerate(self.tools):
+            if name == NOTHING:
+                continue
+            chosen = choice == index
+            which = chosen.flatten(1).any(dim=1)
+            if bool(which.all()):
+                after = torch.where(chosen, _run(name, image), after)
+            elif bool(which.any()):
+                after = after.clone()
+                after[which] = torch.where(chosen[which], _run(name, image[which]), after[which])
+        return after
+
+    def strength(self, action: Action) -> Tensor:
+        """1 where a tool changes something, 0 for "nothing"; of probabilities, that of all others: (N, 1, H, W)."""
+        choice, nothing = action["local"], self.tools.index(NOTHING)
+        if choice.is_floating_point():
+            return 1 - choice[:, :, nothing]
+        return (choice != nothing).float()
+
+    def neutral(self, count: int, height: int, width: int) -> Action:
+        """Nothing, everywhere."""
+        return {"local": torch.full((count, 1, height, width), self.tools.index(NOTHING))}
+
+
+def _run(name: str, image: Tensor) -> Tensor:
+    """A tool's result; one of the user's own may give something else.
+
+    Raises:
+        UsageError: names the tool and what it gave.
+    """
+    tool: Callable[[Tensor], Any] = TOOLS[name]
+    result = tool(image)
+    if not isinstance(result, Tensor) or result.shape != image.shape:
+        got: Any = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise UsageError(f"the filter {name} must give a tensor of the picture's shape {tuple(image.shape)}; got {got}")
+    return result
+
+
+def tool_shares(choice: Tensor, count: int) -> Tensor:
+    """How often each of `count` tools was chosen: indices of any shape -> (count,), sums to 1."""
+    return torch.bincount(choice.flatten(), minlength=count).float() / choice.numel()
+
+
+def name_tools(tools: Sequence[str]) -> str:
+    """The tools in words, for a table."""
+    return ", ".join(tool.replace("_", " ") for tool in tools)

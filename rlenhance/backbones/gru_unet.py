@@ -1,0 +1,61 @@
+"""A small U-Net that remembers: the dense per-pixel policy that a CPU can train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.backbones.base import BACKBONES
+from rlenhance.backbones.memory import Remembering
+
+
+class _Block(nn.Module):
+    """Features plus two 3x3 convolutions of them."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.second(F.relu(self.first(features)))
+
+
+@BACKBONES.register("gru_unet")
+class GruUNet(Remembering):
+    """A U-Net with residual blocks on the picture at half its size, and a convolutional GRU: features
+    (N, widths[0], ceil(H/2), ceil(W/2)). Level i works at 1/2^(i+1) of the size; borders are zero.
+
+    Args:
+        channels, context, memory: see `Remembering`.
+        widths: channels of the levels.
+        blocks: of each level, on the way down and, but for the last, on the way up.
+
+    Source: Ronneberger et al. 2015 for the U; FFDNet (Zhang et al. 2018) for the first halving.
+    """
+
+    def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (32, 64, 64),
+                 blocks: Sequence[int] = (1, 2, 1), memory: str = "first"):
+        super().__init__(channels, context, widths[0], 2, memory, multiple=2 ** len(widths))
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.enter = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(_blocks(*level) for level in zip(widths, blocks, strict=True))
+        self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
+        self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
+        self.up = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+
+    def look(self, planes: Tensor) -> Tensor:
+        features, beside = self.enter(planes), []
+        for level, reduce in zip(self.down, self.reducing, strict=False):
+            features = level(features)
+            beside.append(features)
+            features = reduce(features)
+        features = self.down[-1](features)
+        for level, enlarge in zip(reversed(self.up), reversed(self.enlarging), strict=True):
+            features = level(enlarge(features) + beside.pop())
+        return features
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_Block(width) for _ in range(count)))

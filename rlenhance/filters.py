@@ -1,0 +1,198 @@
+"""Filters on pictures and on single planes: (N, C, H, W) -> (N, C, H, W), borders reflected, one law in two forms.
+
+Without a gradient, on a CPU, OpenCV does the work (10 to 600 times faster there); otherwise tensors, on any device. Both
+mirror the picture at its border pixels without repeating them (OpenCV's REFLECT_101, SciPy's "mirror"), down to
+pictures of one pixel.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+
+_BACKENDS = ("auto", "opencv", "tensor")
+
+
+def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto") -> Tensor:
+    """Weighted mean over size x size pixels, the weights falling as a Gaussian of deviation `sigma` in pixels.
+
+    Args:
+        image: (N, C, H, W).
+        sigma: above 0.
+        size: odd.
+        backend: "opencv" (CPU, no gradient), "tensor", or "auto", which takes the first where it can.
+
+    Raises:
+        UsageError: a size that is even, a sigma that is not positive, an image of another shape; "opencv" where a
+            gradient must pass.
+
+    Example:
+        >>> gaussian(torch.full((1, 1, 4, 4), 0.5), 1.5).mean().item()
+        0.5
+    """
+    if not sigma > 0:
+        raise UsageError(f"a Gaussian's sigma must be above 0; got {sigma}")
+    radius = _radius(size)
+    weights = _gaussian_weights(sigma, radius)
+    if _opencv(image, backend):
+        return _from_stack(cv2.sepFilter2D(_stack(image, radius), -1, weights.numpy(), weights.numpy()), image, radius)
+    return _separable(image, weights, radius)
+
+
+def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
+    """Mean over size x size pixels. Arguments and errors as `gaussian`."""
+    radius = _radius(size)
+    if _opencv(image, backend):
+        return _from_stack(cv2.blur(_stack(image, radius), (size, size)), image, radius)
+    return _separable(image, torch.full((size,), 1 / size), radius)
+
+
+def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
+    """Median over size x size pixels of each channel. Arguments and errors as `gaussian`.
+
+    The gradient goes to the pixel that the median is.
+    """
+    radius = _radius(size)
+    if _opencv(image, backend) and size <= 5:  # OpenCV has no larger ones of float32
+        return _from_stack(cv2.medianBlur(_stack(image, radius), size), image, radius)
+    height, width = image.shape[-2:]
+    padded = reflect(image, radius)
+    parts = [padded[..., i : i + height, j : j + width] for i in range(size) for j in range(size)]
+    return torch.stack(parts).median(dim=0).values
+
+
+def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size: int = 5, *,
+              backend: str = "auto") -> Tensor:
+    """Weighted mean over a disc of diameter `size`, of pixels that are near in place and in value.
+
+    The weight of a neighbour at distance r (pixels) whose channels differ by d on average (absolute) is
+    exp(-r^2 / (2 sigma_space^2)) exp(-d^2 / (2 sigma_color^2)). A grey picture in three equal channels gives
+    what one plane gives.
+
+    Args:
+        image: (N, C, H, W).
+        sigma_color: in units of the picture, where white is 1.
+        sigma_space: in pixels.
+        size, backend: as `gaussian`.
+
+    Raises:
+        UsageError: as `gaussian`.
+
+    Source: Tomasi and Manduchi 1998; the disc and the sum over channels are OpenCV's, whose `sigmaColor` for three
+    channels is three times ours.
+    """
+    if not (sigma_color > 0 and sigma_space > 0):
+        raise UsageError(f"a bilateral filter's sigmas must be above 0; got {sigma_color} and {sigma_space}")
+    radius = _radius(size)
+    channels = image.shape[1]
+    if _opencv(image, backend) and channels in (1, 3):
+        if channels == 1:
+            return _from_stack(cv2.bilateralFilter(_stack(image, radius), size, sigma_color, sigma_space), image, radius)
+        padded = reflect(image, radius).permute(0, 2, 3, 1).contiguous()
+        joined = padded.numpy().reshape(-1, padded.shape[2], channels)
+        done = torch.from_numpy(np.asarray(cv2.bilateralFilter(joined, size, channels * sigma_color, sigma_space)))
+        return _inner(done.view(padded.shape).permute(0, 3, 1, 2), radius)
+    height, width = image.shape[-2:]
+    padded = reflect(image, radius)
+    total, weight_sum = torch.zeros_like(image), torch.zeros_like(image[:, :1])
+    for i in range(-radius, radius + 1):
+        for j in range(-radius, radius + 1):
+            if i * i + j * j > radius * radius:
+                continue
+            part = padded[..., radius + i : radius + i + height, radius + j : radius + j + width]
+            distance = (part - image).abs().mean(dim=1, keepdim=True)
+            weight = torch.exp(-0.5 * (i * i + j * j) / sigma_space**2 - 0.5 * (distance / sigma_color) ** 2)
+            total, weight_sum = total + weight * part, weight_sum + weight
+    return total / weight_sum
+
+
+def shift(image: Tensor, amount: float) -> Tensor:
+    """Add a number to every value; none is carried across 0 or 1, and those beyond are not carried further.
+
+    Example:
+        >>> shift(torch.tensor([[[[0.5, 0.75, 1.5]]]]), 0.5)
+        tensor([[[[1.0000, 1.0000, 1.5000]]]])
+    """
+    if amount >= 0:
+        return torch.maximum(image, (image + amount).clamp(max=1.0))
+    return torch.minimum(image, (image + amount).clamp(min=0.0))
+
+
+def reflect(image: Tensor, radius: int) -> Tensor:
+    """The picture with `radius` more pixels at each border, mirrored at its border pixels; it may be smaller than that.
+
+    Example:
+        >>> reflect(torch.tensor([[[[1.0, 2.0]]]]), 1)[0, 0, 0]
+        tensor([2., 1., 2., 1.])
+    """
+    height, width = image.shape[-2:]
+    if min(height, width) > radius:
+        return F.pad(image, (radius,) * 4, mode="reflect")
+    return image[..., _mirrored(height, radius), :][..., _mirrored(width, radius)]
+
+
+def _mirrored(length: int, radius: int) -> Tensor:
+    """Indices of a mirrored row: period 2 (length - 1)."""
+    places = torch.arange(-radius, length + radius)
+    if length == 1:
+        return torch.zeros_like(places)
+    return length - 1 - (places % (2 * (length - 1)) - (length - 1)).abs()
+
+
+def _radius(size: int) -> int:
+    if size < 1 or size % 2 == 0:
+        raise UsageError(f"a filter's size is odd, in pixels; got {size}")
+    return size // 2
+
+
+@lru_cache(maxsize=16)
+def _gaussian_weights(sigma: float, radius: int) -> Tensor:
+    with torch.inference_mode(False):  # what is kept serves everyone
+        offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        return (weights / weights.sum()).float()
+
+
+def _opencv(image: Tensor, backend: str) -> bool:
+    """Whether OpenCV does it; refuses what neither can."""
+    if backend not in _BACKENDS:
+        raise UsageError(f"backend is one of {', '.join(_BACKENDS)}; got {backend!r}")
+    if image.ndim != 4 or 0 in image.shape or not image.is_floating_point():
+        raise UsageError(f"a filter takes pictures (N, C, H, W) of floats; got {tuple(image.shape)} {image.dtype}")
+    gradient = torch.is_grad_enabled() and image.requires_grad
+    able = image.device.type == "cpu" and image.dtype == torch.float32 and not gradient
+    if backend == "opencv" and not able:
+        raise UsageError(f"OpenCV filters float32 pictures on a CPU, without a gradient; got {image.dtype} on "
+                         f"{image.device}{', with one' if gradient else ''}: use backend='tensor'")
+    return able and backend != "tensor"
+
+
+def _stack(image: Tensor, radius: int) -> np.ndarray:
+    """All planes, each with its mirrored border, one below the other: one call does them all."""
+    padded = reflect(image.detach(), radius)
+    return padded.contiguous().view(-1, padded.shape[-1]).numpy()
+
+
+def _from_stack(stack: np.ndarray, image: Tensor, radius: int) -> Tensor:
+    count, channels, height, width = image.shape
+    full = torch.from_numpy(stack).view(count, channels, height + 2 * radius, width + 2 * radius)
+    return _inner(full, radius)
+
+
+def _inner(padded: Tensor, radius: int) -> Tensor:
+    return padded[..., radius : padded.shape[-2] - radius, radius : padded.shape[-1] - radius]
+
+
+def _separable(image: Tensor, weights: Tensor, radius: int) -> Tensor:
+    """The same weights along both sides, as two convolutions of each channel by itself."""
+    channels, kernel = image.shape[1], weights.to(image)
+    padded = reflect(image, radius)
+    padded = F.conv2d(padded, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)

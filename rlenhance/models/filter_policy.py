@@ -1,0 +1,142 @@
+"""The policy that chooses among tools at every pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
+from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.distributions import JointDistribution, PixelCategorical
+from rlenhance.errors import UsageError
+from rlenhance.images import as_planes
+from rlenhance.models.base import MODELS, Policy
+from rlenhance.models.policy import Observation
+from rlenhance.models.restorer import at_pixels, beside, residual_head, told
+from rlenhance.preferences import Preferences
+
+_PRECISION, _LEAST, _MOST = 2 * math.log(100), 4.0, 13.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
+
+
+class FilteringPolicy(Policy):
+    """Base class of the policies whose agents are pixels that choose filters.
+
+    Attributes:
+        planes: channels of the pictures that the network takes; 1: grey ones alone.
+        noise: lowest and highest deviation that it was trained for, in 255ths; None where that is not known.
+    """
+
+    actions: Filters
+    planes: int
+    noise: tuple[float, float] | None
+    state_size = None
+
+    def enter(self, image: Tensor) -> Tensor:
+        return as_planes(image, self.planes, self.actions.margin)
+
+    def leave(self, result: Tensor, image: Tensor) -> Tensor:
+        return result.clamp(0, 1).expand(-1, image.shape[1], -1, -1)
+
+    def check_noise(self, level: float) -> float:
+        """Give back a deviation of the noise, in 255ths, that this policy was trained for.
+
+        Raises:
+            UsageError: any other; names the range.
+        """
+        low, high = self.noise or (0.0, math.inf)
+        if not low <= level <= high:
+            trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            raise UsageError(f"noise {level:g} is outside of what this policy was trained for ({trained}, in 255ths): "
+                             f"use a model trained for it, or train one with python -m experiments.denoise_train "
+                             f"--noise {level:g}")
+        return level
+
+
+@MODELS.register("filter_policy")
+class FilterPolicy(FilteringPolicy):
+    """`policy(observation, state) -> distribution, value, state`, one agent per pixel, one choice among tools.
+
+    A layer on the backbone's features weighs the tools. With `estimate`, it weighs them beside how near each comes to
+    what the clean pixel is thought to be: with f_k the result of tool k here and e the estimate,
+
+        logit_k = b_k - p (f_k - e)^2 / 2,
+
+    b, p and e from the features; e is the first picture of the episode plus a residual (the present one where nothing
+    is remembered). The tools' results are functions of the observation, so this is a policy like any other, and with
+    the weights of a supervised run in its backbone and its estimate (`warm_start`) it begins as a good one.
+
+    Args:
+        backbone: spec of a backbone, without `channels` and `context`; its context is the steps left.
+        tools: names of the tools.
+        horizon: steps of an episode, T.
+        planes: channels of the pictures; 1: it takes grey ones alone.
+        estimate: see above; without, the layer alone decides, as in PixelRL.
+        noise: what it was trained for, see `FilteringPolicy`.
+        told_noise: it is told how strong the noise of the first picture seems to be (`noise_deviation`); the residual
+            and the distances are counted in that.
+
+    Source: PixelRL (Furuta et al. 2019), section 4. We depart in the estimate, in the steps left, and in one trunk for
+    policy and value.
+    """
+
+    def __init__(self, backbone: Mapping[str, Any], tools: Sequence[str] = PIXELRL_TOOLS, horizon: int = 6,
+                 planes: int = 3, estimate: bool = True, noise: Sequence[float] | None = None,
+                 told_noise: bool = True):
+        super().__init__()
+        if horizon < 1 or planes not in (1, 3):
+            raise UsageError(f"an episode needs at least one step, and planes are 1 or 3; got {horizon} and {planes}")
+        self.actions = ACTION_SETS.create("filters", tools=tuple(tools))
+        self.preferences = Preferences()
+        self.horizon, self.planes, self.told_noise = horizon, planes, told_noise
+        self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": planes + told_noise, "context": 1})
+        self.heads = residual_head(self.backbone, self.actions.choices + estimate)
+        self.values = residual_head(self.backbone, 1)
+        self.residual = residual_head(self.backbone, planes) if estimate else None
+        if estimate:
+            assert self.heads.bias is not None
+            nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
+
+    def look(self, observation: Observation) -> Observation:
+        """The observation with the tools' results: who asks again about it need not run them again."""
+        return {**observation, "tools": self._results(observation)} if self.residual is not None else observation
+
+    def _results(self, observation: Observation) -> Tensor:
+        found = observation.get("tools")
+        return self.actions.results(self.enter(observation["image"]).detach()) if found is None else found
+
+    def forward(self, observation: Observation,
+                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the next state."""
+        features, distribution, state = self._decide(observation, state)
+        value = at_pixels(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
+        return distribution, {"local": value}, state
+
+    def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
+        _, distribution, state = self._decide(observation, state)
+        return distribution.mode(), state
+
+    def _decide(self, observation: Observation, state: Any) -> tuple[Tensor, JointDistribution, Any]:
+        image = self.enter(observation["image"])
+        memory, first, noise = state if state is not None else (None, image, told(image) if self.told_noise else None)
+        features, memory = self.backbone(beside(image, noise), observation["steps_left"], memory)
+        numbers = at_pixels(self.heads(features), self.backbone.stride, image.shape[-2:]).float()
+        logits = numbers[:, : self.actions.choices]
+        if self.residual is not None:
+            logits = logits - self._distance(observation, features, (first, noise), numbers[:, -1:])
+        distribution = JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))})
+        return features, distribution, (memory, first, noise) if memory is not None else None
+
+    def _distance(self, observation: Observation, features: Tensor, start: tuple[Tensor, Tensor | None],
+                  precision: Tensor) -> Tensor:
+        """Of every tool's result from the estimate, squared, by half the precision: (N, K, H, W)."""
+        assert self.residual is not None
+        first, noise = start
+        residual = at_pixels(self.residual(features), self.backbone.stride, first.shape[-2:]).float()
+        estimate = first + (residual if noise is None else noise * residual)
+        squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
+        return 0.5 * precision.clamp(_LEAST, _MOST).exp() * squared
