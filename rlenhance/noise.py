@@ -26,13 +26,15 @@ _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """A sensor's noise: at the linear light L its variance is shot L + read^2, in units of full scale.
+    """The noise of a photograph: at the linear light L its variance is shot L + read^2, in units of full scale, and
+    even^2 is added where the light has been encoded.
 
-    `rlenhance.data.Darken` makes noise by the same model.
+    `rlenhance.data.Darken` makes noise by the first part, that of a sensor.
 
     Attributes:
         shot: variance per unit of light.
         read: standard deviation without light.
+        even: standard deviation that is the same at every encoded value.
         steps: values of a channel in the file, 255 or 65535: rounding to them adds noise of its own.
 
     Example:
@@ -42,14 +44,15 @@ class NoiseModel:
 
     shot: float
     read: float
+    even: float = 0.0
     steps: int = 255
 
     def deviation(self, picture: Tensor) -> Tensor:
         """The standard deviation at every value of an sRGB picture in [0, 1], of the same shape: that of the linear
-        light times the slope of the sRGB encoding, and the rounding."""
+        light times the slope of the sRGB encoding, what is even, and the rounding."""
         values = picture.detach().cpu().numpy()
         variance = (self.shot * linear_from_srgb(values) + self.read**2) * _slope(values) ** 2
-        return torch.from_numpy(np.sqrt(variance + _rounding(self.steps))).to(picture)
+        return torch.from_numpy(np.sqrt(variance + self.even**2 + _rounding(self.steps))).to(picture)
 
 
 def _slope(encoded: np.ndarray) -> np.ndarray:
@@ -68,7 +71,7 @@ def estimate_noise(picture: np.ndarray) -> NoiseModel:
 
     The picture is made linear, and second differences along both sides take away what is smooth. Of blocks of 16
     pixels with about the same light the flattest are taken: those whose variance lies where that of pure noise would.
-    A line through the variances over the light is the model. Noise that the camera has smoothed away is not seen, and
+    A line through the variances over the light is the model, with a part that the encoding bends. Noise that the camera has smoothed away is not seen, and
     neither is that in clipped places.
 
     Args:
@@ -83,11 +86,12 @@ def estimate_noise(picture: np.ndarray) -> NoiseModel:
     steps = _steps(picture)
     light, variance = _flat_blocks(picture, linear=True)
     if not len(light):
-        return NoiseModel(0.0, 0.0, steps)
+        return NoiseModel(0.0, 0.0, 0.0, steps)
     levels, variances, counts = _bins(light, variance)
-    slope = _slope(srgb_from_linear(levels)).astype(np.float64)
-    shot, floor = _line(levels, np.maximum(variances - _rounding(steps) / slope**2, 0.0), counts)
-    return NoiseModel(float(shot), float(np.sqrt(floor)), steps)
+    encoded = _slope(srgb_from_linear(levels)).astype(np.float64) ** -2
+    parts = np.stack([levels, np.ones_like(levels), encoded], axis=1)
+    shot, read, even = _fit(parts, np.maximum(variances - _rounding(steps) * encoded, 0.0), counts)
+    return NoiseModel(shot, read**0.5, even**0.5, steps)
 
 
 def estimate_sigma(picture: np.ndarray) -> float:
@@ -196,7 +200,7 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
             plane = np.ascontiguousarray(np.atleast_3d(band)[:, :, channel]).astype(np.float32)
             plane = plane if np.issubdtype(picture.dtype, np.floating) else plane / steps
             ends = ((plane <= 0) | (plane >= 1)).astype(np.float32)
-            level = linear_from_srgb(plane) if linear else plane
+            level = linear_from_srgb(np.maximum(plane, 0)) if linear else plane
             residual = cv2.filter2D(level, -1, _SECOND, borderType=cv2.BORDER_REFLECT)
             mean, variance, clipped = (_block_means(part) for part in (level, residual**2, ends))
             means.append(mean[clipped <= _CLIPPED])
@@ -232,19 +236,19 @@ def _flattest(variance: np.ndarray) -> tuple[float, int]:
     return float(ordered[:count].mean()), count
 
 
-def _line(light: np.ndarray, variance: np.ndarray, count: np.ndarray) -> tuple[float, float]:
-    """shot and floor, neither negative, of variance = shot light + floor, by relative least squares.
+def _fit(parts: np.ndarray, variance: np.ndarray, count: np.ndarray) -> list[float]:
+    """How much of each part, none negative, makes up the variance, by relative least squares: (B, P) -> P numbers.
 
-    Bins that are all texture lie above the line: they are weighed less, the higher they lie.
+    Bins that are all texture lie above the rest: they are weighed less, the higher they lie.
     """
     from scipy.optimize import nnls  # here: it costs start-up time
 
-    shot, floor = 0.0, float(np.average(variance, weights=count))
     weight, scale = count, np.maximum(variance, 1e-12)
+    shares = np.zeros(parts.shape[1])
     for _ in range(20):
         root = np.sqrt(weight) / scale
-        (shot, floor), _ = nnls(np.stack([light, np.ones_like(light)], axis=1) * root[:, None], variance * root)
-        fitted = np.maximum(shot * light + floor, 1e-12)
+        shares, _ = nnls(parts * root[:, None], variance * root)
+        fitted = np.maximum(parts @ shares, 1e-12)
         weight = count / (1 + np.maximum(0.0, variance / fitted - 1) / 0.2) ** 2
         scale = fitted
-    return shot, floor
+    return [float(share) for share in shares]

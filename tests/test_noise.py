@@ -31,6 +31,13 @@ def test_the_noise_that_was_made_is_found(scene, shot, read, exposure):
     assert torch.allclose(found.deviation(levels), made.deviation(levels), rtol=0.25)
 
 
+def test_even_noise_fits_too(scene):
+    """Noise that is the same at every encoded value, as in the literature, gives an even map."""
+    noisy = scene / 255 + 0.05 * np.random.default_rng(1).standard_normal(scene.shape)
+    found = estimate_noise(noisy).deviation(torch.linspace(0.15, 0.85, 5))
+    assert torch.allclose(found, torch.full((5,), 0.05), rtol=0.15)
+
+
 @pytest.mark.parametrize("sigma", [0, 5, 25, 60])
 def test_one_number_for_even_noise(scene, sigma):
     """Even noise is found within a tenth and half a step, in 8 bit, 16 bit, float and grey."""
