@@ -91,6 +91,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
 
 _TITLES = {"noisy": "{} dark pictures with made-up sensor noise", "clean": "the same as they are",
            "plain": "photographs without reference"}
+_ALONE = ("without", "rellie")  # policies that denoise nothing
 
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
@@ -102,7 +103,7 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
         cleaner.remover = NoiseRemover(arguments.denoiser or None, strength=share)
         ways[f"denoise {share:g}"] = cleaner
     even = NoiseRemover(arguments.denoiser or None)
-    ways["even noise"] = lambda picture: even(enhancer(picture), even_noise(enhancer(picture)))
+    ways["even noise"] = lambda picture: evenly(even, enhancer(picture))
     if arguments.rellie:
         released = Enhancer(arguments.rellie)
         ways["rellie"] = released
@@ -113,9 +114,9 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
     return ways
 
 
-def even_noise(picture: np.ndarray) -> torch.Tensor:
-    """One number for the whole picture, as a map: what a denoiser without the curve's derivative would be told."""
-    return torch.full((1, 1, 1, 1), estimate_sigma(picture))
+def evenly(remover: NoiseRemover, picture: np.ndarray) -> np.ndarray:
+    """Denoised by one number for the whole picture: what can be done without the curve's derivative."""
+    return remover(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)))
 
 
 def rellie_pipeline(released: Enhancer, ffdnet: NoiseRemover, picture: np.ndarray) -> np.ndarray:
@@ -138,14 +139,19 @@ def score_pairs(ways: Mapping[str, Way], pictures: Sequence[Any], sensor: Darken
     for number, batch in enumerate(pictures):
         dark = to_array(batch.image)
         seen = sensor(dark, np.random.default_rng(number)) if sensor else dark
+        clean = {name: to_tensor(ways[name](dark)) for name in _ALONE if name in ways}
         for name, way in ways.items():
-            alone = ways["rellie"] if name.startswith("rellie") else ways["without"]
-            output, clean = to_tensor(way(seen)), to_tensor(alone(dark))
+            output = to_tensor(way(seen))
             rows[name].append({
                 "psnr": psnr(output, batch.target).item(), "gt_mean_psnr": gt_mean_psnr(output, batch.target).item(),
-                "ssim": ssim(output, batch.target).item(), "detail": detail_kept(output, clean).item(),
+                "ssim": ssim(output, batch.target).item(), "detail": detail_kept(output, _beside(name, clean)).item(),
                 "noise": 255 * estimate_sigma(to_array(output))})
     return {name: _means(found) for name, found in rows.items()}
+
+
+def _beside(name: str, alone: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The result of the policy alone to which a way adds."""
+    return alone["rellie" if name.startswith("rellie") else "without"]
 
 
 def score_plain(ways: Mapping[str, Way], photographs: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
@@ -153,11 +159,12 @@ def score_plain(ways: Mapping[str, Way], photographs: Sequence[np.ndarray]) -> d
     relative contrast and mean brightness."""
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for picture in photographs:
+        alone = {name: to_tensor(ways[name](picture)) for name in _ALONE if name in ways}
         for name, way in ways.items():
-            alone = ways["rellie"] if name.startswith("rellie") else ways["without"]
-            output, beside = to_tensor(way(picture)), to_tensor(alone(picture))
+            output = alone[name] if name in alone else to_tensor(way(picture))
             rows[name].append({
-                "noise": 255 * estimate_sigma(to_array(output)), "detail": detail_kept(output, beside).item(),
+                "noise": 255 * estimate_sigma(to_array(output)),
+                "detail": detail_kept(output, _beside(name, alone)).item(),
                 "contrast": relative_contrast(output).item(), "mean": output.mean().item()})
     return {name: _means(found) for name, found in rows.items()}
 
