@@ -78,7 +78,7 @@ def plan(arguments: Arguments) -> dict[str, Callable[[], Table]]:
         "size": lambda: measure_scaling("size", list(dict.fromkeys(sizes)), repeats),
         "processes": lambda: measure_processes(options, 4 if quick else 24, 1, least),
         "memory": lambda: measure_memory(list(dict.fromkeys(memories)), threads),
-        "photo": lambda: measure_photo(((60, 40),) if quick else SIZES, repeats, threads, not quick),
+        "photo": lambda: measure_photo(((60, 40),) if quick else SIZES, repeats, threads),
     }
 
 

@@ -19,7 +19,8 @@ def draw(tables: Mapping[str, Table], folder: Path) -> list[Path]:
 
     made = []
     for name, parts, drawer in (("share", ("share",), _share), ("speed", ("environment", "speed"), _speed),
-                                ("scaling", ("batch", "size", "processes"), _scaling)):
+                                ("scaling", ("batch", "size", "processes"), _scaling),
+                                ("photo", ("photo",), _photo)):
         there = [tables[part] for part in parts if part in tables]
         if not there:
             continue
@@ -81,3 +82,16 @@ def _scaling(axis: Any, table: Table) -> None:
     axis.set_xlabel(unit, fontsize=8)
     axis.set_ylabel(value, fontsize=8)
     axis.legend(fontsize=7)
+
+
+def _photo(axis: Any, table: Table) -> None:
+    columns = [table.column(name) for name in ("megapixels", "what", "ms")]
+    for what in ("non-local means", "whole, tiles", "CLAHE", "whole, 16 bit", "whole", "gamma"):
+        points = [(size, spent) for size, name, spent in zip(*columns, strict=True) if name == what]
+        if points:
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=what)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("megapixels", fontsize=8)
+    axis.set_ylabel("ms of processor time", fontsize=8)
+    axis.legend(fontsize=6)

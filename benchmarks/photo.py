@@ -1,8 +1,7 @@
-"""What enhancing one photograph costs, beside CLAHE: processor time of the parts, and the peak of memory."""
+"""What enhancing one photograph costs, beside CLAHE and others: processor time, and the peak of memory."""
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,47 +15,46 @@ import torch
 
 from benchmarks.memory import peak
 from benchmarks.table import Table, interleaved
-from rlenhance.actions import advance
-from rlenhance.actions.sweep import KERNEL
+from rlenhance.actions import advance, sweep
 from rlenhance.images import reduced_tensor, to_array, to_tensor
 from rlenhance.models import PixelPolicy, UnrolledPolicy
 
 #: Width and height of the pictures.
-SIZES = ((600, 400), (4000, 3000))
-_NEVER = 10**12
+SIZES = ((600, 400), (2000, 1500), (4000, 3000), (8192, 6144))
+#: What is too slow for large pictures -> the megapixels up to which it is measured.
+MOST = {"non-local means": 0.5, "whole, tiles": 15, "render, tiles": 15, "whole, step by step": 15}
+_REMEMBERED = ("CLAHE", "whole", "whole, 16 bit", "whole, tiles", "whole, step by step")
 
 
-def measure_photo(sizes: Sequence[tuple[int, int]], repeats: int, threads: int, kernel: bool = True) -> Table:
-    """Milliseconds of processor time (imports, compiling and files excluded), each beside CLAHE's, and megabytes.
+def measure_photo(sizes: Sequence[tuple[int, int]], repeats: int, threads: int) -> Table:
+    """Milliseconds of processor time (imports and files excluded), each beside CLAHE's, and megabytes.
 
     Args:
         sizes: width and height.
         repeats: rounds; small pictures take five times as many.
-        kernel: with the extra `fast`, where it is installed.
     """
     cv2.setNumThreads(threads)
-    table = Table("photo", "One photograph of 8 bit: processor time and memory",
-                  ("picture", "what", "ms", "times CLAHE", "MB above the start"))
-    kernel = kernel and importlib.util.find_spec("numba") is not None
+    table = Table("photo", "One photograph: processor time and memory",
+                  ("picture", "megapixels", "what", "ms", "times CLAHE", "MB above the start"))
     context = multiprocessing.get_context("spawn")
     for width, height in sizes:
-        works = make_works(width, height, kernel)
-        rounds = 5 * repeats if width * height < 1_000_000 else repeats
+        million = width * height / 1e6
+        works = {name: work for name, work in make_works(width, height).items() if million <= MOST.get(name, million)}
+        rounds = 5 * repeats if million < 1 else repeats
         seconds = interleaved(works, rounds, time.process_time)
         for name, spent in seconds.items():
             memory = None
-            if name in ("CLAHE", "whole, kernel", "whole, tiles", "whole, step by step"):
+            if name in _REMEMBERED:
                 with ProcessPoolExecutor(1, mp_context=context) as pool:
                     memory = pool.submit(_memory, width, height, name, threads).result()
-            table.rows.append((f"{width} x {height}", name, 1000 * spent, spent / seconds["CLAHE"], memory))
+            table.rows.append((f"{width} x {height}", million, name, 1000 * spent, spent / seconds["CLAHE"], memory))
     return table
 
 
-def make_works(width: int, height: int, kernel: bool) -> dict[str, Callable[[], object]]:
-    """CLAHE, and the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels) on one photograph.
+def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
+    """CLAHE, gamma, non-local means, and the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels).
 
-    Args:
-        kernel: with the compiled kernel as well.
+    Without compiled code in the package "whole" is "whole, tiles".
     """
     picture = _photograph(width, height)
     model = _model()
@@ -71,9 +69,9 @@ def make_works(width: int, height: int, kernel: bool) -> dict[str, Callable[[], 
         with _ways(fast), torch.inference_mode():
             return model.render_pixels(picture, actions)
 
-    def whole(fast: bool) -> object:
+    def whole(fast: bool, given: np.ndarray = picture) -> object:
         with _ways(fast), torch.inference_mode():
-            return model.render_pixels(picture, model.decide(reduced_tensor(picture, 64)))
+            return model.render_pixels(given, model.decide(reduced_tensor(given, 64)))
 
     def step_by_step() -> object:
         with torch.inference_mode():
@@ -82,11 +80,15 @@ def make_works(width: int, height: int, kernel: bool) -> dict[str, Callable[[], 
                 image = advance(model.policy.actions, image, action)
             return to_array(image)
 
-    works: dict[str, Callable[[], object]] = {"CLAHE": lambda: _clahe(picture), "reduce and decide": decide}
-    if kernel:
-        works |= {"render, kernel": lambda: render(True), "whole, kernel": lambda: whole(True)}
-    return works | {"render, tiles": lambda: render(False), "whole, tiles": lambda: whole(False),
-                    "whole, step by step": step_by_step}
+    deep = picture.astype(np.uint16) * 257
+    gamma = np.rint(255 * np.linspace(0, 1, 256) ** 0.5).astype(np.uint8)
+    return {
+        "CLAHE": lambda: _clahe(picture), "gamma": lambda: cv2.LUT(picture, gamma),
+        "non-local means": lambda: cv2.fastNlMeansDenoisingColored(picture), "reduce and decide": decide,
+        "render": lambda: render(True), "whole": lambda: whole(True), "whole, 16 bit": lambda: whole(True, deep),
+        "render, tiles": lambda: render(False), "whole, tiles": lambda: whole(False),
+        "whole, step by step": step_by_step,
+    }
 
 
 def _photograph(width: int, height: int) -> np.ndarray:
@@ -115,22 +117,22 @@ def _clahe(picture: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _ways(fast: bool) -> Iterator[None]:
-    """The kernel, or never."""
-    before = KERNEL.load, KERNEL.build
-    KERNEL.load = KERNEL.build = 0 if fast else _NEVER
+def _ways(compiled: bool) -> Iterator[None]:
+    """With compiled code, or without."""
+    before = sweep.COMPILED
+    sweep.COMPILED = before if compiled else None
     try:
         yield
     finally:
-        KERNEL.load, KERNEL.build = before
+        sweep.COMPILED = before
 
 
 def _memory(width: int, height: int, name: str, threads: int) -> float:
     """Megabytes that the peak rises by, the result included, the photograph itself and all that is loaded not."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    make_works(60, 40, kernel=True)[name]()
-    work = make_works(width, height, kernel=True)[name]
+    make_works(60, 40)[name]()
+    work = make_works(width, height)[name]
     mark = Path("/proc/self/clear_refs")
     if mark.exists():  # where the peak can be forgotten that making the photograph left
         mark.write_text("5")

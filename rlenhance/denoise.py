@@ -13,6 +13,7 @@ from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.kinds import as_grey
 from rlenhance.models import NoiseAware
 from rlenhance.models.denoiser import LARGEST_NOISE
 from rlenhance.noise import enlarged, estimate_noise, noise_map
@@ -116,7 +117,7 @@ class NoiseRemover:
         noise = self.noise_of(photo.pixels)
         pixels = self(photo.pixels, noise)
         if photo.grey:  # a network for colour may leave a tint
-            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
+            pixels = as_grey(pixels)
         return photo.with_pixels(pixels), {"noise": round(255 * noise.mean().item(), 3)}
 
     def after(self, picture: np.ndarray, enhanced: np.ndarray,

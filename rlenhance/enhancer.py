@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +18,15 @@ from rlenhance import weights
 from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
 from rlenhance.denoise import NoiseRemover, check_share
+from rlenhance.devices import AUTO, check_half, find_device
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
+from rlenhance.kinds import as_grey, edit_any
 from rlenhance.knobs import check_taken
 from rlenhance.models import UnrolledPolicy
 from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.preferences import Preferences
+from rlenhance.region import blend_region, check_region, region_weights
 from rlenhance.statistics import exposure_of
 
 
@@ -29,15 +36,20 @@ class Enhancer:
     Args:
         model: name of a shipped model, a run folder, or a checkpoint in it; None: the shipped default.
         steps: stop a policy after this many of its steps; None plays all.
-        device: where it computes.
+        device: where it computes: "cpu", "cuda", "cuda:1", "mps", or "auto", the best of them that is there; one that
+            fails then (no memory, an operation that it does not have) gives way to the CPU, with a warning.
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
             At 0 the model is not asked and the pixels stay as they are, bit for bit.
         denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1]; at 0 nothing is.
+        region: (H, W), where the picture may change, see `rlenhance.region.region_weights`; pictures have its size.
+        half: the network computes in 16-bit floats (CUDA only).
+
+    One Enhancer may serve several threads, as long as none of them calls `choose` meanwhile.
 
     Raises:
         UsageError: no usable checkpoint, or a damaged one; a preference that the model does not take, or outside its
-            range; a strength or denoise outside [0, 1].
+            range; a strength or denoise outside [0, 1]; a device that is not there.
 
     Example:
         >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
@@ -45,9 +57,13 @@ class Enhancer:
 
     def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
                  preference: Mapping[str, float | None] | None = None, strength: float = 1.0,
-                 denoise: float = 0.0):
+                 denoise: float = 0.0, region: np.ndarray | None = None, half: bool = False):
         self.strength, self.denoise = check_strength(strength), check_share("denoise", denoise)
-        self.device = torch.device(device)
+        self.device, self._may_move = find_device(device), str(device) == AUTO
+        #: What takes the noise out, where `denoise` is not 0; it loads its networks when they are needed.
+        self.remover = NoiseRemover(strength=self.denoise, device=self.device)
+        self.half = check_half(half, self.device)
+        self.region = None if region is None else region_weights(region)
         model = weights.default_model() if model is None else model
         if model is None:
             raise UsageError("no model is shipped with this version: name a run, as in Enhancer('runs/lol/first/best')")
@@ -87,47 +103,104 @@ class Enhancer:
         self._preferences.encode(chosen, 1)  # refuses now, not at the first photograph
         self.preference = chosen
 
-    def __call__(self, picture: np.ndarray, actions: Sequence[Action] | None = None) -> np.ndarray:
+    def __call__(self, picture: Any, actions: Sequence[Action] | None = None) -> Any:
         """Enhance one picture of any size.
 
         Args:
-            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+            picture: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image (RGB, RGBA, L, LA, I;16); or
+                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See `rlenhance.kinds.edit_any`.
             actions: what `decide` gave for another picture, to be done here as well.
 
         Returns:
-            The same shape and dtype.
+            The same kind, shape and dtype; the picture that was given stays as it was.
 
         Raises:
-            UsageError: another shape or kind of number; actions for a model that cannot share them.
+            UsageError: another kind, shape or kind of number; a region of another size; actions for a model that
+                cannot share them.
         """
         if actions is not None:
             self.check_shares()
-        if self.strength == 0:
-            check_image(to_tensor(picture, self.device))
-            return picture.copy() if not self.denoise else self.remover(picture)
-        if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
-            actions = self.decide(picture)
-        result = self._enhanced(picture, actions)
-        if not self.denoise:
-            return result
-        curve = None if actions is None else partial(self._enhanced, actions=actions)
-        return self.remover.after(picture, result, curve)
+        return edit_any(picture, lambda pixels: self._enhanced(pixels, actions))
 
-    @cached_property
-    def remover(self) -> NoiseRemover:
-        """What takes the noise out, where `denoise` is not 0."""
-        return NoiseRemover(strength=self.denoise, device=self.device)
+    def stream(self, pictures: Iterable[Any], ahead: int = 2) -> Iterator[Any]:
+        """Enhance pictures one after the other, while the next ones are fetched.
+
+        Args:
+            pictures: of the kinds that a call takes; they are asked for as results are taken, `ahead` of them at most.
+            ahead: pictures that are worked on at once.
+
+        Yields:
+            The results, in the order of the pictures.
+
+        Raises:
+            UsageError: at the place of a picture that cannot be enhanced; or nothing is looked ahead.
+        """
+        if ahead < 1:
+            raise UsageError(f"at least one picture must be worked on; got ahead={ahead}")
+        waiting: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(ahead) as pool:
+            try:
+                for picture in pictures:
+                    waiting.append(pool.submit(self, picture))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
 
     def _enhanced(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
-        """The picture after the model, or after actions, at the strength that was asked for."""
+        """One picture (H, W, 3): the one path that every result has come."""
+        if self.region is not None and isinstance(picture, np.ndarray):
+            check_region(self.region, picture)
+        if self.strength == 0:
+            check_image(to_tensor(picture, self.device))
+            if not self.denoise:
+                return picture.copy()
+        result = self._safely(lambda: (self._cleaned if self.denoise else self._result)(picture, actions))
+        return result if self.region is None else blend_region(picture, result, self.region)
+
+    def _cleaned(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
+        """What the model makes of it, without the noise that it has shown."""
+        if self.strength == 0:
+            return self.remover(picture)
         with torch.inference_mode():
+            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+                actions = self._decided(picture)
+        curve = None if actions is None else partial(self._result, actions=actions)
+        return self.remover.after(picture, self._result(picture, actions), curve)
+
+    def _result(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
+        """What the model makes of it, everywhere."""
+        with torch.inference_mode():
+            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+                actions = self._decided(picture)
             if actions is not None:
                 return self.model.render_pixels(picture, actions, self.strength)
             image = to_tensor(picture, self.device)
-            result = self.model(image, preference=self.preference or None)
+            with self._precision():
+                result = self.model(image, preference=self.preference or None).float()
             if self.strength < 1:
                 result = image + self.strength * (result - image)
             return to_array(result, picture.dtype.type)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.float16) if self.half else nullcontext()
+
+    def _safely(self, work: Callable[[], Any]) -> Any:
+        """Do it; an automatic device that fails gives way to the CPU, once and for all."""
+        if not self._may_move or self.device.type == "cpu":
+            return work()
+        try:
+            return work()
+        except UsageError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:  # no memory, or an operation that it does not have
+            warnings.warn(f"{self.device} failed ({str(error).splitlines()[0]}); going on on the CPU", stacklevel=4)
+            self.device, self.half, self.model = torch.device("cpu"), False, self.model.cpu()
+            self.remover = NoiseRemover(strength=self.denoise)
+            return work()
 
     def check_shares(self) -> None:
         """Refuse a model whose decision for one picture means nothing for another.
@@ -149,7 +222,10 @@ class Enhancer:
             UsageError: no picture, or a model that cannot share its decision.
         """
         self.check_shares()
-        with torch.inference_mode():
+        return self._safely(lambda: self._decided(picture))
+
+    def _decided(self, picture: np.ndarray) -> list[Action]:
+        with torch.inference_mode(), self._precision():
             small = reduced_tensor(picture, self.model.policy.state_size, self.device)
             return self.model.decide(small, preference=self.preference or None)
 
@@ -192,7 +268,7 @@ class Enhancer:
             return photo
         pixels = self(photo.pixels, actions)
         if photo.grey:
-            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
+            pixels = as_grey(pixels)
         return photo.with_pixels(pixels)
 
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,

@@ -16,6 +16,7 @@ import torch
 
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint
+from rlenhance.devices import AUTO, find_device
 from rlenhance.enhancer import Enhancer, check_strength
 from rlenhance.errors import UsageError
 from rlenhance.images import to_tensor
@@ -154,13 +155,12 @@ def _made_with(enhancer: Enhancer) -> dict[str, str]:
 
 
 def check_device(name: str) -> str:
-    """Give back the name of a device that is there.
+    """Give back the name of a device that is there; the best of them for "auto", which is told.
 
     Raises:
         UsageError: it is not; the text names those that are.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name):
-        usable = ", ".join(device for device, usable in there.items() if usable)
-        raise UsageError(f"--device {name}: not available here; there is {usable}")
+    device = str(find_device(name))
+    if name == AUTO:
+        print(f"device: {device}")
     return name

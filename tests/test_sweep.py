@@ -1,8 +1,5 @@
-"""All steps in one pass give what `advance` gives step by step, in tiles and, where it is installed, in the kernel."""
+"""All steps in one pass give what `advance` gives step by step, in tiles and in compiled code."""
 
-import importlib.util
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -12,28 +9,28 @@ import torch.nn.functional as F
 
 from rlenhance.actions import ACTION_SETS, Sweep, advance, spread
 from rlenhance.actions import sweep as sweeps
-from rlenhance.actions.sweep import KERNEL, Kernel
 from rlenhance.images import to_array, to_tensor
 from rlenhance.models import UnrolledPolicy, observe
+from rlenhance.models.quick import QuickPolicy
 from tests.test_actions import random_action
-from tests.test_models import make_policy, stir
+from tests.test_models import CHOICE, make_model, make_policy, stir
 
-INSTALLED = importlib.util.find_spec("numba") is not None
 SETS = [
     ("tone", {}), ("tone", {"agent_stride": 0}), ("curve", {}), ("curve", {"agent_stride": 0}),
     ("curve", {"channels": "chroma"}), ("curve", {"channels": "coupled", "lead": 2, "momentum": 0.4}),
     ("curve", {"kind": "categorical"}), ("curve", {"agent_stride": 8, "picture_agent": False}),
 ]
 every_set = pytest.mark.parametrize("name, config", SETS, ids=lambda v: v if isinstance(v, str) else str(v))
-both_ways = pytest.mark.parametrize("way", ["tiles", "kernel"] if INSTALLED else ["tiles"], indirect=True)
+needs_compiled = pytest.mark.skipif(sweeps.COMPILED is None, reason="the package was installed without a C compiler")
+both_ways = pytest.mark.parametrize("way", ["tiles", pytest.param("compiled", marks=needs_compiled)], indirect=True)
 every_size = pytest.mark.parametrize("size", [(67, 131), (64, 64), (33, 600), (400, 35)], ids=str)
 
 
 @pytest.fixture
 def way(request, monkeypatch):
     """The named way, whatever the size of the picture, with tiles and cells small enough to meet their borders."""
-    price = 0 if request.param == "kernel" else 10**12
-    monkeypatch.setattr(sweeps, "KERNEL", Kernel(price, price))
+    if request.param == "tiles":
+        monkeypatch.setattr(sweeps, "COMPILED", None)
     monkeypatch.setattr(sweeps, "_TILE", 1000)
     monkeypatch.setattr(sweeps, "_SEGMENT", 10)
     return request.param
@@ -145,36 +142,33 @@ def test_models_sweep_where_nothing_forbids_it(generator, monkeypatch):
     assert len(swept) == 1
 
 
-def test_kernel_waits_for_work(monkeypatch):
-    """It is loaded or compiled once the pixels repay it, and never where it is not installed."""
-    kernel = Kernel(load=100, build=1000)
-    monkeypatch.setattr(sweeps.importlib, "import_module", lambda name: pytest.fail("loaded"))
-    assert kernel.worth(99, "sweep_pixels") is None
-
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(sweeps.importlib, "import_module", missing)
-    assert kernel.worth(10_000, "sweep_pixels") is None
-    assert KERNEL.load < KERNEL.build
+@needs_compiled
+def test_compiled_code_is_cheap():
+    """What the package compiles is what runs: an eighth of a megapixel is bent in one call."""
+    tone, calls = ACTION_SETS.create("tone"), []
+    sweep = Sweep(tone, [tone.neutral(1, 64, 64)] * 2)
+    sweep._run = lambda *words: calls.append(words)
+    sweep.pixels(np.zeros((400, 300, 3), np.uint16))
+    assert [words[0].__name__ for words in calls] == ["sweep_words"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not INSTALLED, reason="the extra `fast` is not installed")
-def test_kernel_without_a_folder_to_keep_it(tmp_path):
-    """Where compiled code cannot be kept, it is compiled for the process and works."""
-    program = ("import sys, numpy as np\n"
-               "from numba.core.dispatcher import Dispatcher\n"
-               "def refuse(self):\n"
-               "    raise RuntimeError('cannot cache function: no locator available')\n"
-               "Dispatcher.enable_caching = refuse\n"
-               "from rlenhance.actions import ACTION_SETS, sweep\n"
-               "sweep.KERNEL.build = 0\n"
-               "tone = ACTION_SETS.create('tone')\n"
-               "picture = np.full((64, 64, 3), 90, np.uint8)\n"
-               "result = sweep.Sweep(tone, [tone.neutral(1, 64, 64)] * 2).pixels(picture)\n"
-               "sys.exit(not (result == picture).all() or not sweep.KERNEL._ready)")
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+@both_ways
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_result_does_not_depend_on_its_tiles(way, dtype, generator, monkeypatch):
+    """Whatever the tiles, the threads, and the blocks of rows: the same pixels, to the last bit."""
+    actions, chosen = _episode("tone", {}, generator)
+    size = (531, 500, 3) if way == "compiled" else (61, 90, 3)  # more than one thread, and more than one tile
+    picture = np.random.default_rng(4).integers(0, np.iinfo(dtype).max, size, dtype=dtype)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count, tile, segment in ((1, 1 << 20, 512), (2, 1000, 10), (3, 2000, 77)):
+            torch.set_num_threads(count)
+            monkeypatch.setattr(sweeps, "_TILE", tile)
+            monkeypatch.setattr(sweeps, "_SEGMENT", segment)
+            results.append(Sweep(actions, chosen).pixels(picture))
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("agents, size", [((8, 8), (64, 64)), ((3, 5), (17, 64)), ((1, 7), (9, 70)), ((4, 4), (4, 4))])
@@ -187,17 +181,39 @@ def test_spreading_is_the_same_without_gradients(agents, size, generator):
     assert torch.allclose(short, wanted, atol=1e-6) and torch.allclose(spread(handles, size), wanted)
 
 
-def test_deciding_is_the_same_without_gradients(generator):
-    """What is computed in a shorter way where no gradient is needed comes to the same actions."""
-    backbone = {"name": "compact", "width": 16, "stride": 8, "dilations": (1, 2, 3)}
-    policy = stir(make_policy({"agent_stride": 8}, backbone=backbone, state_size=64))
-    image = torch.rand(1, 3, 80, 90, generator=generator)
-    plain = UnrolledPolicy(policy).decide(image)
+@pytest.mark.parametrize("actions", [{"name": "tone"}, {"name": "tone", "agent_stride": 0}, {"name": "curve"},
+                                     {"name": "curve", "channels": "chroma"}], ids=str)
+@pytest.mark.parametrize("dilations, stride, state_size", [((1, 2, 3), 8, 64), ((2,), 8, 60), ((1,), 4, 32)], ids=str)
+def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_size, generator):
+    """What is computed in a shorter way where no gradient is needed comes to the same actions within 1e-5."""
+    backbone = {"name": "compact", "width": 16, "stride": stride, "dilations": dilations}
+    actions = {"agent_stride": stride, **actions}
+    policy = stir(make_model("pixel_policy", actions=actions, backbone=backbone, state_size=state_size,
+                             preferences=CHOICE, auto=("exposure_level",)))
+    image = 0.4 * torch.rand(1, 3, 80, 90, generator=generator)
+    model = UnrolledPolicy(policy)
+    for preference in (None, {"exposure_level": 0.6}):
+        plain = model.decide(image, preference=preference)
+        with torch.inference_mode():
+            assert QuickPolicy.serves(policy, image)
+            quick = model.decide(image, preference=preference)
+        for one, other in zip(plain, quick, strict=True):
+            assert all(torch.allclose(one[level], other[level], rtol=0, atol=1e-5) for level in one)
+    assert plain[0][policy.actions.levels[-1]].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("config", [
+    {"backbone": {"name": "fcn"}}, {"curve": {"kind": "categorical"}}, {"deviation": "predicted"}, {"masked": True},
+    {"curve": {"agent_stride": 8}},
+], ids=str)
+def test_the_quick_way_knows_its_limits(config, generator):
+    """Every other policy is left to torch."""
+    policy, image = make_policy(**config), torch.rand(1, 3, 16, 16, generator=generator)
     with torch.inference_mode():
-        short = UnrolledPolicy(policy).decide(image)
-    for one, other in zip(plain, short, strict=True):
-        assert all(torch.allclose(one[level], other[level], atol=1e-5) for level in one)
-        assert one["local"].std() > 1e-3
+        assert not QuickPolicy.serves(policy, image)
+        assert QuickPolicy.serves(make_policy(), image)
+        assert not QuickPolicy.serves(make_policy(), image.repeat(2, 1, 1, 1))
+    assert not QuickPolicy.serves(make_policy(), image)
 
 
 def test_the_greedy_action_needs_no_values(generator):

@@ -1,17 +1,19 @@
 """All steps of an episode in one pass over the pixels: the same formula as `advance`, step by step, many times faster.
 
-`advance` is the definition; tests hold this to it. Nothing here takes a mask or passes gradients.
+`advance` is the definition; tests hold this to it. Nothing here takes a mask or passes gradients. The work is done by
+sweep.c, which was compiled when the package was installed, or built into its wheel; else by torch in tiles.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Sequence
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,7 +25,8 @@ from rlenhance.actions.tone import Tone
 from rlenhance.images import to_array, to_tensor
 
 _TILE = 1 << 14  # pixels per thread that torch bends at once: they stay in the cache
-_SEGMENT = 512  # pixels that the kernel bends at once
+_SEGMENT = 512  # pixels that compiled code bends at once; sweep.c holds no more
+_LANES = 16  # pixels that sweep.c may look at beyond the last
 _COARSE = 4  # pixels per agent along each side from which cells are worth walking
 
 
@@ -54,6 +57,57 @@ class Axis:
                    np.array([*starts, size], dtype=np.int64))
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where the pixels of a picture lie between its agents, as sweep.c takes it.
+
+    Attributes:
+        arrays: kept alive for their `places` in memory. segments: parts of a row that are bent at once.
+    """
+
+    arrays: list[np.ndarray]
+    places: list[int]
+    segments: int
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def of(cls, height: int, width: int, rows: int, columns: int, longest: int) -> Frame:
+        """For height x width pixels and rows x columns agents, in segments of at most `longest` pixels."""
+        down, across = Axis.of(height, rows, height), Axis.of(width, columns, longest)
+        firsts = across.starts[:-1]
+        arrays = [np.ascontiguousarray(array) for array in (
+            down.before, down.after, down.part, across.starts, across.before[firsts], across.after[firsts],
+            np.pad(across.part, (0, _LANES)))]
+        return cls(arrays, [array.ctypes.data for array in arrays], len(firsts))
+
+
+class Plan(ctypes.Structure):
+    """What all rows of a picture share, as sweep.c takes it; whoever makes one keeps the arrays alive."""
+
+    _fields_ = [("handles", ctypes.c_void_p), ("steps", ctypes.c_int64), ("heads", ctypes.c_int64),
+                ("grid_rows", ctypes.c_int64), ("grid_columns", ctypes.c_int64), ("tops", ctypes.c_void_p),
+                ("bottoms", ctypes.c_void_p), ("shares", ctypes.c_void_p), ("starts", ctypes.c_void_p),
+                ("lefts", ctypes.c_void_p), ("rights", ctypes.c_void_p), ("parts", ctypes.c_void_p),
+                ("segments", ctypes.c_int64), ("height", ctypes.c_int64), ("width", ctypes.c_int64)]
+
+
+def _load() -> Any:
+    """The compiled functions, or None where the package has none."""
+    spec = find_spec("rlenhance.actions._compiled")
+    if spec is None or spec.origin is None:
+        return None
+    library = ctypes.CDLL(spec.origin)
+    rows = [ctypes.POINTER(Plan), ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    library.sweep_planes.argtypes = rows
+    for name in ("sweep_bytes", "sweep_words"):
+        getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
+    return library
+
+
+#: sweep.c, or None: then torch bends in tiles, some twenty times slower.
+COMPILED = _load()
+
+
 class Sweep:
     """The T actions of an episode, to be done to every pixel while it is in the cache.
 
@@ -63,8 +117,7 @@ class Sweep:
     """
 
     def __init__(self, actions: ActionSet, chosen: Sequence[Action]):
-        assert isinstance(actions, Bending)
-        self.actions: Bending = actions
+        self.actions = cast(Bending, actions)  # checking costs as much as bending a small picture
         with torch.no_grad():
             joined = {level: torch.cat([action[level] for action in chosen]) for level in chosen[0]}
             handles = actions.turn(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
@@ -83,11 +136,10 @@ class Sweep:
         image = image.detach().contiguous()
         height, width = image.shape[-2:]
         result = torch.empty_like(image)
-        kernel = self._kernel(image.shape[0] * height * width, "sweep_planes")
         for number, (source, target) in enumerate(zip(image, result, strict=True)):
             handles = self.handles[min(number, self.handles.shape[0] - 1)]
-            if kernel:
-                self._run(kernel.sweep_planes, source.numpy(), target.numpy(), handles)
+            if self._compiled:
+                self._run(COMPILED.sweep_planes, (height, width), handles, source.data_ptr(), target.data_ptr())
                 continue
             for rows, bent in self._tiles(handles, height, width):
                 target[:, rows] = bent(source[None, :, rows])[0]
@@ -102,10 +154,10 @@ class Sweep:
         picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
         result = np.empty_like(picture)
-        kernel = self._kernel(height * width, "sweep_pixels")
-        if kernel:
-            self._run(kernel.sweep_pixels, picture, result, self.handles[0],
-                      np.float32(np.iinfo(picture.dtype).max), np.float32(strength))
+        if self._compiled:
+            function = COMPILED.sweep_bytes if picture.dtype == np.uint8 else COMPILED.sweep_words
+            self._run(function, (height, width), self.handles[0], picture.ctypes.data, result.ctypes.data,
+                      float(np.iinfo(picture.dtype).max), strength)
             return result
         for rows, bent in self._tiles(self.handles[0], height, width):
             before = to_tensor(picture[rows])
@@ -132,61 +184,26 @@ class Sweep:
 
             yield slice(int(first), int(last)), bent
 
-    def _kernel(self, pixels: int, name: str) -> Any:
-        return KERNEL.worth(pixels, name) if type(self.actions) in (Tone, Curve) else None
+    @property
+    def _compiled(self) -> bool:
+        return COMPILED is not None and type(self.actions) in (Tone, Curve)
 
-    def _run(self, sweep: Any, source: np.ndarray, result: np.ndarray, handles: Tensor, *more: Any) -> None:
-        """Blocks of rows on as many threads as torch may use."""
-        height, width = source.shape[1:] if source.shape[0] == 3 and source.dtype == np.float32 else source.shape[:2]
-        numbers = handles.expand(-1, max(handles.shape[1], 3), -1, -1).contiguous().numpy()
-        down, across = Axis.of(height, numbers.shape[2], height), Axis.of(width, numbers.shape[3], _SEGMENT)
-        firsts = across.starts[:-1]
-        shared = (source, result, numbers, down.before, down.after, down.part,
-                  across.starts, across.before[firsts], across.after[firsts], across.part)
-        threads = min(torch.get_num_threads(), -(-height * width // (1 << 18)))
-        if threads == 1:
-            sweep(*shared, 0, height, *more)
-            return
+    def _run(self, function: Callable[..., int], size: tuple[int, int], handles: Tensor, *more: Any) -> None:
+        """Blocks of rows on as many threads as torch may use; ctypes leaves the interpreter free meanwhile."""
+        height, width = size
+        numbers = handles.numpy()  # (T, C, h, w)
+        frame = Frame.of(height, width, *numbers.shape[2:], _SEGMENT)
+        plan = Plan(numbers.ctypes.data, *numbers.shape, *frame.places, frame.segments, height, width)
+        threads = max(1, min(torch.get_num_threads(), height, -(-height * width // (1 << 18))))
         ends = [height * number // threads for number in range(threads + 1)]
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda first, last: sweep(*shared, first, last, *more), ends[:-1], ends[1:]))
 
+        def work(first: int, last: int) -> int:
+            return function(plan, first, last, *more)
 
-class Kernel:
-    """The compiled kernel of the extra `fast`, once there is enough work to repay it.
-
-    Loading it costs about half a second, in which torch's tiles have done four million pixels: before that they are
-    the faster way. Compiling takes three, but is kept, so it may begin sooner than one run repays.
-
-    Attributes:
-        load, build: pixels after which the kernel is loaded, where it was compiled before, or compiled.
-    """
-
-    def __init__(self, load: int, build: int):
-        self.load, self.build = load, build
-        self._seen, self._ready = 0, set[str]()
-        self._module: Any = None  # False: not to be had
-
-    def worth(self, pixels: int, name: str) -> Any:
-        """The kernel's module if its function `name` should do these pixels, else None."""
-        self._seen += pixels
-        if self._seen < min(self.load, self.build) or self._module is False:
-            return None
-        if self._module is None:
-            try:
-                self._module = importlib.import_module("rlenhance.actions.kernel")
-            except ImportError:  # the extra is not installed
-                self._module = False
-                return None
-        if name not in self._ready and self._seen < self.build and not self._compiled(name):
-            return None
-        self._ready.add(name)
-        return self._module
-
-    def _compiled(self, name: str) -> bool:
-        folder = getattr(self._module, name).stats.cache_path
-        return bool(folder) and any(Path(folder).glob(f"kernel.{name}-*.nbc"))
-
-
-#: The one of this process.
-KERNEL = Kernel(load=4_000_000, build=10_000_000)
+        if threads == 1:
+            failures = [work(0, height)]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                failures = list(pool.map(work, ends[:-1], ends[1:]))
+        if any(failures):
+            raise MemoryError("no memory for the rows of handles")

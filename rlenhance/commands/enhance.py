@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
+from rlenhance.commands.insight import add_insight, check_insight, write_insight
 from rlenhance.knobs import add_options
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def add(commands: Any) -> None:
     add_look(enhance)
     enhance.add_argument("--together", action="store_true", default=None,
                          help="a burst or time-lapse: one decision for all, made on the one of median exposure")
+    add_insight(enhance)
     enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
 
@@ -54,7 +56,8 @@ def add_look(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
     parser.add_argument("--recipe", type=Path, metavar="FILE.json",
                         help="do exactly what a recipe says; --model may name another place of the same weights")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    parser.add_argument("--device", default="cpu",
+                        help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         from rlenhance.recipes import check_place
 
         check_place(arguments.save_recipe, arguments.overwrite, taken=[job.target for job in plan.jobs])
+    check_insight(arguments, [job.target for job in plan.jobs], [job.source for job in (*plan.jobs, *plan.skipped)])
     if arguments.dry_run:
         return tell_plan(plan, arguments)
     from rlenhance.recipes import save_recipe
@@ -80,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         if recipe.together and plan.jobs:
             median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
             print(f"decided on {median}")
-
+        write_insight(arguments, enhancer, [job.source for job in (*plan.jobs, *plan.skipped)], actions)
     tally = carry_out(plan, process_of(enhancer, actions), arguments)
     if arguments.save_recipe and tally.written:
         print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=remarks(plan, arguments))

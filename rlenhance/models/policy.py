@@ -140,6 +140,14 @@ class PixelPolicy(Policy):
         context = self.context(observation)
         return {**observation, "statistics": context[:, -STATISTICS:]}
 
+    def asked(self, preference: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The exposure that is asked for, and where it is automatic, as `picture_statistics` takes them."""
+        chosen = self.preferences.decode(preference, only="exposure_level")
+        level = chosen.get("exposure_level")
+        if level is None:
+            level = preference.new_tensor(DEFAULT_EXPOSURE)
+        return level, chosen.get("exposure_level_auto")
+
     def context(self, observation: Observation) -> Tensor:
         """What is known of the whole picture: (N, P + 1 + STATISTICS)."""
         image = observation["image"]
@@ -151,11 +159,7 @@ class PixelPolicy(Policy):
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
         statistics = observation.get("statistics")
         if statistics is None:
-            chosen = self.preferences.decode(preference, only="exposure_level")
-            level = chosen.get("exposure_level")
-            if level is None:
-                level = image.new_tensor(DEFAULT_EXPOSURE)
-            statistics = picture_statistics(image, level, chosen.get("exposure_level_auto"))
+            statistics = picture_statistics(image, *self.asked(preference))
         return torch.cat([preference, observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,
@@ -173,6 +177,15 @@ class PixelPolicy(Policy):
         sources, state = self._sources(observation, state)
         return {level: self._distribution(level, self.heads[level](source).float()).mode()
                 for level, source in sources.items()}, state
+
+    def decide_local(self, features: Tensor) -> Tensor:
+        """The greedy actions of the local agents that stand on these features."""
+        return self._distribution("local", self.heads["local"](features).float()).mode()
+
+    def decide_picture(self, mean: Tensor, context: Tensor) -> Tensor:
+        """The greedy action of the picture-level agent, for the mean of the features (N, width) and the context."""
+        known = torch.cat([mean, context], dim=1)[:, :, None, None]
+        return self._distribution("picture", self.heads["picture"](known).float()).mode()
 
     def _sources(self, observation: Observation, state: Any) -> tuple[dict[str, Tensor], Any]:
         """What the heads of every level look at, and the next state."""

@@ -1,0 +1,180 @@
+/* All steps of an episode on the pixels of a row while they are in the cache: what `rlenhance.actions.sweep` calls.
+ *
+ * The formulas are those of `Tone.bend` and `Curve.bend`; tests hold them to these.
+ */
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+/* One body for each kind of processor, chosen when the library is loaded. */
+#if defined(__GNUC__) && defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+#define PROCESSORS __attribute__((target_clones("avx512f", "avx2", "default")))
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define PROCESSORS
+#define INLINE static inline
+#endif
+
+#define SEGMENT 512 /* pixels that are bent at once; `rlenhance.actions.sweep` never asks for more */
+#define LANES 16    /* work is done in whole multiples: what is left over would be rounded by other instructions */
+#define PADDED(count) (((count) + LANES - 1) / LANES * LANES)
+
+/* What all rows share: see `Axis` and `Sweep` for the meanings. */
+typedef struct {
+    const float *handles;                        /* (steps, heads, grid_rows, grid_columns) */
+    int64_t steps, heads, grid_rows, grid_columns;
+    const int64_t *tops, *bottoms;               /* (height,) rows of the grid on either side of a row of pixels */
+    const float *shares;                         /* (height,) */
+    const int64_t *starts, *lefts, *rights;      /* (segments + 1,), (segments,), (segments,) */
+    const float *parts;                          /* (width + LANES,) */
+    int64_t segments, height, width;
+} Plan;
+
+/* Handles between two rows of the grid: rows (steps, heads, grid_columns). */
+INLINE void row_of(const Plan *plan, int64_t y, float *rows)
+{
+    const int64_t columns = plan->grid_columns, cells = plan->grid_rows * columns;
+    const float share = plan->shares[y];
+    for (int64_t head = 0; head < plan->steps * plan->heads; head++) {
+        const float *above = plan->handles + head * cells + plan->tops[y] * columns;
+        const float *below = plan->handles + head * cells + plan->bottoms[y] * columns;
+        for (int64_t column = 0; column < columns; column++)
+            rows[head * columns + column] = above[column] + share * (below[column] - above[column]);
+    }
+}
+
+INLINE float within(float value) { return value < -1.0f ? -1.0f : value > 1.0f ? 1.0f : value; }
+
+/* `Tone.bend` between two columns of the grid. */
+INLINE void tone(float *restrict red, float *restrict green, float *restrict blue, const float *restrict part,
+                 int64_t count, const float *rows, int64_t columns, int64_t left, int64_t right)
+{
+    const float bend = rows[left], contrast = rows[columns + left], highlights = rows[2 * columns + left],
+                saturation = rows[3 * columns + left];
+    const float to_bend = rows[right] - bend, to_contrast = rows[columns + right] - contrast,
+                to_highlights = rows[2 * columns + right] - highlights,
+                to_saturation = rows[3 * columns + right] - saturation;
+    for (int64_t i = 0; i < count; i++) {
+        const float share = part[i], r = red[i], g = green[i], b = blue[i];
+        const float level = (r + g + b) * (1.0f / 3.0f);
+        float burning = r > g ? r : g;
+        burning = burning > b ? burning : b;
+        burning *= burning;
+        burning *= burning;
+        burning *= burning;
+        const float own = saturation + share * to_saturation;
+        const float common = bend + share * to_bend + (contrast + share * to_contrast) * (2.0f * level - 1.0f)
+                             - (highlights + share * to_highlights) * burning - own * level;
+        red[i] = r + within(common + own * r) * (r * (1.0f - r));
+        green[i] = g + within(common + own * g) * (g * (1.0f - g));
+        blue[i] = b + within(common + own * b) * (b * (1.0f - b));
+    }
+}
+
+/* `Curve.bend` of one channel between two columns of the grid. */
+INLINE void curve(float *restrict image, const float *restrict part, int64_t count, float bend, float to_bend)
+{
+    for (int64_t i = 0; i < count; i++)
+        image[i] += (bend + part[i] * to_bend) * (image[i] * (1.0f - image[i]));
+}
+
+INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, const Plan *plan, const float *rows,
+                 int64_t segment)
+{
+    const int64_t columns = plan->grid_columns, left = plan->lefts[segment], right = plan->rights[segment];
+    count = PADDED(count);
+    for (int64_t step = 0; step < plan->steps; step++, rows += plan->heads * columns) {
+        if (plan->heads == 4) {
+            tone(image[0], image[1], image[2], part, count, rows, columns, left, right);
+            continue;
+        }
+        for (int64_t channel = 0; channel < 3; channel++) {
+            const float *own = rows + (plan->heads == 1 ? 0 : channel) * columns;
+            curve(image[channel], part, count, own[left], own[right] - own[left]);
+        }
+    }
+}
+
+/* Rows first to last of (3, height, width) float32. */
+EXPORT PROCESSORS int sweep_planes(const Plan *plan, int64_t first, int64_t last, const float *source, float *result)
+{
+    float image[3][SEGMENT] = {{0}};
+    const int64_t size = plan->height * plan->width;
+    float *rows = malloc(sizeof(float) * (size_t)(plan->steps * plan->heads * plan->grid_columns));
+    if (!rows)
+        return 1;
+    for (int64_t y = first; y < last; y++) {
+        row_of(plan, y, rows);
+        for (int64_t segment = 0; segment < plan->segments; segment++) {
+            const int64_t start = plan->starts[segment], count = plan->starts[segment + 1] - start;
+            for (int64_t channel = 0; channel < 3; channel++)
+                for (int64_t i = 0; i < count; i++)
+                    image[channel][i] = source[channel * size + y * plan->width + start + i];
+            bend(image, plan->parts + start, count, plan, rows, segment);
+            for (int64_t channel = 0; channel < 3; channel++)
+                for (int64_t i = 0; i < count; i++)
+                    result[channel * size + y * plan->width + start + i] = image[channel][i];
+        }
+    }
+    free(rows);
+    return 0;
+}
+
+/* What is rounded down to the whole number nearest to the blend. */
+INLINE void blend(const float (*before)[SEGMENT], float (*after)[SEGMENT], int64_t count, float top, float strength)
+{
+    for (int64_t channel = 0; channel < 3; channel++)
+        for (int64_t i = 0; i < PADDED(count); i++) {
+            const float old = before[channel][i];
+            const float value = old + strength * (after[channel][i] * top - old) + 0.5f;
+            after[channel][i] = value < 0.5f ? 0.5f : value > top + 0.5f ? top + 0.5f : value;
+        }
+}
+
+/* The same for (height, width, 3) of whole numbers up to `top`, rounded to the nearest. */
+#define SWEEP_PIXELS(NAME, NUMBER)                                                                                     \
+    EXPORT PROCESSORS int NAME(const Plan *plan, int64_t first, int64_t last, const NUMBER *source, NUMBER *result,    \
+                               float top, float strength)                                                              \
+    {                                                                                                                  \
+        float image[3][SEGMENT] = {{0}}, before[3][SEGMENT] = {{0}};                                                   \
+        const float scale = 1.0f / top;                                                                                \
+        float *rows = malloc(sizeof(float) * (size_t)(plan->steps * plan->heads * plan->grid_columns));                \
+        if (!rows)                                                                                                     \
+            return 1;                                                                                                  \
+        for (int64_t y = first; y < last; y++) {                                                                       \
+            row_of(plan, y, rows);                                                                                     \
+            for (int64_t segment = 0; segment < plan->segments; segment++) {                                           \
+                const int64_t start = plan->starts[segment], count = plan->starts[segment + 1] - start;                \
+                const NUMBER *restrict from = source + 3 * (y * plan->width + start);                                  \
+                NUMBER *restrict to = result + 3 * (y * plan->width + start);                                          \
+                for (int64_t i = 0; i < count; i++)                                                                    \
+                    for (int64_t channel = 0; channel < 3; channel++)                                                  \
+                        before[channel][i] = (float)from[3 * i + channel];                                             \
+                for (int64_t channel = 0; channel < 3; channel++)                                                      \
+                    for (int64_t i = 0; i < SEGMENT; i++)                                                              \
+                        image[channel][i] = before[channel][i] * scale;                                                \
+                bend(image, plan->parts + start, count, plan, rows, segment);                                          \
+                blend(before, image, count, top, strength);                                                            \
+                for (int64_t i = 0; i < count; i++)                                                                    \
+                    for (int64_t channel = 0; channel < 3; channel++)                                                  \
+                        to[3 * i + channel] = (NUMBER)(int32_t)image[channel][i];                                      \
+            }                                                                                                          \
+        }                                                                                                              \
+        free(rows);                                                                                                    \
+        return 0;                                                                                                      \
+    }
+
+SWEEP_PIXELS(sweep_bytes, uint8_t)
+SWEEP_PIXELS(sweep_words, uint16_t)
+
+/* Python imports it as an empty module; ctypes calls the functions above, which leaves the interpreter free. */
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", 0, -1, 0, 0, 0, 0, 0};
+
+PyMODINIT_FUNC PyInit__compiled(void) { return PyModule_Create(&module); }

@@ -1,0 +1,39 @@
+"""`rlenhance export`: a trained policy for programs without torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rlenhance.errors import UsageError
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    export = commands.add_parser(
+        "export", help="write a model for other programs",
+        description="Write a policy as an ONNX graph: all its steps, for pictures of any size, with the knobs as "
+                    "inputs. It is compared with torch before it is written. Needs the extra onnx.")
+    export.add_argument("--onnx", type=Path, required=True, metavar="FILE.onnx", help="write it there")
+    export.add_argument("-m", "--model", metavar="NAME|RUN/best", help="which (default: as for `rlenhance enhance`)")
+    export.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write it.
+
+    Raises:
+        UsageError: the extra is missing, the model cannot be exported, or the place cannot be written.
+    """
+    if arguments.onnx.exists() and not arguments.overwrite:
+        raise UsageError(f"{arguments.onnx}: exists; replace it with --overwrite, or name another file")
+    from rlenhance.enhancer import Enhancer
+    from rlenhance.export import export_onnx
+    from rlenhance.settings import model_or_default
+
+    found = export_onnx(Enhancer(model_or_default(arguments.model), steps=arguments.steps), arguments.onnx)
+    print(f"{arguments.onnx}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from torch by at "
+          f"most {found['largest']:.1g}")
+    return 0

@@ -1,0 +1,87 @@
+"""`--region`, `--explain` and `--cube`: where a look applies, why it came about, and the look for other editors."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.actions import Action
+    from rlenhance.enhancer import Enhancer
+
+
+def add_insight(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--region", type=Path, metavar="MASK.png",
+                        help="change the picture only where this one, of the same size, is white; greys are partial; "
+                             "outside every pixel stays as it is")
+    parser.add_argument("--explain", type=Path, metavar="FILE.png",
+                        help="of one photograph: write a sheet with the actions of each step, the gain, the histogram "
+                             "and the curve")
+    parser.add_argument("--cube", type=Path, metavar="FILE.cube",
+                        help="of one photograph: write its look as a 3D table that other editors read; without what "
+                             "differs from place to place")
+
+
+def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Refuse what cannot be done, before anything is.
+
+    Raises:
+        UsageError: several photographs for a file that is about one, or a file that exists or is none of its kind.
+    """
+    from rlenhance.photo import EXTENSIONS
+
+    for option, endings in (("explain", EXTENSIONS), ("cube", (".cube",))):
+        path = getattr(arguments, option)
+        if path is None:
+            continue
+        if len(sources) != 1:
+            raise UsageError(f"--{option} is about one photograph; got {len(sources)}: name one")
+        if path.suffix.lower() not in endings:
+            raise UsageError(f"--{option} {path}: must end in {', '.join(endings)}")
+        if path.resolve() in {other.resolve() for other in (*targets, *sources)}:
+            raise UsageError(f"--{option} {path}: is the place of a photograph; name another file")
+        if path.exists() and not arguments.overwrite:
+            raise UsageError(f"--{option} {path}: exists; replace it with --overwrite, or name another file")
+
+
+def write_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
+                  actions: Sequence[Action] | None) -> None:
+    """Take the region, and write the sheet and the table.
+
+    Raises:
+        UsageError: the mask or the photograph cannot be read, a place cannot be written, or the model has no look of
+            the whole picture.
+    """
+    from rlenhance.cube import make_cube, save_cube
+    from rlenhance.models import UnrolledPolicy
+    from rlenhance.photo import read, write
+    from rlenhance.region import check_region, read_region, region_weights
+
+    if arguments.region:
+        enhancer.region = region_weights(read_region(arguments.region))
+        if getattr(arguments, "save_recipe", None):
+            print("note: a recipe does not hold the region; give --region beside --recipe")
+    if not (arguments.explain or arguments.cube):
+        return
+    pixels = read(sources[0]).pixels
+    if enhancer.region is not None:
+        check_region(enhancer.region, pixels)
+    if actions is None and isinstance(enhancer.model, UnrolledPolicy) and enhancer.model.policy.state_size:
+        actions = enhancer.decide(pixels)
+    if arguments.cube:
+        if actions is None:
+            raise UsageError("--cube: this model decides place by place and has no look of the whole picture; use a "
+                             "policy with a state size")
+        cube = make_cube(enhancer.model, actions, strength=enhancer.strength)
+        print(f"look -> {save_cube(cube, arguments.cube, f'{sources[0].stem}, {enhancer.folder.name}')}")
+    if arguments.explain:
+        from rlenhance.explain import explain
+        from rlenhance.photo.sheet import make_sheet
+
+        write(make_sheet(explain(enhancer, pixels, actions), columns=5), arguments.explain)
+        print(f"explanation -> {arguments.explain}")

@@ -1,0 +1,52 @@
+"""Where a model computes: a device that is named, or the best one that is there."""
+
+from __future__ import annotations
+
+import torch
+
+from rlenhance.errors import UsageError
+
+#: What may be asked for, the best first; "auto" takes the first that is there.
+DEVICES = ("cuda", "mps", "cpu")
+AUTO = "auto"
+
+
+def usable_devices() -> tuple[str, ...]:
+    """Those of `DEVICES` that this machine has."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(name for name in DEVICES if there[name])
+
+
+def find_device(name: torch.device | str) -> torch.device:
+    """The device of that name, or the best one for "auto".
+
+    Raises:
+        UsageError: it is not there; the text names those that are.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    usable = usable_devices()
+    if str(name) == AUTO:
+        return torch.device(usable[0])
+    kind = str(name).partition(":")[0]
+    if kind == "meta":  # shapes without numbers, for who asks for it in Python
+        return torch.device(name)
+    if kind not in usable:
+        raise UsageError(f"device {name}: not available here; there is {', '.join(usable)}, and {AUTO} takes the best")
+    device = torch.device(name)
+    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name}: not available here; there is cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+    return device
+
+
+def check_half(half: bool, device: torch.device) -> bool:
+    """Give back whether a network computes in 16-bit floats, which only CUDA does well.
+
+    Raises:
+        UsageError: half on another device.
+    """
+    if half and device.type != "cuda":
+        raise UsageError(f"half precision works on CUDA only; got {device.type}: leave it out, or name a CUDA device")
+    return half

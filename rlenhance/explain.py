@@ -1,0 +1,130 @@
+"""What a policy did to a photograph, on one sheet: its steps as maps, the gain, the histogram, the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlenhance.actions import Action, Bending
+from rlenhance.enhancer import Enhancer
+from rlenhance.models import UnrolledPolicy
+from rlenhance.photo.sheet import Cell, fitted
+from rlenhance.visualize import action_colors
+
+_SIDE = 256  # pixels along a side of the diagrams
+_PAPER, _LINE, _BEFORE, _AFTER = (38, 38, 38), (90, 90, 90), (150, 150, 150), (255, 140, 13)
+_STOPS = 4.0  # at which the colour of the gain is full
+
+
+def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] | None = None) -> list[Cell]:
+    """The cells of a sheet about one photograph.
+
+    Args:
+        enhancer: its strength and choices count; a network that acts in one pass has no steps to show.
+        picture: (H, W, 3) uint8 or uint16.
+        actions: what was decided for it; None: it is decided on.
+
+    Returns:
+        Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step.
+    """
+    policy = enhancer.model.policy if isinstance(enhancer.model, UnrolledPolicy) else None
+    shared = policy is not None and bool(policy.state_size)
+    if shared and actions is None:
+        actions = enhancer.decide(picture)
+    result = enhancer(picture, actions)
+    before, after = fitted(picture), fitted(result)
+    cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
+             Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
+             histogram_cell(before, after)]
+    if policy is not None and shared and actions and isinstance(policy.actions, Bending):
+        cells.append(curve_cell(policy.actions, actions, enhancer.strength))
+        size = before.shape[:2]
+        cells += [step_cell(policy.actions, action, number + 1, len(actions), size)
+                  for number, action in enumerate(actions)]
+    return cells
+
+
+def gain_cell(before: np.ndarray, after: np.ndarray) -> Cell:
+    """How much brighter (orange) or darker (blue) every place became, in stops of its 8-bit values."""
+    old, new = (cv2.GaussianBlur(picture.mean(axis=2), (0, 0), 2) + 1 for picture in (before, after))
+    stops = np.log2(new / old)
+    colors = action_colors(torch.from_numpy(stops)[None, None].float(), before.shape[:2], _STOPS)
+    label = "gain: orange brighter, blue darker", f"{stops.min():+.2f} to {stops.max():+.2f} stops"
+    return Cell(_bytes(colors), label)
+
+
+def histogram_cell(before: np.ndarray, after: np.ndarray) -> Cell:
+    """How often each brightness occurs, before and after; the highest bars are cut off."""
+    canvas = _canvas()
+    shares = [np.bincount(np.rint(picture.mean(axis=2)).astype(int).ravel(), minlength=256) / picture[..., 0].size
+              for picture in (before, after)]
+    top = max(np.quantile(share[1:255], 0.995) for share in shares) or 1.0
+    for share, color in zip(shares, (_BEFORE, _AFTER), strict=True):
+        _draw(canvas, np.minimum(share / top, 1), color)
+    return Cell(canvas, ("histogram of the brightness", "grey before, orange after"))
+
+
+def curve_cell(actions: Bending, chosen: Sequence[Action], strength: float) -> Cell:
+    """What becomes of each grey: the picture as a whole, and the agents that go farthest either way."""
+    ramp = torch.linspace(0, 1, _SIDE)[None, None, None].expand(1, 3, 1, -1)
+    curves = []
+    for handles in _handles(actions, chosen):
+        image = ramp.expand(-1, -1, handles[0].shape[2], -1)
+        for step in handles:
+            image = actions.bend(image, step)
+        curves.append((ramp + strength * (image - ramp))[0].mean(dim=0).clamp(0, 1).numpy())
+    canvas = _canvas()
+    whole, each = curves
+    _draw(canvas, np.linspace(0, 1, _SIDE), _LINE)
+    for curve in (each.min(axis=0), each.max(axis=0)):
+        _draw(canvas, curve, _BEFORE)
+    _draw(canvas, whole[0], _AFTER)
+    return Cell(canvas, ("curve of grey: orange the whole", "grey: the agents farthest from it"))
+
+
+def _handles(actions: Bending, chosen: Sequence[Action]) -> tuple[list[Tensor], list[Tensor]]:
+    """Per step, the handles without local agents (1, C, 1, 1) and those of every agent (1, C, agents, 1)."""
+    each = [actions.turn(action).float().cpu() for action in chosen]
+    still = [{level: entry if level == "picture" else torch.zeros_like(entry) for level, entry in action.items()}
+             if "picture" in action and all(entry.is_floating_point() for entry in action.values()) else None
+             for action in chosen]
+    whole = [handles.mean(dim=(2, 3), keepdim=True) if action is None
+             else actions.turn(action).float().cpu()[..., :1, :1] for action, handles in zip(still, each, strict=True)]
+    return whole, [handles.flatten(2)[..., None] for handles in each]
+
+
+def step_cell(actions: Bending, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
+    """The handles that the agents of one step turned, a map for each, and their means and ranges in words."""
+    handles = actions.turn(action).float().cpu()
+    names = getattr(actions, "HANDLES", None) or (("A",) if handles.shape[1] == 1 else ("red", "green", "blue"))
+    height, width = (max(1, side // 2) for side in size)
+    maps = [_bytes(action_colors(handles[:, i : i + 1], (height, width))) for i in range(len(names))]
+    maps += [np.full_like(maps[0], _PAPER)] * (-len(maps) % 2)
+    rows = [np.concatenate(maps[i : i + 2], axis=1) for i in range(0, len(maps), 2)]
+    lines = [f"step {number} of {count}"]
+    for i, name in enumerate(names):
+        own = handles[:, i]
+        spread = f" ({own.min():+.2f} to {own.max():+.2f})" if own.max() - own.min() >= 0.01 else ""
+        lines.append(f"{name} {own.mean():+.2f}{spread}")
+    return Cell(np.concatenate(rows), tuple(lines))
+
+
+def _bytes(colors: Tensor) -> np.ndarray:
+    return np.rint(colors[0].movedim(0, -1).numpy() * 255).astype(np.uint8)
+
+
+def _canvas() -> np.ndarray:
+    canvas = np.full((_SIDE, _SIDE, 3), _PAPER, np.uint8)
+    cv2.rectangle(canvas, (0, 0), (_SIDE - 1, _SIDE - 1), _LINE)
+    return canvas
+
+
+def _draw(canvas: np.ndarray, heights: np.ndarray, color: tuple[int, int, int]) -> None:
+    """A line from left to right; heights in [0, 1]."""
+    across = np.linspace(1, _SIDE - 2, len(heights))
+    up = (_SIDE - 2) - heights * (_SIDE - 3)
+    cv2.polylines(canvas, [np.rint(np.stack([across, up], axis=1)).astype(np.int32)], False, color, 1, cv2.LINE_AA)

@@ -1,0 +1,163 @@
+"""A policy as an ONNX graph: all its steps, for pictures of any size, for programs without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance import statistics
+from rlenhance.actions import advance
+from rlenhance.enhancer import Enhancer
+from rlenhance.errors import UsageError
+from rlenhance.models import UnrolledPolicy, observe
+
+OPSET = 18
+_NEEDED = ("onnx", "onnxruntime")
+
+
+class Graph(nn.Module):
+    """What is exported: (image, one number per preference, strength) -> image.
+
+    The image is (1, 3, H, W) float32 in [0, 1], RGB. A preference is (1,), in the user's units; NaN stands for the
+    model's own choice ("auto"), or its default. strength is (1,), in [0, 1].
+    """
+
+    def __init__(self, model: UnrolledPolicy):
+        super().__init__()
+        self.policy, self.steps, self.local = model.policy, model.steps, model.local
+
+    def forward(self, image: Tensor, *chosen: Tensor) -> Tensor:
+        policy, (*values, strength) = self.policy, chosen
+        state = _reduced(image, policy.state_size) if policy.state_size else image
+        encoded = policy.preferences.settle(self._encoded(values), state)
+        actions, memory = [], None
+        for step in range(self.steps):
+            action, memory = policy.act(observe(state, 1 - step / policy.horizon, encoded), memory)
+            if not self.local and "local" in action:
+                action = {**action, "local": torch.zeros_like(action["local"])}
+            actions.append(action)
+            state = advance(policy.actions, state, action)
+        result = image
+        for action in actions:
+            result = advance(policy.actions, result, action)
+        return image + strength * (result - image)
+
+    def _encoded(self, values: list[Tensor]) -> Tensor:
+        """As `Preferences.encode` has it; numbers outside the range are moved to its end."""
+        columns, flags = [], []
+        for (name, (low, default, high)), value in zip(self.policy.preferences.ranges.items(), values, strict=True):
+            missing = torch.isnan(value)
+            columns.append(2 * (torch.where(missing, default, value).clamp(low, high) - low) / (high - low) - 1)
+            if name in self.policy.preferences.auto:
+                flags.append(missing.float())
+        return torch.stack([*columns, *flags], dim=1) if columns else torch.zeros(1, 0)
+
+
+def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:
+    """Write a policy as an ONNX file and compare it with torch.
+
+    Args:
+        enhancer: a policy with a state size; its steps are baked in, its choices and strength become the defaults that
+            the description names.
+        path: of the file; its folder must exist or can be made.
+
+    Returns:
+        "inputs": their names in order; "opset"; "largest": the largest difference from torch on three sizes.
+
+    Raises:
+        UsageError: the extra `onnx` is missing, the model cannot be exported, or the graph's results differ by more
+            than 1e-4: then no file is written.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"exporting needs {' and '.join(missing)}: pip install \"rlenhance[onnx]\"")
+    model = enhancer.model
+    if not isinstance(model, UnrolledPolicy) or not model.policy.state_size or getattr(model.policy, "masked", False):
+        raise UsageError(f"{enhancer.folder}: only a policy with a state size and without a mask can be exported")
+    from rlenhance.photo.files import write_atomically
+
+    names = ["image", *model.policy.preferences.ranges, "strength"]
+    data = _traced(Graph(model).cpu().eval(), names)
+    largest = compare(model, data, names)
+    if not largest <= 1e-4:
+        raise UsageError(f"{enhancer.folder}: the exported graph differs from torch by {largest:.2g}; nothing was "
+                         f"written")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+    return {"inputs": names, "opset": OPSET, "largest": largest}
+
+
+def _traced(graph: Graph, names: list[str]) -> bytes:
+    """The ONNX file of a graph; height and width are left open."""
+    import io
+    import warnings
+
+    example = (torch.rand(1, 3, 150, 170), *(torch.full((1,), torch.nan) for _ in names[1:-1]), torch.ones(1))
+    file = io.BytesIO()
+    # with gradients, for the shorter ways without them use operations that ONNX lacks
+    with torch.enable_grad(), _exportable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, about sizes that are fixed indeed
+        torch.onnx.export(graph, example, file, input_names=names, output_names=["result"], opset_version=OPSET,
+                          dynamic_axes={"image": {2: "height", 3: "width"}, "result": {2: "height", 3: "width"}},
+                          dynamo=False)
+    return file.getvalue()
+
+
+def compare(model: UnrolledPolicy, data: bytes, names: list[str],
+            preference: Mapping[str, float] | None = None) -> float:
+    """The largest difference between onnxruntime and torch, on pictures of three sizes, none of them square."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    generator, largest = torch.Generator().manual_seed(0), 0.0
+    for size in ((96, 131), (333, 200), (61, 250)):
+        image = 0.4 * torch.rand(1, 3, *size, generator=generator)
+        chosen = {name: torch.tensor([(preference or {}).get(name, torch.nan)]) for name in names[1:-1]}
+        inputs = {"image": image, **chosen, "strength": torch.ones(1)}
+        result = torch.from_numpy(session.run(None, {
+            entry.name: inputs[entry.name].numpy() for entry in session.get_inputs()})[0])
+        with torch.inference_mode():
+            wanted = model(image, preference=preference)
+        largest = max(largest, (result - wanted).abs().max().item())
+    return largest
+
+
+def _reduced(image: Tensor, size: int) -> Tensor:
+    """`resize` as a product of matrices that are made from the picture's size, which a graph can do."""
+    down, across = _means(image[0, 0, :, 0], size), _means(image[0, 0, 0], size)
+    return down @ image @ across.transpose(0, 1)
+
+
+def _means(line: Tensor, size: int) -> Tensor:
+    """(size, side) for a line of that side: row i averages places floor(i side / size) to ceil((i + 1) side / size)."""
+    place = torch.cumsum(torch.ones_like(line), 0) - 1
+    count = place[-1] + 1
+    number = torch.arange(size, dtype=line.dtype)
+    first, last = torch.floor(number * count / size), torch.ceil((number + 1) * count / size)
+    rows = ((place >= first[:, None]) & (place < last[:, None])).to(line.dtype)
+    return rows / rows.sum(dim=1, keepdim=True)
+
+
+@contextmanager
+def _exportable() -> Iterator[None]:
+    """Statistics in operations that ONNX has, and one that it has and torch's exporter does not know of."""
+    before = statistics._median
+
+    def median(level: Tensor) -> Tensor:
+        return torch.sort(level, dim=1).values[:, (level.shape[1] - 1) // 2]
+
+    torch.onnx.register_custom_op_symbolic("aten::atanh", lambda graph, x: graph.op("Atanh", x), OPSET)
+    statistics._median = median
+    try:
+        yield
+    finally:
+        statistics._median = before

@@ -1,0 +1,77 @@
+"""A part of the picture that is edited, and the rest that stays, to the last byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rlenhance.errors import UsageError
+from rlenhance.photo import read
+
+_SOFT = 0.01  # of the longer side: how far inside the edge all of the change is made
+_ROWS = 256  # that are blended at once
+
+
+def read_region(path: Path) -> np.ndarray:
+    """A mask from a file: (H, W) float32 in [0, 1], 1 where it is white.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    pixels = read(path).pixels
+    return (pixels.mean(axis=2) / np.iinfo(pixels.dtype).max).astype(np.float32)
+
+
+def region_weights(region: np.ndarray, soft: float = _SOFT) -> np.ndarray:
+    """How much of the change is made where: (H, W) float32 in [0, 1].
+
+    Args:
+        region: (H, W), 0 outside; bool, uint8, uint16 or float in [0, 1]; greys are partial.
+        soft: width of the soft edge, as a share of the longer side. It lies inside; the picture's border is no edge.
+
+    Raises:
+        UsageError: another shape, kind of number or range.
+    """
+    region = np.asarray(region)
+    if region.ndim != 2 or not (region.dtype in (np.uint8, np.uint16, bool) or
+                                np.issubdtype(region.dtype, np.floating)):
+        raise UsageError(f"a region must be (H, W), bool, uint8, uint16 or float in [0, 1]; got {region.shape} "
+                         f"{region.dtype}")
+    top = np.iinfo(region.dtype).max if region.dtype in (np.uint8, np.uint16) else 1
+    share = region.astype(np.float32) / np.float32(top)
+    if not (share.size and share.min() >= 0 and share.max() <= 1):
+        raise UsageError("the values of a region must lie in [0, 1]: 0 outside, 1 where all of the change is made")
+    width = soft * max(share.shape)
+    if width < 1 or (share > 0).all():
+        return share
+    inside = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    way = np.clip(inside / np.float32(width), 0, 1)
+    return share * (way * way * (3 - 2 * way))
+
+
+def check_region(weights: np.ndarray, picture: np.ndarray) -> None:
+    """Refuse a region of another size than the picture's.
+
+    Raises:
+        UsageError: names both sizes.
+    """
+    if weights.shape != picture.shape[:2]:
+        (height, width), (rows, columns) = picture.shape[:2], weights.shape
+        raise UsageError(f"the region is {columns}x{rows} and the picture {width}x{height} (upright): give a mask of "
+                         f"the picture's size")
+
+
+def blend_region(picture: np.ndarray, result: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The result inside, the picture outside: (H, W, 3) of the picture's dtype; outside not a bit differs."""
+    blended = picture.copy()
+    for first in range(0, len(picture), _ROWS):
+        rows = slice(first, first + _ROWS)
+        part = weights[rows, :, None]
+        if part.any():
+            before = picture[rows].astype(np.float64 if picture.dtype == np.float64 else np.float32)
+            change = before + part * (result[rows] - before)
+            blended[rows] = np.where(part > 0, change if np.issubdtype(picture.dtype, np.floating)
+                                     else np.rint(change), before)
+    return blended
