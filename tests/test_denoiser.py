@@ -14,7 +14,7 @@ from agents.optimiser import OptimiserConfig
 from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
 from rlenhance import cli, denoise, weights
-from rlenhance.checkpoint import load_network, save_checkpoint
+from rlenhance.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.data import Batch, check_disjoint, clean_folder
 from rlenhance.data.cache import PictureCache
 from rlenhance.denoise import NoiseRemover
@@ -24,6 +24,7 @@ from rlenhance.metrics import detail_kept, psnr
 from rlenhance.models import MODELS
 from rlenhance.models.ffdnet import gain_map
 from rlenhance.photo import Photo, read, write
+from rlenhance.tool_map import map_tools
 
 SMALL = {"widths": (8, 8), "down": (1, 1), "up": (1,)}
 every_network = pytest.mark.parametrize("network", [
@@ -192,7 +193,7 @@ def test_the_command(shelf, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("words, text", [
     (["--noise", "90"], "between 0 and 75, in 255ths; got 90"), (["--noise", "nan"], "got nan"),
     (["--noise", "-1"], "got -1"), (["--strength", "2"], "strength must lie between 0"),
-    (["--model", "policy"], "no learned denoiser"), (["--model", "nothing"], "no such run")])
+    (["--model", "policy"], "takes no noise away"), (["--model", "nothing"], "no such run")])
 def test_bad_input_is_named(shelf, tmp_path, capsys, monkeypatch, words, text):
     """One line, status 2, nothing written."""
     monkeypatch.chdir(tmp_path)
@@ -200,6 +201,28 @@ def test_bad_input_is_named(shelf, tmp_path, capsys, monkeypatch, words, text):
     assert cli.main(["denoise", "night.png", *words]) == 2
     assert text in capsys.readouterr().err
     assert not (tmp_path / "night_denoised.png").exists()
+
+
+def test_a_policy_over_filters_denoises_and_is_explained(tmp_path, capsys, monkeypatch):
+    """`--model` takes a policy over filters; --explain writes the winners, refuses the learned denoiser and more than
+    one photograph, and a noise that the policy was not trained for is named."""
+    monkeypatch.chdir(tmp_path)
+    write(_noisy((20, 28, 3)), tmp_path / "night.png")
+    policy = MODELS.create("filter_policy", backbone={"name": "fcn", "width": 4}, horizon=2, noise=(20, 30))
+    save_checkpoint(tmp_path / "run", stir(policy))
+    words = ["denoise", "night.png", "--model", "run"]
+    assert cli.main([*words, "--explain", "map.png"]) == 0
+    out = capsys.readouterr().out
+    assert "bilateral_0.1" in out and "won" in out
+    assert read("map.png").pixels.shape == read("night_denoised.png").pixels.shape == (20, 28, 3)
+    found = map_tools(load_model(tmp_path / "run"), _noisy((20, 28, 3)))
+    assert np.allclose(found.shares.sum(axis=1), 1) and found.winner.max() < len(found.tools)
+    for more, text in ((["--noise", "60"], "outside of what this policy was trained for"),
+                       (["--explain", "map.png"], "exists"), (["--explain", "map.txt"], "must end in")):
+        assert cli.main([*words, "-o", "x.png", *more]) == 2
+        assert text in capsys.readouterr().err
+    assert cli.main(["denoise", "night.png", "-o", "x.png", "--explain", "other.png"]) == 2
+    assert "has no filters" in capsys.readouterr().err
 
 
 def test_enhancing_can_take_the_noise_out(shelf):
