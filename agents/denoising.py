@@ -36,7 +36,8 @@ class DenoisingConfig:
     """Adam."""
 
     def __post_init__(self) -> None:
-        if not all(0 <= share <= 1 for share in (self.uneven, self.coded, self.correlated)) or not 0 <= self.average < 1:
+        shares = (self.uneven, self.coded, self.correlated)
+        if not all(0 <= share <= 1 for share in shares) or not 0 <= self.average < 1:
             raise UsageError(f"uneven, coded and correlated are shares in [0, 1], average lies in [0, 1); got "
                              f"{self.uneven}, {self.coded}, {self.correlated} and {self.average}")
 

@@ -98,7 +98,8 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
                 continue
             if noise in rows.setdefault(name, {}):
                 raise UsageError(f"--models: two of the name {name} were trained for noise {noise}; name them apart")
-            rows[name][noise] = memory.entry(f"{fingerprint} {noise}", lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
+            rows[name][noise] = memory.entry(f"{fingerprint} {noise}",
+                                             lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
             print(f"{name}, noise {noise}: {rows[name][noise].mean('psnr'):.3f} dB", flush=True)
     text = describe(arguments, pictures, split, rows, {name: model for name, model, _ in models})
     write_atomically(arguments.out / "table.md", text.encode())

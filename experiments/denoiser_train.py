@@ -150,7 +150,8 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, li
                     source=", ".join(part.source for part in parts))
     splits, skipped = scan(joined, cache)
     most = max(len(part.train) for part in parts)
-    return Pictures(splits, cache, skipped), [e for part in parts for e in list(part.train) * -(-most // len(part.train))]
+    repeated = [example for part in parts for example in list(part.train) * -(-most // len(part.train))]
+    return Pictures(splits, cache, skipped), repeated
 
 
 def _samples() -> Splits:

@@ -71,8 +71,8 @@ def estimate_noise(picture: np.ndarray) -> NoiseModel:
 
     The picture is made linear, and second differences along both sides take away what is smooth. Of blocks of 16
     pixels with about the same light the flattest are taken: those whose variance lies where that of pure noise would.
-    A line through the variances over the light is the model, with a part that the encoding bends. Noise that the camera has smoothed away is not seen, and
-    neither is that in clipped places.
+    A line through the variances over the light is the model, with a part that the encoding bends. Noise that the
+    camera has smoothed away is not seen, and neither is that in clipped places.
 
     Args:
         picture: (H, W, 3) or (H, W), uint8, uint16 or float in [0, 1], sRGB; all channels count alike.
@@ -124,7 +124,7 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
         The standard deviation after the curve, root mean square over the channels: (1, 1, ceil(H/reduced),
         ceil(W/reduced)).
     """
-    height, width = picture.shape[:2]
+    width = picture.shape[1]
     small = np.concatenate([_reduced(band, (-(-len(band) // reduced), -(-width // reduced)))
                             for _, band in _bands(picture, 64 * reduced)])
     variance = model.deviation(torch.from_numpy(small)).numpy() ** 2

@@ -45,7 +45,7 @@ class ToolMap:
     def describe(self) -> str:
         """A line for each tool, the commonest winner first: its colour, the places it won, its share of all choices."""
         won = np.bincount(self.winner.ravel(), minlength=len(self.tools)) / self.winner.size
-        lines = [f"  #{'%02x%02x%02x' % self.color(self.tools[k])} {self.tools[k]:<14} won {won[k]:6.1%}, "
+        lines = [f"  #{bytes(self.color(self.tools[k])).hex()} {self.tools[k]:<14} won {won[k]:6.1%}, "
                  f"taken {self.shares[:, k].mean():6.1%} of the time" for k in np.argsort(-won, kind="stable")]
         return "\n".join(lines)
 

@@ -52,7 +52,8 @@ def test_one_number_for_even_noise(scene, sigma):
 
 def test_pictures_without_a_usable_place_have_no_noise():
     """Black, white, tiny pictures: nothing to measure, nothing to fail at."""
-    for picture in (np.zeros((40, 40, 3), np.uint8), np.full((9, 1, 3), 255, np.uint8), np.full((1, 1, 3), 7, np.uint8)):
+    for shape, value in (((40, 40, 3), 0), ((9, 1, 3), 255), ((1, 1, 3), 7)):
+        picture = np.full(shape, value, np.uint8)
         assert estimate_sigma(picture) == 0
         assert estimate_noise(picture).shot == 0
         assert noise_map(picture, estimate_noise(picture)).isfinite().all()
@@ -65,7 +66,8 @@ def test_a_large_picture_is_sampled(scene):
     assert estimate_noise(noisy).deviation(level) == pytest.approx(NoiseModel(1e-3, 2e-3).deviation(level), rel=0.2)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3), np.int32), np.full((4, 4), np.nan), np.zeros((0, 4, 3)), "photo"])
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3), np.int32), np.full((4, 4), np.nan), np.zeros((0, 4, 3)),
+                                   "photo"])
 def test_what_is_no_picture_is_refused(wrong):
     """Another kind of number, NaN, nothing at all: named at the door."""
     with pytest.raises(UsageError, match="picture must be"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class NoiseNetwork(nn.Module):
 
     def __init__(self, channels: int, widths: Sequence[int], down: Sequence[int], up: Sequence[int]):
         super().__init__()
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         self.enter = nn.Conv2d(4 * channels + 4, widths[0], 3, padding=1)
         self.descending = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(n)))
                                         for w, n in zip(widths, down, strict=True))
