@@ -17,6 +17,7 @@ import tyro
 
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, Case
 from benchmarks.charts import draw
+from benchmarks.filters import measure_filters
 from benchmarks.memory import measure_memory
 from benchmarks.photo import SIZES, measure_photo
 from benchmarks.scaling import measure_processes, measure_scaling, process_options
@@ -33,7 +34,7 @@ class Arguments:
     """Measure what training costs, side by side in one run."""
 
     parts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """share, environment, speed, batch, size, processes, memory, photo (default: all)."""
+    """share, environment, filters, speed, batch, size, processes, memory, photo (default: all)."""
     out: Path = Path("runs/benchmarks")
     """Folder for benchmarks.json and the charts; parts that are not measured again stay as they are there."""
     repeats: int = 3
@@ -73,6 +74,8 @@ def plan(arguments: Arguments) -> dict[str, Callable[[], Table]]:
     return {
         "share": lambda: measure_share(recipes, repeats),
         "environment": lambda: measure_environment(environments, repeats),
+        "filters": lambda: measure_filters(((2, 16),) if quick else ((1, 70), (64, 70), (4, 256)), 2 if quick else 5,
+                                           repeats, threads),
         "speed": lambda: measure_updates(updates, repeats),
         "batch": lambda: measure_scaling("batch", list(dict.fromkeys(batches)), repeats),
         "size": lambda: measure_scaling("size", list(dict.fromkeys(sizes)), repeats),

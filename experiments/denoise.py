@@ -89,7 +89,7 @@ class NetworkConfig:
 
 def _a3c() -> A3CConfig:
     return A3CConfig(rollouts_per_image=4, epochs=2, entropy_target=(0.25, 0.02), reward_map_kernel=5,
-                     optimiser=OptimiserConfig(3e-4, 20, 0.02, 0.5))
+                     optimiser=OptimiserConfig(5e-5, 10, 0.02, 0.5))
 
 
 @dataclass(frozen=True)

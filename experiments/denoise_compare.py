@@ -46,6 +46,8 @@ class Arguments:
     """Tell how often policies take each tool at each step."""
     out: Path = Path("runs/denoise_compare")
     """Where the table goes; what was scored there on the same pictures is not scored again."""
+    precision: str = "32"
+    """32, or bf16: on a CPU that has it, large networks several times faster, PSNR the same to about 0.01 dB."""
     threads: int = 0
     """Threads of torch (0: its default)."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
@@ -78,6 +80,8 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
     """
     if arguments.threads < 0 or arguments.limit < 0:
         raise UsageError(f"--threads and --limit must not be negative; got {arguments.threads}, {arguments.limit}")
+    if arguments.precision not in ("32", "bf16"):
+        raise UsageError(f"--precision is 32 or bf16; got {arguments.precision}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     named = [_named(word) for word in arguments.models]
@@ -98,8 +102,10 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
                 continue
             if noise in rows.setdefault(name, {}):
                 raise UsageError(f"--models: two of the name {name} were trained for noise {noise}; name them apart")
-            rows[name][noise] = memory.entry(f"{fingerprint} {noise}",
-                                             lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
+            with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
+                rows[name][noise] = memory.entry(
+                    f"{fingerprint} {noise} {arguments.precision}",
+                    lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
             print(f"{name}, noise {noise}: {rows[name][noise].mean('psnr'):.3f} dB", flush=True)
     text = describe(arguments, pictures, split, rows, {name: model for name, model, _ in models})
     write_atomically(arguments.out / "table.md", text.encode())
@@ -226,10 +232,11 @@ def describe(arguments: Arguments, pictures: NoisyPictures, split: str, rows: Ma
     """The table in Markdown, what the rules chose, and the shares of the tools."""
     noises = list(dict.fromkeys(noise for row in rows.values() for noise in row))
     count = len(next(iter(next(iter(rows.values())).values())).scores) if rows else 0
+    precision = "" if arguments.precision == "32" else f" Networks in {arguments.precision}."
     rounded = "clipped and rounded to 8 bits" if arguments.pictures.eight_bit else "not rounded"
     lines = [f"{pictures.splits.describe()}.", f"Scored on {count} {split} pictures, "
              f"{'in colour' if arguments.pictures.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
-             f"PSNR in dB / SSIM.", ""]
+             f"PSNR in dB / SSIM.{precision}", ""]
     lines += ["| | " + " | ".join([*(f"noise {noise}" for noise in noises), "sharpness", "CPU s / MP", "parameters"])
               + " |", "|---" * (len(noises) + 4) + "|"]
     for name, row in rows.items():

@@ -20,6 +20,7 @@ from rlenhance.metrics import psnr
 #: The longest sequence that is searched.
 LONGEST = 6
 _BEAM = 12  # sequences that are carried on from length to length
+_WORTH = 0.01  # dB that a longer sequence must bring
 _STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)  # of non-local means' h, in deviations of the noise
 
 
@@ -63,7 +64,7 @@ def best_sequences(pictures: Sequence[Batch], tools: Sequence[str] = PIXELRL_TOO
                     longer[(*sequence, name)] = (score(result), (*sequence, name), result)
         beam = sorted(longer.values(), key=lambda entry: -entry[0])[:_BEAM]
         single = single or beam[0]
-        best = max(best, beam[0], key=lambda entry: entry[0])
+        best = beam[0] if beam[0][0] > best[0] + _WORTH else best
     assert single is not None
     return single[1], best[1]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlenhance.actions import ACTION_SETS, advance, as_action
+from rlenhance.actions import ACTION_SETS, Bending, advance, as_action
 from rlenhance.errors import UsageError
 from rlenhance.metrics import highlight_protection, mean_level, relative_color, relative_contrast
 
@@ -58,7 +58,8 @@ def test_neutral_action_changes_nothing(name, config, image):
 @every
 @pytest.mark.parametrize("size", [(32, 40), (9, 13), (8, 8)])
 def test_pictures_stay_in_range(name, config, size, generator):
-    """Whatever the agents choose on a picture of any size, it stays a picture, and black and white stay."""
+    """Whatever the agents choose on a picture of any size, it stays a picture; where they bend curves, black and white
+    stay."""
     actions = ACTION_SETS.create(name, **config)
     pictures = torch.rand(2, 3, *size, generator=generator)
     pictures[:, :, :2] = 0
@@ -67,8 +68,8 @@ def test_pictures_stay_in_range(name, config, size, generator):
     for _ in range(4):
         pictures = actions.apply(pictures, random_action(actions, pictures, generator))
         assert pictures.shape == before.shape
-        assert pictures.min() >= 0 and pictures.max() <= 1
-    assert torch.equal(pictures[:, :, :4], before[:, :, :4])
+        assert pictures.min() >= -1e-6 and pictures.max() <= 1 + 1e-6
+    assert not isinstance(actions, Bending) or torch.equal(pictures[:, :, :4], before[:, :, :4])
 
 
 @every
@@ -124,6 +125,8 @@ def test_certain_probabilities_equal_the_choice(name, config, image, generator):
 def test_even_actions_do_the_same_at_any_size(name, config, image, generator):
     """The same choice everywhere does the same to a picture enlarged pixel by pixel: actions are spread, not sized."""
     actions = ACTION_SETS.create(name, **config)
+    if name == "filters":
+        pytest.skip("a filter's window is counted in pixels, and every pixel is an agent")
     action = {level: value[..., :1, :1].expand_as(value)
               for level, value in random_action(actions, image, generator).items()}
     large = actions.apply(image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), action)

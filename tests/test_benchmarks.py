@@ -13,12 +13,14 @@ from agents import A3C, A3CConfig
 from benchmarks import stopwatch
 from benchmarks.__main__ import Arguments, main
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, WITHOUT_KNOBS, Case
+from benchmarks.filters import looped
 from benchmarks.loop_env import LoopEnv
 from benchmarks.loop_learner import LoopA3C
 from benchmarks.photo import make_works
 from benchmarks.scaling import measure_processes
 from benchmarks.share import SECTIONS, without_network
 from benchmarks.stopwatch import NETWORK, watched
+from envs import DenoiseEnv
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.rewards import Reward, RewardWeights
@@ -181,3 +183,19 @@ def test_part_measured_again_replaces_its_table_alone(tmp_path):
     assert second.keys() == first.keys()
     assert [list(row) for row in second["batch"].rows] == [list(row) for row in first["batch"].rows]
     assert second["environment"].rows != first["environment"].rows
+
+
+def test_the_loop_over_filters_is_the_environment(generator):
+    """The same pictures and the same reward maps, away from the border, where OpenCV's median repeats its pixels."""
+    clean = torch.rand(2, 1, 24, 20, generator=generator)
+    batch = Batch((clean + 0.1).clamp(0.05, 0.95), clean)
+    actions = [torch.randint(9, clean.shape, generator=generator) for _ in range(2)]
+    env, total = DenoiseEnv(2, size=24, horizon=2), 0
+    env.reset(options={"batch": batch})
+    for action in actions:
+        _, _, _, _, info = env.step(action)
+        total = total + info["reward_map"]
+    images, rewards = looped(batch.image.numpy(), clean.numpy(), [action.numpy() for action in actions])
+    inner = np.s_[..., 4:-4, 4:-4]
+    np.testing.assert_allclose(info["final_obs"]["image"].numpy()[inner], images[inner], atol=1e-4)
+    np.testing.assert_allclose(total.numpy()[inner], rewards[inner], atol=0.05)

@@ -114,6 +114,10 @@ def shortened(line):
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
     if "denoiser_train" in line:
         line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
+    if "denoise_train" in line:
+        line += " --updates 1 --batch-size 2 --no-progress --device cpu"
+    if "denoise_compare" in line:
+        line += " --limit 1 --levels 25"
     if "lol_compare" in line or "lol_report" in line:
         line = re.sub(r"--data \S+", "--data data", line) + " --updates 1 --batch-size 2"
     return line

@@ -19,7 +19,7 @@ from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import at_pixels, beside, residual_head, told
 from rlenhance.preferences import Preferences
 
-_PRECISION, _LEAST, _MOST = 2 * math.log(100), 4.0, 13.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
+_PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / deviation^2: 1/400 at first, bounds
 
 
 class FilteringPolicy(Policy):
