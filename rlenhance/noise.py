@@ -39,7 +39,7 @@ class NoiseModel:
 
     Example:
         >>> round(255 * NoiseModel(shot=2e-3, read=2e-3).deviation(torch.tensor([0.5])).item(), 2)
-        4.55
+        5.73
     """
 
     shot: float
