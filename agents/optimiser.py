@@ -120,6 +120,11 @@ class Optimiser:
         self._steps += 1
         return {"loss": total.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
 
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return self._steps
+
     def _scaler(self) -> Any:
         """The gradient scaler of fp16 training, or None."""
         return None if self._fabric is None else getattr(self._fabric.strategy.precision, "scaler", None)

@@ -23,7 +23,7 @@ from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.data import REAL, Batch
 from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr, sharpness_ratio, ssim
-from rlenhance.models import FilteringPolicy, UnrolledPolicy
+from rlenhance.models import FilteringPolicy, NoiseAware, UnrolledPolicy
 from rlenhance.photo.files import write_atomically
 from rlenhance.weights import locate
 
@@ -104,7 +104,8 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
                 raise UsageError(f"--models: two of the name {name} were trained for noise {noise}; name them apart")
             with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
                 rows[name][noise] = memory.entry(
-                    f"{fingerprint} {noise} {arguments.precision}", lambda m=model, t=test: score(m, t()))  # type: ignore[misc]
+                    f"{fingerprint} {noise} {arguments.precision}",
+                    lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
             print(f"{name}, noise {noise}: {rows[name][noise].mean('psnr'):.3f} dB", flush=True)
     text = describe(arguments, pictures, split, rows, {name: model for name, model, _ in models})
     write_atomically(arguments.out / "table.md", text.encode())
@@ -197,8 +198,13 @@ def _score_rules(pictures: NoisyPictures, arguments: Arguments, level: float | N
     return entries
 
 
-def score(model: Any, pictures: Sequence[Batch]) -> Entry:
-    """Scores of each picture against its clean one, outputs clipped to [0, 1]; of a policy, its shares too."""
+def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> Entry:
+    """Scores of each picture against its clean one, outputs clipped to [0, 1]; of a policy, its shares too.
+
+    Args:
+        level: of the noise in 255ths; a learned denoiser is told it. None: each picture shows it.
+    """
+    told = {"preference": {"noise": level}} if isinstance(model, NoiseAware) and level is not None else {}
     rows, shares = [], []
     policy = model.policy if isinstance(model, UnrolledPolicy) and isinstance(model.policy, FilteringPolicy) else None
     with torch.no_grad():
@@ -209,7 +215,7 @@ def score(model: Any, pictures: Sequence[Batch]) -> Entry:
                 episode = model.play(batch.image)
                 output = episode.image
             else:
-                output = model(batch.image)
+                output = model(batch.image, **told)
             spent, output = time.process_time() - begun, output.clamp(0, 1)
             if policy is not None:
                 shares.append(torch.stack([tool_shares(action["local"], policy.actions.choices)

@@ -35,7 +35,8 @@ class Arguments:
     and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
 
     network: Annotated[str, tyro.conf.Positional]
-    """rellie (ReLLIE's model.npz), zero_dce (Zero-DCE's Epoch99.pth) or pixelrl (PixelRL's pretrained_15.npz, _25, _50)."""
+    """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth) or pixelrl
+    (PixelRL's pretrained_15.npz, _25, _50)."""
     file: Annotated[Path, tyro.conf.Positional]
     """The published file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -144,6 +145,36 @@ def read_zero_dce(path: Path) -> nn.Module:
     expected = {theirs: tuple(own[ours].shape) for theirs, ours in names.items()}
     tensors = _checked(path, _state_dict(path), expected, "zero_dce takes the released Epoch99.pth")
     network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
+    return network.eval()
+
+
+@IMPORTERS.register("ffdnet")
+def read_ffdnet(path: Path) -> nn.Module:
+    """FFDNet's released network for colour; its batch normalisations become parts of the convolutions before them.
+
+    Raises:
+        UsageError: as `read_zero_dce`.
+    """
+    network = MODELS.create("ffdnet")
+    last, place = len(network.layers) - 1, "module.intermediate_dncnn.itermediate_dncnn"
+    # 0: convolution, 1: ReLU; then convolution, normalisation, ReLU in turn; the last is a convolution
+    numbers = [0, *(2 + 3 * layer for layer in range(last))]
+    expected = {f"{place}.{number}.weight": tuple(layer.weight.shape)
+                for number, layer in zip(numbers, network.layers, strict=True)}
+    expected |= {f"{place}.{number + 1}.{part}": (network.layers[0].out_channels,)
+                 for number in numbers[1:-1] for part in ("weight", "bias", "running_mean", "running_var")}
+    tensors = _checked(path, _state_dict(path), expected, "ffdnet takes the released net_rgb.pth")
+    own = {}
+    for index, number in enumerate(numbers):
+        weight = tensors[f"{place}.{number}.weight"]
+        bias = weight.new_zeros(len(weight))
+        if 0 < index < last:
+            scale, shift, mean, variance = (tensors[f"{place}.{number + 1}.{part}"]
+                                            for part in ("weight", "bias", "running_mean", "running_var"))
+            scale = scale / (variance + 1e-5).sqrt()
+            weight, bias = weight * scale[:, None, None, None], shift - mean * scale
+        own |= {f"layers.{index}.weight": weight, f"layers.{index}.bias": bias}
+    network.load_state_dict(own)
     return network.eval()
 
 

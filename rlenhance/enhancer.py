@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from rlenhance import weights
 from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
+from rlenhance.denoise import NoiseRemover, check_share
 from rlenhance.devices import AUTO, check_half, find_device
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
@@ -40,6 +42,7 @@ class Enhancer:
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
             At 0 the model is not asked and the pixels stay as they are, bit for bit.
+        denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1]; at 0 nothing is.
         region: (H, W), where the picture may change, see `rlenhance.region.region_weights`; pictures have its size.
         half: the network computes in 16-bit floats (CUDA only).
 
@@ -47,7 +50,7 @@ class Enhancer:
 
     Raises:
         UsageError: no usable checkpoint, or a damaged one; a preference that the model does not take, or outside its
-            range; a strength outside [0, 1]; a device that is not there.
+            range; a strength or denoise outside [0, 1]; a device that is not there.
 
     Example:
         >>> Enhancer("runs/lol/demo/best")(pixels)  # doctest: +SKIP
@@ -55,9 +58,11 @@ class Enhancer:
 
     def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
                  preference: Mapping[str, float | None] | None = None, strength: float = 1.0,
-                 region: np.ndarray | None = None, half: bool = False):
-        self.strength = check_strength(strength)
+                 denoise: float = 0.0, region: np.ndarray | None = None, half: bool = False):
+        self.strength, self.denoise = check_strength(strength), check_share("denoise", denoise)
         self.device, self._may_move = find_device(device), str(device) == AUTO
+        #: What takes the noise out, where `denoise` is not 0; it loads its networks when they are needed.
+        self.remover = NoiseRemover(strength=self.denoise, device=self.device)
         self.half = check_half(half, self.device)
         self.region = None if region is None else region_weights(region)
         model = weights.default_model() if model is None else model
@@ -152,9 +157,20 @@ class Enhancer:
             check_region(self.region, picture)
         if self.strength == 0:
             check_image(to_tensor(picture, self.device))
-            return picture.copy()
-        result = self._safely(lambda: self._result(picture, actions))
+            if not self.denoise:
+                return picture.copy()
+        result = self._safely(lambda: (self._cleaned if self.denoise else self._result)(picture, actions))
         return result if self.region is None else blend_region(picture, result, self.region)
+
+    def _cleaned(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
+        """What the model makes of it, without the noise that it has shown."""
+        if self.strength == 0:
+            return self.remover(picture)
+        with torch.inference_mode():
+            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+                actions = self._decided(picture)
+        curve = None if actions is None else partial(self._result, actions=actions)
+        return self.remover.after(picture, self._result(picture, actions), curve)
 
     def _result(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
         """What the model makes of it, everywhere."""
@@ -184,6 +200,7 @@ class Enhancer:
         except (RuntimeError, NotImplementedError) as error:  # no memory, or an operation that it does not have
             warnings.warn(f"{self.device} failed ({str(error).splitlines()[0]}); going on on the CPU", stacklevel=4)
             self.device, self.half, self.model = torch.device("cpu"), False, self.model.cpu()
+            self.remover = NoiseRemover(strength=self.denoise)
             return work()
 
     def check_shares(self) -> None:
@@ -248,7 +265,7 @@ class Enhancer:
 
         At strength 0 it is the same object, so that its file can be copied.
         """
-        if self.strength == 0:
+        if self.strength == 0 and not self.denoise:
             return photo
         return photo.changed_by(lambda pixels: self(pixels, actions))
 

@@ -14,7 +14,7 @@ from rlenhance.knobs import AUTO
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
-_KEYS = (*_NEEDED, "steps", "together", "made_with")
+_KEYS = (*_NEEDED, "steps", "together", "denoise", "made_with")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Recipe:
         strength: how much of the change was made, in [0, 1].
         steps: after how many steps the policy was stopped, or None.
         together: one decision was made for all photographs; the same ones are needed to make it again.
+        denoise: how much of the noise was taken, in [0, 1].
         version: of rlenhance.
         made_with: what else the last bit may depend on ("torch", "device").
     """
@@ -38,6 +39,7 @@ class Recipe:
     strength: float = 1.0
     steps: int | None = None
     together: bool = False
+    denoise: float = 0.0
     version: str = __version__
     made_with: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,7 +96,8 @@ def load_recipe(path: Path) -> Recipe:
         strict_json.text(path, "model", found["model"]), digits,
         strict_json.preference(path, found["preference"]),
         strict_json.number(path, "strength", found["strength"], 0, 1),
-        steps, together, strict_json.text(path, "version", found["version"]),
+        steps, together, strict_json.number(path, "denoise", found.get("denoise", 0.0), 0, 1),
+        strict_json.text(path, "version", found["version"]),
         {name: strict_json.text(path, f"made_with {name}", value) for name, value in made_with.items()},
     )
 

@@ -27,7 +27,8 @@ from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
-_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--steps", "--together", "--save-recipe")
+_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--denoise", "--steps", "--together",
+            "--save-recipe")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
@@ -42,14 +43,14 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
     model = model_or_default(arguments.model)
     enhancer = Enhancer(model, steps=arguments.steps, device=check_device(arguments.device),
-                        strength=1.0 if strength is None else strength)
+                        strength=1.0 if strength is None else strength, denoise=arguments.denoise or 0.0)
     options = asked(arguments)
     chosen = {**_from_reference(arguments.match, options, enhancer), **options}
     enhancer.choose({**_from_preset(preset, chosen, enhancer), **chosen})
     if arguments.together:
         enhancer.check_shares()
     recipe = Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
-                    arguments.steps, bool(arguments.together), made_with=_made_with(enhancer))
+                    arguments.steps, bool(arguments.together), enhancer.denoise, made_with=_made_with(enhancer))
     return enhancer, recipe
 
 
@@ -95,7 +96,7 @@ def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     recipe.check_weights(path, model, weights.sha256(folder / weights.MODEL))
     try:
         enhancer = Enhancer(model, device=device, steps=recipe.steps, preference=recipe.preference,
-                            strength=recipe.strength)
+                            strength=recipe.strength, denoise=recipe.denoise)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     differing = recipe.differences(_made_with(enhancer))

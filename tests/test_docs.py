@@ -119,6 +119,8 @@ def shortened(line):
     if "lol_train" in line and "--resume" not in line:
         line = re.sub(r"--updates \S+", "", line) + " --updates 1 --batch-size 2 --no-progress --device cpu"
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
+    if "denoiser_train" in line:
+        line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
     if "denoise_compare" in line:

@@ -53,6 +53,8 @@ def add_look(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument("--strength", type=float, metavar="S",
                         help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
+    parser.add_argument("--denoise", type=float, metavar="D",
+                        help="how much of the noise that brightening shows is taken: 0 (none, default) to 1")
     parser.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
     parser.add_argument("--recipe", type=Path, metavar="FILE.json",
                         help="do exactly what a recipe says; --model may name another place of the same weights")

@@ -24,7 +24,7 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
 
     Args:
         folder: pictures, or pairs.
-        degradation: makes the picture to work on from the good one.
+        degradation: makes the picture to work on from the good one; None: that is the good one itself.
         held_out, validated: how many of pictures that lie directly in the folder are tested and validated on; where
             fewer than `held_out + 2 * validated` are there, a sixth each.
 
@@ -41,7 +41,7 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
         return Splits(*(_references(part, degradation) for part in found.parts.values()), source=str(folder))
     if any(example.target is not None for part in found.parts.values() for example in part):
         raise UsageError(f"{folder}: some of its splits have references and some have none; name a folder of pictures")
-    examples = [Example(e.name, e.scene, None, e.image, degradation) for part in found.parts.values() for e in part]
+    examples = [_spoiled(example, example.image, degradation) for part in found.parts.values() for example in part]
     count = len({example.scene for example in examples})
     if count < held_out + 2 * validated:
         held_out = validated = max(1, count // 6)
@@ -54,4 +54,8 @@ def _references(part: Sequence[Example], degradation: Degradation | None) -> lis
     first: dict[str, Example] = {}
     for example in part:
         first.setdefault(example.scene, example)
-    return [Example(e.name, e.scene, None, e.target, degradation) for e in first.values()]
+    return [_spoiled(example, example.target, degradation) for example in first.values()]
+
+
+def _spoiled(example: Example, good: Path | None, degradation: Degradation | None) -> Example:
+    return Example(example.name, example.scene, None if degradation else good, good, degradation)

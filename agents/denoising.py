@@ -1,0 +1,132 @@
+"""How a denoiser learns: clean pictures, noise made anew for each, and the squared difference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.learner import Learner, as_floats
+from agents.optimiser import Optimiser, OptimiserConfig
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.models import Denoiser
+from rlenhance.models.denoiser import LARGEST_NOISE
+
+_LEAST = 1 / 255  # noise below this does not weigh more
+
+
+@dataclass(frozen=True)
+class DenoisingConfig:
+    """The noise that is made, and Adam."""
+
+    uneven: float = 0.25
+    """Share of the crops whose noise grows with the light, as a sensor's does."""
+    coded: float = 0.0
+    """Share of the crops that are clipped and rounded to 8 bits."""
+    correlated: float = 0.0
+    """Share of the crops whose noise is slightly blurred, as a camera's processing leaves it."""
+    average: float = 0.999
+    """The saved weights are a running mean of the trained ones; each step this share of it stays."""
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(1e-3, 200, 0.0, 1.0))
+    """Adam."""
+
+    def __post_init__(self) -> None:
+        shares = (self.uneven, self.coded, self.correlated)
+        if not all(0 <= share <= 1 for share in shares) or not 0 <= self.average < 1:
+            raise UsageError(f"uneven, coded and correlated are shares in [0, 1], average lies in [0, 1); got "
+                             f"{self.uneven}, {self.coded}, {self.correlated} and {self.average}")
+
+
+class Denoising(Learner):
+    """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop, 0 to 75/255.
+
+    The loss is the squared difference over the standard deviation of the noise: what can be reached grows about
+    so, and every strength counts alike in decibels.
+
+    Attributes:
+        network: the running mean of the weights, which is validated and saved.
+
+    Args:
+        network: a `Denoiser`.
+        config: settings.
+        seed, device: as for every learner.
+    """
+
+    acts: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = True
+
+    def __init__(self, network: Denoiser, config: DenoisingConfig | None = None, *, seed: int = 0,
+                 device: torch.device | str = "cpu"):
+        self.config = config or DenoisingConfig()
+        super().__init__(network, self.config.optimiser, seed, device)
+        self.denoiser = network
+        self.trained = copy.deepcopy(network.network)
+        self.optimiser = Optimiser(self.trained, self.config.optimiser)
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        if batch.target is None:
+            raise UsageError("a denoiser learns from clean pictures, and these have none")
+        clean = self._turned(batch.target if self.denoiser.channels == 3 else batch.target.mean(dim=1, keepdim=True))
+        noisy, noise = self.spoil(clean)
+        # through the wrapped network for its precision; float32 for the rest
+        output = noisy - noise * self.optimiser.network(noisy, noise).float()
+        squared = (output - clean) ** 2
+        losses = {"squared": 100 * (squared / (noise + _LEAST)).mean()}
+        log = self.optimiser.update(losses, progress)
+        self._follow()
+        return as_floats({**losses, **log})
+
+    def spoil(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy pictures and the map of their noise: (N, C, H, W) -> the same, and (N, 1, H, W)."""
+        count = clean.shape[0]
+        deviation = LARGEST_NOISE * self._uniform(count)
+        light = clean.mean(dim=1, keepdim=True)
+        floor = self._uniform(count)  # share of the variance that is there without light
+        sensor = (floor**2 + (1 - floor**2) * light).sqrt()
+        noise = deviation * torch.where(self._uniform(count) < self.config.uneven, sensor, 1.0)
+        made = torch.randn(clean.shape, generator=self.generator, device=self.device)
+        if self.config.correlated:
+            made = torch.where(self._uniform(count) < self.config.correlated, self._blurred(made), made)
+        noisy = clean + noise * made
+        if self.config.coded:
+            noisy = torch.where(self._uniform(count) < self.config.coded,
+                                (noisy.clamp(0, 1) * 255).round() / 255, noisy)
+        return noisy, noise
+
+    def _uniform(self, count: int) -> Tensor:
+        return torch.rand((count, 1, 1, 1), generator=self.generator, device=self.device)
+
+    def _blurred(self, made: Tensor) -> Tensor:
+        """A 3x3 binomial-like mean of random width along each side, brought back to variance 1."""
+        for side in (2, 3):
+            weight = 0.3 * self._uniform(made.shape[0])
+            beside = torch.roll(made, 1, side) + torch.roll(made, -1, side)
+            made = ((1 - 2 * weight) * made + weight * beside) / ((1 - 2 * weight) ** 2 + 2 * weight**2).sqrt()
+        return made
+
+    def _turned(self, pictures: Tensor) -> Tensor:
+        """All of them mirrored and turned in one of eight ways."""
+        way = int(torch.randint(8, (), generator=self.generator, device=self.device))
+        pictures = pictures.rot90(way % 4, (2, 3))
+        return pictures.flip(3) if way >= 4 else pictures
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The running mean takes a step; in the beginning a longer one."""
+        done = self.optimiser.steps
+        stays = min(self.config.average, (1 + done) / (10 + done))
+        for mean, new in zip(self.denoiser.network.parameters(), self.trained.parameters(), strict=True):
+            mean.lerp_(new, 1 - stays)
+
+    def state(self) -> dict[str, Any]:
+        weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
+        return {**super().state(), "trained": weights}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self.trained.load_state_dict(state["trained"])

@@ -1,0 +1,110 @@
+"""`rlenhance denoise`: noisy photographs in, clean ones out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.photo import Plan
+    from rlenhance.photo.batch import Process
+
+SUFFIX = "_denoised"
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    denoise = commands.add_parser(
+        "denoise", help="take the noise out of photographs",
+        description="Take the noise out of photographs. night.jpg becomes night_denoised.jpg beside it; a source is "
+                    "never overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.",
+    )
+    add_photos(denoise, verb="denoise")
+    denoise.add_argument("-m", "--model", metavar="NAME|RUN/best",
+                         help="a shipped denoiser, or a run of your own, of a learned denoiser or of a policy over "
+                              "filters (default: denoiser, and denoiser-grey for grey photographs)")
+    denoise.add_argument("--noise", type=float, metavar="SIGMA",
+                         help="how strong the noise is everywhere: its standard deviation in 255ths, 0 to 75 (default: "
+                              "as each photograph shows it)")
+    denoise.add_argument("--strength", type=float, default=1.0, metavar="S",
+                         help="how much of the noise is taken: 0 (none, the same pixels) to 1 (default)")
+    denoise.add_argument("--explain", type=Path, metavar="FILE.png",
+                         help="of one photograph and a policy over filters: a picture of which filter won where")
+    denoise.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Denoise what was named.
+
+    Raises:
+        UsageError: something cannot be done; nothing was written.
+    """
+    plan = plan_photos(arguments, SUFFIX)
+    if arguments.explain:
+        _check_explained(plan, arguments)
+    if arguments.dry_run:
+        return tell_plan(plan, arguments)
+    process = _process(arguments, plan)
+    return carry_out(plan, process, arguments).status
+
+
+def _process(arguments: argparse.Namespace, plan: Plan) -> Process:
+    """What is done to each photograph.
+
+    Raises:
+        UsageError: a model that takes no noise away, or none of that strength.
+    """
+    from rlenhance import weights
+    from rlenhance.checkpoint import load_model
+    from rlenhance.denoise import NoiseRemover
+    from rlenhance.enhancer import Enhancer
+    from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, UnrolledPolicy
+    from rlenhance.settings import check_device
+
+    device, strength = check_device(arguments.device), arguments.strength
+    model = None if arguments.model is None else load_model(weights.locate(arguments.model))
+    if model is None or isinstance(model, NoiseAware):
+        if arguments.explain:
+            raise UsageError("--explain tells which filter won where, and the learned denoiser has no filters: name a "
+                             "policy over filters with --model (python -m experiments.denoise_train makes one)")
+        return NoiseRemover(arguments.model, noise=arguments.noise, strength=strength, device=device).denoise_photo
+    policy = model.policy if isinstance(model, UnrolledPolicy) else None
+    if isinstance(policy, FilteringPolicy):
+        if arguments.noise is not None:
+            policy.check_noise(arguments.noise)
+    elif not isinstance(model, Restorer):
+        raise UsageError(f"{arguments.model}: takes no noise away; leave out --model, or name a denoiser (rlenhance "
+                         f"enhance is the command for {type(policy or model).__name__})")
+    enhancer = Enhancer(arguments.model, strength=strength, device=device)
+    if arguments.explain:
+        _explain(model, plan, arguments)
+    return lambda photo: (enhancer.enhance_photo(photo), {})
+
+
+def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
+    """Refuse what --explain cannot do, before a model is loaded."""
+    from rlenhance.photo import EXTENSIONS, STANDARD
+
+    path, sources = arguments.explain, [job.source for job in (*plan.jobs, *plan.skipped)]
+    if len(sources) != 1 or sources[0] == STANDARD:
+        raise UsageError(f"--explain takes one photograph with a name; got {len(sources)}")
+    if path.suffix.lower() not in EXTENSIONS:
+        raise UsageError(f"--explain: {path} must end in one of {' '.join(EXTENSIONS)}")
+    if path.exists() and not arguments.overwrite:
+        raise UsageError(f"{path}: exists; replace it with --overwrite, or name another file with --explain")
+    if path.resolve() in {place.resolve() for job in plan.jobs for place in (job.source, job.target)}:
+        raise UsageError(f"{path}: is the place of a photograph; name another file with --explain")
+
+
+def _explain(model: Any, plan: Plan, arguments: argparse.Namespace) -> None:
+    from rlenhance.photo import read, write
+    from rlenhance.tool_map import map_tools
+
+    source = (*plan.jobs, *plan.skipped)[0].source
+    found = map_tools(model, read(source).pixels)
+    print(f"which filter won where -> {write(found.picture(), arguments.explain)}\n{found.describe()}",
+          file=remarks(plan, arguments))

@@ -1,0 +1,159 @@
+"""Noise taken out of photographs of any size, by the learned denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlenhance import weights
+from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.errors import UsageError
+from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.kinds import as_grey
+from rlenhance.models import NoiseAware
+from rlenhance.models.denoiser import LARGEST_NOISE
+from rlenhance.noise import enlarged, estimate_noise, noise_map
+from rlenhance.photo import Photo
+from rlenhance.tiles import tiles
+
+#: The shipped networks, by the channels that they take.
+SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
+_TILE = 768  # pixels along a tile: larger ones hardly save work
+
+
+class NoiseRemover:
+    """The learned denoiser for photographs: grey ones by the network for grey, tile by tile, in bounded memory.
+
+    Args:
+        model: name of a shipped denoiser, a run of `experiments.denoiser_train`, or a checkpoint in it; None: the
+            shipped ones.
+        noise: how strong even noise is, a standard deviation in 255ths from 0 to 75; None: each photograph shows it,
+            brighter places their own (`estimate_noise`).
+        strength: how much of the change is made, in [0, 1]: some grain may stay.
+        device: where it computes.
+
+    Raises:
+        UsageError: no usable checkpoint; a number outside its range.
+
+    Example:
+        >>> NoiseRemover(noise=25)(pixels)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Path | str | None = None, *, noise: float | None = None, strength: float = 1.0,
+                 device: torch.device | str = "cpu"):
+        if noise is not None and not 0 <= noise <= 255 * LARGEST_NOISE:
+            raise UsageError(f"--noise is a standard deviation between 0 and 75, in 255ths; got {noise:g}: reduce a "
+                             f"noisier picture first")
+        self.noise, self.strength, self.device = noise, check_share("strength", strength), torch.device(device)
+        self._networks: dict[int, NoiseAware] = {}
+        self._own = model
+        if model is not None:
+            network = self._load(model)
+            self._networks = {1: network, 3: network}
+
+    def __call__(self, picture: np.ndarray, noise: Tensor | None = None) -> np.ndarray:
+        """Take the noise out of one picture of any size.
+
+        Args:
+            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey.
+            noise: what is known of it, (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any
+                size below the picture's; None: see the class.
+
+        Returns:
+            The same shape and dtype.
+
+        Raises:
+            UsageError: another shape or kind of number; a colour picture for a network that knows grey ones.
+        """
+        check_image(to_tensor(picture[:1, :1] if picture.dtype in (np.uint8, np.uint16) else picture))
+        if self.strength == 0:
+            return picture.copy()
+        if noise is None:
+            noise = self.noise_of(picture)
+        network = self.network_for(picture)
+        noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(picture)
+        with torch.inference_mode():
+            for tile in tiles(*picture.shape[:2], -(-_TILE // network.period) * network.period, network.reach):
+                image = to_tensor(picture[tile.outer[1:]], self.device)
+                around = enlarged(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
+                clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
+                clean = (image + self.strength * (clean.expand_as(image) - image))[tile.cut]
+                result[tile.inner[1:]] = to_array(clean, picture.dtype.type)
+        return result
+
+    def noise_of(self, picture: np.ndarray) -> Tensor:
+        """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
+        if self.noise is not None:
+            return torch.full((1, 1, 1, 1), self.noise / 255)
+        return noise_map(picture, estimate_noise(picture))
+
+    def network_for(self, picture: np.ndarray) -> NoiseAware:
+        """The network that fits a picture's channels.
+
+        Raises:
+            UsageError: none does, or no denoiser is shipped.
+        """
+        channels = 1 if is_grey(picture) else 3
+        if channels not in self._networks:
+            self._networks[channels] = self._load(SHIPPED[channels])
+        network = self._networks[channels]
+        if network.channels == 1 and channels == 3:
+            raise UsageError(f"{self._own}: was trained for grey pictures, and this one has colours: leave out "
+                             f"--model, or name a denoiser for colour ({SHIPPED[3]})")
+        return network
+
+    def denoise_photo(self, photo: Photo) -> tuple[Photo, Mapping[str, float]]:
+        """The same for a decoded file: transparency and metadata stay, and at strength 0 it is the same object.
+
+        Returns:
+            The result, and `noise`: the mean standard deviation that was seen or said, in 255ths.
+        """
+        if self.strength == 0:
+            return photo, {}
+        noise = self.noise_of(photo.pixels)
+        pixels = self(photo.pixels, noise)
+        if photo.grey:  # a network for colour may leave a tint
+            pixels = as_grey(pixels)
+        return photo.with_pixels(pixels), {"noise": round(255 * noise.mean().item(), 3)}
+
+    def after(self, picture: np.ndarray, enhanced: np.ndarray,
+              curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+        """Take out of an enhanced picture what its curve has made of the noise.
+
+        Args:
+            picture: as it came from the camera.
+            enhanced: what was made of it, of the same shape and dtype.
+            curve: how, for a picture of any size (see `noise_map`); None: not by a curve, and the noise is measured in
+                the enhanced picture.
+        """
+        if curve is None:
+            return self(enhanced)
+        return self(enhanced, noise_map(picture, estimate_noise(picture), curve))
+
+    def _load(self, model: Path | str) -> NoiseAware:
+        network = load_network(find_checkpoint(weights.locate(model)), self.device)
+        if not isinstance(network, NoiseAware):
+            raise UsageError(f"{model}: a {type(network).__name__}, no learned denoiser; shipped are "
+                             f"{' and '.join(SHIPPED.values())}")
+        return network
+
+
+def is_grey(picture: np.ndarray) -> bool:
+    """All channels of (H, W, 3) are equal; a colour picture is told by its first rows."""
+    return all(np.array_equal(rows[..., :1], rows[..., other : other + 1])
+               for rows in (picture[:8], picture) for other in (1, 2))
+
+
+def check_share(name: str, value: float) -> float:
+    """Give back a number in [0, 1].
+
+    Raises:
+        UsageError: any other.
+    """
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} must lie between 0 (nothing changes) and 1; got {value}")
+    return float(value)

@@ -1,0 +1,229 @@
+"""The learned denoiser: it is told how strong the noise is, pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.errors import UsageError
+from rlenhance.images import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
+from rlenhance.models.base import MODELS
+from rlenhance.noise import enlarged, estimate_noise, noise_map
+from rlenhance.tiles import Tile, tiles
+
+#: The strongest noise that the networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
+LARGEST_NOISE = 75 / 255
+
+
+class _Block(nn.Module):
+    """Features plus two 3x3 convolutions of them."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.second(F.relu(self.first(features)))
+
+
+class NoiseNetwork(nn.Module):
+    """A small U-Net on the pixel-unshuffled picture and its map of noise; level i works at 1/2^(i+1) of the size.
+
+    Args:
+        channels, widths, down, up: see `Denoiser`.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], down: Sequence[int], up: Sequence[int]):
+        super().__init__()
+        steps = list(pairwise(widths))
+        self.enter = nn.Conv2d(4 * channels + 4, widths[0], 3, padding=1)
+        self.descending = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(n)))
+                                        for w, n in zip(widths, down, strict=True))
+        self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in steps)
+        self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in steps)
+        self.ascending = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(n)))
+                                       for w, n in zip(widths, up, strict=False))
+        self.exit = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
+        nn.init.zeros_(self.exit.weight)
+        assert self.exit.bias is not None
+        nn.init.zeros_(self.exit.bias)
+
+    def forward(self, image: Tensor, noise: Tensor) -> Tensor:
+        """What has to be taken away, in units of the noise: (N, C, H, W) and (N, 1, H, W) -> (N, C, H, W), where both
+        sides are multiples of 2^levels."""
+        together = torch.cat([F.pixel_unshuffle(image, 2), F.pixel_unshuffle(noise, 2)], dim=1)
+        features = self.enter(together.contiguous(memory_format=torch.channels_last))
+        kept = []
+        for blocks, reduce in zip(self.descending, self.reducing, strict=False):
+            features = blocks(features)
+            kept.append(features)
+            features = reduce(features)
+        features = self.descending[-1](features)
+        for blocks, enlarge, beside in zip(reversed(self.ascending), reversed(self.enlarging), reversed(kept),
+                                           strict=True):
+            features = blocks(enlarge(features) + beside)
+        return F.pixel_shuffle(self.exit(features), 2)
+
+
+class NoiseAware(nn.Module):
+    """Base class of the networks that take noise away and are told how strong it is.
+
+    Attributes:
+        channels: of the pictures, 1 (grey) or 3 (RGB).
+        levels: channels of the map of noise.
+        period: pixels along each side after which the network's grid repeats.
+        reach: pixels beyond which nothing has an influence, a multiple of `period`.
+    """
+
+    spec: dict[str, Any]
+    channels: int
+    levels: int = 1
+    period: int
+    reach: int
+
+    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+        """What has to be taken away: (N, channels, H, W) and (N, levels, H, W), sides multiples of `period`, to
+        (N, channels, H, W)."""
+        raise TypeError("a denoiser defines taken")
+
+    def denoise(self, image: Tensor, noise: Tensor | float) -> Tensor:
+        """Take the noise away, the whole picture at once.
+
+        Args:
+            image: (N, channels, H, W) of any size; noise may lead outside [0, 1].
+            noise: its standard deviation, a number or (N or 1, 1, H or 1, W or 1), in [0, `LARGEST_NOISE`].
+
+        Returns:
+            (N, channels, H, W), not clipped.
+
+        Raises:
+            UsageError: a picture of other channels; a map that does not fit; noise outside the range.
+        """
+        noise = self.check(image, noise)
+        height, width = image.shape[-2:]
+        padded, around = (pad_to_multiple(part, self.period) for part in (image, noise))
+        return (padded - self.taken(padded, around))[..., :height, :width]
+
+    def denoise_tiled(self, image: Tensor, noise: Tensor | float, side: int = 768) -> Tensor:
+        """As `denoise`, tile by tile: memory for a tile and for the result.
+
+        Args:
+            image, noise: see `denoise`.
+            side: of the tiles in pixels, without what they overlap; rounded up to a multiple of `period`.
+        """
+        if max(image.shape[-2:]) <= side:
+            return self.denoise(image, noise)
+        noise, result = self.check(image, noise), torch.empty_like(image)
+        for tile in tiles(*image.shape[-2:], -(-side // self.period) * self.period, self.reach):
+            result[tile.inner] = self._tile(image, noise, tile)
+        return result
+
+    def _tile(self, image: Tensor, noise: Tensor, tile: Tile) -> Tensor:
+        return self.denoise(image[tile.outer], noise[tile.outer])[tile.cut]
+
+    def check(self, image: Tensor, noise: Tensor | float) -> Tensor:
+        """The noise as a map of the picture's size: (N, levels, H, W).
+
+        Raises:
+            UsageError: see `denoise`.
+        """
+        if image.ndim != 4 or image.shape[1] != self.channels or 0 in image.shape or not image.is_floating_point():
+            raise UsageError(f"this denoiser takes (N, {self.channels}, H, W) float; got {tuple(image.shape)} "
+                             f"{image.dtype}: there is one for colour (3 channels) and one for grey (1)")
+        noise = torch.as_tensor(noise, dtype=image.dtype, device=image.device)
+        noise = noise[None, None, None, None] if noise.ndim == 0 else noise
+        try:
+            noise = noise.expand(image.shape[0], self.levels, *image.shape[-2:])
+        except RuntimeError as error:
+            raise UsageError(f"noise is a number or a map (N, 1, H, W) of the picture's size "
+                             f"{tuple(image.shape)}; got {tuple(noise.shape)}") from error
+        return check_noise(noise)
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """Denoise (N, 3, H, W), or one plane of grey, of any size; how noisy it is, each picture shows itself.
+
+        Args:
+            mask: see `Model`.
+            preference: `noise`, an even standard deviation in 255ths, in the place of what a picture shows.
+
+        Raises:
+            UsageError: not a picture; another preference; noise outside the range; a colour picture for a network that
+                knows grey ones.
+        """
+        others = set(preference or {}) - {"noise"}
+        if others:
+            raise UsageError(f"a denoiser takes the preference noise; got {', '.join(sorted(others))}: use a policy")
+        planes, wanted = as_planes(image, self.channels, NOISE_MARGIN), (preference or {}).get("noise")
+        if wanted is not None:
+            noise = torch.full_like(planes[:, :1], wanted / 255)
+        else:
+            noise = torch.cat([_seen(picture) for picture in planes.split(1)]).clamp(max=LARGEST_NOISE)
+        out = (self.denoise if self.training else self.denoise_tiled)(planes, noise).clamp(0, 1).expand_as(image)
+        return out if mask is None else image + mask * (out - image)
+
+
+def _seen(picture: Tensor) -> Tensor:
+    """The map of the noise that a picture shows: (1, C, H, W) -> (1, 1, H, W)."""
+    pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
+    return enlarged(noise_map(pixels, estimate_noise(pixels)), picture.shape[-2:]).to(picture)
+
+
+@MODELS.register("denoiser")
+class Denoiser(NoiseAware):
+    """Picture minus noise times what a small U-Net sees in both (`NoiseNetwork`).
+
+    The factor makes it exact where there is no noise: nothing is taken away there, whatever the weights are.
+
+    Args:
+        channels: of the pictures, 1 (grey) or 3 (RGB).
+        widths: channels of each level.
+        down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
+
+    Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
+    al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
+    """
+
+    def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1),
+                 up: Sequence[int] = (1, 2)):
+        super().__init__()
+        if channels not in (1, 3):
+            raise UsageError(f"channels is 1 (grey) or 3 (RGB); got {channels}")
+        if not len(widths) == len(down) == len(up) + 1:
+            raise UsageError(f"widths and down have one number for each level, up one fewer; got {len(widths)}, "
+                             f"{len(down)} and {len(up)}")
+        self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
+        self.network = NoiseNetwork(channels, widths, down, up)
+
+    @property
+    def period(self) -> int:  # type: ignore[override]
+        return int(2 ** len(self.widths))
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        blocks = [a + b for a, b in zip(self.down, (*self.up, 0), strict=True)]
+        convolutions = 2 * 2 + sum(2 * count * 2 ** (level + 1) for level, count in enumerate(blocks))
+        return -(-(convolutions + self.period) // self.period) * self.period
+
+    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+        return noise * self.network(image, noise)
+
+
+def check_noise(noise: Tensor) -> Tensor:
+    """Refuse standard deviations outside the range that the networks know; give them back otherwise.
+
+    Raises:
+        UsageError: names the value, and the way out.
+    """
+    low, high = noise.detach().aminmax()
+    if not (low >= 0 and high <= LARGEST_NOISE * (1 + 1e-5)):
+        raise UsageError(f"noise must lie between 0 and {LARGEST_NOISE:.3f} (75 of 255), a standard deviation on the "
+                         f"scale of pictures in [0, 1]; got {low:.4g} to {high:.4g}: reduce the picture first, "
+                         f"or clamp the map")
+    return noise

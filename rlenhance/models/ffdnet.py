@@ -1,0 +1,58 @@
+"""The denoiser that ReLLIE was published with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.errors import UsageError
+from rlenhance.models.base import MODELS
+from rlenhance.models.denoiser import NoiseAware
+
+
+@MODELS.register("ffdnet")
+class FFDNet(NoiseAware):
+    """Plain 3x3 convolutions on the pixel-unshuffled picture and its map of noise; what they give is taken away.
+
+    ReLU between them, borders are zero. The map has a value per channel, and the first of every two pixels along each
+    side counts. Batch normalisation, which the published network has, is a part of the convolutions before it here.
+
+    Args:
+        channels: of the pictures, 3 (RGB) or 1 (grey).
+        width: channels inside.
+        layers: convolutions.
+
+    Source: FFDNet (Zhang, Zuo and Zhang 2018), section 3.
+    """
+
+    period = 2
+
+    def __init__(self, channels: int = 3, width: int = 96, layers: int = 12):
+        super().__init__()
+        if channels not in (1, 3) or layers < 2:
+            raise UsageError(f"channels is 1 or 3, and there are at least 2 layers; got {channels} and {layers}")
+        self.channels = self.levels = channels
+        self.reach = 2 * layers + 2
+        inputs, outputs = [5 * channels, *[width] * (layers - 1)], [*[width] * (layers - 1), 4 * channels]
+        self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, outputs, strict=True))
+
+    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+        features = torch.cat([noise[..., ::2, ::2], F.pixel_unshuffle(image, 2)], dim=1)
+        for layer in self.layers[:-1]:
+            features = F.relu(layer(features))
+        return F.pixel_shuffle(self.layers[-1](features), 2)
+
+
+def gain_map(before: Tensor, after: Tensor) -> Tensor:
+    """The noise that ReLLIE tells its denoiser: the relative gain of every value, stretched from 0 to twice the
+    largest, in 255ths: (N, 3, H, W) twice -> (N, 3, H, W).
+
+    It knows nothing of the noise in the picture; here for ReLLIE's own pipeline.
+
+    Source: ReLLIE's released code.
+    """
+    low = before.clamp(min=3 / 255)
+    gain = (after - low) / low
+    least, most = (pick(gain.flatten(1), 1)[:, None, None, None] for pick in (torch.amin, torch.amax))
+    return (2 * most * (gain - least) / (most - least).clamp(min=1e-6)).clamp(min=0) / 255

@@ -1,0 +1,73 @@
+"""Which filter won where, as a picture and in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rlenhance.actions.filters import NOTHING, tool_shares
+from rlenhance.errors import UsageError
+from rlenhance.images import to_tensor
+from rlenhance.models import FilteringPolicy, UnrolledPolicy
+
+#: A colour for each tool in turn, told apart with most kinds of colour blindness (Okabe and Ito 2008); grey: nothing.
+COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+          (255, 255, 255), (90, 20, 90))
+_IDLE = (70, 70, 70)
+
+
+@dataclass(frozen=True)
+class ToolMap:
+    """What a policy over filters did to one picture.
+
+    Attributes:
+        tools: their names.
+        winner: (H, W), for every pixel the number of the tool that it took most often beside "nothing"; that of
+            "nothing" where it took no other.
+        shares: of each tool at each step, (T, K), rows sum to 1.
+    """
+
+    tools: tuple[str, ...]
+    winner: np.ndarray
+    shares: np.ndarray
+
+    def picture(self) -> np.ndarray:
+        """The winners in colours: (H, W, 3) uint8."""
+        return np.array([self.color(tool) for tool in self.tools], np.uint8)[self.winner]
+
+    def color(self, tool: str) -> tuple[int, int, int]:
+        """The colour of a tool, RGB."""
+        others = [name for name in self.tools if name != NOTHING]
+        return _IDLE if tool == NOTHING else COLORS[others.index(tool) % len(COLORS)]
+
+    def describe(self) -> str:
+        """A line for each tool, the commonest winner first: its colour, the places it won, its share of all choices."""
+        won = np.bincount(self.winner.ravel(), minlength=len(self.tools)) / self.winner.size
+        lines = [f"  #{bytes(self.color(self.tools[k])).hex()} {self.tools[k]:<14} won {won[k]:6.1%}, "
+                 f"taken {self.shares[:, k].mean():6.1%} of the time" for k in np.argsort(-won, kind="stable")]
+        return "\n".join(lines)
+
+
+def map_tools(model: UnrolledPolicy, picture: np.ndarray) -> ToolMap:
+    """Play a picture and look at what was chosen.
+
+    Args:
+        model: a policy over filters.
+        picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+
+    Raises:
+        UsageError: another model; a picture that it does not take.
+    """
+    policy = getattr(model, "policy", None)
+    if not isinstance(policy, FilteringPolicy):
+        raise UsageError("--explain tells which filter won where: name a policy over filters with --model "
+                         "(python -m experiments.denoise_train makes one)")
+    with torch.inference_mode():
+        chosen = [action["local"][0, 0] for action in model.play(to_tensor(picture)).actions]
+    tools = tuple(policy.actions.tools)
+    shares = torch.stack([tool_shares(choice, len(tools)) for choice in chosen]).numpy()
+    counts = torch.stack([sum((choice == k).float() for choice in chosen) for k in range(len(tools))])
+    counts[tools.index(NOTHING)] = 0.5  # wins where nothing else was taken
+    return ToolMap(tools, counts.argmax(dim=0).numpy(), shares)
