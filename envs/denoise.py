@@ -25,9 +25,10 @@ class DenoiseEnv(PixelEnv):
 
     ## Action Space
 
-    `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `tools`. The default ones are PixelRL's: 0 subtracts
-    1/255, 1 does nothing, 2 adds 1/255; 3 Gaussian of 5x5 pixels with sigma 0.5, 4 bilateral (diameter 5, sigma_color
-    0.1, sigma_space 5), 5 median of 5x5, 6 Gaussian with sigma 1.5, 7 bilateral with sigma_color 1.0, 8 mean of 5x5.
+    `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `tools`. The default ones are PixelRL's: 0
+    subtracts 1/255, 1 does nothing, 2 adds 1/255; 3 Gaussian of 5x5 pixels with sigma 0.5, 4 bilateral (diameter 5,
+    sigma_color 0.1, sigma_space 5), 5 median of 5x5, 6 Gaussian with sigma 1.5, 7 bilateral with sigma_color 1.0,
+    8 mean of 5x5.
     The pixel takes the value that its tool has there, all tools looking at the picture before the step.
 
     ## Observation Space
@@ -84,7 +85,8 @@ class DenoiseEnv(PixelEnv):
             raise UsageError(f"{data}: denoising needs clean references; name good pictures, or pairs")
         self.planes = 3 if color else 1
         super().__init__(
-            ACTION_SETS.create("filters", tools=tuple(tools)), Reward(RewardWeights.only(**DENOISING_REWARD), every_term=False),
+            ACTION_SETS.create("filters", tools=tuple(tools)),
+            Reward(RewardWeights.only(**DENOISING_REWARD), every_term=False),
             horizon=horizon, source=Sampler(splits.train, cache, size, crop="native", planes=self.planes),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,

@@ -36,7 +36,7 @@ from rlenhance.models import MODELS, FilteringPolicy, FilterPolicy, Restorer, Un
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The noise that tables report, in 255ths.
-LEVELS = (15, 25, 50)
+LEVELS = (15.0, 25.0, 50.0)
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,9 @@ def _begin_with(network: Any, other: Any, path: Path) -> None:
 def level_scores(model: Any, pictures: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
     """Mean PSNR in dB by name of the noise, outputs clipped to [0, 1]."""
     with torch.no_grad():
-        return {name: sum(psnr(model(b.image).clamp(0, 1), b.target).item() for b in batches) / len(batches)
-                for name, batches in pictures.items()}
+        scores = {name: [float(psnr(model(b.image).clamp(0, 1), b.target)) for b in batches if b.target is not None]
+                  for name, batches in pictures.items()}
+    return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
 def step_shares(policy: FilteringPolicy, pictures: Sequence[Batch]) -> Tensor:

@@ -120,7 +120,8 @@ class Lazily:
     """Pictures that are made when they are first asked for."""
 
     def __init__(self, make: Callable[[], list[Batch]]):
-        self._make, self._made = make, None
+        self._make = make
+        self._made: list[Batch] | None = None
 
     def __call__(self) -> list[Batch]:
         if self._made is None:
@@ -190,7 +191,8 @@ def _trained_for(model: Any, level: float | None) -> bool:
 
 def _score_rules(pictures: NoisyPictures, arguments: Arguments, level: float | None,
                  test: Sequence[Batch]) -> dict[str, Entry]:
-    chosen_on = pictures.at("train", level, eight_bit=arguments.pictures.eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE)
+    chosen_on = pictures.at("train", level, eight_bit=arguments.pictures.eight_bit, limit=_RULE_PICTURES,
+                            side=_RULE_SIDE)
     entries = {}
     for name, rule in denoising_rules(chosen_on, level).items():
         entries[name] = dataclasses.replace(score(rule, test), about=rule.name)

@@ -32,8 +32,9 @@ def filtered(image: Tensor, sequence: Sequence[str]) -> Tensor:
 
 
 def _mean_psnr(function: Callable[[Tensor], Tensor], pictures: Sequence[Batch]) -> float:
-    return sum(psnr(function(batch.image).clamp(0, 1), batch.target).item()  # type: ignore[arg-type]
-               for batch in pictures) / len(pictures)
+    scores = [float(psnr(function(batch.image).clamp(0, 1), batch.target))  # type: ignore[arg-type]
+              for batch in pictures]
+    return sum(scores) / len(scores)
 
 
 def best_sequences(pictures: Sequence[Batch], tools: Sequence[str] = PIXELRL_TOOLS,
@@ -97,7 +98,8 @@ def bm3d(image: Tensor, deviation: float) -> Tensor:
     from bm3d import bm3d_rgb
 
     array = image[0].permute(1, 2, 0).double().numpy()
-    done = denoise(array[..., 0], deviation / 255)[..., None] if array.shape[2] == 1 else bm3d_rgb(array, deviation / 255)
+    level = deviation / 255
+    done = denoise(array[..., 0], level)[..., None] if array.shape[2] == 1 else bm3d_rgb(array, level)
     return torch.from_numpy(np.asarray(done).transpose(2, 0, 1)).float()[None]
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import tyro
 
@@ -105,7 +105,7 @@ def main(arguments: Arguments) -> Result:
                            device=fabric.device, init=None if stored else arguments.init,
                            warm=None if stored else arguments.warm_start)
     if not stored:
-        run = _begin(arguments, pictures, learner.network.spec)
+        run = _begin(arguments, pictures, cast(Any, learner.network.spec))
     print(f"{pictures.splits.describe()}\n{arguments.learner}, noise {arguments.pictures.noise}\n"
           f"run folder {run.path}", flush=True)
     learner.use_fabric(fabric)
@@ -137,7 +137,8 @@ def _begin(arguments: Arguments, pictures: NoisyPictures, model: dict[str, Any])
         return path.resolve() if path else None
 
     anchored = dataclasses.replace(arguments, init=whole(arguments.init), warm_start=whole(arguments.warm_start),
-                                   pictures=dataclasses.replace(arguments.pictures, data=whole(arguments.pictures.data)))
+                                   pictures=dataclasses.replace(arguments.pictures,
+                                                                data=whole(arguments.pictures.data)))
     name = arguments.name or f"{arguments.learner}-{time.strftime('%Y%m%d-%H%M%S')}"
     about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped},
              "model": model}
@@ -151,7 +152,8 @@ def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:
         UsageError: another setting was given beside --resume.
     """
     plain = Arguments()
-    others = [field.name for field in dataclasses.fields(Arguments) if field.name not in ("resume", "progress", "device")
+    others = [field.name for field in dataclasses.fields(Arguments)
+              if field.name not in ("resume", "progress", "device")
               and getattr(given, field.name) != getattr(plain, field.name)]
     if others:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {', '.join(others)} "

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -124,7 +124,7 @@ def main(arguments: Arguments) -> Result:
 
     validation = [batch.image for batch in pictures.load("val", limit=_SHOWN)]
     fitted = fit(learner, lambda step: sampler.batch(step, arguments.batch_size),
-                 lambda network: validate(network, validation), run, budget, show=arguments.progress)
+                 lambda network: validate(cast(Any, network), validation), run, budget, show=arguments.progress)
     run.close()
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with --resume {run.path}")
@@ -146,8 +146,9 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, li
         raise UsageError(f"--max-side must not be negative; got {max_side}")
     cache = PictureCache(max_side=max_side or None)
     parts = [clean_folder(folder) for folder in folders] or [_samples()]
-    joined = Splits(*([example for part in parts for example in part.parts[name]] for name in ("train", "val", "test")),
-                    source=", ".join(part.source for part in parts))
+    train, val, test = ([example for part in parts for example in part.parts[name]]
+                        for name in ("train", "val", "test"))
+    joined = Splits(train, val, test, ", ".join(part.source for part in parts))
     splits, skipped = scan(joined, cache)
     most = max(len(part.train) for part in parts)
     repeated = [example for part in parts for example in list(part.train) * -(-most // len(part.train))]

@@ -164,7 +164,7 @@ def read_ffdnet(path: Path) -> nn.Module:
     expected |= {f"{place}.{number + 1}.{part}": (network.layers[0].out_channels,)
                  for number in numbers[1:-1] for part in ("weight", "bias", "running_mean", "running_var")}
     tensors = _checked(path, _state_dict(path), expected, "ffdnet takes the released net_rgb.pth")
-    own = {}
+    own: dict[str, torch.Tensor] = {}
     for index, number in enumerate(numbers):
         weight = tensors[f"{place}.{number}.weight"]
         bias = weight.new_zeros(len(weight))

@@ -1,7 +1,7 @@
 """Filters on pictures and on single planes: (N, C, H, W) -> (N, C, H, W), borders reflected, one law in two forms.
 
-Without a gradient, on a CPU, OpenCV does the work (10 to 600 times faster there); otherwise tensors, on any device. Both
-mirror the picture at its border pixels without repeating them (OpenCV's REFLECT_101, SciPy's "mirror"), down to
+Without a gradient, on a CPU, OpenCV does the work (10 to 600 times faster there); otherwise tensors, on any device.
+Both mirror the picture at its border pixels without repeating them (OpenCV's REFLECT_101, SciPy's "mirror"), down to
 pictures of one pixel.
 """
 
@@ -94,7 +94,8 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
     channels = image.shape[1]
     if _opencv(image, backend) and channels in (1, 3):
         if channels == 1:
-            return _from_stack(cv2.bilateralFilter(_stack(image, radius), size, sigma_color, sigma_space), image, radius)
+            stack = cv2.bilateralFilter(_stack(image, radius), size, sigma_color, sigma_space)
+            return _from_stack(stack, image, radius)
         padded = reflect(image, radius).permute(0, 2, 3, 1).contiguous()
         joined = padded.numpy().reshape(-1, padded.shape[2], channels)
         done = torch.from_numpy(np.asarray(cv2.bilateralFilter(joined, size, channels * sigma_color, sigma_space)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -199,7 +200,7 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
         if len(band) < min(_SIDE, height):
             continue
         for channel in range(np.atleast_3d(band).shape[2]):
-            plane = np.ascontiguousarray(np.atleast_3d(band)[:, :, channel]).astype(np.float32)
+            plane: Any = np.ascontiguousarray(np.atleast_3d(band)[:, :, channel]).astype(np.float32)
             plane = plane if np.issubdtype(picture.dtype, np.floating) else plane / steps
             ends = ((plane <= 0) | (plane >= 1)).astype(np.float32)
             level = linear_from_srgb(np.maximum(plane, 0)) if linear else plane

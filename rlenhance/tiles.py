@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,14 +12,14 @@ class Tile:
     """Index expressions (..., rows, columns).
 
     Attributes:
-        inner: the part of the picture that this tile gives.
+        inner: the part of the picture that this tile gives; like the others an index, `(..., rows, columns)`.
         outer: what it has to see.
         cut: `inner`, seen from `outer`.
     """
 
-    inner: tuple[object, slice, slice]
-    outer: tuple[object, slice, slice]
-    cut: tuple[object, slice, slice]
+    inner: Any
+    outer: Any
+    cut: Any
 
 
 def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
@@ -34,7 +35,8 @@ def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             spans = [_span(start, side, halo, length) for start, length in ((top, height), (left, width))]
-            yield Tile(*((..., *parts) for parts in zip(*spans, strict=True)))
+            inner, outer, cut = ((..., *parts) for parts in zip(*spans, strict=True))
+            yield Tile(inner, outer, cut)
 
 
 def _span(start: int, side: int, halo: int, length: int) -> tuple[slice, slice, slice]:

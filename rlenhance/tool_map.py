@@ -68,6 +68,7 @@ def map_tools(model: UnrolledPolicy, picture: np.ndarray) -> ToolMap:
         chosen = [action["local"][0, 0] for action in model.play(to_tensor(picture)).actions]
     tools = tuple(policy.actions.tools)
     shares = torch.stack([tool_shares(choice, len(tools)) for choice in chosen]).numpy()
-    counts = torch.stack([sum((choice == k).float() for choice in chosen) for k in range(len(tools))])
+    every = torch.stack(chosen)
+    counts = torch.stack([(every == k).float().sum(dim=0) for k in range(len(tools))])
     counts[tools.index(NOTHING)] = 0.5  # wins where nothing else was taken
     return ToolMap(tools, counts.argmax(dim=0).numpy(), shares)

@@ -96,7 +96,8 @@ def test_sensor_noise_grows_with_the_light():
 def test_salt_and_pepper_hits_its_share():
     """Of every hundred values, so many are black or white, half and half."""
     result = parse_noise("salt_pepper:10")(np.full((200, 200, 1), 128, np.uint8), np.random.default_rng(0))
-    assert (result == 0).mean() == pytest.approx(0.05, abs=0.005) and (result == 1).mean() == pytest.approx(0.05, abs=0.005)
+    assert (result == 0).mean() == pytest.approx(0.05, abs=0.005)
+    assert (result == 1).mean() == pytest.approx(0.05, abs=0.005)
 
 
 @pytest.mark.parametrize("text, error, says", [
@@ -194,7 +195,8 @@ def make_policy(**config):
 
 def test_a_warm_start_begins_near_the_supervised_picture(generator):
     """Every step takes the tool whose result is nearest to the estimate, and that is the restorer's."""
-    restorer = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0, told_noise=True)
+    restorer = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0,
+                             told_noise=True)
     with torch.no_grad():
         for value in restorer.parameters():
             value.add_(0.03 * torch.randn(value.shape, generator=generator))
@@ -226,7 +228,7 @@ def test_memory_is_carried_where_there_is_one(memory):
 
 
 def test_grey_policies_take_grey_pictures_alone(generator):
-    """Three equal channels pass and come back; colours are refused with the way out, odd sizes and one pixel are not."""
+    """Three equal channels pass and come back; colours are refused with the way out, odd sizes and one pixel not."""
     model = as_model(make_policy().eval())
     for size in ((1, 1), (7, 5), (16, 33)):
         plane = torch.rand(1, 1, *size, generator=generator)
@@ -269,7 +271,8 @@ def test_a3c_learns_which_filter_is_right():
 def made_up_pixelrl(seed=0):
     """Arrays of the names and shapes of a released policy."""
     rng, arrays = np.random.default_rng(seed), {"conv_R/W": np.zeros((1, 1, 33, 33), np.float32)}
-    shapes = {"conv1": (64, 1), **{f"diconv{n}/diconv": (64, 64) for n in ("2", "3", "4", "5_pi", "6_pi", "5_V", "6_V")},
+    places = ("2", "3", "4", "5_pi", "6_pi", "5_V", "6_V")
+    shapes = {"conv1": (64, 1), **{f"diconv{n}/diconv": (64, 64) for n in places},
               "conv8_pi/model": (9, 64), "conv7_V": (1, 64)}
     for name, (outputs, inputs) in shapes.items():
         arrays[f"{name}/W"] = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)
@@ -359,7 +362,8 @@ def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
     with pytest.raises(UsageError, match="leave out seed"):
         denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], seed=3))
     assert denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 2
-    arguments = denoise_compare.Arguments(models=(f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"])),
+    models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
+    arguments = denoise_compare.Arguments(models=models,
                                           levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config)
     rows = denoise_compare.main(arguments)
     assert list(rows)[:3] == ["input", "best single filter", "best fixed sequence"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class GruUNet(Remembering):
     def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (32, 64, 64),
                  blocks: Sequence[int] = (1, 2, 1), memory: str = "first"):
         super().__init__(channels, context, widths[0], 2, memory, multiple=2 ** len(widths))
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.enter = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(_blocks(*level) for level in zip(widths, blocks, strict=True))
         self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)

@@ -38,7 +38,8 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
     """
     found = open_folder(folder)
     if found.has_references:
-        return Splits(*(_references(part, degradation) for part in found.parts.values()), source=str(folder))
+        train, val, test = (_references(part, degradation) for part in found.parts.values())
+        return Splits(train, val, test, str(folder))
     if any(example.target is not None for part in found.parts.values() for example in part):
         raise UsageError(f"{folder}: some of its splits have references and some have none; name a folder of pictures")
     examples = [_spoiled(example, example.image, degradation) for part in found.parts.values() for example in part]
@@ -46,7 +47,8 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
     if count < held_out + 2 * validated:
         held_out = validated = max(1, count // 6)
     parts = split_by_scene(examples, {"test": held_out / count, "val": validated / count})
-    return Splits(*(sorted(parts[name], key=lambda e: e.name) for name in ("train", "val", "test")), source=str(folder))
+    train, val, test = (sorted(parts[name], key=lambda e: e.name) for name in ("train", "val", "test"))
+    return Splits(train, val, test, str(folder))
 
 
 def _references(part: Sequence[Example], degradation: Degradation | None) -> list[Example]:

@@ -120,7 +120,7 @@ class NoiseAware(nn.Module):
         if max(image.shape[-2:]) <= side:
             return self.denoise(image, noise)
         noise, result = self.check(image, noise), torch.empty_like(image)
-        for tile in tiles(*image.shape[-2:], -(-side // self.period) * self.period, self.reach):
+        for tile in tiles(image.shape[-2], image.shape[-1], -(-side // self.period) * self.period, self.reach):
             result[tile.inner] = self._tile(image, noise, tile)
         return result
 

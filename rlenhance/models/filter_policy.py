@@ -29,7 +29,7 @@ class FilteringPolicy(Policy):
         noise: lowest and highest deviation that it was trained for, in 255ths; None where that is not known.
     """
 
-    actions: Filters
+    actions: Filters  # type: ignore[assignment]
     planes: int
     noise: tuple[float, float] | None
     state_size = None

@@ -28,7 +28,8 @@ class Restorer(nn.Module):
         planes: channels of its pictures; 1: it takes grey ones alone.
         statistics: it is told those of the whole picture; without, a pixel depends on its surroundings alone.
         margin: how far its pictures may leave [0, 1], see `check_image`.
-        told_noise: it is told how strong the noise seems to be (`noise_deviation`), and its residual is counted in that.
+        told_noise: it is told how strong the noise seems to be (`noise_deviation`), and its residual is counted in
+            that.
     """
 
     spec: dict[str, Any]
