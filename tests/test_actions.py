@@ -250,11 +250,12 @@ def test_impossible_curves_are_refused(wrong):
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=4))
 @settings(max_examples=200, deadline=None)
 def test_tone_keeps_the_order_of_grey(handles):
-    """Whatever a tone agent does, a grey that was brighter than another stays so."""
+    """Whatever a tone agent does, a grey that was brighter than another stays so, but for a hundredth of an 8-bit
+    level."""
     grey = torch.linspace(0, 1, 257).expand(1, 3, 1, 257)
     tone = ACTION_SETS.create("tone", agent_stride=0)
     after = tone.apply(grey, {"picture": torch.tensor(handles).view(1, 4, 1, 1)})
-    assert (after.diff(dim=-1) >= -1e-6).all()
+    assert (after.cummax(dim=-1).values - after).max() <= 3e-5
 
 
 @pytest.mark.parametrize("handle, measure", [(0, mean_level), (1, relative_contrast), (2, highlight_protection),

@@ -29,7 +29,8 @@ class Tone:
 
     A bends the curve of all pixels alike, K parts the bright from the dark, H holds the bright back, S moves the
     colours away from grey. As with `Curve`, [0, 1] is invariant, black and white stay, and zeros change nothing. Grey
-    keeps its order: the curve of grey is monotone for every action. A head's a in [-1, 1] means
+    keeps its order: whatever the action, the curve of grey falls nowhere by more than 3e-5, a hundredth of an 8-bit
+    level (it does where the clip ends near white and H is at its largest). A head's a in [-1, 1] means
     A = (low + high) / 2 + a (high - low) / 2, K = contrast a, H = highlights a, S = saturation a.
 
     Picture-level and local agents add up before the squashing, as in `Curve`.
