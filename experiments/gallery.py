@@ -16,12 +16,12 @@ from torch import Tensor
 from experiments.commands import run_command
 from rlenhance import weights
 from rlenhance.checkpoint import load_model
-from rlenhance.data import RELIT, Darken, Relight
+from rlenhance.data import RELIT, Darken, PictureCache, Relight
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.errors import UsageError
 from rlenhance.images import limit_side, to_array, to_tensor
 from rlenhance.models import UnrolledPolicy
-from rlenhance.photo import read, write
+from rlenhance.photo import write
 from rlenhance.visualize import action_colors, grid
 
 _SIDE = 140
@@ -43,8 +43,9 @@ class Arguments:
 def scenes() -> dict[str, Tensor]:
     """The sample photographs, dark and unevenly lit, the same at every call: name -> (1, 3, H, W)."""
     found: dict[str, Tensor] = {}
+    cache = PictureCache()  # 8 bits, whatever the file has
     for number, name in enumerate(ROLES):
-        good = read(photograph(name)).pixels
+        good = cache.load(photograph(name))
         kind = RELIT[number % len(RELIT)]
         made: list[tuple[str, Darken | Relight]] = [
             (f"{name} 1/{round(1 / exposure)}", Darken(exposure, exposure)) for exposure in _EXPOSURES]
