@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.registry import Registry
@@ -65,3 +66,14 @@ class FiLM(nn.Module):
             return features
         scale, shift = self.linear(context)[:, :, None, None].chunk(2, dim=1)
         return features * (1 + scale) + shift
+
+
+class ResidualBlock(nn.Module):
+    """Features plus two 3x3 convolutions of them."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.second(F.relu(self.first(features)))

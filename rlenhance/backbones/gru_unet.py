@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES
+from rlenhance.backbones.base import BACKBONES, ResidualBlock
 from rlenhance.backbones.memory import Remembering
-
-
-class _Block(nn.Module):
-    """Features plus two 3x3 convolutions of them."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(F.relu(self.first(features)))
 
 
 @BACKBONES.register("gru_unet")
@@ -59,4 +47,4 @@ class GruUNet(Remembering):
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(_Block(width) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rlenhance.backbones.base import ResidualBlock
 from rlenhance.errors import UsageError
 from rlenhance.images import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
 from rlenhance.models.base import MODELS
@@ -19,17 +20,6 @@ from rlenhance.tiles import Tile, tiles
 
 #: The strongest noise that the networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
 LARGEST_NOISE = 75 / 255
-
-
-class _Block(nn.Module):
-    """Features plus two 3x3 convolutions of them."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(F.relu(self.first(features)))
 
 
 class NoiseNetwork(nn.Module):
@@ -43,11 +33,11 @@ class NoiseNetwork(nn.Module):
         super().__init__()
         steps = list(pairwise(widths))
         self.enter = nn.Conv2d(4 * channels + 4, widths[0], 3, padding=1)
-        self.descending = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(n)))
+        self.descending = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
                                         for w, n in zip(widths, down, strict=True))
         self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in steps)
         self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in steps)
-        self.ascending = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(n)))
+        self.ascending = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
                                        for w, n in zip(widths, up, strict=False))
         self.exit = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
