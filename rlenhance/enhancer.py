@@ -41,7 +41,7 @@ class Enhancer:
             fails then (no memory, an operation that it does not have) gives way to the CPU, with a warning.
         preference: what the user chooses, by name ("exposure_level"); the rest keeps its default.
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
-            At 0 the model is not asked and the pixels stay as they are, bit for bit.
+            At 0 the model is not asked, and without `denoise` the pixels stay as they are, bit for bit.
         denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1]; at 0 nothing is.
         region: (H, W), where the picture may change, see `rlenhance.region.region_weights`; pictures have its size.
         half: the network computes in 16-bit floats (CUDA only).
@@ -127,7 +127,8 @@ class Enhancer:
         """Enhance pictures one after the other, while the next ones are fetched.
 
         Args:
-            pictures: of the kinds that a call takes; they are asked for as results are taken, `ahead` of them at most.
+            pictures: of the kinds that a call takes; they are asked for as results are taken,
+                `ahead` of them beyond the one that is awaited.
             ahead: pictures that are worked on at once.
 
         Yields:
@@ -263,7 +264,7 @@ class Enhancer:
     def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
         """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.
 
-        At strength 0 it is the same object, so that its file can be copied.
+        At strength 0 and without `denoise` it is the same object, so that its file can be copied.
         """
         if self.strength == 0 and not self.denoise:
             return photo
