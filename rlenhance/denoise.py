@@ -13,7 +13,6 @@ from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, to_array, to_tensor
-from rlenhance.kinds import as_grey
 from rlenhance.models import NoiseAware
 from rlenhance.models.denoiser import LARGEST_NOISE
 from rlenhance.noise import enlarged, estimate_noise, noise_map
@@ -115,11 +114,9 @@ class NoiseRemover:
         """
         if self.strength == 0:
             return photo, {}
-        noise = self.noise_of(photo.pixels)
-        pixels = self(photo.pixels, noise)
-        if photo.grey:  # a network for colour may leave a tint
-            pixels = as_grey(pixels)
-        return photo.with_pixels(pixels), {"noise": round(255 * noise.mean().item(), 3)}
+        noise = self.noise_of(photo.seen)
+        result = photo.changed_by(lambda pixels: self(pixels, noise))
+        return result, {"noise": round(255 * noise.mean().item(), 3)}
 
     def after(self, picture: np.ndarray, enhanced: np.ndarray,
               curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:

@@ -251,7 +251,7 @@ class Enhancer:
         failures = []
         for number, source in enumerate(sources):
             try:
-                small = reduced_tensor(read(source).pixels, self.model.policy.state_size)
+                small = reduced_tensor(read(source).seen, self.model.policy.state_size)
             except UsageError as error:
                 failures.append(str(error))
                 continue
@@ -259,7 +259,7 @@ class Enhancer:
         if not exposures:
             raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
         median = sorted(exposures)[(len(exposures) - 1) // 2][-1]
-        return median, self.decide(read(median).pixels)
+        return median, self.decide(read(median).seen)
 
     def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
         """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.

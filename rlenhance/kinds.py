@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from rlenhance.errors import UsageError
-from rlenhance.photo.picture import as_grey
+from rlenhance.photo.picture import as_grey, covered, hidden_by
 
 #: From (H, W, 3) of its kind of number to the same, better.
 Edit = Callable[[np.ndarray], np.ndarray]
@@ -50,10 +50,13 @@ def _edit_image(image: Image.Image, edit: Edit) -> Image.Image:
         pixels = pixels[:, :, None]
     colors, rest = (pixels[..., :3], pixels[..., 3:]) if image.mode.startswith("RGB") else (pixels[..., :1],
                                                                                          pixels[..., 1:])
-    grey = colors.shape[2] == 1
-    result = edit(np.ascontiguousarray(np.repeat(colors, 3, axis=2) if grey else colors))
+    grey, hidden = colors.shape[2] == 1, hidden_by(rest[..., 0] if rest.shape[2] else None)
+    shown = colors if hidden is None else covered(colors, hidden)  # hidden colours decide nothing, and stay
+    result = edit(np.ascontiguousarray(np.repeat(shown, 3, axis=2) if grey else shown))
     if grey:
         result = as_grey(result)[..., :1]
+    if hidden is not None:
+        result = np.where(hidden[..., None], colors, result)
     result = np.concatenate([result, rest], axis=2) if rest.shape[2] else result
     made = Image.fromarray(np.ascontiguousarray(result[..., 0] if result.shape[2] == 1 else result))
     made.info = dict(image.info)

@@ -19,6 +19,8 @@ _SIDE = 16  # pixels along a block whose noise is measured
 _ENOUGH = 2_000_000  # pixels that are looked at, in bands spread over the picture
 _BINS, _FEWEST = 12, 8  # parts of the range of light, and blocks that each needs
 _CLIPPED = 0.03  # share of a block's pixels that may be at the ends of the range
+_BLANK = 0.1  # share of a block whose surroundings have one value, above which a painted block is assumed
+_AROUND = np.ones((3, 3), np.uint8)
 _SPREAD = 0.17  # deviation of a flat block's measured variance, over its mean: 256 pixels whose residuals hang together
 _STEP = 1 / 512  # of the finite difference
 #: Second differences along both sides, so scaled that noise which is the same everywhere keeps its variance.
@@ -195,7 +197,7 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
     """Mean and noise variance of every usable block of all channels together: (B,) each."""
     height, width = picture.shape[:2]
     steps, every = _steps(picture), -(-height * width // _ENOUGH)
-    means, variances = [], []
+    means, variances, blanks = [], [], []
     for _, band in _bands(picture, 4 * _SIDE, every):
         if len(band) < min(_SIDE, height):
             continue
@@ -205,10 +207,14 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
             ends = ((plane <= 0) | (plane >= 1)).astype(np.float32)
             level = linear_from_srgb(np.maximum(plane, 0)) if linear else plane
             residual = cv2.filter2D(level, -1, _SECOND, borderType=cv2.BORDER_REFLECT)
-            mean, variance, clipped = (_block_means(part) for part in (level, residual**2, ends))
+            even = (cv2.erode(plane, _AROUND) == cv2.dilate(plane, _AROUND)).astype(np.float32)
+            mean, variance, clipped, blank = (_block_means(part) for part in (level, residual**2, ends, even))
             means.append(mean[clipped <= _CLIPPED])
             variances.append(variance[clipped <= _CLIPPED])
-    return np.concatenate(means).astype(np.float64), np.concatenate(variances).astype(np.float64)
+            blanks.append(blank[clipped <= _CLIPPED])
+    light, noise = np.concatenate(means).astype(np.float64), np.concatenate(variances).astype(np.float64)
+    told = np.concatenate(blanks) <= _BLANK  # a border or a caption in one colour says nothing of the noise elsewhere
+    return (light[told], noise[told]) if 4 * told.sum() >= len(told) else (light, noise)
 
 
 def _block_means(plane: np.ndarray) -> np.ndarray:

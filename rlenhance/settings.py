@@ -137,7 +137,7 @@ def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enh
     """
     if path is None:
         return {}
-    measured = measures(to_tensor(read(path).pixels))
+    measured = measures(to_tensor(read(path).seen))
     values, moved = into_ranges({name: value for name, value in measured.items() if name not in options},
                                 enhancer.ranges)
     if not set(measured) & set(enhancer.ranges):

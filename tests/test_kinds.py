@@ -35,12 +35,12 @@ def test_pil_images_keep_their_mode(enhancer, mode):
     image = Image.fromarray(picture[..., 0].astype(np.uint16) * 257) if deep else Image.fromarray(picture).convert(mode)
     image.info["dpi"] = (300, 300)
     if mode.endswith("A"):
-        image.putalpha(Image.fromarray(_dark(1)[..., 0]))
+        image.putalpha(Image.fromarray(np.maximum(_dark(1)[..., 0], 1)))
     result = enhancer(image)
     assert (result.mode, result.size, result.info["dpi"]) == (image.mode, image.size, (300, 300))
     assert np.asarray(result).dtype == np.asarray(image).dtype and not np.array_equal(result, image)
     if mode.endswith("A"):
-        assert np.array_equal(np.asarray(result)[..., -1], _dark(1)[..., 0])
+        assert np.array_equal(np.asarray(result)[..., -1], np.maximum(_dark(1)[..., 0], 1))
     if mode.startswith("RGB"):
         assert np.array_equal(np.asarray(result)[..., :3], enhancer(picture))
 

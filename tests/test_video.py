@@ -180,7 +180,8 @@ def test_without_the_extra_its_line_is_told(place, capsys, monkeypatch):
 @pytest.mark.parametrize("words, told", [
     (["-o", "clip.wmv"], "clips are written as"), (["-o", "photo.png"], "clips are written as"),
     (["-o", "-"], "a file"),
-    (["--together"], "leave out --together"), (["-m", "one-pass"], "no decision to share"),
+    (["--together"], "--together is for photographs"), (["--strip"], "--strip and --quality are for photographs"),
+    (["-m", "one-pass"], "no decision to share"),
     (["-m", "pixels"], "pixel by pixel"),
 ])
 def test_what_cannot_be_is_refused(place, capsys, words, told):

@@ -73,7 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save_recipe:
         from rlenhance.recipes import check_place
 
-        check_place(arguments.save_recipe, arguments.overwrite, taken=[job.target for job in plan.jobs])
+        check_place(arguments.save_recipe, arguments.overwrite, taken=[
+            *(job.target for job in plan.jobs), *filter(None, (arguments.explain, arguments.cube))])
+    if arguments.strip or arguments.quality is not None:
+        _check_no_clips(plan, "--strip and --quality are for photographs")
     check_insight(arguments, [job.target for job in plan.jobs], [job.source for job in (*plan.jobs, *plan.skipped)])
     if arguments.dry_run:
         return tell_plan(plan, arguments)
@@ -84,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         enhancer, recipe = set_up(arguments)
         actions = None
         if recipe.together:
-            _check_no_clips(plan)
+            _check_no_clips(plan, "the frames of a clip share their decisions as it is: --together is for photographs")
         if recipe.together and plan.jobs:
             median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
             print(f"decided on {median}")
@@ -103,13 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
     return tally.status
 
 
-def _check_no_clips(plan: Plan) -> None:
+def _check_no_clips(plan: Plan, why: str) -> None:
     from rlenhance.photo.film_files import is_clip
 
     clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)
     if clip is not None:
-        raise UsageError(f"{clip}: the frames of a clip share their decisions as it is; leave out --together, or the "
-                         f"clip")
+        raise UsageError(f"{clip}: {why}; leave it out, or the clip")
 
 
 def process_of(enhancer: Enhancer, actions: Sequence[Action] | None = None) -> Process:

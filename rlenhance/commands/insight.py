@@ -68,7 +68,7 @@ def write_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Se
             print("note: a recipe does not hold the region; give --region beside --recipe")
     if not (arguments.explain or arguments.cube):
         return
-    pixels = read(sources[0]).pixels
+    pixels = read(sources[0]).seen
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
     if actions is None and isinstance(enhancer.model, UnrolledPolicy) and enhancer.model.policy.state_size:

@@ -65,11 +65,11 @@ def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None) ->
     from rlenhance.scores import with_reference, without_reference
     from rlenhance.statistics import DEFAULT_EXPOSURE
 
-    pixels = read(path).pixels
+    pixels = read(path).seen
     try:
-        scores = with_reference(pixels, read(partners["reference"]).pixels) if "reference" in partners else {}
+        scores = with_reference(pixels, read(partners["reference"]).seen) if "reference" in partners else {}
         if not scores or "source" in partners:
-            origin = read(partners["source"]).pixels if "source" in partners else None
+            origin = read(partners["source"]).seen if "source" in partners else None
             scores |= without_reference(pixels, origin, DEFAULT_EXPOSURE if exposure is None else exposure)
     except UsageError as error:
         raise error if str(error).startswith(tuple(map(str, partners.values()))) else UsageError(f"{path}: {error}") \

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.settings import check_device, model_or_default
 
     enhancer = Enhancer(model_or_default(arguments.model), device=check_device(arguments.device))
-    save_sheet(list(_cells(photo.pixels, enhancer, _looks(arguments, enhancer), arguments.size)), job.target, arguments)
+    save_sheet(list(_cells(photo.seen, enhancer, _looks(arguments, enhancer), arguments.size)), job.target, arguments)
     return 0
 
 

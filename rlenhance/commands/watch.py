@@ -55,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = None if arguments.output is None else Path(arguments.output)
     with redirect_stdout(remarks(Plan(()), arguments)):
-        enhancer, _ = set_up(arguments)
+        enhancer, recipe = set_up(arguments)
+        if recipe.together:
+            raise UsageError(f"{arguments.recipe}: was made with --together, which needs all photographs at once; "
+                             f"use rlenhance enhance")
         if not arguments.once:
             print(f"watching {arguments.folder}; Ctrl-C stops")
     arrivals = Arrivals(arguments.folder, recursive=arguments.recursive, but=out, settle=arguments.settle)

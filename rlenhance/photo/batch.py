@@ -209,7 +209,9 @@ def _stage(work: _Work) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        work.error = str(error)
+        named = any(str(path) in str(error) for path in (work.job.source, work.job.target))
+        source = "standard input" if work.job.source == STANDARD else work.job.source
+        work.error = str(error) if named or str(source) in str(error) else f"{source}: {error}"
     except MemoryError:
         work.error = f"{work.job.source}: not enough memory for it; take fewer at once, or reduce it first"
     except OSError as error:

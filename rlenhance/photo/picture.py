@@ -77,6 +77,17 @@ class Photo:
         """Bits per channel of the file."""
         return self.coding.depth if self.coding else 8 * self.pixels.itemsize
 
+    @property
+    def hidden(self) -> np.ndarray | None:
+        """Where it is wholly transparent, (H, W); None where nothing is, or everything."""
+        return hidden_by(self.alpha)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """What decisions are made on: the pixels, with the mean of the visible colours where others are hidden."""
+        hidden = self.hidden
+        return self.pixels if hidden is None else covered(self.pixels, hidden)
+
     def with_pixels(self, pixels: np.ndarray) -> Photo:
         """The same file with another picture in it."""
         return replace(self, pixels=pixels)
@@ -90,11 +101,7 @@ class Photo:
         Args:
             change: (H, W, 3) -> (H, W, 3), the same dtype.
         """
-        hidden = None if self.alpha is None else self.alpha == 0
-        if hidden is None or not hidden.any() or hidden.all():
-            hidden = None
-        seen = self.pixels if hidden is None else _covered(self.pixels, hidden)
-        pixels = change(seen)
+        hidden, pixels = self.hidden, change(self.seen)
         if self.grey:
             pixels = as_grey(pixels)
         if hidden is not None:
@@ -107,7 +114,13 @@ def as_grey(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
 
 
-def _covered(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def hidden_by(alpha: np.ndarray | None) -> np.ndarray | None:
+    """Where a picture is wholly transparent, (H, W); None where nothing is, or everything."""
+    hidden = None if alpha is None else alpha == 0
+    return None if hidden is None or not hidden.any() or hidden.all() else hidden
+
+
+def covered(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Hidden pixels replaced by the mean of the others."""
     mean = pixels[~hidden].mean(axis=0)
     return np.where(hidden[..., None], np.rint(mean).astype(pixels.dtype), pixels)

@@ -98,7 +98,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
     picture, total = probe(source)
     size = picture.width, picture.height
     with _stored(target) as beside:
-        if not enhancer.strength and source.suffix.lower() == target.suffix.lower():
+        if not (enhancer.strength or enhancer.denoise) and source.suffix.lower() == target.suffix.lower():
             shutil.copyfile(source, beside)
             return Clip(source, target, total, size, time.monotonic() - started)
         with Film(source, picture, beside, container, target) as film:
