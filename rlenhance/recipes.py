@@ -112,7 +112,8 @@ def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None
         UsageError: names the file.
     """
     if path.resolve() in {other.resolve() for other in taken}:
-        raise UsageError(f"{path}: is the place of a photograph or another result; name another file with --save-recipe")
+        raise UsageError(f"{path}: is the place of a photograph or another result; name another file with "
+                         f"--save-recipe")
     ground = next(parent for parent in path.absolute().parents if parent.exists())
     if not ground.is_dir():
         raise UsageError(f"{path}: cannot be written, {ground.name} is a file; name another place with --save-recipe")
