@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.kinds import edit_any
 from rlenhance.models import NoiseAware
 from rlenhance.models.denoiser import LARGEST_NOISE
 from rlenhance.noise import enlarged, estimate_noise, noise_map
@@ -54,20 +56,28 @@ class NoiseRemover:
             network = self._load(model)
             self._networks = {1: network, 3: network}
 
-    def __call__(self, picture: np.ndarray, noise: Tensor | None = None) -> np.ndarray:
+    def __call__(self, picture: Any, noise: Tensor | None = None) -> Any:
         """Take the noise out of one picture of any size.
 
         Args:
-            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey.
+            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey. A PIL image
+                or a tensor as well, see `rlenhance.kinds.edit_any`.
             noise: what is known of it, (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any
                 size below the picture's; None: see the class.
 
         Returns:
-            The same shape and dtype.
+            The same kind, shape and dtype.
 
         Raises:
-            UsageError: another shape or kind of number; a colour picture for a network that knows grey ones.
+            UsageError: another kind, shape or kind of number; a colour picture for a network that knows grey ones.
         """
+        if not isinstance(picture, np.ndarray):
+            return edit_any(picture, lambda pixels: self._clean(pixels, noise))
+        return self._clean(picture, noise)
+
+    def _clean(self, picture: np.ndarray, noise: Tensor | None) -> np.ndarray:
+        if not isinstance(picture, np.ndarray):
+            raise UsageError(f"a picture is an array, a PIL image or a tensor; got {type(picture).__name__}")
         check_image(to_tensor(picture[:1, :1] if picture.dtype in (np.uint8, np.uint16) else picture))
         if self.strength == 0:
             return picture.copy()

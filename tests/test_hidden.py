@@ -7,6 +7,7 @@ from test_cli import night  # noqa: F401
 
 from rlenhance import Enhancer, cli
 from rlenhance.denoise import NoiseRemover
+from rlenhance.errors import UsageError
 from rlenhance.noise import estimate_sigma
 from rlenhance.photo import Photo, read, write
 
@@ -37,6 +38,16 @@ def test_a_pil_image_with_hidden_colours_is_enhanced_like_its_file(tmp_path):
     path = write(photo, tmp_path / "a.png")
     done = np.asarray(Enhancer()(Image.open(path)))
     assert np.array_equal(done[..., :3], Enhancer().enhance_photo(read(path)).pixels)
+
+
+def test_the_denoiser_takes_images_and_tensors_as_the_enhancer_does():
+    """A PIL image comes back as one, with the pixels of the array; what is no picture is named."""
+    pixels = np.random.default_rng(6).integers(80, 120, (40, 56, 3), dtype=np.uint8)
+    remover = NoiseRemover()
+    done = remover(Image.fromarray(pixels))
+    assert isinstance(done, Image.Image) and np.array_equal(np.asarray(done), remover(pixels))
+    with pytest.raises(UsageError, match="list"):
+        remover([[0.5]])
 
 
 def test_a_border_in_one_colour_hides_no_noise():
