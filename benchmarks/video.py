@@ -65,4 +65,6 @@ def main(place: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("name the chart: python -m benchmarks.video CHART.png")
     main(Path(sys.argv[1]))

@@ -90,8 +90,8 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder as the pages imagine it: night.jpg, night16.tif, night.dng, phone.heic, clip.mp4, photos/, data/,
-    my_rewards.py, a run, and one that takes every knob, which is the newest, whatever the pages train."""
+    """A folder as the pages imagine it: night.jpg, mask.png, night16.tif, night.dng, phone.heic, clip.mp4, photos/,
+    data/, my_rewards.py, a run, and one that takes every knob, which is the newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     (folder / "my_rewards.py").write_text(own)
@@ -100,6 +100,8 @@ def workplace(tmp_path_factory):
         make_clip(folder / "clip.mp4")
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
     write(dark, folder / "night.jpg")
+    write(np.where(np.arange(64)[None, :, None] < 32, 255, 0).astype(np.uint8).repeat(48, 0).repeat(3, 2),
+          folder / "mask.png")
     for name in "abcd":
         write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
     write(dark.astype(np.uint16) * 257, folder / "night16.tif")
