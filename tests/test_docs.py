@@ -139,7 +139,7 @@ def test_commands_run(workplace, page, number, text):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if "clip.mp4" in text and not importlib.util.find_spec("av"):
         pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
-    for result in workplace.glob("*_enhanced*"):
+    for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*")):
         result.unlink()
     for line in text.strip().splitlines():
         done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,
