@@ -90,6 +90,12 @@ class Filters:
     def choices(self) -> int:
         return len(self.tools)
 
+    @property
+    def reach(self) -> int | None:
+        """How many pixels around its own the widest tool looks at; None where one of the user's own does not tell."""
+        forms = [on_canvas(TOOLS[name]) for name in self.tools if name != NOTHING]
+        return None if None in forms else max(form.radius for form in forms if form is not None)
+
     def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return height, width
 
