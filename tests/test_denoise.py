@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 from scipy import ndimage
 from test_ancestors import convolve
 
@@ -237,6 +238,42 @@ def test_grey_policies_take_every_size(generator):
             assert torch.equal(model(plane.expand(-1, 3, -1, -1)), model(plane).expand(-1, 3, -1, -1))
     with pytest.raises(UsageError, match="values must lie in"):
         model(torch.full((1, 1, 8, 8), torch.nan))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1)])
+def test_the_environment_takes_pictures_of_a_pixel(size, generator):
+    """Every tool has a value there, finite; the reward is what the error falls by."""
+    clean = torch.rand(2, 1, *size, generator=generator)
+    env = DenoiseEnv(2, size=8, horizon=9, autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(options={"batch": Batch((clean + 0.1).clamp(-1, 2), clean)})
+    for tool in range(9):
+        observation, reward, _, _, info = env.step(torch.full((2, 1, *size), tool))
+        assert observation["image"].isfinite().all() and info["reward_map"].isfinite().all()
+        assert torch.allclose(reward, info["reward_map"].mean(dim=(1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("call, told", [
+    (lambda: DenoiseEnv(tools=("nothing", "medain")), "unknown filter 'medain'"),
+    (lambda: make_policy(tools=("nothing", "medain")), "unknown filter 'medain'"),
+    (lambda: DenoiseEnv(1, size=8).reset(options={"batch": Batch(*torch.full((2, 1, 1, 8, 8), 2.5))}),
+     "noise may reach 1 beyond"),
+    (lambda: make_policy()({"image": torch.full((1, 1, 8, 8), torch.nan), "steps_left": torch.ones(1, 1)}),
+     "got nan to nan"),
+    (lambda: make_policy()({"image": torch.rand(1, 3, 8, 8), "steps_left": torch.ones(1, 1)}),
+     "use a model for colour, make it grey first, or hand its channels over"),
+], ids=["tool of the environment", "tool of a policy", "beyond the margin", "not a number", "colours for grey"])
+def test_bad_input_is_named(call, told):
+    """With the way out."""
+    with pytest.raises(UsageError, match=told):
+        call()
+
+
+def test_an_action_that_is_no_tool_is_named():
+    """With the places that are."""
+    env = DenoiseEnv(1, size=8)
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match="the place of a filter, 0 to 8; got 9 to 9"):
+        env.step(torch.full((1, 1, 8, 8), 9))
 
 
 def test_noise_outside_the_trained_range_is_named():
