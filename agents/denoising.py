@@ -18,6 +18,7 @@ from rlenhance.models import Denoiser
 from rlenhance.models.denoiser import LARGEST_NOISE
 
 _LEAST = 1 / 255  # noise below this does not weigh more
+_TOLD = 0.25  # weight of crops that bring their noise: more of it is left, and the map is not all of it
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Denoising(Learner):
     """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop, 0 to 75/255.
 
     The loss is the squared difference over the standard deviation of the noise: what can be reached grows about
-    so, and every strength counts alike in decibels.
+    so, and every strength counts alike in decibels. A batch that brings its noise (`Batch.noise`) is taken as it is.
 
     Attributes:
         network: the running mean of the weights, which is validated and saved.
@@ -71,12 +72,16 @@ class Denoising(Learner):
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
             raise UsageError("a denoiser learns from clean pictures, and these have none")
-        clean = self._turned(batch.target if self.denoiser.channels == 3 else batch.target.mean(dim=1, keepdim=True))
-        noisy, noise = self.spoil(clean)
+        if batch.noise is None:
+            noisy, noise = self.spoil(clean := self._turned(self._planes(batch.target))[0])
+        else:
+            clean, noisy, noise = self._turned(self._planes(batch.target), self._planes(batch.image),
+                                               batch.noise.clamp(max=LARGEST_NOISE))
         # through the wrapped network for its precision; float32 for the rest
         output = noisy - noise * self.optimiser.network(noisy, noise).float()
         squared = (output - clean) ** 2
-        losses = {"squared": 100 * (squared / (noise + _LEAST)).mean()}
+        weight = 100 if batch.noise is None else 100 * _TOLD
+        losses = {"squared" if batch.noise is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
         log = self.optimiser.update(losses, progress)
         self._follow()
         return as_floats({**losses, **log})
@@ -109,11 +114,15 @@ class Denoising(Learner):
             made = ((1 - 2 * weight) * made + weight * beside) / ((1 - 2 * weight) ** 2 + 2 * weight**2).sqrt()
         return made
 
-    def _turned(self, pictures: Tensor) -> Tensor:
-        """All of them mirrored and turned in one of eight ways."""
+    def _planes(self, pictures: Tensor) -> Tensor:
+        """The channels that the network takes."""
+        return pictures if self.denoiser.channels == 3 else pictures.mean(dim=1, keepdim=True)
+
+    def _turned(self, *maps: Tensor) -> list[Tensor]:
+        """All of them mirrored and turned in one of eight ways, the same for each."""
         way = int(torch.randint(8, (), generator=self.generator, device=self.device))
-        pictures = pictures.rot90(way % 4, (2, 3))
-        return pictures.flip(3) if way >= 4 else pictures
+        turned = [each.rot90(way % 4, (2, 3)) for each in maps]
+        return [each.flip(3) for each in turned] if way >= 4 else turned
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +20,23 @@ from experiments.fit import FitConfig, Fitted, fit
 from experiments.lowlight import Pictures
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
-from rlenhance.data import Example, PictureCache, Sampler, Splits, clean_folder, sample_photographs, scan
+from rlenhance.data import (
+    Batch,
+    CodedSampler,
+    Example,
+    PictureCache,
+    Sampler,
+    Splits,
+    clean_folder,
+    open_folder,
+    sample_photographs,
+    scan,
+)
 from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, Denoiser
+from rlenhance.models.denoiser import LARGEST_NOISE
+from rlenhance.noise import UNSEEN, seen_noise
 
 #: The noise that is validated on and reported, in 255ths.
 LEVELS = (15, 25, 50)
@@ -53,6 +67,10 @@ class Arguments:
     """Crops per update."""
     crop: int = 64
     """Their side in pixels."""
+    coded: float = 0.0
+    """Share of the updates on brightened dark photographs, smoothed and coded as a camera does."""
+    pairs: Path | None = None
+    """A folder of pairs: of those photographs, three in ten are its real dark frames beside their references."""
     max_side: int = 0
     """Reduce pictures to this longer side first (0: as they are): takes the traces of JPEG away."""
     evaluate_every: int = 500
@@ -108,7 +126,7 @@ def main(arguments: Arguments) -> Result:
     fabric = make_fabric(arguments.device, arguments.precision)
     torch.manual_seed(arguments.seed)
     network = MODELS.create("denoiser", channels=arguments.channels, widths=arguments.widths, down=arguments.down,
-                            up=arguments.up)
+                            up=arguments.up, unseen=UNSEEN if arguments.coded else 0.0)
     if arguments.init and not stored:
         begin_with(network, arguments.init)
     learner = Denoising(network, arguments.denoising, seed=arguments.seed, device=fabric.device)
@@ -120,11 +138,11 @@ def main(arguments: Arguments) -> Result:
             "model": network.spec})
     print(f"{pictures.splits.describe()}\nrun folder {run.path}", flush=True)
     learner.use_fabric(fabric)
-    sampler = Sampler(train, pictures.cache, arguments.crop, crop="native", seed=arguments.seed)
-
+    draw = sampler_of(arguments, pictures, train)
     validation = [batch.image for batch in pictures.load("val", limit=_SHOWN)]
-    fitted = fit(learner, lambda step: sampler.batch(step, arguments.batch_size),
-                 lambda network: validate(cast(Any, network), validation), run, budget, show=arguments.progress)
+    photographs = coded_validation(arguments, pictures) if arguments.coded else None
+    fitted = fit(learner, draw, lambda network: validate(cast(Any, network), validation, photographs), run, budget,
+                 show=arguments.progress)
     run.close()
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with --resume {run.path}")
@@ -134,6 +152,38 @@ def main(arguments: Arguments) -> Result:
     print("\n".join(f"  {name:<12} {value:.3f} dB" for name, value in scores.items()))
     print(f"denoise a photograph with it:\n  rlenhance denoise PHOTO --model {run.path / 'best'}")
     return Result(run.path, fitted, scores)
+
+
+def sampler_of(arguments: Arguments, pictures: Pictures, train: Sequence[Example]) -> Callable[[int], Batch]:
+    """The batch of every update: clean crops, and in their share of the updates brightened photographs with noise.
+
+    Raises:
+        UsageError: a share outside [0, 1], or a folder that cannot be used.
+    """
+    if not 0 <= arguments.coded <= 1:
+        raise UsageError(f"--coded is a share in [0, 1]; got {arguments.coded:g}")
+    plain = Sampler(train, pictures.cache, arguments.crop, crop="native", seed=arguments.seed)
+    if not arguments.coded:
+        return lambda step: plain.batch(step, arguments.batch_size)
+    pairs = open_folder(arguments.pairs).train if arguments.pairs else ()
+    coded = CodedSampler(train, pictures.cache, arguments.crop, _told, pairs=pairs, seed=arguments.seed)
+
+    def draw(step: int) -> Batch:
+        before = int(step * arguments.coded)
+        if int((step + 1) * arguments.coded) > before:
+            return coded.batch(before, arguments.batch_size)
+        return plain.batch(step, arguments.batch_size)
+
+    return draw
+
+
+def coded_validation(arguments: Arguments, pictures: Pictures) -> Batch:
+    """Crops of brightened photographs of the validation pictures, always the same."""
+    sampler = CodedSampler(pictures.splits.val, pictures.cache, 128, _told, seed=1)
+    return Batch.stack([sampler.batch(16 * number, 1) for number in range(_SHOWN)])
+
+
+_told = partial(seen_noise, unseen=UNSEEN)
 
 
 def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, list[Example]]:
@@ -178,11 +228,12 @@ def begin_with(network: Denoiser, run: Path) -> None:
 
 
 @torch.no_grad()
-def validate(network: Denoiser, pictures: Sequence[torch.Tensor]) -> dict[str, float]:
+def validate(network: Denoiser, pictures: Sequence[torch.Tensor], photographs: Batch | None = None) -> dict[str, float]:
     """Mean PSNR in dB of the middles of pictures, the same noise at every call: `val/psnr` over the levels, and each.
 
     Args:
         pictures: (1, 3, H, W) each, without noise.
+        photographs: brightened ones with their noise: their mean, `val/psnr-coded`, counts like a level.
     """
     rows: dict[int, list[float]] = {level: [] for level in LEVELS}
     for number, picture in enumerate(pictures):
@@ -194,6 +245,12 @@ def validate(network: Denoiser, pictures: Sequence[torch.Tensor]) -> dict[str, f
             output = network.denoise((clean + level / 255 * made).to(device), level / 255).cpu()
             rows[level].append(psnr(output.clamp(0, 1), clean).item())
     means = {f"val/psnr-{level}": sum(row) / len(row) for level, row in rows.items()}
+    if photographs is not None:
+        assert photographs.target is not None and photographs.noise is not None
+        image, target = (part if network.channels == 3 else part.mean(dim=1, keepdim=True)
+                         for part in (photographs.image, photographs.target))
+        output = network.denoise(image.to(device), photographs.noise.clamp(max=LARGEST_NOISE).to(device)).cpu()
+        means["val/psnr-coded"] = psnr(output.clamp(0, 1), target).mean().item()
     return {"val/psnr": sum(means.values()) / len(means), **means}
 
 

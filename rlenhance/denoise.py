@@ -17,7 +17,7 @@ from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.kinds import edit_any
 from rlenhance.models import NoiseAware
 from rlenhance.models.denoiser import LARGEST_NOISE
-from rlenhance.noise import enlarged, estimate_noise, noise_map
+from rlenhance.noise import enlarged, seen_noise
 from rlenhance.photo import Photo
 from rlenhance.tiles import tiles
 
@@ -99,7 +99,7 @@ class NoiseRemover:
         """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
         if self.noise is not None:
             return torch.full((1, 1, 1, 1), self.noise / 255)
-        return noise_map(picture, estimate_noise(picture))
+        return seen_noise(picture, unseen=self.network_for(picture).unseen)
 
     def network_for(self, picture: np.ndarray) -> NoiseAware:
         """The network that fits a picture's channels.
@@ -140,7 +140,7 @@ class NoiseRemover:
         """
         if curve is None:
             return self(enhanced)
-        return self(enhanced, noise_map(picture, estimate_noise(picture), curve))
+        return self(enhanced, seen_noise(picture, curve, self.network_for(enhanced).unseen))
 
     def _load(self, model: Path | str) -> NoiseAware:
         network = load_network(find_checkpoint(weights.locate(model)), self.device)

@@ -23,6 +23,8 @@ _BLANK = 0.1  # share of a block whose surroundings have one value, above which 
 _AROUND = np.ones((3, 3), np.uint8)
 _SPREAD = 0.17  # deviation of a flat block's measured variance, over its mean: 256 pixels whose residuals hang together
 _STEP = 1 / 512  # of the finite difference
+#: What coding and smoothing may have hidden of a photograph's noise: a deviation that is the same at every value.
+UNSEEN = 1 / 255
 #: Second differences along both sides, so scaled that noise which is the same everywhere keeps its variance.
 _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 
@@ -110,7 +112,7 @@ def estimate_sigma(picture: np.ndarray) -> float:
 
 
 def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-              reduced: int = 4) -> Tensor:
+              reduced: int = 4, unseen: float = 0.0) -> Tensor:
     """Where a picture is how noisy after a tone curve: its variances times the squares of the curve's derivatives.
 
     Where a curve mixes the channels, the derivatives of every channel by every other count. It is worked out on a
@@ -122,6 +124,7 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
         curve: (h, w, 3) float32 -> the same, pixel by pixel, for a picture of any size; None leaves the picture as it
             is.
         reduced: pixels along each side that share a value of the map.
+        unseen: a deviation that is assumed before the curve beside what was measured.
 
     Returns:
         The standard deviation after the curve, root mean square over the channels: (1, 1, ceil(H/reduced),
@@ -130,10 +133,16 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
     width = picture.shape[1]
     small = np.concatenate([_reduced(band, (-(-len(band) // reduced), -(-width // reduced)))
                             for _, band in _bands(picture, 64 * reduced)])
-    variance = model.deviation(torch.from_numpy(small)).numpy() ** 2
+    variance = model.deviation(torch.from_numpy(small)).numpy() ** 2 + np.float32(unseen**2)
     if curve is not None:
         variance = _bent(small, variance, curve)
     return torch.from_numpy(np.sqrt(variance.mean(axis=2)))[None, None].float()
+
+
+def seen_noise(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
+               unseen: float = 0.0) -> Tensor:
+    """The map of a photograph's noise from what it shows, and what is assumed beside: see `noise_map`."""
+    return noise_map(picture, estimate_noise(picture), curve, unseen=unseen)
 
 
 def enlarged(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.clean import clean_folder
+from rlenhance.data.coded import Camera, CodedSampler, as_jpeg
 from rlenhance.data.degradations import RELIT, Darken, Degradation, Relight
 from rlenhance.data.examples import Example, load_example
 from rlenhance.data.folders import open_folder
@@ -15,7 +16,8 @@ from rlenhance.data.scan import scan
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
-    "BLIND", "NOISES", "REAL", "RELIT", "Batch", "Darken", "Degradation", "Example", "LoadedSplit", "Noise",
-    "PictureCache", "Relight", "Sampler", "Splits", "check_disjoint", "clean_folder", "load_example", "load_split",
-    "noise_of", "noisy_pictures", "open_folder", "parse_noise", "sample_photographs", "scan", "split_by_scene",
+    "BLIND", "NOISES", "REAL", "RELIT", "Batch", "Camera", "CodedSampler", "Darken", "Degradation", "Example",
+    "LoadedSplit", "Noise", "PictureCache", "Relight", "Sampler", "Splits", "as_jpeg", "check_disjoint",
+    "clean_folder", "load_example", "load_split", "noise_of", "noisy_pictures", "open_folder", "parse_noise",
+    "sample_photographs", "scan", "split_by_scene",
 ]

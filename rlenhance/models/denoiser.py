@@ -15,7 +15,7 @@ from rlenhance.backbones.base import ResidualBlock
 from rlenhance.errors import UsageError
 from rlenhance.images import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
 from rlenhance.models.base import MODELS
-from rlenhance.noise import enlarged, estimate_noise, noise_map
+from rlenhance.noise import enlarged, seen_noise
 from rlenhance.tiles import Tile, tiles
 
 #: The strongest noise that the networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
@@ -67,6 +67,7 @@ class NoiseAware(nn.Module):
     Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
         levels: channels of the map of noise.
+        unseen: what it wants to be told beside the noise that a photograph shows, see `rlenhance.noise.noise_map`.
         period: pixels along each side after which the network's grid repeats.
         reach: pixels beyond which nothing has an influence, a multiple of `period`.
     """
@@ -74,6 +75,7 @@ class NoiseAware(nn.Module):
     spec: dict[str, Any]
     channels: int
     levels: int = 1
+    unseen: float = 0.0
     period: int
     reach: int
 
@@ -154,15 +156,15 @@ class NoiseAware(nn.Module):
         if wanted is not None:
             noise = torch.full_like(planes[:, :1], wanted / 255)
         else:
-            noise = torch.cat([_seen(picture) for picture in planes.split(1)]).clamp(max=LARGEST_NOISE)
+            noise = torch.cat([_seen(picture, self.unseen) for picture in planes.split(1)]).clamp(max=LARGEST_NOISE)
         out = (self.denoise if self.training else self.denoise_tiled)(planes, noise).clamp(0, 1).expand_as(image)
         return out if mask is None else image + mask * (out - image)
 
 
-def _seen(picture: Tensor) -> Tensor:
+def _seen(picture: Tensor, unseen: float) -> Tensor:
     """The map of the noise that a picture shows: (1, C, H, W) -> (1, 1, H, W)."""
     pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
-    return enlarged(noise_map(pixels, estimate_noise(pixels)), picture.shape[-2:]).to(picture)
+    return enlarged(seen_noise(pixels, unseen=unseen), picture.shape[-2:]).to(picture)
 
 
 @MODELS.register("denoiser")
@@ -175,20 +177,24 @@ class Denoiser(NoiseAware):
         channels: of the pictures, 1 (grey) or 3 (RGB).
         widths: channels of each level.
         down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
+        unseen: see `NoiseAware`; one that was trained on coded photographs has it.
 
     Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
     al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
     """
 
     def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1),
-                 up: Sequence[int] = (1, 2)):
+                 up: Sequence[int] = (1, 2), unseen: float = 0.0):
         super().__init__()
         if channels not in (1, 3):
             raise UsageError(f"channels is 1 (grey) or 3 (RGB); got {channels}")
         if not len(widths) == len(down) == len(up) + 1:
             raise UsageError(f"widths and down have one number for each level, up one fewer; got {len(widths)}, "
                              f"{len(down)} and {len(up)}")
+        if not 0 <= unseen <= LARGEST_NOISE:
+            raise UsageError(f"unseen is a standard deviation between 0 and {LARGEST_NOISE:.3f}; got {unseen}")
         self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
+        self.unseen = unseen
         self.network = NoiseNetwork(channels, widths, down, up)
 
     @property
