@@ -32,8 +32,9 @@ from rlenhance.data import (
 from rlenhance.errors import UsageError
 from rlenhance.images import NOISE_MARGIN
 from rlenhance.metrics import psnr
-from rlenhance.models import MODELS, FilteringPolicy, FilterPolicy, Restorer, UnrolledPolicy, as_model, warm_start
+from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, as_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
 
 #: The noise that tables report, in 255ths.
 LEVELS = (15.0, 25.0, 50.0)
@@ -182,7 +183,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
 
     Args:
         init: begin with the weights of this run.
-        warm: begin a policy with the backbone and the estimate of this supervised run.
+        warm: begin with the backbone and the estimate of this supervised run, or of this learned denoiser.
 
     Raises:
         UnknownName: no such learner or backbone.
@@ -199,11 +200,11 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if init is not None:
         _begin_with(made, load_network(init), init)
     if warm is not None:
-        restorer = load_network(warm)
-        if not isinstance(made, FilterPolicy) or not isinstance(restorer, Restorer):
-            raise UsageError(f"--warm-start begins a policy from a supervised run; {warm} holds a "
-                             f"{type(restorer).__name__}, and --learner is {name}: use --init for the same network")
-        warm_start(made, restorer)
+        source = load_network(locate(str(warm)))
+        if not isinstance(source, Restorer | Denoiser):
+            raise UsageError(f"--warm-start begins with a supervised run or a learned denoiser; {warm} holds a "
+                             f"{type(source).__name__}: use --init for the same network")
+        warm_start(made, source)
     made.to(memory_format=torch.channels_last)  # see `Remembering.forward`
     if kind.acts:
         return kind(made, Reward(RewardWeights.only(**DENOISING_REWARD)), settings, seed=seed, device=device)

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from rlenhance.errors import UnknownName, UsageError
-from rlenhance.statistics import auto_exposure
+from rlenhance.statistics import auto_exposure, noise_deviation
 
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
-AUTO = {"exposure_level": auto_exposure}
+AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}
 #: Preferences that act by themselves, on what the agents chose: no network needs to know them.
 ALONE = ("smoothness",)
+#: What is told of a picture instead of wished for: training does not draw it.
+FACTS = ("noise",)
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,15 @@ class Preferences:
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
         """For training: (count, P), each uniform over its range with probability `share`, else at its default.
 
-        Where there are several, half of the pictures ask for nothing: what most users do must be learned best.
+        Where there are several, half of the pictures ask for nothing: what most users do must be learned best. What is
+        no wish but a fact of the picture (`FACTS`) stays at its default.
         """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
         free = torch.rand(count, max(1, len(names)), generator=generator, device=device)[:, : len(names)] < share
         if len(names) > 1:
             free &= torch.rand(count, 1, generator=generator, device=device) < 0.5
+        free[:, [column for column, name in enumerate(names) if name in FACTS]] = False
         defaults = self.encode(None, count, device)
         values = torch.where(free, drawn, defaults[:, : len(names)])
         asked = [free[:, names.index(name), None] for name in self.auto]
