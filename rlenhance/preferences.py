@@ -16,8 +16,8 @@ from rlenhance.statistics import auto_exposure, noise_deviation
 AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}
 #: Preferences that act by themselves, on what the agents chose: no network needs to know them.
 ALONE = ("smoothness",)
-#: What is told of a picture instead of wished for: training does not draw it.
-FACTS = ("noise",)
+#: What is told of a picture instead of wished for -> what a reference shows of it: (N, C, H, W) twice -> (N,).
+FACTS = {"noise": lambda image, target: 255 * (image - target).flatten(1).std(dim=1)}
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,27 @@ class Preferences:
             encoded[:, column] = torch.where(flag > 0.5, value, encoded[:, column])
         return encoded
 
+    def tell_facts(self, encoded: Tensor, image: Tensor, target: Tensor | None) -> Tensor:
+        """For training: what is no wish but a fact of the picture (`FACTS`) is told as its reference shows it.
+
+        Args:
+            encoded: (N, P); image, target: (N, C, H, W). Without a reference all stays as it is.
+        """
+        names = list(self.ranges)
+        for i, name in enumerate(names):
+            if target is not None and name in FACTS:
+                low, _, high = self.ranges[name]
+                encoded = encoded.clone()
+                encoded[:, i] = (2 * (FACTS[name](image, target) - low) / (high - low) - 1).clamp(-1, 1)
+                if name in self.auto:
+                    encoded[:, len(names) + self.auto.index(name)] = 0
+        return encoded
+
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
         """For training: (count, P), each uniform over its range with probability `share`, else at its default.
 
-        Where there are several, half of the pictures ask for nothing: what most users do must be learned best. What is
-        no wish but a fact of the picture (`FACTS`) stays at its default.
+        Where there are several, half of the pictures ask for nothing: what most users do must be learned best. Facts of
+        the picture (`FACTS`) stay at their default.
         """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
