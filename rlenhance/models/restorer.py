@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ def beside(image: Tensor, noise: Tensor | None) -> Tensor:
 def residual_head(backbone: Backbone, planes: int) -> nn.Conv2d:
     """From features to numbers at the pixels, see `at_pixels`; begins at zero. Beyond the border it sees what the
     backbone does: zeros, or the picture going on."""
-    borders = "zeros" if backbone.sees_borders else "replicate"
+    borders: Literal["zeros", "replicate"] = "zeros" if backbone.sees_borders else "replicate"
     head = nn.Conv2d(backbone.width, planes * backbone.stride**2, 3, padding=1, padding_mode=borders)
     nn.init.zeros_(head.weight)
     assert head.bias is not None
