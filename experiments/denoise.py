@@ -249,8 +249,8 @@ def policy_of(model: Any) -> FilteringPolicy | None:
     return policy if isinstance(policy, FilteringPolicy) else None
 
 
-def looking(model: UnrolledPolicy, views: int) -> UnrolledPolicy:
-    """A policy over filters as it acts with so many views."""
+def looking(model: Any, views: int) -> UnrolledPolicy:
+    """A policy over filters (an `UnrolledPolicy` of one) as it acts with so many views."""
     turning = MODELS.rebuild({**model.policy.spec, "views": views})
     turning.load_state_dict(model.policy.state_dict())
     return UnrolledPolicy(turning.eval())
