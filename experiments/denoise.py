@@ -80,6 +80,8 @@ class NetworkConfig:
     as in PixelRL."""
     horizon: int = 6
     """Policies: steps of an episode, T (PixelRL: 5)."""
+    views: int = 1
+    """Policies: in use they look at the picture turned and mirrored in so many ways, 1 to 8."""
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def make_network(config: NetworkConfig, acts: bool, planes: int, noise: Noise | 
                              margin=NOISE_MARGIN, told_noise=config.told_noise)
     levels = None if noise is None else (noise.low, noise.high)
     return MODELS.create("filter_policy", backbone=config.spec, horizon=config.horizon, planes=planes,
-                         estimate=config.estimate, noise=levels, told_noise=config.told_noise)
+                         estimate=config.estimate, noise=levels, told_noise=config.told_noise, views=config.views)
 
 
 def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: NoisyPictures, *, seed: int,
