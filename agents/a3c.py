@@ -144,7 +144,7 @@ class A3C(PolicyLearner):
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config, policy = self.config, self.policy
         self._set_deviation(progress)
-        preference = self.draw_preferences(len(batch)).repeat_interleave(config.rollouts_per_image, dim=0)
+        preference = self.draw_preferences(batch).repeat_interleave(config.rollouts_per_image, dim=0)
         rollout = play(self.optimiser.network, self.env, batch.repeat(config.rollouts_per_image), preference,
                        self.exploration())
         check_finite(rollout)

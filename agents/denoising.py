@@ -14,6 +14,7 @@ from agents.learner import Learner, as_floats
 from agents.optimiser import Optimiser, OptimiserConfig
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
+from rlenhance.images import WAYS, turned
 from rlenhance.models import Denoiser
 from rlenhance.models.denoiser import LARGEST_NOISE
 
@@ -25,6 +26,8 @@ _TOLD = 0.25  # weight of crops that bring their noise: more of it is left, and 
 class DenoisingConfig:
     """The noise that is made, and Adam."""
 
+    noise: tuple[float, float] = (0.0, 75.0)
+    """The deviations that are drawn, lowest and highest, in 255ths."""
     uneven: float = 0.25
     """Share of the crops whose noise grows with the light, as a sensor's does."""
     coded: float = 0.0
@@ -41,10 +44,14 @@ class DenoisingConfig:
         if not all(0 <= share <= 1 for share in shares) or not 0 <= self.average < 1:
             raise UsageError(f"uneven, coded and correlated are shares in [0, 1], average lies in [0, 1); got "
                              f"{self.uneven}, {self.coded}, {self.correlated} and {self.average}")
+        low, high = self.noise
+        if not 0 <= low <= high <= 255 * LARGEST_NOISE:
+            raise UsageError(f"noise is a lowest and a highest deviation in [0, {255 * LARGEST_NOISE:g}] of 255; "
+                             f"got {low:g} and {high:g}")
 
 
 class Denoising(Learner):
-    """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop, 0 to 75/255.
+    """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop.
 
     The loss is the squared difference over the standard deviation of the noise: what can be reached grows about
     so, and every strength counts alike in decibels. A batch that brings its noise (`Batch.noise`) is taken as it is.
@@ -89,7 +96,8 @@ class Denoising(Learner):
     def spoil(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy pictures and the map of their noise: (N, C, H, W) -> the same, and (N, 1, H, W)."""
         count = clean.shape[0]
-        deviation = LARGEST_NOISE * self._uniform(count)
+        low, high = self.config.noise
+        deviation = (low + (high - low) * self._uniform(count)) / 255
         light = clean.mean(dim=1, keepdim=True)
         floor = self._uniform(count)  # share of the variance that is there without light
         sensor = (floor**2 + (1 - floor**2) * light).sqrt()
@@ -120,9 +128,8 @@ class Denoising(Learner):
 
     def _turned(self, *maps: Tensor) -> list[Tensor]:
         """All of them mirrored and turned in one of eight ways, the same for each."""
-        way = int(torch.randint(8, (), generator=self.generator, device=self.device))
-        turned = [each.rot90(way % 4, (2, 3)) for each in maps]
-        return [each.flip(3) for each in turned] if way >= 4 else turned
+        way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
+        return [turned(each, way) for each in maps]
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -55,7 +55,7 @@ class Direct(PolicyLearner):
                          optimiser=self.config.optimiser, seed=seed, device=device)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        observation, _ = self.env.reset(options={"batch": batch, "preference": self.draw_preferences(len(batch))})
+        observation, _ = self.env.reset(options={"batch": batch, "preference": self.draw_preferences(batch)})
         memory, gain, strengths = None, batch.image.new_zeros(len(batch)), []
         sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):

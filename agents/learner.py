@@ -143,10 +143,13 @@ class PolicyLearner(Learner):
         raise UsageError(f"{named}: action terms are taken on the policy's mean action, by back-propagation; write it "
                          f"in torch without rounding or comparing, or as a state term")
 
-    def draw_preferences(self, count: int) -> Tensor:
-        """Encoded preferences for `count` pictures; each of several processes takes its share of the joint draw."""
+    def draw_preferences(self, batch: Batch) -> Tensor:
+        """Encoded preferences for the pictures of a batch; each of several processes takes its share of the joint
+        draw. What is no wish but a fact (how strong the noise is) is told as the references show it."""
+        count = len(batch)
         drawn = self.policy.preferences.sample(count * processes.count(), self.generator, self.preference_share)
-        return drawn[count * processes.rank() : count * (processes.rank() + 1)]
+        drawn = drawn[count * processes.rank() : count * (processes.rank() + 1)]
+        return self.policy.preferences.tell_facts(drawn, batch.image, batch.target)
 
     def exploration(self) -> torch.Generator:
         """The stream that actions are drawn from: the learner's own; where several processes train, one for each of

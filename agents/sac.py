@@ -158,7 +158,7 @@ class SAC(PolicyLearner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config = self.config
-        preference = self.draw_preferences(len(batch))
+        preference = self.draw_preferences(batch)
         rollout = play(self.optimiser.network, self.env, batch, preference, self.generator, config.correlation)
         check_finite(rollout)
         self.memory.add(batch, preference, rollout.actions)

@@ -54,7 +54,7 @@ class LoopA3C(A3C):
         """One update; `given` are actions to take, one mapping of (B, heads, h, w) per step."""
         group = self.config.rollouts_per_image
         self._set_deviation(progress)
-        preference = self.draw_preferences(len(batch))
+        preference = self.draw_preferences(batch)
         episodes = []
         for number in range(len(batch) * group):
             wanted = None if given is None else [{k: v[number].numpy() for k, v in action.items()} for action in given]

@@ -32,8 +32,9 @@ from rlenhance.data import (
 from rlenhance.errors import UsageError
 from rlenhance.images import NOISE_MARGIN
 from rlenhance.metrics import psnr
-from rlenhance.models import MODELS, FilteringPolicy, FilterPolicy, Restorer, UnrolledPolicy, as_model, warm_start
+from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, as_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
 
 #: The noise that tables report, in 255ths.
 LEVELS = (15.0, 25.0, 50.0)
@@ -79,6 +80,8 @@ class NetworkConfig:
     as in PixelRL."""
     horizon: int = 6
     """Policies: steps of an episode, T (PixelRL: 5)."""
+    views: int = 1
+    """Policies: in use they look at the picture turned and mirrored in so many ways, 1 to 8."""
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -173,7 +176,7 @@ def make_network(config: NetworkConfig, acts: bool, planes: int, noise: Noise | 
                              margin=NOISE_MARGIN, told_noise=config.told_noise)
     levels = None if noise is None else (noise.low, noise.high)
     return MODELS.create("filter_policy", backbone=config.spec, horizon=config.horizon, planes=planes,
-                         estimate=config.estimate, noise=levels, told_noise=config.told_noise)
+                         estimate=config.estimate, noise=levels, told_noise=config.told_noise, views=config.views)
 
 
 def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: NoisyPictures, *, seed: int,
@@ -182,7 +185,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
 
     Args:
         init: begin with the weights of this run.
-        warm: begin a policy with the backbone and the estimate of this supervised run.
+        warm: begin with the backbone and the estimate of this supervised run, or of this learned denoiser.
 
     Raises:
         UnknownName: no such learner or backbone.
@@ -199,11 +202,11 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if init is not None:
         _begin_with(made, load_network(init), init)
     if warm is not None:
-        restorer = load_network(warm)
-        if not isinstance(made, FilterPolicy) or not isinstance(restorer, Restorer):
-            raise UsageError(f"--warm-start begins a policy from a supervised run; {warm} holds a "
-                             f"{type(restorer).__name__}, and --learner is {name}: use --init for the same network")
-        warm_start(made, restorer)
+        source = load_network(locate(str(warm)))
+        if not isinstance(source, Restorer | Denoiser):
+            raise UsageError(f"--warm-start begins with a supervised run or a learned denoiser; {warm} holds a "
+                             f"{type(source).__name__}: use --init for the same network")
+        warm_start(made, source)
     made.to(memory_format=torch.channels_last)  # see `Remembering.forward`
     if kind.acts:
         return kind(made, Reward(RewardWeights.only(**DENOISING_REWARD)), settings, seed=seed, device=device)
@@ -232,6 +235,27 @@ def step_shares(policy: FilteringPolicy, pictures: Sequence[Batch]) -> Tensor:
         chosen = [UnrolledPolicy(policy).decide(batch.image) for batch in pictures]
     return torch.stack([torch.stack([tool_shares(action["local"], policy.actions.choices) for action in episode])
                         for episode in chosen]).mean(dim=0)
+
+
+def share_table(name: str, noise: str, shares: Sequence[Sequence[float]], tools: Sequence[str]) -> list[str]:
+    """How often a policy takes each tool at each step, in percent."""
+    return [f"Tools that {name} takes at noise {noise}, percent of the pixels:", "",
+            "| step | " + " | ".join(tools) + " |", "|---" * (len(tools) + 1) + "|",
+            *(f"| {step + 1} | " + " | ".join(f"{100 * share:.1f}" for share in row) + " |"
+              for step, row in enumerate(shares))]
+
+
+def policy_of(model: Any) -> FilteringPolicy | None:
+    """The policy over filters that a model plays, or None."""
+    policy = model.policy if isinstance(model, UnrolledPolicy) else None
+    return policy if isinstance(policy, FilteringPolicy) else None
+
+
+def looking(model: Any, views: int) -> UnrolledPolicy:
+    """A policy over filters (an `UnrolledPolicy` of one) as it acts with so many views."""
+    turning = MODELS.rebuild({**model.policy.spec, "views": views})
+    turning.load_state_dict(model.policy.state_dict())
+    return UnrolledPolicy(turning.eval())
 
 
 @dataclass

@@ -17,15 +17,15 @@ import tyro
 
 from experiments.baselines import Rule
 from experiments.commands import run_command
-from experiments.denoise import LEVELS, NoisyPictures, PictureConfig, load_noisy
+from experiments.denoise import LEVELS, NoisyPictures, PictureConfig, load_noisy, looking, policy_of, share_table
 from experiments.denoise_rules import denoising_rules, has_bm3d, rule_names
 from experiments.intervals import Interval, scene_interval
 from rlenhance.actions.filters import tool_shares
-from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
+from rlenhance.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.data import REAL, Batch
 from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr, sharpness_ratio, ssim
-from rlenhance.models import FilteringPolicy, NoiseAware, UnrolledPolicy
+from rlenhance.models import FilterPolicy, NoiseAware
 from rlenhance.photo.files import write_atomically
 from rlenhance.weights import locate
 
@@ -48,6 +48,8 @@ class Arguments:
     """Score so many pictures, evenly spread (0: all)."""
     rules: bool = True
     """Score the rules too."""
+    views: int = 1
+    """Score policies over filters once more, looking at each picture turned and mirrored in so many ways (to 8)."""
     shares: bool = True
     """Tell how often policies take each tool at each step."""
     out: Path = Path("runs/denoise_compare")
@@ -92,6 +94,10 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
         torch.set_num_threads(arguments.threads)
     named = [_named(word) for word in arguments.models]
     models = [(name, load_model(path), _fingerprint(path)) for name, path in named]  # a wrong one is told at once
+    if arguments.views != 1:
+        models += [(f"{name}, {arguments.views} views", looking(model, arguments.views),
+                    f"{fingerprint} {arguments.views} views")
+                   for name, model, fingerprint in models if isinstance(policy_of(model), FilterPolicy)]
     pictures = load_noisy(arguments.pictures)
     split = "test" if pictures.splits.test else "val"
     memory = Memory(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.color}")
@@ -120,7 +126,7 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
         raise UsageError(f"--against {arguments.against}: no such row; there are {', '.join(rows)}")
     text = describe(arguments, pictures, split, rows, {name: model for name, model, _ in models})
     write_atomically(arguments.out / "table.md", text.encode())
-    policies = {name: policy.actions.tools for name, model, _ in models if (policy := _policy_of(model))}
+    policies = {name: policy.actions.tools for name, model, _ in models if (policy := policy_of(model))}
     write_atomically(arguments.out / "shares.csv", share_lines(rows, policies).encode())
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
              "rows": {name: {noise: dataclasses.asdict(e) for noise, e in row.items()} for name, row in rows.items()}}
@@ -182,7 +188,9 @@ def _named(word: str) -> tuple[str, Path]:
 
 
 def _fingerprint(path: Path) -> str:
-    return hashlib.sha256((find_checkpoint(path) / MODEL).read_bytes()).hexdigest()[:16]
+    place = find_checkpoint(path)
+    spec = json.dumps(read_config(place)["model"], sort_keys=True).encode()
+    return hashlib.sha256((place / MODEL).read_bytes() + spec).hexdigest()[:16]
 
 
 def _noises(arguments: Arguments) -> dict[str, tuple[float | None, bool]]:
@@ -199,13 +207,8 @@ def _noises(arguments: Arguments) -> dict[str, tuple[float | None, bool]]:
     return {f"{level:g}{', 8 bits' if kind else ''}": (level, kind) for kind in kinds for level in arguments.levels}
 
 
-def _policy_of(model: Any) -> FilteringPolicy | None:
-    policy = model.policy if isinstance(model, UnrolledPolicy) else None
-    return policy if isinstance(policy, FilteringPolicy) else None
-
-
 def _trained_for(model: Any, level: float | None) -> bool:
-    policy = _policy_of(model)
+    policy = policy_of(model)
     if level is None or policy is None:
         return True
     try:
@@ -223,20 +226,23 @@ def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> 
     """Scores of each picture against its clean one, outputs clipped to [0, 1]; of a policy, its shares too.
 
     Args:
-        level: of the noise in 255ths; a learned denoiser is told it. None: each picture shows it.
+        level: of the noise in 255ths; learned denoisers and policies that take it are told. None: each picture shows
+            it.
     """
-    told = {"preference": {"noise": level}} if isinstance(model, NoiseAware) and level is not None else {}
     rows, shares = [], []
-    policy = _policy_of(model)
+    policy = policy_of(model)
+    told: dict[str, float] = {}
+    if level is not None:
+        told = {"noise": level} if isinstance(model, NoiseAware) else policy.tell_noise(level) if policy else {}
     with torch.no_grad():
         for batch in pictures:
             assert batch.target is not None
             begun = time.process_time()
             if policy is not None:
-                episode = model.play(batch.image)
+                episode = model.play(batch.image, preference=told)
                 output = episode.image
             else:
-                output = model(batch.image, **told)
+                output = model(batch.image, preference=told) if told else model(batch.image)
             spent, output = time.process_time() - begun, output.clamp(0, 1)
             if policy is not None:
                 shares.append(torch.stack([tool_shares(action["local"], policy.actions.choices)
@@ -314,14 +320,6 @@ def share_lines(rows: Mapping[str, Mapping[str, Entry]], tools: Mapping[str, Seq
             lines += [f'{name},"{noise}",{step},{tool},{share:.6f}' for step, shares in enumerate(entry.shares or (), 1)
                       for tool, share in zip(tools[name], shares, strict=True)]
     return "\n".join(lines) + "\n"
-
-
-def share_table(name: str, noise: str, shares: Sequence[Sequence[float]], tools: Sequence[str]) -> list[str]:
-    """How often a policy takes each tool at each step, in percent."""
-    return [f"Tools that {name} takes at noise {noise}, percent of the pixels:", "",
-            "| step | " + " | ".join(tools) + " |", "|---" * (len(tools) + 1) + "|",
-            *(f"| {step + 1} | " + " | ".join(f"{100 * share:.1f}" for share in row) + " |"
-              for step, row in enumerate(shares))]
 
 
 if __name__ == "__main__":

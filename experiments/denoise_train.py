@@ -64,7 +64,8 @@ class Arguments:
     init: Path | None = None
     """Begin with the weights of this run."""
     warm_start: Path | None = None
-    """Begin a policy with the backbone and the estimate of this supervised run."""
+    """Begin with the backbone and the estimate of this supervised run, or of this learned denoiser: a run of
+    denoiser_train, or a shipped one (denoiser-grey)."""
     progress: bool = True
     """Show a progress bar."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
@@ -134,7 +135,7 @@ def _begin(arguments: Arguments, pictures: NoisyPictures, model: dict[str, Any])
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
 
     def whole(path: Path | None) -> Path | None:
-        return path.resolve() if path else None
+        return path.resolve() if path and path.exists() else path  # what is not there is the name of a shipped model
 
     anchored = dataclasses.replace(arguments, init=whole(arguments.init), warm_start=whole(arguments.warm_start),
                                    pictures=dataclasses.replace(arguments.pictures,

@@ -181,6 +181,21 @@ def limit_side(image: Tensor, side: int) -> Tensor:
     return resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
+#: In how many ways a picture can be turned and mirrored.
+WAYS = 8
+
+
+def turned(image: Tensor, way: int) -> Tensor:
+    """Turned by `way` quarters, and from 4 on mirrored as well: (..., H, W), of ways 1, 3, 5 and 7 (..., W, H)."""
+    image = image.rot90(way % 4, (-2, -1))
+    return image.flip(-1) if way >= 4 else image
+
+
+def turned_back(image: Tensor, way: int) -> Tensor:
+    """What `turned` did, undone."""
+    return (image.flip(-1) if way >= 4 else image).rot90(-(way % 4), (-2, -1))
+
+
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Extend right and bottom by repeating the border until both sides are multiples of `multiple`."""
     height, width = image.shape[-2:]

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from rlenhance.errors import UnknownName, UsageError
-from rlenhance.statistics import auto_exposure
+from rlenhance.statistics import auto_exposure, noise_deviation
 
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
-AUTO = {"exposure_level": auto_exposure}
+AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}
 #: Preferences that act by themselves, on what the agents chose: no network needs to know them.
 ALONE = ("smoothness",)
+#: What is told of a picture instead of wished for -> what a reference shows of it: (N, C, H, W) twice -> (N,).
+FACTS = {"noise": lambda image, target: 255 * (image - target).flatten(1).std(dim=1)}
 
 
 @dataclass(frozen=True)
@@ -121,16 +123,34 @@ class Preferences:
             encoded[:, column] = torch.where(flag > 0.5, value, encoded[:, column])
         return encoded
 
+    def tell_facts(self, encoded: Tensor, image: Tensor, target: Tensor | None) -> Tensor:
+        """For training: what is no wish but a fact of the picture (`FACTS`) is told as its reference shows it.
+
+        Args:
+            encoded: (N, P); image, target: (N, C, H, W). Without a reference all stays as it is.
+        """
+        names = list(self.ranges)
+        for i, name in enumerate(names):
+            if target is not None and name in FACTS:
+                low, _, high = self.ranges[name]
+                encoded = encoded.clone()
+                encoded[:, i] = (2 * (FACTS[name](image, target) - low) / (high - low) - 1).clamp(-1, 1)
+                if name in self.auto:
+                    encoded[:, len(names) + self.auto.index(name)] = 0
+        return encoded
+
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
         """For training: (count, P), each uniform over its range with probability `share`, else at its default.
 
-        Where there are several, half of the pictures ask for nothing: what most users do must be learned best.
+        Where there are several, half of the pictures ask for nothing: what most users do must be learned best. Facts of
+        the picture (`FACTS`) stay at their default.
         """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
         free = torch.rand(count, max(1, len(names)), generator=generator, device=device)[:, : len(names)] < share
         if len(names) > 1:
             free &= torch.rand(count, 1, generator=generator, device=device) < 0.5
+        free[:, [column for column, name in enumerate(names) if name in FACTS]] = False
         defaults = self.encode(None, count, device)
         values = torch.where(free, drawn, defaults[:, : len(names)])
         asked = [free[:, names.index(name), None] for name in self.auto]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +54,13 @@ class ToolMap:
         return "\n".join(lines)
 
 
-def map_tools(model: UnrolledPolicy, picture: np.ndarray) -> ToolMap:
+def map_tools(model: UnrolledPolicy, picture: np.ndarray, preference: Mapping[str, float] | None = None) -> ToolMap:
     """Play a picture and look at what was chosen.
 
     Args:
         model: a policy over filters.
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+        preference: what the policy is told, see `UnrolledPolicy`.
 
     Raises:
         UsageError: another model; a picture that it does not take.
@@ -78,7 +80,8 @@ def map_tools(model: UnrolledPolicy, picture: np.ndarray) -> ToolMap:
 
     with torch.inference_mode():
         entered = policy.enter(to_tensor(picture, next(policy.parameters()).device))
-        play_tiled(policy, entered, steps, see=see)
+        encoded = policy.preferences.encode(preference, len(entered), entered.device)
+        play_tiled(policy, entered, encoded, steps, see=see)
     idle = tools.index(NOTHING)
     counts[idle] = counts.sum(axis=0) == counts[idle]  # wins where nothing else was taken
     return ToolMap(tools, counts.argmax(axis=0), (shares / shares.sum(dim=1, keepdim=True)).numpy())

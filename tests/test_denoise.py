@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import warnings
+from pathlib import Path
 
 import cv2
 import gymnasium
@@ -32,8 +33,11 @@ from rlenhance.actions import PIXELRL_TOOLS
 from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.data import NOISES, Batch, parse_noise
 from rlenhance.errors import UnknownName, UsageError
+from rlenhance.images import WAYS, turned, turned_back
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, UnrolledPolicy, as_model, warm_start
+from rlenhance.models.restorer import told
+from rlenhance.models.warm_start import as_restorer
 from rlenhance.photo import write
 from rlenhance.statistics import noise_deviation
 
@@ -214,6 +218,64 @@ def test_a_warm_start_begins_near_the_supervised_picture(generator):
         warm_start(make_policy(planes=3), restorer)
 
 
+def small_denoiser():
+    """A learned denoiser for grey pictures whose weights do something."""
+    torch.manual_seed(1)
+    denoiser = MODELS.create("denoiser", channels=1, widths=(8, 8), down=(1, 1), up=(1,))
+    with torch.no_grad():
+        for value in denoiser.parameters():
+            value.add_(0.05 * torch.randn(value.shape))
+    return denoiser.eval()
+
+
+def test_a_learned_denoiser_is_a_warm_start(tmp_path):
+    """A policy and a supervised twin begin with what it does: the estimate is its picture, told the same noise."""
+    denoiser, batch = small_denoiser(), noisy(size=(32, 32))
+    policy = warm_start(make_policy(horizon=1), denoiser).eval()
+    with torch.no_grad():
+        clean = denoiser.denoise(batch.image, 25 / 255)
+        nearest = (policy.actions.results(batch.image) - clean[:, :, None]).abs().argmin(dim=2)
+        first = UnrolledPolicy(policy).decide(batch.image, preference={"noise": 25.0})[0]["local"]
+        other = UnrolledPolicy(policy).decide(batch.image, preference={"noise": 50.0})[0]["local"]
+        assert (first == nearest).float().mean() > 0.99 and (other == nearest).float().mean() < 0.95
+        restorer = as_restorer(denoiser, "first")
+        seen = denoiser.denoise(batch.image, told(batch.image))
+        assert torch.allclose(batch.image + restorer.residual(batch.image), seen, atol=1e-5)
+        twin = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0,
+                             told_noise=True).eval()
+        warm_start(twin, denoiser)
+        assert torch.equal(twin.residual(batch.image), restorer.residual(batch.image))
+    with pytest.raises(UsageError, match="needs the same backbone"):
+        warm_start(make_policy(backbone={**SMALL, "blocks": (2, 1)}), denoiser)
+    with pytest.raises(UsageError, match="as many blocks on the way up"):
+        as_restorer(MODELS.create("denoiser", channels=1, widths=(8, 8), down=(1, 1), up=(2,)))
+
+
+def test_views_turn_with_the_picture():
+    """With all eight views, what is done to a turned picture is what is done to the picture, turned; with one not."""
+    image = noisy(1, size=(16, 24)).image
+    results = {}
+    for views in (1, 8):
+        policy = make_policy(views=views, horizon=2).eval()
+        with torch.no_grad():
+            for value in policy.parameters():
+                value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())))
+            model = as_model(policy)
+            pairs = [(turned_back(model(turned(image, way)), way), model(image)) for way in range(1, WAYS)]
+        results[views] = max(((a - b).abs() > 1e-4).float().mean().item() for a, b in pairs)
+    assert results[8] < 0.01 < 0.1 < results[1]
+    with pytest.raises(UsageError, match="views lie between 1 and 8; got 9"):
+        make_policy(views=9)
+
+
+def test_what_was_turned_is_turned_back():
+    """All eight ways are different and can be undone."""
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    ways = [turned(image, way) for way in range(WAYS)]
+    assert all(torch.equal(turned_back(view, way), image) for way, view in enumerate(ways))
+    assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in ways}) == WAYS
+
+
 @pytest.mark.parametrize("memory", ["first", "every", "none"])
 def test_memory_is_carried_where_there_is_one(memory):
     """What was seen at the first step changes the second, and its gradient reaches the first look."""
@@ -277,9 +339,10 @@ def test_an_action_that_is_no_tool_is_named():
 
 
 def test_noise_outside_the_trained_range_is_named():
-    """With the range and a command."""
+    """With the range and a command; what is inside it the policy can be told, unless it knows one strength alone."""
     policy = make_policy()
-    assert policy.check_noise(25) == 25
+    assert policy.check_noise(25) == 25 and policy.tell_noise(25) == {"noise": 25}
+    assert make_policy(noise=(25, 25)).tell_noise(25) == make_policy(told_noise=False).tell_noise(25) == {}
     with pytest.raises(UsageError, match=r"noise 70 is outside .*5 to 55.*--noise 70"):
         policy.check_noise(70)
 
@@ -399,11 +462,12 @@ def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
         denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], seed=3))
     assert denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 2
     models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
-    arguments = denoise_compare.Arguments(models=models,
+    arguments = denoise_compare.Arguments(models=models, views=2,
                                           levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config)
     rows = denoise_compare.main(arguments)
     assert list(rows)[:3] == ["input", "best single filter", "best fixed sequence"]
     assert set(rows["policy"]) == {"25"} and set(rows["supervised"]) == {"25", "70"}
+    assert list(rows)[-2:] == ["policy, 2 views", "direct, 2 views"]
     assert np.sum(rows["policy"]["25"].shares, axis=1) == pytest.approx([1, 1])
     text = (tmp_path / "table" / "table.md").read_text()
     assert "| policy |" in text and "Tools that policy takes at noise 25" in text
@@ -448,8 +512,15 @@ def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monk
 
 
 def test_learners_that_do_not_fit_are_refused(tmp_path, folder):
-    """sac has no discrete choices; a warm start needs a supervised run."""
+    """sac has no discrete choices; a warm start needs a supervised run or a denoiser, which may be a shipped one."""
     pictures = load_noisy(PictureConfig(data=folder))
+    warm = Path("denoiser-grey")
+    twin = make_learner("supervised", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=warm).network
+    policy = make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=warm).network
+    assert torch.equal(twin.head.weight, policy.residual.weight) and twin.head.weight.abs().max() > 0
+    save_checkpoint(tmp_path / "policy", make_policy())
+    with pytest.raises(UsageError, match="holds a FilterPolicy: use --init"):
+        make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=tmp_path / "policy")
     with pytest.raises(UsageError, match="sac does not choose among tools"):
         make_learner("sac", NetworkConfig(), LearnerConfigs(), pictures, seed=0)
     with pytest.raises(UsageError, match="use one of them"):

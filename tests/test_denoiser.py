@@ -313,8 +313,13 @@ def test_made_noise_is_what_the_map_says(generator):
         ratio = ((noisy - clean) / noise.clamp(min=1e-4)).std(dim=(1, 2, 3))
         assert (ratio.mean() - 1).abs() < slack
         assert noise.min() >= 0 and noise.max() <= 75 / 255
+    narrow = Denoising(MODELS.create("denoiser", channels=1, **SMALL), DenoisingConfig(noise=(20, 30), uneven=0))
+    _, noise = narrow.spoil(clean)
+    assert 20 / 255 <= noise.min() < 21 / 255 and 29 / 255 < noise.max() <= 30 / 255 + 1e-6
     with pytest.raises(UsageError, match="shares in"):
         DenoisingConfig(uneven=2)
+    with pytest.raises(UsageError, match=r"\[0, 75\] of 255; got 20 and 80"):
+        DenoisingConfig(noise=(20, 80))
 
 
 def test_training_runs_resumes_and_begins_with_another(tmp_path):

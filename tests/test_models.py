@@ -377,6 +377,20 @@ def test_only_what_can_be_automatic_is(image):
         Preferences({"exposure_level": (0.2, 0.475, 0.7)}).encode({"exposure_level": None}, 1)
 
 
+def test_facts_of_a_picture_are_not_drawn(generator):
+    """Training makes up wishes, but not how noisy a picture is: that it shows, or somebody says."""
+    preferences = Preferences({"noise": (5, 30, 55), "warmth": (-1, 0, 1)}, ("noise",))
+    drawn = preferences.decode(preferences.sample(500, generator, share=1.0))
+    assert (drawn["noise_auto"] == 1).all() and (drawn["noise"] == 30).all() and drawn["warmth"].std() > 0.1
+    clean = torch.full((2, 1, 64, 64), 0.5)
+    noisy = clean + torch.tensor([10, 50]).view(2, 1, 1, 1) / 255 * torch.randn(clean.shape, generator=generator)
+    encoded = preferences.encode({"warmth": 1}, 2)
+    told = preferences.decode(preferences.tell_facts(encoded, noisy, clean))
+    assert torch.allclose(told["noise"].flatten(), torch.tensor([10.0, 50.0]), rtol=0.05)
+    assert (told["noise_auto"] == 0).all() and (told["warmth"] == 1).all()
+    assert torch.equal(preferences.tell_facts(encoded, noisy, None), encoded)
+
+
 def test_sampled_preferences_are_automatic_where_no_level_was_drawn(generator):
     """Half of the pictures ask for nothing, the others draw each preference by itself; the level is automatic exactly
     where it stays at its default."""

@@ -17,6 +17,7 @@ NETWORKS = {
     "gru_unet": {"backbone": UNET},
     "gru_unet that looks at each step": {"backbone": {**UNET, "memory": "every"}},
     "gru_unet without memory": {"backbone": {**UNET, "memory": "none"}},
+    "gru_unet of three views": {"backbone": UNET, "noise": (5, 55), "views": 3},
     "gru_fcn in colour": {"backbone": {"name": "gru_fcn", "width": 6, "dilations": (1, 2)}, "planes": 3},
     "gru_fcn that is not told": {"backbone": {"name": "gru_fcn", "width": 6, "stride": 2}, "told_noise": False,
                                  "estimate": False},
@@ -41,7 +42,7 @@ def played_in_tiles(policy, image, tile):
     def see(place, step, choice):
         choices[(step, *place)] = choice
 
-    return play_tiled(policy, image, policy.horizon, tile, see), choices
+    return play_tiled(policy, image, policy.preferences.encode(None, len(image)), policy.horizon, tile, see), choices
 
 
 @every_network
@@ -104,7 +105,9 @@ def test_a_tool_that_does_not_tell_how_far_it_looks_is_run_on_the_whole(generato
         assert reach(policy) is None
         image = torch.rand(1, 1, 33, 40, generator=generator)
         with torch.inference_mode():
-            assert torch.equal(policy.leave(play_tiled(policy, image, 3, 16), image), UnrolledPolicy(policy)(image))
+            encoded = policy.preferences.encode(None, 1)
+            assert torch.equal(policy.leave(play_tiled(policy, image, encoded, 3, 16), image),
+                               UnrolledPolicy(policy)(image))
     finally:
         TOOLS.remove("even")
 

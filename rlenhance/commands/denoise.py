@@ -79,14 +79,15 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
         return NoiseRemover(arguments.model, noise=arguments.noise, strength=strength,
                             device=device).denoise_photo, None
     policy = model.policy if isinstance(model, UnrolledPolicy) else None
+    told: dict[str, float] = {}
     if isinstance(policy, FilteringPolicy):
         if arguments.noise is not None:
-            policy.check_noise(arguments.noise)
+            told = policy.tell_noise(arguments.noise)
     elif not isinstance(model, Restorer):
         raise UsageError(f"{arguments.model}: takes no noise away; leave out --model, or name a denoiser (rlenhance "
                          f"enhance is the command for {type(policy or model).__name__})")
-    enhancer = Enhancer(arguments.model, strength=strength, device=device)
-    explained = _explain(model, plan, arguments) if arguments.explain else None
+    enhancer = Enhancer(arguments.model, preference=told, strength=strength, device=device)
+    explained = _explain(model, plan, arguments, told) if arguments.explain else None
     return lambda photo: (enhancer.enhance_photo(photo), {}), explained
 
 
@@ -106,10 +107,10 @@ def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
         raise UsageError(f"{path}: is the place of a photograph; name another file with --explain")
 
 
-def _explain(model: Any, plan: Plan, arguments: argparse.Namespace) -> Callable[[], str]:
+def _explain(model: Any, plan: Plan, arguments: argparse.Namespace, told: dict[str, float]) -> Callable[[], str]:
     from rlenhance.photo import read, write
     from rlenhance.tool_map import map_tools
 
     source = (*plan.jobs, *plan.skipped)[0].source
-    found = map_tools(model, read(source).pixels)
+    found = map_tools(model, read(source).pixels, told)
     return lambda: f"which filter won where -> {write(found.picture(), arguments.explain)}\n{found.describe()}"

@@ -6,18 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.errors import UsageError
-from rlenhance.images import as_planes, check_image
+from rlenhance.images import WAYS, as_planes, check_image, pad_to_multiple, turned, turned_back
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import at_pixels, beside, residual_head, told
+from rlenhance.noise import estimate_sigma
 from rlenhance.preferences import Preferences
 
+_LARGE = 128  # pixels along the shorter side
 _PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / deviation^2: 1/400 at first, bounds
 
 
@@ -57,8 +60,13 @@ class FilteringPolicy(Policy):
         """
         return as_planes(image, self.planes, self.actions.margin)
 
-    def tell(self, image: Tensor) -> Tensor | None:
-        """What is told of the whole picture when an episode begins; here nothing."""
+    def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
+        """What is told of the whole picture when an episode begins; here nothing.
+
+        Args:
+            image: (N, planes, H, W).
+            preference: (N, P), encoded; None: nobody says anything.
+        """
         return None
 
     def begin(self, image: Tensor, noise: Tensor | None) -> Any:
@@ -84,6 +92,15 @@ class FilteringPolicy(Policy):
                              f"--noise {level:g}")
         return level
 
+    def tell_noise(self, level: float) -> dict[str, float]:
+        """The preference that tells this policy of the noise, a deviation in 255ths; nothing where it takes none.
+
+        Raises:
+            UsageError: see `check_noise`.
+        """
+        self.check_noise(level)
+        return {"noise": level} if "noise" in self.preferences.ranges else {}
+
 
 @MODELS.register("filter_policy")
 class FilterPolicy(FilteringPolicy):
@@ -105,8 +122,10 @@ class FilterPolicy(FilteringPolicy):
         planes: channels of the pictures; 1: it takes grey ones alone.
         estimate: see above; without, the layer alone decides, as in PixelRL.
         noise: what it was trained for, see `FilteringPolicy`.
-        told_noise: it is told how strong the noise of the first picture seems to be (`noise_deviation`); the residual
-            and the distances are counted in that.
+        told_noise: it is told how strong the noise of the first picture is, by the user (preference `noise`, a
+            deviation in 255ths), or as it seems to be; the residual is counted in that.
+        views: it acts on the mean of what it sees in the picture turned and mirrored in so many ways, 1 to 8; learning
+            looks once. The look then costs so many times as much, the tools do not.
 
     Source: PixelRL (Furuta et al. 2019), section 4. We depart in the estimate, in the steps left, and in one trunk for
     policy and value.
@@ -114,17 +133,22 @@ class FilterPolicy(FilteringPolicy):
 
     def __init__(self, backbone: Mapping[str, Any], tools: Sequence[str] = PIXELRL_TOOLS, horizon: int = 6,
                  planes: int = 3, estimate: bool = True, noise: Sequence[float] | None = None,
-                 told_noise: bool = True):
+                 told_noise: bool = True, views: int = 1):
         super().__init__()
+        if not 1 <= views <= WAYS:
+            raise UsageError(f"views lie between 1 and {WAYS}; got {views}")
         if horizon < 1 or planes not in (1, 3):
             raise UsageError(f"an episode needs at least one step, and planes are 1 or 3; got {horizon} and {planes}")
         self.actions = ACTION_SETS.create("filters", tools=tuple(tools))
-        self.preferences = Preferences()
-        self.horizon, self.planes, self.told_noise = horizon, planes, told_noise
+        self.horizon, self.planes, self.told_noise, self.views = horizon, planes, told_noise, views
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": planes + told_noise, "context": 1})
         self.stride, self.remembers = self.backbone.stride, self.backbone.recurrent
         self.unit = math.lcm(self.stride, self.backbone.period, getattr(self.backbone, "multiple", 1))
+        self.preferences = Preferences()
+        if told_noise and self.remembers and self.noise is not None and self.noise[0] < self.noise[1]:
+            low, high = self.noise
+            self.preferences = Preferences({"noise": (low, (low + high) / 2, high)}, auto=("noise",))
         self.heads = residual_head(self.backbone, self.actions.choices + estimate)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, planes) if estimate else None
@@ -132,8 +156,14 @@ class FilterPolicy(FilteringPolicy):
             assert self.heads.bias is not None
             nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
 
-    def tell(self, image: Tensor) -> Tensor | None:
-        return told(image) if self.told_noise else None
+    def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
+        if not self.told_noise:
+            return None
+        seems = _seems(image)
+        if preference is None or not len(self.preferences):
+            return seems
+        said = self.preferences.decode(preference, only="noise")
+        return torch.where(said["noise_auto"] > 0.5, seems, said["noise"] / 255)
 
     def begin(self, image: Tensor, noise: Tensor | None) -> Any:
         return None, image, noise
@@ -149,31 +179,60 @@ class FilterPolicy(FilteringPolicy):
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the next state."""
-        features, distribution, state = self._decide(observation, state)
-        value = at_pixels(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
-        return distribution, {"local": value}, state
+        image = self.seen(observation["image"])
+        memories, *start = self._state(image, observation, state)
+        features, memory = self._features(image, observation, start[1], memories[0])
+        distribution = self._weigh(observation, start, self._read(features, image.shape[-2:]))
+        value = at_pixels(self.values(features), self.backbone.stride, image.shape[-2:]).float()
+        return distribution, {"local": value}, ([memory], *start) if self.remembers else None
 
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
-        _, distribution, state = self._decide(observation, state)
-        return distribution.mode(), state
-
-    def _decide(self, observation: Observation, state: Any) -> tuple[Tensor, JointDistribution, Any]:
         image = self.seen(observation["image"])
-        memory, first, noise = self.begin(image, self.tell(image)) if state is None else state
-        features, memory = self.backbone(beside(image, noise), observation["steps_left"], memory)
-        numbers = at_pixels(self.heads(features), self.backbone.stride, image.shape[-2:]).float()
+        memories, *start = self._state(image, observation, state)
+        # all views share one grid, so that what is cut into tiles is seen as the whole is
+        whole = image if self.views == 1 else pad_to_multiple(image, self.unit)
+        found, kept = image.new_zeros(()), []
+        for way in range(self.views):
+            view = turned(whole, way)
+            features, memory = self._features(view, observation, start[1], memories[way])
+            found = found + turned_back(self._read(features, view.shape[-2:]), way) / self.views
+            kept.append(memory)
+        action = self._weigh(observation, start, found[..., : image.shape[-2], : image.shape[-1]]).mode()
+        return action, (kept, *start) if self.remembers else None
+
+    def _state(self, image: Tensor, observation: Observation, state: Any) -> Any:
+        """What is remembered of each view, the first picture, and its noise."""
+        if state is None:
+            state = self.begin(image, self.tell(image, observation.get("preference")))
+        memories, first, noise = state
+        return memories or [None] * self.views, first, noise
+
+    def _features(self, image: Tensor, observation: Observation, noise: Tensor | None, memory: Any,
+                  ) -> tuple[Tensor, Any]:
+        return self.backbone(beside(image, noise), observation["steps_left"], memory)
+
+    def _read(self, features: Tensor, size: Sequence[int]) -> Tensor:
+        """What the heads say at the pixels: the tools' weights and, with an estimate, precision and residual."""
+        heads = [self.heads] if self.residual is None else [self.heads, self.residual]
+        return torch.cat([at_pixels(head(features), self.backbone.stride, size).float() for head in heads], dim=1)
+
+    def _weigh(self, observation: Observation, start: Sequence[Any], numbers: Tensor) -> JointDistribution:
         logits = numbers[:, : self.actions.choices]
         if self.residual is not None:
-            logits = logits - self._distance(observation, features, (first, noise), numbers[:, -1:])
-        distribution = JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))})
-        return features, distribution, (memory, first, noise) if memory is not None else None
+            first, noise = start
+            precision, residual = numbers[:, self.actions.choices, None], numbers[:, self.actions.choices + 1 :]
+            estimate = first + (residual if noise is None else noise * residual)
+            squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
+            logits = logits - 0.5 * precision.clamp(_LEAST, _MOST).exp() * squared
+        return JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))})
 
-    def _distance(self, observation: Observation, features: Tensor, start: tuple[Tensor, Tensor | None],
-                  precision: Tensor) -> Tensor:
-        """Of every tool's result from the estimate, squared, by half the precision: (N, K, H, W)."""
-        assert self.residual is not None
-        first, noise = start
-        residual = at_pixels(self.residual(features), self.backbone.stride, first.shape[-2:]).float()
-        estimate = first + (residual if noise is None else noise * residual)
-        squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
-        return 0.5 * precision.clamp(_LEAST, _MOST).exp() * squared
+
+def _seems(image: Tensor) -> Tensor:
+    """How strong the noise of pictures seems to be, (N, 1, 1, 1): of large ones by their flat places, of those that
+    have none by all."""
+    everywhere = told(image)
+    if min(image.shape[-2:]) < _LARGE:
+        return everywhere
+    found = [estimate_sigma(picture.squeeze(-1)) for picture in image.detach().permute(0, 2, 3, 1).cpu().numpy()]
+    flat = image.new_tensor(found)[:, None, None, None]
+    return torch.where(flat > 0, flat.clamp(min=1 / 255), everywhere)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from rlenhance.errors import UsageError
 from rlenhance.images import as_planes
 from rlenhance.models.base import MODELS
 from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
+
+#: How many times larger than in the picture the noise stands beside it.
+NOISE_SCALE = 4.0
 
 
 @MODELS.register("restorer")
@@ -78,15 +81,17 @@ def told(image: Tensor) -> Tensor:
 
 
 def beside(image: Tensor, noise: Tensor | None) -> Tensor:
-    """A picture with its noise as one more plane, four times as large; without, as it is."""
+    """A picture with its noise as one more plane, `NOISE_SCALE` times as large; without, as it is."""
     if noise is None:
         return image
-    return torch.cat([image, (4 * noise).expand(-1, -1, *image.shape[-2:])], dim=1)
+    return torch.cat([image, (NOISE_SCALE * noise).expand(-1, -1, *image.shape[-2:])], dim=1)
 
 
 def residual_head(backbone: Backbone, planes: int) -> nn.Conv2d:
-    """From features to numbers at the pixels, see `at_pixels`; begins at zero."""
-    head = nn.Conv2d(backbone.width, planes * backbone.stride**2, 3, padding=1, padding_mode="replicate")
+    """From features to numbers at the pixels, see `at_pixels`; begins at zero. Beyond the border it sees what the
+    backbone does: zeros, or the picture going on."""
+    borders: Literal["zeros", "replicate"] = "zeros" if backbone.sees_borders else "replicate"
+    head = nn.Conv2d(backbone.width, planes * backbone.stride**2, 3, padding=1, padding_mode=borders)
     nn.init.zeros_(head.weight)
     assert head.bias is not None
     nn.init.zeros_(head.bias)

@@ -27,7 +27,7 @@ _PROBES = (12, 24, 48, 96)  # units to each side of the place from which a netwo
 See = Callable[[Any, int, Tensor], None]
 
 
-def play_tiled(policy: FilteringPolicy, image: Tensor, steps: int, tile: int | None = None,
+def play_tiled(policy: FilteringPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int | None = None,
                see: See | None = None) -> Tensor:
     """The picture after a greedy episode, before `policy.leave`.
 
@@ -36,6 +36,7 @@ def play_tiled(policy: FilteringPolicy, image: Tensor, steps: int, tile: int | N
 
     Args:
         image: what `policy.enter` gave.
+        encoded: (N, P), the preferences.
         tile: side in pixels; None: 512 features.
         see: looks at the choices as they are made.
     """
@@ -45,7 +46,7 @@ def play_tiled(policy: FilteringPolicy, image: Tensor, steps: int, tile: int | N
     none, done = image.new_zeros(image.shape[0], 0), 0
     for length in [steps] if policy.remembers else [1] * steps:
         first, later = seen or (0, 0)
-        noise, after = policy.tell(image), torch.empty_like(image)
+        noise, after = policy.tell(image, encoded), torch.empty_like(image)
         for place in tiles(height, width, side, policy.unit * (first + max(0, length - 1) * later)):
             part = image[place.outer]
             state = policy.begin(part, noise)

@@ -69,8 +69,8 @@ class UnrolledPolicy(nn.Module):
         policy: Any = self.policy
         if mask is None and isinstance(policy, FilteringPolicy) and torch.is_inference_mode_enabled():
             entered = policy.enter(image)
-            policy.preferences.encode(preference, len(entered), image.device)
-            return policy.leave(play_filters(policy, entered, self.steps), image)
+            encoded = policy.preferences.encode(preference, len(entered), image.device)
+            return policy.leave(play_filters(policy, entered, encoded, self.steps), image)
         if mask is None and not policy.state_size and torch.is_inference_mode_enabled() \
                 and max(image.shape[-2:]) > TILE and tileable(policy, *image.shape[-2:]):
             check_image(image)

@@ -1,42 +1,56 @@
-"""A policy that begins with what a supervised model has learned to see."""
+"""A network that begins with what a supervised model has learned to see."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlenhance.errors import UsageError
+from rlenhance.models.base import MODELS
+from rlenhance.models.denoiser import Denoiser
 from rlenhance.models.filter_policy import FilterPolicy
 from rlenhance.models.policy import PixelPolicy
-from rlenhance.models.restorer import Restorer
+from rlenhance.models.restorer import NOISE_SCALE, Restorer
 
 _OWN = ("channels", "context")  # of a backbone's recipe: they follow from who uses it
 
 
-def warm_start(policy: PixelPolicy | FilterPolicy, restorer: Restorer) -> PixelPolicy | FilterPolicy:
-    """Copy a restorer's backbone into a policy, in place; heads stay neutral, but for a `FilterPolicy`'s estimate.
+def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer | Denoiser) -> Any:
+    """Copy a supervised model's backbone into a network, in place; gives the network.
 
-    A policy's backbone is told more of the whole picture (preferences, steps left) than a restorer's: those inputs
-    begin without effect, the picture's statistics, which both are told, keep theirs. What a restorer that looks once
-    has not trained of its backbone stays as it is in the policy.
+    A policy's heads stay neutral, but for a `FilterPolicy`'s estimate. Its backbone is told more of the whole picture
+    (preferences, steps left) than a restorer's: those inputs begin without effect, the picture's statistics, which both
+    are told, keep theirs. What a restorer that looks once has not trained of its backbone stays as it is in the policy.
+    A learned denoiser serves as the restorer that it is the same as (`as_restorer`); a restorer takes all of it.
 
     Raises:
-        UsageError: the backbones differ, or the policy takes a mask.
+        UsageError: the backbones differ, or the pictures that they take; the policy takes a mask.
     """
+    if isinstance(source, Denoiser):
+        source = as_restorer(source, getattr(network.backbone, "memory", "none"))
     # by way of JSON, as one of them has come from a file, where tuples are lists
-    asked, given = (json.loads(json.dumps({key: value for key, value in network.backbone.spec.items()
-                                           if key not in _OWN})) for network in (policy, restorer))
+    asked, given = (json.loads(json.dumps({key: value for key, value in model.backbone.spec.items()
+                                           if key not in _OWN})) for model in (network, source))
     if asked != given:
-        raise UsageError(f"a warm start needs the same backbone: the policy has {asked}, the supervised run {given}")
-    if isinstance(policy, FilterPolicy) and policy.planes != restorer.planes:
-        raise UsageError(f"a warm start needs the same pictures: the policy takes {policy.planes} planes, the "
-                         f"supervised run {restorer.planes}")
-    if policy.masked:
+        raise UsageError(f"a warm start needs the same backbone: the new network has {asked}, the supervised run "
+                         f"{given}")
+    if not isinstance(network, PixelPolicy) and network.planes != source.planes:
+        raise UsageError(f"a warm start needs the same pictures: the new network takes {network.planes} planes, the "
+                         f"supervised run {source.planes}")
+    if isinstance(network, Restorer):
+        if network.state_dict().keys() != source.state_dict().keys() or network.told_noise != source.told_noise:
+            raise UsageError("a warm start needs the same inputs: one of the two is told of the noise, or of the whole "
+                             "picture, and the other is not")
+        network.load_state_dict(source.state_dict())
+        return network
+    if network.masked:
         raise UsageError("a policy that takes a mask cannot begin from a model that takes none")
-    target, source = policy.backbone.state_dict(), restorer.backbone.state_dict()
-    for name, value in source.items():
-        if restorer.passes == 1 and name.partition(".")[0] in policy.backbone.later_parts:
+    target, weights = network.backbone.state_dict(), source.backbone.state_dict()
+    for name, value in weights.items():
+        if source.passes == 1 and name.partition(".")[0] in network.backbone.later_parts:
             continue
         if target[name].shape == value.shape:
             target[name].copy_(value)
@@ -44,7 +58,39 @@ def warm_start(policy: PixelPolicy | FilterPolicy, restorer: Restorer) -> PixelP
             with torch.no_grad():
                 target[name].zero_()
                 target[name][:, -value.shape[1]:] = value
-    policy.backbone.load_state_dict(target)
-    if isinstance(policy, FilterPolicy) and policy.residual is not None:
-        policy.residual.load_state_dict(restorer.head.state_dict())
-    return policy
+    network.backbone.load_state_dict(target)
+    if isinstance(network, FilterPolicy) and network.residual is not None:
+        network.residual.load_state_dict(source.head.state_dict())
+    return network
+
+
+def as_restorer(denoiser: Denoiser, memory: str = "none") -> Restorer:
+    """The restorer on a `gru_unet` that takes away what a denoiser does that is told one number for the noise: inside
+    the picture the same, at its borders nearly (beyond them the one goes on with the picture, the other with zeros).
+
+    Args:
+        denoiser: one with as many blocks on the way up as on the way down.
+        memory: of the backbone, see `Remembering`; it has learned nothing of that part.
+
+    Raises:
+        UsageError: its levels are none that a `gru_unet` can have.
+    """
+    if tuple(denoiser.up) != tuple(denoiser.down[:-1]):
+        raise UsageError(f"a gru_unet has as many blocks on the way up as on the way down; this denoiser has "
+                         f"{list(denoiser.down)} and {list(denoiser.up)}: train one with --up {denoiser.down[:-1]}")
+    backbone = {"name": "gru_unet", "widths": denoiser.widths, "blocks": denoiser.down, "memory": memory}
+    restorer: Restorer = MODELS.create("restorer", backbone=backbone, passes=1, planes=denoiser.channels,
+                                       statistics=False, margin=1.0, told_noise=True)
+    weights: dict[str, Tensor] = restorer.state_dict()
+    for name, value in denoiser.network.state_dict().items():
+        part, _, rest = name.partition(".")
+        if part == "exit":  # what is taken away, instead of what is added
+            weights[f"head.{rest}"] = -value
+            continue
+        weights[f"backbone.{_NAMES.get(part, part)}.{rest}"] = value.clone()
+    weights["backbone.enter.weight"][:, 4 * denoiser.channels :] /= NOISE_SCALE
+    restorer.load_state_dict(weights)
+    return restorer.eval()
+
+
+_NAMES = {"descending": "down", "ascending": "up"}
