@@ -23,6 +23,19 @@ class Model(Protocol):
                  preference: Mapping[str, float] | None = None) -> Tensor: ...
 
 
+class Completing:
+    """Marks the networks that fill holes: `network(image, mask) -> image`, with the picture itself outside the mask.
+
+    A hole comes in black (see `rlenhance.holes`), and `rlenhance.complete.Completer` brings a photograph to the size
+    that the network knows.
+
+    Attributes:
+        side: side in pixels of the square pictures that it was trained on.
+    """
+
+    side: int
+
+
 class Policy(nn.Module):
     """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
 
