@@ -16,7 +16,7 @@ from torch import Tensor
 from rlenhance import weights
 from rlenhance.checkpoint import load_model
 from rlenhance.errors import UsageError
-from rlenhance.fills import FILLS, membrane
+from rlenhance.fills import FILLS, hang
 from rlenhance.holes import HOLE_SHARE, THRESHOLD, compose, detect_hole, reduce_hole
 from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.kinds import edit_any
@@ -145,7 +145,7 @@ def filled_small(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor
         return compose(fill(image, mask), image, mask)
     small = fill(*reduce_hole(image, mask, (size[0], size[1])))
     large = F.interpolate(small, image.shape[-2:], mode="bicubic", align_corners=False)
-    seam = membrane((image - large) * (1 - mask), mask)
+    seam = hang((image - large) * (1 - mask), mask)
     return compose((large + seam).clamp(0, 1), image, mask)
 
 

@@ -28,6 +28,13 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
     return -10 * error.clamp(min=1e-10).log10()
 
 
+def hole_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """PSNR in dB over the pixels where the mask (N, 1, H, W) is 1; a picture without any scores 100."""
+    _check_pair(image, target)
+    error = ((image - target) ** 2 * mask).sum(dim=(1, 2, 3)) / (image.shape[1] * mask.sum(dim=(1, 2, 3))).clamp(min=1)
+    return -10 * error.clamp(min=1e-10).log10()
+
+
 _RADIUS, _SIGMA = 5, 1.5  # of SSIM's window
 _DENSE = 1024  # longest side in pixels up to which a blur is a product with a matrix: many times faster on a CPU
 
