@@ -16,7 +16,7 @@ from torch import Tensor
 from rlenhance import weights
 from rlenhance.checkpoint import load_model
 from rlenhance.errors import UsageError
-from rlenhance.fills import FILLS, hang
+from rlenhance.fills import FILLS, find_fill, hang
 from rlenhance.holes import HOLE_SHARE, THRESHOLD, compose, detect_hole, reduce_hole
 from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.kinds import edit_any
@@ -61,12 +61,11 @@ class Completer:
 
     def __init__(self, model: Path | str | None = None, *, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        named = str(model).lower().replace("_", "-")
         if model is None:
-            named = SHIPPED if (weights.FOLDER / SHIPPED).is_dir() else FALLBACK
-            model = named
-        self.name = named if named in FILLS else str(model)
-        self._network = None if named in FILLS else self._load(model)
+            model = SHIPPED if (weights.FOLDER / SHIPPED).is_dir() else FALLBACK
+        self.name = str(model)
+        self._rule = find_fill(model)
+        self._network = None if self._rule else self._load(model)
 
     def _load(self, model: Path | str) -> Any:
         try:
@@ -125,9 +124,10 @@ class Completer:
 
     def _fill(self, image: Tensor, mask: Tensor, thick: float) -> Tensor:
         """A piece with its hole, of any size, completed."""
-        if self._network is None:
-            scale = min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if self.name == "patches" else 1.0
-            return filled_small(FILLS[self.name], image, mask, scale)
+        if self._rule:
+            slow = self._rule is FILLS["patches"]
+            return filled_small(self._rule, image, mask,
+                                min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if slow else 1.0)
         scale = min(1.0, HOLE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
         return filled_small(self._network, image, mask, scale)
 

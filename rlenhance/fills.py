@@ -8,12 +8,13 @@ Outside the mask not a bit differs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UsageError
 from rlenhance.holes import check_mask, compose
 from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.membrane import membrane
@@ -90,13 +91,7 @@ def patches(image: Tensor, mask: Tensor) -> Tensor:
     return compose(torch.cat(filled), image, mask)
 
 
-def find_fill(name: str) -> str:
-    """Give back the name of a fill, in small letters, with hyphens.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    word = name.lower().replace("_", "-")
-    if word not in FILLS:
-        raise UsageError(f"no fill is called {name!r}; there are {', '.join(FILLS)}")
-    return word
+def find_fill(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The fill of that name, in capitals or not, with hyphens or underscores; None where there is none."""
+    word = str(name).lower().replace("_", "-")
+    return FILLS[word] if word in FILLS else None

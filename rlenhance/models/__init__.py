@@ -4,6 +4,7 @@ A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image
 """
 
 from rlenhance.models.base import MODELS, Completing, Model, Policy, as_model
+from rlenhance.models.completion import CompletionPolicy, CompletionRestorer
 from rlenhance.models.denoiser import Denoiser, NoiseAware
 from rlenhance.models.ffdnet import FFDNet
 from rlenhance.models.filter_policy import FilteringPolicy, FilterPolicy
@@ -16,7 +17,8 @@ from rlenhance.models.warm_start import warm_start
 from rlenhance.models.zero_dce import ZeroDCE
 
 __all__ = [
-    "MODELS", "Completing", "Denoiser", "Episode", "FFDNet", "FilterPolicy", "FilteringPolicy", "Model", "NoiseAware",
+    "MODELS", "Completing", "CompletionPolicy", "CompletionRestorer", "Denoiser", "Episode", "FFDNet", "FilterPolicy",
+    "FilteringPolicy", "Model", "NoiseAware",
     "Observation", "PixelPolicy", "PixelRL", "Policy", "ReLLIE", "Restorer", "UnrolledPolicy", "ZeroDCE", "as_model",
     "observe", "warm_start",
 ]
