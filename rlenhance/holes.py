@@ -253,6 +253,20 @@ def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray
     return mask
 
 
+@HOLES.register("squares")
+def several_squares(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """One to three such squares that do not touch: there is more to learn in each picture."""
+    mask, wanted = square_hole(height, width, rng), int(rng.integers(0, 3))
+    around = np.ones((2 * max(1, round(0.05 * min(height, width))) + 1,) * 2, np.uint8)
+    for _ in range(8 * wanted):
+        another = square_hole(height, width, rng)
+        if not (mask & (cv2.dilate(another.astype(np.uint8), around) > 0)).any():
+            mask, wanted = mask | another, wanted - 1
+        if wanted <= 0:
+            break
+    return mask
+
+
 @HOLES.register("brush")
 def brush_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One to four brush strokes: bent lines of three to six parts, 3 to 10 % of the shorter side wide."""
