@@ -227,8 +227,8 @@ def make_network(arguments: Arguments) -> Any:
         try:
             network.load_state_dict(theirs.state_dict())
         except RuntimeError as error:
-            raise UsageError(f"--init {arguments.init}: a {type(theirs).__name__} whose weights do not fit this {model}; "
-                             f"give it the same --widths, --blocks and --scale") from error
+            raise UsageError(f"--init {arguments.init}: a {type(theirs).__name__} whose weights do not fit this "
+                             f"{model}; give it the same --widths, --blocks and --scale") from error
     return network
 
 

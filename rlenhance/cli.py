@@ -15,6 +15,7 @@ from typing import Any
 from rlenhance import __version__
 from rlenhance.commands import (
     compare,
+    complete,
     denoise,
     doctor,
     enhance,
@@ -29,8 +30,8 @@ from rlenhance.commands import (
 from rlenhance.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "upscale": upscale, "watch": watch,
-                            "variants": variants, "compare": compare, "score": score, "models": models,
+COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
+                            "watch": watch, "variants": variants, "compare": compare, "score": score, "models": models,
                             "presets": presets, "export": export, "doctor": doctor}
 
 

@@ -54,7 +54,8 @@ def occluded_pictures(folder: Path | str | None, seed: int = 0) -> Splits:
     home = folder / "train" if (folder / "train" / "original_images").is_dir() else folder
     if not (home / "original_images").is_dir():
         found = clean_folder(folder)
-        return replace(found, **{name: [replace(e, image=None) for e in part] for name, part in found.parts.items()})
+        train, val, test = ([replace(e, image=None) for e in part] for part in found.parts.values())
+        return Splits(train, val, test, found.source)
     pairs, unmatched = _pairs(home / "occluded_images", home / "original_images")
     if len(pairs) < 3:
         raise UsageError(f"{home}: {len(pairs)} pairs of occluded_images/occluded_NAME and original_images/NAME; at "

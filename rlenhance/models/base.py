@@ -62,6 +62,10 @@ class Policy(nn.Module):
         """
         return check_image(image, **pictures_of(self.actions))
 
+    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
+        return self.enter(image)
+
     def leave(self, result: Tensor, image: Tensor) -> Tensor:
         """The end of an episode that began with `enter(image)`, as the user's picture."""
         return result
