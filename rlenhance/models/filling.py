@@ -102,8 +102,8 @@ class AutoencoderFilling(Filling):
 class Prior(Filling):
     """The membrane over the hole, and a residual on it; begins as the membrane.
 
-    The residual of a larger picture is seen on the reduced one, whose shorter side is `side`, and spread bilinearly over
-    the membrane of the picture itself.
+    The residual of a larger picture is seen on the reduced one, whose shorter side is `side`, and spread bilinearly
+    over the membrane of the picture itself.
 
     Args:
         widths, blocks: of the backbone, see `Pyramid`.
