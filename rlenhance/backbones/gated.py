@@ -42,8 +42,8 @@ class GatedPixelRNN(Backbone):
         self.enter = nn.Conv2d(channels, width, 7, padding=3)
         self.layers = nn.ModuleList(GatedConv(width, width, context, 1, wide, "zeros") for wide in self.dilations)
         self.memory = ConvLSTMCell(width, width, "constant")
-        self.blocks = nn.ModuleList(nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-                                    for _ in range(2))
+        self.before, self.after = (nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+                                   for _ in range(2))
         self.film = FiLM(context, width)
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
@@ -54,7 +54,7 @@ class GatedPixelRNN(Backbone):
             remembered = self.memory(features, remembered, wide)
             features = features + remembered[0] + first
         features = self.film(features, context)
-        for before, after in self.blocks:  # type: ignore[misc]
+        for before, after in zip(self.before, self.after, strict=True):
             features = F.relu(features + after(F.relu(before(features))))
         return features, state
 
