@@ -80,6 +80,19 @@ def reduce_hole(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tup
     return blank(resize(image, size), small), small
 
 
+def around_hole(mask: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of a hole with half its thickness (8 pixels at least) at each side, from multiples of 8 on.
+
+    Args:
+        mask: (1, 1, H, W).
+    """
+    places = (mask[0, 0] > 0.5).nonzero()
+    (top, left), (bottom, right) = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+    margin = max(8, min(bottom - top, right - left) // 2)
+    return (slice(max(0, top - margin) // 8 * 8, bottom + 1 + margin),
+            slice(max(0, left - margin) // 8 * 8, right + 1 + margin))
+
+
 def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: float = DIFFERENCE) -> np.ndarray:
     """The one rectangle in which a picture differs from its original: (H, W) bool.
 
