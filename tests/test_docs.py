@@ -123,6 +123,10 @@ def shortened(line):
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
     if "denoiser_train" in line:
         line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
+    if "restore_train" in line:
+        line = re.sub(r"--(epochs|keep-every) \S+", "", line) + \
+            " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
+        line += " --size 8" if "--scale" in line else ""
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
     if "complete_train" in line:
@@ -144,7 +148,7 @@ def test_commands_run(workplace, page, number, text):
     if "clip.mp4" in text and not importlib.util.find_spec("av"):
         pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
     for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*"),
-                   *workplace.glob("*_completed*")):
+                   *workplace.glob("*_completed*"), *workplace.glob("*_upscaled*")):
         result.unlink()
     for line in text.strip().splitlines():
         done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,

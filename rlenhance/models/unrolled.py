@@ -170,6 +170,7 @@ class HolePlayer(UnrolledPolicy):
                 preference: Mapping[str, float] | None = None) -> Tensor:
         """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
         policy: Any = self.policy
+        policy.preferences.encode(preference, image.shape[0])  # it takes none, and says so
         begun = policy.begin(image, mask)
         assert mask is not None  # begin has refused it
         result: list[Tensor] = []
