@@ -20,11 +20,12 @@ from rlenhance.backbones import BACKBONES, receptive_field
 from rlenhance.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.cli import main as command
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
+from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UnknownName, UsageError
 from rlenhance.holes import HOLES, blank
 from rlenhance.membrane import membrane
 from rlenhance.metrics import hole_psnr, psnr
-from rlenhance.models import MODELS, Combined
+from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
 from rlenhance.photo import read, write
 from rlenhance.photo.exif import EXIF_IFD, directories
 from rlenhance.upscale import Upscaler
@@ -190,6 +191,26 @@ def test_filling_learns(name, generator):
     again.network.load_state_dict(learner.network.state_dict())
     again.load_state(learner.state())
     assert again.step(batch)["loss"] == pytest.approx(learner.step(batch)["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gated_pixelrnn", "convlstm_autoencoder", "combined"])
+def test_policies_begin_with_supervised_backbones(name, image):
+    """Each is a policy's backbone, and a warm start carries its weights over; masks must be known to both."""
+    config = {"combined": {"width": 8}}.get(name, {})
+    network = stir(make(name, **config))
+    recipe = {key: value for key, value in network.backbone.spec.items() if key not in ("channels", "context")}
+    masked = name != "combined"
+    policy = MODELS.create("pixel_policy", actions={"name": "curve", "agent_stride": 1}, backbone=recipe, masked=masked,
+                           state_size=16)
+    warm_start(policy, network)
+    own = policy.backbone.state_dict()
+    assert all(torch.equal(own[part], value) for part, value in network.backbone.state_dict().items())
+    mask = torch.ones(2, 1, 32, 40)
+    assert torch.isfinite(UnrolledPolicy(policy)(image, mask)).all()
+    other = MODELS.create("pixel_policy", actions={"name": "curve", "agent_stride": 1}, backbone=recipe,
+                          masked=not masked, state_size=16)
+    with pytest.raises(UsageError, match="mask"):
+        warm_start(other, network)
 
 
 def test_hole_losses_are_means_over_the_hole(generator):
@@ -362,6 +383,14 @@ def test_upscale_refuses_in_words(tmp_path, enlarger, capsys):
         shown = capsys.readouterr()
         assert said in shown.err + shown.out and "Traceback" not in shown.err
     assert not (tmp_path / "night_upscaled.png").exists()
+
+
+def test_enhance_names_the_command_that_fits(tmp_path, enlarger):
+    """A network that changes the size, or fills holes, is none that enhances: the right command is named."""
+    with pytest.raises(UsageError, match="rlenhance upscale"):
+        Enhancer(enlarger)
+    with pytest.raises(UsageError, match="rlenhance complete"):
+        Enhancer(save_checkpoint(tmp_path / "filler", make("gated_pixelrnn")))
 
 
 # pictures and training
