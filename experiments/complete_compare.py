@@ -169,7 +169,7 @@ def describe(arguments: Arguments, pictures: HolePictures, split: str, rows: Row
     lines = [*filter(None, [pictures.about]), f"{pictures.splits.describe()}. Scored on {count} {split} pictures, "
              "composited: outside the hole they are the picture as it came.",
              "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the row "
-             f"of the originals shows what is natural). Behind ±: gain on {arguments.against}, 95 % interval over "
+             f"of the originals shows what is natural). Behind a gain on {arguments.against}: its 95 % interval over "
              "pictures.", ""]
     for size in arguments.sizes:
         lines += [f"| {size} px | " + " | ".join(SCORES.values()) + f" | dB on {arguments.against} |",
