@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 import tyro
 
 from agents import LEARNERS
+from envs.completion import COMPLETION_REWARD
 from experiments.commands import rebuild, run_command
 from experiments.completion import (
     MEMBRANE,
@@ -28,6 +29,7 @@ from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.run_folder import RunFolder
 from rlenhance.errors import UsageError
+from rlenhance.rewards import RewardWeights
 
 _UPDATES, _NO_LIMIT = 200, 10**9  # what 0 stands for, without and with a limit of time
 
@@ -49,6 +51,11 @@ class Arguments:
     """Learner steps (0: 200, or as many as `minutes` allows)."""
     minutes: float = 0.0
     """Stop after this much training time, validation left out (0: only `updates` counts)."""
+    reward: tuple[str, ...] = ()
+    """Policies: weights of the terms that count, as name=weight (docs/rewards.md); default l1=1 ssim=0.2. seam and
+    texture need no original."""
+    select: str = "val/psnr"
+    """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""
     batch_size: int = 4
     """Pictures per update."""
     evaluate_every: int = 50
@@ -94,14 +101,15 @@ def main(arguments: Arguments) -> Result:
         raise UsageError(f"--batch-size and --validate-on must be at least 1; got {arguments.batch_size} and "
                          f"{arguments.validate_on}")
     budget = FitConfig(arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES), arguments.minutes,
-                       arguments.evaluate_every, "val/psnr")
+                       arguments.evaluate_every, arguments.select)
+    reward = _reward(arguments)
     pictures = load_pictures(arguments.pictures)
     if stored and stored["data"]["digest"] != pictures.digest():
         raise UsageError(f"{run.path}: the pictures in {pictures.splits.source} are not those the run began with; "
                          f"restore them, or begin a new run")
     fabric = make_fabric(arguments.device, arguments.precision)
     learner = make_learner(arguments.learner, arguments.network, arguments.learners, pictures, seed=arguments.seed,
-                           device=fabric.device, warm=None if stored else arguments.warm_start)
+                           device=fabric.device, warm=None if stored else arguments.warm_start, reward=reward)
     if not stored:
         run = _begin(arguments, pictures, cast(Any, learner.network.spec))
     lines = [pictures.about, pictures.splits.describe(), f"{arguments.learner}, prior {arguments.network.prior}",
@@ -110,18 +118,33 @@ def main(arguments: Arguments) -> Result:
     learner.use_fabric(fabric)
     shown = pictures.at("val", arguments.pictures.size, arguments.validate_on)
     fitted = fit(learner, make_batches(pictures, learner.network, arguments.batch_size, arguments.seed),
-                 Judge(shown, arguments.pictures.window), run, budget, show=arguments.progress)
+                 Judge(shown, arguments.pictures.window, reward), run, budget, show=arguments.progress)
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with --resume {run.path}")
         raise KeyboardInterrupt
     run.draw_curves(panels={"loss": ["loss", "return"], "validation PSNR of the holes in dB": ["val/psnr"]})
     run.close()
     best = fitted.best
-    print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} (chosen by the "
-          f"validation PSNR): holes of {len(shown)} validation pictures {best['val/psnr']:.2f} dB, "
+    print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} (chosen by "
+          f"{arguments.select}): holes of {len(shown)} validation pictures {best['val/psnr']:.2f} dB, "
           f"{best['val/gain']:+.2f} on the prior\nresult in {run.path} (best/, curves.png, metrics.csv); compare it "
           f"with rules that need no training:\n  python -m experiments.complete_compare --models {run.path}")
     return Result(run.path, fitted, best)
+
+
+def _reward(arguments: Arguments) -> RewardWeights:
+    """The weights that were asked for, and no other.
+
+    Raises:
+        UsageError: a term or weight that is none; a score to select by that there is not.
+    """
+    scores = ("val/psnr", "val/ssim", "val/return") if LEARNERS[arguments.learner].acts else ("val/psnr", "val/ssim")
+    if arguments.select not in scores:
+        raise UsageError(f"--select is one of {', '.join(scores)}; got {arguments.select!r}")
+    if not arguments.reward:
+        return RewardWeights.only(**COMPLETION_REWARD)
+    named = RewardWeights.parse(arguments.reward)
+    return RewardWeights.only(**{word.partition("=")[0]: named[word.partition("=")[0]] for word in arguments.reward})
 
 
 def _begin(arguments: Arguments, pictures: HolePictures, model: dict[str, Any]) -> RunFolder:

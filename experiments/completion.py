@@ -28,6 +28,7 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.errors import UsageError
+from rlenhance.hole_scores import texture_gap
 from rlenhance.metrics import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion import FromPrior, begin_like
@@ -49,7 +50,7 @@ class PictureConfig:
     """What is made in the pictures to learn from: square, squares, brush or mixed."""
     size: int = 128
     """Side in pixels to which whole pictures are reduced."""
-    window: int = 48
+    window: int = 64
     """Side in pixels of the square about the hole that agents learn on (the prior has seen the whole picture)."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
@@ -93,7 +94,7 @@ class LearnerConfigs:
     direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimiserConfig(1e-3, 10, 0.05, 0.5)))
     sac: SACConfig = field(default_factory=_sac)
     supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, mse=1.0, ssim=0.0, optimiser=OptimiserConfig(2e-3, 20, 0.05, 0.5)))
+        l1=0.0, ssim=0.0, psnr=1.0, average=0.995, optimiser=OptimiserConfig(1e-3, 50, 0.05, 0.5)))
 
 
 class HolePictures(Pictures):
@@ -151,10 +152,12 @@ def guess_of(network: FromPrior) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: HolePictures, *, seed: int,
-                 device: torch.device | str = "cpu", warm: Path | None = None) -> Learner:
+                 device: torch.device | str = "cpu", warm: Path | None = None,
+                 reward: RewardWeights | None = None) -> Learner:
     """A learner and its network, with the prior in it.
 
     Args:
+        reward: of the policies; None: L1 and SSIM.
         warm: begin a policy with the backbone and the estimate of this supervised run.
 
     Raises:
@@ -188,7 +191,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
         begin_like(made, twin)
     if name == "supervised":
         return kind(made, settings, seed=seed, device=device)
-    return kind(made, Reward(RewardWeights.only(**COMPLETION_REWARD)), settings, seed=seed, device=device)
+    return kind(made, Reward(reward or RewardWeights.only(**COMPLETION_REWARD)), settings, seed=seed, device=device)
 
 
 @dataclass
@@ -198,10 +201,12 @@ class Judge:
     Attributes:
         pictures: whole ones, one per batch.
         window: see `PictureConfig`.
+        reward: of the policies.
     """
 
     pictures: Sequence[Batch]
     window: int
+    reward: RewardWeights
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         was_training = network.training
@@ -218,12 +223,13 @@ class Judge:
         gain = hole_psnr(final, batch.target, batch.mask)
         before = hole_psnr(batch.image, batch.target, batch.mask)
         scores |= {"val/psnr": gain.mean().item(), "val/gain": (gain - before).mean().item(),
-                   "val/ssim": ssim(final, batch.target).mean().item()}
+                   "val/ssim": ssim(final, batch.target).mean().item(),
+                   "val/texture_gap": texture_gap(final, batch.mask).mean().item()}
         network.train(was_training)
         return scores
 
     def _play(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        env = make_env(network, Reward(RewardWeights.only(**COMPLETION_REWARD)), batch.image.device)
+        env = make_env(network, Reward(self.reward, every_term=False), batch.image.device)
         rollout = play(network, env, batch, network.preferences.encode(None, len(batch), batch.image.device), None)
         scores = {"val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item()}
         if isinstance(network, CompletionPolicy):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.filters import box
 from rlenhance.images import brightness
 
 _RING = 6  # pixels around the hole whose texture the hole's is compared with
@@ -67,10 +68,21 @@ def texture_gap(image: Tensor, mask: Tensor) -> Tensor:
     The absolute logarithm of the mean difference between neighbours inside, over that in a ring of 6 pixels around.
     """
     light = brightness(image)
-    size = 2 * _RING + 1
-    ring = (F.max_pool2d(mask, size, 1, _RING) > 0.5).to(mask) * (1 - mask)
-    inside, around = (_roughness(light, part) for part in (mask, ring))
+    inside, around = (_roughness(light, part) for part in (mask, _ring_of(mask)))
     return ((inside + _LEAST) / (around + _LEAST)).log().abs()
+
+
+def texture_map(image: Tensor, mask: Tensor) -> Tensor:
+    """The same place by place: (N, 1, H, W), 0 outside the hole; the roughness of 7x7 pixels, over that of the ring."""
+    light = brightness(image)
+    padded = F.pad(light, (0, 1, 0, 1), mode="replicate")
+    here = ((padded[..., :-1, 1:] - light).abs() + (padded[..., 1:, :-1] - light).abs()) / 2
+    around = _roughness(light, _ring_of(mask))[:, None, None, None]
+    return mask * ((box(here, 7) + _LEAST) / (around + _LEAST)).log().abs()
+
+
+def _ring_of(mask: Tensor) -> Tensor:
+    return (F.max_pool2d(mask, 2 * _RING + 1, 1, _RING) > 0.5).to(mask) * (1 - mask)
 
 
 def _roughness(light: Tensor, part: Tensor) -> Tensor:

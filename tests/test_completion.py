@@ -38,6 +38,7 @@ from rlenhance.holes import (
     compose,
     detect_hole,
     mask_from_difference,
+    over_soft_edge,
     read_mask,
     reduce_hole,
 )
@@ -111,6 +112,10 @@ def test_black_holes_are_found_and_dark_places_are_not():
     dark = picture.copy()
     dark[50:, :60] = np.random.default_rng(0).integers(0, 9, (46, 60, 3))
     assert detect_hole(picture) is None and detect_hole(dark) is None and detect_hole(picture, 28) is None
+    assert (over_soft_edge(occluded, mask) == mask).all()
+    soft = np.where(square(top=18, left=28, side=32)[..., None], picture // 3, picture)
+    soft[mask] = 0
+    assert (over_soft_edge(soft, mask) == square(top=18, left=28, side=32)).all()
     both = np.where(mask[..., None], 0, dark)
     assert (detect_hole(both, 28) == mask).all()
 

@@ -129,6 +129,10 @@ def shortened(line):
         line += " --size 8" if "--scale" in line else ""
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
+    if "complete_train" in line:
+        line += " --updates 1 --batch-size 2 --validate-on 1 --size 48 --window 32 --no-progress --device cpu"
+    if "complete_compare" in line:
+        line += " --limit 1 --sizes 48"
     if "denoise_compare" in line:
         line += " --limit 1 --levels 25"
     if "lol_compare" in line or "lol_report" in line:
@@ -144,7 +148,7 @@ def test_commands_run(workplace, page, number, text):
     if "clip.mp4" in text and not importlib.util.find_spec("av"):
         pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
     for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*"),
-                   *workplace.glob("*_upscaled*")):
+                   *workplace.glob("*_completed*"), *workplace.glob("*_upscaled*")):
         result.unlink()
     for line in text.strip().splitlines():
         done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,

@@ -169,7 +169,7 @@ class CompletionRestorer(FromPrior):
         """
         if preference:
             raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
-        hole = check_mask(mask, image)
+        hole = check_mask(mask, check_image(image))
         if self.training:
             return self.refine(image, hole)
         done = self.first_guess(image, hole)

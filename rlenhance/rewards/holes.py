@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlenhance.hole_scores import seam_map, texture_gap
+from rlenhance.hole_scores import seam_map, texture_map
 from rlenhance.rewards.base import Transition, state_term
 
 
@@ -16,7 +16,5 @@ def seam(image: Tensor, transition: Transition) -> Tensor:
 
 @state_term("texture")
 def texture(image: Tensor, transition: Transition) -> Tensor:
-    """How much smoother or rougher a filled hole is than its surroundings: (N, 1, 1, 1), see `texture_gap`."""
-    if transition.mask is None:
-        return 0 * image[:, :1, :1, :1]
-    return texture_gap(image, transition.mask)[:, None, None, None]
+    """How much smoother or rougher a filled hole is than its surroundings: (N, 1, H, W), see `texture_map`."""
+    return 0 * image[:, :1] if transition.mask is None else texture_map(image, transition.mask)
