@@ -20,6 +20,7 @@ from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.restoring import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
 from experiments.run_folder import RunFolder
+from rlenhance import weights
 from rlenhance.checkpoint import load_network
 from rlenhance.data import Shrink
 from rlenhance.errors import UnknownName, UsageError
@@ -95,7 +96,7 @@ class Arguments:
     resume: Path | None = None
     """Go on with this run; all other settings come from its config.json (but --device, --minutes, --no-progress)."""
     init: Path | None = None
-    """Begin with the weights of this run."""
+    """Begin with the weights of this run, or of a shipped network of that name."""
     progress: bool = True
     """Show a progress bar."""
 
@@ -223,7 +224,7 @@ def make_network(arguments: Arguments) -> Any:
             recipe[one or name] = given[0] if wanted[name == "blocks"] == 1 else given
     network = MODELS.create(model, **recipe)
     if arguments.init and not arguments.resume:
-        theirs = load_network(arguments.init)
+        theirs = load_network(weights.locate(arguments.init))
         try:
             network.load_state_dict(theirs.state_dict())
         except RuntimeError as error:
