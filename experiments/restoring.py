@@ -66,7 +66,7 @@ class Own:
 OWN = {
     "gated_pixelrnn": Own(128, 200, 4, 1e-4, {"l1": 0.8, "ssim": 0.2}, ssim_radius=3),
     "convlstm_autoencoder": Own(256, 20, 16, 1e-3, {"mse": 0.8, "ssim": 0.2}),
-    "prior": Own(128, 400, 16, 2e-3, {"mse": 1.0}, average=0.998, final=0.02),
+    "prior": Own(128, 400, 16, 1e-3, {"psnr": 1.0}, average=0.998, final=0.02),
     "combined": Own(48, 200, 16, 1e-4, {"mse": 1.0}, average=0.999, final=0.1),
 }
 
