@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.learner import Learner, as_floats
-from agents.optimiser import Optimiser, OptimiserConfig
+from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.images import WAYS, turned
@@ -90,7 +90,7 @@ class Denoising(Learner):
         weight = 100 if batch.noise is None else 100 * _TOLD
         losses = {"squared" if batch.noise is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
         log = self.optimiser.update(losses, progress)
-        self._follow()
+        follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
         return as_floats({**losses, **log})
 
     def spoil(self, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,14 +130,6 @@ class Denoising(Learner):
         """All of them mirrored and turned in one of eight ways, the same for each."""
         way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
         return [turned(each, way) for each in maps]
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """The running mean takes a step; in the beginning a longer one."""
-        done = self.optimiser.steps
-        stays = min(self.config.average, (1 + done) / (10 + done))
-        for mean, new in zip(self.denoiser.network.parameters(), self.trained.parameters(), strict=True):
-            mean.lerp_(new, 1 - stays)
 
     def state(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}

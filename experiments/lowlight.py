@@ -36,7 +36,7 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
+from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.photo import list_photos
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE
@@ -226,7 +226,7 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
                              f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
     if warm is not None:
         restorer = load_network(warm)
-        if not kind.acts or not isinstance(restorer, Restorer):
+        if not kind.acts or not isinstance(restorer, Restorer | Combined):
             raise UsageError(f"--warm-start begins a policy from a supervised run; {warm} holds a "
                              f"{type(restorer).__name__}, and {name} {'acts' if kind.acts else 'does not act'}: "
                              f"use --init for the same network")

@@ -23,7 +23,7 @@ from rlenhance.errors import UsageError
 from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.kinds import edit_any
 from rlenhance.knobs import check_taken
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.photo.video import enhance_clip
 from rlenhance.preferences import Preferences
@@ -71,6 +71,10 @@ class Enhancer:
         #: The checkpoint in use.
         self.folder = find_checkpoint(weights.locate(model))
         self.model: Any = load_model(self.folder, self.device, steps=steps)
+        if isinstance(getattr(self.model, "policy", self.model), Completing):
+            raise UsageError(f"{model}: fills holes; use rlenhance complete, or leave out --model")
+        if getattr(self.model, "scale", 1) != 1:
+            raise UsageError(f"{model}: enlarges; use rlenhance upscale, or leave out --model")
         self.choose(preference or {})
 
     @property

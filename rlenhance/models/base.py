@@ -23,6 +23,19 @@ class Model(Protocol):
                  preference: Mapping[str, float] | None = None) -> Tensor: ...
 
 
+class Completing:
+    """Marks the networks that fill holes: `network(image, mask) -> image`, with the picture itself outside the mask.
+
+    A hole comes in black (see `rlenhance.holes`), and `rlenhance.complete.Completer` brings a photograph to the size
+    that the network knows.
+
+    Attributes:
+        side: side in pixels of the square pictures that it was trained on.
+    """
+
+    side: int
+
+
 class Policy(nn.Module):
     """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
 
@@ -49,6 +62,10 @@ class Policy(nn.Module):
         """
         return check_image(image, **pictures_of(self.actions))
 
+    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
+        return self.enter(image)
+
     def leave(self, result: Tensor, image: Tensor) -> Tensor:
         """The end of an episode that began with `enter(image)`, as the user's picture."""
         return result
@@ -65,6 +82,8 @@ class Policy(nn.Module):
 
 def as_model(network: nn.Module) -> Any:
     """A network as a model: a policy plays its greedy episode, everything else is one already."""
-    from rlenhance.models.unrolled import UnrolledPolicy
+    from rlenhance.models.unrolled import HolePlayer, UnrolledPolicy
 
+    if isinstance(network, Policy) and isinstance(network, Completing):
+        return HolePlayer(network)
     return UnrolledPolicy(network) if isinstance(network, Policy) else network

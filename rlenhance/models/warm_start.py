@@ -10,7 +10,9 @@ from torch import Tensor
 
 from rlenhance.errors import UsageError
 from rlenhance.models.base import MODELS
+from rlenhance.models.combined import Combined
 from rlenhance.models.denoiser import Denoiser
+from rlenhance.models.filling import Filling
 from rlenhance.models.filter_policy import FilterPolicy
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.models.restorer import NOISE_SCALE, Restorer
@@ -18,7 +20,7 @@ from rlenhance.models.restorer import NOISE_SCALE, Restorer
 _OWN = ("channels", "context")  # of a backbone's recipe: they follow from who uses it
 
 
-def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer | Denoiser) -> Any:
+def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer | Denoiser | Combined | Filling) -> Any:
     """Copy a supervised model's backbone into a network, in place; gives the network.
 
     A policy's heads stay neutral, but for a `FilterPolicy`'s estimate. Its backbone is told more of the whole picture
@@ -27,7 +29,7 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
     A learned denoiser serves as the restorer that it is the same as (`as_restorer`); a restorer takes all of it.
 
     Raises:
-        UsageError: the backbones differ, or the pictures that they take; the policy takes a mask.
+        UsageError: the backbones differ, or the pictures that they take, or one takes a mask and the other none.
     """
     if isinstance(source, Denoiser):
         source = as_restorer(source, getattr(network.backbone, "memory", "none"))
@@ -37,7 +39,9 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
     if asked != given:
         raise UsageError(f"a warm start needs the same backbone: the new network has {asked}, the supervised run "
                          f"{given}")
-    if not isinstance(network, PixelPolicy) and network.planes != source.planes:
+    if not isinstance(network, PixelPolicy) and not isinstance(source, Restorer):
+        raise UsageError(f"a policy over filters, and a restorer, begin from a restorer; got a {type(source).__name__}")
+    if isinstance(source, Restorer) and not isinstance(network, PixelPolicy) and network.planes != source.planes:
         raise UsageError(f"a warm start needs the same pictures: the new network takes {network.planes} planes, the "
                          f"supervised run {source.planes}")
     if isinstance(network, Restorer):
@@ -46,11 +50,12 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
                              "picture, and the other is not")
         network.load_state_dict(source.state_dict())
         return network
-    if network.masked:
-        raise UsageError("a policy that takes a mask cannot begin from a model that takes none")
+    if network.masked != isinstance(source, Filling):
+        raise UsageError(f"a policy that takes a mask begins from a model that takes one, others from one that takes "
+                         f"none; the policy takes {'one' if network.masked else 'none'}")
     target, weights = network.backbone.state_dict(), source.backbone.state_dict()
     for name, value in weights.items():
-        if source.passes == 1 and name.partition(".")[0] in network.backbone.later_parts:
+        if getattr(source, "passes", 2) == 1 and name.partition(".")[0] in network.backbone.later_parts:
             continue
         if target[name].shape == value.shape:
             target[name].copy_(value)
@@ -59,7 +64,7 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
                 target[name].zero_()
                 target[name][:, -value.shape[1]:] = value
     network.backbone.load_state_dict(target)
-    if isinstance(network, FilterPolicy) and network.residual is not None:
+    if isinstance(source, Restorer) and isinstance(network, FilterPolicy) and network.residual is not None:
         network.residual.load_state_dict(source.head.state_dict())
     return network
 
