@@ -23,7 +23,7 @@ _CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 def build(desk: Desk) -> gr.Blocks:
     """The page over a studio."""
-    with gr.Blocks(title="rlenhance", analytics_enabled=False) as page:
+    with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, grain taken '
                 f"out, on this computer alone: no picture leaves it. {html.escape(__version__)}</p></div>")
         with gr.Tabs():
@@ -43,7 +43,7 @@ def build(desk: Desk) -> gr.Blocks:
 def dress() -> dict[str, Any]:
     """Theme, style and script, as Gradio takes them: fonts of the system, nothing from elsewhere."""
     theme = gr.themes.Base(primary_hue="orange", secondary_hue="orange", neutral_hue="stone", font=_FONTS,
-                           font_mono=_CODE)
+                           font_mono=_CODE).set(body_background_fill_dark="#1b1a19")
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     return {"theme": theme, "css": (_HERE / "page.css").read_text(encoding="utf-8"),
             "head": f"<script>{script}</script>"}
