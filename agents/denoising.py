@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.learner import Learner, as_floats
-from agents.optimiser import Optimiser, OptimiserConfig
+from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models import Denoiser
@@ -78,7 +78,7 @@ class Denoising(Learner):
         squared = (output - clean) ** 2
         losses = {"squared": 100 * (squared / (noise + _LEAST)).mean()}
         log = self.optimiser.update(losses, progress)
-        self._follow()
+        follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
         return as_floats({**losses, **log})
 
     def spoil(self, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,14 +114,6 @@ class Denoising(Learner):
         way = int(torch.randint(8, (), generator=self.generator, device=self.device))
         pictures = pictures.rot90(way % 4, (2, 3))
         return pictures.flip(3) if way >= 4 else pictures
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """The running mean takes a step; in the beginning a longer one."""
-        done = self.optimiser.steps
-        stays = min(self.config.average, (1 + done) / (10 + done))
-        for mean, new in zip(self.denoiser.network.parameters(), self.trained.parameters(), strict=True):
-            mean.lerp_(new, 1 - stays)
 
     def state(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}

@@ -60,6 +60,20 @@ class OptimiserConfig:
                              f"got {self.learning_rate}, {self.final}, {self.warmup}, {self.gradient_norm}")
 
 
+@torch.no_grad()
+def follow(mean: nn.Module, trained: nn.Module, stays: float, done: int) -> None:
+    """A running mean of weights takes a step, in place; in the beginning a longer one.
+
+    Args:
+        mean, trained: two networks of one shape.
+        stays: the share of the mean that each step keeps.
+        done: steps so far.
+    """
+    share = 1 - min(stays, (1 + done) / (10 + done))
+    for old, new in zip(mean.parameters(), trained.parameters(), strict=True):
+        old.lerp_(new, share)
+
+
 class Optimiser:
     """Adam over a network.
 

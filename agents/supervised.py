@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.learner import LEARNERS, Learner, as_floats
-from agents.optimiser import OptimiserConfig
+from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr, ssim_map
-from rlenhance.models import Restorer
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class SupervisedConfig:
     """Weight of 1 - SSIM."""
     psnr: float = 0.0
     """Weight of each picture's PSNR, of 10 dB less: every strength of noise counts alike."""
+    ssim_radius: int = 5
+    """Of SSIM's window in pixels: 5 is the usual window of 11."""
+    average: float = 0.0
+    """The saved weights are a running mean of the trained ones; each step this share of it stays (0: no mean)."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     """Adam."""
 
@@ -36,14 +41,20 @@ class SupervisedConfig:
         weights = (self.l1, self.mse, self.ssim, self.psnr)
         if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
             raise UsageError(f"l1, mse, ssim and psnr must be finite, not negative, and not all 0; got {weights}")
+        if self.ssim_radius < 1 or not 0 <= self.average < 1:
+            raise UsageError(f"ssim_radius is at least 1 and average lies in [0, 1); got {self.ssim_radius} and "
+                             f"{self.average}")
 
 
 @LEARNERS.register("supervised")
 class Supervised(Learner):
-    """Regress the reference.
+    """Regress the reference; with masks, what stands in the holes: the losses are means over them.
+
+    Attributes:
+        network: the running mean of the weights where there is one, else what is trained.
 
     Args:
-        network: a `Restorer`.
+        network: a `Restorer`, or another network `(image) -> image`; with masks, `(image, mask) -> image`.
         config: settings.
         seed, device: as for every learner.
     """
@@ -52,25 +63,46 @@ class Supervised(Learner):
     acts: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = True
 
-    def __init__(self, network: Restorer, config: SupervisedConfig | None = None, *, seed: int = 0,
+    def __init__(self, network: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or SupervisedConfig()
         super().__init__(network, self.config.optimiser, seed, device)
+        self.trained = self.network
+        if self.config.average:
+            self.trained = copy.deepcopy(self.network).train()
+            self.optimiser = Optimiser(self.trained, self.config.optimiser)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
             raise UsageError("supervised learns from references, and these pictures have none: "
                              "use pairs (low/ and high/), or --learner a3c")
         # through the wrapped network for its precision; float32 for the loss
-        output = self.optimiser.network(batch.image).float()
+        whole = (batch.image,) if batch.mask is None else (batch.image, batch.mask)
+        output, target = self.optimiser.network(*whole).float(), batch.target
+        share = 1.0 if batch.mask is None else batch.mask.mean()  # outside the holes nothing differs
         losses: dict[str, Tensor] = {}
+        scores = {"psnr": psnr(output, target)}
         if self.config.l1:
-            losses["l1"] = self.config.l1 * (output - batch.target).abs().mean()
+            scores["l1_mean"] = (output - target).abs().mean() / share
+            losses["l1"] = self.config.l1 * scores["l1_mean"]
         if self.config.mse:
-            losses["mse"] = self.config.mse * ((output - batch.target) ** 2).mean()
+            losses["mse"] = self.config.mse * ((output - target) ** 2).mean() / share
         if self.config.ssim:
-            losses["ssim"] = self.config.ssim * (1 - ssim_map(output, batch.target).mean())
+            scores["ssim_mean"] = ssim_map(output, target, self.config.ssim_radius).mean()
+            losses["ssim"] = self.config.ssim * (1 - scores["ssim_mean"]) / share
         if self.config.psnr:
-            losses["psnr_loss"] = -self.config.psnr / 10 * psnr(output, batch.target).mean()
+            losses["psnr_loss"] = -self.config.psnr / 10 * scores["psnr"].mean()
         log = self.optimiser.update(losses, progress)
-        return as_floats({**losses, **log, "psnr": psnr(output, batch.target)})
+        if self.trained is not self.network:
+            follow(self.network, self.trained, self.config.average, self.optimiser.steps)
+        return as_floats({**losses, **log, **scores})
+
+    def state(self) -> dict[str, Any]:
+        trained = {} if self.trained is self.network else \
+            {"trained": {name: value.detach().clone() for name, value in self.trained.state_dict().items()}}
+        return {**super().state(), **trained}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        if self.trained is not self.network:
+            self.trained.load_state_dict(state["trained"])

@@ -2,6 +2,7 @@
 
 import gymnasium
 
+from envs.completion import CompletionEnv, CompletionImageEnv
 from envs.denoise import DenoiseEnv, DenoiseImageEnv
 from envs.image_env import ImageEnv
 from envs.known_curve import KnownCurveEnv, KnownCurveImageEnv, KnownCurves
@@ -13,6 +14,7 @@ from envs.wrappers import FlattenActions, PictureAction, Uint8Observation
 _ENTRY_POINTS = {
     "rlenhance/LowLight-v0": ("envs.lowlight:LowLightImageEnv", "envs.lowlight:LowLightEnv"),
     "rlenhance/Denoise-v0": ("envs.denoise:DenoiseImageEnv", "envs.denoise:DenoiseEnv"),
+    "rlenhance/Completion-v0": ("envs.completion:CompletionImageEnv", "envs.completion:CompletionEnv"),
     "rlenhance/KnownCurve-v0": ("envs.known_curve:KnownCurveImageEnv", "envs.known_curve:KnownCurveEnv"),
 }
 
@@ -24,6 +26,6 @@ for _id, (_one, _many) in _ENTRY_POINTS.items():
         gymnasium.register(_id, entry_point=_one, vector_entry_point=_many)
 
 __all__ = [
-    "ENV_IDS", "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "ImageEnv", "KnownCurveEnv", "KnownCurveImageEnv",
-    "KnownCurves", "LowLightEnv", "LowLightImageEnv", "PictureAction", "PixelEnv", "Uint8Observation",
+    "ENV_IDS", "CompletionEnv", "CompletionImageEnv", "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "ImageEnv",
+    "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv", "LowLightImageEnv", "PictureAction", "PixelEnv", "Uint8Observation",
 ]

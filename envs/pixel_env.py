@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, advance, as_action, even_out, pictures_of
+from rlenhance.actions import Action, ActionSet, advance, as_action, even_out, pictures_of, recalls
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation, observe
@@ -95,6 +95,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             single["preference"] = spaces.Box(-1.0, 1.0, (len(self.preferences),), np.float32)
         if masked:
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
+        if recalls(self.actions):
+            single["start"] = spaces.Box(0.0, 1.0, shape, np.float32)
         levels = {level: self._level_space(level) for level in self.actions.levels}
         self.single_observation_space = spaces.Dict(single)
         self.single_action_space = next(iter(levels.values())) if len(levels) == 1 else spaces.Dict(levels)
@@ -164,7 +166,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
     def _observation(self) -> Observation:
         assert self._batch is not None
-        return observe(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask)
+        return observe(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask,
+                       self._batch.image if recalls(self.actions) else None)
 
     def step(self, action: Action | Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """One step of all agents.
@@ -184,7 +187,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         action = {level: entry.to(self.device) for level, entry in as_action(self.actions, action, self.size).items()}
         action = even_out(action, self.levels.get("smoothness"))
         before = self._image
-        self._image = advance(self.actions, before, action, self._batch.mask)
+        self._image = advance(self.actions, before, action, self._batch.mask, self._batch.image)
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from experiments.commands import run_command
 from experiments.run_folder import RunFolder
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS
+from rlenhance.models import MODELS, Completing
 from rlenhance.registry import Registry
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry.
@@ -35,8 +35,8 @@ class Arguments:
     and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
 
     network: Annotated[str, tyro.conf.Positional]
-    """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth) or pixelrl
-    (PixelRL's pretrained_15.npz, _25, _50)."""
+    """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth), pixelrl
+    (PixelRL's pretrained_15.npz, _25, _50) or gated_pixelrnn (the completion project's model_epoch190.pth)."""
     file: Annotated[Path, tyro.conf.Positional]
     """The published file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -60,8 +60,9 @@ def main(arguments: Arguments) -> Path:
     run = RunFolder.begin(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
     run.save("best", network, origin)
     count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{arguments.network}: {count:,} values in {run.path}; enhance a photograph with\n"
-          f"  rlenhance enhance PHOTO --model {run.path}")
+    use = "complete a photograph with\n  rlenhance complete PHOTO --mask MASK" if isinstance(network, Completing) else \
+        "enhance a photograph with\n  rlenhance enhance PHOTO"
+    print(f"{arguments.network}: {count:,} values in {run.path}; {use} --model {run.path}")
     return run.path
 
 
@@ -169,13 +170,56 @@ def read_ffdnet(path: Path) -> nn.Module:
         weight = tensors[f"{place}.{number}.weight"]
         bias = weight.new_zeros(len(weight))
         if 0 < index < last:
-            scale, shift, mean, variance = (tensors[f"{place}.{number + 1}.{part}"]
-                                            for part in ("weight", "bias", "running_mean", "running_var"))
-            scale = scale / (variance + 1e-5).sqrt()
-            weight, bias = weight * scale[:, None, None, None], shift - mean * scale
+            weight, bias = _folded(tensors, f"{place}.{number}", f"{place}.{number + 1}")
         own |= {f"layers.{index}.weight": weight, f"layers.{index}.bias": bias}
     network.load_state_dict(own)
     return network.eval()
+
+
+@IMPORTERS.register("gated_pixelrnn")
+def read_gated_pixelrnn(path: Path) -> nn.Module:
+    """The gated PixelRNN's released network, its batch normalisations made parts of the convolutions before them.
+
+    Raises:
+        UsageError: as `read_zero_dce`.
+    """
+    network = MODELS.create("gated_pixelrnn", dilations=(1, 1, 1))
+    own, backbone = network.state_dict(), network.backbone
+    width, depth = backbone.width, len(backbone.layers)
+    plain = {"input_conv": "backbone.enter", "convlstm.conv": "backbone.memory.gates", "output_conv.0": "head.0",
+             "output_conv.2": "head.2"}
+    pairs = {f"layers.{i}.conv_{part}": f"layers.{i}.bn_{part}" for i in range(depth) for part in "fg"}
+    pairs |= {f"res_blocks.{i}.block.{j}": f"res_blocks.{i}.block.{j + 1}" for i in range(2) for j in (0, 3)}
+    expected = {f"{theirs}.{part}": tuple(own[f"{ours}.{part}"].shape)
+                for theirs, ours in plain.items() for part in ("weight", "bias")}
+    for place, norm in pairs.items():
+        expected |= {f"{place}.weight": (width, width, 3, 3), f"{place}.bias": (width,)}
+        expected |= {f"{norm}.num_batches_tracked": ()}
+        expected |= {f"{norm}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")}
+    tensors = _checked(path, _state_dict(path), expected, "gated_pixelrnn takes the released model_epoch190.pth")
+    made = {f"{ours}.{part}": tensors[f"{theirs}.{part}"] for theirs, ours in plain.items()
+            for part in ("weight", "bias")}
+    made["backbone.memory.gates.bias"][width : 2 * width] -= 1  # ours adds 1 to the forget gate
+    for i in range(depth):
+        both = [_folded(tensors, f"layers.{i}.conv_{part}", f"layers.{i}.bn_{part}") for part in "fg"]
+        made |= {f"backbone.layers.{i}.conv.{name}": torch.cat(parts)
+                 for name, parts in zip(("weight", "bias"), zip(*both, strict=True), strict=True)}
+    for i in range(2):
+        for ours, theirs in enumerate((0, 3)):
+            weight, bias = _folded(tensors, f"res_blocks.{i}.block.{theirs}", f"res_blocks.{i}.block.{theirs + 1}")
+            made |= {f"backbone.blocks.{i}.{ours}.weight": weight, f"backbone.blocks.{i}.{ours}.bias": bias}
+    network.load_state_dict(made)
+    return network.eval()
+
+
+def _folded(tensors: Mapping[str, Tensor], place: str, norm: str) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution and the batch normalisation (1e-5) behind it, as one convolution."""
+    weight = tensors[f"{place}.weight"]
+    bias = tensors.get(f"{place}.bias", weight.new_zeros(len(weight)))
+    scale, shift, mean, variance = (tensors[f"{norm}.{part}"]
+                                    for part in ("weight", "bias", "running_mean", "running_var"))
+    scale = scale / (variance + 1e-5).sqrt()
+    return weight * scale[:, None, None, None], (bias - mean) * scale + shift
 
 
 def _npz(path: Path) -> Mapping[str, Callable[[], Any]]:

@@ -7,7 +7,7 @@ import io
 import json
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -168,11 +168,13 @@ class RunFolder:
         """best/ or last/."""
         save_checkpoint(self.path / which, network, about, training)
 
-    def draw_curves(self, constants: Mapping[str, float] | None = None) -> Path:
+    def draw_curves(self, constants: Mapping[str, float] | None = None,
+                    panels: Mapping[str, Sequence[str]] | None = None) -> Path:
         """curves.png: the return, validation PSNR with the rules' lines, entropy, strengths.
 
         Args:
             constants: horizontal lines in the PSNR panel, label -> dB.
+            panels: title -> columns of metrics.csv; None: those of a policy.
         """
         import matplotlib
 
@@ -183,11 +185,12 @@ class RunFolder:
             points = [(row["step"], row[name]) for row in self._rows if name in row]
             return [p[0] for p in points], [p[1] for p in points]
 
-        panels = [("return", ["return", "val/return", "psnr"]), ("validation PSNR in dB", ["val/psnr"]),
-                  ("entropy in nat per agent", sorted(n for n in self._columns if n.startswith("entropy/"))),
-                  ("A by step", sorted(n for n in self._columns if n.startswith("strength/step")))]
-        figure, axes = plt.subplots(1, len(panels), figsize=(16, 3.6))
-        for axis, (title, names) in zip(axes, panels, strict=True):
+        panels = panels or {
+            "return": ["return", "val/return", "psnr"], "validation PSNR in dB": ["val/psnr"],
+            "entropy in nat per agent": sorted(n for n in self._columns if n.startswith("entropy/")),
+            "A by step": sorted(n for n in self._columns if n.startswith("strength/step"))}
+        figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.6))
+        for axis, (title, names) in zip(axes, panels.items(), strict=True):
             for name in names:
                 steps, values = series(name)
                 if steps:

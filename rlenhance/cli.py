@@ -13,13 +13,26 @@ from contextlib import contextmanager
 from typing import Any
 
 from rlenhance import __version__
-from rlenhance.commands import compare, demo, denoise, doctor, enhance, export, models, presets, score, variants, watch
+from rlenhance.commands import (
+    compare,
+    complete,
+    demo,
+    denoise,
+    doctor,
+    enhance,
+    export,
+    models,
+    presets,
+    score,
+    variants,
+    watch,
+)
 from rlenhance.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "watch": watch, "variants": variants,
-                            "compare": compare, "score": score, "models": models, "presets": presets, "export": export,
-                            "demo": demo, "doctor": doctor}
+COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "watch": watch,
+                            "variants": variants, "compare": compare, "score": score, "models": models,
+                            "presets": presets, "export": export, "demo": demo, "doctor": doctor}
 
 
 def parser() -> argparse.ArgumentParser:

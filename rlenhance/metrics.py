@@ -28,47 +28,57 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
     return -10 * error.clamp(min=1e-10).log10()
 
 
+def hole_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """PSNR in dB over the pixels where the mask (N, 1, H, W) is 1; a picture without any scores 100."""
+    _check_pair(image, target)
+    error = ((image - target) ** 2 * mask).sum(dim=(1, 2, 3)) / (image.shape[1] * mask.sum(dim=(1, 2, 3))).clamp(min=1)
+    return -10 * error.clamp(min=1e-10).log10()
+
+
 _RADIUS, _SIGMA = 5, 1.5  # of SSIM's window
 _DENSE = 1024  # longest side in pixels up to which a blur is a product with a matrix: many times faster on a CPU
 
 
-def _window() -> Tensor:
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float32)
+def _window(radius: int) -> Tensor:
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
     return weights / weights.sum()
 
 
-def _pad_mode(size: int) -> str:
-    return "reflect" if size > _RADIUS else "replicate"  # reflecting needs more pixels than the radius
+def _pad_mode(size: int, radius: int) -> str:
+    return "reflect" if size > radius else "replicate"  # reflecting needs more pixels than the radius
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(size: int, device: torch.device) -> Tensor:
+def _blur_matrix(size: int, radius: int, device: torch.device) -> Tensor:
     """(size, size): the blur of a row of pixels, borders included, as a matrix from the left."""
-    rows = F.pad(torch.eye(size)[:, None], (_RADIUS, _RADIUS), mode=_pad_mode(size))
-    return F.conv1d(rows, _window()[None, None])[:, 0].T.contiguous().to(device)
+    rows = F.pad(torch.eye(size)[:, None], (radius, radius), mode=_pad_mode(size, radius))
+    return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device)
 
 
-def _blur(images: Tensor) -> Tensor:
+def _blur(images: Tensor, radius: int) -> Tensor:
     """SSIM's Gaussian window over (N, C, H, W), the same size, borders reflected."""
     height, width = images.shape[-2:]
     if max(height, width) <= _DENSE:
-        down, across = _blur_matrix(height, images.device), _blur_matrix(width, images.device)
+        down, across = (_blur_matrix(size, radius, images.device) for size in (height, width))
         return down.to(images.dtype) @ images @ across.to(images.dtype).T
-    channels, window = images.shape[1], _window().to(images)
-    images = F.pad(images, (_RADIUS, _RADIUS, 0, 0), mode=_pad_mode(width))
-    images = F.pad(images, (0, 0, _RADIUS, _RADIUS), mode=_pad_mode(height))
+    channels, window = images.shape[1], _window(radius).to(images)
+    images = F.pad(images, (radius, radius, 0, 0), mode=_pad_mode(width, radius))
+    images = F.pad(images, (0, 0, radius, radius), mode=_pad_mode(height, radius))
     images = F.conv2d(images, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(images, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
 
-def ssim_map(image: Tensor, target: Tensor) -> Tensor:
+def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
     """Structural similarity at every pixel and channel: (N, C, H, W), borders reflected.
+
+    Args:
+        radius: of the window in pixels; 5 is the usual one of 11 pixels.
 
     Source: Wang et al. 2004, equation 13: Gaussian window of 11 pixels, deviation 1.5, K1 = 0.01, K2 = 0.03.
     """
     _check_pair(image, target)
-    stack = _blur(torch.cat([image, target, image * image, target * target, image * target]))
+    stack = _blur(torch.cat([image, target, image * image, target * target, image * target]), radius)
     mean_x, mean_y, xx, yy, xy = stack.chunk(5)
     var_x, var_y, cov = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2

@@ -213,7 +213,8 @@ def test_files_on_a_shelf_go(tmp_path):
 
 @pytest.mark.parametrize("name, clean", [("../../etc/passwd", "passwd"), ("a\0b\n.jpg", "ab.jpg"),
                                          (".bashrc", "bashrc"), ("x" * 5000 + ".jpg", "x" * 116 + ".jpg"),
-                                         ("C:\\x\\y.png", "y.png"), ("Ночь 夜.jpg", "Ночь 夜.jpg"), ("", "picture"), (None, "None")])
+                                         ("C:\\x\\y.png", "y.png"), ("Ночь 夜.jpg", "Ночь 夜.jpg"), ("", "picture"),
+                                         (None, "None")])
 def test_names_are_cleaned(name, clean):
     """What is left of a client's name can be shown, and is no path."""
     assert clean_name(name) == clean

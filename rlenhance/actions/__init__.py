@@ -9,14 +9,16 @@ from rlenhance.actions.base import (
     as_action,
     even_out,
     pictures_of,
+    recalls,
     spread,
 )
 from rlenhance.actions.curve import Curve
+from rlenhance.actions.fill import Fill, TouchUp
 from rlenhance.actions.filters import PIXELRL_TOOLS, TOOLS, Filters
 from rlenhance.actions.sweep import Sweep
 from rlenhance.actions.tone import Tone
 
 __all__ = [
-    "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Filters", "Sweep", "Tone",
-    "advance", "as_action", "even_out", "pictures_of", "spread",
+    "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Fill", "Filters", "Sweep",
+    "Tone", "TouchUp", "advance", "as_action", "even_out", "pictures_of", "recalls", "spread",
 ]

@@ -107,16 +107,26 @@ def even_out(action: Action, smoothness: Tensor | None) -> Action:
     return {**action, "local": torch.tanh((1 - smoothness) * torch.atanh(action["local"].clamp(-EDGE, EDGE)))}
 
 
-def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None) -> Tensor:
+def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
+            start: Tensor | None = None) -> Tensor:
     """One step of every agent: the environment and inference both call this, so they cannot drift apart.
 
     Args:
         image: (N, 3, H, W).
         action: see `Action`.
         mask: (N, 1, H, W), 1 where the picture may change; outside it stays as it was, bit for bit.
+        start: the picture with which the episode began, for sets that go back to it (see `recalls`).
     """
-    after = actions.apply(image, action)
+    given: dict[str, Any] = {"mask": mask, "start": start} if recalls(actions) else {}
+    after = actions.apply(image, action, **given)
+    if mask is not None and recalls(actions):
+        return torch.where(mask > 0.5, after, image)
     return after if mask is None else image + mask * (after - image)
+
+
+def recalls(actions: ActionSet) -> bool:
+    """Whether a set's edits look at the mask and at the picture with which the episode began."""
+    return getattr(actions, "recalls", False)
 
 
 def pictures_of(actions: ActionSet) -> dict[str, Any]:

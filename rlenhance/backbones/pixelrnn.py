@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
@@ -17,9 +18,10 @@ class GatedConv(nn.Module):
     Source: conditional PixelCNN (van den Oord et al. 2016), equation 2.
     """
 
-    def __init__(self, inputs: int, outputs: int, context: int, stride: int = 1):
+    def __init__(self, inputs: int, outputs: int, context: int, stride: int = 1, dilation: int = 1,
+                 padding_mode: str = "replicate"):
         super().__init__()
-        self.conv = nn.Conv2d(inputs, 2 * outputs, 3, stride=stride, padding=1, padding_mode="replicate")
+        self.conv = nn.Conv2d(inputs, 2 * outputs, 3, stride, dilation, dilation, padding_mode=padding_mode)
         self.film = FiLM(context, 2 * outputs)
 
     def forward(self, features: Tensor, context: Tensor | None) -> Tensor:
@@ -28,19 +30,28 @@ class GatedConv(nn.Module):
 
 
 class ConvLSTMCell(nn.Module):
-    """An LSTM whose products are convolutions. Source: Shi et al. 2015, equation 3, without peepholes."""
+    """An LSTM whose products are convolutions. Source: Shi et al. 2015, equation 3, without peepholes.
 
-    def __init__(self, inputs: int, width: int):
+    Args:
+        inputs, width: channels of what comes in, and of what is remembered.
+        padding_mode: what lies outside, "replicate" or "constant" (zero).
+    """
+
+    def __init__(self, inputs: int, width: int, padding_mode: str = "replicate"):
         super().__init__()
-        self.width = width
-        self.gates = nn.Conv2d(inputs + width, 4 * width, 3, padding=1, padding_mode="replicate")
+        self.width, self.padding_mode = width, padding_mode
+        self.gates = nn.Conv2d(inputs + width, 4 * width, 3)
 
-    def forward(self, features: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, state: tuple[Tensor, Tensor] | None,
+                dilation: int = 1) -> tuple[Tensor, Tensor]:
+        """What is put out and what is remembered, (N, width, h, w) both; `dilation` widens the same weights' view."""
         if state is None:
             zero = features.new_zeros(features.shape[0], self.width, *features.shape[-2:])
             state = zero, zero
         hidden, cell = state
-        enter, forget, leave, value = self.gates(torch.cat([features, hidden], dim=1)).chunk(4, dim=1)
+        padded = F.pad(torch.cat([features, hidden], dim=1), (dilation,) * 4, mode=self.padding_mode)
+        gates = F.conv2d(padded, self.gates.weight, self.gates.bias, dilation=dilation)
+        enter, forget, leave, value = gates.chunk(4, dim=1)
         cell = torch.sigmoid(forget + 1) * cell + torch.sigmoid(enter) * torch.tanh(value)
         return torch.sigmoid(leave) * torch.tanh(cell), cell
 

@@ -9,6 +9,8 @@ from rlenhance.data.folders import open_folder
 from rlenhance.data.loaded import LoadedSplit, load_split
 from rlenhance.data.noise import BLIND, NOISES, Noise, parse_noise
 from rlenhance.data.noisy import REAL, noise_of, noisy_pictures
+from rlenhance.data.occluded import OccludedSampler, load_occluded, occluded_pictures, without_near_duplicates
+from rlenhance.data.reduced import ReducedSampler, Shrink, check_sizes, load_reduced, open_pairs
 from rlenhance.data.sampler import Sampler
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.scan import scan
@@ -16,6 +18,8 @@ from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
     "BLIND", "NOISES", "REAL", "RELIT", "Batch", "Darken", "Degradation", "Example", "LoadedSplit", "Noise",
-    "PictureCache", "Relight", "Sampler", "Splits", "check_disjoint", "clean_folder", "load_example", "load_split",
-    "noise_of", "noisy_pictures", "open_folder", "parse_noise", "sample_photographs", "scan", "split_by_scene",
+    "OccludedSampler", "PictureCache", "ReducedSampler", "Relight", "Sampler", "Shrink", "Splits", "check_disjoint",
+    "check_sizes", "clean_folder", "load_example", "load_occluded", "load_reduced", "load_split", "noise_of",
+    "noisy_pictures", "occluded_pictures", "open_folder", "open_pairs", "parse_noise", "sample_photographs", "scan",
+    "split_by_scene", "without_near_duplicates",
 ]

@@ -27,7 +27,8 @@ def scene_of(name: str) -> str:
     return match.group(1) if match else _ROLE.sub("", name)
 
 
-def _files(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures that lie directly in a folder, by name."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
@@ -35,7 +36,7 @@ def _by_name(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """The pictures of one side of the pairs by the name they share with the other, and those whose name is taken."""
     named: dict[str, Path] = {}
     clashes = []
-    for path in _files(folder):
+    for path in picture_files(folder):
         other = named.setdefault(_ROLE.sub("", path.stem), path)
         if other != path:
             clashes.append(f"{path}: pairs by the same name as {other}")
@@ -53,7 +54,7 @@ def _examples(folder: Path) -> tuple[list[Example], list[str]]:
     pair = _pair_folders(folder)
     if pair is None:
         low = folder / "low"
-        alone = _files(low if low.is_dir() else folder)
+        alone = picture_files(low if low.is_dir() else folder)
         return [Example(path.name, scene_of(path.stem), path) for path in alone], []
     (inputs, clashes), (targets, more) = _by_name(pair[0]), _by_name(pair[1])
     unmatched = clashes + more

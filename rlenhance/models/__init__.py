@@ -3,9 +3,12 @@
 A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image`.
 """
 
-from rlenhance.models.base import MODELS, Model, Policy, as_model
+from rlenhance.models.base import MODELS, Completing, Model, Policy, as_model
+from rlenhance.models.combined import SCALES, Combined
+from rlenhance.models.completion import CompletionPolicy, CompletionRestorer
 from rlenhance.models.denoiser import Denoiser, NoiseAware
 from rlenhance.models.ffdnet import FFDNet
+from rlenhance.models.filling import AutoencoderFilling, Filling, GatedFilling, Prior
 from rlenhance.models.filter_policy import FilteringPolicy, FilterPolicy
 from rlenhance.models.pixelrl import PixelRL
 from rlenhance.models.policy import Observation, PixelPolicy, observe
@@ -16,7 +19,8 @@ from rlenhance.models.warm_start import warm_start
 from rlenhance.models.zero_dce import ZeroDCE
 
 __all__ = [
-    "MODELS", "Denoiser", "Episode", "FFDNet", "FilterPolicy", "FilteringPolicy", "Model", "NoiseAware", "Observation",
-    "PixelPolicy", "PixelRL", "Policy", "ReLLIE", "Restorer", "UnrolledPolicy", "ZeroDCE", "as_model", "observe",
-    "warm_start",
+    "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
+    "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
+    "NoiseAware", "Observation", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer", "UnrolledPolicy",
+    "ZeroDCE", "as_model", "observe", "warm_start",
 ]

@@ -23,6 +23,19 @@ class Model(Protocol):
                  preference: Mapping[str, float] | None = None) -> Tensor: ...
 
 
+class Completing:
+    """Marks the networks that fill holes: `network(image, mask) -> image`, with the picture itself outside the mask.
+
+    A hole comes in black (see `rlenhance.holes`), and `rlenhance.complete.Completer` brings a photograph to the size
+    that the network knows.
+
+    Attributes:
+        side: side in pixels of the square pictures that it was trained on.
+    """
+
+    side: int
+
+
 class Policy(nn.Module):
     """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
 
@@ -48,6 +61,10 @@ class Policy(nn.Module):
             UsageError: it is none that this policy can work on.
         """
         return check_image(image, **pictures_of(self.actions))
+
+    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
+        return self.enter(image)
 
     def leave(self, result: Tensor, image: Tensor) -> Tensor:
         """The end of an episode that began with `enter(image)`, as the user's picture."""

@@ -25,29 +25,34 @@ class Observation(TypedDict, total=False):
 
     image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
     preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
-    one. statistics: (N, STATISTICS), and tools: (N, C, K, H, W), what the `look` of a policy has computed from the
-    others; shortcuts, never needed.
+    one. start: (N, 3, H, W), the picture with which the episode began, for action sets that go back to it.
+    statistics: (N, STATISTICS), and tools: (N, C, K, H, W), what the `look` of a policy has computed from the others;
+    shortcuts, never needed.
     """
 
     image: Tensor
     steps_left: Tensor
     preference: Tensor
     mask: Tensor
+    start: Tensor
     statistics: Tensor
     tools: Tensor
 
 
-def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None) -> Observation:
+def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None,
+            start: Tensor | None = None) -> Observation:
     """An observation from its parts: the environment and inference both make theirs here.
 
     Args:
-        steps_left: share of the horizon that is left; preference: (N, P), P may be 0.
+        steps_left: share of the horizon that is left; preference: (N, P), P may be 0. mask, start: None: none.
     """
     observation: Observation = {"image": image, "steps_left": image.new_full((image.shape[0], 1), steps_left)}
     if preference.shape[1]:
         observation["preference"] = preference
     if mask is not None:
         observation["mask"] = mask
+    if start is not None:
+        observation["start"] = start
     return observation
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, Bending, Sweep, advance, even_out, pictures_of
+from rlenhance.actions import Action, Bending, Sweep, advance, even_out, pictures_of, recalls
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
@@ -135,7 +135,7 @@ class UnrolledPolicy(nn.Module):
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The episode on the reduced picture: its T + 1 states and T actions."""
         policy: Any = self.policy
-        image = policy.enter(image)
+        image = policy.begin(image, mask)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         picture, small_mask = image, mask
         if policy.state_size:
@@ -144,17 +144,19 @@ class UnrolledPolicy(nn.Module):
         encoded = policy.preferences.settle(encoded, picture)
         smoothness = policy.preferences.smoothness(encoded)
         states, chosen, memory = [picture], [], None
+        start = picture if recalls(policy.actions) else None
         network = QuickPolicy(policy, encoded) if quick and QuickPolicy.serves(policy, picture) else None
         for step in range(self.steps):
             left = 1 - step / policy.horizon
             if network:
                 action = network.act(states[-1], left)
             else:
-                action, memory = policy.act(observe(states[-1], left, encoded, small_mask), memory)
+                action, memory = policy.act(observe(states[-1], left, encoded, small_mask, start), memory)
             if not self.local and "local" in action:  # equal local agents do nothing: their mean is taken out
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = even_out(action, smoothness)
             chosen.append(action)
             sweep = self.sweep([action]) if network else None
-            states.append(sweep.image(states[-1]) if sweep else advance(policy.actions, states[-1], action, small_mask))
+            states.append(sweep.image(states[-1]) if sweep else
+                          advance(policy.actions, states[-1], action, small_mask, start))
         return states, chosen

@@ -1,0 +1,156 @@
+"""Completion: every pixel of a hole takes what a tool finds for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from envs.image_env import ImageEnv
+from envs.pixel_env import PixelEnv, Source
+from rlenhance.actions import ACTION_SETS
+from rlenhance.checkpoint import load_model
+from rlenhance.data import Batch, OccludedSampler, PictureCache, occluded_pictures, scan
+from rlenhance.errors import UsageError
+from rlenhance.fills import find_fill
+from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
+
+#: How much better a pixel got: absolute difference, and 1 - SSIM about it.
+COMPLETION_REWARD = {"l1": 1.0, "ssim": 0.2}
+
+
+class Begun:
+    """Pictures of a source whose holes a first guess has filled: where episodes begin.
+
+    Args:
+        source: gives batches with masks.
+        guess: (image, mask) -> image.
+        window: side in pixels of the square about each hole that is kept, after the guess has seen the whole picture;
+            None: all. Holes that are larger are cut.
+    """
+
+    def __init__(self, source: Source, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None):
+        self.source, self.guess, self.window = source, guess, window
+
+    def batch(self, step: int, count: int, part: slice | None = None) -> Batch:
+        """The `count` pictures of draw `step`; of these only `part`."""
+        drawn = self.source.batch(step, count) if part is None else self.source.batch(step, count, part)  # type: ignore
+        return begin(drawn, self.guess, self.window)
+
+    def reseeded(self, seed: int) -> Begun:
+        """Another stream of the same source."""
+        return Begun(self.source.reseeded(seed), self.guess, self.window)
+
+
+def begin(batch: Batch, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None) -> Batch:
+    """A batch whose holes are filled by a first guess, cut to a window about them, see `Begun`."""
+    if batch.mask is None:
+        raise UsageError("completing needs masks: Batch(image, target, mask), 1 where pixels are missing")
+    with torch.no_grad():
+        begun = replace(batch, image=guess(batch.image, batch.mask))
+    height, width = batch.image.shape[-2:]
+    if window is None or window >= max(height, width):
+        return begun
+    cuts = []
+    for index in range(len(batch)):
+        places = batch.mask[index, 0].nonzero().float().mean(dim=0).tolist()
+        top, left = (min(max(0, round(place - window / 2)), max(0, side - window))
+                     for place, side in zip(places, (height, width), strict=True))
+        rows, columns = slice(top, top + window), slice(left, left + window)
+        one = begun[index : index + 1]
+        cuts.append(Batch(*(None if part is None else part[..., rows, columns]
+                            for part in (one.image, one.target, one.mask))))  # type: ignore[arg-type]
+    return Batch.stack(cuts)
+
+
+class CompletionEnv(PixelEnv):
+    """Fill a hole pixel by pixel, with copies, filters and steps back.
+
+    ## Action Space
+
+    `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `Fill(strides).tools`: 0 keeps; 1 to 32 copy
+    the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker, brighter (see
+    `rlenhance.actions.Fill`). Outside the hole nothing changes, whatever is named; a copy from outside the picture
+    keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of each channel.
+
+    ## Observation Space
+
+    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)), mask=Box(0, 1, (1, H, W)), start=Box(0, 1,
+    (3, H, W)))`, float32: the current picture (RGB, sRGB-encoded), the share of the horizon that is left, the hole
+    (1 inside), and the picture with which the episode began.
+
+    ## Rewards
+
+    `info["reward_map"]` (1, H, W): how much the absolute difference to the original falls at a pixel, plus 0.2 times how
+    much 1 - SSIM about it falls. The reward is the mean of the map. Both telescope: the sum over an episode is what the
+    last picture is better than the first. With `reward={"seam": 1, "texture": 1}` no original is needed.
+
+    ## Starting State
+
+    A random part of a random picture with a new hole, filled by `start`: the stream is seeded by `reset(seed=)` and the
+    number of the picture. `reset(options={"batch": Batch})` begins with pictures of one's own, filled already, their
+    originals and their masks.
+
+    ## Episode End
+
+    Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
+    are observed, so nothing is to be bootstrapped behind the end.
+
+    ## Arguments
+
+    data: folder (see docs/completion.md), or None for the sample photographs. holes: "square", "brush" or "mixed". size:
+    side of the square pictures in pixels (64). horizon: steps (8). start: "laplace", another rule, or a shipped network
+    or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or "touch_up". reward: name
+    -> weight of the terms that count, all others are off. device: where the tensors live ("cpu"). render_mode: None or
+    "rgb_array".
+
+    ## Vectorized environment
+
+    `gymnasium.make_vec("rlenhance/Completion-v0", num_envs=8)` is this class: torch tensors on `device`, with
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Completion-v0")` holds one picture and speaks
+    NumPy.
+
+    ## Version History
+
+    v0: the first.
+    """
+
+    def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, holes: str = "square", size: int = 64,
+                 horizon: int = 8, start: str = "laplace", strides: Sequence[int] = (8, 4, 2, 1),
+                 actions: str = "fill", reward: Mapping[str, float] | None = None,
+                 device: torch.device | str = "cpu", render_mode: str | None = None,
+                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+        if actions not in ("fill", "touch_up"):
+            raise UsageError(f"actions is fill or touch_up; got {actions!r}")
+        cache = PictureCache()
+        splits, _ = scan(occluded_pictures(data), cache)
+        made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if actions == "fill" else {}))
+        super().__init__(
+            made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD)), every_term=False), horizon=horizon,
+            source=Begun(OccludedSampler(splits.train, cache, size, holes=holes), first_guess(start)),
+            num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
+            autoreset_mode=autoreset_mode,
+        )
+        self._resize(num_envs, (3, size, size), masked=True)
+
+
+def first_guess(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """What fills holes, by name: a rule, a shipped network, or a run of one's own.
+
+    Raises:
+        UsageError: none of that name.
+    """
+    return find_fill(name) or load_model(locate(name))
+
+
+class CompletionImageEnv(ImageEnv):
+    """`CompletionEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+
+    def __init__(self, **arguments: Any):
+        super().__init__(CompletionEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

@@ -1,0 +1,236 @@
+"""Filling a hole: every missing pixel takes what a tool finds for it, in the picture as it is now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.errors import UsageError
+from rlenhance.filters import gaussian, median
+from rlenhance.images import brightness
+
+#: The eight directions as (down, right).
+DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),
+              "nw": (-1, -1)}
+#: Tools beside the copies, in their order: "keep" comes first, the copies after it, these last.
+OTHERS = ("diffuse", "median", "isophote", "mirror", "start", "darker", "brighter")
+_STEP = 1 / 64  # how much "darker" and "brighter" move a pixel
+_ALONG = 2.0  # pixels that "isophote" looks to both sides
+
+
+@ACTION_SETS.register("fill")
+@dataclass(frozen=True)
+class Fill:
+    """Each pixel of the hole takes the value that its tool gives there; one head with as many choices as tools.
+
+    keep (0); copies of the pixel so many away in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
+    neighbours; median of 3x3; isophote, the mean of the two places 2 pixels along the edge that runs through here;
+    mirror, the pixel as far behind the hole's nearest border as this one is before it; start, the value with which the
+    episode began (that of the prior); darker and brighter, by 1/64. A copy from outside the picture, or a mirror that
+    falls there or into the hole, is not valid: it keeps the pixel, and policies never choose it (`valid`).
+
+    Probabilities instead of an index stand for the mixture of all tools' results. On a CPU only those tools run that
+    some pixel chose.
+
+    Args:
+        strides: how far the copies reach, in pixels.
+
+    Raises:
+        UsageError: a stride that is none, or comes twice.
+    """
+
+    strides: tuple[int, ...] = (8, 4, 2, 1)
+
+    #: `advance` hands it the mask, and the picture with which the episode began.
+    recalls: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
+        if any(stride < 1 for stride in self.strides) or len(set(self.strides)) != len(self.strides):
+            raise UsageError(f"strides are at least 1 pixel, each once; got {self.strides}")
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Their names, in the order of the choices."""
+        copies = [f"copy_{name}_{stride}" for stride in self.strides for name in DIRECTIONS]
+        return ("keep", *copies, *OTHERS)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return ("local",)
+
+    @property
+    def heads(self) -> int:
+        return 1
+
+    @property
+    def choices(self) -> int:
+        return len(self.tools)
+
+    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def results(self, image: Tensor, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+        """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W)."""
+        return torch.stack([self._run(name, image, mask, start) for name in self.tools], dim=2)
+
+    def valid(self, mask: Tensor) -> Tensor:
+        """Where every tool has something to give: (N, 1, H, W) -> (N, K, H, W) bool; "keep" alone outside the hole."""
+        height, width = mask.shape[-2:]
+        inside = mask[:, 0] > 0.5
+        found = []
+        for name in self.tools:
+            there = torch.ones_like(inside)
+            if name.startswith("copy_"):
+                down, right = self._step(name)
+                rows, columns = (torch.arange(side, device=mask.device) for side in (height, width))
+                there = (((rows + down >= 0) & (rows + down < height))[:, None]
+                         & ((columns + right >= 0) & (columns + right < width))[None]).expand_as(inside)
+            elif name == "mirror":
+                there = _mirrored(mask)[1]
+            found.append(there & inside if name != "keep" else there)
+        return torch.stack(found, dim=1)
+
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+        choice = action["local"]
+        if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
+            return (choice * self.results(image, mask, start)).sum(dim=2)
+        after, seen = image, choice if mask is None else torch.where(mask > 0.5, choice, 0)
+        chosen = range(self.choices) if choice.device.type != "cpu" else seen.unique().tolist()
+        for index in chosen:
+            if index:
+                after = torch.where(seen == index, self._run(self.tools[index], image, mask, start), after)
+        return after
+
+    def strength(self, action: Action) -> Tensor:
+        """1 where a tool is taken, 0 for "keep"; of probabilities, that of all others: (N, 1, H, W)."""
+        choice = action["local"]
+        return 1 - choice[:, :, 0] if choice.is_floating_point() else (choice != 0).float()
+
+    def neutral(self, count: int, height: int, width: int) -> Action:
+        """Keep, everywhere."""
+        return {"local": torch.zeros((count, 1, height, width), dtype=torch.long)}
+
+    def _step(self, name: str) -> tuple[int, int]:
+        _, direction, stride = name.split("_")
+        down, right = DIRECTIONS[direction]
+        return down * int(stride), right * int(stride)
+
+    def _run(self, name: str, image: Tensor, mask: Tensor | None, start: Tensor | None) -> Tensor:
+        if name.startswith("copy_"):
+            return _moved(image, *self._step(name))
+        if name == "diffuse":
+            padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+            return (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2]
+                    + padded[..., 1:-1, 2:]) / 4
+        if name == "median":
+            return median(image, 3)
+        if name == "isophote":
+            return _along_edges(image)
+        if name == "mirror":
+            return image if mask is None else _reflected(image, mask)
+        if name == "start":
+            return image if start is None else start
+        if name in ("darker", "brighter"):
+            return (image + (_STEP if name == "brighter" else -_STEP)).clamp(0, 1)
+        return image
+
+
+@ACTION_SETS.register("touch_up")
+@dataclass(frozen=True)
+class TouchUp:
+    """Each pixel of the hole moves its three channels by a little: continuous heads, for learners that need them.
+
+    Args:
+        most: the largest change of a step.
+    """
+
+    most: float = 0.05
+
+    recalls: ClassVar[bool] = True
+    choices: ClassVar[None] = None
+    heads: ClassVar[int] = 3
+    levels: ClassVar[tuple[str, ...]] = ("local",)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.most <= 1:
+            raise UsageError(f"the largest change of a step lies in (0, 1]; got {self.most}")
+
+    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+        return (image + self.most * action["local"]).clamp(0, 1)
+
+    def strength(self, action: Action) -> Tensor:
+        """Mean change of the channels over the largest: (N, 1, H, W)."""
+        return action["local"].abs().mean(dim=1, keepdim=True)
+
+    def neutral(self, count: int, height: int, width: int) -> Action:
+        """No change."""
+        return {"local": torch.zeros(count, 3, height, width)}
+
+
+def _moved(image: Tensor, down: int, right: int) -> Tensor:
+    """Every pixel takes the value so far away; where that lies outside the picture, its own."""
+    height, width = image.shape[-2:]
+    if abs(down) >= height or abs(right) >= width:
+        return image
+    rows, columns = (slice(max(0, -step), side - max(0, step)) for step, side in ((down, height), (right, width)))
+    there: Any = (..., slice(rows.start + down, rows.stop + down), slice(columns.start + right, columns.stop + right))
+    result = image.clone()
+    result[..., rows, columns] = image[there]
+    return result
+
+
+def _along_edges(image: Tensor) -> Tensor:
+    """The mean of the two places that lie along the edge through each pixel (across the gradient of the light)."""
+    count, _, height, width = image.shape
+    with torch.no_grad():
+        light = F.pad(gaussian(brightness(image.detach()), 1.0, 5), (1, 1, 1, 1), mode="replicate")
+        right = light[..., 1:-1, 2:] - light[..., 1:-1, :-2]
+        down = light[..., 2:, 1:-1] - light[..., :-2, 1:-1]
+        length = (right**2 + down**2).sqrt().clamp(min=1e-4)
+        rows, columns = torch.meshgrid(torch.arange(height, device=image.device),
+                                       torch.arange(width, device=image.device), indexing="ij")
+        way = _ALONG * torch.stack([-down / length, right / length], dim=-1)[:, 0]  # (N, H, W, 2), as x and y
+        here = torch.stack([columns, rows], dim=-1).to(image).expand(count, -1, -1, -1)
+        size = image.new_tensor([max(1, width - 1), max(1, height - 1)])
+        places = [2 * (here + sign * way) / size - 1 for sign in (1, -1)]
+    found = [F.grid_sample(image, place, mode="bilinear", padding_mode="border", align_corners=True)
+             for place in places]
+    return (found[0] + found[1]) / 2
+
+
+def _reflected(image: Tensor, mask: Tensor) -> Tensor:
+    index, there = _mirrored(mask)
+    flat = image.flatten(2)
+    taken = flat.gather(2, index.flatten(1)[:, None].expand(-1, image.shape[1], -1)).view_as(image)
+    return torch.where(there[:, None], taken, image)
+
+
+def _mirrored(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every pixel of the hole, the place behind its nearest border (flat index), and where there is one."""
+    from scipy.ndimage import distance_transform_edt  # here: it costs start-up time
+
+    height, width = mask.shape[-2:]
+    own = np.indices((height, width))
+    places, valid = [], []
+    for hole in (mask[:, 0] > 0.5).cpu().numpy():
+        if not hole.any() or hole.all():
+            places.append(np.zeros((height, width), np.int64))
+            valid.append(np.zeros((height, width), bool))
+            continue
+        rows, columns = 2 * distance_transform_edt(hole, return_distances=False, return_indices=True) - own
+        fine = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        place = np.where(fine, rows * width + columns, 0)
+        places.append(place)
+        valid.append(fine & hole & ~hole.ravel()[place])
+    return (torch.from_numpy(np.stack(places)).to(mask.device),
+            torch.from_numpy(np.stack(valid)).to(mask.device))

@@ -1,0 +1,128 @@
+"""The gated PixelRNN: gated convolutions whose outputs a ConvLSTM reads one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
+from rlenhance.backbones.pixelrnn import ConvLSTMCell, GatedConv
+from rlenhance.images import pad_to_multiple
+
+
+@BACKBONES.register("gated_pixelrnn")
+class GatedPixelRNN(Backbone):
+    """A 7x7 convolution, gated layers with a ConvLSTM over depth, two residual blocks: features (N, width, H, W).
+
+    The ConvLSTM's time is the depth of the network: it reads each layer's output, and layer, memory and the first
+    features are added up. It begins anew with each picture, so no state goes from step to step. Borders are zero.
+
+    A pixel sees 7 + 4 sum(dilations) + 8 pixels: with dilations of 1, as published, 27, and 29 with the 3x3 convolution
+    behind it; with 2, 4 and 8, 71 and 73.
+
+    Args:
+        channels: of the input.
+        context: length of the context vector.
+        width: channels inside.
+        dilations: one layer each.
+
+    Source: the gated PixelRNN of the project on occluded bedrooms, and its published weights. We depart in the
+    dilations; batch normalisation, which it trains with, is a part of the convolutions here.
+    """
+
+    sees_borders = True
+
+    def __init__(self, channels: int = 3, context: int = 0, width: int = 48, dilations: Sequence[int] = (2, 4, 8)):
+        super().__init__()
+        self.width, self.stride, self.dilations = width, 1, tuple(dilations)
+        self.enter = nn.Conv2d(channels, width, 7, padding=3)
+        self.layers = nn.ModuleList(GatedConv(width, width, context, 1, wide, "zeros") for wide in self.dilations)
+        self.memory = ConvLSTMCell(width, width, "constant")
+        self.blocks = nn.ModuleList(nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+                                    for _ in range(2))
+        self.film = FiLM(context, width)
+
+    def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        features = first = self.enter(image)
+        remembered = None
+        for layer, wide in zip(self.layers, self.dilations, strict=True):
+            features = layer(features, context)
+            remembered = self.memory(features, remembered, wide)
+            features = features + remembered[0] + first
+        features = self.film(features, context)
+        for before, after in self.blocks:  # type: ignore[misc]
+            features = F.relu(features + after(F.relu(before(features))))
+        return features, state
+
+
+@BACKBONES.register("convlstm_autoencoder")
+class ConvLSTMAutoencoder(Backbone):
+    """Three strided convolutions, a ConvLSTM that looks several times, and PixelShuffle back: (N, widths[0] / 2, H, W).
+
+    With each look the memory sees 8 pixels further to every side. With one, as published, the half of the ConvLSTM's
+    weights that read the memory, and its forget gate, have nothing to read and get no gradient.
+
+    Args:
+        channels: of the input.
+        context: length of the context vector.
+        widths: channels at 1/2, 1/4 and 1/8 of the size; as published 64, 128 and 256.
+        looks: steps of the ConvLSTM.
+        skips: the encoder's features are added on the way back.
+
+    Source: the PixelRNN autoencoder of the other project on occluded bedrooms. We depart in the looks and the skips.
+    """
+
+    sees_borders = True
+
+    def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (32, 64, 128), looks: int = 4,
+                 skips: bool = True):
+        super().__init__()
+        half, quarter, eighth = widths
+        self.width, self.stride, self.looks, self.skips = half // 2, 1, looks, skips
+        self.down = nn.ModuleList([nn.Conv2d(channels, half, 5, 2, 2), nn.Conv2d(half, quarter, 3, 2, 1),
+                                   nn.Conv2d(quarter, eighth, 3, 2, 1)])
+        self.memory = ConvLSTMCell(eighth, eighth, "constant")
+        self.film = FiLM(context, eighth)
+        self.up = nn.ModuleList(nn.Conv2d(inputs, 4 * outputs, 3, padding=1) for inputs, outputs in
+                                ((eighth, quarter), (quarter, half), (half, half // 2)))
+
+    def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        height, width = image.shape[-2:]
+        features, beside = pad_to_multiple(image, 8), []
+        for layer in self.down:
+            features = F.relu(layer(features))
+            beside.append(features)
+        remembered = None
+        for _ in range(self.looks):
+            remembered = self.memory(features, remembered)
+        assert remembered is not None
+        features = self.film(remembered[0], context)
+        for index, layer in enumerate(self.up):
+            features = F.pixel_shuffle(F.relu(layer(features)), 2)
+            if self.skips and index < 2:
+                features = features + beside[1 - index]
+        return features[..., :height, :width], state
+
+
+def receptive_field(network: nn.Module, size: int, channels: int = 3) -> tuple[int, int]:
+    """Height and width of what the middle pixel of a picture depends on, measured by its gradient.
+
+    Args:
+        network: from (1, channels, size, size) to a picture of that size, or to features and a state.
+        size: side of the pictures; no larger field can be measured.
+
+    Example:
+        >>> receptive_field(nn.Conv2d(3, 3, 3, padding=1), 16)
+        (3, 3)
+    """
+    image = torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    output = network(image)
+    middle = (output[0] if isinstance(output, tuple) else output)[..., size // 2, size // 2]
+    (gradient,) = torch.autograd.grad(middle.double().abs().sum(), image)
+    seen = gradient.abs().amax(dim=(0, 1)) > 0
+    return tuple(int(side[-1] - side[0]) + 1 for side in  # type: ignore[return-value]
+                 (seen.any(dim=axis).nonzero() for axis in (1, 0)))

@@ -1,0 +1,112 @@
+"""Features that know the whole picture: a U-Net whose narrowest level attends to all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
+from rlenhance.images import pad_to_multiple
+
+_GRID = 8  # side of the learned map of places; it is stretched over grids of other sizes
+
+
+class Attention(nn.Module):
+    """Features plus what each place takes from all others, by what they look like and by where they are.
+
+    Source: Vaswani et al. 2017, section 3.2.
+    """
+
+    def __init__(self, width: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(1, width)
+        self.places = nn.Parameter(0.02 * torch.randn(1, width, _GRID, _GRID))
+        self.ask = nn.Conv2d(width, 3 * width, 1)
+        self.give = nn.Conv2d(width, width, 1)
+        _begin_at_zero(self.give)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, width, h, w) -> the same."""
+        count, width, height, across = features.shape
+        places = F.interpolate(self.places, (height, across), mode="bilinear", align_corners=False)
+        asked = self.ask(self.norm(features) + places).reshape(count, 3, self.heads, width // self.heads, -1)
+        query, key, value = asked.transpose(-1, -2).unbind(1)
+        taken = F.scaled_dot_product_attention(query, key, value)
+        return features + self.give(taken.transpose(-1, -2).reshape(count, width, height, across))
+
+
+class SmoothBlock(nn.Module):
+    """Features plus two 3x3 convolutions with a SiLU between; begins as the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        _begin_at_zero(self.second)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, width, h, w) -> the same."""
+        return features + self.second(F.silu(self.first(features)))
+
+
+def _begin_at_zero(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+@BACKBONES.register("pyramid")
+class Pyramid(Backbone):
+    """A U-Net on the pixel-unshuffled picture with attention at its narrowest level: features
+    (N, widths[0], ceil(H/stride), ceil(W/stride)). Level i works at 1/(stride 2^i) of the size; borders are zero.
+
+    Every feature sees the whole picture.
+
+    Args:
+        channels: of the input.
+        context: length of the context vector.
+        widths: channels of the levels.
+        blocks: residual blocks of each level on the way down and, but for the last, on the way up.
+        stride: of the unshuffling.
+
+    Source: Ronneberger et al. 2015 for the U.
+    """
+
+    sees_borders = True
+
+    def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (48, 64, 96),
+                 blocks: Sequence[int] = (1, 2, 2), stride: int = 4):
+        super().__init__()
+        pairs = list(pairwise(widths))
+        self.width, self.stride, self.multiple = widths[0], stride, stride * 2 ** len(pairs)
+        self.enter = nn.Conv2d(channels * stride**2, widths[0], 3, padding=1)
+        self.film = FiLM(context, widths[0])
+        self.down = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
+        self.middle = nn.Sequential(*(layer for _ in range(blocks[-1])
+                                      for layer in (SmoothBlock(widths[-1]), Attention(widths[-1]))))
+        self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
+        self.up = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+
+    def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        height, width = (-(-side // self.stride) for side in image.shape[-2:])
+        planes = F.pixel_unshuffle(pad_to_multiple(image, self.multiple), self.stride)
+        features = self.film(self.enter(planes.contiguous(memory_format=torch.channels_last)), context)
+        beside = []
+        for level, reduce in zip(self.down, self.reducing, strict=True):
+            features = level(features)
+            beside.append(features)
+            features = reduce(features)
+        features = self.middle(features)
+        for level, enlarge in zip(reversed(self.up), reversed(self.enlarging), strict=True):
+            features = level(enlarge(features) + beside.pop())
+        return features[..., :height, :width], state
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(SmoothBlock(width) for _ in range(count)))

@@ -1,0 +1,88 @@
+"""`rlenhance complete`: photographs with holes in, whole ones out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.commands.batches import add_photos, carry_out, plan_photos, tell_plan
+from rlenhance.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlenhance.photo import Photo, Plan
+
+SUFFIX = "_completed"
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    complete = commands.add_parser(
+        "complete", help="fill holes in photographs",
+        description="Fill holes in photographs, at full resolution. bed.jpg becomes bed_completed.jpg beside it; a "
+                    "source is never overwritten, and outside the hole not a pixel changes. Exit status: 0, or 2 where "
+                    "something was refused or a photograph failed.",
+    )
+    add_photos(complete, verb="complete")
+    where = complete.add_mutually_exclusive_group(required=True)
+    where.add_argument("--mask", type=Path, metavar="FILE|DIR",
+                       help="a picture of the photograph's size, white where it is to be filled; or a folder of them, "
+                            "called like the photographs")
+    where.add_argument("--detect-holes", action="store_true",
+                       help="the black rectangle in each photograph is the hole")
+    complete.add_argument("-m", "--model", metavar="NAME|RUN/best",
+                          help="laplace (smooth), telea, navier-stokes, patches (pieces of the photograph, slow), a "
+                               "shipped network or a run of your own (default: the shipped network completer; where "
+                               "none is shipped, laplace)")
+    complete.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Complete what was named.
+
+    Raises:
+        UsageError: something cannot be done; nothing was written.
+    """
+    plan = plan_photos(arguments, SUFFIX)
+    masks = _masks(arguments.mask, plan)
+    if arguments.dry_run:
+        return tell_plan(plan, arguments)
+    from rlenhance.complete import Completer
+    from rlenhance.holes import read_mask
+    from rlenhance.settings import check_device
+
+    completer = Completer(arguments.model, device=check_device(arguments.device))
+
+    def process(photo: Photo) -> tuple[Photo, Mapping[str, Any]]:
+        place = masks and (masks.get(Path(photo.name).stem) or masks.get(""))
+        mask = read_mask(place, photo.pixels.shape[:2]) if place else None
+        return completer.complete_photo(photo, mask)
+
+    return carry_out(plan, process, arguments).status
+
+
+def _masks(place: Path | None, plan: Plan) -> dict[str, Path] | None:
+    """Stem of the photograph -> its mask; "" is the one of all.
+
+    Raises:
+        UsageError: there is none, or a photograph has none in the folder.
+    """
+    from rlenhance.photo import EXTENSIONS
+
+    if place is None:
+        return None
+    if place.is_file():
+        return {"": place}
+    if not place.is_dir():
+        raise UsageError(f"--mask {place}: no such file or folder")
+    found: dict[str, Path] = {}
+    for path in sorted(place.iterdir()):
+        if path.suffix.lower() in EXTENSIONS:
+            found.setdefault(path.stem, path)
+    lacking = [job.source for job in plan.jobs if job.source.stem not in found]
+    if lacking:
+        raise UsageError(f"--mask {place}: holds no mask for {', '.join(map(str, lacking[:3]))}"
+                         f"{' and others' if len(lacking) > 3 else ''}; masks are called like their photographs, as in "
+                         f"{place / lacking[0].stem}.png")
+    return found

@@ -1,0 +1,97 @@
+"""What is put into a hole without having learned anything: (N, 3, H, W) and its mask in, the same picture out, whole.
+
+    fill = FILLS["laplace"]
+    completed = fill(image, mask)
+
+Outside the mask not a bit differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlenhance.holes import check_mask, compose
+from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.membrane import membrane
+from rlenhance.patches import copy_patches
+from rlenhance.registry import Registry
+
+#: Fills by name: (image, mask) -> image.
+FILLS = Registry("fill")
+
+
+@FILLS.register("laplace")
+def laplace(image: Tensor, mask: Tensor) -> Tensor:
+    """A membrane that hangs in the hole from its border, see `rlenhance.membrane`.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        mask: (N, 1, H, W), 1 where pixels are missing.
+
+    Raises:
+        UsageError: no picture, a mask that does not fit, or one that leaves nothing.
+
+    Example:
+        >>> image, mask = torch.full((1, 3, 8, 8), 0.5), torch.zeros(1, 1, 8, 8)
+        >>> mask[..., 2:5, 2:5] = 1
+        >>> torch.allclose(laplace(image * (1 - mask), mask), image, atol=1e-3)
+        True
+    """
+    check_image(image)
+    mask = check_mask(mask, image)
+    return compose(hang(image, mask).clamp(0, 1), image, mask)
+
+
+def hang(values: Tensor, mask: Tensor) -> Tensor:
+    """The membrane, worked out where the hole lies alone: any (N, C, H, W), with (N, 1, H, W)."""
+    rows, columns = (_around(mask.amax(dim=(0, 1, other))) for other in (3, 2))
+    result = values.clone()
+    result[..., rows, columns] = membrane(values[..., rows, columns], mask[..., rows, columns])
+    return result
+
+
+def _around(there: Tensor) -> slice:
+    """Where anything is missing along a side, and a pixel more at both ends."""
+    places = there.nonzero()[:, 0]
+    return slice(max(0, int(places[0]) - 1), int(places[-1]) + 2) if len(places) else slice(0, 1)
+
+
+@FILLS.register("telea")
+def telea(image: Tensor, mask: Tensor) -> Tensor:
+    """OpenCV's inpainting by fast marching, radius 3, in 8 bits. Source: Telea 2004."""
+    return _by_opencv(image, mask, cv2.INPAINT_TELEA)
+
+
+@FILLS.register("navier-stokes")
+def navier_stokes(image: Tensor, mask: Tensor) -> Tensor:
+    """OpenCV's inpainting by fluid dynamics, radius 3, in 8 bits. Source: Bertalmio, Bertozzi and Sapiro 2001."""
+    return _by_opencv(image, mask, cv2.INPAINT_NS)
+
+
+def _by_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
+    check_image(image)
+    mask = check_mask(mask, image)
+    filled = [to_tensor(np.asarray(cv2.inpaint(to_array(one), (hole[0] > 0).to(torch.uint8).cpu().numpy(), 3, method)),
+                        image.device) for one, hole in zip(image, mask, strict=True)]
+    return compose(torch.cat(filled).to(image), image, mask)
+
+
+@FILLS.register("patches")
+def patches(image: Tensor, mask: Tensor) -> Tensor:
+    """Pieces of the picture itself, copied so that they fit each other and the border: see `rlenhance.patches`."""
+    check_image(image)
+    mask = check_mask(mask, image)
+    begin = laplace(image, mask)
+    filled = [copy_patches(one, hole) for one, hole in zip(begin.split(1), mask.split(1), strict=True)]
+    return compose(torch.cat(filled), image, mask)
+
+
+def find_fill(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The fill of that name, in capitals or not, with hyphens or underscores; None where there is none."""
+    word = str(name).lower().replace("_", "-")
+    return FILLS[word] if word in FILLS else None

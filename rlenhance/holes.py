@@ -1,0 +1,294 @@
+"""Holes in pictures: where they are, how they are made, and what is put into them.
+
+A mask is 1 where pixels are missing: (N, 1, H, W) beside tensors, (H, W) bool beside arrays. A picture with a hole
+holds black there, whatever the hole covers, so that nothing can look under it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+from rlenhance.images import area_means, resize
+from rlenhance.photo import read
+from rlenhance.registry import Registry
+
+#: The sum over the channels, in [0, 3], from which on two pictures differ at a pixel.
+DIFFERENCE = 0.03
+#: Values above this are white in a mask file of 8 bits.
+THRESHOLD = 127
+#: Largest channel of a near-black pixel, in 255ths: JPEG leaves some noise in what was painted black.
+BLACK = 12
+_FLAT = 3  # in 255ths: what was painted stays below it, but for its edge
+#: Side of the hole over the picture's shorter side in the occluded bedrooms: 67 of 224 pixels.
+HOLE_SHARE = 67 / 224
+#: Makers of holes by name: (height, width, random stream) -> (height, width) bool.
+HOLES = Registry("kind of hole")
+
+_SPECKLE = 5  # pixels: what is narrower is JPEG's noise and no hole
+_SEARCH = 256  # longest side in pixels of the map on which a black rectangle is looked for
+
+
+def compose(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """The output inside the hole, the picture outside: not a bit of it differs there.
+
+    Args:
+        output, image: (N, C, H, W).
+        mask: (N, 1, H, W), 1 inside the hole.
+    """
+    return torch.where(mask > 0.5, output, image)
+
+
+def blank(image: Tensor, mask: Tensor) -> Tensor:
+    """The picture, black inside the hole."""
+    return image.masked_fill(mask > 0.5, 0)
+
+
+def check_mask(mask: Tensor | None, image: Tensor) -> Tensor:
+    """Give back a mask that fits the pictures, with nothing but 0 and 1 in it.
+
+    Raises:
+        UsageError: none, or another shape; or no pixel is left outside.
+    """
+    wanted = (image.shape[0], 1, *image.shape[-2:])
+    if mask is None:
+        raise UsageError(f"completing needs a mask {wanted}, 1 where pixels are missing; got none")
+    if mask.shape != wanted:
+        raise UsageError(f"mask must be {wanted}, 1 where pixels are missing; got {tuple(mask.shape)}")
+    mask = (mask > 0.5).to(image)
+    if bool((mask.amin(dim=(1, 2, 3)) > 0).any()):
+        raise UsageError("the mask covers the whole picture: nothing is left to continue from")
+    return mask
+
+
+def reduce_hole(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tuple[Tensor, Tensor]:
+    """A picture with its hole at a smaller size: what the hole touches is hole, and the rest has no black in it.
+
+    Args:
+        image: (N, C, H, W); mask: (N, 1, H, W).
+        size: (height, width), or one side.
+    """
+    size = (size, size) if isinstance(size, int) else size
+    if tuple(image.shape[-2:]) == tuple(size):
+        return blank(image, mask), mask
+    small = (area_means(mask, size) > 1e-4).to(image)
+    return blank(resize(image, size), small), small
+
+
+def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: float = DIFFERENCE) -> np.ndarray:
+    """The one rectangle in which a picture differs from its original: (H, W) bool.
+
+    What differs is cleaned of speckle, and the largest part that is left gives the rectangle: its rows and columns of
+    which at least half differ.
+
+    Args:
+        image, reference: (H, W, 3) uint8.
+        threshold: on the sum of the channels' absolute differences, white being 1.
+
+    Raises:
+        UsageError: two sizes; or the pictures are equal but for speckle.
+    """
+    if image.shape != reference.shape:
+        raise UsageError(f"the picture is {_size(image)} and its original {_size(reference)}: a mask from their "
+                         f"difference needs one size")
+    differs = (np.abs(image.astype(np.int16) - reference).sum(axis=2) > 255 * threshold).astype(np.uint8)
+    wide = np.ones((max(_SPECKLE, round(0.05 * min(differs.shape))),) * 2, np.uint8)
+    cleaned = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((_SPECKLE, _SPECKLE), np.uint8))
+    cleaned = cv2.morphologyEx(cv2.morphologyEx(cleaned, cv2.MORPH_CLOSE, wide), cv2.MORPH_OPEN, wide)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(cleaned)
+    if count < 2:
+        raise UsageError(f"the picture differs from its original nowhere by more than {threshold:g} (sum of the "
+                         f"channels): there is no hole; give a mask")
+    part = labels == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
+    rows, columns = slice(None), slice(None)
+    for _ in range(2):  # what hangs on at a side is no part of it
+        columns = _span(part[rows].sum(axis=0))
+        rows = _span(part[:, columns].sum(axis=1))
+    mask = np.zeros(part.shape, bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def _span(counts: np.ndarray) -> slice:
+    """From the first to the last place with at least half of the largest count."""
+    there = np.flatnonzero(counts >= 0.5 * counts.max())
+    return slice(int(there[0]), int(there[-1]) + 1)
+
+
+def read_mask(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """A mask file: (H, W) bool, True where it is white.
+
+    Args:
+        size: (height, width) that it must have; None: any.
+
+    Raises:
+        UsageError: it cannot be read; it has another size (both are named); nothing in it is white, or everything.
+    """
+    pixels = read(path).pixels
+    grey = pixels.mean(axis=2) / (257 if pixels.dtype == np.uint16 else 1)
+    mask = grey > THRESHOLD
+    if size is not None and mask.shape != tuple(size):
+        raise UsageError(f"{path}: the mask is {_size(mask)} and the picture {size[1]}x{size[0]} (upright): give a "
+                         f"mask of the picture's size")
+    if not mask.any() or mask.all():
+        raise UsageError(f"{path}: {'everything' if mask.all() else 'nothing'} is white (above {THRESHOLD}); white "
+                         f"marks what is filled, black what stays")
+    return mask
+
+
+def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:
+    """The black rectangle that was painted into a picture: (H, W) bool; None where there is none.
+
+    Dark places of a photograph are guarded against: what is taken is black almost everywhere, without the grain of a
+    shadow inside, and ends sharply at three of its sides at least (the picture's border counts as an end).
+
+    Args:
+        picture: (H, W, 3) uint8 or uint16.
+        side: of the square in pixels, where it is known: the window of that size with most near-black pixels is
+            taken; None: the largest rectangle is looked for, of at least a twentieth of the shorter side.
+    """
+    top = BLACK * (257 if picture.dtype == np.uint16 else 1)
+    light = picture.max(axis=2)
+    black = (light <= top).astype(np.uint8)
+    box = _best_window(black, side) if side is not None else _largest_rectangle(black)
+    if box is None or not _painted(black, box) or np.percentile(_inner(light, box), 95) > top * _FLAT / BLACK:
+        return None
+    mask = np.zeros(black.shape, bool)
+    mask[box] = True
+    return mask
+
+
+def _best_window(black: np.ndarray, side: int) -> tuple[slice, slice] | None:
+    height, width = black.shape
+    if side < 1 or side > min(height, width):
+        return None
+    sums = cv2.integral(black)
+    windows = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(int(windows.argmax()), windows.shape)
+    return slice(int(top), int(top) + side), slice(int(left), int(left) + side)
+
+
+def _largest_rectangle(black: np.ndarray) -> tuple[slice, slice] | None:
+    """The largest black rectangle, found on a reduced map and then grown to the last black row and column."""
+    height, width = black.shape
+    scale = max(1.0, max(height, width) / _SEARCH)
+    small = cv2.morphologyEx(black, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    if scale > 1:
+        size = max(1, round(width / scale)), max(1, round(height / scale))
+        small = (cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99).astype(np.uint8)
+    found = _rectangle(small)
+    if found is None:
+        return None
+    rows, columns = height / small.shape[0], width / small.shape[1]
+    top, bottom, left, right = found
+    box = [round(top * rows), round(bottom * rows), round(left * columns), round(right * columns)]
+    for _ in range(4 + 2 * int(scale)):  # a cell of the reduced map at most, and JPEG's soft edge
+        before = list(box)
+        top, bottom, left, right = box
+        if top > 0 and black[top - 1, left:right].mean() > 0.9:
+            box[0] -= 1
+        if bottom < height and black[bottom, left:right].mean() > 0.9:
+            box[1] += 1
+        if left > 0 and black[top:bottom, left - 1].mean() > 0.9:
+            box[2] -= 1
+        if right < width and black[top:bottom, right].mean() > 0.9:
+            box[3] += 1
+        if box == before:
+            break
+    top, bottom, left, right = box
+    if min(bottom - top, right - left) < max(4, 0.05 * min(height, width)):
+        return None
+    return slice(top, bottom), slice(left, right)
+
+
+def _rectangle(black: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Top, bottom, left, right of the largest rectangle of ones: the largest under the histogram of each row."""
+    best, found = 0, None
+    heights = np.zeros(black.shape[1] + 1, int)
+    for row, line in enumerate(black):
+        heights[:-1] = (heights[:-1] + 1) * line
+        stack: list[int] = []
+        for column, high in enumerate(heights.tolist()):
+            while stack and heights[stack[-1]] >= high:
+                tall = int(heights[stack.pop()])
+                left = stack[-1] + 1 if stack else 0
+                if tall * (column - left) > best:
+                    best, found = tall * (column - left), (row + 1 - tall, row + 1, left, column)
+            stack.append(column)
+    return found
+
+
+def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
+    """Black almost everywhere inside, and an end at three sides at least."""
+    rows, columns = box
+    if black[box].mean() < 0.95:
+        return False
+    away = 3  # pixels: JPEG softens the edge itself
+    strips = (black[max(0, rows.start - away - 2) : max(0, rows.start - away), columns],
+              black[rows.stop + away : rows.stop + away + 2, columns],
+              black[rows, max(0, columns.start - away - 2) : max(0, columns.start - away)],
+              black[rows, columns.stop + away : columns.stop + away + 2])
+    return sum(strip.size == 0 or strip.mean() < 0.5 for strip in strips) >= 3
+
+
+def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
+    """Inside the box, without the edge that JPEG has softened."""
+    rows, columns = (slice(span.start + (span.stop - span.start) // 8, span.stop - (span.stop - span.start) // 8)
+                     for span in box)
+    return light[rows, columns]
+
+
+@HOLES.register("square")
+def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """One square anywhere, as in the occluded bedrooms: its side is 67/224 of the shorter side."""
+    side = max(1, round(HOLE_SHARE * min(height, width)))
+    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    mask = np.zeros((height, width), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+@HOLES.register("squares")
+def several_squares(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """One to three such squares that do not touch: there is more to learn in each picture."""
+    mask, wanted = square_hole(height, width, rng), int(rng.integers(0, 3))
+    around = np.ones((2 * max(1, round(0.05 * min(height, width))) + 1,) * 2, np.uint8)
+    for _ in range(8 * wanted):
+        another = square_hole(height, width, rng)
+        if not (mask & (cv2.dilate(another.astype(np.uint8), around) > 0)).any():
+            mask, wanted = mask | another, wanted - 1
+        if wanted <= 0:
+            break
+    return mask
+
+
+@HOLES.register("brush")
+def brush_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """One to four brush strokes: bent lines of three to six parts, 3 to 10 % of the shorter side wide."""
+    canvas, short = np.zeros((height, width), np.uint8), min(height, width)
+    for _ in range(rng.integers(1, 5)):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        angle, thick = rng.uniform(0, 2 * np.pi), max(1, round(short * rng.uniform(0.03, 0.1)))
+        for _ in range(rng.integers(3, 7)):
+            angle += rng.normal(0, 0.6)
+            length = short * rng.uniform(0.08, 0.25)
+            onward = x + length * np.cos(angle), y + length * np.sin(angle)
+            cv2.line(canvas, (round(x), round(y)), (round(onward[0]), round(onward[1])), 1, thick)
+            x, y = onward
+    mask = canvas > 0
+    return square_hole(height, width, rng) if mask.all() or not mask.any() else mask
+
+
+@HOLES.register("mixed")
+def mixed_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """A square or brush strokes, each in half of the draws."""
+    return (square_hole if rng.random() < 0.5 else brush_hole)(height, width, rng)
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"

@@ -1,0 +1,192 @@
+"""Networks that go on from a first guess: a policy whose agents are the hole's pixels, and its supervised twin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance.actions import ACTION_SETS, Action, Fill
+from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.distributions import JointDistribution, PixelCategorical
+from rlenhance.errors import UsageError
+from rlenhance.fills import FILLS
+from rlenhance.holes import blank, check_mask, compose
+from rlenhance.images import check_image
+from rlenhance.models.base import MODELS, Completing, Policy
+from rlenhance.models.policy import Observation
+from rlenhance.models.restorer import at_pixels, residual_head
+from rlenhance.preferences import Preferences
+
+_PRECISION, _LEAST, _MOST = 2 * math.log(40), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/40 at first, bounds
+_NEVER = -1e4  # logit of what is not valid
+_PLANES = 7  # current picture, mask, and what has changed since the start
+
+
+class FromPrior(nn.Module, Completing):
+    """Base class of networks that begin with what a prior puts into the hole.
+
+    Attributes:
+        prior: spec of a network that fills holes and is not trained here; None: the membrane.
+        side: see `Completing`.
+    """
+
+    spec: dict[str, Any]
+
+    def _set_prior(self, prior: Mapping[str, Any] | None, side: int) -> None:
+        if side < 16:
+            raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
+        self.side = side
+        self.prior: Any = None if prior is None else MODELS.rebuild(dict(prior)).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        if self.prior is not None:
+            self.prior.eval()
+        return self
+
+    def first_guess(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        """What the prior makes of a picture whose hole is black; the picture itself outside.
+
+        Raises:
+            UsageError: no picture, no mask, or one that does not fit.
+        """
+        check_image(image)
+        hole = check_mask(mask, image)
+        with torch.no_grad():
+            if self.prior is None:
+                return FILLS["laplace"](blank(image, hole), hole)
+            return compose(self.prior(blank(image, hole), hole).clamp(0, 1), image, hole)
+
+
+@MODELS.register("completion_policy")
+class CompletionPolicy(FromPrior, Policy):
+    """`policy(observation, state) -> distribution, value, state`: each pixel of the hole chooses among tools.
+
+    A layer on the backbone's features weighs the tools beside how near each comes to what is thought to belong there:
+    with f_k the result of tool k and e the estimate (the prior's picture plus a residual),
+
+        logit_k = b_k - p |f_k - e|^2 / 2,
+
+    b, p and e from the features. Tools that have nothing to give are never chosen, and outside the hole every agent
+    keeps its pixel.
+
+    Args:
+        backbone: spec of a backbone, without `channels` and `context`.
+        prior: see `FromPrior`.
+        strides: see `Fill`.
+        horizon: steps of an episode, T.
+        side: side in pixels of the pictures that it was trained on.
+    """
+
+    masked = True
+    state_size = None
+
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None,
+                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128):
+        super().__init__()
+        if horizon < 1:
+            raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
+        self._set_prior(prior, side)
+        self.actions: Fill = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
+        self.preferences, self.horizon = Preferences(), horizon
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
+        self.heads = residual_head(self.backbone, self.actions.choices + 1)
+        self.values = residual_head(self.backbone, 1)
+        self.residual = residual_head(self.backbone, 3)
+        assert self.heads.bias is not None
+        nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
+
+    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        return self.first_guess(image, mask)
+
+    def look(self, observation: Observation) -> Observation:
+        """The observation with the tools' results: who asks again about it need not run them again."""
+        return {**observation, "tools": self._results(observation)}
+
+    def _results(self, observation: Observation) -> Tensor:
+        found = observation.get("tools")
+        if found is not None:
+            return found
+        return self.actions.results(observation["image"].detach(), observation["mask"], observation.get("start"))
+
+    def forward(self, observation: Observation,
+                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the next state."""
+        features, distribution, state = self._decide(observation, state)
+        value = at_pixels(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
+        return distribution, {"local": value * observation["mask"]}, state
+
+    def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
+        _, distribution, state = self._decide(observation, state)
+        return distribution.mode(), state
+
+    def _decide(self, observation: Observation, state: Any) -> tuple[Tensor, JointDistribution, Any]:
+        if "mask" not in observation:
+            raise UsageError("this policy fills holes: pass a mask (N, 1, H, W), 1 where pixels are missing")
+        image, mask = observation["image"], observation["mask"]
+        start = observation.get("start", image)
+        features, state = self.backbone(planes_of(image, mask, start), observation["steps_left"], state)
+        numbers, residual = (at_pixels(head(features), self.backbone.stride, image.shape[-2:]).float()
+                             for head in (self.heads, self.residual))
+        estimate = start + residual
+        squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
+        logits = numbers[:, : self.actions.choices] - 0.5 * numbers[:, -1:].clamp(_LEAST, _MOST).exp() * squared
+        logits = logits.masked_fill(~self.actions.valid(mask), _NEVER)
+        return features, JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))}), state
+
+
+@MODELS.register("completion_restorer")
+class CompletionRestorer(FromPrior):
+    """The supervised twin of `CompletionPolicy`: the same backbone, and a residual on the prior's picture.
+
+    Args:
+        backbone, prior, side: as there.
+    """
+
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None, side: int = 128):
+        super().__init__()
+        self._set_prior(prior, side)
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
+        self.residual = residual_head(self.backbone, 3)
+
+    def refine(self, start: Tensor, mask: Tensor) -> Tensor:
+        """The prior's picture and what the network adds to it; nothing is clipped."""
+        left = start.new_ones(start.shape[0], 1)
+        features, _ = self.backbone(planes_of(start, mask, start), left, None)
+        residual = at_pixels(self.residual(features), self.backbone.stride, start.shape[-2:]).float()
+        return compose(start + residual, start, mask)
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
+        if preference:
+            raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
+        hole = check_mask(mask, image)
+        return compose(self.refine(self.first_guess(image, hole), hole).clamp(0, 1), image, hole)
+
+
+def planes_of(image: Tensor, mask: Tensor, start: Tensor) -> Tensor:
+    """What a backbone sees: the picture, its mask, and four times what has changed since the start: (N, 7, H, W)."""
+    return torch.cat([image, mask, 4 * (image - start)], dim=1)
+
+
+def begin_like(policy: CompletionPolicy, twin: CompletionRestorer) -> CompletionPolicy:
+    """Copy a supervised twin's backbone and residual into a policy, in place: its estimate begins as the twin's result.
+
+    Raises:
+        UsageError: the backbones or the priors differ.
+    """
+    for part in ("backbone", "prior"):
+        ours, theirs = (str(getattr(network, part).spec if getattr(network, part) is not None else None)
+                        .replace("[", "(").replace("]", ")") for network in (policy, twin))
+        if ours != theirs:
+            raise UsageError(f"a warm start needs the same {part}: the policy has {ours}, the supervised run {theirs}")
+    policy.backbone.load_state_dict(twin.backbone.state_dict())
+    policy.residual.load_state_dict(twin.residual.state_dict())
+    if policy.prior is not None:
+        policy.prior.load_state_dict(twin.prior.state_dict())
+    return policy

@@ -1,0 +1,133 @@
+"""Networks that fill holes: the two PixelRNNs, and the prior on top of the membrane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.errors import UsageError
+from rlenhance.holes import blank, check_mask, compose, reduce_hole
+from rlenhance.images import check_image
+from rlenhance.membrane import membrane
+from rlenhance.models.base import MODELS, Completing
+from rlenhance.models.restorer import at_pixels, residual_head
+
+
+class Filling(nn.Module, Completing):
+    """Base class: a backbone that sees the picture and its mask, and what is made of its features.
+
+    Attributes:
+        backbone: takes four channels; policies can begin with it.
+        side: see `Completing`.
+    """
+
+    spec: dict[str, Any]
+    backbone: Backbone
+
+    def __init__(self, backbone: Mapping[str, Any], side: int):
+        super().__init__()
+        if side < 16:
+            raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
+        self.side = side
+        self.backbone = BACKBONES.rebuild({**backbone, "channels": 4, "context": 0})
+
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        """What the network expects, (N, 3, H, W), in the hole and around it; the hole comes in black."""
+        raise TypeError("a network that fills holes defines fill")
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes.
+
+        In training mode nothing is clipped.
+
+        Raises:
+            UsageError: no picture, no mask or one that does not fit, or preferences.
+        """
+        check_image(image)
+        if preference:
+            raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
+        mask = check_mask(mask, image)
+        filled = self.fill(blank(image, mask), mask).float()
+        return compose(filled if self.training else filled.clamp(0, 1), image, mask)
+
+
+@MODELS.register("gated_pixelrnn")
+class GatedFilling(Filling):
+    """The gated PixelRNN with its head: a 3x3 convolution to 32 channels, a 1x1 one to RGB, sigmoid.
+
+    Args:
+        width, dilations: of the backbone, see `GatedPixelRNN`; the published form has dilations of 1, with which the
+            middle of a hole of 38 pixels sees nothing of the picture.
+        side: the published form was trained on pictures of 128 x 128.
+    """
+
+    def __init__(self, width: int = 48, dilations: Sequence[int] = (2, 4, 8), side: int = 128):
+        super().__init__({"name": "gated_pixelrnn", "width": width, "dilations": tuple(dilations)}, side)
+        self.head = nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 3, 1), nn.Sigmoid())
+
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        return self.head(self.backbone(torch.cat([image, mask], dim=1))[0])
+
+
+@MODELS.register("convlstm_autoencoder")
+class AutoencoderFilling(Filling):
+    """The ConvLSTM autoencoder with a 3x3 convolution to RGB and a sigmoid.
+
+    Args:
+        widths, looks, skips: of the backbone, see `ConvLSTMAutoencoder`; the published form has widths 64, 128 and
+            256, one look, no skips, and is not told the mask.
+        told_mask: the mask is an input; without, the network sees it black.
+        side: the published form was trained on pictures of 256 x 256.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 128), looks: int = 4, skips: bool = True,
+                 told_mask: bool = True, side: int = 256):
+        super().__init__({"name": "convlstm_autoencoder", "widths": tuple(widths), "looks": looks, "skips": skips},
+                         side)
+        self.told_mask = told_mask
+        self.head = nn.Sequential(nn.Conv2d(self.backbone.width, 3, 3, padding=1), nn.Sigmoid())
+
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        told = mask if self.told_mask else torch.zeros_like(mask)
+        return self.head(self.backbone(torch.cat([image, told], dim=1))[0])
+
+
+@MODELS.register("prior")
+class Prior(Filling):
+    """The membrane over the hole, and a residual on it that is seen at side x side pixels; begins as the membrane.
+
+    Pictures of other sizes have their own membrane; the residual is spread over it bilinearly.
+
+    Args:
+        widths, blocks: of the backbone, see `Pyramid`.
+        side: of the pictures on which the residual is seen.
+        mirrored: in use, the mean of the residual and of the mirrored picture's, mirrored back.
+    """
+
+    def __init__(self, widths: Sequence[int] = (48, 64, 96), blocks: Sequence[int] = (1, 2, 2), side: int = 128,
+                 mirrored: bool = True):
+        super().__init__({"name": "pyramid", "widths": tuple(widths), "blocks": tuple(blocks)}, side)
+        self.mirrored = mirrored
+        self.head = residual_head(self.backbone, 3)
+
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        small, hole = reduce_hole(image, mask, self.side)
+        film = membrane(small, hole)
+        residual = self.residual(film, hole)
+        if self.mirrored and not self.training:
+            residual = (residual + self.residual(film.flip(3), hole.flip(3)).flip(3)) / 2
+        if small.shape == image.shape:
+            return film + residual
+        size = image.shape[-2:]
+        return membrane(image, mask) + F.interpolate(residual, size, mode="bilinear", align_corners=False)
+
+    def residual(self, film: Tensor, hole: Tensor) -> Tensor:
+        """What is added to the membrane: (N, 3, side, side)."""
+        features, _ = self.backbone(torch.cat([film - 0.5, hole], dim=1))
+        return at_pixels(self.head(features), self.backbone.stride, film.shape[-2:]).float()
