@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import corpus
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from rlenhance.demo.bench import AS_IT_IS, compare, save_denoised, show_noise
 from rlenhance.demo.display import chart, figures, notes, table
 from rlenhance.demo.door import Door, is_own, read_auth
 from rlenhance.demo.line import Busy, Line
+from rlenhance.demo.mending import fill, fillers, mark
 from rlenhance.demo.shelf import Shelf, clean_name, tokens_of
 from rlenhance.demo.studio import Look, Studio
 from rlenhance.demo.training import list_runs, open_run
@@ -92,6 +94,41 @@ def test_grain_is_taken_out_as_by_the_command(studio, night, noise, words, monke
     found = show_noise(studio, token, noise=noise, strength=0.8)
     assert found.shown.after.shape == found.shown.before.shape
     assert found.noise == pytest.approx(noise) if noise else 3 < found.noise < 30
+
+
+@pytest.mark.parametrize("words", [["--detect-holes"], ["--mask", "mask.png", "--model", "telea"]])
+def test_holes_are_filled_as_by_the_command(studio, tmp_path, words, monkeypatch):
+    """The same bytes, whether the hole is found or marked; a painted mask fills what it covers and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    hole = np.zeros((120, 160), bool)
+    hole[30:70, 40:90] = True
+    room = np.kron(NIGHT[:12, :16] + 60, np.ones((10, 10, 1), np.uint8))
+    write(np.where(hole[..., None], 0, room).astype(np.uint8), Path("room.png"))
+    write(np.repeat(hole[..., None] * np.uint8(255), 3, 2), Path("mask.png"))
+    assert main(["complete", "room.png", *words]) == 0
+    token = put(studio, Path("room.png"))
+    mask = put(studio, Path("mask.png")) if "--mask" in words else None
+    result = fill(studio, token, words[-1] if mask else next(iter(fillers(None).values())), mask=mask)
+    assert result.file.path.read_bytes() == Path("room_completed.png").read_bytes()
+    painted = np.zeros((60, 80, 4), np.uint8)
+    painted[10:40, 15:50] = 232, 60, 40, 255
+    _, data = cv2.imencode(".png", painted)
+    by_hand = fill(studio, token, "laplace", painted=f"data:image/png;base64,{base64.b64encode(data).decode()}")
+    changed = (read(by_hand.file.path).pixels != read("room.png").pixels).any(axis=2)
+    assert changed[hole].all() and not changed[:20].any() and not changed[:, 100:].any()
+    assert mark(studio, token).hole[50, 60] and not mark(studio, token).hole[5, 5]
+
+
+@pytest.mark.parametrize("painted, said", [("data:image/png;base64,@@", "did not arrive"), ("/etc/passwd", "empty"),
+                                           ("data:image/png;base64,aGk=", "not a picture"), ("blank", "nothing is pa")])
+def test_a_painted_mask_is_a_mask(studio, tmp_path, painted, said):
+    """Whatever else a client sends is refused."""
+    write(NIGHT, tmp_path / "night.png")
+    if painted == "blank":
+        blank = base64.b64encode(cv2.imencode(".png", np.zeros((6, 8, 4), np.uint8))[1]).decode()
+        painted = f"data:image/png;base64,{blank}"
+    with pytest.raises(UsageError, match=said):
+        fill(studio, put(studio, tmp_path / "night.png"), "laplace", painted=painted)
 
 
 def test_a_preview_is_the_look_in_small(studio, tmp_path):
@@ -353,6 +390,26 @@ def test_a_program_gets_the_commands_bytes(client, tmp_path, monkeypatch):
     assert answer.content == (tmp_path / "night_denoised.jpg").read_bytes()
     unnamed = client.post("/api/enhance?exposure=auto", content=jpeg())
     assert unnamed.status_code == 200 and "picture_enhanced.jpg" in unnamed.headers["content-disposition"]
+    assert list(client.folder.iterdir()) == []
+
+
+def test_a_program_has_holes_filled(client):
+    """A picture with a black hole, or a form with picture and mask; what is missing in the form is told."""
+    from io import BytesIO
+
+    room = np.full((60, 80, 3), 120, np.uint8)
+    room[20:40, 30:50] = 0
+    parts = {}
+    for name, pixels in (("picture", room), ("mask", (room == 0) * np.uint8(255))):
+        Image.fromarray(pixels).save(file := BytesIO(), "PNG")
+        parts[name] = (f"{name}.png", file.getvalue())
+    answers = [client.post("/api/complete?name=picture.png", content=parts["picture"][1]),
+               client.post("/api/complete", files=parts)]
+    for answer in answers:
+        assert answer.status_code == 200 and "picture_completed.png" in answer.headers["content-disposition"]
+        assert np.asarray(Image.open(BytesIO(answer.content))).min() > 100
+    assert client.post("/api/complete", files={"mask": parts["mask"]}).status_code == 400
+    assert client.post("/api/complete?model=/etc", content=parts["picture"][1]).status_code == 400
     assert list(client.folder.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from rlenhance import __version__
 from rlenhance.demo.bench import save_denoised
 from rlenhance.demo.line import Busy, Line
+from rlenhance.demo.mending import fill, fillers
 from rlenhance.demo.shelf import Kept
 from rlenhance.demo.studio import Look, Result, Studio
 from rlenhance.errors import UsageError
@@ -26,6 +28,7 @@ from rlenhance.presets import load_preset, shipped_presets
 #: What /api/enhance and /api/denoise take, beside the knobs.
 ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip")
 DENOISE = ("name", "noise", "strength")
+COMPLETE = ("name", "model")
 T = TypeVar("T")
 
 
@@ -39,10 +42,12 @@ class Api:
 
     def __init__(self, studio: Studio, line: Line, limits: Mapping[str, float]):
         self.studio, self.line, self.limits = studio, line, dict(limits)
+        self.fillers = list(fillers(studio.runs).values())
 
     def routes(self) -> list[Route]:
         """For Starlette."""
-        ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise}
+        ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise,
+                "/api/complete": self.complete}
         return [*(Route(path, told(way), methods=["POST"]) for path, way in ways.items()),
                 Route("/take/{token}", told(self.take), methods=["GET"]),
                 Route("/api", told(self.about), methods=["GET"])]
@@ -55,7 +60,7 @@ class Api:
             "rlenhance": __version__, "models": models, "default": self.studio.default.model,
             "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
             "POST /api/enhance": [*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())],
-            "POST /api/denoise": list(DENOISE)})
+            "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE), "fillers": self.fillers})
 
     async def upload(self, request: Request) -> Response:
         """A file of the page: its bytes become a token."""
@@ -82,6 +87,26 @@ class Api:
         kept = await self.receive(request, words.get("name", "picture"))
         return await self._answer(kept, save_denoised, self.studio, kept.token, noise=noise,
                                   strength=1.0 if strength is None else strength)
+
+    async def complete(self, request: Request) -> Response:
+        """The same as `rlenhance complete`: a form with `picture` and `mask`, or a picture with a black hole."""
+        words = _words(request, COMPLETE)
+        filler = words.get("model", self.fillers[0])
+        if filler not in self.fillers:
+            raise UsageError(f"model is one of {', '.join(self.fillers)}; got {filler!r}")
+        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+            kept, mask = await self.receive(request, words.get("name", "picture")), None
+        else:
+            async with request.form(max_files=2, max_fields=2) as form:
+                parts = [form.get(name) for name in ("picture", "mask")]
+                if not all(isinstance(part, UploadFile) for part in parts):
+                    raise UsageError("the form holds two files, picture and mask")
+                kept, mask = [self.keep(await part.read(), part.filename) for part in parts]  # type: ignore[union-attr]
+        try:
+            return await self._answer(kept, fill, self.studio, kept.token, filler, mask=mask and mask.token)
+        finally:
+            if mask:
+                self.studio.shelf.drop(mask.token)
 
     def look(self, words: Mapping[str, str]) -> Look:
         """What the words of a request ask for.
@@ -123,10 +148,28 @@ class Api:
                 async for chunk in request.stream():
                     start += chunk[: 4096 - len(start)]
                     file.write(chunk)
-            kind = sniff(start, kept.name)
+            return self._checked(kept, start)
         except (UsageError, ClientDisconnect):
             self.studio.shelf.drop(kept.token)
             raise
+
+    def keep(self, data: bytes | str, name: str | None) -> Kept:
+        """The same for bytes that are here.
+
+        Raises:
+            UsageError: see `receive`.
+        """
+        kept = self.studio.shelf.new(name or "picture")
+        data = data.encode() if isinstance(data, str) else data
+        kept.path.write_bytes(data)
+        try:
+            return self._checked(kept, data[:4096])
+        except UsageError:
+            self.studio.shelf.drop(kept.token)
+            raise
+
+    def _checked(self, kept: Kept, start: bytes) -> Kept:
+        kind = sniff(start, kept.name)
         if claimed(kept.name) is None:  # its name says nothing: results need an ending
             return self.studio.shelf.rename(kept, kept.name + CONTAINERS[kind.name].endings[0])
         return kept

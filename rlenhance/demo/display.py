@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -59,10 +60,10 @@ def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
     return f'<div class="figures {html.escape(kind)}">{"".join(cells)}</div>'
 
 
-def download(address: str, name: str, size: int, words: str = "Download") -> str:
-    """A link to a file that was made; the page follows the one of class `fresh` by itself."""
-    return (f'<a class="take fresh" href="{html.escape(address)}" download="{html.escape(name)}">{html.escape(words)} '
-            f"<b>{html.escape(name)}</b> ({size / 1e6:.1f} MB)</a>")
+def download(address: str, name: str, size: int, words: str = "Download", fresh: bool = True) -> str:
+    """A link to a file that was made; the page follows one that is fresh by itself."""
+    return (f'<a class="take{" fresh" * fresh}" href="{html.escape(address)}" download="{html.escape(name)}">'
+            f"{html.escape(words)} <b>{html.escape(name)}</b> ({size / 1e6:.1f} MB)</a>")
 
 
 def notes(lines: Sequence[str], kind: str = "note") -> str:
@@ -80,11 +81,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def brush(picture: np.ndarray, mask: np.ndarray | None = None) -> str:
-    """A picture (h, w, 3) uint8 on which a mask is painted; `mask` (h, w), what is marked already."""
+    """A picture (h, w, 3) uint8 on which a mask is painted, anew; `mask` (h, w), what is marked already."""
     height, width = picture.shape[:2]
     marked = "" if mask is None else data_uri_of_mask(mask)
-    return (f'<hole-brush picture="{data_uri(picture)}" marked="{marked}" width="{width}" height="{height}">'
-            f"</hole-brush>")
+    return (f'<hole-brush picture="{data_uri(picture)}" marked="{marked}" width="{width}" height="{height}" '
+            f'serial="{secrets.token_hex(4)}"></hole-brush>')
 
 
 def data_uri_of_mask(mask: np.ndarray) -> str:

@@ -114,7 +114,7 @@
   }
 
   class HoleBrush extends Shadowed {
-    static observedAttributes = ["picture", "marked", "width", "height"];
+    static observedAttributes = ["serial"];
     constructor() {
       super();
       this.inside.innerHTML = `<style>
@@ -136,6 +136,7 @@
       let last = null, spot = null, down = false, space = false;
       const rubs = () => erase.getAttribute("aria-pressed") === "true";
       const dab = (x, y) => {
+        this.touched = true;
         pen.globalCompositeOperation = rubs() ? "destination-out" : "source-over";
         pen.strokeStyle = "rgb(232, 60, 40)";
         pen.lineCap = pen.lineJoin = "round";
@@ -166,22 +167,24 @@
       });
       canvas.addEventListener("keyup", (event) => { if (event.key === " ") { space = false; last = null; } });
       erase.addEventListener("click", () => erase.setAttribute("aria-pressed", !rubs()));
-      this.find("[data-do=clear]").addEventListener("click", () => pen.clearRect(0, 0, canvas.width, canvas.height));
+      this.find("[data-do=clear]").addEventListener("click", () => {
+        this.touched = true;
+        pen.clearRect(0, 0, canvas.width, canvas.height);
+      });
     }
-    attributeChangedCallback(name, before, after) {
-      if (before === after) return;
+    attributeChangedCallback() { queueMicrotask(() => this.renew()); }
+    renew() {
+      if (this.drawn === this.get("serial")) return;
+      this.drawn = this.get("serial");
       const [width, height] = [+this.get("width") || 3, +this.get("height") || 2];
       this.find(".sheet").style.setProperty("--shape", `${width} / ${height}`);
-      if (name === "picture") {
-        this.find("img").src = after;
-        this.canvas.width = width; this.canvas.height = height;  // which clears it
-      }
-      if (name === "width" || name === "height") this.canvas[name] = +after;
-      if (this.get("marked") && (name === "marked" || name === "picture")) {
-        const image = new Image();
-        image.onload = () => { this.canvas.getContext("2d").clearRect(0, 0, width, height); this.mark(image); };
-        image.src = this.get("marked");
-      }
+      this.find("img").src = this.get("picture");
+      this.canvas.width = width; this.canvas.height = height;  // which clears it
+      this.touched = false;  // the page knows its own mark better than by its pixels here
+      if (!this.get("marked")) return;
+      const image = new Image();
+      image.onload = () => this.mark(image);
+      image.src = this.get("marked");
     }
     mark(image) {  // white of a mask becomes red
       const { width, height } = this.canvas, pen = this.canvas.getContext("2d");
@@ -196,7 +199,7 @@
       pen.globalCompositeOperation = "source-over";
       pen.drawImage(sheet, 0, 0);
     }
-    mask() { return this.canvas.toDataURL("image/png"); }
+    mask() { return this.touched || !this.get("marked") ? this.canvas.toDataURL("image/png") : ""; }
   }
 
   window.paintedMask = (id) => document.querySelector(`#${id} hole-brush`)?.mask() || "";

@@ -10,6 +10,7 @@ import gradio as gr
 
 from rlenhance import __version__
 from rlenhance.demo.compare_tab import CompareTab
+from rlenhance.demo.complete_tab import CompleteTab
 from rlenhance.demo.denoise_tab import DenoiseTab
 from rlenhance.demo.enhance_tab import EnhanceTab
 from rlenhance.demo.parts import Desk
@@ -24,13 +25,15 @@ _CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 def build(desk: Desk) -> gr.Blocks:
     """The page over a studio."""
     with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, grain taken '
-                f"out, on this computer alone: no picture leaves it. {html.escape(__version__)}</p></div>")
+        gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain '
+                f"taken out, on this computer alone: no picture leaves it. {html.escape(__version__)}</p></div>")
         with gr.Tabs():
             with gr.Tab("Enhance", id="enhance"):
                 enhance = EnhanceTab(desk)
             with gr.Tab("Several", id="several"):
                 SeveralTab(desk, enhance.controls)
+            with gr.Tab("Complete", id="complete"):
+                CompleteTab(desk)
             with gr.Tab("Denoise", id="denoise"):
                 DenoiseTab(desk)
             with gr.Tab("Compare models", id="compare"):

@@ -84,10 +84,10 @@ def nothing(words: str) -> str:
     return f'<div class="nothing">{html.escape(words)}</div>'
 
 
-def link(result: Result, words: str = "Download") -> str:
-    """The link to a result, and what there is to say of it."""
+def link(result: Result, words: str = "Download", fresh: bool = True) -> str:
+    """The link to a result, which is followed by itself where it is fresh, and what there is to say of it."""
     file = result.file
-    return download(f"take/{file.token}", file.name, file.path.stat().st_size, words) + notes(result.notes)
+    return download(f"take/{file.token}", file.name, file.path.stat().st_size, words, fresh) + notes(result.notes)
 
 
 def button(words: str, name: str, main: bool = False) -> gr.Button:
