@@ -32,8 +32,8 @@ class CompareTab:
             left = gr.Dropdown(labels, value=labels[0], label="To the left", elem_id="left", filterable=False)
             right = gr.Dropdown(labels, value=other, label="To the right", elem_id="right", filterable=False)
             start = button("Compare", "compare", main=True)
-        view = gr.HTML(nothing("Both results appear here, one over the other."), elem_id="compare-view")
         scores = gr.HTML("", elem_id="scores")
+        view = gr.HTML(nothing("Both results appear here, one over the other."), elem_id="compare-view")
         given = [photo, reference, left, right]
         for event in (start.click, photo.upload, reference.upload, left.input, right.input):
             event(told(self.compare), given, [view, scores])

@@ -25,8 +25,9 @@ _CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 def build(desk: Desk) -> gr.Blocks:
     """The page over a studio."""
     with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain '
-                f"taken out, on this computer alone: no picture leaves it. {html.escape(__version__)}</p></div>")
+        gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain taken '
+                f"out. Pictures go to the machine that runs this page, and nowhere else. {html.escape(__version__)}</p>"
+                f"</div>")
         with gr.Tabs():
             with gr.Tab("Enhance", id="enhance"):
                 enhance = EnhanceTab(desk)
