@@ -1,7 +1,7 @@
 """The web page: what a preview costs, and whether its server stays small: `python -m benchmarks.page [REQUESTS]`.
 
-Previews are timed in CPU seconds of one process, with as many threads as torch takes. The server is a process of its
-own; its resident memory (Linux) is read while uploads, previews, saved photographs and bad files go through it.
+Previews are timed in CPU seconds of one thread, which other work on the machine hardly changes. The server is a process
+of its own; its resident memory (Linux) is read while uploads, previews, saved photographs and bad files go through it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Page:
     def ask(self, way: str, body: bytes | None = None, **headers: str) -> bytes:
         """One request; a refusal's text is an answer too."""
         try:
-            with urllib.request.urlopen(urllib.request.Request(self.address + way, body, headers), timeout=120) as found:
+            request = urllib.request.Request(self.address + way, body, headers)
+            with urllib.request.urlopen(request, timeout=120) as found:
                 return bytes(found.read())
         except urllib.error.HTTPError as error:
             return bytes(error.read())
@@ -140,7 +141,8 @@ def requests(page: Page, count: int) -> None:
 
 def main(count: int) -> None:
     """Both."""
-    print(f"torch with {torch.get_num_threads()} threads on {os.cpu_count()} cores\n")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         previews(Path(folder) / "previews")
         page = Page(Path(folder))

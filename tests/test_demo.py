@@ -136,7 +136,7 @@ def test_a_preview_is_the_look_in_small(studio, tmp_path):
     write(np.kron(NIGHT, np.ones((20, 20, 1), np.uint8)), tmp_path / "large.png")
     token = put(studio, tmp_path / "large.png")
     made = studio.preview(token, LOOKS["turned"])
-    assert made.size == (1600, 1200) and made.before.shape == made.after.shape == (720, 960, 3)
+    assert made.size == (1600, 1200) and made.before.shape == made.after.shape == (630, 840, 3)
     whole = read(studio.save(token, LOOKS["turned"]).file.path).pixels
     assert abs(whole.mean() - made.after.mean()) < 2
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from rlenhance.demo.display import data_uri, figures, notes
 from rlenhance.demo.parts import Controls, Desk, button, drop, link, nothing, told
-from rlenhance.demo.shelf import Kept, tokens_of
+from rlenhance.demo.shelf import Kept, apart, tokens_of
 from rlenhance.demo.studio import Result
 from rlenhance.errors import UsageError
 from rlenhance.photo.sheet import CELL, fitted
@@ -73,20 +72,3 @@ class SeveralTab:
         for kept in files:
             self.studio.shelf.drop(kept.token)
         return package
-
-
-def apart(names: list[str]) -> list[str]:
-    """The same names, the second of a name with a number behind it.
-
-    Example:
-        >>> apart(["a.jpg", "a.jpg", "b.jpg"])
-        ['a.jpg', 'a-2.jpg', 'b.jpg']
-    """
-    found: list[str] = []
-    for name in names:
-        path, number, free = Path(name), 1, name
-        while free.casefold() in {other.casefold() for other in found}:
-            number += 1
-            free = f"{path.stem}-{number}{path.suffix}"
-        found.append(free)
-    return found

@@ -162,3 +162,19 @@ def tokens_of(text: object) -> list[str]:
         raise UsageError("no list of files; choose them again")
     return found
 
+
+def apart(names: list[str]) -> list[str]:
+    """The same names, the second of a name with a number behind it.
+
+    Example:
+        >>> apart(["a.jpg", "a.jpg", "b.jpg"])
+        ['a.jpg', 'a-2.jpg', 'b.jpg']
+    """
+    found: list[str] = []
+    for name in names:
+        path, number, free = Path(name), 1, name
+        while free.casefold() in {other.casefold() for other in found}:
+            number += 1
+            free = f"{path.stem}-{number}{path.suffix}"
+        found.append(free)
+    return found

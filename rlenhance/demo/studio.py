@@ -27,7 +27,7 @@ from rlenhance.settings import check_device, recipe_of
 from rlenhance.statistics import auto_exposure
 
 #: Longer side in pixels of the picture that a preview is made on.
-SIDE = 960
+SIDE = 840
 #: What the four variants change beside the look that is set: (label, brightness, contrast and colour).
 _VARIANTS = (("Darker, quiet", -0.07, -0.3), ("Darker, lively", -0.07, 0.4),
              ("Brighter, quiet", 0.07, -0.3), ("Brighter, lively", 0.07, 0.4))
