@@ -124,7 +124,7 @@ def serve(settings: Settings) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket there.
+    """A socket that listens there.
 
     Raises:
         UsageError: the port is taken, or no such address.
@@ -135,6 +135,7 @@ def _bound(host: str, port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host.strip("[]"), port))
+        found.listen(128)  # whoever comes while the page is put together waits for it
     except (OSError, OverflowError) as error:
         found.close()
         raise UsageError(f"{host}:{port}: nobody can listen there ({error}); name another place with --host or --port "
