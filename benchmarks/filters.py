@@ -8,10 +8,12 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode
 
 from benchmarks.table import Table, interleaved
 from envs import DenoiseEnv
 from rlenhance.actions import PIXELRL_TOOLS
+from rlenhance.actions.filters import NOTHING
 from rlenhance.data import Batch
 
 #: What the loop calls for each tool, on one plane of float32.
@@ -23,11 +25,13 @@ _CALLS = {
     "bilateral_1.0": lambda x: cv2.bilateralFilter(x, 5, 1.0, 5),
     "box": lambda x: cv2.boxFilter(x, -1, (5, 5)),
 }
-_SHIFTS = {"darker": -1 / 255, "nothing": 0.0, "brighter": 1 / 255}
+_SHIFTS = {"darker": -1 / 255, "brighter": 1 / 255}
+
+_PIXELS = 1 << 18  # that a round steps at least: a single small picture is over too soon
 
 
 def measure_filters(sizes: Sequence[tuple[int, int]], horizon: int, repeats: int, threads: int) -> Table:
-    """Episodes from ready-made random actions, all tools at work.
+    """Episodes from ready-made random actions, all tools at work; neither side draws pictures meanwhile.
 
     Args:
         sizes: (pictures, side in pixels) of each row.
@@ -46,11 +50,11 @@ def measure_filters(sizes: Sequence[tuple[int, int]], horizon: int, repeats: int
             clean = torch.rand(count, 1, side, side, generator=generator)
             batch = Batch((clean + 0.1 * torch.randn(clean.shape, generator=generator)).clamp(-1, 2), clean)
             actions = [torch.randint(len(PIXELRL_TOOLS), clean.shape, generator=generator) for _ in range(horizon)]
-            env = DenoiseEnv(count, size=side, horizon=horizon)
-            seconds = interleaved({"batch": partial(_batched, env, batch, actions),
-                                   "loop": partial(looped, batch.image.numpy(), clean.numpy(),
-                                                   [action.numpy() for action in actions])}, repeats)
-            steps = count * horizon
+            env = DenoiseEnv(count, size=side, horizon=horizon, autoreset_mode=AutoresetMode.DISABLED)
+            episodes = max(1, _PIXELS // clean.numel())
+            seconds = interleaved({"batch": partial(_batched, env, batch, actions, episodes),
+                                   "loop": partial(_looped, batch, actions, episodes)}, repeats)
+            steps = count * horizon * episodes
             table.rows.append((count, side, steps / seconds["batch"], steps * side * side / seconds["batch"],
                                steps / seconds["loop"], seconds["loop"] / seconds["batch"]))
     finally:
@@ -58,10 +62,17 @@ def measure_filters(sizes: Sequence[tuple[int, int]], horizon: int, repeats: int
     return table
 
 
-def _batched(env: DenoiseEnv, batch: Batch, actions: Sequence[torch.Tensor]) -> None:
-    env.reset(options={"batch": batch})
-    for action in actions:
-        env.step(action)
+def _batched(env: DenoiseEnv, batch: Batch, actions: Sequence[torch.Tensor], episodes: int) -> None:
+    for _ in range(episodes):
+        env.reset(options={"batch": batch})
+        for action in actions:
+            env.step(action)
+
+
+def _looped(batch: Batch, actions: Sequence[torch.Tensor], episodes: int) -> None:
+    assert batch.target is not None
+    for _ in range(episodes):
+        looped(batch.image.numpy(), batch.target.numpy(), [action.numpy() for action in actions])
 
 
 def looped(images: np.ndarray, targets: np.ndarray, actions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,12 +84,12 @@ def looped(images: np.ndarray, targets: np.ndarray, actions: Sequence[np.ndarray
     images, total = images.copy(), np.zeros_like(images)
     for action in actions:
         for number, image in enumerate(images):
-            plane, choice, after = image[0], action[number, 0], image[0]
+            plane, choice, after = image[0], action[number, 0], image[0].copy()
             for index, name in enumerate(PIXELRL_TOOLS):
                 chosen = choice == index
-                if chosen.any():
+                if name != NOTHING and chosen.any():
                     result = _CALLS[name](plane) if name in _CALLS else plane + np.float32(_SHIFTS[name])
-                    after = np.where(chosen, result, after)
+                    cv2.copyTo(result, chosen.view(np.uint8), after)
             target = targets[number, 0]
             total[number, 0] += 255 * ((plane - target) ** 2 - (after - target) ** 2)
             images[number, 0] = after

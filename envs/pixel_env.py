@@ -194,10 +194,11 @@ class PixelEnv(gymnasium.vector.VectorEnv):
                                 self._batch.target, self._batch.mask, previous, self._batch.judged, self._costs)
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after
-        reward = self.reward.total(terms)
+        means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}
+        reward = self.reward.total(means)
         info: dict[str, Any] = {
             "reward_map": self.reward.map(terms, self.size),
-            "reward_terms": {name: self._breakdown(name, value) for name, value in terms.items()},
+            "reward_terms": {name: self._breakdown(name, mean) for name, mean in means.items()},
             "term_maps": terms,
             **self._measure(strength, reward),
         }
@@ -215,8 +216,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         """What a concrete environment adds to a step's info: name -> (N,)."""
         return {}
 
-    def _breakdown(self, name: str, value: Tensor) -> dict[str, Any]:
-        raw = value.mean(dim=(1, 2, 3))
+    def _breakdown(self, name: str, mean: Tensor) -> dict[str, Any]:
+        raw = mean.flatten()
         weight = self.reward.weights[name]
         return {"raw": raw, "weight": weight, "weighted": weight * raw}
 

@@ -7,7 +7,10 @@ pictures of one pixel.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
+from types import FunctionType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.errors import UsageError
+from rlenhance.mosaic import Form, mirrored, run_all
 
 _BACKENDS = ("auto", "opencv", "tensor")
 
@@ -37,21 +41,18 @@ def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto
         >>> gaussian(torch.full((1, 1, 4, 4), 0.5), 1.5).mean().item()
         0.5
     """
-    if not sigma > 0:
-        raise UsageError(f"a Gaussian's sigma must be above 0; got {sigma}")
-    radius = _radius(size)
-    weights = _gaussian_weights(sigma, radius)
+    form = _gaussian_form(sigma, size)
     if _opencv(image, backend):
-        return _from_stack(cv2.sepFilter2D(_stack(image, radius), -1, weights.numpy(), weights.numpy()), image, radius)
-    return _separable(image, weights, radius)
+        return _by_planes(image, form)
+    return _separable(image, _gaussian_weights(sigma, form.radius), form.radius)
 
 
 def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
     """Mean over size x size pixels. Arguments and errors as `gaussian`."""
-    radius = _radius(size)
+    form = _box_form(size)
     if _opencv(image, backend):
-        return _from_stack(cv2.blur(_stack(image, radius), (size, size)), image, radius)
-    return _separable(image, torch.full((size,), 1 / size), radius)
+        return _by_planes(image, form)
+    return _separable(image, torch.full((size,), 1 / size), form.radius)
 
 
 def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
@@ -59,9 +60,9 @@ def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
 
     The gradient goes to the pixel that the median is.
     """
-    radius = _radius(size)
-    if _opencv(image, backend) and size <= 5:  # OpenCV has no larger ones of float32
-        return _from_stack(cv2.medianBlur(_stack(image, radius), size), image, radius)
+    radius, form = _radius(size), _median_form(size)
+    if _opencv(image, backend) and form is not None:
+        return _by_planes(image, form)
     height, width = image.shape[-2:]
     padded = reflect(image, radius)
     parts = [padded[..., i : i + height, j : j + width] for i in range(size) for j in range(size)]
@@ -88,18 +89,10 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
     Source: Tomasi and Manduchi 1998; the disc and the sum over channels are OpenCV's, whose `sigmaColor` for three
     channels is three times ours.
     """
-    if not (sigma_color > 0 and sigma_space > 0):
-        raise UsageError(f"a bilateral filter's sigmas must be above 0; got {sigma_color} and {sigma_space}")
-    radius = _radius(size)
-    channels = image.shape[1]
-    if _opencv(image, backend) and channels in (1, 3):
-        if channels == 1:
-            stack = cv2.bilateralFilter(_stack(image, radius), size, sigma_color, sigma_space)
-            return _from_stack(stack, image, radius)
-        padded = reflect(image, radius).permute(0, 2, 3, 1).contiguous()
-        joined = padded.numpy().reshape(-1, padded.shape[2], channels)
-        done = torch.from_numpy(np.asarray(cv2.bilateralFilter(joined, size, channels * sigma_color, sigma_space)))
-        return _inner(done.view(padded.shape).permute(0, 3, 1, 2), radius)
+    form = _bilateral_form(sigma_color, sigma_space, size)
+    if _opencv(image, backend) and image.shape[1] in (1, 3):
+        return _run(image, form)
+    radius = form.radius
     height, width = image.shape[-2:]
     padded = reflect(image, radius)
     total, weight_sum = torch.zeros_like(image), torch.zeros_like(image[:, :1])
@@ -136,15 +129,8 @@ def reflect(image: Tensor, radius: int) -> Tensor:
     height, width = image.shape[-2:]
     if min(height, width) > radius:
         return F.pad(image, (radius,) * 4, mode="reflect")
-    return image[..., _mirrored(height, radius), :][..., _mirrored(width, radius)]
-
-
-def _mirrored(length: int, radius: int) -> Tensor:
-    """Indices of a mirrored row: period 2 (length - 1)."""
-    places = torch.arange(-radius, length + radius)
-    if length == 1:
-        return torch.zeros_like(places)
-    return length - 1 - (places % (2 * (length - 1)) - (length - 1)).abs()
+    down, across = (torch.from_numpy(mirrored(length, radius)) for length in (height, width))
+    return image[..., down, :][..., across]
 
 
 def _radius(size: int) -> int:
@@ -175,20 +161,70 @@ def _opencv(image: Tensor, backend: str) -> bool:
     return able and backend != "tensor"
 
 
-def _stack(image: Tensor, radius: int) -> np.ndarray:
-    """All planes, each with its mirrored border, one below the other: one call does them all."""
-    padded = reflect(image.detach(), radius)
-    return padded.contiguous().view(-1, padded.shape[-1]).numpy()
+def on_canvas(tool: Callable[..., Any]) -> Form | None:
+    """How OpenCV runs a filter of this file, or a `partial` of one, on a canvas; None for all else."""
+    function, arguments, named = (tool.func, tool.args, tool.keywords) if isinstance(tool, partial) else (tool, (), {})
+    make = _FORMS.get(function) if isinstance(function, FunctionType) else None
+    return None if make is None or arguments or "backend" in named else make(**named)
 
 
-def _from_stack(stack: np.ndarray, image: Tensor, radius: int) -> Tensor:
-    count, channels, height, width = image.shape
-    full = torch.from_numpy(stack).view(count, channels, height + 2 * radius, width + 2 * radius)
-    return _inner(full, radius)
+@lru_cache(maxsize=32)
+def _gaussian_form(sigma: float, size: int = 5) -> Form:
+    if not sigma > 0:
+        raise UsageError(f"a Gaussian's sigma must be above 0; got {sigma}")
+    radius = _radius(size)
+    weights = _gaussian_weights(sigma, radius).numpy()
+    return Form(radius, lambda canvas, result: cv2.sepFilter2D(canvas, -1, weights, weights, result))
 
 
-def _inner(padded: Tensor, radius: int) -> Tensor:
-    return padded[..., radius : padded.shape[-2] - radius, radius : padded.shape[-1] - radius]
+@lru_cache(maxsize=32)
+def _box_form(size: int = 5) -> Form:
+    return Form(_radius(size), lambda canvas, result: cv2.blur(canvas, (size, size), result))
+
+
+@lru_cache(maxsize=32)
+def _median_form(size: int = 5) -> Form | None:
+    if _radius(size) > 2:  # OpenCV has no larger ones of float32
+        return None
+    return Form(_radius(size), lambda canvas, result: cv2.medianBlur(canvas, size, result))
+
+
+@lru_cache(maxsize=32)
+def _bilateral_form(sigma_color: float, sigma_space: float = 5.0, size: int = 5) -> Form:
+    if not (sigma_color > 0 and sigma_space > 0):
+        raise UsageError(f"a bilateral filter's sigmas must be above 0; got {sigma_color} and {sigma_space}")
+
+    def run(canvas: np.ndarray, result: np.ndarray) -> None:
+        channels = 3 if canvas.ndim == 3 else 1
+        cv2.bilateralFilter(canvas, size, channels * sigma_color, sigma_space, result)
+
+    return Form(_radius(size), run)
+
+
+@lru_cache(maxsize=32)
+def _shift_form(amount: float) -> Form:
+    step, most = np.float32(amount), np.float32(1 if amount >= 0 else 0)
+    inner, outer = (np.minimum, np.maximum) if amount >= 0 else (np.maximum, np.minimum)
+
+    def run(canvas: np.ndarray, result: np.ndarray) -> None:
+        np.add(canvas, step, out=result)
+        outer(canvas, inner(result, most, out=result), out=result)
+
+    return Form(0, run)
+
+
+#: How a filter is made ready for canvases, from the same arguments.
+_FORMS: dict[Any, Callable[..., Form | None]] = {gaussian: _gaussian_form, box: _box_form, median: _median_form,
+                                                 bilateral: _bilateral_form, shift: _shift_form}
+
+
+def _run(image: Tensor, form: Form) -> Tensor:
+    return torch.from_numpy(run_all(image.detach().numpy(), [form]))[:, :, 0]
+
+
+def _by_planes(image: Tensor, form: Form) -> Tensor:
+    """Each channel by itself, as many as there are."""
+    return _run(image.reshape(-1, 1, *image.shape[2:]), form).view(image.shape)
 
 
 def _separable(image: Tensor, weights: Tensor, radius: int) -> Tensor:

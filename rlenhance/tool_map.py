@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlenhance.actions.filters import NOTHING, tool_shares
 from rlenhance.errors import UsageError
 from rlenhance.images import to_tensor
 from rlenhance.models import FilteringPolicy, UnrolledPolicy
+from rlenhance.models.tiled_filters import play_tiled
 
 #: A colour for each tool in turn, told apart with most kinds of colour blindness (Okabe and Ito 2008); grey: nothing.
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -64,11 +67,18 @@ def map_tools(model: UnrolledPolicy, picture: np.ndarray) -> ToolMap:
     if not isinstance(policy, FilteringPolicy):
         raise UsageError("--explain tells which filter won where: name a policy over filters with --model "
                          "(python -m experiments.denoise_train makes one)")
+    tools, steps = tuple(policy.actions.tools), model.steps
+    counts = np.zeros((len(tools), *picture.shape[:2]), np.uint8)
+    shares = torch.zeros(steps, len(tools), dtype=torch.float64)
+
+    def see(place: Any, step: int, choice: Tensor) -> None:
+        for tool in range(len(tools)):
+            counts[(tool, *place[1:])] += (choice == tool).sum(dim=(0, 1)).byte().cpu().numpy()
+        shares[step] += tool_shares(choice, len(tools)).cpu() * choice.numel()
+
     with torch.inference_mode():
-        chosen = [action["local"][0, 0] for action in model.play(to_tensor(picture)).actions]
-    tools = tuple(policy.actions.tools)
-    shares = torch.stack([tool_shares(choice, len(tools)) for choice in chosen]).numpy()
-    every = torch.stack(chosen)
-    counts = torch.stack([(every == k).float().sum(dim=0) for k in range(len(tools))])
-    counts[tools.index(NOTHING)] = 0.5  # wins where nothing else was taken
-    return ToolMap(tools, counts.argmax(dim=0).numpy(), shares)
+        entered = policy.enter(to_tensor(picture, next(policy.parameters()).device))
+        play_tiled(policy, entered, steps, see=see)
+    idle = tools.index(NOTHING)
+    counts[idle] = counts.sum(axis=0) == counts[idle]  # wins where nothing else was taken
+    return ToolMap(tools, counts.argmax(axis=0), (shares / shares.sum(dim=1, keepdim=True)).numpy())

@@ -112,6 +112,38 @@ def test_every_pixel_takes_what_its_tool_gives(generator):
     assert torch.allclose(actions.apply(image, {"local": uniform}), results.mean(dim=2), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(40, 1, 33, 31), (7, 3, 2, 5), (3, 1, 1, 1), (2, 1, 301, 130), (1, 3, 190, 211)])
+def test_canvases_leave_no_trace(shape, generator):
+    """Several pictures on a canvas, or a band of one: every pixel takes what its tool gives by tensors, on one thread
+    and on two."""
+    image = torch.rand(shape, generator=generator) * 1.4 - 0.2
+    choice = torch.randint(9, (shape[0], 1, *shape[2:]), generator=generator)
+    tensors = [image if name == "nothing" else TOOLS[name](image) if name in ("darker", "brighter") else
+               run(name, image, "tensor") for name in PIXELRL_TOOLS]
+    expected = torch.stack(tensors, dim=2)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append((Filters().results(image), Filters().apply(image, {"local": choice})))
+    finally:
+        torch.set_num_threads(before)
+    (results, after), (again, after_again) = found
+    assert torch.equal(results, again) and torch.equal(after, after_again)
+    assert torch.allclose(results, expected, atol=2e-5)
+    gathered = results.gather(2, choice[:, :, None].expand(-1, shape[1], -1, -1, -1))[:, :, 0]
+    assert torch.equal(after, gathered)
+
+
+@pytest.mark.parametrize("number", [-1, 9])
+def test_a_choice_that_is_no_tool_is_named(number):
+    """With the places that are."""
+    choice = torch.ones(1, 1, 4, 4, dtype=torch.long)
+    choice[0, 0, 1, 2] = number
+    with pytest.raises(UsageError, match=rf"0 to 8; got {min(number, 1)} to {max(number, 1)}"):
+        Filters().apply(torch.rand(1, 1, 4, 4), {"local": choice})
+
+
 def test_only_what_some_pixel_chose_is_run(generator):
     """A tool that no pixel takes is not called, and the others see only the pictures that need them."""
     seen = []

@@ -12,7 +12,7 @@ from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.errors import UsageError
-from rlenhance.images import as_planes
+from rlenhance.images import as_planes, check_image
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import at_pixels, beside, residual_head, told
@@ -27,18 +27,48 @@ class FilteringPolicy(Policy):
     Attributes:
         planes: channels of the pictures that the network takes; 1: grey ones alone.
         noise: lowest and highest deviation that it was trained for, in 255ths; None where that is not known.
+        stride: pixels along each side that share features. unit: pixels after which its grid repeats.
+        remembers: it carries a state from step to step.
     """
 
     actions: Filters  # type: ignore[assignment]
     planes: int
     noise: tuple[float, float] | None
     state_size = None
+    stride = unit = 1
+    remembers = True
 
     def enter(self, image: Tensor) -> Tensor:
-        return as_planes(image, self.planes, self.actions.margin)
+        """A picture as episodes take it: that of grey ones takes the channels of colours one by one, as pictures."""
+        if self.planes == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
+            return check_image(image, margin=self.actions.margin).reshape(-1, 1, *image.shape[2:])
+        return self.seen(image)
 
     def leave(self, result: Tensor, image: Tensor) -> Tensor:
+        if len(result) != len(image):
+            return result.clamp(0, 1).reshape(image.shape)
         return result.clamp(0, 1).expand(-1, image.shape[1], -1, -1)
+
+    def seen(self, image: Tensor) -> Tensor:
+        """The picture of an observation, in the channels of the network.
+
+        Raises:
+            UsageError: colours for a network that takes grey pictures alone.
+        """
+        return as_planes(image, self.planes, self.actions.margin)
+
+    def tell(self, image: Tensor) -> Tensor | None:
+        """What is told of the whole picture when an episode begins; here nothing."""
+        return None
+
+    def begin(self, image: Tensor, noise: Tensor | None) -> Any:
+        """The state with which an episode begins on a picture, or on a part of one.
+
+        Args:
+            image: as `enter` gave it.
+            noise: what was told of the whole picture.
+        """
+        return None
 
     def check_noise(self, level: float) -> float:
         """Give back a deviation of the noise, in 255ths, that this policy was trained for.
@@ -93,6 +123,8 @@ class FilterPolicy(FilteringPolicy):
         self.horizon, self.planes, self.told_noise = horizon, planes, told_noise
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": planes + told_noise, "context": 1})
+        self.stride, self.remembers = self.backbone.stride, self.backbone.recurrent
+        self.unit = math.lcm(self.stride, self.backbone.period, getattr(self.backbone, "multiple", 1))
         self.heads = residual_head(self.backbone, self.actions.choices + estimate)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, planes) if estimate else None
@@ -100,13 +132,19 @@ class FilterPolicy(FilteringPolicy):
             assert self.heads.bias is not None
             nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
 
+    def tell(self, image: Tensor) -> Tensor | None:
+        return told(image) if self.told_noise else None
+
+    def begin(self, image: Tensor, noise: Tensor | None) -> Any:
+        return None, image, noise
+
     def look(self, observation: Observation) -> Observation:
         """The observation with the tools' results: who asks again about it need not run them again."""
         return {**observation, "tools": self._results(observation)} if self.residual is not None else observation
 
     def _results(self, observation: Observation) -> Tensor:
         found = observation.get("tools")
-        return self.actions.results(self.enter(observation["image"]).detach()) if found is None else found
+        return self.actions.results(self.seen(observation["image"]).detach()) if found is None else found
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
@@ -120,8 +158,8 @@ class FilterPolicy(FilteringPolicy):
         return distribution.mode(), state
 
     def _decide(self, observation: Observation, state: Any) -> tuple[Tensor, JointDistribution, Any]:
-        image = self.enter(observation["image"])
-        memory, first, noise = state if state is not None else (None, image, told(image) if self.told_noise else None)
+        image = self.seen(observation["image"])
+        memory, first, noise = self.begin(image, self.tell(image)) if state is None else state
         features, memory = self.backbone(beside(image, noise), observation["steps_left"], memory)
         numbers = at_pixels(self.heads(features), self.backbone.stride, image.shape[-2:]).float()
         logits = numbers[:, : self.actions.choices]

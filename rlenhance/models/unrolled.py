@@ -14,9 +14,11 @@ from rlenhance.actions import Action, Bending, Sweep, advance, even_out, picture
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
+from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe
 from rlenhance.models.quick import QuickPolicy
 from rlenhance.models.tiled import TILE, play_tiled, tileable
+from rlenhance.models.tiled_filters import play_tiled as play_filters
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class UnrolledPolicy(nn.Module):
         the same, in little memory.
         """
         policy: Any = self.policy
+        if mask is None and isinstance(policy, FilteringPolicy) and torch.is_inference_mode_enabled():
+            entered = policy.enter(image)
+            policy.preferences.encode(preference, len(entered), image.device)
+            return policy.leave(play_filters(policy, entered, self.steps), image)
         if mask is None and not policy.state_size and torch.is_inference_mode_enabled() \
                 and max(image.shape[-2:]) > TILE and tileable(policy, *image.shape[-2:]):
             check_image(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.metrics import ssim_map
@@ -16,7 +17,8 @@ def _target(transition: Transition) -> Tensor:
 @state_term("squared_error", reference=True)
 def squared_error(image: Tensor, transition: Transition) -> Tensor:
     """Squared difference to the reference, mean of the channels: (N, 1, H, W)."""
-    return ((image - _target(transition)) ** 2).mean(dim=1, keepdim=True)
+    error = F.mse_loss(image, _target(transition), reduction="none")
+    return error if error.shape[1] == 1 else error.mean(dim=1, keepdim=True)
 
 
 @state_term("shape", reference=True)

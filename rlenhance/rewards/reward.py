@@ -90,7 +90,8 @@ class Reward:
                 before = as_cost(term, term.function(transition.before, transition), transition.before)
             after = as_cost(term, term.function(transition.after, transition), transition.after)
             transition.costs_after[name] = after
-            values[name] = factor * (before - after)
+            gain = before - after
+            values[name] = gain if isinstance(factor, float) and factor == 1 else factor * gain
         return values
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
@@ -111,9 +112,8 @@ class Reward:
         """The weighted sum as a map (N, 1, *size); its mean is the total wherever sizes divide."""
         if not terms:
             raise UsageError("no reward term has a weight: there is nothing to sum")
-        first = next(iter(terms.values()))
-        total = first.new_zeros(first.shape[0], 1, *size)
-        for name, value in terms.items():
-            if self.weights[name]:
-                total = total + self.weights[name] * resize_map(value, size)
-        return total
+        parts = [self.weights[name] * resize_map(value, size) for name, value in terms.items() if self.weights[name]]
+        if not parts:
+            first = next(iter(terms.values()))
+            return first.new_zeros(first.shape[0], 1, *size)
+        return sum(parts[1:], parts[0])

@@ -1,0 +1,172 @@
+"""OpenCV's filters on many pictures at once: laid side by side on canvases that stay in the cache.
+
+One call then serves several small pictures, or a band of a large one, and all filters share the mirrored borders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from rlenhance.errors import UsageError
+
+_PIECE = 1 << 15  # pixels of a canvas: it and what is made of it stay in the cache, and OpenCV starts no threads
+
+
+@dataclass(frozen=True)
+class Form:
+    """A filter as it runs on a canvas.
+
+    Attributes:
+        radius: how many pixels around its own it looks at.
+        run: `run(canvas, result)` fills the second, both (h, w) or (h, w, 3) float32; nearer to the canvas' border
+            than `radius`, what it gives means nothing.
+    """
+
+    radius: int
+    run: Callable[[np.ndarray, np.ndarray], object]
+
+
+def run_all(image: np.ndarray, forms: Sequence[Form | None]) -> np.ndarray:
+    """What every filter makes of every pixel, None leaving it: (N, C, H, W) float32, C = 1 or 3 -> (N, C, K, H, W)."""
+    count, channels, height, width = image.shape
+    results = np.empty((count, channels, len(forms), height, width), np.float32)
+    radius = _farthest(forms)
+
+    def work(piece: _Piece) -> None:
+        result, canvas = piece.canvases(image, radius, 2)
+        for index, form in enumerate(forms):
+            if form is not None:
+                form.run(canvas, result)
+            results[piece.pictures, :, index, piece.rows] = piece.cut(canvas if form is None else result, radius)
+
+    _do(work, _pieces(count, height, width))
+    return results
+
+
+def pick(image: np.ndarray, choice: np.ndarray, forms: Sequence[Form | None]) -> np.ndarray:
+    """Every pixel takes what its filter gives; None leaves it as it is. What no pixel chose is not run.
+
+    Args:
+        image: (N, C, H, W) float32, C = 1 or 3.
+        choice: (N, 1, H, W) int64, places in `forms`.
+
+    Raises:
+        UsageError: a choice that is no such place.
+    """
+    low, high = (choice.min(), choice.max()) if choice.size else (0, 0)
+    if low < 0 or high >= len(forms):
+        raise UsageError(f"a choice is the place of a filter, 0 to {len(forms) - 1}; got {low} to {high}")
+    after = np.empty(image.shape, np.float32)
+    radius = _farthest(forms)
+
+    def work(piece: _Piece) -> None:
+        numbers = choice[piece.pictures, 0, piece.rows]  # (K, h, W)
+        counts = np.bincount(numbers.ravel(), minlength=len(forms))
+        results = piece.canvases(image, radius, len(forms) + 1)
+        canvas = results[-1]
+        for index, form in enumerate(forms):
+            if not counts[index]:
+                continue
+            if form is None:
+                results[index] = canvas
+            else:
+                form.run(canvas, results[index])
+        places = numbers * (canvas.shape[0] * canvas.shape[1])
+        places += piece.places(radius)
+        values = results.reshape(-1, *results.shape[3:]).take(places, axis=0)
+        after[piece.pictures, :, piece.rows] = values[:, None] if values.ndim == 3 else values.transpose(0, 3, 1, 2)
+
+    _do(work, _pieces(*image.shape[:1], *image.shape[2:]))
+    return after
+
+
+def _farthest(forms: Sequence[Form | None]) -> int:
+    return max((form.radius for form in forms if form is not None), default=0)
+
+
+@lru_cache(maxsize=64)
+def mirrored(length: int, radius: int) -> np.ndarray:
+    """Indices of a row with `radius` more pixels at both ends, mirrored at its last ones: period 2 (length - 1)."""
+    if length == 1:
+        return np.zeros(1 + 2 * radius, np.int64)
+    return length - 1 - np.abs(np.arange(-radius, length + radius) % (2 * (length - 1)) - (length - 1))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Pictures, or a band of one: what lies on one canvas.
+
+    Attributes:
+        pictures, rows: which of them. size: height and width of a picture.
+    """
+
+    pictures: slice
+    rows: slice
+    size: tuple[int, int]
+
+    def canvases(self, image: np.ndarray, radius: int, count: int) -> np.ndarray:
+        """The pictures side by side, each with its own border, and room for what is made of them.
+
+        Returns:
+            (count, h + 2 radius, K (W + 2 radius)), and the channels if there are several; only the last is filled.
+        """
+        (height, width), planes = self.size, image[self.pictures].transpose(2, 0, 3, 1)  # (H, K, W, C)
+        above, below = self.rows.start - radius, self.rows.stop + radius  # may lie outside
+        top, bottom = max(0, above), min(height, below)
+        room = np.empty((count, below - above, planes.shape[1], width + 2 * radius, planes.shape[3]), np.float32)
+        canvas, down, across = room[-1], mirrored(height, radius)[self.rows.start :], mirrored(width, radius)
+        inside = canvas[top - above : bottom - above]
+        inside[:, :, radius : radius + width] = planes[top:bottom]
+        for edge in (slice(0, radius), slice(radius + width, None)):
+            inside[:, :, edge] = inside[:, :, across[edge] + radius]
+        for row in (*range(above, top), *range(bottom, below)):
+            canvas[row - above] = canvas[down[row - above] - above]
+        return room.reshape(count, below - above, -1, *planes.shape[3:] if planes.shape[3] > 1 else ())
+
+    def places(self, radius: int) -> np.ndarray:
+        """Where on the canvas its pixels are: (K, h, W)."""
+        return _places(self.pictures.stop - self.pictures.start, self.rows.stop - self.rows.start, self.size[1], radius)
+
+    def cut(self, canvas: np.ndarray, radius: int) -> np.ndarray:
+        """What counts of a canvas: (K, C, h, W)."""
+        rows, width = self.rows.stop - self.rows.start, self.size[1]
+        parts = canvas.reshape(rows + 2 * radius, self.pictures.stop - self.pictures.start, width + 2 * radius, -1)
+        return parts[radius : radius + rows, :, radius : radius + width].transpose(1, 3, 0, 2)
+
+
+@lru_cache(maxsize=8)
+def _places(count: int, height: int, width: int, radius: int) -> np.ndarray:
+    wide = width + 2 * radius
+    rows, pictures, columns = np.ogrid[radius : radius + height, 0:count, radius : radius + width]
+    return np.ascontiguousarray((rows * count * wide + pictures * wide + columns).transpose(1, 0, 2))
+
+
+def _pieces(count: int, height: int, width: int) -> list[_Piece]:
+    """Pictures in groups of about `_PIECE` pixels; of larger ones, bands of rows."""
+    bands = min(height, -(-height * width // _PIECE))
+    if bands > 1:
+        ends = [height * band // bands for band in range(bands + 1)]
+        return [_Piece(slice(number, number + 1), slice(first, last), (height, width))
+                for number in range(count) for first, last in pairwise(ends)]
+    groups = -(-count // max(1, _PIECE // (height * width)))
+    ends = [count * group // groups for group in range(groups + 1)]
+    return [_Piece(slice(first, last), slice(0, height), (height, width))
+            for first, last in pairwise(ends)]
+
+
+def _do(work: Callable[[_Piece], None], pieces: list[_Piece]) -> None:
+    """All pieces, on as many threads as torch may use: NumPy and OpenCV leave the interpreter free meanwhile."""
+    threads = min(torch.get_num_threads(), len(pieces))
+    if threads == 1:
+        for piece in pieces:
+            work(piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, pieces))
