@@ -27,5 +27,6 @@ for _id, (_one, _many) in _ENTRY_POINTS.items():
 
 __all__ = [
     "ENV_IDS", "CompletionEnv", "CompletionImageEnv", "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "ImageEnv",
-    "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv", "LowLightImageEnv", "PictureAction", "PixelEnv", "Uint8Observation",
+    "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv", "LowLightImageEnv", "PictureAction",
+    "PixelEnv", "Uint8Observation",
 ]

@@ -75,8 +75,8 @@ class CompletionEnv(PixelEnv):
     ## Action Space
 
     `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `Fill(strides).tools`: 0 keeps; 1 to 32 copy
-    the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker, brighter (see
-    `rlenhance.actions.Fill`). Outside the hole nothing changes, whatever is named; a copy from outside the picture
+    the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker, brighter
+    (see `rlenhance.actions.Fill`). Outside the hole nothing changes, whatever is named; a copy from outside the picture
     keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of each channel.
 
     ## Observation Space
@@ -87,9 +87,9 @@ class CompletionEnv(PixelEnv):
 
     ## Rewards
 
-    `info["reward_map"]` (1, H, W): how much the absolute difference to the original falls at a pixel, plus 0.2 times how
-    much 1 - SSIM about it falls. The reward is the mean of the map. Both telescope: the sum over an episode is what the
-    last picture is better than the first. With `reward={"seam": 1, "texture": 1}` no original is needed.
+    `info["reward_map"]` (1, H, W): how much the absolute difference to the original falls at a pixel, plus 0.2 times
+    how much 1 - SSIM about it falls. The reward is the mean of the map. Both telescope: the sum over an episode is by
+    how much the last picture is better than the first. With `reward={"seam": 1, "texture": 1}` no original is needed.
 
     ## Starting State
 
@@ -104,11 +104,11 @@ class CompletionEnv(PixelEnv):
 
     ## Arguments
 
-    data: folder (see docs/completion.md), or None for the sample photographs. holes: "square", "brush" or "mixed". size:
-    side of the square pictures in pixels (64). horizon: steps (8). start: "laplace", another rule, or a shipped network
-    or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or "touch_up". reward: name
-    -> weight of the terms that count, all others are off. device: where the tensors live ("cpu"). render_mode: None or
-    "rgb_array".
+    data: folder (see docs/completion.md), or None for the sample photographs. holes: "square", "squares", "brush" or
+    "mixed". size: side of the square pictures in pixels (64). horizon: steps (8). start: "laplace", another rule, or a
+    shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or
+    "touch_up". reward: name -> weight of the terms that count, all others are off. device: where the tensors live
+    ("cpu"). render_mode: None or "rgb_array".
 
     ## Vectorized environment
 

@@ -205,9 +205,9 @@ def read_gated_pixelrnn(path: Path) -> nn.Module:
         made |= {f"backbone.layers.{i}.conv.{name}": torch.cat(parts)
                  for name, parts in zip(("weight", "bias"), zip(*both, strict=True), strict=True)}
     for i in range(2):
-        for ours, theirs in enumerate((0, 3)):
+        for ours, theirs in (("before", 0), ("after", 3)):
             weight, bias = _folded(tensors, f"res_blocks.{i}.block.{theirs}", f"res_blocks.{i}.block.{theirs + 1}")
-            made |= {f"backbone.blocks.{i}.{ours}.weight": weight, f"backbone.blocks.{i}.{ours}.bias": bias}
+            made |= {f"backbone.{ours}.{i}.weight": weight, f"backbone.{ours}.{i}.bias": bias}
     network.load_state_dict(made)
     return network.eval()
 

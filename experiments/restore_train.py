@@ -29,6 +29,13 @@ _NO_LIMIT = 10**9  # updates, where minutes count
 _TERMS = ("l1", "mse", "ssim", "psnr")
 
 
+#: The networks as they were published, where that differs from ours.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "gated_pixelrnn": {"dilations": (1, 1, 1)},
+    "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "told_mask": False},
+}
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Train a network that fills holes (gated_pixelrnn, convlstm_autoencoder, prior) or restores and enlarges
@@ -159,8 +166,8 @@ def settings(arguments: Arguments) -> Own:
     """
     if arguments.model not in OWN:
         raise UnknownName("network", arguments.model, OWN)
-    own, given = OWN[arguments.model], {name: getattr(arguments, name) for name in
-                                       ("size", "epochs", "batch_size", "learning_rate") if getattr(arguments, name)}
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in
+                             ("size", "epochs", "batch_size", "learning_rate") if getattr(arguments, name)}
     if any(value < 0 for value in given.values()) or arguments.validate_on < 1 or arguments.keep_every < 0:
         raise UsageError(f"size, epochs, batch size and learning rate must be positive, --validate-on at least 1; got "
                          f"{given} and {arguments.validate_on}")
@@ -173,7 +180,9 @@ def settings(arguments: Arguments) -> Own:
             loss[name] = math.nan
         if name not in _TERMS or not loss[name] >= 0:
             raise UsageError(f"--loss takes weights of {', '.join(_TERMS)}, as in mse=0.8 ssim=0.2; got {word!r}")
-    return dataclasses.replace(own, **given, **({"loss": loss} if loss else {}))
+    if loss:
+        given["loss"] = loss
+    return dataclasses.replace(OWN[arguments.model], **given)
 
 
 def learner_config(own: Own) -> SupervisedConfig:
@@ -203,27 +212,23 @@ def make_network(arguments: Arguments) -> Any:
     if (widths and len(widths) != wanted[0]) or (blocks and len(blocks) != wanted[1]):
         raise UsageError(f"--widths and --blocks: {model} takes {wanted[0]} and {wanted[1]} numbers; got {len(widths)} "
                          f"and {len(blocks)}")
-    recipe: dict[str, Any] = {}
-    if model == "gated_pixelrnn":
-        recipe = ({"width": widths[0]} if widths else {}) | ({"dilations": (1, 1, 1)} if arguments.published else {})
-    elif model == "convlstm_autoencoder":
-        recipe = {"widths": widths or ((64, 128, 256) if arguments.published else (32, 64, 128))}
-        recipe |= {"looks": 1, "skips": False, "told_mask": False} if arguments.published else {}
-    elif model == "prior":
-        recipe = ({"widths": widths} if widths else {}) | ({"blocks": blocks} if blocks else {})
-    else:
-        recipe = {"scale": arguments.scale, "exposure": arguments.exposure}
-        recipe |= ({"generator_width": widths[0]} if widths else {}) | ({"blocks": blocks[0]} if blocks else {})
-    if model != "combined" and arguments.size:
-        recipe["side"] = arguments.size
+    recipe: dict[str, Any] = {"side": arguments.size} if model != "combined" and arguments.size else {}
+    if model == "combined":
+        recipe |= {"scale": arguments.scale, "exposure": arguments.exposure}
+    if arguments.published:
+        recipe |= PUBLISHED.get(model, {})
+    for name, given in (("widths", widths), ("blocks", blocks)):
+        if given:
+            one = {"gated_pixelrnn": "width", "combined": "generator_width"}.get(model) if name == "widths" else name
+            recipe[one or name] = given[0] if wanted[name == "blocks"] == 1 else given
     network = MODELS.create(model, **recipe)
     if arguments.init and not arguments.resume:
-        given = load_network(arguments.init)
+        theirs = load_network(arguments.init)
         try:
-            network.load_state_dict(given.state_dict())
+            network.load_state_dict(theirs.state_dict())
         except RuntimeError as error:
-            raise UsageError(f"--init {arguments.init}: a {type(given).__name__} whose weights do not fit a {model} of "
-                             f"these settings; give it the same --widths, --blocks and --scale") from error
+            raise UsageError(f"--init {arguments.init}: a {type(theirs).__name__} whose weights do not fit this "
+                             f"{model}; give it the same --widths, --blocks and --scale") from error
     return network
 
 

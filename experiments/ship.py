@@ -30,6 +30,8 @@ class Arguments:
     card: Path
     """Its card in Markdown: a sentence, then the sections Data, Recipe, Command, Seeds, Scores, Limits and Licence of
     the training data."""
+    half: bool = False
+    """Store the weights in 16 bits, half the size; they compute in 32."""
     default: bool = False
     """Use it where no model is named."""
     out: Path = weights.FOLDER
@@ -55,7 +57,7 @@ def main(arguments: Arguments) -> Path:
     sums = {key: value for key, value in weights.read_sums(out).items() if key.partition("/")[0] != name}
     shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
     try:
-        save_checkpoint(beside, network, read_config(source).get("about"))
+        save_checkpoint(beside, network.half() if arguments.half else network, read_config(source).get("about"))
         shutil.copyfile(arguments.card, beside / weights.CARD)
         size = sum(path.stat().st_size for path in beside.iterdir())
         if size > weights.LARGEST:

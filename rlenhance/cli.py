@@ -24,14 +24,15 @@ from rlenhance.commands import (
     models,
     presets,
     score,
+    upscale,
     variants,
     watch,
 )
 from rlenhance.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "watch": watch,
-                            "variants": variants, "compare": compare, "score": score, "models": models,
+COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
+                            "watch": watch, "variants": variants, "compare": compare, "score": score, "models": models,
                             "presets": presets, "export": export, "demo": demo, "doctor": doctor}
 
 

@@ -17,7 +17,7 @@ from rlenhance import weights
 from rlenhance.checkpoint import load_model
 from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS, find_fill, hang
-from rlenhance.holes import HOLE_SHARE, THRESHOLD, compose, detect_hole, reduce_hole
+from rlenhance.holes import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
 from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.kinds import edit_any
 from rlenhance.models import Completing, UnrolledPolicy
@@ -161,7 +161,7 @@ def as_hole(mask: Any, picture: np.ndarray) -> np.ndarray:
         if found is None:
             raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (--mask; "
                              "white is filled)")
-        return found
+        return over_soft_edge(picture, found)
     mask = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
     mask = mask.reshape(mask.shape[-2:]) if mask.ndim > 2 and mask.size == np.prod(mask.shape[-2:]) else mask
     height, width = picture.shape[:2]

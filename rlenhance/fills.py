@@ -94,4 +94,4 @@ def patches(image: Tensor, mask: Tensor) -> Tensor:
 def find_fill(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The fill of that name, in capitals or not, with hyphens or underscores; None where there is none."""
     word = str(name).lower().replace("_", "-")
-    return FILLS[word] if word in FILLS else None
+    return next((FILLS[known] for known in FILLS if known == word), None)

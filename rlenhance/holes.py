@@ -24,6 +24,7 @@ DIFFERENCE = 0.03
 THRESHOLD = 127
 #: Largest channel of a near-black pixel, in 255ths: JPEG leaves some noise in what was painted black.
 BLACK = 12
+_SOFT = 3  # pixels: how far a lossy file carries black over an edge
 _FLAT = 3  # in 255ths: what was painted stays below it, but for its edge
 #: Side of the hole over the picture's shorter side in the occluded bedrooms: 67 of 224 pixels.
 HOLE_SHARE = 67 / 224
@@ -78,6 +79,19 @@ def reduce_hole(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tup
         return blank(image, mask), mask
     small = (area_means(mask, size) > 1e-4).to(image)
     return blank(resize(image, size), small), small
+
+
+def around_hole(mask: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of a hole with a third of its thickness, at least 8 pixels, beside it; from multiples of 8 on.
+
+    Args:
+        mask: (1, 1, H, W).
+    """
+    places = (mask[0, 0] > 0.5).nonzero()
+    (top, left), (bottom, right) = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+    margin = max(8, min(bottom - top, right - left) // 3)
+    return (slice(max(0, top - margin) // 8 * 8, bottom + 1 + margin),
+            slice(max(0, left - margin) // 8 * 8, right + 1 + margin))
 
 
 def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: float = DIFFERENCE) -> np.ndarray:
@@ -160,6 +174,27 @@ def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | No
         return None
     mask = np.zeros(black.shape, bool)
     mask[box] = True
+    return mask
+
+
+def over_soft_edge(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A detected rectangle with the dark lines around it that a lossy file has made of its edge: up to 3 at each side.
+
+    Args:
+        picture: (H, W, 3); hole: (H, W) bool, a rectangle.
+    """
+    light = picture.mean(axis=2)
+    spans = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
+    (top, bottom), (left, right) = ((int(there[0]), int(there[-1]) + 1) for there in spans)
+    grown = []
+    # from the edge outward, line by line: a row lies beside the hole's columns, a column beside its rows
+    for lines in (light[:top, left:right][::-1], light[bottom:, left:right],
+                  light[top:bottom, :left].T[::-1], light[top:bottom, right:].T):
+        levels = lines[: _SOFT + 3].mean(axis=1)
+        dark = [level < 0.85 * levels[_SOFT:].mean() for level in levels[:_SOFT]] if len(levels) > _SOFT else []
+        grown.append(max((place + 1 for place, is_dark in enumerate(dark) if is_dark), default=0))
+    mask = np.zeros_like(hole)
+    mask[top - grown[0] : bottom + grown[1], left - grown[2] : right + grown[3]] = True
     return mask
 
 

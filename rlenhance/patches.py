@@ -92,7 +92,7 @@ class _Field:
         own = self._patches(self.targets)
         best = self._distance(own, self.found)
         longest = max(self.image.shape[-2:])
-        for jump in (8, 4, 2, 1, 1):
+        for jump in (4, 2, 1):
             for step in ((0, jump), (jump, 0), (0, -jump), (-jump, 0)):
                 best = self._try(own, self._of_neighbours(step), best)
         for power in range(_RANDOM):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from test_models import CHOICE, every_model, make_model, make_policy, stir
+from test_models import CHOICE, every_model, make_model, make_policy, stir, use
 
 from rlenhance import checkpoint
 from rlenhance.checkpoint import (
@@ -46,7 +46,7 @@ def test_saved_and_loaded_gives_the_same_output(name, tmp_path, image):
     loaded = load_model(tmp_path / "best")
     assert not loaded.training
     with torch.inference_mode():
-        assert torch.equal(loaded(image), as_model(network)(image))
+        assert torch.equal(use(loaded, image), use(as_model(network), image))
 
 
 def test_what_is_known_of_a_checkpoint_is_kept(saved):

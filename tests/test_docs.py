@@ -123,8 +123,16 @@ def shortened(line):
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
     if "denoiser_train" in line:
         line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
+    if "restore_train" in line:
+        line = re.sub(r"--(epochs|keep-every) \S+", "", line) + \
+            " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
+        line += " --size 8" if "--scale" in line else ""
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
+    if "complete_train" in line:
+        line += " --updates 1 --batch-size 2 --validate-on 1 --size 48 --window 32 --no-progress --device cpu"
+    if "complete_compare" in line:
+        line += " --limit 1 --sizes 48"
     if "denoise_compare" in line:
         line += " --limit 1 --levels 25"
     if "lol_compare" in line or "lol_report" in line:
@@ -139,7 +147,8 @@ def test_commands_run(workplace, page, number, text):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if "clip.mp4" in text and not importlib.util.find_spec("av"):
         pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
-    for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*")):
+    for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*"),
+                   *workplace.glob("*_completed*"), *workplace.glob("*_upscaled*")):
         result.unlink()
     for line in text.strip().splitlines():
         done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,

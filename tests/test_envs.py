@@ -19,7 +19,8 @@ from rlenhance.preferences import Preferences
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 from rlenhance.statistics import auto_exposure
 
-CURVE_IDS = [name for name in ENV_IDS if name != "rlenhance/Denoise-v0"]  # it has tests of its own: test_denoise
+# the others have tests of their own: test_denoise, test_completion
+CURVE_IDS = [name for name in ENV_IDS if name not in ("rlenhance/Denoise-v0", "rlenhance/Completion-v0")]
 VARIANTS = [
     {},
     {"curve": {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"}, "size": 16},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ class GatedConv(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, context: int, stride: int = 1, dilation: int = 1,
-                 padding_mode: str = "replicate"):
+                 padding_mode: Literal["replicate", "zeros"] = "replicate"):
         super().__init__()
         self.conv = nn.Conv2d(inputs, 2 * outputs, 3, stride, dilation, dilation, padding_mode=padding_mode)
         self.film = FiLM(context, 2 * outputs)

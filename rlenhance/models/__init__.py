@@ -5,7 +5,7 @@ A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image
 
 from rlenhance.models.base import MODELS, Completing, Model, Policy, as_model
 from rlenhance.models.combined import SCALES, Combined
-from rlenhance.models.completion import CompletionPolicy, CompletionRestorer
+from rlenhance.models.completion import CompletionPolicy, CompletionRestorer, TouchUpPolicy
 from rlenhance.models.denoiser import Denoiser, NoiseAware
 from rlenhance.models.ffdnet import FFDNet
 from rlenhance.models.filling import AutoencoderFilling, Filling, GatedFilling, Prior
@@ -21,6 +21,6 @@ from rlenhance.models.zero_dce import ZeroDCE
 __all__ = [
     "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
     "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
-    "NoiseAware", "Observation", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer", "UnrolledPolicy",
-    "ZeroDCE", "as_model", "observe", "warm_start",
+    "NoiseAware", "Observation", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer", "TouchUpPolicy",
+    "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
 ]

@@ -82,6 +82,8 @@ class Policy(nn.Module):
 
 def as_model(network: nn.Module) -> Any:
     """A network as a model: a policy plays its greedy episode, everything else is one already."""
-    from rlenhance.models.unrolled import UnrolledPolicy
+    from rlenhance.models.unrolled import HolePlayer, UnrolledPolicy
 
+    if isinstance(network, Policy) and isinstance(network, Completing):
+        return HolePlayer(network)
     return UnrolledPolicy(network) if isinstance(network, Policy) else network

@@ -14,10 +14,10 @@ from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
-from rlenhance.holes import blank, check_mask, compose
+from rlenhance.holes import around_hole, blank, check_mask, compose
 from rlenhance.images import check_image
 from rlenhance.models.base import MODELS, Completing, Policy
-from rlenhance.models.policy import Observation
+from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import at_pixels, residual_head
 from rlenhance.preferences import Preferences
 
@@ -71,8 +71,8 @@ class CompletionPolicy(FromPrior, Policy):
 
         logit_k = b_k - p |f_k - e|^2 / 2,
 
-    b, p and e from the features. Tools that have nothing to give are never chosen, and outside the hole every agent
-    keeps its pixel.
+    b and p from the features of each step, e from those of the first. Tools that have nothing to give are never
+    chosen, and outside the hole every agent keeps its pixel.
 
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
@@ -115,7 +115,7 @@ class CompletionPolicy(FromPrior, Policy):
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
-        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the next state."""
+        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the estimate."""
         features, distribution, state = self._decide(observation, state)
         value = at_pixels(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
         return distribution, {"local": value * observation["mask"]}, state
@@ -129,14 +129,15 @@ class CompletionPolicy(FromPrior, Policy):
             raise UsageError("this policy fills holes: pass a mask (N, 1, H, W), 1 where pixels are missing")
         image, mask = observation["image"], observation["mask"]
         start = observation.get("start", image)
-        features, state = self.backbone(planes_of(image, mask, start), observation["steps_left"], state)
-        numbers, residual = (at_pixels(head(features), self.backbone.stride, image.shape[-2:]).float()
-                             for head in (self.heads, self.residual))
-        estimate = start + residual
+        features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
+        numbers = at_pixels(self.heads(features), self.backbone.stride, image.shape[-2:]).float()
+        estimate = state
+        if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
+            estimate = start + at_pixels(self.residual(features), self.backbone.stride, image.shape[-2:]).float()
         squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
         logits = numbers[:, : self.actions.choices] - 0.5 * numbers[:, -1:].clamp(_LEAST, _MOST).exp() * squared
         logits = logits.masked_fill(~self.actions.valid(mask), _NEVER)
-        return features, JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))}), state
+        return features, JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))}), estimate
 
 
 @MODELS.register("completion_restorer")
@@ -162,11 +163,40 @@ class CompletionRestorer(FromPrior):
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
-        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
+        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes.
+
+        In training mode the picture is the prior's already, and nothing is clipped.
+        """
         if preference:
             raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
-        hole = check_mask(mask, image)
-        return compose(self.refine(self.first_guess(image, hole), hole).clamp(0, 1), image, hole)
+        hole = check_mask(mask, check_image(image))
+        if self.training:
+            return self.refine(image, hole)
+        done = self.first_guess(image, hole)
+        for index in range(len(image)):
+            place: Any = (slice(index, index + 1), slice(None), *around_hole(hole[index : index + 1]))
+            done[place] = self.refine(done[place], hole[place]).clamp(0, 1)
+        return compose(done, image, hole)
+
+
+@MODELS.register("touch_up_policy")
+class TouchUpPolicy(PixelPolicy, FromPrior):
+    """A policy whose agents move the channels of the hole's pixels by a little: for learners of continuous actions.
+
+    Args:
+        backbone, prior, horizon, side: as `CompletionPolicy`.
+        most: the largest change of a step.
+        deviation: see `PixelPolicy`.
+    """
+
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None, horizon: int = 8,
+                 most: float = 0.05, side: int = 128, deviation: str = "predicted"):
+        super().__init__({"name": "touch_up", "most": most}, backbone, horizon, None, masked=True,
+                         deviation=deviation)
+        self._set_prior(prior, side)
+
+    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        return self.first_guess(image, mask)
 
 
 def planes_of(image: Tensor, mask: Tensor, start: Tensor) -> Tensor:
@@ -175,7 +205,7 @@ def planes_of(image: Tensor, mask: Tensor, start: Tensor) -> Tensor:
 
 
 def begin_like(policy: CompletionPolicy, twin: CompletionRestorer) -> CompletionPolicy:
-    """Copy a supervised twin's backbone and residual into a policy, in place: its estimate begins as the twin's result.
+    """Copy a supervised twin's backbone and residual into a policy, in place: its estimate is the twin's result.
 
     Raises:
         UsageError: the backbones or the priors differ.

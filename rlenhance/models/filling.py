@@ -100,13 +100,14 @@ class AutoencoderFilling(Filling):
 
 @MODELS.register("prior")
 class Prior(Filling):
-    """The membrane over the hole, and a residual on it that is seen at side x side pixels; begins as the membrane.
+    """The membrane over the hole, and a residual on it; begins as the membrane.
 
-    Pictures of other sizes have their own membrane; the residual is spread over it bilinearly.
+    The residual of a larger picture is seen on the reduced one, whose shorter side is `side`, and spread bilinearly
+    over the membrane of the picture itself.
 
     Args:
         widths, blocks: of the backbone, see `Pyramid`.
-        side: of the pictures on which the residual is seen.
+        side: see above.
         mirrored: in use, the mean of the residual and of the mirrored picture's, mirrored back.
     """
 
@@ -117,14 +118,15 @@ class Prior(Filling):
         self.head = residual_head(self.backbone, 3)
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        small, hole = reduce_hole(image, mask, self.side)
+        size = image.shape[-2:]
+        scale = min(1.0, self.side / min(size))
+        small, hole = reduce_hole(image, mask, (round(scale * size[0]), round(scale * size[1])))
         film = membrane(small, hole)
         residual = self.residual(film, hole)
         if self.mirrored and not self.training:
             residual = (residual + self.residual(film.flip(3), hole.flip(3)).flip(3)) / 2
-        if small.shape == image.shape:
+        if scale == 1:
             return film + residual
-        size = image.shape[-2:]
         return membrane(image, mask) + F.interpolate(residual, size, mode="bilinear", align_corners=False)
 
     def residual(self, film: Tensor, hole: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import Action, Bending, Sweep, advance, even_out, pictures_of, recalls
 from rlenhance.errors import UsageError
+from rlenhance.holes import around_hole
 from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
 from rlenhance.models.filter_policy import FilteringPolicy
@@ -166,3 +167,35 @@ class UnrolledPolicy(nn.Module):
             states.append(sweep.image(states[-1]) if sweep else
                           advance(policy.actions, states[-1], action, small_mask, start))
         return states, chosen
+
+
+class HolePlayer(UnrolledPolicy):
+    """The same for policies that fill holes: the prior sees the whole picture, the episode runs about the hole."""
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
+        policy: Any = self.policy
+        policy.preferences.encode(preference, image.shape[0])  # it takes none, and says so
+        begun = policy.begin(image, mask)
+        assert mask is not None  # begin has refused it
+        result: list[Tensor] = []
+        for one, hole in zip(begun.split(1), mask.split(1), strict=True):
+            rows, columns = around_hole(hole)
+            filled, _ = self.play_begun(one[..., rows, columns], hole[..., rows, columns])
+            done = one.clone()
+            done[..., rows, columns] = filled
+            result.append(torch.where(hole > 0.5, done, image[len(result) : len(result) + 1]))
+        return torch.cat(result)
+
+    def play_begun(self, image: Tensor, mask: Tensor) -> tuple[Tensor, list[Action]]:
+        """The greedy episode on a picture that the prior has filled, and its actions."""
+        policy: Any = self.policy
+        chosen, now, memory = [], image, None
+        encoded = policy.preferences.encode(None, image.shape[0], image.device)
+        for step in range(self.steps):
+            seen = observe(now, 1 - step / policy.horizon, encoded, mask, image)
+            action, memory = policy.act(seen, memory)
+            now = advance(policy.actions, now, action, mask, image)
+            chosen.append(action)
+        return now, chosen

@@ -72,6 +72,27 @@ def _swap_sides(block: bytearray, at: int, order: str) -> None:
         block[one], block[other] = block[other], block[one]
 
 
+def resized(block: bytes, width: int, height: int) -> bytes:
+    """The block of a picture that has another size now: the size that it states, where it states one, is the new one.
+
+    A block that cannot be read stays as it is.
+    """
+    edited = bytearray(block)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(edited[:4]))
+    if order is None:
+        return block
+    try:
+        entries = dict(_entries(edited, struct.unpack_from(f"{order}I", edited, 4)[0], order))
+        if EXIF_IFD in entries:
+            inner = struct.unpack_from(f"{order}I", edited, entries[EXIF_IFD] + 8)[0]
+            for tag, place in _entries(edited, inner, order):
+                if tag in (_WIDTH, _HEIGHT):  # as one number of 32 bits
+                    struct.pack_into(f"{order}HII", edited, place + 2, 4, 1, width if tag == _WIDTH else height)
+    except struct.error:
+        return block
+    return bytes(edited)
+
+
 def xmp_upright(packet: bytes) -> tuple[bytes, int]:
     """An XMP packet with orientation 1, and the one it had (0 where it says none)."""
     said = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*([1-8])")

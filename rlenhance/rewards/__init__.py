@@ -1,12 +1,12 @@
 """What "better" means: terms, each a map of its own size, and the weights the user puts on them."""
 
-from rlenhance.rewards import action_terms, no_reference, reference
+from rlenhance.rewards import action_terms, holes, no_reference, reference
 from rlenhance.rewards.base import TERMS, Term, Transition, action_term, state_term
 from rlenhance.rewards.own import load_terms
 from rlenhance.rewards.reward import Reward, resize_map
 from rlenhance.rewards.weights import RewardWeights
 
 __all__ = [
-    "TERMS", "Reward", "RewardWeights", "Term", "Transition", "action_term", "action_terms", "load_terms",
-    "no_reference", "reference", "resize_map", "state_term",
+    "TERMS", "Reward", "RewardWeights", "Term", "Transition", "action_term", "action_terms", "holes",
+    "load_terms", "no_reference", "reference", "resize_map", "state_term",
 ]

@@ -1,0 +1,196 @@
+"""Compare what fills holes on the same pictures: `python -m experiments.complete_compare --models RUN ...`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from experiments.commands import run_command
+from experiments.completion import HolePictures, PictureConfig, load_pictures
+from experiments.intervals import Interval, scene_interval
+from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.fills import FILLS
+from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
+from rlenhance.metrics import hole_psnr, ssim
+from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.photo.files import write_atomically
+from rlenhance.weights import locate
+
+#: Names of the numbers of a picture, and how they stand in the table.
+SCORES = {"psnr": "hole PSNR, dB", "ssim": "SSIM", "centre": "error at the centre", "seam": "seam",
+          "texture": "texture gap", "cpu_s": "CPU s"}
+_ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Score rules that need no training, and models, on the test split (validation where there is none)."""
+
+    models: tuple[str, ...] = ()
+    """Runs or shipped models; NAME=RUN names its row."""
+    sizes: tuple[int, ...] = (128, 224)
+    """Sides in pixels to which whole pictures are reduced."""
+    limit: int = 0
+    """Score so many pictures, evenly spread (0: all)."""
+    split: str = "test"
+    """test, or val: to choose by."""
+    rules: tuple[str, ...] = tuple(FILLS)
+    """Which of laplace, telea, navier-stokes and patches."""
+    against: str = "laplace"
+    """The row that gains are told against, with 95 % bootstrap intervals over pictures."""
+    out: Path = Path("runs/complete_compare")
+    """Where the table goes; what was scored there on the same pictures is not scored again."""
+    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+
+
+#: Row -> size -> the numbers of each picture.
+Rows = dict[str, dict[int, list[dict[str, float]]]]
+
+
+def main(arguments: Arguments) -> Rows:
+    """Score what is missing, write table.md and table.json.
+
+    Raises:
+        UsageError: pictures, models or rules that cannot be used.
+    """
+    if arguments.split not in ("test", "val") or min(arguments.sizes, default=0) < 32 or arguments.limit < 0:
+        raise UsageError(f"--split is test or val, --sizes are at least 32, --limit is not negative; got "
+                         f"{arguments.split}, {arguments.sizes}, {arguments.limit}")
+    fills: dict[str, tuple[str, Callable[[Batch], torch.Tensor]]] = {_ORIGINAL: ("", _original)}
+    for name in arguments.rules:
+        fills[name] = name, lambda batch, fill=FILLS[name]: fill(batch.image, batch.mask)  # type: ignore[misc]
+    for word in arguments.models:
+        name, model, mark = _named(word)
+        fills[name] = mark, lambda batch, model=model: model(batch.image, batch.mask)  # type: ignore[misc]
+    if arguments.against not in fills:
+        raise UsageError(f"--against names a row; got {arguments.against!r}, and there are {', '.join(fills)}")
+    pictures = load_pictures(arguments.pictures)
+    split = arguments.split if pictures.splits.parts[arguments.split] else "val"
+    kept = Kept(arguments.out / "scores.json", f"{pictures.digest()[split]} {arguments.limit} "
+                                                f"{arguments.pictures.holes}")
+    rows: Rows = {}
+    for size in arguments.sizes:
+        batches = pictures.at(split, size, arguments.limit or None)
+        for name, (mark, fill) in fills.items():
+            rows.setdefault(name, {})[size] = kept.get(f"{name} {mark} {size}",
+                                                       lambda f=fill, b=batches: score(f, b))  # type: ignore[misc]
+            print(f"{size} px, {name}: {_mean(rows[name][size], 'psnr'):.3f} dB", flush=True)
+    text = describe(arguments, pictures, split, rows)
+    write_atomically(arguments.out / "table.md", text.encode())
+    facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
+             "rows": rows}
+    write_atomically(arguments.out / "table.json", json.dumps(facts, indent=1, default=str).encode())
+    print(f"\n{text}\nwritten to {arguments.out} (table.md, table.json)")
+    return rows
+
+
+def _original(batch: Batch) -> torch.Tensor:
+    assert batch.target is not None
+    return batch.target
+
+
+def _named(word: str) -> tuple[str, Any, str]:
+    """Name of the row, the model, and a mark of its weights."""
+    name, sign, path = word.partition("=")
+    place = locate(path if sign else word)
+    model = load_model(place)
+    inner = model.policy if isinstance(model, UnrolledPolicy) else model
+    if not isinstance(inner, Completing):
+        raise UsageError(f"{place}: a {type(inner).__name__} fills no holes; name a run of complete_train or "
+                         f"restore_train")
+    mark = hashlib.sha256((find_checkpoint(place) / MODEL).read_bytes()).hexdigest()[:16]
+    return (name if sign else place.name if place.name not in ("best", "last") else str(place)), model, mark
+
+
+class Kept:
+    """Scores in a file, so that a comparison that was broken off, or gets one more row, goes on."""
+
+    def __init__(self, path: Path, prefix: str):
+        self._path, self._prefix = path, prefix
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError as error:
+            raise UsageError(f"{path}: damaged ({error}); remove it, and everything is scored again") from error
+
+    def get(self, key: str, make: Callable[[], list[dict[str, float]]]) -> list[dict[str, float]]:
+        """The scores of that key, made if they are not there."""
+        key = f"{self._prefix} {key}"
+        if key not in self._found:
+            self._found[key] = make()
+            write_atomically(self._path, json.dumps(self._found).encode())
+        return self._found[key]
+
+
+def score(fill: Callable[[Batch], torch.Tensor], batches: Sequence[Batch]) -> list[dict[str, float]]:
+    """The numbers of each picture: PSNR of the hole, SSIM of the whole, mean absolute error of the hole's centre
+    (255ths), and what needs no original."""
+    rows = []
+    with torch.no_grad():
+        for batch in batches:
+            assert batch.mask is not None and batch.target is not None
+            begun = time.process_time()
+            output = fill(batch)
+            spent = time.process_time() - begun
+            rows.append({"psnr": hole_psnr(output, batch.target, batch.mask).item(),
+                         "ssim": ssim(output, batch.target).item(),
+                         "centre": 255 * hole_error(output, batch.target, centre_of(batch.mask)).item(),
+                         "seam": seam(output, batch.mask).item(),
+                         "texture": texture_gap(output, batch.mask).item(), "cpu_s": spent})
+    return rows
+
+
+def _mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    return sum(row[name] for row in rows) / len(rows)
+
+
+def gain(rows: Rows, name: str, against: str, size: int, score: str) -> Interval:
+    """How much higher a row's score is than another's, picture by picture, with its interval."""
+    pairs = zip(rows[name][size], rows[against][size], strict=True)
+    differences = [one[score] - other[score] for one, other in pairs]
+    return scene_interval(differences, [str(index) for index in range(len(differences))])
+
+
+def describe(arguments: Arguments, pictures: HolePictures, split: str, rows: Rows) -> str:
+    """The table in Markdown."""
+    count = len(next(iter(rows[_ORIGINAL].values())))
+    lines = [*filter(None, [pictures.about]), f"{pictures.splits.describe()}. Scored on {count} {split} pictures, "
+             "composited: outside the hole they are the picture as it came.",
+             "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the row "
+             f"of the originals shows what is natural). Behind ±: gain on {arguments.against}, 95 % interval over "
+             "pictures.", ""]
+    for size in arguments.sizes:
+        lines += [f"| {size} px | " + " | ".join(SCORES.values()) + f" | dB on {arguments.against} |",
+                  "|---" * (len(SCORES) + 2) + "|"]
+        for name, row in rows.items():
+            cells = [_cell(key, _mean(row[size], key), name) for key in SCORES]
+            better = ""
+            if name not in (_ORIGINAL, arguments.against):
+                found = gain(rows, name, arguments.against, size, "psnr")
+                better = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {better} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(name: str, value: float, row: str) -> str:
+    if row == _ORIGINAL and name in ("psnr", "cpu_s"):
+        return ""
+    digits = {"psnr": 2, "ssim": 4, "centre": 1, "seam": 4, "texture": 3, "cpu_s": 2}[name]
+    return f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))

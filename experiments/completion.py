@@ -1,0 +1,241 @@
+"""What the completion experiments share: pictures with holes, networks on a prior, learners, the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SACConfig, SupervisedConfig
+from agents.learner import make_env
+from agents.optimiser import OptimiserConfig
+from agents.rollout import play
+from envs.completion import COMPLETION_REWARD, Begun, begin
+from experiments.lowlight import Pictures
+from rlenhance.actions.filters import tool_shares
+from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.data import (
+    Batch,
+    OccludedSampler,
+    PictureCache,
+    load_occluded,
+    occluded_pictures,
+    scan,
+    without_near_duplicates,
+)
+from rlenhance.errors import UsageError
+from rlenhance.hole_scores import texture_gap
+from rlenhance.metrics import hole_psnr, ssim
+from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
+from rlenhance.models.completion import FromPrior, begin_like
+from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
+
+#: The word for the prior that needs no training.
+MEMBRANE = "laplace"
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """Which pictures, and their holes."""
+
+    data: Path | None = None
+    """original_images/ beside occluded_images/, or a folder of good pictures (docs/completion.md); without it, the
+    sample photographs: a demonstration."""
+    holes: str = "square"
+    """What is made in the pictures to learn from: square, squares, brush or mixed."""
+    size: int = 128
+    """Side in pixels to which whole pictures are reduced."""
+    window: int = 64
+    """Side in pixels of the square about the hole that agents learn on (the prior has seen the whole picture)."""
+    on_bad_image: str = "stop"
+    """stop names every bad file and ends; skip leaves them out."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network."""
+
+    prior: str = MEMBRANE
+    """What fills the hole first: laplace, or a shipped network or a run that fills holes."""
+    widths: tuple[int, ...] = (24, 32, 48)
+    """Channels of the levels of the backbone, a small U-Net at half the size."""
+    strides: tuple[int, ...] = (8, 4, 2, 1)
+    """Policies: how far copies reach, in pixels."""
+    horizon: int = 8
+    """Policies: steps of an episode, T."""
+
+    @property
+    def backbone(self) -> dict[str, Any]:
+        """The recipe."""
+        return {"name": "gru_unet", "memory": "none", "widths": self.widths, "blocks": (1,) * len(self.widths)}
+
+
+def _a3c() -> A3CConfig:
+    return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.1, 0.02), reward_map_kernel=3,
+                     optimiser=OptimiserConfig(3e-4, 10, 0.05, 0.5))
+
+
+def _sac() -> SACConfig:
+    return SACConfig(capacity=64, episodes=4, gradient_steps=2, target_entropy=-3.0, temperature=1e-4,
+                     optimiser=OptimiserConfig(3e-4, 10, 0.1, 0.5),
+                     critic_optimiser=OptimiserConfig(1e-3, 10, 0.1, 0.5))
+
+
+@dataclass(frozen=True)
+class LearnerConfigs:
+    """Settings of each learner."""
+
+    a3c: A3CConfig = field(default_factory=_a3c)
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimiserConfig(1e-3, 10, 0.05, 0.5)))
+    sac: SACConfig = field(default_factory=_sac)
+    supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
+        l1=0.0, ssim=0.0, psnr=1.0, average=0.995, optimiser=OptimiserConfig(1e-3, 50, 0.05, 0.5)))
+
+
+class HolePictures(Pictures):
+    """Pictures with holes.
+
+    Attributes:
+        config: where they come from.
+        about: a line on what was left out.
+    """
+
+    config: PictureConfig
+    about: str = ""
+
+    def at(self, split: str, side: int, limit: int | None = None) -> list[Batch]:
+        """The pictures of a split that have an original, one batch each, at side x side, evenly spread."""
+        part = [example for example in self.splits.parts[split] if example.target is not None]
+        if limit and len(part) > limit:
+            part = [part[i * len(part) // limit] for i in range(limit)]
+        return [load_occluded(example, self.cache, side, self.config.holes) for example in part]
+
+
+def load_pictures(config: PictureConfig) -> HolePictures:
+    """Open, scan, and leave out near-duplicates.
+
+    Raises:
+        UsageError: bad files, too few pictures, a window that holds no hole.
+    """
+    if config.window < 16 or config.size < 32:
+        raise UsageError(f"--size is at least 32 and --window at least 16; got {config.size} and {config.window}")
+    cache = PictureCache()
+    splits, skipped = scan(occluded_pictures(config.data), cache, config.on_bad_image)
+    about = ""
+    if config.data:
+        splits, about = without_near_duplicates(splits, cache)
+    pictures = HolePictures(splits, cache, skipped)
+    pictures.config, pictures.about = config, about
+    return pictures
+
+
+def make_batches(pictures: HolePictures, network: Any, batch_size: int, seed: int) -> Callable[[int], Batch]:
+    """Update number -> training batch: windows about new holes that the network's prior has filled."""
+    config = pictures.config
+    source = Begun(OccludedSampler(pictures.splits.train, pictures.cache, config.size, holes=config.holes, seed=seed),
+                   guess_of(network), config.window)
+    return lambda step: source.batch(step, batch_size)
+
+
+def guess_of(network: FromPrior) -> Callable[[Tensor, Tensor], Tensor]:
+    """The first guess of a network, on whatever device it lies; pictures stay on the CPU."""
+    def guess(image: Tensor, mask: Tensor) -> Tensor:
+        device = next(network.parameters()).device
+        return network.first_guess(image.to(device), mask.to(device)).cpu()
+
+    return guess
+
+
+def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: HolePictures, *, seed: int,
+                 device: torch.device | str = "cpu", warm: Path | None = None,
+                 reward: RewardWeights | None = None) -> Learner:
+    """A learner and its network, with the prior in it.
+
+    Args:
+        reward: of the policies; None: L1 and SSIM.
+        warm: begin a policy with the backbone and the estimate of this supervised run.
+
+    Raises:
+        UnknownName: no such learner.
+        UsageError: a learner that is not for holes; a prior or a run that does not fit.
+    """
+    kind = LEARNERS[name]
+    settings = getattr(learners, name, None)
+    if settings is None:
+        raise UsageError(f"{name} fills no holes; --learner is one of a3c, direct, sac, supervised")
+    prior = None if network.prior == MEMBRANE else load_network(find_checkpoint(locate(network.prior)))
+    if prior is not None and (not isinstance(prior, Completing) or isinstance(prior, Policy)):
+        raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one pass; "
+                         f"train one with python -m experiments.restore_train prior, or leave it at {MEMBRANE}")
+    shared = {"backbone": network.backbone, "prior": prior.spec if prior is not None else None,
+              "side": pictures.config.size}
+    torch.manual_seed(seed)
+    if name == "supervised":
+        made = MODELS.create("completion_restorer", **shared)
+    elif name == "sac":
+        made = MODELS.create("touch_up_policy", **shared, horizon=network.horizon)
+    else:
+        made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides)
+    if prior is not None:
+        made.prior.load_state_dict(prior.state_dict())
+    if warm is not None:
+        twin = load_network(find_checkpoint(warm))
+        if not isinstance(made, CompletionPolicy) or not isinstance(twin, CompletionRestorer):
+            raise UsageError(f"--warm-start begins a policy over tools (a3c, direct) from a supervised run of this "
+                             f"command; {warm} holds a {type(twin).__name__}, and --learner is {name}")
+        begin_like(made, twin)
+    if name == "supervised":
+        return kind(made, settings, seed=seed, device=device)
+    return kind(made, Reward(reward or RewardWeights.only(**COMPLETION_REWARD)), settings, seed=seed, device=device)
+
+
+@dataclass
+class Judge:
+    """Judges a network on validation pictures: `val/psnr` of the holes, its gain on the prior's, and SSIM.
+
+    Attributes:
+        pictures: whole ones, one per batch.
+        window: see `PictureConfig`.
+        reward: of the policies.
+    """
+
+    pictures: Sequence[Batch]
+    window: int
+    reward: RewardWeights
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        was_training = network.training
+        network.eval()
+        begun = begin(Batch.stack(list(self.pictures)), guess_of(network), self.window)  # type: ignore[arg-type]
+        scores: dict[str, float] = {}
+        with torch.no_grad():
+            batch = begun.to(next(network.parameters()).device)
+            assert batch.mask is not None and batch.target is not None
+            if isinstance(network, CompletionRestorer):
+                final = network.refine(batch.image, batch.mask).clamp(0, 1)
+            else:
+                final, scores = self._play(network, batch)
+        gain = hole_psnr(final, batch.target, batch.mask)
+        before = hole_psnr(batch.image, batch.target, batch.mask)
+        scores |= {"val/psnr": gain.mean().item(), "val/gain": (gain - before).mean().item(),
+                   "val/ssim": ssim(final, batch.target).mean().item(),
+                   "val/texture_gap": texture_gap(final, batch.mask).mean().item()}
+        network.train(was_training)
+        return scores
+
+    def _play(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        env = make_env(network, Reward(self.reward, every_term=False), batch.image.device)
+        rollout = play(network, env, batch, network.preferences.encode(None, len(batch), batch.image.device), None)
+        scores = {"val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item()}
+        if isinstance(network, CompletionPolicy):
+            assert batch.mask is not None
+            inside = batch.mask > 0.5
+            taken = torch.stack([tool_shares(action["local"][inside], network.actions.choices)
+                                 for action in rollout.actions]).mean(dim=0)
+            scores |= {"watch/dominant": taken.max().item(), "watch/distinct": float((taken >= 0.01).sum())}
+        return rollout.final, scores

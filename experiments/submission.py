@@ -1,0 +1,130 @@
+"""Restored pictures as a competition's table: `python -m experiments.submission restored -o submission.csv`."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import tyro
+
+from experiments.commands import run_command
+from rlenhance.data.folders import picture_files
+from rlenhance.errors import UsageError
+from rlenhance.photo import read
+from rlenhance.photo.files import write_atomically
+
+_NUMBER = re.compile(r"\d+")
+_ID = re.compile(r"gt_\d{5,}")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write the table ID,pixel_0,pixel_1,...: of each picture every eighth grey value, rows one after the other."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Restored pictures; the last number in a name becomes its ID, gt_00001."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.csv")
+    """The file to write."""
+    every: int = 8
+    """Of the values, one out of so many."""
+    suffix: str = ""
+    """Take pictures whose name ends in this (as in _upscaled), and no others."""
+
+
+def main(arguments: Arguments) -> Path:
+    """Read the pictures, write the table, and read it again.
+
+    Raises:
+        UsageError: no pictures; names without a number, or with the same; pictures of several sizes.
+    """
+    if not arguments.folder.is_dir():
+        raise UsageError(f"{arguments.folder}: no such folder; name the one that holds the restored pictures")
+    if arguments.every < 1:
+        raise UsageError(f"--every must be at least 1; got {arguments.every}")
+    files = [path for path in picture_files(arguments.folder) if path.stem.endswith(arguments.suffix)]
+    if not files:
+        raise UsageError(f"{arguments.folder}: holds no picture whose name ends in {arguments.suffix!r}"
+                         if arguments.suffix else f"{arguments.folder}: holds no picture")
+    rows: dict[str, np.ndarray] = {}
+    for path in sorted(files, key=natural):
+        name = identifier(path.stem.removesuffix(arguments.suffix))
+        if name in rows:
+            raise UsageError(f"{path}: another picture is {name} already; keep one of each number, or name --suffix")
+        rows[name] = sampled(read(path).pixels, arguments.every)
+        first = next(iter(rows.values()))
+        if len(rows[name]) != len(first):
+            raise UsageError(f"{path}: gives {len(rows[name])} values and the first picture {len(first)}: all have one "
+                             f"size in this table")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_table(arguments.out, rows)
+    read_table(arguments.out)
+    print(f"{arguments.out}: {len(rows)} pictures, {len(first)} values each")
+    return arguments.out
+
+
+def natural(path: Path) -> tuple[int | str, ...]:
+    """A key that sorts 2 before 10: the parts of the name, numbers as numbers."""
+    parts: list[int | str] = []
+    at = 0
+    for found in _NUMBER.finditer(path.stem):
+        parts += [path.stem[at : found.start()], int(found.group())]
+        at = found.end()
+    return (*parts, path.stem[at:])
+
+
+def identifier(stem: str) -> str:
+    """gt_NNNNN, from the last number in a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    numbers = _NUMBER.findall(stem)
+    if not numbers:
+        raise UsageError(f"{stem}: has no number, and the table's IDs are gt_00001 and so on; rename it")
+    return f"gt_{int(numbers[-1]):05d}"
+
+
+def sampled(picture: np.ndarray, every: int) -> np.ndarray:
+    """Every n-th of a picture's grey values (ITU-R BT.601, 0 to 255), rows one after the other: uint8."""
+    if picture.dtype == np.uint16:
+        picture = ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)).ravel()[::every]
+
+
+def write_table(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    """The header ID,pixel_0,... and a row for each picture, in the order given."""
+    count = len(next(iter(rows.values())))
+    lines = [",".join(["ID", *(f"pixel_{i}" for i in range(count))])]
+    lines += [",".join([name, *map(str, values.tolist())]) for name, values in rows.items()]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def read_table(path: Path) -> dict[str, np.ndarray]:
+    """What `write_table` wrote.
+
+    Raises:
+        UsageError: another header, IDs of another form or twice, rows of another length, values outside 0 to 255.
+    """
+    with path.open(newline="") as file:
+        header, *lines = list(csv.reader(file)) or [[]]
+    if header[:1] != ["ID"] or header[1:] != [f"pixel_{i}" for i in range(len(header) - 1)]:
+        raise UsageError(f"{path}: begins with {','.join(header[:3])}..., not with ID,pixel_0,pixel_1,...")
+    rows: dict[str, np.ndarray] = {}
+    for number, line in enumerate(lines, 2):
+        whole = len(line) == len(header) and all(value.isdigit() and int(value) < 256 for value in line[1:])
+        if not whole or not _ID.fullmatch(line[0]) or line[0] in rows:
+            raise UsageError(f"{path}, line {number}: needs an ID of its own, as in gt_00001, and {len(header) - 1} "
+                             f"numbers from 0 to 255")
+        rows[line[0]] = np.array([int(value) for value in line[1:]], np.uint8)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Arguments))

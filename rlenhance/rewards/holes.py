@@ -1,0 +1,20 @@
+"""State terms of filled holes that need no original; without a mask they are 0."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rlenhance.hole_scores import seam_map, texture_map
+from rlenhance.rewards.base import Transition, state_term
+
+
+@state_term("seam")
+def seam(image: Tensor, transition: Transition) -> Tensor:
+    """How abruptly a filled hole begins at its border: (N, 1, H, W), see `rlenhance.hole_scores.seam_map`."""
+    return 0 * image[:, :1] if transition.mask is None else seam_map(image, transition.mask)
+
+
+@state_term("texture")
+def texture(image: Tensor, transition: Transition) -> Tensor:
+    """How much smoother or rougher a filled hole is than its surroundings: (N, 1, H, W), see `texture_map`."""
+    return 0 * image[:, :1] if transition.mask is None else texture_map(image, transition.mask)

@@ -1,0 +1,475 @@
+"""Holes: found, made and filled; what stands outside stays; the MDP over the hole's pixels obeys its laws."""
+
+import json
+import warnings
+
+import cv2
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
+
+from agents import A3C, A3CConfig, Direct
+from envs import CompletionEnv
+from envs.completion import COMPLETION_REWARD
+from experiments import complete_compare, complete_train
+from experiments.completion import NetworkConfig, PictureConfig
+from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.checkpoint import load_network, save_checkpoint
+from rlenhance.cli import main
+from rlenhance.complete import Completer, pieces
+from rlenhance.data import (
+    Batch,
+    OccludedSampler,
+    PictureCache,
+    load_occluded,
+    occluded_pictures,
+    without_near_duplicates,
+)
+from rlenhance.errors import UsageError
+from rlenhance.fills import FILLS
+from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
+from rlenhance.holes import (
+    HOLES,
+    compose,
+    detect_hole,
+    mask_from_difference,
+    over_soft_edge,
+    read_mask,
+    reduce_hole,
+)
+from rlenhance.metrics import ssim_map
+from rlenhance.models import MODELS, as_model
+from rlenhance.models.completion import begin_like
+from rlenhance.photo import read, write
+from rlenhance.rewards import Reward, RewardWeights
+
+SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
+
+
+def room(seed=0, height=96, width=96):
+    """A bright picture with edges and some grain, (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.resize(rng.integers(60, 230, (5, 5, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    soft[height // 2 :, : width // 3] //= 2
+    return np.clip(soft + rng.normal(0, 4, soft.shape), 40, 255).astype(np.uint8)
+
+
+def square(height=96, width=96, top=20, left=30, side=28):
+    mask = np.zeros((height, width), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def holed(count=2, size=24, seed=0):
+    """A batch whose holes are black, with originals."""
+    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    target = torch.rand(count, 3, size, size, generator=generator) * 0.8 + 0.1
+    mask = torch.from_numpy(np.stack([HOLES["square"](size, size, rng) for _ in range(count)]))[:, None].float()
+    return Batch(target * (1 - mask), target, mask)
+
+
+@pytest.fixture
+def bedrooms(tmp_path):
+    """original_images/ and occluded_images/ as JPEGs, ten of them and a near-duplicate."""
+    for index in range(11):
+        picture, rng = room(min(index, 9), 112, 112), np.random.default_rng(index)
+        mask = HOLES["square"](112, 112, rng)
+        write(picture, tmp_path / "beds/original_images" / f"bed_{index}.jpg", quality=98)
+        write(np.where(mask[..., None], 0, picture).astype(np.uint8),
+              tmp_path / "beds/occluded_images" / f"occluded_bed_{index}.jpg", quality=98)
+    return tmp_path / "beds"
+
+
+# --- where holes are ---
+
+
+def test_the_difference_gives_the_rectangle_despite_speckle():
+    """JPEG's noise is no hole; what hangs on at a side is left out; equal pictures have none."""
+    picture, mask = room(), square()
+    occluded = np.where(mask[..., None], 0, picture)
+    occluded[::7, ::11] ^= 31  # speckle
+    occluded[44, 58:90] = 0  # a scratch that begins at the hole
+    assert (mask_from_difference(occluded, picture) == mask).all()
+    with pytest.raises(UsageError, match="there is no hole"):
+        mask_from_difference(picture, picture)
+    with pytest.raises(UsageError, match="96x96 and its original 96x90"):
+        mask_from_difference(picture, picture[:90])
+
+
+def test_black_holes_are_found_and_dark_places_are_not():
+    """Whatever the file did to its edge; a shadow with grain, and a picture without a hole, have none."""
+    picture, mask = room(), square()
+    occluded = np.where(mask[..., None], 0, picture)
+    coded = cv2.imdecode(cv2.imencode(".jpg", occluded, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_UNCHANGED)
+    for image, side in ((occluded, None), (coded, None), (coded, 28), (occluded.astype(np.uint16) * 257, None)):
+        found = detect_hole(image, side)
+        assert found is not None and (found ^ mask).sum() <= 4 * 28
+    dark = picture.copy()
+    dark[50:, :60] = np.random.default_rng(0).integers(0, 9, (46, 60, 3))
+    assert detect_hole(picture) is None and detect_hole(dark) is None and detect_hole(picture, 28) is None
+    assert (over_soft_edge(occluded, mask) == mask).all()
+    soft = np.where(square(top=18, left=28, side=32)[..., None], picture // 3, picture)
+    soft[mask] = 0
+    assert (over_soft_edge(soft, mask) == square(top=18, left=28, side=32)).all()
+    both = np.where(mask[..., None], 0, dark)
+    assert (detect_hole(both, 28) == mask).all()
+
+
+def test_mask_files_say_what_is_wrong_with_them(tmp_path):
+    """White is filled, above 127; another size is told with both; nothing or everything is refused."""
+    mask = square()
+    write(np.repeat(np.where(mask, 128, 127)[..., None], 3, axis=2).astype(np.uint8), tmp_path / "m.png")
+    assert (read_mask(tmp_path / "m.png", (96, 96)) == mask).all()
+    with pytest.raises(UsageError, match="mask is 96x96 and the picture 80x60"):
+        read_mask(tmp_path / "m.png", (60, 80))
+    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "none.png")
+    with pytest.raises(UsageError, match="nothing is white"):
+        read_mask(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("name", list(HOLES))
+def test_made_holes_leave_something_and_repeat(name):
+    """Every maker gives a mask of the picture's size, not empty, not full, the same for the same stream."""
+    for size in ((40, 64), (128, 128)):
+        one, again = (HOLES[name](*size, np.random.default_rng(3)) for _ in range(2))
+        assert one.shape == size and one.dtype == bool and 0 < one.sum() < one.size and (one == again).all()
+    shares = [HOLES["square"](224, 224, np.random.default_rng(i)) for i in range(3)]
+    assert [int(hole.sum()) for hole in shares] == [67 * 67] * 3
+
+
+def test_reduced_pictures_have_no_black_in_them():
+    """What the hole touches is hole; the mean of the rest is that of known pixels."""
+    image, mask = torch.full((1, 3, 30, 30), 0.7), torch.zeros(1, 1, 30, 30)
+    mask[..., 7:18, 7:18] = 1
+    small, hole = reduce_hole(image * (1 - mask), mask, 10)
+    assert torch.allclose(small[(hole < 1).expand_as(small)], torch.tensor(0.7), atol=1e-5)
+    assert hole.sum() == 16 and (small[(hole > 0).expand_as(small)] == 0).all()
+
+
+# --- data ---
+
+
+def test_pairs_are_split_by_id_and_near_duplicates_left_out(bedrooms):
+    """Names pair, the count is told, the mask lies where the hole is, and the sampler repeats."""
+    cache = PictureCache()
+    splits = occluded_pictures(bedrooms)
+    names = [e.name for part in splits.parts.values() for e in part]
+    assert len(names) == 11 and len(set(names)) == 11 and splits.test and splits.has_references
+    fewer, line = without_near_duplicates(splits, cache)
+    assert "1 of 11 pictures left out" in line and "6 of 64 bits" in line
+    assert len([e for part in fewer.parts.values() for e in part]) == 10
+    batch = load_occluded(fewer.val[0], cache, 64)
+    assert batch.image.shape == (1, 3, 64, 64) and 0.05 < batch.mask.mean() < 0.2
+    assert (batch.image * batch.mask).abs().max() == 0
+    outside = ((batch.image - batch.target) * (1 - batch.mask)).abs().mean()
+    assert outside < 0.02
+    sampler = OccludedSampler(fewer.train, cache, 48)
+    one, again = sampler.batch(3, 4), sampler.batch(3, 4)
+    assert torch.equal(one.image, again.image) and torch.equal(one.mask, again.mask)
+    assert torch.equal(sampler.batch(3, 4, slice(2, 4)).target, one.target[2:])
+    assert not torch.equal(sampler.reseeded(1).batch(3, 4).mask, one.mask)
+    (bedrooms / "occluded_images/occluded_bed_3.jpg").unlink()
+    assert "no picture occluded_bed_3" in occluded_pictures(bedrooms).unmatched[0]
+    (bedrooms / "occluded_images").rename(bedrooms / "occluded_test")
+    with pytest.raises(UsageError, match="no such folder; beside original_images/"):
+        occluded_pictures(bedrooms)
+
+
+# --- fills ---
+
+
+@pytest.mark.parametrize("name", list(FILLS))
+def test_fills_change_the_hole_alone(name):
+    """Bit for bit; a constant picture comes back; what the hole covers decides nothing."""
+    batch = holed(size=40)
+    filled = FILLS[name](batch.image, batch.mask)
+    known = (batch.mask < 1).expand_as(filled)
+    assert torch.equal(filled[known], batch.image[known]) and filled.min() >= 0 and filled.max() <= 1
+    assert torch.equal(FILLS[name](batch.target, batch.mask), filled) or name in ("telea", "navier-stokes")
+    grey = torch.full_like(batch.image, 102 / 255)
+    assert torch.allclose(FILLS[name](grey * (1 - batch.mask), batch.mask), grey, atol=3 / 255)
+    with pytest.raises(UsageError, match="covers the whole picture"):
+        FILLS[name](batch.image, torch.ones_like(batch.mask))
+
+
+@pytest.mark.parametrize("kind", ["square", "brush"])
+def test_the_membrane_solves_laplaces_equation(kind):
+    """The same as a sparse direct solver, with holes that touch the picture's border."""
+    rng = np.random.default_rng(1)
+    image, mask = rng.random((20, 26, 3)), HOLES[kind](20, 26, rng)
+    mask[:4, :5] = True
+    rows, columns = np.nonzero(mask)
+    place = {(r, c): i for i, (r, c) in enumerate(zip(rows, columns, strict=True))}
+    matrix, known = lil_matrix((len(place),) * 2), np.zeros((len(place), 3))
+    for (r, c), i in place.items():
+        for there in ((r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)):
+            if 0 <= there[0] < 20 and 0 <= there[1] < 26:
+                matrix[i, i] += 1
+                if there in place:
+                    matrix[i, place[there]] -= 1
+                else:
+                    known[i] += image[there]
+    filled = FILLS["laplace"](torch.from_numpy(image.transpose(2, 0, 1)[None]).float(),
+                              torch.from_numpy(mask[None, None]).float())[0].numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(filled[mask], spsolve(matrix.tocsr(), known), atol=1e-3)
+
+
+def test_copied_patches_continue_a_pattern():
+    """Stripes go on where the membrane is flat."""
+    stripes = torch.from_numpy(np.where(np.arange(64) // 4 % 2, 0.8, 0.2).astype(np.float32)).expand(1, 3, 64, 64)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 22:40, 24:42] = 1
+    image = stripes * (1 - mask)
+    errors = {name: hole_error(FILLS[name](image, mask), stripes, mask).item() for name in ("patches", "laplace")}
+    assert errors["patches"] < 0.05 < 0.15 < errors["laplace"]
+
+
+# --- the tool ---
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_photographs_of_any_size_are_filled(kind):
+    """One hole or several, at the border too; outside every value stays; the holes are worked on apart."""
+    picture = room(1, 130, 170)
+    image = {"uint8": picture, "uint16": picture.astype(np.uint16) * 257, "float32": picture / np.float32(255)}[kind]
+    mask = square(130, 170, 0, 0, 12) | square(130, 170, 100, 150, 15)
+    assert len(pieces(mask)) == 2
+    result = Completer("telea")(np.where(mask[..., None], 0, image).astype(image.dtype), mask)
+    assert result.dtype == image.dtype and (result[~mask] == image[~mask]).all() and (result[mask] > 0).all()
+    with pytest.raises(UsageError, match="mask is 96x96 and the picture 170x130"):
+        Completer()(image, square())
+    with pytest.raises(UsageError, match="no black rectangle is found"):
+        Completer()(image)
+
+
+def test_a_network_fills_large_holes_without_a_seam(tmp_path):
+    """What it gives for the reduced picture is enlarged and brought to the border's level."""
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "run", MODELS.create("completion_restorer", backbone=SMALL, side=32))
+    picture, mask = room(2, 200, 260), square(200, 260, 60, 80, 70)
+    completer = Completer(tmp_path / "run")
+    result = completer(np.where(mask[..., None], 0, picture), mask)
+    assert (result[~mask] == picture[~mask]).all()
+    inner, outer = result[60, 80:150].astype(float), picture[59, 80:150].astype(float)
+    assert np.abs(inner - outer).mean() < 12
+    with pytest.raises(UsageError, match="a PixelPolicy fills no holes; leave out --model, or name one of laplace"):
+        Completer("natural")
+
+
+def test_the_command_completes_files_and_folders(tmp_path, capsys):
+    """By mask file, mask folder and detection; 16 bits and transparency stay; what is missing is named."""
+    picture, mask = room(), square()
+    write(np.where(mask[..., None], 0, picture), tmp_path / "in/bed.png")
+    write(np.where(mask[..., None], 0, picture).astype(np.uint16) * 257, tmp_path / "in/deep.png")
+    for name in ("bed", "deep"):
+        write(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2), tmp_path / "masks" / f"{name}.png")
+    assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "masks"), "-o", str(tmp_path / "out"),
+                 "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert told["decision"] == {"hole": round(28 * 28 / 96**2, 5), "filled_by": Completer().name}
+    deep = read(tmp_path / "out/deep.png").pixels
+    assert deep.dtype == np.uint16 and (deep[~mask] == picture[~mask].astype(np.uint16) * 257).all()
+    assert main(["complete", str(tmp_path / "in/bed.png"), "--detect-holes", "-m", "navier_stokes"]) == 0
+    found = read(tmp_path / "in/bed_completed.png").pixels
+    assert (found[~mask] == picture[~mask]).all() and (found[mask].max(axis=1) > 20).all()
+    assert main(["complete", str(tmp_path / "in/bed.png"), "--detect-holes"]) == 2
+    assert "bed_completed.png: exists" in capsys.readouterr().err
+    assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "out"), "-o", str(tmp_path / "o2"),
+                 "--model", "laplac"]) == 2
+    assert "laplac: no such run" in capsys.readouterr().err
+    (tmp_path / "masks/deep.png").unlink()
+    assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "masks"), "-o", str(tmp_path / "o2")]) == 2
+    assert "holds no mask for" in capsys.readouterr().err
+
+
+# --- the MDP ---
+
+
+def test_gymnasium_finds_nothing_to_complain_of():
+    """The checker passes without a warning for both action sets."""
+    for arguments in ({"size": 32}, {"actions": "touch_up", "size": 24, "holes": "brush", "horizon": 1}):
+        env = gymnasium.make("rlenhance/Completion-v0", render_mode="rgb_array", **arguments)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            check_env(env.unwrapped, skip_render_check=False)
+        assert [str(warning.message) for warning in caught] == []
+
+
+def test_the_reward_telescopes_and_only_the_hole_changes(generator):
+    """L1 plus 0.2 times 1 - SSIM of the first picture less that of the last; outside the hole not a bit moves."""
+    batch = holed()
+    batch = Batch(FILLS["laplace"](batch.image, batch.mask), batch.target, batch.mask)
+    env = CompletionEnv(2, size=24, horizon=4)
+    env.reset(options={"batch": batch})
+    total = 0
+    for _ in range(4):
+        action = torch.randint(env.actions.choices, (2, 1, 24, 24), generator=generator)
+        _, reward, _, _, info = env.step(action)
+        last = info["final_obs"]["image"] if "final_obs" in info else env._image
+        assert torch.equal(last * (1 - batch.mask), batch.image * (1 - batch.mask))
+        assert torch.allclose(reward, info["reward_map"].mean(dim=(1, 2, 3)), atol=1e-6)
+        total = total + info["reward_map"]
+
+    def cost(image):
+        return (image - batch.target).abs().mean(dim=1, keepdim=True) + \
+            0.2 * (1 - ssim_map(image, batch.target).mean(dim=1, keepdim=True))
+
+    assert COMPLETION_REWARD == {"l1": 1.0, "ssim": 0.2}
+    assert torch.allclose(total, cost(batch.image) - cost(last), atol=1e-5)
+
+
+def test_every_tool_does_what_it_says():
+    """Copies come from so far away, mirrors from behind the nearest border; what is not valid keeps the pixel."""
+    actions, batch = ACTION_SETS.create("fill", strides=(4, 1)), holed(1)
+    image, mask, start = batch.target, batch.mask, 1 - batch.target
+    results, valid = actions.results(image, mask, start)[0], actions.valid(mask)[0]
+    tools = actions.tools
+    assert len(tools) == actions.choices == 24 and tools[0] == "keep"
+    index = tools.index("copy_ne_4")
+    assert torch.equal(results[:, index, 4:, :-4], image[0, :, :-4, 4:])
+    assert torch.equal(results[:, index, :4], image[0, :, :4])
+    assert not valid[index, :4].any() and torch.equal(valid[0], torch.ones(24, 24, dtype=torch.bool))
+    assert not valid[1:, mask[0, 0] < 1].any()
+    assert torch.equal(results[:, tools.index("start")], start[0])
+    assert torch.allclose(results[:, tools.index("brighter")], (image[0] + 1 / 64).clamp(0, 1))
+    hole = mask[0, 0].numpy() > 0
+    nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)
+    for row, column in np.argwhere(valid[tools.index("mirror")].numpy()):
+        r, c = 2 * nearest[:, row, column] - (row, column)
+        assert not hole[r, c] and torch.equal(results[:, tools.index("mirror"), row, column], image[0, :, r, c])
+    stripes = torch.linspace(0.1, 0.9, 24)[None, None, :, None].expand(1, 3, -1, 24)
+    along = actions.results(stripes, mask, stripes)[0, :, tools.index("isophote")]
+    assert torch.allclose(along[:, 3:-3, 3:-3], stripes[0, :, 3:-3, 3:-3], atol=1e-5)
+
+
+def test_only_chosen_tools_run_and_mixtures_agree(generator):
+    """An index is the mixture with all its weight there; gradients pass through probabilities."""
+    actions, batch = ACTION_SETS.create("fill", strides=(2,)), holed()
+    choice = torch.randint(actions.choices, (2, 1, 24, 24), generator=generator)
+    one = advance(actions, batch.target, {"local": choice}, batch.mask, batch.image)
+    shares = torch.nn.functional.one_hot(choice, actions.choices).permute(0, 1, 4, 2, 3).float().requires_grad_()
+    mixed = advance(actions, batch.target, {"local": shares}, batch.mask, batch.image)
+    assert torch.allclose(one, mixed, atol=1e-6)
+    mixed.sum().backward()
+    assert shares.grad.abs().sum() > 0
+    neutral = actions.neutral(2, 24, 24)
+    assert torch.equal(advance(actions, batch.target, neutral, batch.mask, batch.image), batch.target)
+    assert (actions.strength(neutral) == 0).all()
+
+
+def make_policy(**config):
+    torch.manual_seed(0)
+    return MODELS.create("completion_policy", **{"backbone": SMALL, "horizon": 2, "side": 32, "strides": (2, 1),
+                                                 **config})
+
+
+def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path, generator):
+    """Greedily, the first picture stays; then the tool nearest to the twin's result; saved with its prior."""
+    batch = holed(size=32)
+    prior = MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32)
+    policy, twin = (MODELS.create(name, backbone=SMALL, prior=prior.spec, side=32)
+                    for name in ("completion_policy", "completion_restorer"))
+    model = as_model(policy.eval())
+    start = policy.first_guess(batch.image, batch.mask)
+    with torch.no_grad():
+        assert torch.equal(model(batch.image, batch.mask), start)
+        for value in twin.residual.parameters():
+            value.add_(0.02 * torch.randn(value.shape, generator=generator))
+        before = hole_error(start, twin.eval()(batch.image, batch.mask), batch.mask)
+        after = hole_error(as_model(begin_like(policy, twin))(batch.image, batch.mask),
+                           twin(batch.image, batch.mask), batch.mask)
+    assert (after < before).all()
+    save_checkpoint(tmp_path / "run", policy)
+    again = as_model(load_network(tmp_path / "run").eval())
+    with torch.no_grad():
+        assert torch.equal(again(batch.image, batch.mask), model(batch.image, batch.mask))
+    with pytest.raises(UsageError, match="needs the same prior"):
+        begin_like(MODELS.create("completion_policy", backbone=SMALL), twin)
+    with pytest.raises(UsageError, match=r"completing needs a mask \(2, 1, 32, 32\)"):
+        model(batch.image)
+
+
+def test_agents_choose_what_is_valid_and_none_acts_outside(generator):
+    """Sampled actions too; outside the hole there is nothing to choose and no entropy."""
+    policy, batch = make_policy(), holed(size=32)
+    observation = {"image": batch.target, "mask": batch.mask, "start": batch.target,
+                   "steps_left": torch.ones(2, 1)}
+    distribution = policy(observation)[0]
+    drawn = distribution.sample(generator)["local"]
+    valid = policy.actions.valid(batch.mask)
+    assert valid.gather(1, drawn).all() and (drawn[batch.mask < 1] == 0).all()
+    assert (distribution.entropy()["local"][batch.mask < 1] < 1e-6).all()
+
+
+@pytest.mark.parametrize("learner", [A3C, Direct])
+def test_learners_find_the_copy_that_is_right(learner):
+    """Where a pattern repeats every two pixels and the first guess is flat, they learn to copy."""
+    stripes = 0.3 + 0.4 * (torch.arange(24) % 2).float().expand(4, 3, 24, -1)
+    mask = torch.zeros(4, 1, 24, 24)
+    mask[..., 10:13, 10:13] = 1
+    batch = Batch(compose(torch.full_like(stripes, 0.5), stripes, mask), stripes, mask)
+    policy = make_policy(horizon=1, strides=(4,))
+    reward = Reward(RewardWeights.only(l1=1.0))
+    config = {"config": A3CConfig(rollouts_per_image=4, epochs=2, entropy_target=(0.005, 0.0))} \
+        if learner is A3C else {}
+    made = learner(policy, reward, seed=0, **config)
+    for _ in range(12):
+        made.step(batch)
+    with torch.no_grad():
+        final, _ = as_model(policy.eval()).play_begun(batch.image, batch.mask)
+    assert hole_error(final, stripes, mask).mean() < 0.1 < hole_error(batch.image, stripes, mask).mean()
+
+
+# --- scores ---
+
+
+def test_scores_of_holes():
+    """The centre is the middle; a seam shows; a flat hole in grain has a texture gap, the original none."""
+    mask = torch.from_numpy(square()[None, None]).float()
+    centre = centre_of(mask)
+    assert (centre <= mask).all() and centre[0, 0, 34, 44] == 1 and centre[0, 0, 21, 44] == 0
+    target = torch.from_numpy(room().transpose(2, 0, 1)[None] / 255).float()
+    flat = compose(torch.full_like(target, 0.5), target, mask)
+    smooth = FILLS["laplace"](target, mask)
+    assert seam(flat, mask) > seam(smooth, mask) and texture_gap(flat, mask) > texture_gap(target, mask)
+    assert seam(torch.full_like(target, 0.5), mask) == 0
+    assert hole_error(target + 0.1, target, mask).item() == pytest.approx(0.1, abs=1e-4)
+
+
+# --- experiments ---
+
+
+def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
+    """supervised, then a3c and direct from it, sac; a run goes on; then the table, made once."""
+    common = {"out": tmp_path / "runs", "updates": 1, "batch_size": 2, "device": "cpu", "progress": False,
+              "pictures": PictureConfig(data=bedrooms, size=32, window=24), "evaluate_every": 1, "validate_on": 1,
+              "network": NetworkConfig(horizon=2, widths=(8, 8), strides=(2,))}
+    runs = {}
+    for learner in ("supervised", "a3c", "direct", "sac"):
+        warm = tmp_path / "runs/supervised" if learner in ("a3c", "direct") else None
+        result = complete_train.main(complete_train.Arguments(learner=learner, name=learner, warm_start=warm, **common))
+        assert result.fitted.updates == 1 and "val/gain" in result.scores
+        runs[learner] = result.run
+    assert "1 of 11 pictures left out as near-duplicates" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="leave out seed"):
+        complete_train.main(complete_train.Arguments(resume=runs["a3c"], seed=3))
+    assert complete_train.main(complete_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 1
+    arguments = complete_compare.Arguments(
+        models=(f"a3c={runs['a3c']}", str(runs["supervised"])), sizes=(32,), out=tmp_path / "table", limit=1,
+        rules=("laplace", "telea"), pictures=PictureConfig(data=bedrooms))
+    rows = complete_compare.main(arguments)
+    assert list(rows) == ["original", "laplace", "telea", "a3c", "supervised"]
+    text = (tmp_path / "table/table.md").read_text()
+    assert "1 of 11 pictures left out" in text and "| supervised |" in text
+    before = (tmp_path / "table/scores.json").stat().st_mtime_ns
+    assert complete_compare.main(arguments) == rows
+    assert (tmp_path / "table/scores.json").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="--against names a row"):
+        complete_compare.main(complete_compare.Arguments(against="best", pictures=PictureConfig(data=bedrooms)))
+    with pytest.raises(UsageError, match="a CompletionPolicy, no network that fills holes in one pass"):
+        complete_train.main(complete_train.Arguments(**{**common, "network": NetworkConfig(prior=str(runs["a3c"]))}))
