@@ -130,10 +130,10 @@ def page(browser, address):
     found.context.close()
 
 
-def shot(page, name):
-    """A screenshot of what is in view."""
+def shot(page, name, whole=False):
+    """A screenshot of what is in view, or of the whole page."""
     SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.jpg", type="jpeg", quality=72)
+    page.screenshot(path=SHOTS / f"{name}.jpg", type="jpeg", quality=72, full_page=whole)
 
 
 def choose(page, name, *files):
@@ -282,7 +282,7 @@ def test_a_hole_is_found_painted_and_filled(page, folder):
         page.mouse.down() if x == 0.2 else page.mouse.up()
     painted = fill_it(page)
     assert painted[1] != found[1]
-    shot(page, "complete")
+    shot(page, "complete", whole=True)
     page.get_by_role("button", name="Clear").click()
     canvas.focus()
     page.keyboard.down(" ")

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from rlenhance import __version__
 from rlenhance.demo.bench import save_denoised
@@ -44,7 +44,7 @@ class Api:
         self.studio, self.line, self.limits = studio, line, dict(limits)
         self.fillers = list(fillers(studio.runs).values())
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """For Starlette."""
         ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise,
                 "/api/complete": self.complete}

@@ -46,7 +46,7 @@ class CompareTab:
         found = self.desk.do(compare, self.studio, token_of(photo), (AS_IT_IS, left, right),
                              wanted[0] if wanted else None)
         names = [name for name in _SCORES if name in found[0].scores]
-        rows = [[one.label, *(f"{one.scores[name]:.3f}" if name != "psnr" else f"{one.scores[name]:.2f}"
+        rows = [[one.label, *(f"{one.scores[name]:.2f}" if "psnr" in name else f"{one.scores[name]:.3f}"
                               for name in names)] for one in found]
         said = (f"At most {SIDE} pixels along a side; every model with its own settings. " + (
             "Higher is nearer to the reference." if wanted else "With a reference there are scores."))

@@ -61,7 +61,8 @@ class EnhanceTab:
         fresh.then(lambda: ("", "", ""), outputs=[self.saved, self.variants, self.reasons])
         level, *others = controls.sliders.values()
         level.input(told(self.brightness), given, [controls.auto, *shown], **LIVE)
-        for part in (*others, controls.auto, controls.strength, controls.denoise, controls.format, controls.strip):
+        live: list[Any] = [*others, controls.auto, controls.strength, controls.denoise, controls.format, controls.strip]
+        for part in live:
             part.input(**again, **LIVE)
         controls.model.input(told(controls.of_model), controls.model, controls.turned).then(**again)
         for name, part in presets.items():

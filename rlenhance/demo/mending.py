@@ -16,7 +16,7 @@ from rlenhance.demo.choices import KINDS, kind_of, run_folders
 from rlenhance.demo.studio import Result, Studio, named
 from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
-from rlenhance.holes import THRESHOLD, detect_hole, read_mask
+from rlenhance.holes import THRESHOLD, read_mask
 from rlenhance.photo import Naming, Photo, decode
 from rlenhance.photo.sheet import fitted
 from rlenhance.weights import shipped_models
@@ -70,7 +70,7 @@ def mark(studio: Studio, token: str, mask: str | None = None) -> Marked:
         UsageError: a file cannot be read; a mask of another size.
     """
     pixels = studio.whole(studio.shelf.find(token)).pixels
-    hole = detect_hole(fitted(pixels, max(pixels.shape[:2]))) if mask is None else _read(studio, mask, pixels)
+    hole = _found(pixels) if mask is None else _read(studio, mask, pixels)
     small = fitted(pixels, SIDE)
     if hole is not None:
         hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
@@ -104,6 +104,13 @@ def beside(studio: Studio, token: str, result: Result) -> tuple[np.ndarray, np.n
     """A photograph and its result, reduced to be shown beside each other."""
     return tuple(fitted(studio.whole(kept).pixels, SIDE)  # type: ignore[return-value]
                  for kept in (studio.shelf.find(token), result.file))
+
+
+def _found(pixels: np.ndarray) -> np.ndarray | None:
+    try:
+        return as_hole(None, pixels)
+    except UsageError:  # no black rectangle
+        return None
 
 
 def _read(studio: Studio, mask: str, pixels: np.ndarray) -> np.ndarray:
