@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import torch
 import tyro
 
+from experiments.baselines import Rule
 from experiments.commands import run_command
 from experiments.denoise import LEVELS, NoisyPictures, PictureConfig, load_noisy
-from experiments.denoise_rules import denoising_rules, has_bm3d
+from experiments.denoise_rules import denoising_rules, has_bm3d, rule_names
+from experiments.intervals import Interval, scene_interval
 from rlenhance.actions.filters import tool_shares
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.data import REAL, Batch
@@ -38,6 +40,10 @@ class Arguments:
     """Runs or shipped models; NAME=RUN names its row, and those of one name share a row (one per level of noise)."""
     levels: tuple[float, ...] = LEVELS
     """Deviations of Gaussian noise in 255ths (with --noise real, salt_pepper, ...: that noise alone)."""
+    also_eight_bit: bool = False
+    """Beside the columns of unrounded noise, those of the same noise clipped and rounded to 8 bits."""
+    against: str = ""
+    """Name of a row: a second table has what the others' PSNR differs from its, with 95 % intervals over pictures."""
     limit: int = 0
     """Score so many pictures, evenly spread (0: all)."""
     rules: bool = True
@@ -88,15 +94,18 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
     models = [(name, load_model(path), _fingerprint(path)) for name, path in named]  # a wrong one is told at once
     pictures = load_noisy(arguments.pictures)
     split = "test" if pictures.splits.test else "val"
-    memory = Memory(arguments.out, pictures.digest()[split], arguments)
+    memory = Memory(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.color}")
     rows: dict[str, dict[str, Entry]] = {}
-    for noise, level in _noises(arguments, pictures).items():
-        test = Lazily(lambda level=level: pictures.at(split, level, eight_bit=arguments.pictures.eight_bit,  # type: ignore[misc]
-                                                      limit=arguments.limit or None))
+    for noise, (level, eight_bit) in _noises(arguments).items():
+        test = Lazily(lambda level=level, eight_bit=eight_bit: pictures.at(  # type: ignore[misc]
+            split, level, eight_bit=eight_bit, limit=arguments.limit or None))
         if arguments.rules:
-            for name, entry in memory.rules(noise, lambda level=level, test=test: _score_rules(  # type: ignore[misc]
-                    pictures, arguments, level, test())).items():
-                rows.setdefault(name, {})[noise] = entry
+            rules = Lazily(lambda level=level, eight_bit=eight_bit: denoising_rules(  # type: ignore[misc]
+                pictures.at("train", level, eight_bit=eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE), level))
+            for name in rule_names(level):
+                rows.setdefault(name, {})[noise] = memory.entry(
+                    f"{name} {noise}", lambda n=name, r=rules, t=test: _score_rule(r()[n], t()))  # type: ignore[misc]
+                _tell(name, noise, rows[name][noise])
         for name, model, fingerprint in models:
             if not _trained_for(model, level):
                 continue
@@ -106,24 +115,31 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
                 rows[name][noise] = memory.entry(
                     f"{fingerprint} {noise} {arguments.precision}",
                     lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
-            print(f"{name}, noise {noise}: {rows[name][noise].mean('psnr'):.3f} dB", flush=True)
+            _tell(name, noise, rows[name][noise])
+    if arguments.against and arguments.against not in rows:
+        raise UsageError(f"--against {arguments.against}: no such row; there are {', '.join(rows)}")
     text = describe(arguments, pictures, split, rows, {name: model for name, model, _ in models})
     write_atomically(arguments.out / "table.md", text.encode())
+    policies = {name: policy.actions.tools for name, model, _ in models if (policy := _policy_of(model))}
+    write_atomically(arguments.out / "shares.csv", share_lines(rows, policies).encode())
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(arguments), "split": split,
              "rows": {name: {noise: dataclasses.asdict(e) for noise, e in row.items()} for name, row in rows.items()}}
     write_atomically(arguments.out / "table.json", json.dumps(facts, indent=1, default=str).encode())
-    print(f"\n{text}\nwritten to {arguments.out} (table.md, table.json)")
+    print(f"\n{text}\nwritten to {arguments.out} (table.md, table.json, shares.csv)")
     return rows
 
 
-class Lazily:
-    """Pictures that are made when they are first asked for."""
+T = TypeVar("T")
 
-    def __init__(self, make: Callable[[], list[Batch]]):
+
+class Lazily(Generic[T]):
+    """What is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[], T]):
         self._make = make
-        self._made: list[Batch] | None = None
+        self._made: T | None = None
 
-    def __call__(self) -> list[Batch]:
+    def __call__(self) -> T:
         if self._made is None:
             self._made = self._make()
         return self._made
@@ -134,12 +150,11 @@ class Memory:
 
     Args:
         folder: where scores.json is kept.
-        digest: of the pictures.
+        pictures: tells them from others.
     """
 
-    def __init__(self, folder: Path, digest: str, arguments: Arguments):
-        self._path = folder / "scores.json"
-        self._prefix = f"{digest} {arguments.limit} {arguments.pictures.eight_bit} {arguments.pictures.color} "
+    def __init__(self, folder: Path, pictures: str):
+        self._path, self._prefix = folder / "scores.json", f"{pictures} "
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self._kept: dict[str, Any] = json.loads(self._path.read_text()) if self._path.is_file() else {}
@@ -147,16 +162,17 @@ class Memory:
             raise UsageError(f"{self._path}: damaged ({error}); remove it, and everything is scored again") from error
 
     def entry(self, key: str, make: Callable[[], Entry]) -> Entry:
-        """One entry, made if it is not there."""
-        return self.rules(key, lambda: {"": make()})[""]
-
-    def rules(self, key: str, make: Callable[[], Mapping[str, Entry]]) -> dict[str, Entry]:
-        """Several entries that are made together."""
+        """One entry, made and kept if it is not there."""
         key = self._prefix + key
         if key not in self._kept:
-            self._kept[key] = {name: dataclasses.asdict(entry) for name, entry in make().items()}
+            self._kept[key] = dataclasses.asdict(make())
             write_atomically(self._path, json.dumps(self._kept).encode())
-        return {name: Entry(**entry) for name, entry in self._kept[key].items()}
+        return Entry(**self._kept[key])
+
+
+def _tell(name: str, noise: str, entry: Entry) -> None:
+    about = f" ({entry.about})" if entry.about else ""
+    print(f"{name}{about}, noise {noise}: {entry.mean('psnr'):.3f} dB", flush=True)
 
 
 def _named(word: str) -> tuple[str, Path]:
@@ -169,35 +185,38 @@ def _fingerprint(path: Path) -> str:
     return hashlib.sha256((find_checkpoint(path) / MODEL).read_bytes()).hexdigest()[:16]
 
 
-def _noises(arguments: Arguments, pictures: NoisyPictures) -> dict[str, float | None]:
-    """Name of the noise -> its level, or None where it is not of the levels."""
-    if arguments.pictures.noise == REAL or (arguments.pictures.noise[:1].isalpha() and \
-            arguments.pictures.noise != "blind"):
-        return {arguments.pictures.noise: None}
+def _noises(arguments: Arguments) -> dict[str, tuple[float | None, bool]]:
+    """Name of the noise -> its level, or None where it is not of the levels, and whether it is rounded."""
+    noise, rounded = arguments.pictures.noise, arguments.pictures.eight_bit
+    if noise == REAL or (noise[:1].isalpha() and noise != "blind"):
+        if arguments.also_eight_bit:
+            raise UsageError(f"--also-eight-bit is for Gaussian noise; got --noise {noise}: run it again with "
+                             f"--eight-bit")
+        return {noise: (None, rounded)}
     if not arguments.levels:
         raise UsageError("--levels needs at least one")
-    return {f"{level:g}": level for level in arguments.levels}
+    kinds = (False, True) if arguments.also_eight_bit else (rounded,)
+    return {f"{level:g}{', 8 bits' if kind else ''}": (level, kind) for kind in kinds for level in arguments.levels}
+
+
+def _policy_of(model: Any) -> FilteringPolicy | None:
+    policy = model.policy if isinstance(model, UnrolledPolicy) else None
+    return policy if isinstance(policy, FilteringPolicy) else None
 
 
 def _trained_for(model: Any, level: float | None) -> bool:
-    if level is None or not isinstance(model, UnrolledPolicy) or not isinstance(model.policy, FilteringPolicy):
+    policy = _policy_of(model)
+    if level is None or policy is None:
         return True
     try:
-        model.policy.check_noise(level)
+        policy.check_noise(level)
     except UsageError:
         return False
     return True
 
 
-def _score_rules(pictures: NoisyPictures, arguments: Arguments, level: float | None,
-                 test: Sequence[Batch]) -> dict[str, Entry]:
-    chosen_on = pictures.at("train", level, eight_bit=arguments.pictures.eight_bit, limit=_RULE_PICTURES,
-                            side=_RULE_SIDE)
-    entries = {}
-    for name, rule in denoising_rules(chosen_on, level).items():
-        entries[name] = dataclasses.replace(score(rule, test), about=rule.name)
-        print(f"{name} ({rule.name}), noise {level}: {entries[name].mean('psnr'):.3f} dB", flush=True)
-    return entries
+def _score_rule(rule: Rule, test: Sequence[Batch]) -> Entry:
+    return dataclasses.replace(score(rule, test), about=rule.name)
 
 
 def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> Entry:
@@ -208,7 +227,7 @@ def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> 
     """
     told = {"preference": {"noise": level}} if isinstance(model, NoiseAware) and level is not None else {}
     rows, shares = [], []
-    policy = model.policy if isinstance(model, UnrolledPolicy) and isinstance(model.policy, FilteringPolicy) else None
+    policy = _policy_of(model)
     with torch.no_grad():
         for batch in pictures:
             assert batch.target is not None
@@ -235,7 +254,9 @@ def describe(arguments: Arguments, pictures: NoisyPictures, split: str, rows: Ma
     noises = list(dict.fromkeys(noise for row in rows.values() for noise in row))
     count = len(next(iter(next(iter(rows.values())).values())).scores) if rows else 0
     precision = "" if arguments.precision == "32" else f" Networks in {arguments.precision}."
-    rounded = "clipped and rounded to 8 bits" if arguments.pictures.eight_bit else "not rounded"
+    rounded = "clipped and rounded to 8 bits" if arguments.pictures.eight_bit and not arguments.also_eight_bit else \
+        "not rounded"
+    rounded += ", but where a column says 8 bits: clipped and rounded" * arguments.also_eight_bit
     lines = [f"{pictures.splits.describe()}.", f"Scored on {count} {split} pictures, "
              f"{'in colour' if arguments.pictures.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
              f"PSNR in dB / SSIM.{precision}", ""]
@@ -255,11 +276,43 @@ def describe(arguments: Arguments, pictures: NoisyPictures, split: str, rows: Ma
                     for noise, entry in row.items() if entry.about and name != "input")]
     if arguments.rules and not has_bm3d():
         lines.append("- BM3D is not installed (pip install bm3d): it has no row")
+    if arguments.against:
+        lines += ["", *difference_table(rows, arguments.against)]
     if arguments.shares:
         for name, row in rows.items():
             for noise, entry in row.items():
                 if entry.shares:
                     lines += ["", *share_table(name, noise, entry.shares, models[name].policy.actions.tools)]
+    return "\n".join(lines) + "\n"
+
+
+def difference_table(rows: Mapping[str, Mapping[str, Entry]], against: str) -> list[str]:
+    """PSNR of every row minus that of one, picture by picture, with the 95 % interval for other pictures."""
+    noises = list(rows[against])
+    lines = [f"PSNR in dB minus that of {against}, picture by picture, [95 % bootstrap interval over pictures]:", "",
+             "| | " + " | ".join(f"noise {noise}" for noise in noises) + " |", "|---" * (len(noises) + 1) + "|"]
+    for name, row in rows.items():
+        cells = []
+        for noise in noises if name != against else ():
+            found = difference(row[noise], rows[against][noise]) if noise in row else None
+            cells.append(f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" if found else "")
+        lines += [f"| {name} | " + " | ".join(cells) + " |"] if any(cells) else []
+    return lines
+
+
+def difference(one: Entry, other: Entry) -> Interval:
+    """PSNR of one minus that of another on the same pictures."""
+    values = [a["psnr"] - b["psnr"] for a, b in zip(one.scores, other.scores, strict=True)]
+    return scene_interval(values, [str(number) for number in range(len(values))])
+
+
+def share_lines(rows: Mapping[str, Mapping[str, Entry]], tools: Mapping[str, Sequence[str]]) -> str:
+    """How often policies take each tool at each step, as a table of commas: a line per row, noise, step and tool."""
+    lines = ["row,noise,step,tool,share"]
+    for name, row in rows.items():
+        for noise, entry in row.items():
+            lines += [f'{name},"{noise}",{step},{tool},{share:.6f}' for step, shares in enumerate(entry.shares or (), 1)
+                      for tool, share in zip(tools[name], shares, strict=True)]
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,9 @@ from rlenhance.metrics import psnr
 
 #: The longest sequence that is searched.
 LONGEST = 6
+#: Rows of the table.
+INPUT, SINGLE, SEQUENCE = "input", "best single filter", "best fixed sequence"
+MEANS, BM3D = "non-local means (OpenCV, 8 bits)", "BM3D (told the noise)"
 _BEAM = 12  # sequences that are carried on from length to length
 _WORTH = 0.01  # dB that a longer sequence must bring
 _STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)  # of non-local means' h, in deviations of the noise
@@ -120,11 +123,16 @@ def denoising_rules(pictures: Sequence[Batch], deviation: float | None) -> Mappi
         return Rule(name, lambda image, _: function(image))
 
     rules = {
-        "input": rule("nothing", lambda image: image),
-        "best single filter": rule(single[0], lambda image: filtered(image, single)),
-        "best fixed sequence": rule(" > ".join(sequence), lambda image: filtered(image, sequence)),
-        "non-local means (OpenCV, 8 bits)": rule(f"h = {strength:g}", lambda image: non_local_means(image, strength)),
+        INPUT: rule("nothing", lambda image: image),
+        SINGLE: rule(single[0], lambda image: filtered(image, single)),
+        SEQUENCE: rule(" > ".join(sequence), lambda image: filtered(image, sequence)),
+        MEANS: rule(f"h = {strength:g}", lambda image: non_local_means(image, strength)),
     }
     if deviation is not None and has_bm3d():
-        rules["BM3D (told the noise)"] = rule(f"{deviation:g}", lambda image: bm3d(image, deviation))
+        rules[BM3D] = rule(f"{deviation:g}", lambda image: bm3d(image, deviation))
     return rules
+
+
+def rule_names(deviation: float | None) -> list[str]:
+    """What `denoising_rules` will hold."""
+    return [INPUT, SINGLE, SEQUENCE, MEANS, *([BM3D] if deviation is not None and has_bm3d() else [])]

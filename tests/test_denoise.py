@@ -1,5 +1,6 @@
 """Denoising with filters: noise, environment, policies, training and comparison, on small pictures."""
 
+import dataclasses
 import json
 import warnings
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 from scipy import ndimage
 from test_ancestors import convolve
 
 from agents import A3C, A3CConfig
 from envs import DenoiseEnv
-from experiments import denoise_compare, denoise_train
+from experiments import denoise_compare, denoise_rules, denoise_train
 from experiments.denoise import (
     LearnerConfigs,
     NetworkConfig,
@@ -27,7 +29,7 @@ from experiments.denoise import (
 from experiments.denoise_rules import best_sequences, filtered
 from experiments.import_weights import read_pixelrl
 from rlenhance.actions import PIXELRL_TOOLS
-from rlenhance.checkpoint import load_network
+from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.data import NOISES, Batch, parse_noise
 from rlenhance.errors import UnknownName, UsageError
 from rlenhance.metrics import psnr
@@ -238,6 +240,42 @@ def test_grey_policies_take_every_size(generator):
         model(torch.full((1, 1, 8, 8), torch.nan))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1)])
+def test_the_environment_takes_pictures_of_a_pixel(size, generator):
+    """Every tool has a value there, finite; the reward is what the error falls by."""
+    clean = torch.rand(2, 1, *size, generator=generator)
+    env = DenoiseEnv(2, size=8, horizon=9, autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(options={"batch": Batch((clean + 0.1).clamp(-1, 2), clean)})
+    for tool in range(9):
+        observation, reward, _, _, info = env.step(torch.full((2, 1, *size), tool))
+        assert observation["image"].isfinite().all() and info["reward_map"].isfinite().all()
+        assert torch.allclose(reward, info["reward_map"].mean(dim=(1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("call, told", [
+    (lambda: DenoiseEnv(tools=("nothing", "medain")), "unknown filter 'medain'"),
+    (lambda: make_policy(tools=("nothing", "medain")), "unknown filter 'medain'"),
+    (lambda: DenoiseEnv(1, size=8).reset(options={"batch": Batch(*torch.full((2, 1, 1, 8, 8), 2.5))}),
+     "noise may reach 1 beyond"),
+    (lambda: make_policy()({"image": torch.full((1, 1, 8, 8), torch.nan), "steps_left": torch.ones(1, 1)}),
+     "got nan to nan"),
+    (lambda: make_policy()({"image": torch.rand(1, 3, 8, 8), "steps_left": torch.ones(1, 1)}),
+     "use a model for colour, make it grey first, or hand its channels over"),
+], ids=["tool of the environment", "tool of a policy", "beyond the margin", "not a number", "colours for grey"])
+def test_bad_input_is_named(call, told):
+    """With the way out."""
+    with pytest.raises(UsageError, match=told):
+        call()
+
+
+def test_an_action_that_is_no_tool_is_named():
+    """With the places that are."""
+    env = DenoiseEnv(1, size=8)
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match="the place of a filter, 0 to 8; got 9 to 9"):
+        env.step(torch.full((1, 1, 8, 8), 9))
+
+
 def test_noise_outside_the_trained_range_is_named():
     """With the range and a command."""
     policy = make_policy()
@@ -377,6 +415,36 @@ def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
     with pytest.raises(UsageError, match="two of the name policy"):
         denoise_compare.main(denoise_compare.Arguments(models=(f"policy={runs['a3c']}", f"policy={runs['direct']}"),
                                                        limit=1, rules=False, out=tmp_path / "table", pictures=config))
+
+
+def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monkeypatch):
+    """Columns of 8 bits beside the others, BM3D where it is installed, intervals against a row, shares beside it;
+    what was interrupted goes on row by row."""
+    save_checkpoint(tmp_path / "policy", make_policy(horizon=2).eval())
+    asked = []
+    monkeypatch.setattr(denoise_rules, "has_bm3d", lambda: True)
+    monkeypatch.setattr(denoise_compare, "has_bm3d", lambda: True)
+    monkeypatch.setattr(denoise_rules, "bm3d", lambda image, level: asked.append(level) or filtered(image, ["box"]))
+    arguments = denoise_compare.Arguments(
+        models=(f"policy={tmp_path / 'policy'}",), levels=(25.0,), also_eight_bit=True, against="BM3D (told the noise)",
+        limit=2, out=tmp_path / "table", pictures=PictureConfig(data=folder))
+    rows = denoise_compare.main(arguments)
+    assert set(rows["policy"]) == set(rows["BM3D (told the noise)"]) == {"25", "25, 8 bits"} and len(asked) == 4
+    assert rows["input"]["25"].mean("psnr") != rows["input"]["25, 8 bits"].mean("psnr")
+    text = (tmp_path / "table" / "table.md").read_text()
+    found = denoise_compare.difference(rows["policy"]["25"], rows["BM3D (told the noise)"]["25"])
+    assert f"| policy | {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" in text
+    assert found.mean == pytest.approx(rows["policy"]["25"].mean("psnr") - rows["BM3D (told the noise)"]["25"].mean(
+        "psnr"))
+    shares = (tmp_path / "table" / "shares.csv").read_text().splitlines()
+    assert len(shares) == 1 + 2 * 2 * 9 and shares[1].startswith('policy,"25",1,darker,')
+    kept = json.loads((tmp_path / "table" / "scores.json").read_text())
+    (tmp_path / "table" / "scores.json").write_text(json.dumps({key: kept[key] for key in kept if "input" not in key}))
+    assert denoise_compare.main(arguments).keys() == rows.keys() and len(asked) == 4
+    with pytest.raises(UsageError, match="--against nobody: no such row; there are policy"):
+        denoise_compare.main(dataclasses.replace(arguments, against="nobody", rules=False))
+    with pytest.raises(UsageError, match="--also-eight-bit is for Gaussian noise; got --noise jpeg"):
+        denoise_compare.main(dataclasses.replace(arguments, pictures=PictureConfig(data=folder, noise="jpeg")))
 
 
 def test_learners_that_do_not_fit_are_refused(tmp_path, folder):

@@ -62,7 +62,7 @@ def test_links_to_folders_are_not_followed(album):
 ])
 def test_patterns_are_understood(album, pattern, names):
     """What the shell left alone is matched here, pictures alone; without -r their results lie side by side."""
-    assert [source for source, _ in pairs(pattern, out="out")] == names
+    assert [source for source, _ in pairs(pattern, out="out/")] == names
     assert all(os.path.dirname(target) == "out" for _, target in pairs(pattern, out="out/"))
 
 

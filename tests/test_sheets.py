@@ -71,6 +71,18 @@ def test_variants_show_what_their_options_make(night, tmp_path, capsys):  # noqa
         assert _shows(page, Enhancer("knobs", **words)(source))
 
 
+def test_variants_show_the_automatic_exposure(night, tmp_path, capsys):  # noqa: F811
+    """`auto` stands beside numbers, and is what `--exposure auto` makes; other words are refused."""
+    save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))
+    words = ["variants", "night.png", "-m", "knobs", "-o", "sheet.png", "--overwrite", "--presets", "--exposures"]
+    assert cli.main([*words, "auto", "0.3"]) == 0
+    assert "4 pictures" in capsys.readouterr().out
+    assert _shows(read("sheet.png").pixels, Enhancer("knobs", preference={"exposure_level": None})(read(night).pixels))
+    with pytest.raises(SystemExit):
+        cli.main([*words, "bright"])
+    assert "a number, as in 0.45, or auto; got 'bright'" in capsys.readouterr().err
+
+
 def test_variants_of_a_large_photograph_are_decided_on_it(night, tmp_path, monkeypatch):  # noqa: F811
     """The decision is made on all pixels, and done to the reduced picture."""
     seen = []

@@ -14,7 +14,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -172,8 +172,17 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     return plan
 
 
+def tell_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
+    """Name the clips that a command over photographs passes over."""
+    from rlenhance.photo.containers import CLIP
+
+    for clip in () if arguments.quiet else clips:
+        print(f"note: {clip} is passed over: {CLIP}", file=sys.stderr)
+
+
 def tell_plan(plan: Plan, arguments: argparse.Namespace) -> int:
     """Print a plan instead of doing it."""
+    tell_clips(plan.clips, arguments)
     for job in plan.jobs:
         print(as_json(source=job.source, target=job.target, status="planned") if arguments.json
               else f"{job.source} -> {job.target}")
@@ -216,6 +225,7 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
     from rlenhance.photo import STANDARD, run_batch
     from rlenhance.photo import encode as as_source
 
+    tell_clips(plan.clips, arguments)
     asked = encoder_of(arguments)
     out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
     with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(

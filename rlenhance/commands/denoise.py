@@ -10,6 +10,8 @@ from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remar
 from rlenhance.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rlenhance.photo import Plan
     from rlenhance.photo.batch import Process
 
@@ -48,12 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
         _check_explained(plan, arguments)
     if arguments.dry_run:
         return tell_plan(plan, arguments)
-    process = _process(arguments, plan)
-    return carry_out(plan, process, arguments).status
+    process, explained = _process(arguments, plan)
+    tally = carry_out(plan, process, arguments)
+    if explained and not tally.failed:
+        print(explained(), file=remarks(plan, arguments))
+    return tally.status
 
 
-def _process(arguments: argparse.Namespace, plan: Plan) -> Process:
-    """What is done to each photograph.
+def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callable[[], str] | None]:
+    """What is done to each photograph, and what writes the explanation and tells it.
 
     Raises:
         UsageError: a model that takes no noise away, or none of that strength.
@@ -71,7 +76,8 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> Process:
         if arguments.explain:
             raise UsageError("--explain tells which filter won where, and the learned denoiser has no filters: name a "
                              "policy over filters with --model (python -m experiments.denoise_train makes one)")
-        return NoiseRemover(arguments.model, noise=arguments.noise, strength=strength, device=device).denoise_photo
+        return NoiseRemover(arguments.model, noise=arguments.noise, strength=strength,
+                            device=device).denoise_photo, None
     policy = model.policy if isinstance(model, UnrolledPolicy) else None
     if isinstance(policy, FilteringPolicy):
         if arguments.noise is not None:
@@ -80,31 +86,30 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> Process:
         raise UsageError(f"{arguments.model}: takes no noise away; leave out --model, or name a denoiser (rlenhance "
                          f"enhance is the command for {type(policy or model).__name__})")
     enhancer = Enhancer(arguments.model, strength=strength, device=device)
-    if arguments.explain:
-        _explain(model, plan, arguments)
-    return lambda photo: (enhancer.enhance_photo(photo), {})
+    explained = _explain(model, plan, arguments) if arguments.explain else None
+    return lambda photo: (enhancer.enhance_photo(photo), {}), explained
 
 
 def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
     """Refuse what --explain cannot do, before a model is loaded."""
-    from rlenhance.photo import EXTENSIONS, STANDARD
+    from rlenhance.photo import STANDARD
+    from rlenhance.photo.containers import WRITTEN
 
     path, sources = arguments.explain, [job.source for job in (*plan.jobs, *plan.skipped)]
     if len(sources) != 1 or sources[0] == STANDARD:
         raise UsageError(f"--explain takes one photograph with a name; got {len(sources)}")
-    if path.suffix.lower() not in EXTENSIONS:
-        raise UsageError(f"--explain: {path} must end in one of {' '.join(EXTENSIONS)}")
+    if path.suffix.lower() not in WRITTEN:
+        raise UsageError(f"--explain: {path} must end in one of {' '.join(WRITTEN)}")
     if path.exists() and not arguments.overwrite:
         raise UsageError(f"{path}: exists; replace it with --overwrite, or name another file with --explain")
     if path.resolve() in {place.resolve() for job in plan.jobs for place in (job.source, job.target)}:
         raise UsageError(f"{path}: is the place of a photograph; name another file with --explain")
 
 
-def _explain(model: Any, plan: Plan, arguments: argparse.Namespace) -> None:
+def _explain(model: Any, plan: Plan, arguments: argparse.Namespace) -> Callable[[], str]:
     from rlenhance.photo import read, write
     from rlenhance.tool_map import map_tools
 
     source = (*plan.jobs, *plan.skipped)[0].source
     found = map_tools(model, read(source).pixels)
-    print(f"which filter won where -> {write(found.picture(), arguments.explain)}\n{found.describe()}",
-          file=remarks(plan, arguments))
+    return lambda: f"which filter won where -> {write(found.picture(), arguments.explain)}\n{found.describe()}"

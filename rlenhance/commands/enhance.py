@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
-from rlenhance.commands.insight import add_insight, check_insight, write_insight
+from rlenhance.commands.insight import add_insight, check_insight, make_insight
 from rlenhance.errors import UsageError
 from rlenhance.knobs import add_options
 
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         if recipe.together and plan.jobs:
             median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
             print(f"decided on {median}")
-        write_insight(arguments, enhancer, [job.source for job in (*plan.jobs, *plan.skipped)], actions)
+        insight = make_insight(arguments, enhancer, [job.source for job in (*plan.jobs, *plan.skipped)], actions)
 
     def film(source: Path, target: Path) -> Any:
         from rlenhance.commands.progress import FrameBar
@@ -101,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
             return enhance_clip(enhancer, source, target, tell=bar.tell).told()
 
     tally = carry_out(plan, process_of(enhancer, actions), arguments, film=film)
+    for write in () if tally.failed else insight:
+        print(write(), file=remarks(plan, arguments))
     if arguments.save_recipe and tally.written:
         print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=remarks(plan, arguments))
     return tally.status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,9 @@ def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], source
     Raises:
         UsageError: several photographs for a file that is about one, or a file that exists or is none of its kind.
     """
-    from rlenhance.photo import EXTENSIONS
+    from rlenhance.photo.containers import WRITTEN
 
-    for option, endings in (("explain", EXTENSIONS), ("cube", (".cube",))):
+    for option, endings in (("explain", WRITTEN), ("cube", (".cube",))):
         path = getattr(arguments, option)
         if path is None:
             continue
@@ -49,13 +49,15 @@ def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], source
             raise UsageError(f"--{option} {path}: exists; replace it with --overwrite, or name another file")
 
 
-def write_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
-                  actions: Sequence[Action] | None) -> None:
-    """Take the region, and write the sheet and the table.
+def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
+                 actions: Sequence[Action] | None) -> list[Callable[[], str]]:
+    """Take the region, and make the table and the sheet.
+
+    Returns:
+        What writes each and says where it is: to be called once the photograph has been written.
 
     Raises:
-        UsageError: the mask or the photograph cannot be read, a place cannot be written, or the model has no look of
-            the whole picture.
+        UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
     """
     from rlenhance.cube import make_cube, save_cube
     from rlenhance.models import UnrolledPolicy
@@ -67,8 +69,8 @@ def write_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Se
         if getattr(arguments, "save_recipe", None):
             print("note: a recipe does not hold the region; give --region beside --recipe")
     if not (arguments.explain or arguments.cube):
-        return
-    pixels = read(sources[0]).seen
+        return []
+    pixels, ready = read(sources[0]).seen, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
     if actions is None and isinstance(enhancer.model, UnrolledPolicy) and enhancer.model.policy.state_size:
@@ -78,10 +80,16 @@ def write_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Se
             raise UsageError("--cube: this model decides place by place and has no look of the whole picture; use a "
                              "policy with a state size")
         cube = make_cube(enhancer.model, actions, strength=enhancer.strength)
-        print(f"look -> {save_cube(cube, arguments.cube, f'{sources[0].stem}, {enhancer.folder.name}')}")
+        title = f"{sources[0].stem}, {enhancer.folder.name}"
+        ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
+        left = [option for option, there in (("--denoise", enhancer.denoise), ("--region", enhancer.region is not None))
+                if there]
+        if left:
+            print(f"note: the look in {arguments.cube} is without {' and '.join(left)}: no table of colours holds that")
     if arguments.explain:
         from rlenhance.explain import explain
         from rlenhance.photo.sheet import make_sheet
 
-        write(make_sheet(explain(enhancer, pixels, actions), columns=5), arguments.explain)
-        print(f"explanation -> {arguments.explain}")
+        sheet = make_sheet(explain(enhancer, pixels, actions), columns=5)
+        ready.append(lambda: f"explanation -> {write(sheet, arguments.explain)}")
+    return ready

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
 from rlenhance.errors import UsageError
+from rlenhance.knobs import AUTO, number_or_auto
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ def add(commands: Any) -> None:
     variants.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the model (default: as for enhance)")
     variants.add_argument("--presets", nargs="*", metavar="NAME|FILE.json",
                           help="these presets (default: all that are shipped and that the model takes)")
-    variants.add_argument("--exposures", nargs="*", type=float, metavar="LEVEL",
+    variants.add_argument("--exposures", nargs="*", type=number_or_auto, metavar="LEVEL|auto",
                           help=f"these exposures (default: {' '.join(map(str, EXPOSURES))}, as far as the model takes "
                                f"them)")
     variants.add_argument("--strengths", nargs="*", type=float, default=[], metavar="S",
@@ -91,7 +92,8 @@ def _looks(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Look]:
     low, _, high = enhancer.ranges.get("exposure_level", (1.0, 1.0, 0.0))
     exposures = [level for level in EXPOSURES if low <= level <= high]
     for level in exposures if arguments.exposures is None else arguments.exposures:
-        yield Look(f"--exposure {level:g}", {"exposure_level": level}, 1.0, True)
+        yield Look(f"--exposure {level if level == AUTO else f'{level:g}'}",
+                   {"exposure_level": None if level == AUTO else level}, 1.0, True)
     for strength in arguments.strengths:
         yield Look(f"--strength {strength:g}", {}, strength, True)
 

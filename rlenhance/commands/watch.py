@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.batches import add_places, add_running, encoder_of, limit_of, naming_of, remarks
+from rlenhance.commands.batches import add_places, add_running, encoder_of, limit_of, naming_of, remarks, tell_clips
 from rlenhance.commands.enhance import SUFFIX, add_look, process_of
 from rlenhance.commands.reports import Report
 from rlenhance.errors import UsageError
@@ -105,6 +105,7 @@ def _plan(arrivals: Arrivals, out: Path | None, naming: Naming, arguments: argpa
 
     jobs = []
     ready = arrivals.look()
+    tell_clips(arrivals.clips(), arguments)
     made = naming.results(arrivals.all, beside=out is None) if ready else set()
     for path in ready:
         if path in made:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.errors import UsageError
+from rlenhance.photo.film_files import ENDINGS
 from rlenhance.photo.folders import walk
 
 #: Size in bytes and time of the last change, in nanoseconds: another one is another file.
@@ -40,6 +41,7 @@ class Arrivals:
         self.folder, self._recursive, self._but = folder, recursive, but and but.resolve()
         self._settle, self._clock = settle, clock
         self._seen: dict[Path, _Seen] = {}
+        self._clips: set[Path] = set()
 
     def look(self) -> list[Path]:
         """Those that are complete now and were not given before, in the order of their names.
@@ -64,6 +66,12 @@ class Arrivals:
         for path in ready:
             found[path].given = True
         return ready
+
+    def clips(self) -> list[Path]:
+        """The clips that lie there and were not given before."""
+        found = [path for path in walk(self.folder, self._recursive, self._but, ENDINGS) if path not in self._clips]
+        self._clips.update(found)
+        return found
 
     @property
     def all(self) -> list[Path]:

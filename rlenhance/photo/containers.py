@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.errors import UsageError
+from rlenhance.photo.film_files import is_clip
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,22 @@ def container_of(ending: str) -> Container:
     return found
 
 
+#: What is said of a clip where a photograph is wanted.
+CLIP = "a clip, and this takes photographs alone (rlenhance enhance takes clips)"
+
+
+def check_kind(path: Path) -> None:
+    """Refuse the name of a picture that cannot be written, before it is made.
+
+    Raises:
+        UsageError: names it, and the endings that can.
+    """
+    if path.suffix.lower() not in WRITTEN:
+        way = f"use one of {' '.join(WRITTEN)}"
+        raise UsageError(f"{path}: such a picture cannot be written; {way}" if path.suffix else
+                         f"{path}: its ending says what kind of picture it is; {way}, or {path}/ for a folder")
+
+
 def written_as(ending: str) -> str:
     """The ending of the result of a file with this ending: its own, or .tif where such files cannot be written."""
     kind = _BY_ENDING.get(ending.lower())
@@ -104,6 +121,8 @@ def sniff(data: bytes, name: str) -> Container:
         found = "RAW"
     if found is None:
         foreign = next((kind for start, kind in _FOREIGN if data.startswith(start)), "not a picture that can be read")
+        if is_clip(Path(name)):
+            raise UsageError(f"{name}: {CLIP}")
         raise UsageError(f"{name}: {foreign}; known endings: {' '.join(EXTENSIONS)}")
     return CONTAINERS[found]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.errors import UsageError
-from rlenhance.photo.containers import EXTENSIONS, written_as
+from rlenhance.photo.containers import EXTENSIONS, check_kind, written_as
 from rlenhance.photo.film_files import ENDINGS, WRITTEN, container_of, is_clip
-from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case
+from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case, walk
 
 #: What a template of names may hold.
 FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",
@@ -40,11 +40,13 @@ class Plan:
         jobs: in the order in which they are done and told.
         skipped: those whose results exist and shall stay.
         passed_over: files of a folder that are results of an earlier run.
+        clips: those of a folder, where the command takes photographs alone.
     """
 
     jobs: tuple[Job, ...]
     skipped: tuple[Job, ...] = ()
     passed_over: tuple[Path, ...] = ()
+    clips: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,10 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
         _check_clips(jobs)
     there = _check_targets(jobs, overwrite or skip_existing)
     skipped = tuple(job for job in jobs if skip_existing and job in there)
-    return Plan(tuple(job for job in jobs if job not in skipped), skipped, made)
+    films = () if clips else tuple(
+        path for word in named if word != STANDARD and word.is_dir()
+        for path in walk(word, recursive, place and place.resolve(), ENDINGS))
+    return Plan(tuple(job for job in jobs if job not in skipped), skipped, made, films)
 
 
 def _check_clips(jobs: list[Job]) -> None:
@@ -196,6 +201,8 @@ def _check_place(place: Path | None, naming: Naming, photos: list[Found], folder
     if naming.template:
         raise UsageError(f"-o {place} and --name both name the result; leave one out, or name a folder with -o")
     kind, own = naming.extension, photos[0].path.suffix
+    if place != STANDARD and not is_clip(photos[0].path) and place.suffix.lower() != own.lower():
+        check_kind(place)
     if place != STANDARD and kind is not None and kind.lower() not in (place.suffix.lower(), own.lower()):
         raise UsageError(f"{place} and --format {kind.lstrip('.')} name two kinds of file; leave one out")
 
