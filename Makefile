@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/sweep.c
 
-.PHONY: train test test-all lint bench clean
+.PHONY: train test test-all lint bench screenshots clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (about five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -22,6 +22,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks
+
+screenshots: $(VENV)/.dev     ## the pictures of the web page in docs/page, made anew by its tests in a Chromium
+	RLENHANCE_SCREENSHOTS=docs/page $(BIN)/python -m pytest tests/test_demo_browser.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"

@@ -16,6 +16,7 @@ from rlenhance import __version__
 from rlenhance.commands import (
     compare,
     complete,
+    demo,
     denoise,
     doctor,
     enhance,
@@ -32,7 +33,7 @@ from rlenhance.errors import UsageError
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
 COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
                             "watch": watch, "variants": variants, "compare": compare, "score": score, "models": models,
-                            "presets": presets, "export": export, "doctor": doctor}
+                            "presets": presets, "export": export, "demo": demo, "doctor": doctor}
 
 
 def parser() -> argparse.ArgumentParser:

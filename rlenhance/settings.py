@@ -49,9 +49,18 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     enhancer.choose({**_from_preset(preset, chosen, enhancer), **chosen})
     if arguments.together:
         enhancer.check_shares()
-    recipe = Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
-                    arguments.steps, bool(arguments.together), enhancer.denoise, made_with=_made_with(enhancer))
-    return enhancer, recipe
+    return enhancer, recipe_of(enhancer, model, arguments.steps, bool(arguments.together))
+
+
+def recipe_of(enhancer: Enhancer, model: Path | str, steps: int | None = None, together: bool = False) -> Recipe:
+    """The recipe that makes again what an Enhancer makes.
+
+    Args:
+        model: how it was named.
+        steps, together: see `Recipe`.
+    """
+    return Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
+                  steps, together, enhancer.denoise, made_with=_made_with(enhancer))
 
 
 def model_or_default(model: str | None) -> Path | str:

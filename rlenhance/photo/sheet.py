@@ -41,14 +41,18 @@ def fitted(pixels: np.ndarray, side: int = CELL) -> np.ndarray:
 
     Each pixel is the mean of its area; smaller pictures keep their size.
     """
-    height, width = pixels.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale < 1:
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    pixels = reduced(pixels, side)
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / 257).astype(np.uint8)
     return pixels
+
+
+def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The same in the depth that came: (H, W, 3) or (H, W), uint8 or uint16."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
 
 
 def make_sheet(cells: Sequence[Cell], columns: int | None = None, side: int = CELL) -> np.ndarray:

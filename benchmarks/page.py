@@ -1,0 +1,157 @@
+"""The web page: what a preview costs, and whether its server stays small: `python -m benchmarks.page [REQUESTS]`.
+
+Previews are timed in CPU seconds of one thread, which other work on the machine hardly changes. The server is a process
+of its own; its resident memory (Linux) is read while uploads, previews, saved photographs and bad files go through it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from rlenhance.data import PictureCache
+from rlenhance.data.samples import photograph
+from rlenhance.photo import write
+
+SIZES = {"1 megapixel": (1200, 800), "12 megapixels": (4240, 2832), "24 megapixels": (6000, 4000)}
+
+
+def dark(width: int, height: int) -> np.ndarray:
+    """A sample photograph of that size in bad light: (height, width, 3) uint8."""
+    picture = cv2.resize(PictureCache().load(photograph("coffee")), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.rint(((picture / 255) ** 2.2 / 10) ** (1 / 2.2) * 255).astype(np.uint8)
+
+
+def previews(folder: Path) -> None:
+    """Print what a preview costs: the first of a photograph, which reads it, and those that follow a slider."""
+    from rlenhance.demo.display import split
+    from rlenhance.demo.shelf import Shelf
+    from rlenhance.demo.studio import Look, Studio
+
+    studio = Studio(Shelf(folder / "shelf"))
+    print("| photograph | first preview | a slider moved | and grain taken out |\n|---|---|---|---|")
+    for name, size in SIZES.items():
+        times = []
+        for round_ in range(4):  # the first one warms up
+            kept = studio.shelf.new("night.jpg")
+            write(dark(*size), kept.path)
+            row = []
+            for look in (Look(), Look(preference={"contrast": 0.1 * round_}), Look(denoise=0.5)):
+                def work(token: str = kept.token, look: Look = look) -> None:
+                    made = studio.preview(token, look)
+                    split(made.before, made.after)
+
+                row.append(cpu(work))
+            times.append(row)
+        medians = [sorted(column)[1] for column in zip(*times[1:], strict=True)]
+        print(f"| {name} | " + " | ".join(f"{seconds:.2f} s" for seconds in medians) + " |", flush=True)
+    studio.shelf.close()
+
+
+def cpu(work: Callable[[], Any]) -> float:
+    """CPU seconds of this process, all threads."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+class Page:
+    """A server, and what a browser and a program send to it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        words = [sys.executable, "-m", "rlenhance", "demo", "--port", "0"]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, "TMPDIR": str(folder)})
+        assert self.process.stdout is not None
+        self.address = re.findall(r"http://\S+", self.process.stdout.readline())[0]
+        text = self.ask("/").decode()
+        config = json.JSONDecoder().raw_decode(text, text.index("window.gradio_config = ") + 23)[0]
+        self.preview_at = next(event["id"] for event in config["dependencies"] if event["api_name"] == "preview")
+
+    def ask(self, way: str, body: bytes | None = None, **headers: str) -> bytes:
+        """One request; a refusal's text is an answer too."""
+        try:
+            request = urllib.request.Request(self.address + way, body, headers)
+            with urllib.request.urlopen(request, timeout=120) as found:
+                return bytes(found.read())
+        except urllib.error.HTTPError as error:
+            return bytes(error.read())
+
+    def preview(self, token: str, session: str, contrast: float) -> str:
+        """What a slider's event does."""
+        values = [json.dumps([token]), True, 0.475, contrast, 0, 0.5, 0, 1, 0, "natural", "as the original", False]
+        body = {"data": values, "fn_index": self.preview_at, "session_hash": session, "event_data": None}
+        self.ask("/gradio_api/queue/join", json.dumps(body).encode(), **{"Content-Type": "application/json"})
+        return self.ask(f"/gradio_api/queue/data?session_hash={session}").decode()
+
+    def memory(self) -> float:
+        """Resident megabytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+    def files(self) -> int:
+        """How many lie in its folder, on the shelf and elsewhere."""
+        return sum(path.is_file() for path in self.folder.rglob("*"))
+
+    def close(self) -> None:
+        """Stop it."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def requests(page: Page, count: int) -> None:
+    """Send them, and print the memory on the way."""
+    picture = page.folder / "night.jpg"
+    write(dark(1200, 800), picture)
+    data = picture.read_bytes()
+    picture.unlink()
+    token, every = "", max(1, count // 10)
+    print("\n| requests | resident MB | files |\n|---|---|---|")
+    for number in range(count + 1):
+        if number % every == 0:
+            print(f"| {number} | {page.memory():.0f} | {page.files()} |", flush=True)
+        if number % 4 == 0:
+            answer = page.ask("/api/enhance?name=night.jpg&contrast=0.2", data)
+            assert answer[:2] == b"\xff\xd8", answer[:200]
+        elif number % 4 == 1 or not token:
+            token = json.loads(page.ask("/upload?name=night.jpg", data))["token"]
+            assert "before-after" in page.preview(token, f"s{number}", 0.0)
+        elif number % 4 == 2:
+            assert "before-after" in page.preview(token, f"s{number}", (number % 50) / 50)
+        else:
+            assert b"damaged" in page.ask("/api/enhance?name=torn.jpg", b"\xff\xd8\xff" + bytes(1000))
+        if number % 10 == 0:
+            page.ask("/")
+
+
+def main(count: int) -> None:
+    """Both."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        previews(Path(folder) / "previews")
+        page = Page(Path(folder))
+        try:
+            requests(page, count)
+        finally:
+            page.close()
+        print(f"\n{page.files()} files are left once it has stopped")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)

@@ -1,0 +1,66 @@
+"""`rlenhance demo`: the web page, for people who do not type commands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rlenhance.errors import UsageError
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    demo = commands.add_parser(
+        "demo", help="open the web page (needs the extra demo)",
+        description="Serve a web page on this machine: drop a photograph, move sliders, save; several at once, grain, "
+                    "models side by side, training runs. It uses the same Enhancer as the command line and needs no "
+                    "network; photographs stay on this machine, and in its memory or a temporary folder alone. "
+                    "Ctrl-C stops it.",
+    )
+    demo.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the model that stands first (default: the "
+                                                                     "shipped one, or the newest run)")
+    demo.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR",
+                      help="folder of training runs to show and to use as models (default: runs, where it is)")
+    demo.add_argument("--port", type=int, default=7860, help="where to listen; 0: any that is free (default: 7860)")
+    demo.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                      help="0.0.0.0 serves other machines too, and needs --auth (default: this machine alone)")
+    demo.add_argument("--auth", metavar="USER:PASSWORD|@FILE",
+                      help="ask for a name and a password; @FILE: a file with that line in it")
+    demo.add_argument("--max-megabytes", type=float, default=100, metavar="N",
+                      help="largest file that comes in (default: 100)")
+    demo.add_argument("--max-megapixels", type=float, default=100, metavar="N",
+                      help="refuse larger photographs by their header (default: 100)")
+    demo.add_argument("--queue", type=int, default=8, metavar="N",
+                      help="pictures in work or waiting; who comes beyond is told that the page is busy (default: 8)")
+    demo.add_argument("--keep-minutes", type=float, default=60, metavar="N",
+                      help="remove files that nobody has used for so long (default: 60)")
+    demo.add_argument("--device", default="cpu", help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
+    demo.add_argument("--open", action="store_true", help="open it in a browser")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve it until it is stopped.
+
+    Raises:
+        UsageError: an option that says nothing, a place that is taken, or no Gradio.
+    """
+    from rlenhance.demo.door import is_own, read_auth
+    from rlenhance.demo.server import Settings, check_extra, serve
+
+    check_extra()
+    for word in ("max_megabytes", "max_megapixels", "keep_minutes"):
+        if not getattr(arguments, word) > 0:
+            raise UsageError(f"--{word.replace('_', '-')} must be above 0; got {getattr(arguments, word):g}")
+    if not 0 <= arguments.port <= 65535:
+        raise UsageError(f"--port lies between 0 and 65535; got {arguments.port}")
+    if arguments.queue < 1:
+        raise UsageError(f"--queue: at least one picture is in work at a time; got {arguments.queue}")
+    auth = read_auth(arguments.auth)
+    if auth is None and not is_own(arguments.host):
+        raise UsageError(f"--host {arguments.host} lets other machines in: say who may with --auth USER:PASSWORD (or "
+                         f"--auth @FILE)")
+    runs = arguments.runs if arguments.runs.is_dir() else None
+    serve(Settings(arguments.host, arguments.port, auth, arguments.max_megabytes, arguments.max_megapixels,
+                   arguments.queue, arguments.keep_minutes, arguments.model, runs, arguments.device, arguments.open))
+    return 0

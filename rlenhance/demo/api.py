@@ -1,0 +1,226 @@
+"""The ways in for files: the page's upload and download, and `/api` for programs (docs/page.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rlenhance import __version__
+from rlenhance.demo.bench import save_denoised
+from rlenhance.demo.line import Busy, Line
+from rlenhance.demo.mending import fill, fillers
+from rlenhance.demo.shelf import Kept
+from rlenhance.demo.studio import Look, Result, Studio
+from rlenhance.errors import UsageError
+from rlenhance.knobs import OPTIONS, number_or_auto
+from rlenhance.photo.containers import CONTAINERS, claimed, sniff
+from rlenhance.presets import load_preset, shipped_presets
+
+#: What /api/enhance and /api/denoise take, beside the knobs.
+ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip")
+DENOISE = ("name", "noise", "strength")
+COMPLETE = ("name", "model")
+T = TypeVar("T")
+
+
+class Api:
+    """The routes.
+
+    Args:
+        studio: does the work. line: before it.
+        limits: what is told of them ("megabytes", "megapixels", ...).
+    """
+
+    def __init__(self, studio: Studio, line: Line, limits: Mapping[str, float]):
+        self.studio, self.line, self.limits = studio, line, dict(limits)
+        self.fillers = list(fillers(studio.runs).values())
+
+    def routes(self) -> list[BaseRoute]:
+        """For Starlette."""
+        ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise,
+                "/api/complete": self.complete}
+        return [*(Route(path, told(way), methods=["POST"]) for path, way in ways.items()),
+                Route("/take/{token}", told(self.take), methods=["GET"]),
+                Route("/api", told(self.about), methods=["GET"])]
+
+    async def about(self, _: Request) -> Response:
+        """What there is."""
+        models = {choice.model: {"takes": choice.ranges, "auto": choice.auto}
+                  for choice in self.studio.choices.values()}
+        return JSONResponse({
+            "rlenhance": __version__, "models": models, "default": self.studio.default.model,
+            "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
+            "POST /api/enhance": [*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())],
+            "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE), "fillers": self.fillers})
+
+    async def upload(self, request: Request) -> Response:
+        """A file of the page: its bytes become a token."""
+        kept = await self.receive(request, request.query_params.get("name", "picture"))
+        return JSONResponse({"token": kept.token, "name": kept.name})
+
+    async def take(self, request: Request) -> Response:
+        """A result."""
+        kept = self.studio.shelf.find(request.path_params["token"])
+        return FileResponse(kept.path, filename=kept.name, media_type="application/octet-stream",
+                            headers={"cache-control": "no-store"})
+
+    async def enhance(self, request: Request) -> Response:
+        """A photograph in, the file that `rlenhance enhance` would write out."""
+        words = _words(request, (*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())))
+        look = self.look(words)
+        kept = await self.receive(request, words.get("name", "picture"))
+        return await self._answer(kept, self.studio.save, kept.token, look, command=look.command(kept.name))
+
+    async def denoise(self, request: Request) -> Response:
+        """The same as `rlenhance denoise`."""
+        words = _words(request, DENOISE)
+        noise, strength = (_number(words, name) for name in ("noise", "strength"))
+        kept = await self.receive(request, words.get("name", "picture"))
+        return await self._answer(kept, save_denoised, self.studio, kept.token, noise=noise,
+                                  strength=1.0 if strength is None else strength)
+
+    async def complete(self, request: Request) -> Response:
+        """The same as `rlenhance complete`: a form with `picture` and `mask`, or a picture with a black hole."""
+        words = _words(request, COMPLETE)
+        filler = words.get("model", self.fillers[0])
+        if filler not in self.fillers:
+            raise UsageError(f"model is one of {', '.join(self.fillers)}; got {filler!r}")
+        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+            kept, mask = await self.receive(request, words.get("name", "picture")), None
+        else:
+            async with request.form(max_files=2, max_fields=2) as form:
+                parts = [form.get(name) for name in ("picture", "mask")]
+                if not all(isinstance(part, UploadFile) for part in parts):
+                    raise UsageError("the form holds two files, picture and mask")
+                kept, mask = [self.keep(await part.read(), part.filename) for part in parts]  # type: ignore[union-attr]
+        try:
+            return await self._answer(kept, fill, self.studio, kept.token, filler, mask=mask and mask.token)
+        finally:
+            if mask:
+                self.studio.shelf.drop(mask.token)
+
+    def look(self, words: Mapping[str, str]) -> Look:
+        """What the words of a request ask for.
+
+        Raises:
+            UsageError: a word that says nothing.
+        """
+        preset = load_preset(words["preset"]) if words.get("preset") in {p.name for p in shipped_presets()} else None
+        if "preset" in words and preset is None:
+            raise UsageError(f"preset is one of {', '.join(p.name for p in shipped_presets())}; got "
+                             f"{words['preset']!r}")
+        wanted: dict[str, float | None] = dict(preset.preference) if preset else {}
+        for name, option in OPTIONS.items():
+            text = words.get(option.lstrip("-"))
+            if text is not None:
+                value = _parsed(option.lstrip("-"), text)
+                wanted[name] = None if isinstance(value, str) else value
+        models = {choice.model: choice for choice in self.studio.choices.values()}
+        if words.get("model", self.studio.default.model) not in models:
+            raise UsageError(f"model is one of {', '.join(models)}; got {words['model']!r}")
+        choice = models[words.get("model", self.studio.default.model)]
+        strength, denoise = _number(words, "strength"), _number(words, "denoise")
+        if strength is None:
+            strength = preset.strength if preset and preset.strength is not None else 1.0
+        if words.get("strip", "0") not in ("0", "1"):
+            raise UsageError(f"strip is 0 or 1; got {words['strip']!r}")
+        return Look(choice.asked, wanted, strength, denoise or 0.0, words.get("strip") == "1", words.get("format"))
+
+    async def receive(self, request: Request, name: str) -> Kept:
+        """The body of a request as a file on the shelf; what is no picture is refused by its first bytes.
+
+        Raises:
+            UsageError: no known kind of picture; or the shelf is full.
+        """
+        kept = self.studio.shelf.new(name)
+        try:
+            start = b""
+            with kept.path.open("wb") as file:
+                async for chunk in request.stream():
+                    start += chunk[: 4096 - len(start)]
+                    file.write(chunk)
+            return self._checked(kept, start)
+        except (UsageError, ClientDisconnect):
+            self.studio.shelf.drop(kept.token)
+            raise
+
+    def keep(self, data: bytes | str, name: str | None) -> Kept:
+        """The same for bytes that are here.
+
+        Raises:
+            UsageError: see `receive`.
+        """
+        kept = self.studio.shelf.new(name or "picture")
+        data = data.encode() if isinstance(data, str) else data
+        kept.path.write_bytes(data)
+        try:
+            return self._checked(kept, data[:4096])
+        except UsageError:
+            self.studio.shelf.drop(kept.token)
+            raise
+
+    def _checked(self, kept: Kept, start: bytes) -> Kept:
+        kind = sniff(start, kept.name)
+        if claimed(kept.name) is None:  # its name says nothing: results need an ending
+            return self.studio.shelf.rename(kept, kept.name + CONTAINERS[kind.name].endings[0])
+        return kept
+
+    async def _answer(self, kept: Kept, work: Any, *words: Any, command: str = "", **named: Any) -> Response:
+        try:
+            result: Result = await run_in_threadpool(self.line.do, work, *words, **named)
+        finally:
+            self.studio.shelf.drop(kept.token)
+        headers = {"x-notes": json.dumps(result.notes)} if result.notes else {}
+        if command:
+            headers["x-command"] = quote(command, safe=" '/-.:=")
+        return FileResponse(result.file.path, filename=result.file.name, media_type="application/octet-stream",
+                            headers=headers, background=BackgroundTask(self.studio.shelf.drop, result.file.token))
+
+
+def told(way: Any) -> Any:
+    """A route whose refusals are told as JSON: 400, and 429 where the line is full."""
+    async def answer(request: Request) -> Response:
+        try:
+            return await way(request)
+        except Busy as error:
+            return JSONResponse({"error": str(error)}, 429, headers={"retry-after": "5"})
+        except UsageError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    return answer
+
+
+def _words(request: Request, known: tuple[str, ...]) -> dict[str, str]:
+    words = dict(request.query_params)
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise UsageError(f"{request.url.path} takes {', '.join(known)}; got {', '.join(map(repr, unknown))}")
+    return words
+
+
+def _parsed(name: str, text: str) -> float | str:
+    import argparse
+
+    try:
+        return number_or_auto(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _number(words: Mapping[str, str], name: str) -> float | None:
+    text = words.get(name)
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is a number, as in 0.5; got {text!r}") from error

@@ -1,0 +1,110 @@
+"""Noise taken out, and models beside each other: what two tabs of the page do, without the web."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rlenhance.commands.denoise import SUFFIX
+from rlenhance.demo.studio import Look, Preview, Result, Studio
+from rlenhance.denoise import NoiseRemover
+from rlenhance.errors import UsageError
+from rlenhance.noise import estimate_noise, noise_map
+from rlenhance.photo import Naming, Photo
+from rlenhance.photo.sheet import fitted, reduced
+from rlenhance.scores import with_reference
+
+#: Height and width of the detail that is shown pixel for pixel.
+DETAIL = (400, 600)
+#: Longer side in pixels at which models are compared.
+SIDE = 1280
+AS_IT_IS = "the photograph as it is"
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A part of a photograph before and after, pixel for pixel, and its noise in 255ths, measured or said."""
+
+    shown: Preview
+    noise: float
+
+
+def show_noise(studio: Studio, token: str, *, noise: float | None = None, strength: float = 1.0,
+               across: float = 0.5, down: float = 0.5) -> Detail:
+    """What `rlenhance denoise` makes of a part of a photograph.
+
+    Args:
+        studio, token: the photograph.
+        noise, strength: see `NoiseRemover`.
+        across, down: where the part lies, 0 (left, top) to 1.
+
+    Raises:
+        UsageError: it cannot be read, or a number outside its range.
+    """
+    remover = NoiseRemover(noise=noise, strength=strength, device=studio.device)
+    photo = studio.whole(studio.shelf.find(token))
+    pixels = photo.seen
+    height, width = pixels.shape[:2]
+    sides = min(DETAIL[0], height), min(DETAIL[1], width)
+    top, left = (round(min(max(place, 0.0), 1.0) * (whole - side))
+                 for place, whole, side in ((down, height, sides[0]), (across, width, sides[1])))
+    part = np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
+    known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else noise_map(part, estimate_noise(pixels))
+    clean = Photo(part, grey=photo.grey).changed_by(lambda seen: remover(seen, known))
+    side = max(DETAIL)
+    return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())
+
+
+def save_denoised(studio: Studio, token: str, *, noise: float | None = None, strength: float = 1.0) -> Result:
+    """The whole photograph without its noise: the file that `rlenhance denoise` writes, byte for byte.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    remover = NoiseRemover(noise=noise, strength=strength, device=studio.device)
+    return studio.carry_out(token, remover.denoise_photo, Naming(SUFFIX))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One side of a comparison: what it is called, (h, w, 3) uint8, and its numbers by name."""
+
+    label: str
+    pixels: np.ndarray
+    scores: dict[str, float]
+
+
+def compare(studio: Studio, token: str, labels: Sequence[object], reference: str | None = None,
+            side: int = SIDE) -> list[Contender]:
+    """What several models make of one photograph, reduced to `side` pixels, each with its own defaults.
+
+    Args:
+        studio, token: the photograph.
+        labels: models as the page calls them, or `AS_IT_IS`.
+        reference: token of what it should look like.
+
+    Raises:
+        UsageError: a file that cannot be read, an unknown model, or a reference of another size.
+    """
+    photo = studio.whole(studio.shelf.find(token))
+    wanted = None
+    if reference:
+        kept = studio.shelf.find(reference)
+        target = studio.whole(kept).seen
+        (height, width), (rows, columns) = photo.pixels.shape[:2], target.shape[:2]
+        if (height, width) != (rows, columns):
+            raise UsageError(f"{kept.name} has {columns}x{rows} pixels and the photograph {width}x{height}; a "
+                             f"reference is the same scene, pixel for pixel")
+        wanted = fitted(target, side)
+    small = Photo(reduced(photo.seen, side), grey=photo.grey)
+    found = []
+    for label in labels:
+        after = small if label == AS_IT_IS else studio.enhancer(Look(studio.choice(label).asked)).enhance_photo(small)
+        shown = fitted(after.pixels, side)
+        scores = {"brightness": float(shown.mean() / 255)} | (with_reference(shown, wanted) if wanted is not None
+                                                              else {})
+        found.append(Contender(str(label), shown, scores))
+    return found

@@ -1,0 +1,144 @@
+"""Pictures, tables and curves as pieces of HTML; every word of a user or a file is escaped here."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rlenhance.errors import UsageError
+
+_WIDE, _HIGH, _LEFT, _FOOT = 460, 220, 46, 24  # of a chart, and of its margins
+_COLORS = ("#e8871e", "#3b82c4", "#5aa469", "#b0568f", "#8d7b68", "#c94f4f")
+_LARGEST = 30_000_000  # bytes of a sheet that is shown as its file is
+
+
+def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
+    """A picture (h, w, 3) uint8, RGB, as an address that holds the picture itself."""
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise UsageError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be shown")
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def file_uri(path: Path) -> str:
+    """A PNG file of a run as an address that holds it.
+
+    Raises:
+        UsageError: it is gone, or too large to be shown.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UsageError(f"{path.name}: too large to be shown")
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError as error:
+        raise UsageError(f"{path.name}: cannot be read ({error.strerror})") from error
+
+
+def split(before: np.ndarray, after: np.ndarray, *, left: str = "Before", right: str = "After", name: str = "") -> str:
+    """Two pictures of one size over each other, with a handle between them."""
+    height, width = before.shape[:2]
+    return (f'<before-after before="{data_uri(before)}" after="{data_uri(after)}" left="{html.escape(left)}" '
+            f'right="{html.escape(right)}" width="{width}" height="{height}" name="{html.escape(name)}">'
+            f'</before-after>')
+
+
+def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+    """Pictures (addresses) with a caption each, as many beside each other as there is room for."""
+    cells = []
+    for address, lines in items:
+        first, rest = (lines[0] if lines else "picture"), lines[1:]
+        caption = "".join(f"<span>{html.escape(line)}</span>" for line in rest)
+        cells.append(f'<figure><img src="{address}" alt="{html.escape(first)}" loading="lazy"><figcaption>'
+                     f"<b>{html.escape(first)}</b>{caption}</figcaption></figure>")
+    return f'<div class="figures {html.escape(kind)}">{"".join(cells)}</div>'
+
+
+def download(address: str, name: str, size: int, words: str = "Download", fresh: bool = True) -> str:
+    """A link to a file that was made; the page follows one that is fresh by itself."""
+    return (f'<a class="take{" fresh" * fresh}" href="{html.escape(address)}" download="{html.escape(name)}">'
+            f"{html.escape(words)} <b>{html.escape(name)}</b> ({size / 1e6:.1f} MB)</a>")
+
+
+def notes(lines: Sequence[str], kind: str = "note") -> str:
+    """What else there is to say, a paragraph each."""
+    return "".join(f'<p class="{kind}">{html.escape(line)}</p>' for line in lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Words and numbers in rows."""
+    top = "".join(f'<th scope="col">{html.escape(word)}</th>' for word in head)
+    body = "".join("<tr>" + "".join(f"<{'td' if i else 'th scope=row'}>{html.escape(word)}</{'td' if i else 'th'}>"
+                                    for i, word in enumerate(row)) + "</tr>" for row in rows)
+    return (f'<div class="scroll"><table class="numbers"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+            f"</div>")
+
+
+def brush(picture: np.ndarray, mask: np.ndarray | None = None) -> str:
+    """A picture (h, w, 3) uint8 on which a mask is painted, anew; `mask` (h, w), what is marked already."""
+    height, width = picture.shape[:2]
+    marked = "" if mask is None else data_uri_of_mask(mask)
+    return (f'<hole-brush picture="{data_uri(picture)}" marked="{marked}" width="{width}" height="{height}" '
+            f'serial="{secrets.token_hex(4)}"></hole-brush>')
+
+
+def data_uri_of_mask(mask: np.ndarray) -> str:
+    """A mask (h, w), bool, as a PNG in an address: white where it is true."""
+    _, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+    return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], alarm: float | None = None) -> str:
+    """Curves over the updates of a run, as SVG in the colours of the page.
+
+    Args:
+        title: what is drawn.
+        curves: name -> points.
+        alarm: a level that is marked, where it lies near the curves.
+    """
+    xs = [x for points in curves.values() for x, _ in points]
+    ys = [y for points in curves.values() for _, y in points]
+    if not xs:
+        return ""
+    low, high, last = min(ys), max(ys), max(max(xs), 1)
+    if alarm is not None and alarm <= high + 2 * (high - low + 1):
+        high = max(high, alarm)
+    room = (high - low) * 0.06 or abs(high) * 0.1 or 1
+    low, high = low - room, high + room
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (_LEFT + x / last * (_WIDE - _LEFT - 8),
+                _HIGH - _FOOT - (y - low) / (high - low) * (_HIGH - _FOOT - 8))
+
+    parts = []
+    for level in np.linspace(low + room, high - room, 4):
+        _, y = place(0, level)
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDE - 8}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
+                     f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{level:.3g}</text>')
+    for update in (0, last):
+        parts.append(f'<text x="{place(update, low)[0]:.0f}" y="{_HIGH - 6}" '
+                     f'text-anchor="{"end" if update else "start"}">{update:g}</text>')
+    if alarm is not None and low <= alarm <= high:
+        y = place(0, alarm)[1]
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDE - 8}" y1="{y:.1f}" y2="{y:.1f}" class="alarm"/>'
+                     f'<text x="{_WIDE - 10}" y="{y - 4:.1f}" text-anchor="end">alarm above {alarm:g}</text>')
+    keys = []
+    for number, (name, points) in enumerate(curves.items()):
+        color = _COLORS[number % len(_COLORS)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.5"/>')
+        keys.append(f'<span><i style="background:{color}"></i>{html.escape(name)}</span>')
+    return (f'<figure class="chart"><figcaption><b>{html.escape(title)}</b></figcaption>'
+            f'<svg viewBox="0 0 {_WIDE} {_HIGH}" role="img" aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+            f'<div class="keys">{"".join(keys)}</div></figure>')
+
+
+def as_json(value: object) -> str:
+    """For a script of the page."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

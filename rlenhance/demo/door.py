@@ -1,0 +1,196 @@
+"""What every request passes: who may come in, from where, with how much; and nothing that the page does not need."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlenhance.errors import UsageError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: The page itself, its parts, its events; our own ways in. Everything else that Gradio offers is shut.
+OPEN = {
+    "GET": re.compile(r"/|/(assets|static)/[\w./@-]+|/theme\.css|/favicon\.ico|/manifest\.json|/take/[0-9a-f]{32}"
+                      r"|/gradio_api/(startup-events|queue/data|heartbeat/[\w-]+|info)|/api"),
+    "POST": re.compile(r"/upload|/api/[a-z]+|/gradio_api/(queue/join|cancel|reset)/?"),
+}
+#: Ways on which files come in; on the others there is only room for settings and painted masks.
+FILES = re.compile(r"/upload|/api/[a-z]+")
+SETTINGS_BYTES = 4_000_000
+#: The browser asks no other host than this one, whatever the page's parts would like.
+POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+          "style-src 'self' 'unsafe-inline'; "
+          "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; "
+          "base-uri 'self'; form-action 'self'; frame-ancestors 'none'")
+_HEADERS = ((b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not let in."""
+
+    status: int
+    error: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Door:
+    """An application behind a door.
+
+    Args:
+        app: what lies behind it.
+        host: where it listens; on this machine's own addresses it answers to no other name, so that no page of the
+            web can reach it under a name of its own.
+        auth: name and password, or None.
+        megabytes: the largest file that comes in, counted while it comes.
+    """
+
+    def __init__(self, app: App, *, host: str = "127.0.0.1", auth: tuple[str, str] | None = None,
+                 megabytes: float = 100.0):
+        self.app, self.megabytes = app, megabytes
+        self._names = {"localhost", "127.0.0.1", "[::1]", host.lower()} if is_own(host) else None
+        self._key = None if auth is None else ":".join(auth).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {name: value for name, value in scope["headers"]}
+        refusal = self.refuse(scope["method"], scope["path"], headers)
+        if refusal is not None:
+            await answer(send, refusal)
+            return
+        limit = self._limit(scope["path"])
+        seen, over, begun = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal seen, over
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                over = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal begun
+            if over:
+                if not begun:
+                    begun = True
+                    await answer(send, self._too_large(limit))
+                return
+            if message["type"] == "http.response.start":
+                begun = True
+                kept = [pair for pair in message.get("headers", []) if pair[0].lower() != b"server"]
+                message = {**message, "headers": [*kept, *_HEADERS]}
+            await send(message)
+
+        try:
+            await self.app(scope, counted, guarded)
+        except Exception:
+            if not over:
+                raise
+        if over and not begun:
+            await answer(send, self._too_large(limit))
+
+    def refuse(self, method: str, path: str, headers: MutableMapping[bytes, bytes]) -> Refusal | None:
+        """Why a request is not let in, or None.
+
+        Args:
+            headers: by their names in small letters.
+        """
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if self._names is not None and re.sub(r":\d+$", "", host) not in self._names:
+            return Refusal(403, f"this page answers on {', '.join(sorted(self._names))} alone; got the host {host!r}")
+        if self._key is not None and not secrets.compare_digest(_given(headers), self._key):
+            return Refusal(401, "name and password, please", ((b"www-authenticate", b'Basic realm="rlenhance"'),))
+        method = "GET" if method == "HEAD" else method
+        if method not in OPEN or ".." in path or not OPEN[method].fullmatch(path):
+            return Refusal(404, f"nothing here at {method} {path[:80]!r}")
+        if method == "GET":
+            return None
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if origin and origin.partition("://")[2] != host:
+            return Refusal(403, f"a page of another site ({origin}) may not send anything here")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limit(path):
+            return self._too_large(self._limit(path))
+        return None
+
+    def _limit(self, path: str) -> float:
+        return self.megabytes * 1e6 if FILES.fullmatch(path) else SETTINGS_BYTES
+
+    def _too_large(self, limit: float) -> Refusal:
+        return Refusal(413, f"the file is larger than {limit / 1e6:g} MB, the limit of this page (--max-megabytes)",
+                       ((b"connection", b"close"),))
+
+
+async def answer(send: Send, refusal: Refusal) -> None:
+    """Send a refusal as JSON."""
+    body = json.dumps({"error": refusal.error}).encode()
+    await send({"type": "http.response.start", "status": refusal.status,
+                "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+                            *refusal.headers, *_HEADERS]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def is_own(host: str) -> bool:
+    """A machine's own address, which no other machine reaches."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def read_auth(word: str | None) -> tuple[str, str] | None:
+    """Name and password from USER:PASSWORD, or from the first line of a file, as @FILE.
+
+    Raises:
+        UsageError: neither.
+
+    Example:
+        >>> read_auth("anna:secret")
+        ('anna', 'secret')
+    """
+    if word is None:
+        return None
+    if word.startswith("@"):
+        try:
+            with open(word[1:], encoding="utf-8") as file:
+                text = file.readline().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--auth {word}: cannot be read ({error}); it takes USER:PASSWORD, or @FILE with that "
+                             f"line in it") from error
+    else:
+        text = word
+    name, _, password = text.partition(":")
+    if not name or not password:
+        raise UsageError("--auth takes USER:PASSWORD, or @FILE with that line in it; got neither")
+    return name, password
+
+
+def _given(headers: MutableMapping[bytes, bytes]) -> bytes:
+    kind, _, text = headers.get(b"authorization", b"").partition(b" ")
+    if kind.lower() != b"basic":
+        return b""
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        return b""

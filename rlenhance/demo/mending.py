@@ -1,0 +1,138 @@
+"""Holes of photographs found, painted and filled: what a tab of the page does, without the web."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rlenhance.commands.complete import SUFFIX
+from rlenhance.complete import FALLBACK, SHIPPED, Completer, as_hole
+from rlenhance.demo.choices import KINDS, kind_of, run_folders
+from rlenhance.demo.studio import Result, Studio, named
+from rlenhance.errors import UsageError
+from rlenhance.fills import FILLS
+from rlenhance.holes import THRESHOLD, read_mask
+from rlenhance.photo import Naming, Photo, decode
+from rlenhance.photo.sheet import fitted
+from rlenhance.weights import shipped_models
+
+#: Longer side in pixels of the picture that is painted on.
+SIDE = 960
+#: Rules in a person's words.
+_RULES = {"laplace": "smooth transition (laplace)", "telea": "continue the edges (telea)",
+          "navier-stokes": "continue the lines (navier-stokes)",
+          "patches": "copy pieces of the photograph, slow (patches)"}
+_PNG = "data:image/png;base64,"
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A photograph reduced, (h, w, 3) uint8, and what of it is a hole, (h, w) bool, or None."""
+
+    picture: np.ndarray
+    hole: np.ndarray | None
+
+
+def fillers(runs: Path | None) -> dict[str, str]:
+    """What fills holes: label -> name; the default stands first.
+
+    Args:
+        runs: folder below which runs are looked for.
+    """
+    rules = {_RULES.get(name, name): name for name in FILLS}
+    networks = {f"trained ({model.name})": model.name for model in shipped_models() if model.name == SHIPPED}
+    for folder in run_folders(runs):
+        if kind_of(folder / "best") in ("", *KINDS):
+            continue
+        try:
+            Completer(folder / "best")
+        except UsageError:  # fills no holes
+            continue
+        networks[f"trained ({folder.parent.name}/{folder.name})"] = str(folder / "best")
+    if SHIPPED in networks.values():
+        return networks | rules
+    return {label: name for label, name in rules.items() if name == FALLBACK} | rules | networks
+
+
+def mark(studio: Studio, token: str, mask: str | None = None) -> Marked:
+    """A photograph as it is painted on, with its hole: of a mask's file, else the black rectangle that is found.
+
+    Args:
+        studio, token: the photograph.
+        mask: token of a mask: white where it is to be filled.
+
+    Raises:
+        UsageError: a file cannot be read; a mask of another size.
+    """
+    pixels = studio.whole(studio.shelf.find(token)).pixels
+    hole = _found(pixels) if mask is None else _read(studio, mask, pixels)
+    small = fitted(pixels, SIDE)
+    if hole is not None:
+        hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
+    return Marked(small, hole)
+
+
+def fill(studio: Studio, token: str, filler: str, *, painted: str = "", mask: str | None = None) -> Result:
+    """The whole photograph with its hole filled: the file that `rlenhance complete` writes, byte for byte.
+
+    Args:
+        studio, token: the photograph.
+        filler: what fills, as `Completer` takes it.
+        painted: a mask as the page's brush gives it (a PNG in an address); "": none.
+        mask: token of a mask, where nothing is painted; None: the black rectangle that is found.
+
+    Raises:
+        UsageError: it cannot be done.
+    """
+    completer = Completer(filler, device=studio.device)
+
+    def process(photo: Photo) -> tuple[Photo, dict[str, object]]:
+        hole = _painted(painted, photo.pixels) if painted else None if mask is None else \
+            _read(studio, mask, photo.pixels)
+        result, told = completer.complete_photo(photo, hole)
+        return result, dict(told)
+
+    return studio.carry_out(token, process, Naming(SUFFIX))
+
+
+def beside(studio: Studio, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph and its result, reduced to be shown beside each other."""
+    return tuple(fitted(studio.whole(kept).pixels, SIDE)  # type: ignore[return-value]
+                 for kept in (studio.shelf.find(token), result.file))
+
+
+def _found(pixels: np.ndarray) -> np.ndarray | None:
+    try:
+        return as_hole(None, pixels)
+    except UsageError:  # no black rectangle
+        return None
+
+
+def _read(studio: Studio, mask: str, pixels: np.ndarray) -> np.ndarray:
+    kept = studio.shelf.find(mask)
+    try:
+        return read_mask(kept.path, pixels.shape[:2])
+    except UsageError as error:
+        raise UsageError(named(str(error), kept)) from error
+
+
+def _painted(address: str, pixels: np.ndarray) -> np.ndarray:
+    """A painted mask at the photograph's size: (H, W) bool.
+
+    Raises:
+        UsageError: no PNG with transparency, or nothing is painted.
+    """
+    try:
+        data = base64.b64decode(address.removeprefix(_PNG), validate=True) if address.startswith(_PNG) else b""
+    except (binascii.Error, ValueError) as error:
+        raise UsageError("the painted mask did not arrive; paint again") from error
+    alpha = decode(data, "the painted mask", megapixels=4).alpha
+    if alpha is None or not (alpha > THRESHOLD).any():
+        raise UsageError("nothing is painted: drag over what is to be filled, or find black holes")
+    painted = (alpha > THRESHOLD).astype(np.uint8)
+    return as_hole(cv2.resize(painted, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0, pixels)

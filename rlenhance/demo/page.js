@@ -1,0 +1,215 @@
+// Three elements: <photo-drop>, <before-after>, <hole-brush>; and links to fresh results are followed by themselves.
+(() => {
+  // Their insides are shadows, which stay when the page writes their attributes anew.
+  class Shadowed extends HTMLElement {
+    constructor() { super(); this.inside = this.attachShadow({ mode: "open" }); }
+    find(selector) { return this.inside.querySelector(selector); }
+    get(name) { return this.getAttribute(name) || ""; }
+  }
+
+  class BeforeAfter extends Shadowed {
+    static observedAttributes = ["before", "after", "left", "right", "width", "height"];
+    constructor() {
+      super();
+      this.inside.innerHTML = `<style>
+        div { position: relative; aspect-ratio: var(--shape); max-height: min(72vh, 720px); max-width: 100%; margin: 0 auto;
+          overflow: hidden; border-radius: 6px; background: #262626; user-select: none; }
+        img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
+        .after { clip-path: inset(0 0 0 var(--at)); }
+        i { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px; background: #fff;
+          box-shadow: 0 0 5px #000a; pointer-events: none; }
+        i::after { content: "\\2194"; position: absolute; top: 50%; left: 50%; width: 30px; height: 30px; margin: -15px;
+          border-radius: 50%; background: #fff; color: #222; font: 18px/30px sans-serif; text-align: center; }
+        span { position: absolute; top: 8px; padding: 1px 9px; border-radius: 9px; font-size: 13px; background: #000a;
+          color: #fff; pointer-events: none; }
+        .left { left: 8px; } .right { right: 8px; }
+        input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
+          touch-action: pan-y; }
+        div:focus-within { outline: 3px solid #e8871e; outline-offset: 2px; }
+        </style><div><img class="before"><img class="after"><i></i><span class="left"></span><span class="right"></span>
+        <input type="range" min="0" max="100" step="0.5" value="50"></div>`;
+      const range = this.find("input");
+      range.addEventListener("input", () => this.find("div").style.setProperty("--at", range.value + "%"));
+      this.find("div").style.setProperty("--at", "50%");
+    }
+    attributeChangedCallback() {
+      this.find("div").style.setProperty("--shape", `${this.get("width") || 3} / ${this.get("height") || 2}`);
+      for (const [side, words] of [["before", "left"], ["after", "right"]]) {
+        const image = this.find("." + side);
+        if (image.getAttribute("src") !== this.get(side)) image.src = this.get(side);
+        image.alt = this.find("." + words).textContent = this.get(words);
+      }
+      this.find("input").setAttribute("aria-label", `Divider: ${this.get("left")} to its left, ${this.get("right")} to its right`);
+    }
+  }
+
+  class PhotoDrop extends Shadowed {
+    constructor() {
+      super();
+      this.inside.innerHTML = `<style>
+        label { display: flex; flex-wrap: wrap; gap: 3px 14px; align-items: center; padding: 13px 16px; position: relative;
+          border: 2px dashed var(--border-color-primary); border-radius: 8px; cursor: pointer; }
+        :host(.over) label, label:hover { border-color: #e8871e; } label.full { border-style: solid; }
+        label:focus-within { outline: 3px solid #e8871e; }
+        input { position: absolute; inset: 0; opacity: 0; cursor: pointer; width: 100%; height: 100%; }
+        span { opacity: .85; overflow-wrap: anywhere; } .bad { color: #d9480f; opacity: 1; font-weight: 600; }
+        progress { width: 100%; accent-color: #e8871e; }
+        </style><label><input type="file"><b></b><span role="status"></span><progress max="1" hidden></progress></label>`;
+      this.input = this.find("input");
+      this.input.addEventListener("change", () => this.send([...this.input.files]));
+      for (const kind of ["dragenter", "dragover"])
+        this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").style.borderColor = "#e8871e"; });
+      for (const kind of ["dragleave", "drop"])
+        this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").style.borderColor = ""; });
+      this.addEventListener("drop", (event) => this.send([...event.dataTransfer.files]));
+    }
+    connectedCallback() {
+      this.input.multiple = this.hasAttribute("several");
+      this.input.accept = this.get("accept");
+      this.input.setAttribute("aria-label", this.get("words"));
+      this.find("b").textContent = this.get("words");
+    }
+    say(text, bad = false) {
+      const status = this.find("span");
+      status.textContent = text;
+      status.classList.toggle("bad", bad);
+      this.find("label").classList.toggle("full", !!text && !bad);
+    }
+    async send(files) {
+      if (!files.length) return;
+      if (!this.hasAttribute("several")) files = files.slice(0, 1);
+      const tokens = [], names = [], failures = [];
+      const bar = this.find("progress");
+      bar.hidden = false;
+      for (const [number, file] of files.entries()) {
+        this.say(files.length > 1 ? `${number + 1} of ${files.length}: ${file.name}` : file.name);
+        try {
+          const answer = await post(file, (share) => { bar.value = share; });
+          tokens.push(answer.token); names.push(answer.name);
+        } catch (error) { failures.push(error.message); }
+      }
+      bar.hidden = true;
+      this.input.value = "";
+      if (names.length) this.say(names.length > 1 ? `${names.length} photographs` : names[0]);
+      if (failures.length) this.say(failures.join("; "), true);
+      if (tokens.length) this.dispatchEvent(new CustomEvent("dropped", {
+        bubbles: true, detail: { tokens: JSON.stringify(tokens), failures } }));
+    }
+  }
+
+  function post(file, tell) {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("POST", "upload?name=" + encodeURIComponent(file.name));
+      request.upload.onprogress = (event) => tell(event.loaded / (event.total || 1));
+      request.onerror = () => reject(new Error(`${file.name}: could not be sent (too large, or the page was stopped)`));
+      request.onload = () => {
+        let answer = {};
+        try { answer = JSON.parse(request.responseText); } catch { answer = {}; }
+        if (request.status === 200) resolve(answer);
+        else reject(new Error(`${file.name}: ${answer.error || "refused"}`.replace(`${file.name}: ${file.name}`, file.name)));
+      };
+      request.send(file);
+    });
+  }
+
+  class HoleBrush extends Shadowed {
+    static observedAttributes = ["serial"];
+    constructor() {
+      super();
+      this.inside.innerHTML = `<style>
+        .sheet { position: relative; aspect-ratio: var(--shape); max-height: 72vh; max-width: 100%; margin: 0 auto; }
+        img, canvas { position: absolute; inset: 0; width: 100%; height: 100%; border-radius: 6px; }
+        canvas { opacity: .6; cursor: crosshair; touch-action: none; }
+        .tools { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; padding-top: 7px; font-size: 14px; }
+        button { padding: 5px 12px; border-radius: 6px; cursor: pointer; border: 1px solid var(--border-color-primary);
+          background: var(--button-secondary-background-fill); color: var(--body-text-color); font: inherit; }
+        button[aria-pressed=true] { background: #e8871e; color: #222; } input { accent-color: #e8871e; }
+        :focus-visible { outline: 3px solid #e8871e; }
+        </style><div class="sheet"><img alt="The picture to paint on"><canvas tabindex="0" role="application"></canvas></div>
+        <div class="tools"><label>Brush <input type="range" min="4" max="120" value="32"></label>
+        <button type="button" data-do="erase" aria-pressed="false">Rub out</button>
+        <button type="button" data-do="clear">Clear</button></div>`;
+      const canvas = this.canvas = this.find("canvas"), pen = canvas.getContext("2d");
+      canvas.setAttribute("aria-label", "Paint what is to be filled: drag, or move with the arrow keys and hold Space");
+      const size = this.find("input"), erase = this.find("[data-do=erase]");
+      let last = null, spot = null, down = false, space = false;
+      const rubs = () => erase.getAttribute("aria-pressed") === "true";
+      const dab = (x, y) => {
+        this.touched = true;
+        pen.globalCompositeOperation = rubs() ? "destination-out" : "source-over";
+        pen.strokeStyle = "rgb(232, 60, 40)";
+        pen.lineCap = pen.lineJoin = "round";
+        pen.lineWidth = size.value * canvas.width / Math.max(canvas.clientWidth, 1);
+        pen.beginPath();
+        pen.moveTo(...(last || [x, y])); pen.lineTo(x, y); pen.stroke();
+        last = [x, y];
+      };
+      const where = (event) => {
+        const box = canvas.getBoundingClientRect();
+        return [(event.clientX - box.left) * canvas.width / box.width, (event.clientY - box.top) * canvas.height / box.height];
+      };
+      canvas.addEventListener("pointerdown", (event) => {
+        down = true; last = null; canvas.setPointerCapture(event.pointerId); dab(...where(event)); event.preventDefault();
+      });
+      canvas.addEventListener("pointermove", (event) => { if (down) dab(...where(event)); });
+      for (const kind of ["pointerup", "pointercancel"])
+        canvas.addEventListener(kind, () => { down = false; last = null; });
+      const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+      canvas.addEventListener("keydown", (event) => {
+        spot = spot || [canvas.width / 2, canvas.height / 2];
+        if (event.key === " ") { space = true; last = null; dab(...spot); event.preventDefault(); }
+        if (!(event.key in keys)) return;
+        event.preventDefault();
+        spot = [0, 1].map((i) => Math.min(Math.max(spot[i] + canvas.width / 60 * keys[event.key][i], 0),
+                                          [canvas.width, canvas.height][i]));
+        if (space) dab(...spot);
+      });
+      canvas.addEventListener("keyup", (event) => { if (event.key === " ") { space = false; last = null; } });
+      erase.addEventListener("click", () => erase.setAttribute("aria-pressed", !rubs()));
+      this.find("[data-do=clear]").addEventListener("click", () => {
+        this.touched = true;
+        pen.clearRect(0, 0, canvas.width, canvas.height);
+      });
+    }
+    attributeChangedCallback() { queueMicrotask(() => this.renew()); }
+    renew() {
+      if (this.drawn === this.get("serial")) return;
+      this.drawn = this.get("serial");
+      const [width, height] = [+this.get("width") || 3, +this.get("height") || 2];
+      this.find(".sheet").style.setProperty("--shape", `${width} / ${height}`);
+      this.find("img").src = this.get("picture");
+      this.canvas.width = width; this.canvas.height = height;  // which clears it
+      this.touched = false;  // the page knows its own mark better than by its pixels here
+      if (!this.get("marked")) return;
+      const image = new Image();
+      image.onload = () => this.mark(image);
+      image.src = this.get("marked");
+    }
+    mark(image) {  // white of a mask becomes red
+      const { width, height } = this.canvas, pen = this.canvas.getContext("2d");
+      const sheet = new OffscreenCanvas(width, height), other = sheet.getContext("2d");
+      other.drawImage(image, 0, 0, width, height);
+      const pixels = other.getImageData(0, 0, width, height);
+      for (let i = 0; i < pixels.data.length; i += 4) {
+        pixels.data[i + 3] = pixels.data[i] > 127 ? 255 : 0;
+        pixels.data[i] = 232; pixels.data[i + 1] = 60; pixels.data[i + 2] = 40;
+      }
+      other.putImageData(pixels, 0, 0);
+      pen.globalCompositeOperation = "source-over";
+      pen.drawImage(sheet, 0, 0);
+    }
+    mask() { return this.touched || !this.get("marked") ? this.canvas.toDataURL("image/png") : ""; }
+  }
+
+  window.paintedMask = (id) => document.querySelector(`#${id} hole-brush`)?.mask() || "";
+  for (const [name, kind] of [["before-after", BeforeAfter], ["photo-drop", PhotoDrop], ["hole-brush", HoleBrush]])
+    if (!customElements.get(name)) customElements.define(name, kind);
+
+  new MutationObserver(() => {
+    for (const link of document.querySelectorAll("a.take.fresh")) {
+      link.classList.remove("fresh");
+      link.click();
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+})();

@@ -1,0 +1,53 @@
+"""The whole page: its tabs, its looks, and what stands above them."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rlenhance import __version__
+from rlenhance.demo.compare_tab import CompareTab
+from rlenhance.demo.complete_tab import CompleteTab
+from rlenhance.demo.denoise_tab import DenoiseTab
+from rlenhance.demo.enhance_tab import EnhanceTab
+from rlenhance.demo.parts import Desk
+from rlenhance.demo.runs_tab import RunsTab
+from rlenhance.demo.several_tab import SeveralTab
+
+_HERE = Path(__file__).parent
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+_CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+
+def build(desk: Desk) -> gr.Blocks:
+    """The page over a studio."""
+    with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain taken '
+                f"out. Pictures go to the machine that runs this page, and nowhere else. {html.escape(__version__)}</p>"
+                f"</div>")
+        with gr.Tabs():
+            with gr.Tab("Enhance", id="enhance"):
+                enhance = EnhanceTab(desk)
+            with gr.Tab("Several", id="several"):
+                SeveralTab(desk, enhance.controls)
+            with gr.Tab("Complete", id="complete"):
+                CompleteTab(desk)
+            with gr.Tab("Denoise", id="denoise"):
+                DenoiseTab(desk)
+            with gr.Tab("Compare models", id="compare"):
+                CompareTab(desk)
+            with gr.Tab("Training runs", id="runs"):
+                RunsTab(desk)
+    return page
+
+
+def dress() -> dict[str, Any]:
+    """Theme, style and script, as Gradio takes them: fonts of the system, nothing from elsewhere."""
+    theme = gr.themes.Base(primary_hue="orange", secondary_hue="orange", neutral_hue="stone", font=_FONTS,
+                           font_mono=_CODE).set(body_background_fill_dark="#1b1a19")
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    return {"theme": theme, "css": (_HERE / "page.css").read_text(encoding="utf-8"),
+            "head": f"<script>{script}</script>"}

@@ -1,0 +1,206 @@
+"""What every tab is made of: a place to drop photographs, sliders in a photographer's words, errors without a trace."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any
+
+import gradio as gr
+
+from rlenhance.demo.choices import Choice
+from rlenhance.demo.display import download, notes
+from rlenhance.demo.line import Line
+from rlenhance.demo.shelf import tokens_of
+from rlenhance.demo.studio import Look, Result, Studio
+from rlenhance.errors import UsageError
+from rlenhance.photo.containers import EXTENSIONS
+
+#: Preference -> what its slider is called, and what it does to a photograph.
+KNOBS = {
+    "exposure_level": ("Brightness", "how light the whole picture becomes"),
+    "contrast": ("Contrast", "left: flatter and softer; right: light and dark farther apart"),
+    "color": ("Colour", "left: paler; right: richer"),
+    "smoothness": ("Evenness", "left: dark corners get help of their own; right: the same everywhere"),
+    "highlights": ("Hold back bright lights", "keeps lamps, windows and sky from burning out"),
+}
+#: Kinds of file that results may be saved as: what the page says, and what --format says.
+FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
+#: Events that come while a slider is dragged: the last one counts, and nothing flickers.
+LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+_SENT = """element.addEventListener('dropped', (event) => {
+  props.value = event.detail.tokens; trigger('upload'); });"""
+
+
+def told(work: Callable[..., Any]) -> Callable[..., Any]:
+    """An event whose refusals the person sees as a sentence; whatever else fails stays in the server's own log."""
+    if isgeneratorfunction(work):
+        @wraps(work)
+        def steps(*words: Any) -> Iterator[Any]:
+            try:
+                yield from work(*words)
+            except UsageError as error:
+                raise _shown(error) from None
+
+        return steps
+
+    @wraps(work)
+    def once(*words: Any) -> Any:
+        try:
+            return work(*words)
+        except UsageError as error:
+            raise _shown(error) from None
+
+    return once
+
+
+def _shown(error: UsageError) -> gr.Error:
+    return gr.Error(html.escape(str(error)), duration=30, title="Not done", print_exception=False)
+
+
+def drop(words: str, name: str, several: bool = False) -> gr.HTML:
+    """A place for photographs; its event `upload` comes when they are here, its value is what `tokens_of` reads."""
+    return gr.HTML("", elem_id=f"drop-{name}", js_on_load=_SENT, html_template=(
+        f'<photo-drop name="{name}" words="{html.escape(words)}" accept="image/*,{",".join(EXTENSIONS)}"'
+        f'{" several" if several else ""}></photo-drop>'))
+
+
+def token_of(text: object) -> str:
+    """The photograph of a `drop`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    tokens = tokens_of(text)
+    if not tokens:
+        raise UsageError("choose a photograph first")
+    return tokens[0]
+
+
+def nothing(words: str) -> str:
+    """What stands where no picture is yet."""
+    return f'<div class="nothing">{html.escape(words)}</div>'
+
+
+def link(result: Result, words: str = "Download", fresh: bool = True) -> str:
+    """The link to a result, which is followed by itself where it is fresh, and what there is to say of it."""
+    file = result.file
+    return download(f"take/{file.token}", file.name, file.path.stat().st_size, words, fresh) + notes(result.notes)
+
+
+def button(words: str, name: str, main: bool = False) -> gr.Button:
+    """A button that a test, and a program, finds by its name."""
+    return gr.Button(words, elem_id=name, variant="primary" if main else "secondary", min_width=110)
+
+
+def slider(*words: Any, **named: Any) -> gr.Slider:
+    """A slider without the small button that Gradio puts beside it."""
+    return gr.Slider(*words, buttons=[], **named)
+
+
+class Controls:
+    """The sliders of a look, and from their values to the look.
+
+    Args:
+        studio: which models there are.
+    """
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        choice = studio.default
+        self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Let the photograph decide how bright",
+                                elem_id="auto", visible="exposure_level" in choice.auto)
+        self.sliders = {name: slider(label=words, info=info, elem_id=name.replace("_", "-"), step=0.01,
+                                        **_slider(choice, name)) for name, (words, info) in KNOBS.items()}
+        self.strength = slider(0, 1, 1, step=0.01, label="How much of all this", elem_id="strength",
+                                  info="left: the photograph as it was")
+        self.denoise = slider(0, 1, 0, step=0.01, label="Take out grain", elem_id="denoise",
+                                 info="the noise that brightening shows; takes longer")
+        with gr.Accordion("More", open=False):
+            self.model = gr.Dropdown(list(studio.choices), value=choice.label, label="Who decides (model)",
+                                     elem_id="model", filterable=False)
+            self.format = gr.Dropdown(list(FORMATS), value=next(iter(FORMATS)), label="Save as", filterable=False,
+                                      elem_id="format")
+            self.strip = gr.Checkbox(False, label="Leave out camera, date and place", elem_id="strip")
+
+    @property
+    def turned(self) -> list[Any]:
+        """What presets, variants and references set: auto, the knobs, strength."""
+        return [self.auto, *self.sliders.values(), self.strength]
+
+    @property
+    def all(self) -> list[Any]:
+        """What makes a look: the above, denoise, model, format, strip."""
+        return [*self.turned, self.denoise, self.model, self.format, self.strip]
+
+    def look(self, *values: Any) -> Look:
+        """The look of the values of `all`; what stands at a model's default is left out, as one would type it.
+
+        Raises:
+            UsageError: a value that is none.
+        """
+        auto, *levels, strength, denoise, model, form, strip = values
+        choice = self.studio.choice(model)
+        if form not in FORMATS:
+            raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
+        wanted: dict[str, float | None] = {}
+        for name, level in zip(KNOBS, levels, strict=True):
+            if name not in choice.ranges or (name == "exposure_level" and auto and name in choice.auto):
+                continue
+            value, default = number(level, KNOBS[name][0]), choice.ranges[name][1]
+            if value != default or name in choice.auto:
+                wanted[name] = value
+        return Look(choice.asked, wanted, number(strength, "How much"), number(denoise, "Take out grain"), bool(strip),
+                    FORMATS[form])
+
+    def values(self, choice: Choice, preference: Mapping[str, float | None], strength: float | None) -> list[Any]:
+        """The values of `turned` for a look; what is not named has the model's default."""
+        auto = "exposure_level" in choice.auto and preference.get("exposure_level") is None
+        levels = []
+        for name in KNOBS:
+            default = choice.ranges.get(name, (0.0, 0.0, 1.0))[1]
+            value = preference.get(name)
+            levels.append(default if value is None else value)
+        return [auto, *levels, 1.0 if strength is None else strength]
+
+    def of_model(self, label: Any) -> list[Any]:
+        """The sliders as another model takes them: `turned`."""
+        choice = self.studio.choice(label)
+        auto = "exposure_level" in choice.auto
+        return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in KNOBS),
+                gr.update()]
+
+
+def _slider(choice: Choice, name: str) -> dict[str, Any]:
+    low, default, high = choice.ranges.get(name, (0.0, 0.0, 1.0))
+    return {"minimum": low, "maximum": high, "value": default, "visible": name in choice.ranges}
+
+
+def number(value: Any, words: str) -> float:
+    """A slider's value, rounded as it is typed.
+
+    Raises:
+        UsageError: no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UsageError(f"{words}: a number; got {value!r}")
+    return round(float(value), 3)
+
+
+class Desk:
+    """A studio and the line before it.
+
+    Args:
+        studio: does the work. line: in turn.
+    """
+
+    def __init__(self, studio: Studio, line: Line):
+        self.studio, self.line = studio, line
+        self.do = line.do
+
+
+def model_labels(desk: Desk, more: Sequence[str] = ()) -> list[str]:
+    """Every model, and what else can be compared."""
+    return [*desk.studio.choices, *more]

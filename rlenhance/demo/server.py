@@ -1,0 +1,151 @@
+"""The page as a server: everything assembled, started, and cleaned up after."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import webbrowser
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rlenhance.demo.door import App, Door
+from rlenhance.demo.line import Line
+from rlenhance.demo.shelf import Shelf
+from rlenhance.demo.studio import Studio
+from rlenhance.errors import UsageError
+from rlenhance.photo.limits import missing_extra
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the page is served.
+
+    Attributes:
+        host, port: where; port 0 is any that is free.
+        auth: name and password, or None.
+        megabytes, megapixels: the largest photograph that comes in.
+        places: pictures that may be in work or waiting.
+        minutes: how long files are kept that nobody uses.
+        model, runs, device: see `Studio`.
+        browser: open one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    auth: tuple[str, str] | None = None
+    megabytes: float = 100.0
+    megapixels: float = 100.0
+    places: int = 8
+    minutes: float = 60.0
+    model: str | None = None
+    runs: Path | None = None
+    device: str = "cpu"
+    browser: bool = False
+
+
+def check_extra() -> None:
+    """Refuse to go on without Gradio.
+
+    Raises:
+        UsageError: names the line that installs it.
+    """
+    if find_spec("gradio") is None:
+        raise missing_extra("the page", "demo")
+
+
+def assemble(settings: Settings, folder: Path) -> tuple[App, Studio, Line]:
+    """The application, and what does its work.
+
+    Args:
+        folder: where files lie while they are needed.
+
+    Raises:
+        UsageError: no model, or no Gradio.
+    """
+    check_extra()
+    studio = Studio(Shelf(folder / "shelf", minutes=settings.minutes), model=settings.model, runs=settings.runs,
+                    megapixels=settings.megapixels, device=settings.device)
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
+                      GRADIO_TEMP_DIR=str(folder / "gradio"))  # before Gradio is imported
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from rlenhance.demo.api import Api
+    from rlenhance.demo.page import build, dress
+    from rlenhance.demo.parts import Desk
+
+    line = Line(settings.places)
+    api = Api(studio, line, {"megabytes": settings.megabytes, "megapixels": settings.megapixels,
+                             "places": settings.places, "minutes": settings.minutes})
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> Any:
+        task = asyncio.create_task(_sweep(studio.shelf))
+        yield
+        task.cancel()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan, routes=api.routes())
+    page = build(Desk(studio, line))
+    page.state_session_capacity = 64
+    page.queue(max_size=4 * settings.places, default_concurrency_limit=None)
+    app = gr.mount_gradio_app(app, page, "/", show_error=False, ssr_mode=False, mcp_server=False, run_history=False,
+                              enable_monitoring=False, footer_links=[], max_file_size=1, **dress())
+    return Door(app, host=settings.host, auth=settings.auth, megabytes=settings.megabytes), studio, line
+
+
+def serve(settings: Settings) -> None:
+    """Serve the page until somebody stops it; its files are removed at the end.
+
+    Raises:
+        UsageError: the place is taken, or see `assemble`.
+    """
+    check_extra()
+    bound = _bound(settings.host, settings.port)
+    address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{bound.getsockname()[1]}"
+    with bound, tempfile.TemporaryDirectory(prefix="rlenhance-page-") as folder:
+        app, _, line = assemble(settings, Path(folder))
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
+                                               timeout_graceful_shutdown=3))
+        print(f"the page: {address} (Ctrl-C stops it)", flush=True)
+        if settings.browser:
+            webbrowser.open(address)
+        try:
+            server.run(sockets=[bound])
+        finally:
+            line.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        UsageError: the port is taken, or no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    if sys.platform != "win32":
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host.strip("[]"), port))
+        found.listen(128)  # whoever comes while the page is put together waits for it
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise UsageError(f"{host}:{port}: nobody can listen there ({error}); name another place with --host or --port "
+                         f"(0: any that is free)") from error
+    return found
+
+
+async def _sweep(shelf: Shelf) -> None:
+    """Remove what is too old, once a minute."""
+    with suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(60)
+            shelf.sweep()

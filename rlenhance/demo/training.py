@@ -1,0 +1,137 @@
+"""A run folder as the page shows it: what was asked, curves, sheets of samples, and the watch for collapse in words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from rlenhance.demo.choices import run_folders
+from rlenhance.errors import UsageError
+
+#: What is drawn of every run that logs it: title, patterns of columns, a line of alarm.
+PANELS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
+    ("Reward of an episode (return)", (r"return", r"val/return"), None),
+    ("Likeness to the references in dB (val/psnr)", (r"val/psnr", r"psnr"), None),
+    ("Undecidedness (entropy)", (r"entropy/.*",), None),
+    ("Likeness to one fixed curve in dB (watch/constant_psnr)", (r"watch/constant_psnr",), 45.0),
+)
+_ROWS, _POINTS = 200_000, 400  # rows that are read; points of a curve that are drawn
+_SAMPLE = re.compile(r"(.+)-(\d+)\.png")
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One thing that the watch for collapse looks at: what it says, and whether that is an alarm."""
+
+    text: str
+    alarm: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as far as its files tell.
+
+    Attributes:
+        folder: where it lies.
+        asked: what it was told to do, by name.
+        curves: column of metrics.csv -> points (update, value).
+        samples: name of a sheet -> (update, file), in order.
+    """
+
+    folder: Path
+    asked: Mapping[str, object]
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    samples: Mapping[str, Sequence[tuple[int, Path]]]
+
+    def matching(self, patterns: Sequence[str]) -> dict[str, Sequence[tuple[float, float]]]:
+        """The curves whose whole name matches one of the patterns."""
+        return {name: points for name, points in self.curves.items()
+                if points and any(re.fullmatch(pattern, name) for pattern in patterns)}
+
+    def watch(self) -> list[Sign]:
+        """Signs of collapse in the last evaluation (docs/training.md says what the numbers are)."""
+        last = {name.removeprefix("watch/"): points[-1][1] for name, points in self.curves.items()
+                if name.startswith("watch/") and points}
+        signs = []
+        if "constant_psnr" in last:
+            alarm = last["constant_psnr"] > 45
+            signs.append(Sign(f"likeness to one fixed curve: {last['constant_psnr']:.1f} dB; " + (
+                "the policy does the same to every picture" if alarm else "pictures are treated each in its own way "
+                "(above 45 dB they would not be)"), alarm))
+        if "dominant" in last:
+            alarm = last["dominant"] > 0.99
+            signs.append(Sign(f"the commonest action is taken by {100 * last['dominant']:.0f} % of the agents" + (
+                ": they have stopped choosing" if alarm else " (above 99 % they have stopped choosing)"), alarm))
+        if "distinct" in last:
+            alarm = last["distinct"] <= 1
+            signs.append(Sign(f"{last['distinct']:.0f} different actions are in use", alarm))
+        return signs
+
+
+def list_runs(root: Path | None) -> dict[str, Path]:
+    """Runs below a root by their paths from there, the newest first."""
+    return {str(folder.relative_to(root)) if folder != root else folder.name: folder
+            for folder in run_folders(root)} if root is not None else {}
+
+
+def open_run(root: Path | None, label: object) -> Run:
+    """Read a run that the list offers, and no other folder.
+
+    Raises:
+        UsageError: not one of them, or damaged.
+    """
+    known = list_runs(root)
+    if not isinstance(label, str) or label not in known:
+        raise UsageError(f"no run {label!r} in {root}; there are {', '.join(known) or 'none'}")
+    folder = known[label]
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        curves = read_curves(folder / "metrics.csv")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{label}: cannot be read ({error})") from error
+    samples: dict[str, list[tuple[int, Path]]] = {}
+    for path in sorted((folder / "samples").glob("*.png")):
+        match = _SAMPLE.fullmatch(path.name)
+        name, step = (match[1], int(match[2])) if match else (path.stem, 0)
+        samples.setdefault(name, []).append((step, path))
+    asked = config.get("arguments", {})
+    return Run(folder, asked if isinstance(asked, dict) else {}, curves,
+               {name: sorted(files) for name, files in samples.items()})
+
+
+def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """The columns of a metrics.csv; a run that goes on may be writing its last line, which is then left out."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    if not path.is_file():
+        return curves
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in islice(csv.DictReader(file), _ROWS):
+            try:
+                step = float(row.pop("step"))
+            except (KeyError, TypeError, ValueError):
+                continue
+            for name, text in row.items():
+                value = _number(text) if name and text else None
+                if value is not None:
+                    curves.setdefault(name, []).append((step, value))
+    return {name: thinned(points) for name, points in curves.items()}
+
+
+def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most so many as can be seen, the last one among them."""
+    every = -(-len(points) // _POINTS)
+    return [*points[::every], points[-1]] if every > 1 else points
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
