@@ -65,9 +65,21 @@ def constant_curve(image: Tensor, strength: float, steps: int = 8) -> Tensor:
 
 def stop_at_mean(image: Tensor, level: float) -> Tensor:
     """Small curve steps until the picture's mean reaches the level."""
-    for _ in range(_MOST):
+    return small_steps(image, steps_to_mean(image, level))
+
+
+def steps_to_mean(image: Tensor, level: float) -> int:
+    """How many small steps it takes until the picture's mean reaches the level."""
+    for count in range(_MOST):
         if image.mean() >= level:
-            break
+            return count
+        image = curve_step(image, _STEP)
+    return _MOST
+
+
+def small_steps(image: Tensor, count: int) -> Tensor:
+    """That many small curve steps."""
+    for _ in range(count):
         image = curve_step(image, _STEP)
     return image
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 
+from experiments.baselines import small_steps, steps_to_mean
 from experiments.commands import run_command
 from experiments.tables import table
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
@@ -21,7 +22,15 @@ from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
 from rlenhance.images import to_array, to_tensor
-from rlenhance.metrics import detail_kept, gt_mean_psnr, psnr, relative_contrast, ssim
+from rlenhance.metrics import (
+    detail_kept,
+    gt_mean_psnr,
+    newly_clipped,
+    psnr,
+    relative_contrast,
+    sharpness_ratio,
+    ssim,
+)
 from rlenhance.models.ffdnet import gain_map
 from rlenhance.noise import estimate_sigma
 from rlenhance.photo import list_photos, read
@@ -47,6 +56,10 @@ class Arguments:
     """The denoiser (default: the shipped one)."""
     denoise: tuple[float, ...] = (0.5, 1.0)
     """How much of the noise is taken, a row each."""
+    stop_at: float = 0.0
+    """Rows of the rule that brightens until the mean reaches this level, with and without its noise (0: none)."""
+    noisy: bool = True
+    """Score them with made-up sensor noise as well, and the policy with its noise taken as if it were even."""
     shot: float = 2e-4
     """Variance of the made-up noise per unit of light, in units of full scale."""
     read: float = 5e-4
@@ -76,8 +89,8 @@ def main(arguments: Arguments) -> dict[str, Any]:
     ways = make_ways(arguments)
     pictures = load_split(examples, PictureCache(0), limit=arguments.limit or None)
     sensor = Darken(1.0, 1.0, arguments.shot, arguments.read)
-    tables: dict[str, Any] = {
-        "noisy": score_pairs(ways, pictures, sensor), "clean": score_pairs(ways, pictures, None)}
+    tables: dict[str, Any] = {"noisy": score_pairs(ways, pictures, sensor)} if arguments.noisy else {}
+    tables["clean"] = score_pairs(ways, pictures, None)
     if arguments.plain:
         photographs = [read(path).pixels for path in list_photos(arguments.plain)]
         tables["plain"] = score_plain(ways, photographs[: arguments.limit or None])
@@ -91,7 +104,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
 
 _TITLES = {"noisy": "{} dark pictures with made-up sensor noise", "clean": "the same as they are",
            "plain": "photographs without reference"}
-_ALONE = ("without", "rellie")  # policies that denoise nothing
+_ALONE = ("without", "rellie", "stop")  # what denoises nothing
 
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
@@ -102,8 +115,14 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
         cleaner = Enhancer(arguments.model or None, denoise=share)
         cleaner.remover = NoiseRemover(arguments.denoiser or None, strength=share)
         ways[f"denoise {share:g}"] = cleaner
-    even = NoiseRemover(arguments.denoiser or None)
-    ways["even noise"] = lambda picture: evenly(even, enhancer(picture))
+    if arguments.noisy:
+        even = NoiseRemover(arguments.denoiser or None)
+        ways["even noise"] = lambda picture: evenly(even, enhancer(picture))
+    if arguments.stop_at:
+        ways["stop"] = lambda picture: stopped(picture, arguments.stop_at)[0]
+        for share in arguments.denoise:
+            ways[f"stop, denoise {share:g}"] = partial(_stopped_clean, arguments.stop_at, NoiseRemover(
+                arguments.denoiser or None, strength=share))
     if arguments.rellie:
         released = Enhancer(arguments.rellie)
         ways["rellie"] = released
@@ -114,9 +133,23 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
     return ways
 
 
+def stopped(picture: np.ndarray, level: float) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """`stop_at_mean`, and the curve that this was for the picture, for others of any size."""
+    steps = steps_to_mean(to_tensor(picture), level)
+
+    def curve(values: np.ndarray) -> np.ndarray:
+        return to_array(small_steps(to_tensor(values), steps), values.dtype.type)
+
+    return curve(picture), curve
+
+
+def _stopped_clean(level: float, remover: NoiseRemover, picture: np.ndarray) -> np.ndarray:
+    return remover.after(picture, *stopped(picture, level))
+
+
 def evenly(remover: NoiseRemover, picture: np.ndarray) -> np.ndarray:
     """Denoised by one number for the whole picture: what can be done without the curve's derivative."""
-    return remover(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)))
+    return remover(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)), coded=True)
 
 
 def rellie_pipeline(released: Enhancer, ffdnet: NoiseRemover, picture: np.ndarray) -> np.ndarray:
@@ -132,8 +165,9 @@ def score_pairs(ways: Mapping[str, Way], pictures: Sequence[Any], sensor: Darken
         sensor: makes the noise, the same at every call; None: the pictures as they are.
 
     Returns:
-        Way -> psnr, gt_mean_psnr, ssim; `detail`, how much of the detail is there that the policy alone shows in the
-        picture without noise; `noise`, what is left of it in 255ths.
+        Way -> psnr, gt_mean_psnr, ssim, sharpness beside the reference, percent newly clipped; `detail`, how much of
+        the detail is there that the way without denoising shows in the picture without noise; `noise`, what is left
+        of it in 255ths.
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for number, batch in enumerate(pictures):
@@ -144,14 +178,17 @@ def score_pairs(ways: Mapping[str, Way], pictures: Sequence[Any], sensor: Darken
             output = to_tensor(way(seen))
             rows[name].append({
                 "psnr": psnr(output, batch.target).item(), "gt_mean_psnr": gt_mean_psnr(output, batch.target).item(),
-                "ssim": ssim(output, batch.target).item(), "detail": detail_kept(output, _beside(name, clean)).item(),
+                "ssim": ssim(output, batch.target).item(),
+                "sharpness": sharpness_ratio(output, batch.target).item(),
+                "clipped": 100 * newly_clipped(output, batch.image).item(),
+                "detail": detail_kept(output, _beside(name, clean)).item(),
                 "noise": 255 * estimate_sigma(to_array(output))})
     return {name: _means(found) for name, found in rows.items()}
 
 
 def _beside(name: str, alone: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The result of the policy alone to which a way adds."""
-    return alone["rellie" if name.startswith("rellie") else "without"]
+    """The result without denoising to which a way adds."""
+    return alone[next((start for start in ("rellie", "stop") if name.startswith(start)), "without")]
 
 
 def score_plain(ways: Mapping[str, Way], photographs: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:

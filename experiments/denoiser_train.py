@@ -19,7 +19,8 @@ from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.lowlight import Pictures
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_network
+from rlenhance import weights
+from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.data import (
     Batch,
     CodedSampler,
@@ -68,7 +69,8 @@ class Arguments:
     crop: int = 64
     """Their side in pixels."""
     coded: float = 0.0
-    """Share of the updates on brightened dark photographs, smoothed and coded as a camera does."""
+    """Share of the updates on brightened dark photographs, smoothed and coded as a camera does; the best weights are
+    then those that are best on them."""
     pairs: Path | None = None
     """A folder of pairs: of those photographs, three in ten are its real dark frames beside their references."""
     max_side: int = 0
@@ -88,7 +90,8 @@ class Arguments:
     resume: Path | None = None
     """Go on with this run; all other settings come from its config.json (but --device, --no-progress)."""
     init: Path | None = None
-    """Begin with the weights of this run where they fit: a network for colour can begin with one for grey pictures."""
+    """Begin with the weights of this run, or of a shipped denoiser, where they fit: a network for colour can begin with
+    one for grey pictures."""
     progress: bool = True
     """Show a progress bar."""
     denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
@@ -118,7 +121,8 @@ def main(arguments: Arguments) -> Result:
     if arguments.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
-    budget = FitConfig(updates, arguments.minutes, arguments.evaluate_every, "val/psnr")
+    budget = FitConfig(updates, arguments.minutes, arguments.evaluate_every,
+                       "val/psnr-coded" if arguments.coded else "val/psnr")
     pictures, train = load_clean(arguments.data, arguments.max_side)
     if stored and stored["data"]["digest"] != pictures.digest():
         raise UsageError(f"{run.path}: the pictures in {pictures.splits.source} are not those the run began with; "
@@ -219,7 +223,8 @@ def begin_with(network: Denoiser, run: Path) -> None:
     Raises:
         UsageError: no checkpoint, or nothing in it fits.
     """
-    theirs, ours = load_network(run).state_dict(), network.state_dict()
+    theirs = load_network(find_checkpoint(weights.locate(run))).state_dict()
+    ours = network.state_dict()
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     if not fitting:
         raise UsageError(f"--init {run}: none of its weights has the shape of ours; name a run of denoiser_train with "
@@ -233,7 +238,7 @@ def validate(network: Denoiser, pictures: Sequence[torch.Tensor], photographs: B
 
     Args:
         pictures: (1, 3, H, W) each, without noise.
-        photographs: brightened ones with their noise: their mean, `val/psnr-coded`, counts like a level.
+        photographs: brightened ones with their noise: `val/psnr-coded`, from their mean squared error.
     """
     rows: dict[int, list[float]] = {level: [] for level in LEVELS}
     for number, picture in enumerate(pictures):
@@ -250,8 +255,9 @@ def validate(network: Denoiser, pictures: Sequence[torch.Tensor], photographs: B
         image, target = (part if network.channels == 3 else part.mean(dim=1, keepdim=True)
                          for part in (photographs.image, photographs.target))
         output = network.denoise(image.to(device), photographs.noise.clamp(max=LARGEST_NOISE).to(device)).cpu()
-        means["val/psnr-coded"] = psnr(output.clamp(0, 1), target).mean().item()
-    return {"val/psnr": sum(means.values()) / len(means), **means}
+        means["val/psnr-coded"] = -10 * ((output.clamp(0, 1) - target) ** 2).mean().log10().item()
+    levels = [means[f"val/psnr-{level}"] for level in LEVELS]
+    return {"val/psnr": sum(levels) / len(levels), **means}
 
 
 def _middle(picture: torch.Tensor) -> torch.Tensor:

@@ -16,8 +16,9 @@ from torch import Tensor
 from experiments.commands import run_command
 from rlenhance import weights
 from rlenhance.checkpoint import load_model
-from rlenhance.data import RELIT, Darken, PictureCache, Relight
+from rlenhance.data import RELIT, Darken, PictureCache, Relight, as_jpeg
 from rlenhance.data.samples import ROLES, photograph
+from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
 from rlenhance.images import limit_side, to_array, to_tensor
 from rlenhance.models import UnrolledPolicy
@@ -30,12 +31,12 @@ _EXPOSURES = (1 / 4, 1 / 16)
 
 @dataclass(frozen=True)
 class Arguments:
-    """Before and after, the actions step by step, and a sweep of every knob."""
+    """Before and after, the actions step by step, a sweep of every knob, dark JPEGs with and without their noise."""
 
     model: Annotated[str, tyro.conf.Positional]
     """A shipped model's name, a run, or a checkpoint: a policy."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("gallery")
-    """Folder for before_after.jpg, steps.jpg and knob_NAME.jpg."""
+    """Folder for before_after.jpg, steps.jpg, knob_NAME.jpg and denoise.jpg."""
     side: int = _SIDE
     """Side of each small picture in pixels."""
 
@@ -76,6 +77,8 @@ def main(arguments: Arguments) -> list[Path]:
             asked = [low + (high - low) * i / 4 for i in range(5)]
             sheets[f"knob_{name}"] = [[picture, *(_asked(model, picture, {name: value}) for value in asked)]
                                       for picture in some[1::6]]
+    if model.policy.state_size:
+        sheets["denoise"] = noisy_rows(arguments.model, arguments.side)
     arguments.out.mkdir(parents=True, exist_ok=True)
     places = []
     for name, rows in sheets.items():
@@ -84,6 +87,20 @@ def main(arguments: Arguments) -> list[Path]:
         places.append(place)
         print(place)
     return places
+
+
+def noisy_rows(model: str, side: int) -> list[list[Tensor]]:
+    """Of every sample photograph a part as large as the sheet shows it, taken in a sixteenth of its light and coded as
+    JPEG of quality 85: as the policy brightens it, with half and all of its noise taken, and the good one."""
+    enhancers = [Enhancer(model, denoise=share) for share in (0.0, 0.5, 1.0)]
+    rows, cache = [], PictureCache()
+    for number, name in enumerate(ROLES):
+        good = to_array(limit_side(to_tensor(cache.load(photograph(name))), 512))
+        dark = as_jpeg(Darken(1 / 16, 1 / 16)(good, np.random.default_rng(number)), 85)
+        top, left = ((length - side) // 2 for length in good.shape[:2])
+        rows.append([to_tensor(result[max(0, top) :, max(0, left) :][:side, :side])
+                     for result in (*(enhancer(dark) for enhancer in enhancers), good)])
+    return rows
 
 
 def _asked(model: UnrolledPolicy, picture: Tensor, preference: Mapping[str, float]) -> Tensor:

@@ -23,6 +23,8 @@ from rlenhance.tiles import tiles
 
 #: The shipped networks, by the channels that they take.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
+#: The shipped network for colour photographs that a camera has smoothed or coded, and for what brightening shows.
+PHOTO = "denoiser-photo"
 _TILE = 768  # pixels along a tile: larger ones hardly save work
 
 
@@ -50,13 +52,12 @@ class NoiseRemover:
             raise UsageError(f"--noise is a standard deviation between 0 and 75, in 255ths; got {noise:g}: reduce a "
                              f"noisier picture first")
         self.noise, self.strength, self.device = noise, check_share("strength", strength), torch.device(device)
-        self._networks: dict[int, NoiseAware] = {}
+        self._networks: dict[str, NoiseAware] = {}
         self._own = model
         if model is not None:
-            network = self._load(model)
-            self._networks = {1: network, 3: network}
+            self._networks = dict.fromkeys([*SHIPPED.values(), PHOTO], self._load(model))
 
-    def __call__(self, picture: Any, noise: Tensor | None = None) -> Any:
+    def __call__(self, picture: Any, noise: Tensor | None = None, coded: bool = False) -> Any:
         """Take the noise out of one picture of any size.
 
         Args:
@@ -64,6 +65,8 @@ class NoiseRemover:
                 or a tensor as well, see `rlenhance.kinds.edit_any`.
             noise: what is known of it, (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any
                 size below the picture's; None: see the class.
+            coded: a camera has smoothed its noise or JPEG has coded it, or it was brightened since; colours then go
+                through the network that has learned from such.
 
         Returns:
             The same kind, shape and dtype.
@@ -72,18 +75,18 @@ class NoiseRemover:
             UsageError: another kind, shape or kind of number; a colour picture for a network that knows grey ones.
         """
         if not isinstance(picture, np.ndarray):
-            return edit_any(picture, lambda pixels: self._clean(pixels, noise))
-        return self._clean(picture, noise)
+            return edit_any(picture, lambda pixels: self._clean(pixels, noise, coded))
+        return self._clean(picture, noise, coded)
 
-    def _clean(self, picture: np.ndarray, noise: Tensor | None) -> np.ndarray:
+    def _clean(self, picture: np.ndarray, noise: Tensor | None, coded: bool) -> np.ndarray:
         if not isinstance(picture, np.ndarray):
             raise UsageError(f"a picture is an array, a PIL image or a tensor; got {type(picture).__name__}")
         check_image(to_tensor(picture[:1, :1] if picture.dtype in (np.uint8, np.uint16) else picture))
         if self.strength == 0:
             return picture.copy()
         if noise is None:
-            noise = self.noise_of(picture)
-        network = self.network_for(picture)
+            noise = self.noise_of(picture, coded)
+        network = self.network_for(picture, coded)
         noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(picture)
         with torch.inference_mode():
             for tile in tiles(picture.shape[0], picture.shape[1], -(-_TILE // network.period) * network.period,
@@ -95,22 +98,23 @@ class NoiseRemover:
                 result[tile.inner[1:]] = to_array(clean, picture.dtype.type)
         return result
 
-    def noise_of(self, picture: np.ndarray) -> Tensor:
+    def noise_of(self, picture: np.ndarray, coded: bool = False) -> Tensor:
         """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
         if self.noise is not None:
             return torch.full((1, 1, 1, 1), self.noise / 255)
-        return seen_noise(picture, unseen=self.network_for(picture).unseen)
+        return seen_noise(picture, unseen=self.network_for(picture, coded).unseen)
 
-    def network_for(self, picture: np.ndarray) -> NoiseAware:
+    def network_for(self, picture: np.ndarray, coded: bool = False) -> NoiseAware:
         """The network that fits a picture's channels.
 
         Raises:
             UsageError: none does, or no denoiser is shipped.
         """
         channels = 1 if is_grey(picture) else 3
-        if channels not in self._networks:
-            self._networks[channels] = self._load(SHIPPED[channels])
-        network = self._networks[channels]
+        name = PHOTO if coded and channels == 3 else SHIPPED[channels]
+        if name not in self._networks:
+            self._networks[name] = self._load(name)
+        network = self._networks[name]
         if network.channels == 1 and channels == 3:
             raise UsageError(f"{self._own}: was trained for grey pictures, and this one has colours: leave out "
                              f"--model, or name a denoiser for colour ({SHIPPED[3]})")
@@ -124,8 +128,9 @@ class NoiseRemover:
         """
         if self.strength == 0:
             return photo, {}
-        noise = self.noise_of(photo.seen)
-        result = photo.changed_by(lambda pixels: self(pixels, noise))
+        coded = self.noise is None and photo.coding is not None and photo.coding.container == "JPEG"
+        noise = self.noise_of(photo.seen, coded)
+        result = photo.changed_by(lambda pixels: self(pixels, noise, coded))
         return result, {"noise": round(255 * noise.mean().item(), 3)}
 
     def after(self, picture: np.ndarray, enhanced: np.ndarray,
@@ -139,8 +144,8 @@ class NoiseRemover:
                 the enhanced picture.
         """
         if curve is None:
-            return self(enhanced)
-        return self(enhanced, seen_noise(picture, curve, self.network_for(enhanced).unseen))
+            return self(enhanced, coded=True)
+        return self(enhanced, seen_noise(picture, curve, self.network_for(enhanced, True).unseen), coded=True)
 
     def _load(self, model: Path | str) -> NoiseAware:
         network = load_network(find_checkpoint(weights.locate(model)), self.device)

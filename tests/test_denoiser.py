@@ -38,6 +38,8 @@ def shelf(tmp_path, monkeypatch):
     for channels, name in denoise.SHIPPED.items():
         network = stir(make_model("denoiser", channels=channels, **SMALL))
         save_checkpoint(tmp_path / name, network)
+    save_checkpoint(tmp_path / "photo", stir(make_model("denoiser", unseen=0.01, **SMALL), 0.2))
+    monkeypatch.setattr(denoise, "PHOTO", str(tmp_path / "photo"))
     policy = save_checkpoint(tmp_path / "policy", stir(make_tone()))
     monkeypatch.setattr(denoise, "SHIPPED", {c: str(tmp_path / name) for c, name in denoise.SHIPPED.items()})
     return tmp_path / "denoiser-grey", policy
@@ -174,6 +176,22 @@ def test_grey_photographs_stay_grey(shelf, tmp_path):
     assert np.array_equal(result, NoiseRemover(shelf[0])(grey))
     with pytest.raises(UsageError, match="was trained for grey pictures, and this one has colours"):
         NoiseRemover(shelf[0])(_noisy())
+
+
+def test_jpegs_go_through_the_network_that_knows_them(shelf, tmp_path):
+    """So does what brightening shows; a PNG and a noise that is named do not, and grey has its own."""
+    write(_noisy(sigma=0.02), tmp_path / "a.jpg")
+    write(_noisy(sigma=0.02), tmp_path / "a.png")
+    coded, plain = read(tmp_path / "a.jpg"), read(tmp_path / "a.png")
+    theirs, photo = NoiseRemover(), NoiseRemover(tmp_path / "photo")
+    assert np.array_equal(theirs.denoise_photo(coded)[0].pixels, photo.denoise_photo(coded)[0].pixels)
+    assert np.array_equal(theirs.denoise_photo(plain)[0].pixels, theirs(plain.pixels))
+    assert not np.array_equal(theirs(coded.pixels), photo(coded.pixels))
+    named = NoiseRemover(noise=5)
+    assert np.array_equal(named.denoise_photo(coded)[0].pixels, named(coded.pixels))
+    assert np.array_equal(theirs.after(plain.pixels, plain.pixels, None), photo.after(plain.pixels, plain.pixels, None))
+    assert (theirs.noise_of(coded.pixels, coded=True) > theirs.noise_of(coded.pixels)).all()
+    assert theirs.network_for(np.zeros((8, 8, 3), np.uint8), coded=True).channels == 1
 
 
 def test_the_command(shelf, tmp_path, capsys, monkeypatch):

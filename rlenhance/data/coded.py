@@ -137,9 +137,10 @@ def matched_pair(dark: np.ndarray, reference: np.ndarray) -> tuple[Lift, np.ndar
     """
     lift = matching_curve(dark, reference)
     bright, wanted = lift(dark.astype(np.float32) / 255), reference.astype(np.float32) / 255
-    known = (reference.max(axis=2, keepdims=True) < _BURNT).astype(np.float32)
+    where = reference.max(axis=2, keepdims=True) < _BURNT
+    known = where.astype(np.float32)
     slow = _blurred(known * (bright - wanted)) / np.maximum(_blurred(known), 1e-3)[:, :, None]
-    return lift, np.where(known > 0, wanted + slow, bright).clip(0, 1)
+    return lift, np.where(where, wanted + slow, bright).clip(0, 1)
 
 
 def _blurred(values: np.ndarray) -> np.ndarray:
