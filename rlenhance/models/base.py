@@ -62,7 +62,7 @@ class Policy(nn.Module):
         """
         return check_image(image, **pictures_of(self.actions))
 
-    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
         return self.enter(image)
 
