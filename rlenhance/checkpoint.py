@@ -16,7 +16,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from rlenhance.errors import UsageError
-from rlenhance.models import MODELS, Policy, UnrolledPolicy, as_model
+from rlenhance.models import MODELS, Policy, as_model
 
 FORMAT = 1  # raised when an older reader would misread
 MODEL, CONFIG, TRAINING = "model.safetensors", "config.json", "training.safetensors"
@@ -155,7 +155,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps:
         return as_model(network).eval()
     if not isinstance(network, Policy):
         raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; --steps is for policies")
-    return UnrolledPolicy(network, steps).eval()
+    return as_model(network, steps).eval()
 
 
 def load_training(folder: Path) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Policy(nn.Module):
         """
         return check_image(image, **pictures_of(self.actions))
 
-    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
         return self.enter(image)
 
@@ -80,10 +80,10 @@ class Policy(nn.Module):
         return observation
 
 
-def as_model(network: nn.Module) -> Any:
-    """A network as a model: a policy plays its greedy episode, everything else is one already."""
+def as_model(network: nn.Module, steps: int | None = None) -> Any:
+    """A network as a model: a policy plays its greedy episode (its first `steps`), everything else is one already."""
     from rlenhance.models.unrolled import HolePlayer, UnrolledPolicy
 
     if isinstance(network, Policy) and isinstance(network, Completing):
-        return HolePlayer(network)
-    return UnrolledPolicy(network) if isinstance(network, Policy) else network
+        return HolePlayer(network, steps)
+    return UnrolledPolicy(network, steps) if isinstance(network, Policy) else network

@@ -100,7 +100,7 @@ class CompletionPolicy(FromPrior, Policy):
         assert self.heads.bias is not None
         nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
 
-    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.first_guess(image, mask)
 
     def look(self, observation: Observation) -> Observation:
@@ -195,7 +195,7 @@ class TouchUpPolicy(PixelPolicy, FromPrior):
                          deviation=deviation)
         self._set_prior(prior, side)
 
-    def begin(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.first_guess(image, mask)
 
 

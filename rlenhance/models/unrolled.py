@@ -142,7 +142,7 @@ class UnrolledPolicy(nn.Module):
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The episode on the reduced picture: its T + 1 states and T actions."""
         policy: Any = self.policy
-        image = policy.begin(image, mask)
+        image = policy.first_picture(image, mask)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         picture, small_mask = image, mask
         if policy.state_size:
@@ -177,8 +177,8 @@ class HolePlayer(UnrolledPolicy):
         """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
         policy: Any = self.policy
         policy.preferences.encode(preference, image.shape[0])  # it takes none, and says so
-        begun = policy.begin(image, mask)
-        assert mask is not None  # begin has refused it
+        begun = policy.first_picture(image, mask)
+        assert mask is not None  # it has refused that
         result: list[Tensor] = []
         for one, hole in zip(begun.split(1), mask.split(1), strict=True):
             rows, columns = around_hole(hole)
