@@ -30,12 +30,12 @@ class Arguments:
     card: Path
     """Its card in Markdown: a sentence, then the sections Data, Recipe, Command, Seeds, Scores, Limits and Licence of
     the training data."""
-    half: bool = False
-    """Store the weights in 16 bits, half the size; they compute in 32."""
     default: bool = False
     """Use it where no model is named."""
     out: Path = weights.FOLDER
     """The folder of the shipped models."""
+    half: bool = False
+    """Store the weights in 16 bits, half the size; they compute in 32."""
 
 
 def main(arguments: Arguments) -> Path:

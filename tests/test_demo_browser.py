@@ -188,7 +188,7 @@ def test_one_photograph_from_drop_to_save(page, folder, tmp_path, monkeypatch):
     page.wait_for_function("() => !document.querySelector('#auto input').checked")
     shot(page, "enhance")
     page.get_by_text("The same as a command").click()
-    page.wait_for_function("() => document.querySelector('#command textarea').value.includes('--exposure')")
+    page.wait_for_function("() => document.querySelector('#command textarea')?.value.includes('--exposure')")
     words = shlex.split(page.input_value("#command textarea"))
     assert words[:3] == ["rlenhance", "enhance", "coffee.jpg"] and json.loads(page.input_value("#recipe textarea"))
     with page.expect_download() as waiting:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from test_models import CHOICE, every_model, make_model, make_policy, stir
+from test_models import CHOICE, make_model, make_policy, stir
 
 import rlenhance
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
 from rlenhance.errors import UsageError
+from rlenhance.models import MODELS
+from rlenhance.models.base import Completing
 from rlenhance.photo import Photo, read, write
 
 
@@ -50,7 +52,19 @@ def test_depth_changes_nothing_but_the_rounding(enhancer):
     assert np.abs(deep / 257 - enhancer(picture)).max() <= 0.5 + 0.5 / 257 + 1e-4  # both are rounded
 
 
-@every_model
+COMPLETES = {name: isinstance(make_model(name), Completing) for name in MODELS}
+every_enhancer = pytest.mark.parametrize("name", [name for name in MODELS if not COMPLETES[name]])
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if COMPLETES[name]])
+def test_what_fills_holes_says_where_it_is_used(name, tmp_path):
+    """A network that fills holes does not enhance, and names the command that takes it."""
+    save_checkpoint(tmp_path / "best", make_model(name))
+    with pytest.raises(UsageError, match="rlenhance complete"):
+        Enhancer(tmp_path)
+
+
+@every_enhancer
 def test_every_model_can_be_used(name, tmp_path):
     """Every network of the registry enhances photographs once it was saved."""
     save_checkpoint(tmp_path / "best", stir(make_model(name)))
@@ -76,7 +90,7 @@ def test_no_steps_change_nothing(model):
         assert np.array_equal(Enhancer(model, steps=0)(picture), picture)
 
 
-@every_model
+@every_enhancer
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_strength_zero_gives_the_pixels_back(name, dtype, tmp_path):
     """With the strength 0 every bit is as it was, whatever the model would have done."""
@@ -100,7 +114,7 @@ def test_strength_zero_never_asks_the_model(model):
         gated(np.full((8, 8, 3), np.nan, np.float32))
 
 
-@every_model
+@every_enhancer
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_strength_blends_before_rounding(name, dtype, tmp_path):
     """Between 0 and 1 the result lies that far between the picture and the model's, and is rounded once."""
