@@ -28,7 +28,8 @@ def add(commands: Any) -> None:
     add_photos(denoise, verb="denoise")
     denoise.add_argument("-m", "--model", metavar="NAME|RUN/best",
                          help="a shipped denoiser, or a run of your own, of a learned denoiser or of a policy over "
-                              "filters (default: denoiser, and denoiser-grey for grey photographs)")
+                              "filters (default: denoiser-grey for grey photographs, denoiser-photo for JPEGs in "
+                              "colour whose noise is not named, else denoiser)")
     denoise.add_argument("--noise", type=float, metavar="SIGMA",
                          help="how strong the noise is everywhere: its standard deviation in 255ths, 0 to 75 (default: "
                               "as each photograph shows it)")
