@@ -120,6 +120,10 @@ class NoiseRemover:
                              f"--model, or name a denoiser for colour ({SHIPPED[3]})")
         return network
 
+    def takes_as_coded(self, photo: Photo) -> bool:
+        """A JPEG whose noise is not named: see `coded` above."""
+        return self.noise is None and photo.coding is not None and photo.coding.container == "JPEG"
+
     def denoise_photo(self, photo: Photo) -> tuple[Photo, Mapping[str, float]]:
         """The same for a decoded file: transparency and metadata stay, and at strength 0 it is the same object.
 
@@ -128,7 +132,7 @@ class NoiseRemover:
         """
         if self.strength == 0:
             return photo, {}
-        coded = self.noise is None and photo.coding is not None and photo.coding.container == "JPEG"
+        coded = self.takes_as_coded(photo)
         noise = self.noise_of(photo.seen, coded)
         result = photo.changed_by(lambda pixels: self(pixels, noise, coded))
         return result, {"noise": round(255 * noise.mean().item(), 3)}

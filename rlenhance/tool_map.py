@@ -68,7 +68,7 @@ def map_tools(model: UnrolledPolicy, picture: np.ndarray, preference: Mapping[st
     policy = getattr(model, "policy", None)
     if not isinstance(policy, FilteringPolicy):
         raise UsageError("--explain tells which filter won where: name a policy over filters with --model "
-                         "(python -m experiments.denoise_train makes one)")
+                         "(filters-grey is one)")
     tools, steps = tuple(policy.actions.tools), model.steps
     counts = np.zeros((len(tools), *picture.shape[:2]), np.uint8)
     shares = torch.zeros(steps, len(tools), dtype=torch.float64)

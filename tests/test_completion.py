@@ -473,3 +473,20 @@ def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
         complete_compare.main(complete_compare.Arguments(against="best", pictures=PictureConfig(data=bedrooms)))
     with pytest.raises(UsageError, match="a CompletionPolicy, no network that fills holes in one pass"):
         complete_train.main(complete_train.Arguments(**{**common, "network": NetworkConfig(prior=str(runs["a3c"]))}))
+
+
+def test_no_mask_is_lost_and_no_photograph_is_its_own(tmp_path, monkeypatch, capsys):
+    """A result never takes a mask's place, and a photograph that stands for its own mask is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    write(room(), tmp_path / "a.png")
+    for place in ("m.png", "masks/a.png"):
+        write(np.repeat(np.where(square(), 255, 0)[..., None], 3, axis=2).astype(np.uint8), tmp_path / place)
+    before = (tmp_path / "m.png").read_bytes()
+    for words, reason in ((["--mask", "m.png", "-o", "m.png", "--overwrite"], "would overwrite it"),
+                          (["--mask", "masks", "-o", "masks/a.png", "--overwrite"], "would overwrite it"),
+                          (["--mask", "a.png"], "photograph itself"), (["--mask", ""], "photograph itself")):
+        assert main(["complete", "a.png", "--model", "laplace", *words]) == 2
+        assert reason in capsys.readouterr().err
+    assert (tmp_path / "m.png").read_bytes() == before
+    assert not (tmp_path / "a_completed.png").exists()

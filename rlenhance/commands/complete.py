@@ -21,8 +21,9 @@ def add(commands: Any) -> None:
     complete = commands.add_parser(
         "complete", help="fill holes in photographs",
         description="Fill holes in photographs, at full resolution. bed.jpg becomes bed_completed.jpg beside it; a "
-                    "source is never overwritten, and outside the hole not a pixel changes. Exit status: 0, or 2 where "
-                    "something was refused or a photograph failed.",
+                    "source is never overwritten, and outside the hole not a pixel changes (a JPEG is coded anew, which "
+                    "moves pixels a little). Exit status: 0, or 2 where something was refused or a photograph "
+                    "failed.",
     )
     add_photos(complete, verb="complete")
     where = complete.add_mutually_exclusive_group(required=True)
@@ -73,6 +74,7 @@ def _masks(place: Path | None, plan: Plan) -> dict[str, Path] | None:
     if place is None:
         return None
     if place.is_file():
+        _check_apart({"": place}, plan)
         return {"": place}
     if not place.is_dir():
         raise UsageError(f"--mask {place}: no such file or folder")
@@ -85,4 +87,21 @@ def _masks(place: Path | None, plan: Plan) -> dict[str, Path] | None:
         raise UsageError(f"--mask {place}: holds no mask for {', '.join(map(str, lacking[:3]))}"
                          f"{' and others' if len(lacking) > 3 else ''}; masks are called like their photographs, as in "
                          f"{place / lacking[0].stem}.png")
+    _check_apart(found, plan)
     return found
+
+
+def _check_apart(masks: Mapping[str, Path], plan: Plan) -> None:
+    """No photograph is its own mask, and no result takes a mask's place.
+
+    Raises:
+        UsageError: one does.
+    """
+    places = {mask.resolve(): mask for mask in masks.values()}
+    for job in plan.jobs:
+        mask = masks.get("") or masks[job.source.stem]
+        if mask.resolve() == job.source.resolve():
+            raise UsageError(f"--mask: {mask} is the photograph itself; name a picture that is white where it is to be "
+                             f"filled")
+        if job.target.resolve() in places:
+            raise UsageError(f"{job.target}: is a mask, and the result would overwrite it; name another place with -o")

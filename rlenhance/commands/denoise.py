@@ -69,6 +69,7 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
     from rlenhance.denoise import NoiseRemover
     from rlenhance.enhancer import Enhancer
     from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, UnrolledPolicy
+    from rlenhance.models.base import Completing
     from rlenhance.settings import check_device
 
     device, strength = check_device(arguments.device), arguments.strength
@@ -76,7 +77,7 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
     if model is None or isinstance(model, NoiseAware):
         if arguments.explain:
             raise UsageError("--explain tells which filter won where, and the learned denoiser has no filters: name a "
-                             "policy over filters with --model (python -m experiments.denoise_train makes one)")
+                             "policy over filters with --model, as filters-grey is")
         return NoiseRemover(arguments.model, noise=arguments.noise, strength=strength,
                             device=device).denoise_photo, None
     policy = model.policy if isinstance(model, UnrolledPolicy) else None
@@ -85,8 +86,10 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
         if arguments.noise is not None:
             told = policy.tell_noise(arguments.noise)
     elif not isinstance(model, Restorer):
+        command = "complete" if isinstance(policy or model, Completing) else \
+            "upscale" if getattr(model, "scale", 1) != 1 else "enhance"
         raise UsageError(f"{arguments.model}: takes no noise away; leave out --model, or name a denoiser (rlenhance "
-                         f"enhance is the command for {type(policy or model).__name__})")
+                         f"{command} is the command for this model)")
     enhancer = Enhancer(arguments.model, preference=told, strength=strength, device=device)
     explained = _explain(model, plan, arguments, told) if arguments.explain else None
     return lambda photo: (enhancer.enhance_photo(photo), {}), explained

@@ -52,8 +52,10 @@ def show_noise(studio: Studio, token: str, *, noise: float | None = None, streng
     top, left = (round(min(max(place, 0.0), 1.0) * (whole - side))
                  for place, whole, side in ((down, height, sides[0]), (across, width, sides[1])))
     part = np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
-    known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else noise_map(part, estimate_noise(pixels))
-    clean = Photo(part, grey=photo.grey).changed_by(lambda seen: remover(seen, known))
+    coded = remover.takes_as_coded(photo)
+    known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
+        noise_map(part, estimate_noise(pixels), unseen=remover.network_for(pixels, coded).unseen)
+    clean = Photo(part, grey=photo.grey).changed_by(lambda seen: remover(seen, known, coded))
     side = max(DETAIL)
     return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())
 
