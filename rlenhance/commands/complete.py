@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
     complete = commands.add_parser(
         "complete", help="fill holes in photographs",
         description="Fill holes in photographs, at full resolution. bed.jpg becomes bed_completed.jpg beside it; a "
-                    "source is never overwritten, and outside the hole not a pixel changes (a JPEG is coded anew, which "
-                    "moves pixels a little). Exit status: 0, or 2 where something was refused or a photograph "
+                    "source is never overwritten, and outside the hole not a pixel changes (a JPEG is coded anew, "
+                    "which moves pixels a little). Exit status: 0, or 2 where something was refused or a photograph "
                     "failed.",
     )
     add_photos(complete, verb="complete")
