@@ -80,6 +80,14 @@ def score(*words):
     return cli.main(["score", *words])
 
 
+@pytest.mark.parametrize("suffix", ["_enhanced", "_denoised", "_completed", "_upscaled"])
+def test_results_of_every_command_find_their_references(album, suffix, capsys):
+    """What a command puts behind the name does not hide the reference."""
+    (album / "out/b_enhanced.png").rename(album / f"out/b{suffix}.png")
+    assert score("out", "--reference", "high", "-r") == 0
+    assert f"out/b{suffix}.png" in capsys.readouterr().out
+
+
 def test_photographs_find_their_references(album, capsys):
     """By name without the ending, with or without what enhance puts behind it, and in mirrored folders; a table."""
     assert score("out", "--reference", "high", "-r") == 0

@@ -19,8 +19,10 @@ from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case, 
 FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",
           "kind": "the photograph's own ending, without the dot", "number": "1, 2, ... in the order of the run",
           "preset": "the name of the preset"}
-#: What the commands put behind the names of their results.
+#: What stands behind the names of enhanced results.
 SUFFIXES = ("_enhanced", "_variants")
+#: What the commands put behind the names of their results.
+ALL_SUFFIXES = (*SUFFIXES, "_denoised", "_completed", "_upscaled")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
