@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ import tyro
 from experiments.commands import run_command
 from experiments.completion import HolePictures, PictureConfig, load_pictures
 from experiments.intervals import Interval, scene_interval
+from experiments.kept import Kept
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
@@ -70,22 +72,20 @@ def main(arguments: Arguments) -> Rows:
                          f"{arguments.split}, {arguments.sizes}, {arguments.limit}")
     fills: dict[str, tuple[str, Callable[[Batch], torch.Tensor]]] = {_ORIGINAL: ("", _original)}
     for name in arguments.rules:
-        fills[name] = name, lambda batch, fill=FILLS[name]: fill(batch.image, batch.mask)  # type: ignore[misc]
+        fills[name] = name, partial(_fill, FILLS[name])
     for word in arguments.models:
         name, model, mark = _named(word)
-        fills[name] = mark, lambda batch, model=model: model(batch.image, batch.mask)  # type: ignore[misc]
+        fills[name] = mark, partial(_fill, model)
     if arguments.against not in fills:
         raise UsageError(f"--against names a row; got {arguments.against!r}, and there are {', '.join(fills)}")
     pictures = load_pictures(arguments.pictures)
     split = arguments.split if pictures.splits.parts[arguments.split] else "val"
-    kept = Kept(arguments.out / "scores.json", f"{pictures.digest()[split]} {arguments.limit} "
-                                                f"{arguments.pictures.holes}")
+    kept = Kept(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.holes}")
     rows: Rows = {}
     for size in arguments.sizes:
         batches = pictures.at(split, size, arguments.limit or None)
         for name, (mark, fill) in fills.items():
-            rows.setdefault(name, {})[size] = kept.get(f"{name} {mark} {size}",
-                                                       lambda f=fill, b=batches: score(f, b))  # type: ignore[misc]
+            rows.setdefault(name, {})[size] = kept.get(f"{name} {mark} {size}", partial(score, fill, batches))
             print(f"{size} px, {name}: {_mean(rows[name][size], 'psnr'):.3f} dB", flush=True)
     text = describe(arguments, pictures, split, rows)
     write_atomically(arguments.out / "table.md", text.encode())
@@ -114,24 +114,8 @@ def _named(word: str) -> tuple[str, Any, str]:
     return (name if sign else place.name if place.name not in ("best", "last") else str(place)), model, mark
 
 
-class Kept:
-    """Scores in a file, so that a comparison that was broken off, or gets one more row, goes on."""
-
-    def __init__(self, path: Path, prefix: str):
-        self._path, self._prefix = path, prefix
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        except ValueError as error:
-            raise UsageError(f"{path}: damaged ({error}); remove it, and everything is scored again") from error
-
-    def get(self, key: str, make: Callable[[], list[dict[str, float]]]) -> list[dict[str, float]]:
-        """The scores of that key, made if they are not there."""
-        key = f"{self._prefix} {key}"
-        if key not in self._found:
-            self._found[key] = make()
-            write_atomically(self._path, json.dumps(self._found).encode())
-        return self._found[key]
+def _fill(model: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
+    return model(batch.image, batch.mask)
 
 
 def score(fill: Callable[[Batch], torch.Tensor], batches: Sequence[Batch]) -> list[dict[str, float]]:

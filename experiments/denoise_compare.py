@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -20,6 +21,7 @@ from experiments.commands import run_command
 from experiments.denoise import LEVELS, NoisyPictures, PictureConfig, load_noisy, looking, policy_of, share_table
 from experiments.denoise_rules import denoising_rules, has_bm3d, rule_names
 from experiments.intervals import Interval, scene_interval
+from experiments.kept import Kept
 from rlenhance.actions.filters import tool_shares
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.data import REAL, Batch
@@ -100,17 +102,15 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
                    for name, model, fingerprint in models if isinstance(policy_of(model), FilterPolicy)]
     pictures = load_noisy(arguments.pictures)
     split = "test" if pictures.splits.test else "val"
-    memory = Memory(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.color}")
+    kept = Kept(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.color}")
     rows: dict[str, dict[str, Entry]] = {}
     for noise, (level, eight_bit) in _noises(arguments).items():
-        test = Lazily(lambda level=level, eight_bit=eight_bit: pictures.at(  # type: ignore[misc]
-            split, level, eight_bit=eight_bit, limit=arguments.limit or None))
+        test = Lazily(partial(pictures.at, split, level, eight_bit=eight_bit, limit=arguments.limit or None))
         if arguments.rules:
-            rules = Lazily(lambda level=level, eight_bit=eight_bit: denoising_rules(  # type: ignore[misc]
-                pictures.at("train", level, eight_bit=eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE), level))
+            rules = Lazily(partial(_find_rules, pictures, level, eight_bit))
             for name in rule_names(level):
-                rows.setdefault(name, {})[noise] = memory.entry(
-                    f"{name} {noise}", lambda n=name, r=rules, t=test: _score_rule(r()[n], t()))  # type: ignore[misc]
+                rows.setdefault(name, {})[noise] = _entry(kept, f"{name} {noise}",
+                                                          partial(_score_rule, rules, name, test))
                 _tell(name, noise, rows[name][noise])
         for name, model, fingerprint in models:
             if not _trained_for(model, level):
@@ -118,9 +118,8 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
             if noise in rows.setdefault(name, {}):
                 raise UsageError(f"--models: two of the name {name} were trained for noise {noise}; name them apart")
             with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
-                rows[name][noise] = memory.entry(
-                    f"{fingerprint} {noise} {arguments.precision}",
-                    lambda m=model, t=test, s=level: score(m, t(), s))  # type: ignore[misc]
+                rows[name][noise] = _entry(kept, f"{fingerprint} {noise} {arguments.precision}",
+                                           partial(_score_model, model, test, level))
             _tell(name, noise, rows[name][noise])
     if arguments.against and arguments.against not in rows:
         raise UsageError(f"--against {arguments.against}: no such row; there are {', '.join(rows)}")
@@ -149,31 +148,6 @@ class Lazily(Generic[T]):
         if self._made is None:
             self._made = self._make()
         return self._made
-
-
-class Memory:
-    """What was scored in a folder before, on the same pictures with the same noise.
-
-    Args:
-        folder: where scores.json is kept.
-        pictures: tells them from others.
-    """
-
-    def __init__(self, folder: Path, pictures: str):
-        self._path, self._prefix = folder / "scores.json", f"{pictures} "
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._kept: dict[str, Any] = json.loads(self._path.read_text()) if self._path.is_file() else {}
-        except ValueError as error:
-            raise UsageError(f"{self._path}: damaged ({error}); remove it, and everything is scored again") from error
-
-    def entry(self, key: str, make: Callable[[], Entry]) -> Entry:
-        """One entry, made and kept if it is not there."""
-        key = self._prefix + key
-        if key not in self._kept:
-            self._kept[key] = dataclasses.asdict(make())
-            write_atomically(self._path, json.dumps(self._kept).encode())
-        return Entry(**self._kept[key])
 
 
 def _tell(name: str, noise: str, entry: Entry) -> None:
@@ -218,8 +192,22 @@ def _trained_for(model: Any, level: float | None) -> bool:
     return True
 
 
-def _score_rule(rule: Rule, test: Sequence[Batch]) -> Entry:
-    return dataclasses.replace(score(rule, test), about=rule.name)
+def _entry(kept: Kept, key: str, make: Callable[[], Entry]) -> Entry:
+    return Entry(**kept.get(key, lambda: dataclasses.asdict(make())))
+
+
+def _find_rules(pictures: NoisyPictures, level: float | None, eight_bit: bool) -> Mapping[str, Rule]:
+    return denoising_rules(pictures.at("train", level, eight_bit=eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE),
+                           level)
+
+
+def _score_rule(rules: Lazily[Mapping[str, Rule]], name: str, test: Lazily[list[Batch]]) -> Entry:
+    rule = rules()[name]
+    return dataclasses.replace(score(rule, test()), about=rule.name)
+
+
+def _score_model(model: Any, test: Lazily[list[Batch]], level: float | None) -> Entry:
+    return score(model, test(), level)
 
 
 def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> Entry:
