@@ -64,8 +64,9 @@ def begin(batch: Batch, guess: Callable[[Tensor, Tensor], Tensor], window: int |
                      for place, side in zip(places, (height, width), strict=True))
         rows, columns = slice(top, top + window), slice(left, left + window)
         one = begun[index : index + 1]
-        cuts.append(Batch(*(None if part is None else part[..., rows, columns]
-                            for part in (one.image, one.target, one.mask))))  # type: ignore[arg-type]
+        assert one.mask is not None
+        cuts.append(Batch(one.image[..., rows, columns], None if one.target is None else one.target[..., rows, columns],
+                          one.mask[..., rows, columns]))
     return Batch.stack(cuts)
 
 
