@@ -1,0 +1,95 @@
+"""A picture as overlapping patches: cut, and merged without seams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Square patches on a grid; patch k of a side covers the pixels [k stride - overlap / 2, (k + 1) stride +
+    overlap / 2), so that the cells [k stride, (k + 1) stride) tile the picture.
+
+    Beyond the picture its reflection is seen, so that pictures may have any size.
+
+    Args:
+        block: side of a patch in pixels.
+        overlap: pixels that neighbouring patches share, even, at most half a patch.
+
+    Example:
+        >>> blocks = Blocks(24, 8)
+        >>> picture = torch.rand(2, 3, 50, 37)
+        >>> patches = blocks.cut(picture)
+        >>> patches.shape, blocks.grid(50, 37)
+        (torch.Size([24, 3, 24, 24]), (4, 3))
+        >>> torch.allclose(blocks.merge(patches, (50, 37)), picture, atol=1e-6)
+        True
+    """
+
+    block: int = 24
+    overlap: int = 8
+
+    def __post_init__(self) -> None:
+        if self.block < 4 or not 0 <= self.overlap <= self.block // 2 or self.overlap % 2:
+            raise UsageError(f"patches have at least 4 pixels along each side and an even overlap of at most half of "
+                             f"them, as in 24 and 8; got block {self.block} and overlap {self.overlap}")
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one patch to the next."""
+        return self.block - self.overlap
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """How many patches a picture has along each side."""
+        return -(-height // self.stride), -(-width // self.stride)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """All patches of all pictures: (N, C, H, W) -> (N h w, C, block, block), row by row."""
+        rows, columns = (_reflected(side, self.overlap // 2, count * self.stride - side + self.overlap // 2)
+                         for side, count in zip(image.shape[-2:], self.grid(*image.shape[-2:]), strict=True))
+        padded = image[:, :, rows.to(image.device)][..., columns.to(image.device)]
+        patches = padded.unfold(2, self.block, self.stride).unfold(3, self.block, self.stride)
+        return patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+    def merge(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
+        """The pictures that patches make: their mean under a window that fades over the overlap and sums to one.
+
+        Args:
+            patches: (N h w, C, block, block), as `cut` orders them.
+            size: (height, width) of the pictures.
+
+        Raises:
+            UsageError: patches that are not those of pictures of this size.
+        """
+        (rows, columns), side = self.grid(*size), (self.block, self.block)
+        if patches.ndim != 4 or tuple(patches.shape[-2:]) != side or patches.shape[0] % (rows * columns):
+            raise UsageError(f"{size[1]}x{size[0]} pixels have {rows * columns} patches of {self.block}x{self.block}; "
+                             f"got {tuple(patches.shape)}")
+        whole = tuple(count * self.stride + self.overlap for count in (rows, columns))
+        window = self.window(patches.device, patches.dtype)
+        flat = (patches * window).unflatten(0, (-1, rows * columns)).flatten(2).mT
+        weight = window.flatten()[None, :, None].expand(1, -1, rows * columns)
+        total, share = (F.fold(part, whole, side, stride=self.stride) for part in (flat, weight))
+        start = self.overlap // 2
+        return (total / share)[..., start : start + size[0], start : start + size[1]]
+
+    def window(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+        """How much each pixel of a patch counts: (block, block), positive; over the patches of a plane it sums to 1."""
+        place = torch.arange(self.block, device=device, dtype=dtype) + 0.5
+        row = (torch.minimum(place, self.block - place) / max(1, self.overlap)).clamp(max=1)
+        return row[:, None] * row
+
+
+@lru_cache(maxsize=64)
+def _reflected(side: int, before: int, after: int) -> Tensor:
+    """Indices of a side and its reflections."""
+    with torch.inference_mode(False):  # what is kept serves everyone
+        return torch.from_numpy(np.pad(np.arange(side), (before, after), mode="reflect"))
