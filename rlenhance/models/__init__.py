@@ -10,6 +10,7 @@ from rlenhance.models.denoiser import Denoiser, NoiseAware
 from rlenhance.models.ffdnet import FFDNet
 from rlenhance.models.filling import AutoencoderFilling, Filling, GatedFilling, Prior
 from rlenhance.models.filter_policy import FilteringPolicy, FilterPolicy
+from rlenhance.models.patch_denoiser import PatchDenoiser
 from rlenhance.models.pixelrl import PixelRL
 from rlenhance.models.policy import Observation, PixelPolicy, observe
 from rlenhance.models.rellie import ReLLIE
@@ -21,6 +22,6 @@ from rlenhance.models.zero_dce import ZeroDCE
 __all__ = [
     "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
     "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
-    "NoiseAware", "Observation", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer", "TouchUpPolicy",
+    "NoiseAware", "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer", "TouchUpPolicy",
     "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
 ]

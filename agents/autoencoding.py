@@ -1,0 +1,140 @@
+"""How a patch autoencoder learns: noise taken away, codes that show the clean patch, noisy and clean codes alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agents.learner import Learner, as_floats
+from agents.optimiser import Optimiser, OptimiserConfig, follow
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.images import WAYS, turned
+from rlenhance.latent import PatchAutoencoder
+from rlenhance.models import PatchDenoiser
+from rlenhance.models.denoiser import LARGEST_NOISE
+from rlenhance.statistics import noise_deviation
+
+_TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stand against each other
+
+
+@dataclass(frozen=True)
+class AutoencodingConfig:
+    """The parts of the loss, and Adam."""
+
+    code: float = 0.1
+    """Weight of the squared difference between what a code shows and the clean patch."""
+    divergence: float = 1e-4
+    """Weight of the KL divergence of codes from the standard normal distribution, per entry."""
+    contrast: float = 0.01
+    """Weight of the contrastive term: the code of a noisy patch is to be that of the same clean patch."""
+    average: float = 0.998
+    """The saved weights are a running mean of the trained ones; each step this share of it stays."""
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(1e-3, 100, 0.0, 1.0))
+    """Adam."""
+
+    def __post_init__(self) -> None:
+        if min(self.code, self.divergence, self.contrast) < 0 or not 0 <= self.average < 1:
+            raise UsageError(f"code, divergence and contrast must not be negative, average lies in [0, 1); got "
+                             f"{self.code}, {self.divergence}, {self.contrast} and {self.average}")
+
+
+class Autoencoding(Learner):
+    """Regress clean pictures from noisy ones, through the merged patches; and the terms that make codes.
+
+    A batch brings noisy pictures and clean ones. The strength of the noise is told as the noisy picture shows it
+    (`rlenhance.statistics.noise_deviation`), in training and in use.
+
+    Attributes:
+        network: the running mean of the weights, which is validated and saved.
+
+    Args:
+        network: a `PatchDenoiser`.
+        config: settings.
+        seed, device: as for every learner.
+
+    Source: variational autoencoder (Kingma and Welling 2014), equation 10; contrastive loss InfoNCE (van den Oord et
+    al. 2018), equation 4.
+    """
+
+    acts: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = True
+
+    def __init__(self, network: PatchDenoiser, config: AutoencodingConfig | None = None, *, seed: int = 0,
+                 device: torch.device | str = "cpu"):
+        self.config = config or AutoencodingConfig()
+        super().__init__(network, self.config.optimiser, seed, device)
+        self.denoiser = network
+        self.trained = copy.deepcopy(network.network)
+        self.optimiser = Optimiser(self.trained, self.config.optimiser)
+
+    def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
+        if batch.target is None:
+            raise UsageError("a patch autoencoder learns from clean pictures, and these have none")
+        way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
+        start, clean = turned(batch.image, way), turned(batch.target, way)
+        losses = self.losses(start, start, clean)
+        log = self.optimiser.update(losses, progress)
+        follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
+        return as_floats({**losses, **log})
+
+    def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss, each a scalar.
+
+        Args:
+            now, start, clean: the pictures as they are, as they were at first, and as they should be, (N, 3, H, W).
+        """
+        network: PatchAutoencoder = self.trained
+        noise = noise_deviation(start).clamp(1 / 255, LARGEST_NOISE)
+        blocks, scale = network.blocks, 100 / noise
+        with self.precision():
+            cut, goal = blocks.cut(now), blocks.cut(clean)
+            mean, log_variance = network.encode(cut)
+            shown = network.decode(mean)
+            change = network.refine(cut, blocks.cut(start), shown, network.each(noise, now))
+            drawn = mean + (0.5 * log_variance).exp() * torch.randn(
+                mean.shape, generator=self.generator, device=self.device)
+            guess = network.decode(drawn)
+            chosen = torch.randperm(len(cut), generator=self.generator, device=self.device)[:_COMPARED]
+            wanted, _ = network.encode(goal[chosen])
+        output = blocks.merge(cut + change, (now.shape[-2], now.shape[-1]))
+        each = network.each(scale, now)
+        losses = {"squared": (scale * (output - clean) ** 2).mean()}
+        if self.config.code:
+            losses["code"] = self.config.code * (each * (guess - goal) ** 2).mean()
+        if self.config.divergence:
+            losses["divergence"] = self.config.divergence * 0.5 * (
+                mean**2 + log_variance.exp() - log_variance - 1).mean()
+        if self.config.contrast:
+            losses["contrast"] = self.config.contrast * contrast(mean[chosen], wanted)
+        return losses
+
+    def precision(self) -> Any:
+        """The precision in which networks run."""
+        return self._fabric.autocast() if self._fabric is not None else torch.autocast("cpu", enabled=False)
+
+    _fabric: Any = None
+
+    def use_fabric(self, fabric: Any) -> None:
+        super().use_fabric(fabric)
+        self._fabric = fabric
+
+    def state(self) -> dict[str, Any]:
+        weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
+        return {**super().state(), "trained": weights}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self.trained.load_state_dict(state["trained"])
+
+
+def contrast(noisy: Tensor, clean: Tensor) -> Tensor:
+    """How badly noisy codes tell their own clean code from those of other patches, in nat: (M, C, 8) twice -> scalar."""
+    ours, theirs = (F.normalize(code.flatten(1), dim=1) for code in (noisy, clean))
+    return F.cross_entropy(ours @ theirs.mT / _TEMPERATURE, torch.arange(len(ours), device=ours.device))

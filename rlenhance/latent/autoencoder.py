@@ -1,0 +1,159 @@
+"""The patch autoencoder: a code that turns with its patch, and a way past it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance.backbones.noise_network import NoiseNetwork
+from rlenhance.blocks import Blocks
+from rlenhance.errors import UsageError
+from rlenhance.images import WAYS, pad_to_multiple
+from rlenhance.latent.orbit import orbit, settle
+
+#: From RGB to Y, U and V (ITU-R BT.601).
+_YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
+_LOG_VARIANCE = (-10.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """What the autoencoder makes of the patches of a batch of pictures.
+
+    Attributes:
+        now: the patches as they are, (M, 3, b, b), M = N h w.
+        code: of each, (M, C, 8).
+        shown: what the code alone shows, (M, 3, b, b).
+        change: what one pass would add, (M, 3, b, b).
+    """
+
+    now: Tensor
+    code: Tensor
+    shown: Tensor
+    change: Tensor
+
+
+class PatchAutoencoder(nn.Module):
+    """Codes of overlapping patches, what a code shows, and a denoiser that sees it beside the patch.
+
+    The encoder is the same small network on the patch turned and mirrored in all eight ways, so that the code of a
+    turned patch is the code, its entries moved (`permuted`): exact, whatever the weights are. What a code shows turns
+    with it as well. Y, U and V are coded together. What the code cannot hold goes past it: the change of a patch comes
+    from a small U-Net that sees the patch as it is, as it was at first, and what its code shows.
+
+    Args:
+        blocks: geometry of the patches.
+        latent_dim: entries of a code, a multiple of 8.
+        width: channels of the encoder's first layer.
+        widths, down, up: of the U-Net, see `rlenhance.models.Denoiser`.
+        equivariant: False: the encoder sees the patch one way only (for comparison).
+
+    Source: RSE-RL names a variational, equivariant patch autoencoder; the regular representation is that of group
+    convolutions (Cohen and Welling 2016), here lifted over the whole network. The way past the code is ours.
+    """
+
+    def __init__(self, blocks: Blocks, latent_dim: int = 72, width: int = 24, widths: Sequence[int] = (32, 64, 64),
+                 down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2), equivariant: bool = True):
+        super().__init__()
+        if latent_dim < WAYS or latent_dim % WAYS:
+            raise UsageError(f"a code has 8 entries per channel, one for each way to turn a patch: latent_dim is a "
+                             f"multiple of 8, as 72; got {latent_dim}")
+        self.blocks, self.latent_dim, self.equivariant = blocks, latent_dim, equivariant
+        outputs = latent_dim // WAYS if equivariant else latent_dim
+        values, small = 3 * blocks.block**2, -(-blocks.block // 8)
+        self.glance = nn.Linear(values, outputs, bias=False)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, width, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Flatten(), nn.Linear(2 * width * small**2, 2 * outputs))
+        self.decoder = nn.Linear(outputs, values)
+        self.bend = nn.Sequential(nn.Linear(outputs, 64), nn.SiLU(), nn.Linear(64, values))
+        self.skip = NoiseNetwork(9, widths, down, up, outputs=3)
+        self.multiple = 2 ** len(widths)
+        self.register_buffer("yuv", torch.tensor(_YUV), persistent=False)
+        self.register_buffer("rgb", torch.linalg.inv(torch.tensor(_YUV)), persistent=False)
+        nn.init.normal_(self.decoder.weight, std=0.02)
+        for layer in (self.decoder, self.bend[2]):  # begins grey
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.bend[2].weight)
+
+    @property
+    def channels(self) -> int:
+        """Of a code: entries per way."""
+        return self.latent_dim // WAYS
+
+    def encode(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of the codes: (M, 3, b, b) in RGB -> twice (M, C, 8)."""
+        planes = torch.einsum("kc,mchw->mkhw", self.yuv.to(patches), patches)
+        planes = planes - planes.new_tensor([0.5, 0.0, 0.0])[:, None, None]
+        ways = orbit(planes) if self.equivariant else planes[:, None]
+        each = ways.flatten(0, 1)
+        found = self.encoder(each).unflatten(0, (-1, ways.shape[1])).float()
+        mean, log_variance = found.chunk(2, dim=-1)
+        mean = mean + self.glance(each.flatten(1)).unflatten(0, (-1, ways.shape[1])).float()
+        return self._entries(mean), self._entries(log_variance).clamp(*_LOG_VARIANCE)
+
+    def _entries(self, values: Tensor) -> Tensor:
+        """(M, 8, C) or, with one way, (M, 1, 8 C) -> (M, C, 8)."""
+        return values.mT if self.equivariant else values.squeeze(1).unflatten(1, (-1, WAYS))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """What codes show, without what goes past them: (M, C, 8) -> (M, 3, b, b), RGB, not clipped."""
+        entries = code.mT if self.equivariant else code.flatten(1)[:, None]
+        size = (3, self.blocks.block, self.blocks.block)
+        planes = (self.decoder(entries) + self.bend(entries)).float().unflatten(-1, size)
+        shown = settle(planes) if self.equivariant else planes[:, 0]
+        shown = shown + shown.new_tensor([0.5, 0.0, 0.0])[:, None, None]
+        return torch.einsum("kc,mchw->mkhw", self.rgb.to(shown), shown)
+
+    def look(self, now: Tensor, start: Tensor, noise: Tensor) -> Patches:
+        """The patches of pictures, their codes, and what one pass would change.
+
+        Args:
+            now, start: the pictures as they are, and as they were at first, (N, 3, H, W).
+            noise: standard deviation of the noise in `start`, (N, 1, 1, 1) or as a map (N, 1, H, W).
+        """
+        cut, first = self.blocks.cut(now), self.blocks.cut(start)
+        code, _ = self.encode(cut)
+        shown = self.decode(code)
+        return Patches(cut, code, shown, self.refine(cut, first, shown, self.each(noise, now)))
+
+    def each(self, noise: Tensor, image: Tensor) -> Tensor:
+        """The noise of every patch of pictures: (N, 1, 1, 1) or (N, 1, H, W) -> (M, 1, 1, 1), the mean of a map."""
+        if noise.shape[-2:] == image.shape[-2:]:
+            return self.blocks.cut(noise).mean(dim=(2, 3), keepdim=True)
+        rows, columns = self.blocks.grid(image.shape[-2], image.shape[-1])
+        return noise.repeat_interleave(rows * columns, dim=0)
+
+    def refine(self, now: Tensor, start: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
+        """What goes past the code: the change of each patch, (M, 3, b, b)."""
+        side = self.blocks.block
+        seen = pad_to_multiple(torch.cat([now, start, shown], dim=1), self.multiple)
+        told = noise.expand(-1, 1, *seen.shape[-2:])
+        return -noise * self.skip(seen, told).float()[..., :side, :side]
+
+    def enhance(self, now: Tensor, start: Tensor, noise: Tensor) -> Tensor:
+        """One pass over whole pictures, (N, 3, H, W), not clipped; for the arguments see `look`."""
+        seen = self.look(now, start, noise)
+        return self.blocks.merge(seen.now + seen.change, (now.shape[-2], now.shape[-1]))
+
+    @torch.no_grad()
+    def begin_with(self, denoiser: NoiseNetwork) -> None:
+        """Take over a denoiser's U-Net of the same shape: what it has not seen begins without effect.
+
+        Raises:
+            UsageError: another shape.
+        """
+        ours, theirs = self.skip.state_dict(), denoiser.state_dict()
+        enter = theirs.pop("enter.weight")  # unshuffled: 4 planes per channel, 12 of the picture and 4 of its noise
+        if {n: v.shape for n, v in ours.items() if n != "enter.weight"} != {n: v.shape for n, v in theirs.items()} \
+                or enter.shape[1] != 16:
+            raise UsageError("a patch autoencoder begins with a denoiser for colour whose U-Net has the same widths, "
+                             "down and up")
+        wide = ours["enter.weight"].zero_()
+        wide[:, :12], wide[:, -4:] = enter[:, :12], enter[:, 12:]
+        self.skip.load_state_dict({**theirs, "enter.weight": wide})

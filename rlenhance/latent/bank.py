@@ -1,0 +1,75 @@
+"""What is known of the codes of clean pictures: some of them, their groups, and where outputs differ from them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance.errors import UsageError
+from rlenhance.images import WAYS
+from rlenhance.latent.orbit import permuted
+
+_SEARCHED = 1 << 13  # patches whose distances are worked out at once
+
+
+class CodeBank(nn.Module):
+    """Clean codes, the centres of their groups, and in each group the axes along which a model's own codes err.
+
+    Buffers, so that they travel with the weights; `fill` sets them.
+
+    Args:
+        channels: of a code (M, channels, 8).
+        size: clean codes to keep; each stands for its patch turned in all eight ways.
+        groups: of codes.
+        axes: per group.
+        neighbours: clean codes whose mean is a code's prior.
+        equivariant: codes can be turned (`permuted`); otherwise each stands for itself alone.
+    """
+
+    codes: Tensor
+    centres: Tensor
+    axes: Tensor
+
+    def __init__(self, channels: int, size: int = 1024, groups: int = 8, axes: int = 8, neighbours: int = 8,
+                 equivariant: bool = True):
+        super().__init__()
+        if not 1 <= neighbours <= size or groups < 1 or not 0 <= axes <= channels * WAYS:
+            raise UsageError(f"a bank keeps at least one code and as many as it has neighbours, at least one group, and "
+                             f"at most {channels * WAYS} axes; got {size}, {neighbours}, {groups} and {axes}")
+        self.neighbours, self.equivariant = neighbours, equivariant
+        self.register_buffer("codes", torch.zeros(size, channels, WAYS))
+        self.register_buffer("centres", torch.zeros(groups, channels, WAYS))
+        self.register_buffer("axes", torch.zeros(groups, axes, channels, WAYS))
+
+    @torch.no_grad()
+    def fill(self, codes: Tensor, centres: Tensor, axes: Tensor) -> None:
+        """Set what is known; shapes as the buffers', more codes than fit are thinned out evenly.
+
+        Raises:
+            UsageError: too few codes.
+        """
+        if len(codes) < len(self.codes):
+            raise UsageError(f"a bank of {len(self.codes)} codes needs as many patches; got {len(codes)}: use more "
+                             f"pictures, or a smaller bank")
+        chosen = torch.linspace(0, len(codes) - 1, len(self.codes)).round().long()
+        for kept, value in ((self.codes, codes[chosen]), (self.centres, centres), (self.axes, axes)):
+            kept.copy_(value)
+
+    def groups_of(self, code: Tensor) -> Tensor:
+        """The group of each code, the one whose centre is nearest: (M, C, 8) -> (M,), int64."""
+        return torch.cdist(code.flatten(1), self.centres.flatten(1)).argmin(dim=1)
+
+    def prior(self, code: Tensor) -> Tensor:
+        """The mean of the nearest clean codes: (M, C, 8) -> the same. No gradient passes through the choice."""
+        known = self.known()
+        means = []
+        for part in code.detach().flatten(1).split(_SEARCHED):
+            nearest = torch.cdist(part, known).topk(self.neighbours, dim=1, largest=False).indices
+            means.append(known[nearest].mean(dim=1))
+        return torch.cat(means).view_as(code)
+
+    def known(self) -> Tensor:
+        """All clean codes, turned in all ways: (8 size, 8 C)."""
+        if not self.equivariant:
+            return self.codes.flatten(1)
+        return torch.cat([permuted(self.codes, way) for way in range(WAYS)]).flatten(1)

@@ -1,0 +1,37 @@
+"""The eight ways to turn and mirror a square (the group D4), and what they do to codes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from rlenhance.images import WAYS, turned, turned_back
+
+
+def orbit(patches: Tensor) -> Tensor:
+    """Every patch in all ways: (M, C, b, b) -> (M, 8, C, b, b)."""
+    return torch.stack([turned(patches, way) for way in range(WAYS)], dim=1)
+
+
+def settle(patches: Tensor) -> Tensor:
+    """The mean over the ways, each turned back: (M, 8, C, b, b) -> (M, C, b, b)."""
+    return torch.stack([turned_back(patches[:, way], way) for way in range(WAYS)]).mean(dim=0)
+
+
+def permuted(code: Tensor, way: int) -> Tensor:
+    """The code of a patch after `turned(patch, way)`: (M, C, 8) -> (M, C, 8).
+
+    A code has one entry per way and channel (the regular representation of D4): turning the patch moves the entries.
+    """
+    return code[..., list(_table()[way])]
+
+
+@lru_cache(maxsize=1)
+def _table() -> tuple[tuple[int, ...], ...]:
+    """Entry [way][later]: the one way that equals `way` and then `later`."""
+    mark = torch.arange(9).reshape(3, 3)
+    names = {tuple(turned(mark, way).flatten().tolist()): way for way in range(WAYS)}
+    return tuple(tuple(names[tuple(turned(turned(mark, way), later).flatten().tolist())] for later in range(WAYS))
+                 for way in range(WAYS))

@@ -1,0 +1,50 @@
+"""The patch autoencoder as a denoiser of its own: what a policy over codes begins from, and is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from rlenhance.blocks import Blocks
+from rlenhance.errors import UsageError
+from rlenhance.latent import PatchAutoencoder
+from rlenhance.models.base import MODELS
+from rlenhance.models.denoiser import NoiseAware
+
+
+@MODELS.register("patch_denoiser")
+class PatchDenoiser(NoiseAware):
+    """Passes of a patch autoencoder, without agents.
+
+    Args:
+        block, overlap: of the patches in pixels, as 24 and 8 or 16 and 4.
+        latent_dim, width, widths, down, up, equivariant: see `rlenhance.latent.PatchAutoencoder`.
+        passes: how often; the output of one is what the next one sees beside the noisy picture.
+    """
+
+    channels = 3
+
+    def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
+                 widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
+                 equivariant: bool = True, passes: int = 1):
+        super().__init__()
+        if passes < 1:
+            raise UsageError(f"passes must be at least 1; got {passes}")
+        self.passes = passes
+        self.network = PatchAutoencoder(Blocks(block, overlap), latent_dim, width, widths, down, up, equivariant)
+
+    @property
+    def period(self) -> int:  # type: ignore[override]
+        return self.network.blocks.stride
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        blocks = self.network.blocks
+        return -(-self.passes * blocks.block // blocks.stride) * blocks.stride
+
+    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+        now = image
+        for _ in range(self.passes):
+            now = self.network.enhance(now, image, noise)
+        return image - now
