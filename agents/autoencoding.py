@@ -16,10 +16,8 @@ from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.images import WAYS, turned
-from rlenhance.latent import PatchAutoencoder
+from rlenhance.latent import PatchAutoencoder, told_noise
 from rlenhance.models import PatchDenoiser
-from rlenhance.models.denoiser import LARGEST_NOISE
-from rlenhance.statistics import noise_deviation
 
 _TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stand against each other
 
@@ -91,7 +89,7 @@ class Autoencoding(Learner):
             now, start, clean: the pictures as they are, as they were at first, and as they should be, (N, 3, H, W).
         """
         network: PatchAutoencoder = self.trained
-        noise = noise_deviation(start).clamp(1 / 255, LARGEST_NOISE)
+        noise = told_noise(start)
         blocks, scale = network.blocks, 100 / noise
         with self.precision():
             cut, goal = blocks.cut(now), blocks.cut(clean)
@@ -135,6 +133,6 @@ class Autoencoding(Learner):
 
 
 def contrast(noisy: Tensor, clean: Tensor) -> Tensor:
-    """How badly noisy codes tell their own clean code from those of other patches, in nat: (M, C, 8) twice -> scalar."""
+    """How badly noisy codes tell their own clean code from others', in nat: (M, C, 8) twice -> scalar."""
     ours, theirs = (F.normalize(code.flatten(1), dim=1) for code in (noisy, clean))
     return F.cross_entropy(ours @ theirs.mT / _TEMPERATURE, torch.arange(len(ours), device=ours.device))

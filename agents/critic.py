@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import Action
 from rlenhance.backbones import BACKBONES, Backbone
-from rlenhance.models.policy import Observation, PixelPolicy, picture_head, to_grid
+from rlenhance.models.policy import Observation, PixelPolicy, picture_head, planes_seen, to_grid
 
 
 class Critic(nn.Module):
@@ -25,9 +25,9 @@ class Critic(nn.Module):
     def __init__(self, policy: PixelPolicy, backbone: str = "compact"):
         super().__init__()
         actions = policy.actions
-        self.actions, self.masked = actions, policy.masked
+        self.actions, self.masked, self.told_start = actions, policy.masked, policy.told_start
         context = policy.context_size + actions.heads * ("picture" in actions.levels)
-        channels = 3 + policy.masked + actions.heads * ("local" in actions.levels)
+        channels = policy.channels + actions.heads * ("local" in actions.levels)
         self.backbone: Backbone = BACKBONES.create(backbone, channels=channels, context=context)
         width = self.backbone.width
         self.heads = nn.ModuleDict({
@@ -43,7 +43,7 @@ class Critic(nn.Module):
             observation: what was seen. context: `policy.context(observation)`. action: continuous, per level.
         """
         image = observation["image"]
-        planes = [image, observation["mask"]] if self.masked else [image]
+        planes = [planes_seen(observation, self.masked, self.told_start)]
         if "local" in action:
             planes.append(F.interpolate(action["local"], image.shape[-2:], mode="nearest"))
         if "picture" in action:

@@ -16,7 +16,7 @@ from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.images import WAYS, turned
 from rlenhance.models import Denoiser
-from rlenhance.models.denoiser import LARGEST_NOISE
+from rlenhance.noise import LARGEST_NOISE
 
 _LEAST = 1 / 255  # noise below this does not weigh more
 _TOLD = 0.25  # weight of crops that bring their noise: more of it is left, and the map is not all of it

@@ -22,11 +22,13 @@ class Episodes:
         batch: where the episodes began, with their references.
         preference: (B, P), encoded.
         actions: one mapping per step, (B, C, h, w).
+        states: the pictures after each step, where they are kept, otherwise None.
     """
 
     batch: Batch
     preference: Tensor
     actions: list[Action]
+    states: list[Tensor] | None = None
 
 
 class EpisodeReplay:
@@ -35,21 +37,24 @@ class EpisodeReplay:
 
     Args:
         capacity: episodes; the oldest go first.
+        keep_states: keep the picture after every step as well, in half precision: for actions that are costly to
+            work out again.
 
     Pictures are kept as uint8 (12 kB each at 64 by 64 pixels), which is what photographs are.
     """
 
-    def __init__(self, capacity: int):
+    def __init__(self, capacity: int, keep_states: bool = False):
         if capacity < 1:
             raise UsageError(f"a replay holds at least one episode; got capacity {capacity}")
-        self.capacity, self.count, self._next = capacity, 0, 0
+        self.capacity, self.keep_states, self.count, self._next = capacity, keep_states, 0, 0
         self._kept: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return self.count
 
-    def add(self, batch: Batch, preference: Tensor, actions: list[Action]) -> None:
-        """Keep the episodes of a batch."""
+    def add(self, batch: Batch, preference: Tensor, actions: list[Action],
+            states: list[Tensor] | None = None) -> None:
+        """Keep the episodes of a batch; `states` are the pictures after each step."""
         entry = {"image": _quantise(batch.image), "preference": preference}
         if batch.target is not None:
             entry["target"] = _quantise(batch.target)
@@ -58,6 +63,10 @@ class EpisodeReplay:
                 entry[name] = value
         for level in actions[0]:
             entry[f"action/{level}"] = torch.stack([action[level] for action in actions], dim=1)
+        if self.keep_states:
+            if states is None:
+                raise UsageError("this replay keeps states: add them with the episodes")
+            entry["states"] = torch.stack(states, dim=1).half()
         if not self._kept:
             self._kept = {name: value.new_empty(self.capacity, *value.shape[1:]) for name, value in entry.items()}
         if {n: v.shape[1:] for n, v in entry.items()} != {n: v.shape[1:] for n, v in self._kept.items()}:
@@ -79,7 +88,9 @@ class EpisodeReplay:
                       drawn.get("mask"), drawn.get("judged"))
         levels = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
         steps = next(iter(levels.values())).shape[1]
-        return Episodes(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)])
+        states = [drawn["states"][:, t].float() for t in range(steps)] if self.keep_states else None
+        return Episodes(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)],
+                        states)
 
     def state(self) -> dict[str, Any]:
         """What it holds; bounded by the capacity."""

@@ -46,13 +46,15 @@ class Rollout:
 
 
 def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
-         correlation: int = 1, given: Sequence[Action] | None = None) -> Rollout:
+         correlation: int = 1, given: Sequence[Action] | None = None,
+         states: Sequence[Tensor] | None = None) -> Rollout:
     """Play one episode per picture, without gradients.
 
     Args:
         generator: actions are drawn with it; None acts greedily.
         correlation: blocks of so many agents along each side share their noise.
         given: take these actions instead, one mapping per step: the episode is played again.
+        states: the pictures after each of them, where they were kept: nothing is worked out again.
     """
     with torch.no_grad():
         observation, _ = env.reset(options={"batch": batch, "preference": preference})
@@ -69,7 +71,7 @@ def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generato
             rollout.log_probs.append(distribution.log_prob(action))
             rollout.values.append(values)
             rollout.strengths.append(env.actions.strength(action))
-            observation, reward, _, _, info = env.step(action)
+            observation, reward, _, _, info = env.step(action, None if states is None else states[step])
             rollout.terms.append(info["term_maps"])
             rollout.rewards.append(reward)
         rollout.recurrent = memory is not None

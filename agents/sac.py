@@ -147,7 +147,7 @@ class SAC(PolicyLearner):
         self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
         self.slow = copy.deepcopy(self.critic).requires_grad_(False)
         self.critic_optimiser = Optimiser(self.critic, self.config.critic_optimiser)
-        self.memory = EpisodeReplay(self.config.capacity)
+        self.memory = EpisodeReplay(self.config.capacity, keep_states=isinstance(network.actions, torch.nn.Module))
         self.log_temperature = math.log(self.config.temperature)
         self.ranges = {level: SeenRange() for level in network.actions.levels}
         self.trust = TrustRegion(self.config.trust_region) if self.config.trust_region else None
@@ -161,7 +161,8 @@ class SAC(PolicyLearner):
         preference = self.draw_preferences(batch)
         rollout = play(self.optimiser.network, self.env, batch, preference, self.generator, config.correlation)
         check_finite(rollout)
-        self.memory.add(batch, preference, rollout.actions)
+        after = [observation["image"] for observation in rollout.observations[1:]] + [rollout.final]
+        self.memory.add(batch, preference, rollout.actions, after)
         before = copy.deepcopy(self.policy).requires_grad_(False) if self.trust else None
         log: dict[str, Tensor | float] = {}
         costs: dict[str, Tensor] = {}
@@ -175,7 +176,8 @@ class SAC(PolicyLearner):
 
     def _again(self, drawn: Episodes) -> tuple[Rollout, dict[str, Tensor]]:
         """The episodes as they went, and every agent's rewards, (T * B, 1, h, w) per level."""
-        rollout = play(self.policy, self.env, drawn.batch, drawn.preference, None, given=drawn.actions)
+        rollout = play(self.policy, self.env, drawn.batch, drawn.preference, None, given=drawn.actions,
+                       states=drawn.states)
         check_finite(rollout)
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
         rewards = [level_rewards(self.reward, terms, grids) for terms in rollout.terms]

@@ -8,6 +8,7 @@ from envs.image_env import ImageEnv
 from envs.known_curve import KnownCurveEnv, KnownCurveImageEnv, KnownCurves
 from envs.lowlight import LowLightEnv, LowLightImageEnv
 from envs.pixel_env import PixelEnv
+from envs.self_enhance import SelfEnhanceEnv, SelfEnhanceImageEnv
 from envs.wrappers import FlattenActions, PictureAction, Uint8Observation
 
 #: What this package registers: id -> (environment of one picture, batched environment).
@@ -15,6 +16,7 @@ _ENTRY_POINTS = {
     "rlenhance/LowLight-v0": ("envs.lowlight:LowLightImageEnv", "envs.lowlight:LowLightEnv"),
     "rlenhance/Denoise-v0": ("envs.denoise:DenoiseImageEnv", "envs.denoise:DenoiseEnv"),
     "rlenhance/Completion-v0": ("envs.completion:CompletionImageEnv", "envs.completion:CompletionEnv"),
+    "rlenhance/SelfEnhance-v0": ("envs.self_enhance:SelfEnhanceImageEnv", "envs.self_enhance:SelfEnhanceEnv"),
     "rlenhance/KnownCurve-v0": ("envs.known_curve:KnownCurveImageEnv", "envs.known_curve:KnownCurveEnv"),
 }
 
@@ -28,5 +30,5 @@ for _id, (_one, _many) in _ENTRY_POINTS.items():
 __all__ = [
     "ENV_IDS", "CompletionEnv", "CompletionImageEnv", "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "ImageEnv",
     "KnownCurveEnv", "KnownCurveImageEnv", "KnownCurves", "LowLightEnv", "LowLightImageEnv", "PictureAction",
-    "PixelEnv", "Uint8Observation",
+    "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv", "Uint8Observation",
 ]

@@ -169,11 +169,15 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         return observe(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask,
                        self._batch.image if recalls(self.actions) else None)
 
-    def step(self, action: Action | Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, action: Action | Tensor,
+             after: Tensor | None = None) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """One step of all agents.
 
         Args:
             action: per level (N, C, h, w), see `rlenhance.actions.Action`; a bare tensor where there is one level.
+
+            after: what the action makes of the picture, where the caller knows it already (of an episode that is
+                played again); otherwise the transition is worked out.
 
         Returns:
             observation; reward (N,); terminated (N,); truncated (N,), never; and info with
@@ -187,7 +191,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         action = {level: entry.to(self.device) for level, entry in as_action(self.actions, action, self.size).items()}
         action = even_out(action, self.levels.get("smoothness"))
         before = self._image
-        self._image = advance(self.actions, before, action, self._batch.mask, self._batch.image)
+        self._image = after if after is not None else \
+            advance(self.actions, before, action, self._batch.mask, self._batch.image)
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,

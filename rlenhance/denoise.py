@@ -16,8 +16,7 @@ from rlenhance.errors import UsageError
 from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.kinds import edit_any
 from rlenhance.models import NoiseAware
-from rlenhance.models.denoiser import LARGEST_NOISE
-from rlenhance.noise import enlarged, seen_noise
+from rlenhance.noise import LARGEST_NOISE, enlarged, seen_noise
 from rlenhance.photo import Photo
 from rlenhance.tiles import tiles
 

@@ -25,6 +25,8 @@ _SPREAD = 0.17  # deviation of a flat block's measured variance, over its mean: 
 _STEP = 1 / 512  # of the finite difference
 #: What coding and smoothing may have hidden of a photograph's noise: a deviation that is the same at every value.
 UNSEEN = 1 / 255
+#: The strongest noise that networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
+LARGEST_NOISE = 75 / 255
 #: Second differences along both sides, so scaled that noise which is the same everywhere keeps its variance.
 _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 

@@ -19,8 +19,8 @@ from rlenhance.preferences import Preferences
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 from rlenhance.statistics import auto_exposure
 
-# the others have tests of their own: test_denoise, test_completion
-CURVE_IDS = [name for name in ENV_IDS if name not in ("rlenhance/Denoise-v0", "rlenhance/Completion-v0")]
+# the others have tests of their own: test_denoise, test_completion, test_rse
+CURVE_IDS = [name for name in ENV_IDS if name.split("/")[1] not in ("Denoise-v0", "Completion-v0", "SelfEnhance-v0")]
 VARIANTS = [
     {},
     {"curve": {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"}, "size": 16},
@@ -80,7 +80,7 @@ def test_an_automatic_preference_comes_from_the_picture():
 
 @pytest.mark.parametrize("arguments, text", [
     ({"curve": {}, "actions": {"name": "tone"}}, "curve and actions both say"),
-    ({"actions": {}}, r"must name an action set \(curve, fill, touch_up, filters, tone"),
+    ({"actions": {}}, r"must name an action set \(curve, fill, touch_up, filters, latent, tone"),
     ({"actions": {"name": "ton"}}, "did you mean tone"),
     ({"actions": {"name": "tone", "kind": "categorical"}}, "it takes agent_stride"),
     ({"auto": ["exposure_level"]}, "exposure_level cannot be automatic"),

@@ -15,10 +15,11 @@ from rlenhance.actions.base import (
 from rlenhance.actions.curve import Curve
 from rlenhance.actions.fill import Fill, TouchUp
 from rlenhance.actions.filters import PIXELRL_TOOLS, TOOLS, Filters
+from rlenhance.actions.latent import LatentMoves
 from rlenhance.actions.sweep import Sweep
 from rlenhance.actions.tone import Tone
 
 __all__ = [
-    "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Fill", "Filters", "Sweep",
-    "Tone", "TouchUp", "advance", "as_action", "even_out", "pictures_of", "recalls", "spread",
+    "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Fill", "Filters",
+    "LatentMoves", "Sweep", "Tone", "TouchUp", "advance", "as_action", "even_out", "pictures_of", "recalls", "spread",
 ]

@@ -13,6 +13,8 @@ from rlenhance.blocks import Blocks
 from rlenhance.errors import UsageError
 from rlenhance.images import WAYS, pad_to_multiple
 from rlenhance.latent.orbit import orbit, settle
+from rlenhance.noise import LARGEST_NOISE
+from rlenhance.statistics import noise_deviation
 
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
@@ -157,3 +159,8 @@ class PatchAutoencoder(nn.Module):
         wide = ours["enter.weight"].zero_()
         wide[:, :12], wide[:, -4:] = enter[:, :12], enter[:, 12:]
         self.skip.load_state_dict({**theirs, "enter.weight": wide})
+
+
+def told_noise(start: Tensor) -> Tensor:
+    """How strong the noise of pictures seems to be, as the autoencoder is told: (N, 3, H, W) -> (N, 1, 1, 1)."""
+    return noise_deviation(start).clamp(1 / 255, LARGEST_NOISE)

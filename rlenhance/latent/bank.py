@@ -15,7 +15,7 @@ _SEARCHED = 1 << 13  # patches whose distances are worked out at once
 class CodeBank(nn.Module):
     """Clean codes, the centres of their groups, and in each group the axes along which a model's own codes err.
 
-    Buffers, so that they travel with the weights; `fill` sets them.
+    Buffers, so that they travel with the weights; `fill` sets them, in the beginning they are random.
 
     Args:
         channels: of a code (M, channels, 8).
@@ -34,12 +34,12 @@ class CodeBank(nn.Module):
                  equivariant: bool = True):
         super().__init__()
         if not 1 <= neighbours <= size or groups < 1 or not 0 <= axes <= channels * WAYS:
-            raise UsageError(f"a bank keeps at least one code and as many as it has neighbours, at least one group, and "
+            raise UsageError(f"a bank keeps at least as many codes as it has neighbours, and one group; and "
                              f"at most {channels * WAYS} axes; got {size}, {neighbours}, {groups} and {axes}")
         self.neighbours, self.equivariant = neighbours, equivariant
-        self.register_buffer("codes", torch.zeros(size, channels, WAYS))
-        self.register_buffer("centres", torch.zeros(groups, channels, WAYS))
-        self.register_buffer("axes", torch.zeros(groups, axes, channels, WAYS))
+        self.register_buffer("codes", torch.randn(size, channels, WAYS))
+        self.register_buffer("centres", torch.randn(groups, channels, WAYS))
+        self.register_buffer("axes", 0.1 * torch.randn(groups, axes, channels, WAYS))
 
     @torch.no_grad()
     def fill(self, codes: Tensor, centres: Tensor, axes: Tensor) -> None:

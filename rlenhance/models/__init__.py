@@ -22,6 +22,6 @@ from rlenhance.models.zero_dce import ZeroDCE
 __all__ = [
     "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
     "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
-    "NoiseAware", "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer", "TouchUpPolicy",
-    "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
+    "NoiseAware", "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer",
+    "TouchUpPolicy", "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
 ]

@@ -13,11 +13,8 @@ from rlenhance.backbones.noise_network import NoiseNetwork
 from rlenhance.errors import UsageError
 from rlenhance.images import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
 from rlenhance.models.base import MODELS
-from rlenhance.noise import enlarged, seen_noise
+from rlenhance.noise import LARGEST_NOISE, enlarged, seen_noise
 from rlenhance.tiles import Tile, tiles
-
-#: The strongest noise that the networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
-LARGEST_NOISE = 75 / 255
 
 
 class NoiseAware(nn.Module):

@@ -56,6 +56,24 @@ def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor |
     return observation
 
 
+def planes_seen(observation: Observation, masked: bool, told_start: bool) -> Tensor:
+    """What a backbone sees of an observation: the picture, the mask and the first picture, as far as it takes them.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    planes = [observation["image"]]
+    if masked:
+        if "mask" not in observation:
+            raise UsageError("this policy was trained with a mask: pass one (N, 1, H, W), 1 where pixels may change")
+        planes.append(observation["mask"])
+    if told_start:
+        if "start" not in observation:
+            raise UsageError("this policy sees the first picture of the episode: pass it as start, (N, 3, H, W)")
+        planes.append(observation["start"])
+    return torch.cat(planes, dim=1) if len(planes) > 1 else planes[0]
+
+
 @MODELS.register("pixel_policy")
 class PixelPolicy(Policy):
     """`policy(observation, state) -> distribution, value, state`.
@@ -73,13 +91,15 @@ class PixelPolicy(Policy):
         auto: those of them that the policy can choose by itself.
         masked: expects a mask in its observation.
         start: A of the first policy's picture-level (or only) agents, for continuous curves.
+        told_start: it sees the picture with which the episode began beside the current one.
         deviation: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
             or "predicted" (by the head, per agent).
     """
 
     def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
                  state_size: int | None = 64, preferences: Mapping[str, Any] | None = None,
-                 auto: Sequence[str] = (), masked: bool = False, start: float = 0.3, deviation: str = "scheduled"):
+                 auto: Sequence[str] = (), masked: bool = False, start: float = 0.3, deviation: str = "scheduled",
+                 told_start: bool = False):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
@@ -90,8 +110,9 @@ class PixelPolicy(Policy):
         self.actions = ACTION_SETS.rebuild(dict(actions))
         self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()}, tuple(auto))
         self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
+        self.told_start = told_start
         self.context_size = context = len(self.preferences) + 1 + STATISTICS
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked, "context": context})
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": self.channels, "context": context})
         width = self.backbone.width
         outputs = self.actions.heads * (self.actions.choices or (2 if deviation == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
@@ -105,7 +126,17 @@ class PixelPolicy(Policy):
             self.register_buffer(f"log_std_{level}", torch.tensor(-1.0))
         self._set_start(start)
 
+    @property
+    def channels(self) -> int:
+        """Of what its backbone sees."""
+        return 3 + self.masked + 3 * self.told_start
+
     def _set_start(self, start: float) -> None:
+        first = getattr(self.actions, "first", None)
+        if first is not None:
+            with torch.no_grad():
+                for level in self.actions.levels:
+                    self.heads[level].bias[: len(first)] = torch.atanh(torch.tensor(first))
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
         if low is None or high is None:
             return
@@ -196,10 +227,7 @@ class PixelPolicy(Policy):
         """What the heads of every level look at, and the next state."""
         image = observation["image"]
         context = self.context(observation)
-        if self.masked and "mask" not in observation:
-            raise UsageError("this policy was trained with a mask: pass one (N, 1, H, W), 1 where pixels may change")
-        planes = torch.cat([image, observation["mask"]], dim=1) if self.masked else image
-        features, state = self.backbone(planes, context, state)
+        features, state = self.backbone(planes_seen(observation, self.masked, self.told_start), context, state)
         sources = {}
         for level in self.actions.levels:
             if level == "picture":

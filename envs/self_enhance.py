@@ -1,0 +1,110 @@
+"""Self-enhancement: every patch moves its latent code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.vector import AutoresetMode
+
+from envs.image_env import ImageEnv
+from envs.pixel_env import PixelEnv
+from rlenhance.actions import ACTION_SETS, ActionSet, LatentMoves
+from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.data import PictureCache, Sampler, noisy_pictures, scan
+from rlenhance.errors import UsageError
+from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
+
+#: How much the squared error of a patch falls, on the scale of 255.
+SELF_ENHANCE_REWARD = {"squared_error": 255.0}
+#: Gaussian noise of variance 0.02, as published: its deviation in 255ths.
+PUBLISHED_NOISE = "36.0624"
+
+
+class SelfEnhanceEnv(PixelEnv):
+    """Take noise away by moving the latent codes of overlapping patches.
+
+    ## Action Space
+
+    `Box(-1, 1, (heads, h, w))`, an agent per patch (h = ceil(H / stride)): how far each of three parts of its code goes
+    toward the mean of the nearest clean codes, how far the code goes along each of the learned axes of its group, and
+    last the gate: how much of the patch's change is taken, -1 nothing, 1 all (see `rlenhance.actions.LatentMoves`).
+
+    ## Observation Space
+
+    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)), start=Box(0, 1, (3, H, W)))`, float32: the current
+    picture (RGB, sRGB-encoded), the share of the horizon that is left, and the noisy picture with which the episode
+    began. Nothing of the clean picture.
+
+    ## Rewards
+
+    `info["reward_map"]` (1, H, W): for every pixel, the squared error before the step minus that after it, times 255
+    (mean of the channels). The reward is the mean of the map. It telescopes: its sum over an episode is 255 times what
+    the squared error has fallen by.
+
+    ## Starting State
+
+    A random crop of a random picture, with noise of its own, clipped and rounded as a file has it: the stream is seeded
+    by `reset(seed=)` and the number of the picture. With no `data`, the sample photographs.
+    `reset(options={"batch": Batch})` begins with pictures of one's own and their clean references.
+
+    ## Episode End
+
+    Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
+    are observed, so nothing is to be bootstrapped behind the end.
+
+    ## Arguments
+
+    data: folder of good pictures, or of pairs (see docs/denoising.md), or None for the sample photographs. noise: as
+    for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square pictures in pixels (64). horizon:
+    steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones with random
+    weights, which do nothing useful). device: where the tensors live ("cpu"). render_mode: None or "rgb_array".
+
+    ## Vectorized environment
+
+    `gymnasium.make_vec("rlenhance/SelfEnhance-v0", num_envs=8)` is this class: torch tensors on `device`, with
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/SelfEnhance-v0")` holds one picture and speaks
+    NumPy.
+
+    ## Version History
+
+    v0: the first.
+
+    Source: RSE-RL, the action in latent space that its text describes.
+    """
+
+    def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, noise: str = PUBLISHED_NOISE,
+                 size: int = 64, horizon: int = 4, model: str | Path = "", device: torch.device | str = "cpu",
+                 render_mode: str | None = None, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+        cache = PictureCache()
+        splits, _ = scan(noisy_pictures(data, noise, eight_bit=True), cache)
+        if not splits.has_references:
+            raise UsageError(f"{data}: self-enhancement needs clean references; name good pictures, or pairs")
+        super().__init__(
+            latent_moves(model).to(device), Reward(RewardWeights.only(**SELF_ENHANCE_REWARD), every_term=False),
+            horizon=horizon, source=Sampler(splits.train, cache, size, crop="native"), num_envs=num_envs,
+            size=(size, size), device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
+        )
+
+
+def latent_moves(model: str | Path) -> Any:
+    """The actions of a shipped model or a run whose patches move their codes; "": new ones.
+
+    Raises:
+        UsageError: another kind of model.
+    """
+    if not model:
+        return ACTION_SETS.create("latent")
+    actions: ActionSet | None = getattr(load_network(find_checkpoint(locate(str(model)))), "actions", None)
+    if not isinstance(actions, LatentMoves):
+        raise UsageError(f"{model}: its agents do not move latent codes; name a model of experiments.rse_train")
+    return actions
+
+
+class SelfEnhanceImageEnv(ImageEnv):
+    """`SelfEnhanceEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+
+    def __init__(self, **arguments: Any):
+        super().__init__(SelfEnhanceEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

@@ -1,0 +1,111 @@
+"""Moves of latent codes: every patch says how far its code goes, and how much of its change is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.blocks import Blocks
+from rlenhance.errors import UsageError
+from rlenhance.latent import CodeBank, PatchAutoencoder, told_noise
+
+_OPEN = 0.9  # the first policy's gate, in (-1, 1): it takes 0.95 of the change
+
+
+@ACTION_SETS.register("latent")
+class LatentMoves(nn.Module):
+    """Each patch of the current picture is coded, its code moved, and what comes out merged into the next picture.
+
+    The heads of a patch's agent, each in [-1, 1]:
+
+    - for each of `parts` parts of the code: how far it goes toward the mean of the nearest clean codes (-0.5 to 0.5 of
+      the way),
+    - for each of `axes` directions that the patch's group of codes has: how far it goes along it (twice the deviation
+      at the ends). They are learned: the axes along which the model's own outputs differ from clean pictures,
+    - the gate: how much of the patch's change is taken, from nothing (-1, the agent has stopped) to all of it (1).
+
+    The change of a patch is what the autoencoder takes away, plus by how much moving the code changes what it shows.
+    The networks do not learn here: they are part of the action, as a filter is. The strength of the noise is taken
+    from the picture with which the episode began.
+
+    Args:
+        block, overlap: of the patches.
+        latent_dim, width, widths, down, up, equivariant: see `rlenhance.latent.PatchAutoencoder`.
+        codes, groups, axes, neighbours: see `rlenhance.latent.CodeBank`.
+        parts: of a code, each a share of its channels.
+
+    Attributes:
+        half: networks run in bfloat16, as in training.
+    """
+
+    levels: tuple[str, ...] = ("local",)
+    choices: int | None = None
+    recalls = True
+    spec: dict[str, Any]
+
+    def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
+                 widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
+                 equivariant: bool = True, codes: int = 1024, groups: int = 8, axes: int = 8, neighbours: int = 8,
+                 parts: int = 3):
+        super().__init__()
+        self.autoencoder = PatchAutoencoder(Blocks(block, overlap), latent_dim, width, widths, down, up, equivariant)
+        channels = self.autoencoder.channels
+        if not 0 <= parts <= channels:
+            raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
+        self.bank = CodeBank(channels, codes, groups, axes, neighbours, equivariant)
+        self.parts, self.axes, self.half = parts, axes, False
+        self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
+        self.requires_grad_(False)
+
+    @property
+    def heads(self) -> int:
+        return self.parts + self.axes + 1
+
+    @property
+    def first(self) -> tuple[float, ...]:
+        """What the agents of a new policy choose."""
+        return (*(0.0,) * (self.parts + self.axes), _OPEN)
+
+    @property
+    def blocks(self) -> Blocks:
+        """The geometry of the patches."""
+        return self.autoencoder.blocks
+
+    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        return self.blocks.grid(height, width)
+
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+        start = image if start is None else start
+        noise = told_noise(start)
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
+            seen = self.autoencoder.look(image, start, noise)
+            chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
+            change = seen.change + self._shown_by(seen.code, chosen[:, :-1]) - seen.shown
+        gate = (1 + chosen[:, -1]) / 2
+        after = self.blocks.merge(gate[:, None, None, None] * change.float(), (image.shape[-2], image.shape[-1]))
+        return (image + after).clamp(0, 1)
+
+    def _shown_by(self, code: Tensor, chosen: Tensor) -> Tensor:
+        """What the moved codes show: (M, C, 8) and (M, parts + axes) -> (M, 3, b, b)."""
+        moved = code
+        if self.parts:
+            toward = 0.5 * chosen[:, : self.parts][:, self.part_of, None]
+            moved = moved + toward * (self.bank.prior(code) - code)
+        if self.axes:
+            own = self.bank.axes[self.bank.groups_of(code)]
+            moved = moved + torch.einsum("ma,macw->mcw", 2 * chosen[:, self.parts :], own)
+        return self.autoencoder.decode(moved)
+
+    def strength(self, action: Action) -> Tensor:
+        """How much of its change each patch takes: (N, 1, h, w), in [0, 1]."""
+        return (1 + action["local"][:, -1:]) / 2
+
+    def neutral(self, count: int, height: int, width: int) -> Action:
+        """All gates closed."""
+        action = torch.zeros(count, self.heads, *self.grid("local", height, width))
+        action[:, -1] = -1
+        return {"local": action}
