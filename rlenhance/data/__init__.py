@@ -15,6 +15,7 @@ from rlenhance.data.reduced import ReducedSampler, Shrink, check_sizes, load_red
 from rlenhance.data.sampler import Sampler
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.scan import scan
+from rlenhance.data.sidd import open_sidd, validation_blocks
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "LoadedSplit", "Noise", "OccludedSampler", "PictureCache", "ReducedSampler", "Relight", "Sampler", "Shrink",
     "Splits", "as_jpeg", "check_disjoint", "check_sizes", "clean_folder", "load_example", "load_occluded",
     "load_reduced", "load_split", "noise_of", "noisy_pictures", "occluded_pictures", "open_folder", "open_pairs",
-    "parse_noise", "sample_photographs", "scan", "split_by_scene", "without_near_duplicates",
+    "open_sidd", "parse_noise", "sample_photographs", "scan", "split_by_scene", "validation_blocks",
+    "without_near_duplicates",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.examples import Example
 from rlenhance.data.folders import open_folder
+from rlenhance.data.held import Source
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.errors import UsageError
 
@@ -59,5 +60,5 @@ def _references(part: Sequence[Example], degradation: Degradation | None) -> lis
     return [_spoiled(example, example.target, degradation) for example in first.values()]
 
 
-def _spoiled(example: Example, good: Path | None, degradation: Degradation | None) -> Example:
+def _spoiled(example: Example, good: Source | None, degradation: Degradation | None) -> Example:
     return Example(example.name, example.scene, None if degradation else good, good, degradation)
