@@ -16,7 +16,8 @@ LAYOUTS = """known layouts of a data folder:
   low/ and high/, or input/ and gt/         pairs by name: split by scene where names begin with sNNN_
   train/{train,gt}, val/..., test/...       ready-made splits, each with one of the pairs of names above
   0001_001_S6_.../0001_{NOISY,GT}_SRGB_...  SIDD: pairs, split by scene; the test is Validation*BlocksSrgb.mat
-  pictures directly inside                  dark photographs alone, no reference"""
+  pictures directly inside                  dark photographs alone, no reference
+for denoising also img_align_celeba/ beside list_eval_partition.txt, and TFRecord files (*-r08.tfrecords)"""
 
 _INPUTS, _TARGETS = ("low", "input", "train", "val", "test"), ("high", "gt", "target", "normal")
 _SCENE = re.compile(r"^(s\d+)_")
