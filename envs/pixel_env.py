@@ -196,7 +196,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,
-                                self._batch.target, self._batch.mask, previous, self._batch.judged, self._costs)
+                                self._batch.target, self._batch.mask, previous, self._batch.judged, self._costs,
+                                blocks=getattr(self.actions, "blocks", None))
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after
         means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}

@@ -36,11 +36,12 @@ def hole_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 _RADIUS, _SIGMA = 5, 1.5  # of SSIM's window
+_FLAT = 1e-12  # squares below it are zeros that were rounded
 _DENSE = 1024  # longest side in pixels up to which a blur is a product with a matrix: many times faster on a CPU
 
 
 def _window(radius: int) -> Tensor:
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
     return weights / weights.sum()
 
@@ -50,18 +51,18 @@ def _pad_mode(size: int, radius: int) -> str:
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(size: int, radius: int, device: torch.device) -> Tensor:
+def _blur_matrix(size: int, radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(size, size): the blur of a row of pixels, borders included, as a matrix from the left."""
-    rows = F.pad(torch.eye(size)[:, None], (radius, radius), mode=_pad_mode(size, radius))
-    return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device)
+    rows = F.pad(torch.eye(size, dtype=torch.float64)[:, None], (radius, radius), mode=_pad_mode(size, radius))
+    return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device, dtype)
 
 
 def _blur(images: Tensor, radius: int) -> Tensor:
     """SSIM's Gaussian window over (N, C, H, W), the same size, borders reflected."""
     height, width = images.shape[-2:]
     if max(height, width) <= _DENSE:
-        down, across = (_blur_matrix(size, radius, images.device) for size in (height, width))
-        return down.to(images.dtype) @ images @ across.to(images.dtype).T
+        down, across = (_blur_matrix(size, radius, images.device, images.dtype) for size in (height, width))
+        return down @ images @ across.T
     channels, window = images.shape[1], _window(radius).to(images)
     images = F.pad(images, (radius, radius, 0, 0), mode=_pad_mode(width, radius))
     images = F.pad(images, (0, 0, radius, radius), mode=_pad_mode(height, radius))
@@ -91,6 +92,26 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     if min(image.shape[-2:]) > 2 * _RADIUS:
         inner = inner[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     return inner.mean(dim=(1, 2, 3))
+
+
+def uqi(image: Tensor, target: Tensor) -> Tensor:
+    """Universal image quality index: as `ssim` without its constants, so that dark and flat places count as others do.
+
+    Where both pictures are flat only their means are compared. 1 is the same picture; computed in float64.
+
+    Source: Wang and Bovik 2002, equation 2, under SSIM's Gaussian window.
+    """
+    _check_pair(image, target)
+    image, target = image.double(), target.double()
+    stack = _blur(torch.cat([image, target, image * image, target * target, image * target]), _RADIUS)
+    mean_x, mean_y, xx, yy, xy = stack.chunk(5)
+    means, spread = mean_x**2 + mean_y**2, (xx - mean_x**2).clamp(min=0) + (yy - mean_y**2).clamp(min=0)
+    level = torch.where(means > _FLAT, 2 * mean_x * mean_y / means.clamp(min=_FLAT), 1.0)
+    structure = torch.where(spread > _FLAT, 2 * (xy - mean_x * mean_y) / spread.clamp(min=_FLAT), 1.0)
+    inner = level * structure
+    if min(image.shape[-2:]) > 2 * _RADIUS:
+        inner = inner[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    return inner.mean(dim=(1, 2, 3)).float()
 
 
 def match_mean(image: Tensor, target: Tensor) -> Tensor:

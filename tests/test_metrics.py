@@ -48,17 +48,45 @@ def test_ssim_of_long_and_small_pictures_equals_scikit_image(size, generator):
     assert metrics.ssim(image, target).item() == pytest.approx(expected, abs=1e-4)
 
 
+def test_uqi_equals_its_formula(pair):
+    """Our UQI is equation 2 under SSIM's window, worked out by SciPy."""
+    def score(x, y):
+        def blur(values):
+            return gaussian_filter(values, (1.5, 1.5, 0), truncate=3.4, mode="mirror")
+
+        a, b = blur(x), blur(y)
+        quality = 4 * (blur(x * y) - a * b) * a * b / ((a * a + b * b) * (blur(x * x) - a * a + blur(y * y) - b * b))
+        return quality[5:-5, 5:-5].mean()
+
+    expected = [score(i, t) for i, t in zip(*map(_arrays, pair), strict=True)]
+    assert np.allclose(metrics.uqi(*pair), expected, atol=1e-5)
+
+
+def test_uqi_of_flat_places_compares_their_means():
+    """Without structure in either picture the level decides; structure in one alone scores 0; black equals black."""
+    flat = torch.full((1, 3, 32, 32), 0.4)
+    assert metrics.uqi(flat, flat).item() == pytest.approx(1)
+    assert metrics.uqi(flat, flat / 2).item() == pytest.approx(0.8)
+    assert metrics.uqi(0 * flat, 0 * flat).item() == pytest.approx(1)
+    ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    assert metrics.uqi(flat, ramp).item() == pytest.approx(0, abs=1e-6)
+    speck = flat.clone()
+    speck[..., 16, 16] += 1 / 255  # the least that eight bits can hold
+    assert metrics.uqi(speck, speck).item() == pytest.approx(1) and metrics.uqi(speck, flat).item() < 0.9
+
+
 def test_equal_pictures_score_best(pair):
     """A picture is as like itself as can be: 100 dB, SSIM 1, everywhere."""
     _, target = pair
     assert (metrics.psnr(target, target) == 100).all()
     assert torch.allclose(metrics.ssim(target, target), torch.ones(3), atol=1e-5)
+    assert torch.allclose(metrics.uqi(target, target), torch.ones(3), atol=1e-6)
     assert torch.allclose(metrics.ssim_map(target, target), torch.ones_like(target), atol=1e-3)
 
 
 def test_more_noise_scores_lower(pair):
     """The pair's pictures are ever noisier, and every score says so."""
-    for score in (metrics.psnr, metrics.ssim, metrics.gt_mean_psnr):
+    for score in (metrics.psnr, metrics.ssim, metrics.uqi, metrics.gt_mean_psnr):
         assert (score(*pair).diff() < 0).all()
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlenhance.actions import ACTION_SETS
+from rlenhance.blocks import Blocks
 from rlenhance.errors import UnknownName, UsageError
 from rlenhance.images import resize
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
@@ -110,6 +111,8 @@ def test_terms_have_one_channel_and_a_finite_slope(name, generator):
     if name in ("seam", "texture"):  # of holes: without one they say nothing
         beside.mask = torch.zeros(4, 1, 32, 32)
         beside.mask[..., 8:20, 10:22] = 1
+    if name == "blocking":  # of patches
+        beside.blocks = Blocks(16, 4)
     value = term.function(given_value, beside)
     assert value.ndim == 4 and value.shape[:2] == (4, 1)
     assert torch.isfinite(value).all()

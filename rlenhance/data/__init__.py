@@ -2,6 +2,7 @@
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
+from rlenhance.data.celeba import open_celeba
 from rlenhance.data.clean import clean_folder
 from rlenhance.data.coded import Camera, CodedSampler, as_jpeg
 from rlenhance.data.degradations import RELIT, Darken, Degradation, Relight
@@ -15,12 +16,15 @@ from rlenhance.data.reduced import ReducedSampler, Shrink, check_sizes, load_red
 from rlenhance.data.sampler import Sampler
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.scan import scan
+from rlenhance.data.sidd import open_sidd, validation_blocks
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene
+from rlenhance.data.tfrecords import Record, records
 
 __all__ = [
     "BLIND", "NOISES", "REAL", "RELIT", "Batch", "Camera", "CodedSampler", "Darken", "Degradation", "Example",
-    "LoadedSplit", "Noise", "OccludedSampler", "PictureCache", "ReducedSampler", "Relight", "Sampler", "Shrink",
-    "Splits", "as_jpeg", "check_disjoint", "check_sizes", "clean_folder", "load_example", "load_occluded",
-    "load_reduced", "load_split", "noise_of", "noisy_pictures", "occluded_pictures", "open_folder", "open_pairs",
-    "parse_noise", "sample_photographs", "scan", "split_by_scene", "without_near_duplicates",
+    "LoadedSplit", "Noise", "OccludedSampler", "PictureCache", "Record", "ReducedSampler", "Relight", "Sampler",
+    "Shrink", "Splits", "as_jpeg", "check_disjoint", "check_sizes", "clean_folder", "load_example", "load_occluded",
+    "load_reduced", "load_split", "noise_of", "noisy_pictures", "occluded_pictures", "open_celeba", "open_folder",
+    "open_pairs", "open_sidd", "parse_noise", "records", "sample_photographs", "scan", "split_by_scene",
+    "validation_blocks", "without_near_duplicates",
 ]

@@ -6,11 +6,11 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from rlenhance.data.held import Held, Source
 from rlenhance.errors import UsageError
 from rlenhance.photo.files import read
 
@@ -38,21 +38,21 @@ class PictureCache:
             raise UsageError(f"the cache's budget must not be negative; got {budget}")
         self.budget, self.max_side = budget, max_side
         self.used = 0
-        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
-        self._facts: dict[Path, PictureFacts] = {}
+        self._kept: OrderedDict[Source, np.ndarray] = OrderedDict()
+        self._facts: dict[Source, PictureFacts] = {}
         self._lock = threading.Lock()
 
-    def load(self, path: Path) -> np.ndarray:
+    def load(self, path: Source) -> np.ndarray:
         """(H, W, 3) uint8, not to be written to.
 
         Raises:
-            UsageError: the file cannot be read; see `rlenhance.photo.read`.
+            UsageError: the file cannot be read; see `rlenhance.photo.read`, or `Held.read`.
         """
         with self._lock:
             if path in self._kept:
                 self._kept.move_to_end(path)
                 return self._kept[path]
-        pixels = read(path).pixels
+        pixels = path.read() if isinstance(path, Held) else read(path).pixels
         if pixels.dtype == np.uint16:
             pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         digest = hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes(), digest_size=16).hexdigest()
@@ -73,7 +73,7 @@ class PictureCache:
                     self.used -= dropped.nbytes
         return pixels
 
-    def facts(self, path: Path) -> PictureFacts:
+    def facts(self, path: Source) -> PictureFacts:
         """Size and hash of the file's full picture, decoded now if it never was."""
         if path not in self._facts:
             self.load(path)

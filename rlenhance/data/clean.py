@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlenhance.data.celeba import open_celeba
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.examples import Example
 from rlenhance.data.folders import open_folder
+from rlenhance.data.held import Source
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.errors import UsageError
 
@@ -20,10 +22,11 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
     """The good pictures of a folder as the splits that every denoising experiment takes.
 
     Pictures that lie directly in the folder are dealt out by a hash of their names. Where the folder has pairs or
-    splits of its own (see `open_folder`), its splits stay, and their references are the good pictures, one per scene.
+    splits of its own (see `open_folder`), its splits stay, and their references are the good pictures, one per scene;
+    so do the splits of CelebA and CelebA-HQ (see `open_celeba`), whose pictures may lie in TFRecord files.
 
     Args:
-        folder: pictures, or pairs.
+        folder: pictures, pairs, CelebA, or TFRecord files (or one of them).
         degradation: makes the picture to work on from the good one; None: that is the good one itself.
         held_out, validated: how many of pictures that lie directly in the folder are tested and validated on; where
             fewer than `held_out + 2 * validated` are there, a sixth each.
@@ -36,10 +39,11 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
         >>> len(splits.test)  # doctest: +SKIP
         64
     """
-    found = open_folder(folder)
+    faces = open_celeba(folder)
+    found = faces or open_folder(folder)
     if found.has_references:
         train, val, test = (_references(part, degradation) for part in found.parts.values())
-        return Splits(train, val, test, str(folder))
+        return Splits(train, val, test, str(folder), faces.unmatched if faces else ())
     if any(example.target is not None for part in found.parts.values() for example in part):
         raise UsageError(f"{folder}: some of its splits have references and some have none; name a folder of pictures")
     examples = [_spoiled(example, example.image, degradation) for part in found.parts.values() for example in part]
@@ -59,5 +63,5 @@ def _references(part: Sequence[Example], degradation: Degradation | None) -> lis
     return [_spoiled(example, example.target, degradation) for example in first.values()]
 
 
-def _spoiled(example: Example, good: Path | None, degradation: Degradation | None) -> Example:
+def _spoiled(example: Example, good: Source | None, degradation: Degradation | None) -> Example:
     return Example(example.name, example.scene, None if degradation else good, good, degradation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import Degradation
+from rlenhance.data.held import Source
 from rlenhance.images import limit_side
 
 
@@ -32,14 +32,14 @@ class Example:
 
     name: str
     scene: str
-    image: Path | None
-    target: Path | None = None
+    image: Source | None
+    target: Source | None = None
     degradation: Degradation | None = None
     judged: bool = True
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files behind it."""
+    def paths(self) -> tuple[Source, ...]:
+        """The files behind it, or the places in them."""
         return tuple(path for path in (self.image, self.target) if path is not None)
 
     def load(self, cache: PictureCache) -> tuple[np.ndarray | None, np.ndarray | None]:

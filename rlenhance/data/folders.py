@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from rlenhance.data.examples import Example
+from rlenhance.data.sidd import is_sidd, open_sidd
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.errors import UsageError
 from rlenhance.photo.files import EXTENSIONS
@@ -14,7 +15,9 @@ LAYOUTS = """known layouts of a data folder:
   our485/{low,high} and eval15/{low,high}   the LOL data set: validation is carved from our485, eval15 is the test
   low/ and high/, or input/ and gt/         pairs by name: split by scene where names begin with sNNN_
   train/{train,gt}, val/..., test/...       ready-made splits, each with one of the pairs of names above
-  pictures directly inside                  dark photographs alone, no reference"""
+  0001_001_S6_.../0001_{NOISY,GT}_SRGB_...  SIDD: pairs, split by scene; the test is Validation*BlocksSrgb.mat
+  pictures directly inside                  dark photographs alone, no reference
+for denoising also img_align_celeba/ beside list_eval_partition.txt, and TFRecord files (*-r08.tfrecords)"""
 
 _INPUTS, _TARGETS = ("low", "input", "train", "val", "test"), ("high", "gt", "target", "normal")
 _SCENE = re.compile(r"^(s\d+)_")
@@ -81,6 +84,8 @@ def open_folder(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; {LAYOUTS}")
+    if is_sidd(folder):
+        return open_sidd(folder, seed=seed, fold=fold)
     # A pair (low beside high) is asked for first: "train" is both a split's name and an input folder's.
     parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     unmatched: list[str] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rlenhance.blocks import Blocks
 from rlenhance.errors import UsageError
 from rlenhance.registry import Registry
 
@@ -28,6 +29,7 @@ class Transition:
         target: the reference, or None.
         mask: (N, 1, H, W), 1 where the picture may change, or None.
         judged: (N, 1, 1, 1), 1 for pictures whose reference counts, 0 for the others; None: all count.
+        blocks: the patches that agents stand on, or None where they do not.
         costs_before: costs of the state terms before the step, where they are known already.
         costs_after: filled by `Reward.terms`, so that the next step need not compute them again.
     """
@@ -43,6 +45,7 @@ class Transition:
     judged: Tensor | None = None
     costs_before: Mapping[str, Tensor] = field(default_factory=dict)
     costs_after: dict[str, Tensor] = field(default_factory=dict)
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True)

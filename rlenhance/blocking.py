@@ -1,0 +1,83 @@
+"""How much the seams of patches show in a picture: jumps across them, less the jumps elsewhere."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.errors import UsageError
+
+
+def seam_jumps(image: Tensor, stride: int, overlap: int) -> Tensor:
+    """The seams' share of the jumps, place by place: a map whose mean is `seam_excess`.
+
+    A jump is the absolute difference of two neighbours, mean of the channels; half of it is put on each of the two.
+    Patches meet at the multiples of the stride, and begin and end half an overlap before and behind them: jumps across
+    these lines count positively, the others negatively, each kind with weights that sum to one.
+
+    Args:
+        image: (N, C, H, W).
+        stride, overlap: of the patches in pixels, see `rlenhance.blocks.Blocks`.
+
+    Returns:
+        (N, 1, H, W); 0 along a side that no seam crosses.
+
+    Raises:
+        UsageError: patches that cannot be.
+    """
+    _check(stride, overlap)
+    height, width = image.shape[-2:]
+    across = (image[..., :, 1:] - image[..., :, :-1]).abs().mean(dim=1, keepdim=True)
+    down = (image[..., 1:, :] - image[..., :-1, :]).abs().mean(dim=1, keepdim=True)
+    across = across * (width / 4 * _weights(width, stride, overlap)).to(image)
+    down = down * (height / 4 * _weights(height, stride, overlap)).to(image)[:, None]
+    return F.pad(across, (0, 1)) + F.pad(across, (1, 0)) + F.pad(down, (0, 0, 0, 1)) + F.pad(down, (0, 0, 1, 0))
+
+
+def seam_excess(image: Tensor, stride: int, overlap: int) -> Tensor:
+    """Mean jump across the seams minus the mean jump elsewhere, mean of both directions: (N,), on the picture's scale.
+
+    About 0 for a picture that was not made of patches.
+
+    Example:
+        >>> ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+        >>> shelves = ramp + (torch.arange(32) // 8 % 2) * 0.1  # steps at the multiples of 8
+        >>> bool(seam_excess(ramp, 8, 0).abs() < 1e-6), bool(seam_excess(shelves, 8, 0) > 0.04)
+        (True, True)
+    """
+    return seam_jumps(image, stride, overlap).mean(dim=(1, 2, 3))
+
+
+def seam_ratio(image: Tensor, stride: int, overlap: int) -> Tensor:
+    """Mean jump across the seams over the mean jump elsewhere: (N,); 1 where seams do not show, or nothing jumps."""
+    _check(stride, overlap)
+    sums = []
+    for axis in (3, 2):
+        weights = _weights(image.shape[axis], stride, overlap).to(image)
+        jumps = image.diff(dim=axis).abs().mean(dim=1).mean(dim=4 - axis)  # (N, lines), over the other side
+        sums.append(torch.stack([jumps @ weights.clamp(min=0), jumps @ (-weights).clamp(min=0)]))
+    seams, elsewhere = torch.stack(sums).sum(dim=0)
+    return torch.where(elsewhere > 1e-7, seams / elsewhere.clamp(min=1e-7), torch.where(seams > 1e-7, torch.inf, 1.0))
+
+
+def _check(stride: int, overlap: int) -> None:
+    if stride < 1 or not 0 <= overlap <= stride or overlap % 2:
+        raise UsageError(f"patches have a stride of at least 1 pixel and an even overlap of at most that; got stride "
+                         f"{stride} and overlap {overlap}")
+
+
+@lru_cache(maxsize=64)
+def _weights(side: int, stride: int, overlap: int) -> Tensor:
+    """(side - 1,): seams share 1, the other lines between neighbours share -1; all 0 where one kind is not there."""
+    with torch.inference_mode(False):  # what is kept serves everyone
+        place, half = torch.arange(1, side), overlap // 2
+        seams = torch.isin(place % stride, torch.tensor([0, half, stride - half]))
+        last = (side - 1) // stride * stride  # where the last patch meets the one before it
+        seams &= (place >= stride - half) & (place <= last + half)  # nothing meets the first from before
+        count = int(seams.sum())
+        if count in (0, side - 1):
+            return torch.zeros(side - 1)
+        return torch.where(seams, 1 / count, -1 / (side - 1 - count))

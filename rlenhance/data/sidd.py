@@ -1,0 +1,203 @@
+"""Real noise in the layout in which SIDD ships: PNG pairs by scene, and the validation blocks as .mat files."""
+
+from __future__ import annotations
+
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlenhance.data.examples import Example
+from rlenhance.data.held import Held
+from rlenhance.data.splits import Splits, split_by_scene
+from rlenhance.errors import UsageError
+from rlenhance.photo.containers import EXTENSIONS
+
+_INSTANCE = re.compile(r"^(\d{4})_(\d{3})_")  # 0001_001_S6_00100_00060_3200_L: instance, scene, camera, ISO, ...
+_PAIRED = re.compile(r"(?:^|_)(noisy|gt)(?=_)", re.IGNORECASE)  # 0001_NOISY_SRGB_010.PNG beside 0001_GT_SRGB_010.PNG
+_BLOCKS = re.compile(r"^Validation(Noisy|Gt)BlocksSrgb\.mat$", re.IGNORECASE)
+_HELD_OUT = {"val": 0.15}
+_lock = threading.Lock()
+
+
+def _homes(folder: Path) -> Iterator[Path]:
+    """The folders that may hold scene instances or blocks: itself, `SIDD_.../` in it, and `Data/` in those."""
+    for home in (folder, *sorted(part for part in folder.glob("SIDD*") if part.is_dir())):
+        yield home
+        if (home / "Data").is_dir():
+            yield home / "Data"
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """The pictures with a role in their names, in a folder and in the scene instances in it."""
+    for home in _homes(folder):
+        for entry in sorted(home.iterdir()):
+            inside = sorted(entry.iterdir()) if _INSTANCE.match(entry.name) and entry.is_dir() else [entry]
+            yield from (path for path in inside
+                        if path.suffix.lower() in EXTENSIONS and _PAIRED.search(path.stem))
+
+
+def blocks_in(folder: Path) -> dict[str, Path]:
+    """The validation blocks of a folder: "noisy" and "gt", as far as they are there."""
+    return {match.group(1).lower(): path for home in _homes(folder) for path in sorted(home.iterdir())
+            if (match := _BLOCKS.match(path.name))}
+
+
+def is_sidd(folder: Path) -> bool:
+    """Scene instances, pictures named NOISY and GT, or the validation blocks are there."""
+    return any((_INSTANCE.match(entry.name) and entry.is_dir()) or _BLOCKS.match(entry.name) or
+               (_PAIRED.search(entry.stem) and "srgb" in entry.stem.lower())
+               for home in _homes(folder) for entry in home.iterdir())
+
+
+def _scene(path: Path) -> str:
+    """The scene's number, from the instance's folder or the file's name; else the instance's, which is finer."""
+    match = _INSTANCE.match(path.parent.name) or _INSTANCE.match(path.name)
+    if match:
+        return f"scene {match.group(2)}"
+    leading = re.match(r"\d+", path.stem)
+    return f"instance {leading.group()}" if leading else path.stem
+
+
+def _key(path: Path) -> tuple[str, str]:
+    """What the two pictures of a pair share: their instance, and the name without the role."""
+    instance = path.parent.name if _INSTANCE.match(path.parent.name) else ""
+    return instance, _PAIRED.sub("", path.stem).strip("_").lower()
+
+
+def _pairs(noisy: Path, clean: Path) -> tuple[list[Example], list[str]]:
+    sides: dict[str, dict[tuple[str, str], Path]] = {"noisy": {}, "gt": {}}
+    for role, folder in (("noisy", noisy), ("gt", clean)):
+        for path in _pictures(folder):
+            found = _PAIRED.search(path.stem)
+            if found and found.group(1).lower() == role:
+                sides[role][_key(path)] = path
+    first, second = sides["noisy"], sides["gt"]
+    unmatched = [f"{first[key]}: no GT picture of that name beside it" for key in first.keys() - second.keys()]
+    unmatched += [f"{second[key]}: no NOISY picture of that name beside it" for key in second.keys() - first.keys()]
+    examples = [Example("/".join(part for part in (key[0], first[key].stem) if part), _scene(first[key]),
+                        first[key], second[key]) for key in sorted(first.keys() & second.keys())]
+    return examples, sorted(unmatched)
+
+
+def open_sidd(folder: Path | str, clean: Path | str | None = None, seed: int = 0, fold: int = 0) -> Splits:
+    """The pairs, and the validation blocks as the test split; without the blocks there is no test split.
+
+    Validation is carved from the pairs by the scene's number: SIDD has ten scenes, each under several cameras and
+    lights. The blocks are of other instances of the same ten scenes.
+
+    Args:
+        folder: scene instances, `Data/` or `SIDD_..._sRGB_Only/` with them; and the blocks, here or in `SIDD_.../`.
+        clean: where the GT pictures are, if they lie elsewhere.
+        seed, fold: of the deal, see `split_by_scene`.
+
+    Raises:
+        UsageError: no pair, too few scenes to hold one out, or one of the two files of blocks alone.
+    """
+    folder = Path(folder)
+    examples, unmatched = _pairs(folder, Path(clean or folder))
+    if not examples:
+        raise UsageError(f"{folder}: no pair of NOISY and GT pictures (0001_001_S6_.../0001_NOISY_SRGB_010.PNG beside "
+                         f"0001_GT_SRGB_010.PNG), and pairs are what is learned from; the validation blocks are a test")
+    parts = split_by_scene(examples, _HELD_OUT, seed, fold)
+    if not parts["val"]:
+        raise UsageError(f"{folder}: {len(examples)} pairs of {len({e.scene for e in examples})} scenes are too few to "
+                         f"hold one out for validation: at least three scenes are needed")
+    test = validation_blocks(folder, folder) if blocks_in(folder) else []
+    return Splits(parts["train"], parts["val"], test, str(folder), unmatched)
+
+
+def validation_blocks(noisy: Path | str, clean: Path | str | None = None) -> list[Example]:
+    """The validation blocks, one pair each, read when they are asked for.
+
+    Args:
+        noisy: `ValidationNoisyBlocksSrgb.mat`, or the folder of both files.
+        clean: `ValidationGtBlocksSrgb.mat`, if it lies elsewhere.
+
+    SciPy reads a whole variable or none: the first block that is asked for brings its file into memory (252 MB as it
+    ships), where it stays, for two files at most.
+
+    Raises:
+        UsageError: a file is missing or damaged, is of MATLAB 7.3, or holds something else than pictures.
+    """
+    noisy = _blocks_file(Path(noisy), "noisy")
+    clean = _blocks_file(Path(clean) if clean else noisy.parent, "gt")
+    (name, shape), (partner, other_shape) = _variable(noisy), _variable(clean)
+    if shape != other_shape:
+        raise UsageError(f"{noisy}: {name} is {shape}, but {partner} in {clean} is {other_shape}")
+    return [Example(f"block {picture:02d}-{block:02d}", f"validation {picture:02d}",
+                    Block(noisy, name, picture, block), Block(clean, partner, picture, block))
+            for picture in range(shape[0]) for block in range(shape[1])]
+
+
+def _blocks_file(path: Path, role: str) -> Path:
+    """The file of one side, which may be named by its folder."""
+    ships = f"Validation{role.capitalize()}BlocksSrgb.mat"
+    path = blocks_in(path).get(role, path / ships) if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; validation blocks are two files, ValidationNoisyBlocksSrgb.mat and "
+                         f"ValidationGtBlocksSrgb.mat beside it")
+    return path
+
+
+@dataclass(frozen=True)
+class Block(Held):
+    """One block of a .mat file of them.
+
+    Attributes:
+        file: the .mat file.
+        variable: its name in there, (pictures, blocks, H, W, 3) uint8.
+        picture, block: which.
+    """
+
+    file: Path
+    variable: str
+    picture: int
+    block: int
+
+    def read(self) -> np.ndarray:
+        with _lock:  # two threads would both read the whole file
+            stored = _load(self.file, self.variable, self.file.stat().st_mtime_ns)
+        return np.ascontiguousarray(stored[self.picture, self.block])
+
+    def __str__(self) -> str:
+        return f"{self.file}, block {self.picture}-{self.block}"
+
+
+def _variable(path: Path) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the blocks in a file, whose values are not read for that."""
+    from scipy.io import whosmat  # here: it costs start-up time
+
+    found = _read(path, lambda: whosmat(path))
+    blocks = [(name, shape) for name, shape, kind in found if len(shape) == 5 and shape[4] == 3 and kind == "uint8"]
+    if len(blocks) != 1:
+        inside = ", ".join(f"{name} {shape} {kind}" for name, shape, kind in found) or "nothing"
+        raise UsageError(f"{path}: validation blocks are one variable (pictures, blocks, height, width, 3) uint8; it "
+                         f"holds {inside}")
+    return blocks[0]
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, variable: str, changed: int) -> np.ndarray:
+    from scipy.io import loadmat  # here: it costs start-up time
+
+    return _read(path, lambda: loadmat(path, variable_names=[variable]))[variable]
+
+
+def _read(path: Path, reading: Callable[[], Any]) -> Any:
+    """What SciPy reads, with its failures in words."""
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return reading()
+    except NotImplementedError as error:
+        raise UsageError(f"{path}: a MATLAB 7.3 file (HDF5), which SciPy does not read; the blocks ship as version 5: "
+                         f"save them so (in MATLAB with -v7)") from error
+    except (MatReadError, ValueError, TypeError, KeyError, OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path}: no readable .mat file ({error})") from error
