@@ -84,7 +84,7 @@ class Blocks:
     def window(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """How much each pixel of a patch counts: (block, block), positive; over the patches of a plane it sums to 1."""
         place = torch.arange(self.block, device=device, dtype=dtype) + 0.5
-        row = (torch.minimum(place, self.block - place) / max(1, self.overlap)).clamp(max=1)
+        row = (torch.minimum(place, self.block - place) / max(0.5, self.overlap)).clamp(max=1)
         return row[:, None] * row
 
 

@@ -80,14 +80,16 @@ class LatentMoves(nn.Module):
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
         start = image if start is None else start
-        noise = told_noise(start)
+        chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
-            seen = self.autoencoder.look(image, start, noise)
-            chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
-            change = seen.change + self._shown_by(seen.code, chosen[:, :-1]) - seen.shown
-        gate = (1 + chosen[:, -1]) / 2
-        after = self.blocks.merge(gate[:, None, None, None] * change.float(), (image.shape[-2], image.shape[-1]))
-        return (image + after).clamp(0, 1)
+            change = self.autoencoder.over(self._change, image, start, told_noise(start), chosen)
+        return (image + change).clamp(0, 1)
+
+    def _change(self, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:
+        """What patches change: (M, 3, b, b) twice, (M, 1, 1, 1) and (M, heads) -> (M, 3, b, b)."""
+        seen = self.autoencoder.look(now, start, noise)
+        change = seen.change + self._shown_by(seen.code, chosen[:, :-1]) - seen.shown
+        return (1 + chosen[:, -1, None, None, None]) / 2 * change
 
     def _shown_by(self, code: Tensor, chosen: Tensor) -> Tensor:
         """What the moved codes show: (M, C, 8) and (M, parts + axes) -> (M, 3, b, b)."""

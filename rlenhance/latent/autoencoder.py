@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,20 +19,19 @@ from rlenhance.statistics import noise_deviation
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
 _LOG_VARIANCE = (-10.0, 2.0)
+_AT_ONCE = 1024  # patches
 
 
 @dataclass(frozen=True)
 class Patches:
-    """What the autoencoder makes of the patches of a batch of pictures.
+    """What the autoencoder makes of patches.
 
     Attributes:
-        now: the patches as they are, (M, 3, b, b), M = N h w.
         code: of each, (M, C, 8).
         shown: what the code alone shows, (M, 3, b, b).
         change: what one pass would add, (M, 3, b, b).
     """
 
-    now: Tensor
     code: Tensor
     shown: Tensor
     change: Tensor
@@ -113,16 +112,15 @@ class PatchAutoencoder(nn.Module):
         return torch.einsum("kc,mchw->mkhw", self.rgb.to(shown), shown)
 
     def look(self, now: Tensor, start: Tensor, noise: Tensor) -> Patches:
-        """The patches of pictures, their codes, and what one pass would change.
+        """The codes of patches, and what one pass would change.
 
         Args:
-            now, start: the pictures as they are, and as they were at first, (N, 3, H, W).
-            noise: standard deviation of the noise in `start`, (N, 1, 1, 1) or as a map (N, 1, H, W).
+            now, start: the patches as they are, and as they were at first, (M, 3, b, b).
+            noise: standard deviation of the noise in each of `start`, (M, 1, 1, 1).
         """
-        cut, first = self.blocks.cut(now), self.blocks.cut(start)
-        code, _ = self.encode(cut)
+        code, _ = self.encode(now)
         shown = self.decode(code)
-        return Patches(cut, code, shown, self.refine(cut, first, shown, self.each(noise, now)))
+        return Patches(code, shown, self.refine(now, start, shown, noise))
 
     def each(self, noise: Tensor, image: Tensor) -> Tensor:
         """The noise of every patch of pictures: (N, 1, 1, 1) or (N, 1, H, W) -> (M, 1, 1, 1), the mean of a map."""
@@ -139,9 +137,27 @@ class PatchAutoencoder(nn.Module):
         return -noise * self.skip(seen, told).float()[..., :side, :side]
 
     def enhance(self, now: Tensor, start: Tensor, noise: Tensor) -> Tensor:
-        """One pass over whole pictures, (N, 3, H, W), not clipped; for the arguments see `look`."""
-        seen = self.look(now, start, noise)
-        return self.blocks.merge(seen.now + seen.change, (now.shape[-2], now.shape[-1]))
+        """One pass over whole pictures, not clipped.
+
+        Args:
+            now, start: the pictures as they are, and as they were at first, (N, 3, H, W).
+            noise: standard deviation of the noise in `start`, (N, 1, 1, 1) or as a map (N, 1, H, W).
+        """
+        return now + self.over(lambda *parts: self.look(*parts).change, now, start, noise)
+
+    def over(self, change: Callable[..., Tensor], now: Tensor, start: Tensor, noise: Tensor,
+             *beside: Tensor) -> Tensor:
+        """What patches change of their pictures, merged; without gradients so many at a time that memory is bounded.
+
+        Args:
+            change: (now, start, noise, *beside) of some patches, in the order of `Blocks.cut` -> (M, 3, b, b).
+            now, start, noise: see `enhance`.
+            beside: more of each patch, M rows.
+        """
+        together = (self.blocks.cut(now), self.blocks.cut(start), self.each(noise, now), *beside)
+        count = len(together[0]) if torch.is_grad_enabled() else _AT_ONCE
+        parts = [change(*some).float() for some in zip(*(part.split(count) for part in together), strict=True)]
+        return self.blocks.merge(torch.cat(parts), (now.shape[-2], now.shape[-1]))
 
     @torch.no_grad()
     def begin_with(self, denoiser: NoiseNetwork) -> None:

@@ -1,0 +1,314 @@
+"""Self-enhancement by latent moves: patches, codes that turn, what is known of them, the environment, the learners."""
+
+import warnings
+
+import gymnasium
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from agents import SAC, SACConfig
+from agents.autoencoding import Autoencoding, AutoencodingConfig, contrast
+from agents.optimiser import OptimiserConfig
+from agents.replay import EpisodeReplay
+from agents.rollout import play
+from envs import SelfEnhanceEnv
+from envs.self_enhance import latent_moves
+from experiments.codes import code_all, error_axes, fill_bank, group_codes
+from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.blocks import Blocks
+from rlenhance.checkpoint import load_network, save_checkpoint
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+from rlenhance.images import WAYS, turned
+from rlenhance.latent import CodeBank, PatchAutoencoder, permuted, told_noise
+from rlenhance.models import MODELS, Denoiser, as_model
+from rlenhance.rewards import Reward, RewardWeights
+
+SMALL = {"latent_dim": 16, "width": 4, "widths": (8, 8), "down": (1, 1), "up": (1,)}
+MOVES = {**SMALL, "codes": 16, "groups": 2, "axes": 2, "neighbours": 4, "parts": 2, "block": 16, "overlap": 4}
+GEOMETRIES = pytest.mark.parametrize("blocks", [Blocks(16, 4), Blocks(24, 8), Blocks(8, 0)], ids=str)
+
+
+def small_autoencoder(block=16, **arguments):
+    """One whose every part does something."""
+    network = PatchAutoencoder(Blocks(block, 4), **{**SMALL, **arguments})
+    for layer in (network.bend[2].weight, network.skip.exit.weight):
+        torch.nn.init.normal_(layer, std=0.1)
+    return network
+
+
+def noisy(count=2, side=32, seed=0):
+    """Soft pictures and what 8-bit noise makes of them."""
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.nn.functional.interpolate(torch.rand(count, 3, 4, 4, generator=generator), (side, side),
+                                            mode="bilinear")
+    image = (clean + 0.14 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    return Batch((image * 255).round() / 255, clean)
+
+
+@GEOMETRIES
+@pytest.mark.parametrize("size", [(50, 37), (24, 24), (1, 5), (7, 90)])
+def test_patches_merge_into_the_picture(blocks, size, generator):
+    """Whatever its size, a picture cut and merged is the same."""
+    picture = torch.rand(2, 3, *size, generator=generator)
+    patches = blocks.cut(picture)
+    rows, columns = blocks.grid(*size)
+    assert patches.shape == (2 * rows * columns, 3, blocks.block, blocks.block)
+    assert torch.allclose(blocks.merge(patches, size), picture, atol=1e-6)
+
+
+@GEOMETRIES
+def test_windows_sum_to_one(blocks):
+    """A partition of unity: away from the border the windows of a pixel's patches sum to one."""
+    count = 4
+    total = torch.zeros(count * blocks.stride + blocks.overlap)
+    row = blocks.window()[blocks.block // 2]
+    for number in range(count):
+        total[number * blocks.stride : number * blocks.stride + blocks.block] += row
+    inner = total[blocks.overlap : len(total) - blocks.overlap]
+    assert torch.allclose(inner, torch.ones_like(inner), atol=1e-6)
+
+
+def test_cells_stand_in_the_middle_of_their_patches():
+    """Patch k is centred on the cell [k stride, (k + 1) stride)."""
+    blocks = Blocks(24, 8)
+    place = torch.arange(64.0).expand(1, 1, 64, 64)
+    patches = blocks.cut(place)
+    assert patches[1, 0, 0].tolist() == list(range(12, 36))
+
+
+@pytest.mark.parametrize("block, overlap", [(2, 0), (24, 7), (24, 14), (24, -2)])
+def test_impossible_patches_are_refused(block, overlap):
+    """With what would do."""
+    with pytest.raises(UsageError, match="as in 24 and 8"):
+        Blocks(block, overlap)
+
+
+def test_patches_of_another_picture_are_refused():
+    """Merging says how many it expects."""
+    with pytest.raises(UsageError, match="4 patches of 16x16"):
+        Blocks(16, 4).merge(torch.zeros(3, 3, 16, 16), (20, 20))
+
+
+@pytest.mark.parametrize("block", [16, 24])
+@pytest.mark.parametrize("way", range(WAYS))
+def test_codes_turn_with_their_patch(block, way, generator):
+    """encode(g.x) = rho(g) encode(x) for all of D4, mean and variance; and what a code shows turns as well."""
+    network, patches = small_autoencoder(block), torch.rand(3, 3, block, block, generator=generator)
+    for code, of_turned in zip(network.encode(patches), network.encode(turned(patches, way)), strict=True):
+        assert torch.allclose(of_turned, permuted(code, way), atol=1e-5)
+    code = torch.randn(3, network.channels, WAYS, generator=generator)
+    assert torch.allclose(network.decode(permuted(code, way)), turned(network.decode(code), way), atol=1e-5)
+
+
+def test_without_equivariance_codes_do_not_turn(generator):
+    """The switch does something, and keeps the shape of codes."""
+    network, patches = small_autoencoder(equivariant=False), torch.rand(3, 3, 16, 16, generator=generator)
+    code, other = network.encode(patches)[0], network.encode(turned(patches, 1))[0]
+    assert code.shape == (3, network.channels, WAYS)
+    assert not torch.allclose(other, permuted(code, 1), atol=1e-2)
+
+
+def test_turning_twice_is_turning_once(generator):
+    """The ways form a group, of codes as of patches."""
+    code, mark = torch.rand(1, 2, WAYS, generator=generator), torch.arange(9.0).reshape(1, 1, 3, 3)
+    for one in range(WAYS):
+        for other in range(WAYS):
+            both = turned(turned(mark, one), other)
+            which = next(way for way in range(WAYS) if torch.equal(turned(mark, way), both))
+            assert torch.equal(permuted(permuted(code, one), other), permuted(code, which))
+
+
+def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
+    """How many patches are taken at once changes nothing but rounding."""
+    network, batch = small_autoencoder().eval(), noisy(1, 60)
+    told = torch.full((1, 1, 1, 1), 0.1)
+    with torch.no_grad():
+        whole = network.enhance(batch.image, batch.image, told)
+        monkeypatch.setattr("rlenhance.latent.autoencoder._AT_ONCE", 3)
+        assert torch.allclose(network.enhance(batch.image, batch.image, told), whole, atol=1e-5)
+
+
+def test_a_denoiser_is_a_start():
+    """With the weights of a learned denoiser, a pass over a patch is that denoiser on the patch."""
+    denoiser = Denoiser(widths=SMALL["widths"], down=SMALL["down"], up=SMALL["up"])
+    torch.nn.init.normal_(denoiser.network.exit.weight)
+    network = PatchAutoencoder(Blocks(16, 4), **SMALL)
+    network.begin_with(denoiser.network)
+    patch = torch.rand(1, 3, 16, 16)
+    seen = network.look(patch, patch, torch.full((1, 1, 1, 1), 0.1))
+    assert torch.allclose(patch + seen.change, denoiser.denoise(patch, 0.1), atol=1e-6)
+    with pytest.raises(UsageError, match="the same widths"):
+        network.begin_with(Denoiser().network)
+
+
+@pytest.mark.parametrize("equivariant", [True, False])
+def test_learning_reaches_every_weight(equivariant):
+    """One step moves every parameter, and the terms of the loss are all there."""
+    network = MODELS.create("patch_denoiser", block=16, overlap=4, equivariant=equivariant, **SMALL)
+    learner = Autoencoding(network, AutoencodingConfig(average=0.0))
+    torch.nn.init.normal_(learner.trained.skip.exit.weight, std=0.1)
+    torch.nn.init.normal_(learner.trained.bend[2].weight, std=0.1)
+    log = learner.step(noisy())
+    assert {"squared", "code", "divergence", "contrast"} <= log.keys()
+    still = [name for name, value in learner.trained.named_parameters() if value.grad is None or not value.grad.any()]
+    assert still == []
+
+
+def test_the_autoencoder_learns_to_denoise():
+    """A few dozen steps on soft pictures take most of the noise away."""
+    torch.manual_seed(0)
+    network = MODELS.create("patch_denoiser", block=16, overlap=4, **SMALL)
+    learner = Autoencoding(network, AutoencodingConfig(average=0.5, optimiser=OptimiserConfig(1e-2, 5)))
+    for step in range(40):
+        learner.step(noisy(4, 32, seed=step), step / 40)
+    batch = noisy(4, 32, seed=1000)
+    with torch.no_grad():
+        output = network.denoise(batch.image, told_noise(batch.image))
+    before, after = ((picture - batch.target).square().mean() for picture in (batch.image, output))
+    assert after < 0.5 * before
+
+
+def test_contrast_is_least_for_the_right_pairs(generator):
+    """Codes beside their own cost nothing, shuffled ones cost much."""
+    code = torch.randn(16, 4, WAYS, generator=generator)
+    assert contrast(code, code) < 0.05 < 3 < contrast(code, code.roll(1, 0))
+
+
+def test_priors_are_the_nearest_clean_codes(generator):
+    """Equal to scikit-learn's neighbours, over all turned codes."""
+    from sklearn.neighbors import NearestNeighbors
+
+    bank = CodeBank(2, size=12, groups=2, axes=1, neighbours=3)
+    code = torch.randn(5, 2, WAYS, generator=generator)
+    known = bank.known()
+    assert known.shape == (8 * 12, 2 * WAYS)
+    found = NearestNeighbors(n_neighbors=3).fit(known.numpy()).kneighbors(code.flatten(1).numpy())[1]
+    assert torch.allclose(bank.prior(code).flatten(1), known[torch.from_numpy(found)].mean(dim=1), atol=1e-5)
+
+
+def test_priors_turn_with_their_code(generator):
+    """The neighbours of a turned code are the turned neighbours."""
+    bank, code = CodeBank(2, size=12, groups=2, axes=1, neighbours=3), torch.randn(5, 2, WAYS, generator=generator)
+    for way in range(WAYS):
+        assert torch.allclose(bank.prior(permuted(code, way)), permuted(bank.prior(code), way), atol=1e-5)
+
+
+def test_groups_find_what_was_put_together(generator):
+    """Codes of two clouds fall into two groups, whose centres are near the clouds' means."""
+    clouds = torch.tensor([-3.0, 3.0]).repeat(64)[:, None, None] + torch.randn(128, 2, WAYS, generator=generator)
+    centres = group_codes(clouds.split(32), 2)
+    assert sorted(centres.mean(dim=(1, 2)).round().tolist()) == [-3.0, 3.0]
+
+
+def test_a_full_bank_knows_where_outputs_err():
+    """Axes have finite lengths; along the first one the codes differ at least as much as along the last, as shown."""
+    actions = ACTION_SETS.create("latent", **MOVES)
+    torch.nn.init.normal_(actions.autoencoder.skip.exit.weight, std=0.05)
+    codes = fill_bank(actions, [noisy(4, 64, seed=seed) for seed in range(3)])
+    assert torch.isfinite(actions.bank.axes).all()
+    axes = error_axes(actions.autoencoder, codes, actions.bank.centres, 2)
+    centre = actions.bank.centres[0]
+    shown = [(actions.autoencoder.decode((centre + axis)[None]) - actions.autoencoder.decode(centre[None])).norm()
+             for axis in axes[0]]
+    assert shown[0] >= 0.9 * shown[1] > 0
+    assert len(code_all(actions.autoencoder, [noisy(2, 32)]).clean) == 2 * 9
+    with pytest.raises(UsageError, match="needs as many patches"):
+        fill_bank(actions, [noisy(1, 16)])
+
+
+def test_a_closed_gate_changes_nothing_whatever_else_is_chosen(generator):
+    """Patch by patch: where the gate is closed not a bit moves, beside it something does."""
+    actions, batch = ACTION_SETS.create("latent", **MOVES), noisy(1, 48)
+    action = torch.rand(1, actions.heads, 4, 4, generator=generator) * 2 - 1
+    action[:, -1] = -1
+    assert torch.equal(advance(actions, batch.image, {"local": action}, start=batch.image), batch.image)
+    action[:, -1, 0, 0] = 1
+    after = advance(actions, batch.image, {"local": action}, start=batch.image)
+    reach = actions.blocks.stride + actions.blocks.overlap // 2
+    assert not torch.equal(after[..., :8, :8], batch.image[..., :8, :8])
+    assert torch.equal(after[..., reach:, :], batch.image[..., reach:, :])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"size": 40, "horizon": 2}], ids=str)
+def test_gymnasium_finds_nothing_to_complain_of(arguments):
+    """The registered id passes Gymnasium's checker without a warning."""
+    env = gymnasium.make("rlenhance/SelfEnhance-v0", render_mode="rgb_array", **arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(env.unwrapped, skip_render_check=False)
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_nothing_of_the_reference_can_be_seen():
+    """The same noisy picture with another reference gives the same observations."""
+    env = SelfEnhanceEnv(2, size=32)
+    batch = noisy()
+    seen = []
+    for target in (batch.target, 1 - batch.target):
+        observation, _ = env.reset(options={"batch": Batch(batch.image, target)})
+        after, *_ = env.step({"local": torch.zeros(2, env.actions.heads, 2, 2)})
+        seen.append((observation, after))
+    assert set(seen[0][0]) == {"image", "steps_left", "start"}
+    for one, other in zip(*seen, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_moves_of_another_model_are_refused():
+    """It says what to name."""
+    with pytest.raises(UsageError, match=r"experiments\.rse_train"):
+        latent_moves("natural")
+
+
+def policy(**arguments):
+    """A small policy over codes."""
+    torch.manual_seed(0)
+    made = MODELS.create("pixel_policy", actions={"name": "latent", **MOVES}, backbone={"name": "compact", "width": 8},
+                         horizon=2, state_size=None, told_start=True, deviation="predicted", **arguments)
+    torch.nn.init.normal_(made.actions.autoencoder.skip.exit.weight, std=0.1)
+    return made
+
+
+def test_a_new_policy_begins_with_open_gates():
+    """Its first action: gates nearly open, codes where they are."""
+    chosen = as_model(policy()).decide(noisy().image)[0]["local"]
+    assert torch.allclose(chosen[:, -1], torch.tensor(0.9), atol=1e-5) and chosen[:, :-1].abs().max() < 1e-6
+
+
+def test_networks_travel_with_the_policy(tmp_path):
+    """Saved and loaded, the policy does the same: autoencoder and bank are in the checkpoint."""
+    network, batch = policy(), noisy(1, 48)
+    save_checkpoint(tmp_path / "saved", network)
+    with torch.no_grad():
+        assert torch.equal(as_model(load_network(tmp_path / "saved"))(batch.image), as_model(network)(batch.image))
+
+
+def test_kept_states_are_the_episodes_states():
+    """What the replay gives back are the episodes as they were, to half precision, without working them out again."""
+    network, batch = policy(), noisy(4)
+    learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)))
+    rollout = play(network, learner.env, batch, torch.zeros(4, 0), learner.generator)
+    after = [rollout.observations[1]["image"], rollout.final]
+    memory = EpisodeReplay(4, keep_states=True)
+    memory.add(batch, torch.zeros(4, 0), rollout.actions, after)
+    drawn = memory.draw(4, torch.Generator().manual_seed(0))
+    again = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions, states=drawn.states)
+    worked_out = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions)
+    assert torch.allclose(again.final, worked_out.final, atol=1e-3)
+    assert torch.allclose(again.rewards[0], worked_out.rewards[0], atol=0.05)
+    with pytest.raises(UsageError, match="keeps states"):
+        EpisodeReplay(4, keep_states=True).add(batch, torch.zeros(4, 0), rollout.actions)
+
+
+def test_networks_of_the_actions_do_not_learn():
+    """SAC moves the policy and leaves the autoencoder and the bank as they are."""
+    network = policy()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)), SACConfig(trust_region=0.02, episodes=4))
+    for seed in range(2):
+        log = learner.step(noisy(4, seed=seed))
+    assert log["trust_kl"] >= 0
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("heads") for name in moved)
+    assert not any(name.startswith("actions") for name in moved)
