@@ -2,6 +2,7 @@
 
 from agents.a3c import A3C, A3CConfig
 from agents.direct import Direct, DirectConfig
+from agents.generations import Falling, Generations
 from agents.learner import LEARNERS, Learner, NonFinite
 from agents.optimiser import Optimiser, OptimiserConfig
 from agents.processes import ProcessLost
@@ -10,6 +11,7 @@ from agents.supervised import Supervised, SupervisedConfig
 from agents.workers import AsynchronousA3C, WorkerFailed
 
 __all__ = [
-    "A3C", "LEARNERS", "SAC", "A3CConfig", "AsynchronousA3C", "Direct", "DirectConfig", "Learner", "NonFinite",
-    "Optimiser", "OptimiserConfig", "ProcessLost", "SACConfig", "Supervised", "SupervisedConfig", "WorkerFailed",
+    "A3C", "LEARNERS", "SAC", "A3CConfig", "AsynchronousA3C", "Direct", "DirectConfig", "Falling", "Generations",
+    "Learner", "NonFinite", "Optimiser", "OptimiserConfig", "ProcessLost", "SACConfig", "Supervised",
+    "SupervisedConfig", "WorkerFailed",
 ]

@@ -23,7 +23,8 @@ from rlenhance.errors import UsageError
 NEEDED = {"torch": "torch", "numpy": "numpy", "cv2": "opencv-python", "PIL": "pillow", "safetensors": "safetensors",
           "scipy": "scipy"}
 #: Those that training needs: looked up, not imported.
-TRAINING = ("gymnasium", "lightning-fabric", "tensorboard", "tyro", "matplotlib", "scikit-image", "tqdm")
+TRAINING = ("gymnasium", "lightning-fabric", "tensorboard", "tyro", "matplotlib", "scikit-image",
+            "scikit-learn", "tqdm")
 
 
 @dataclass(frozen=True)

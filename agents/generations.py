@@ -1,0 +1,165 @@
+"""Recursion: what a model has made becomes what it learns to improve, a few generations deep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlenhance.data import Batch
+from rlenhance.errors import UsageError
+
+
+class Generations:
+    """Earlier outputs, which take a share of each training batch.
+
+    Of a picture three things are kept, as 8-bit values: the output, which is where the next episode begins, the noisy
+    picture with which its line began, and the clean reference. A picture that the data brings is of generation 0, what
+    a model made of it of generation 1, and so on.
+
+    Args:
+        capacity: pictures; the oldest go first.
+        share: of a batch that earlier outputs take, on average, as soon as there are enough of them.
+        depth: generation up to which outputs are kept.
+
+    Raises:
+        UsageError: a capacity or depth below 1, a share outside [0, 1].
+    """
+
+    def __init__(self, capacity: int, share: float = 0.3, depth: int = 3):
+        if capacity < 1 or depth < 1 or not 0 <= share <= 1:
+            raise UsageError(f"outputs that are kept: at least one, at least one generation deep, and a share between "
+                             f"0 and 1 of each batch; got capacity {capacity}, depth {depth} and share {share}")
+        self.capacity, self.share, self.depth = capacity, share, depth
+        self.count = self._next = 0
+        self._kept: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def mix(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A batch, a share of it replaced by earlier outputs, no output twice.
+
+        Args:
+            batch: noisy pictures with their references.
+            generator: draws how many (the share on average) and which.
+
+        Returns:
+            (current, start, target, generation): the pictures as they are now, as they were at first, and as they
+            should be, (N, C, H, W) in [0, 1]; and (N,) int64, 0 where current is start.
+
+        Raises:
+            UsageError: pictures without references, or of another size than those that are kept.
+        """
+        if batch.target is None:
+            raise UsageError("outputs re-enter training beside their references, and these pictures have none")
+        start, target = batch.image, batch.target
+        drawn = torch.rand((), generator=generator, device=generator.device).item()
+        count = min(int(self.share * len(batch) + drawn), self.count, len(batch))
+        generation = torch.zeros(len(batch), dtype=torch.int64, device=start.device)
+        if not count:
+            return start, start, target, generation
+        self._check(start)
+        chosen = torch.randperm(self.count, generator=generator, device=generator.device)[:count]
+        older = {name: value[chosen.to(value.device)].to(start.device) for name, value in self._kept.items()}
+        fresh = len(batch) - count
+        parts = [torch.cat([whole[:fresh], older[name].to(whole) / 255])
+                 for name, whole in (("current", start), ("start", start), ("target", target))]
+        generation[fresh:] = older["generation"]
+        return parts[0], parts[1], parts[2], generation
+
+    def keep(self, output: Tensor, start: Tensor, target: Tensor, generation: Tensor) -> None:
+        """Take in what a model made of pictures that `mix` gave.
+
+        What would be deeper than `depth`, or is not finite, is let go.
+
+        Args:
+            output: (N, C, H, W); what leaves [0, 1] is clipped.
+            start, target, generation: as `mix` gave them.
+
+        Raises:
+            UsageError: pictures of another size than those that are kept.
+        """
+        wanted = (generation < self.depth) & torch.isfinite(output).flatten(1).all(dim=1)
+        chosen = wanted.nonzero()[-self.capacity :, 0]
+        if not len(chosen):
+            return
+        entry = {"current": _quantised(output[chosen]), "start": _quantised(start[chosen]),
+                 "target": _quantised(target[chosen]), "generation": generation[chosen] + 1}
+        if not self._kept:
+            self._kept = {name: value.new_empty(self.capacity, *value.shape[1:]) for name, value in entry.items()}
+        self._check(output)
+        places = (torch.arange(len(chosen)) + self._next) % self.capacity
+        for name, value in entry.items():
+            self._kept[name][places.to(self._kept[name].device)] = value.to(self._kept[name].device)
+        self._next = int((self._next + len(chosen)) % self.capacity)
+        self.count = min(self.capacity, self.count + len(chosen))
+
+    def state(self) -> dict[str, Any]:
+        """What it holds; bounded by the capacity."""
+        kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
+        return {"count": self.count, "next": self._next, "kept": kept}
+
+    def load_state(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        """Take up what `state` of a store with the same capacity gave."""
+        self.count, self._next = state["count"], state["next"]
+        self._kept = {}
+        for name, value in state["kept"].items():
+            full = torch.empty(self.capacity, *value.shape[1:], dtype=value.dtype, device=device)
+            full[: self.count] = value.to(device)
+            self._kept[name] = full
+
+    def _check(self, pictures: Tensor) -> None:
+        kept = self._kept["current"].shape[1:]
+        if pictures.shape[1:] != kept:
+            raise UsageError(f"outputs are kept as pictures {tuple(kept)}, and these are {tuple(pictures.shape[1:])}: "
+                             f"crops of one size are needed")
+
+
+def _quantised(image: Tensor) -> Tensor:
+    return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+class Falling:
+    """The rule that ends a recursion: the held-out PSNR falls.
+
+    Args:
+        slack: dB by which it may lie below the best so far.
+
+    Attributes:
+        best: the highest so far, in dB; None before the first.
+        rounds: how many have been judged.
+        best_round: which of them was best, counted from 0.
+
+    Example:
+        >>> falling = Falling(slack=0.05)
+        >>> [falling.after(psnr) for psnr in (29.0, 29.2, 29.18, 29.1)]
+        [False, False, False, True]
+        >>> falling.best_round
+        1
+    """
+
+    def __init__(self, slack: float = 0.0):
+        if not slack >= 0:
+            raise UsageError(f"the slack must not be negative; got {slack}")
+        self.slack = slack
+        self.best: float | None = None
+        self.rounds = self.best_round = 0
+
+    def after(self, psnr: float) -> bool:
+        """Take in the PSNR of one more recursion; True means to stop and go back to the best. NaN has fallen."""
+        number, self.rounds = self.rounds, self.rounds + 1
+        if self.best is None or psnr > self.best:
+            self.best, self.best_round = psnr, number
+            return False
+        return not psnr >= self.best - self.slack
+
+    def state(self) -> dict[str, Any]:
+        """What has been judged."""
+        return {"best": self.best, "rounds": self.rounds, "best_round": self.best_round}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.best, self.rounds, self.best_round = state["best"], state["rounds"], state["best_round"]
