@@ -36,9 +36,10 @@ class Fill:
     keep (0); copies of the pixel so many away in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
     neighbours; median of 3x3; isophote, the mean of the two places 2 pixels along the edge that runs through here;
     mirror, the pixel as far behind the hole's nearest border as this one is before it; start, the value with which the
-    episode began (that of the prior); darker and brighter, by 1/64; detail, this pixel and a quarter of what the mirrored
-    one differs from its surroundings: a step of texture that leaves the level. A copy from outside the picture, or a
-    mirror that falls there or into the hole, is not valid: it keeps the pixel, and policies never choose it (`valid`).
+    episode began (that of the prior); darker and brighter, by 1/64; detail, this pixel and a quarter of what the
+    mirrored one differs from its surroundings: a step of texture that leaves the level. A copy from outside the
+    picture, or a mirror that falls there or into the hole, is not valid: it keeps the pixel, and policies never choose
+    it (`valid`).
 
     Probabilities instead of an index stand for the mixture of all tools' results. On a CPU only those tools run that
     some pixel chose.
