@@ -68,6 +68,8 @@ class NetworkConfig:
     """Policies: how far copies reach, in pixels."""
     horizon: int = 8
     """Policies: steps of an episode, T."""
+    keep: float = 3.0
+    """Policies over tools: head start of "keep" (a logit), so that a new policy leaves the prior's picture alone."""
 
     @property
     def backbone(self) -> dict[str, Any]:
@@ -180,7 +182,8 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     elif name == "sac":
         made = MODELS.create("touch_up_policy", **shared, horizon=network.horizon)
     else:
-        made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides)
+        made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
+                             keep=network.keep)
     if prior is not None:
         made.prior.load_state_dict(prior.state_dict())
     if warm is not None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.actions import Action
+from rlenhance.hole_windows import HoleWindows
 
 _EDGE = 1 - 1e-6
 
@@ -93,6 +94,47 @@ class PixelCategorical:
     def kl(self, other: PixelCategorical) -> Tensor:
         """KL(self || other)."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(dim=2).sum(dim=1, keepdim=True)
+
+
+class PlacedCategorical(PixelCategorical):
+    """The same where agents choose in a window of each picture alone; all others take the first of the values.
+
+    Args:
+        logits: (N, C, K, h, w), of the windows.
+        windows: where they lie; maps are of the whole pictures.
+    """
+
+    def __init__(self, logits: Tensor, windows: HoleWindows):
+        super().__init__(logits)
+        self.windows = windows
+
+    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
+        return self._whole(super().sample(generator, correlation))
+
+    def mode(self) -> Tensor:
+        return self._whole(super().mode())
+
+    def relaxed(self) -> Tensor:
+        first = self.log_probs.new_zeros(*self.log_probs.shape[:3], *self.windows.size)
+        first[:, :, 0] = 1
+        return self.windows.put(super().relaxed(), first)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return self._whole(super().log_prob(self.windows.cut(action)))
+
+    def entropy(self) -> Tensor:
+        return self._whole(super().entropy())
+
+    @classmethod
+    def cat(cls, parts: Sequence[Any]) -> PlacedCategorical:
+        """Several batches as one; the windows of all have one size."""
+        return cls(torch.cat([part.log_probs for part in parts]), HoleWindows.joined([part.windows for part in parts]))
+
+    def kl(self, other: PixelCategorical) -> Tensor:
+        return self._whole(super().kl(other))
+
+    def _whole(self, part: Tensor) -> Tensor:
+        return self.windows.put(part, part.new_zeros(*part.shape[:2], *self.windows.size))
 
 
 class SquashedGaussian:

@@ -30,9 +30,11 @@ from rlenhance.data import (
     occluded_pictures,
     without_near_duplicates,
 )
+from rlenhance.distributions import PixelCategorical
 from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
 from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
+from rlenhance.hole_windows import HoleWindows
 from rlenhance.holes import (
     HOLES,
     compose,
@@ -44,7 +46,8 @@ from rlenhance.holes import (
 )
 from rlenhance.metrics import ssim_map
 from rlenhance.models import MODELS, as_model
-from rlenhance.models.completion import begin_like
+from rlenhance.models.completion import begin_like, in_windows, planes_of
+from rlenhance.models.restorer import at_pixels
 from rlenhance.photo import read, write
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -329,7 +332,7 @@ def test_every_tool_does_what_it_says():
     image, mask, start = batch.target, batch.mask, 1 - batch.target
     results, valid = actions.results(image, mask, start)[0], actions.valid(mask)[0]
     tools = actions.tools
-    assert len(tools) == actions.choices == 24 and tools[0] == "keep"
+    assert len(tools) == actions.choices == 25 and tools[0] == "keep"
     index = tools.index("copy_ne_4")
     assert torch.equal(results[:, index, 4:, :-4], image[0, :, :-4, 4:])
     assert torch.equal(results[:, index, :4], image[0, :, :4])
@@ -345,6 +348,35 @@ def test_every_tool_does_what_it_says():
     stripes = torch.linspace(0.1, 0.9, 24)[None, None, :, None].expand(1, 3, -1, 24)
     along = actions.results(stripes, mask, stripes)[0, :, tools.index("isophote")]
     assert torch.allclose(along[:, 3:-3, 3:-3], stripes[0, :, 3:-3, 3:-3], atol=1e-5)
+
+
+@pytest.mark.parametrize(("holes", "size"), [("square", 24), ("brush", 37), ("squares", 40)])
+def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, generator):
+    """Results, validity, heads and distributions: the same in windows as cut out of the whole, whatever the hole."""
+    rng, actions = np.random.default_rng(2), ACTION_SETS.create("fill", strides=(8, 3))
+    mask = torch.from_numpy(np.stack([HOLES[holes](size, size, rng) for _ in range(3)]))[:, None].float()
+    image, start = (torch.rand(3, 3, size, size, generator=generator) for _ in range(2))
+    windows = HoleWindows.about(mask)
+    assert (windows.cut(mask).sum() == mask.sum()) and torch.equal(windows.put(windows.cut(image), image), image)
+    whole = actions.results(image, mask, start)
+    assert torch.allclose(actions.results(image, mask, start, windows), windows.cut(whole), atol=1e-5)
+    assert torch.equal(actions.valid(mask, windows), windows.cut(actions.valid(mask)))
+    policy = make_policy(strides=(8, 3), backbone={**SMALL, "name": "gru_unet"})
+    with torch.no_grad():
+        for value in policy.heads.parameters():
+            value.normal_(std=0.1, generator=generator)
+        features, _ = policy.backbone(planes_of(image, mask, start), torch.ones(3, 1), None)
+        numbers = at_pixels(policy.heads(features), policy.backbone.stride, image.shape[-2:])
+        cut = in_windows(policy.heads, features, policy.backbone.stride, windows)
+        assert torch.allclose(cut, windows.cut(numbers), atol=1e-5)
+        distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
+    placed = distribution.levels["local"]
+    shares = placed.relaxed()
+    plain = PixelCategorical(shares.log().clamp(min=-1e4))
+    drawn = placed.sample(generator)
+    for one, other in ((placed.mode(), plain.mode()), (placed.log_prob(drawn), plain.log_prob(drawn)),
+                       (placed.entropy(), plain.entropy()), (placed.kl(placed), plain.kl(plain))):
+        assert torch.allclose(one.float(), other.float(), atol=1e-4)
 
 
 def test_only_chosen_tools_run_and_mixtures_agree(generator):
@@ -372,8 +404,8 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
     """Greedily, the first picture stays; then the tool nearest to the twin's result; saved with its prior."""
     batch = holed(size=32)
     prior = MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32)
-    policy, twin = (MODELS.create(name, backbone=SMALL, prior=prior.spec, side=32)
-                    for name in ("completion_policy", "completion_restorer"))
+    policy = MODELS.create("completion_policy", backbone=SMALL, prior=prior.spec, side=32, keep=0.0)
+    twin = MODELS.create("completion_restorer", backbone=SMALL, prior=prior.spec, side=32)
     model = as_model(policy.eval())
     start = policy.first_guess(batch.image, batch.mask)
     with torch.no_grad():
@@ -392,6 +424,31 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
         begin_like(MODELS.create("completion_policy", backbone=SMALL), twin)
     with pytest.raises(UsageError, match=r"completing needs a mask \(2, 1, 32, 32\)"):
         model(batch.image)
+
+
+def test_keep_has_a_head_start(generator):
+    """A new policy leaves the prior's picture as it is, also where its heads are not quite at zero; without the head
+    start they decide."""
+    batch = holed(size=32)
+    for keep, stays in ((3.0, True), (0.0, False)):
+        policy = make_policy(keep=keep).eval()
+        with torch.no_grad():
+            policy.heads.weight.add_(0.01 * torch.randn(policy.heads.weight.shape, generator=generator))
+            start = policy.first_guess(batch.image, batch.mask)
+            assert torch.equal(as_model(policy)(batch.image, batch.mask), start) == stays
+    with pytest.raises(UsageError, match="a logit between 0 and 20; got -1"):
+        make_policy(keep=-1)
+
+
+def test_a_step_of_detail_adds_texture_and_leaves_the_level():
+    """Where the surroundings are rough and the hole is smooth, it becomes rougher; the mean hardly moves."""
+    actions, rough = ACTION_SETS.create("fill"), 0.5 + 0.2 * torch.rand(1, 3, 48, 48)
+    mask = torch.from_numpy(square(48, 48, 16, 14, 16))[None, None].float()
+    smooth = compose(torch.full_like(rough, 0.6), rough, mask)
+    choice = {"local": torch.full((1, 1, 48, 48), actions.tools.index("detail"))}
+    after = advance(actions, smooth, choice, mask, smooth)
+    assert texture_gap(after, mask) < texture_gap(smooth, mask) - 0.2
+    assert abs(float(((after - smooth) * mask).sum() / mask.sum())) < 0.02
 
 
 def test_agents_choose_what_is_valid_and_none_acts_outside(generator):

@@ -1,5 +1,6 @@
 """Which photograph goes where: no source is touched, no two results meet, and it is known before work starts."""
 
+import importlib
 import os
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from rlenhance.errors import UsageError
 from rlenhance.photo import STANDARD, Job, Naming, make_plan
 from rlenhance.photo import plan as plan_room
-from rlenhance.photo.plan import check_streams
+from rlenhance.photo.plan import SUFFIXES, check_streams
 
 
 @pytest.fixture
@@ -158,6 +159,17 @@ def test_what_exists_is_kept_replaced_or_left(album):
     (album / "photos/b_enhanced.PNG").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         make_plan(["photos"], overwrite=True)
+
+
+@pytest.mark.parametrize("command", ["enhance", "denoise", "complete", "upscale"])
+def test_results_of_every_command_are_known_to_all(album, command):
+    """Whatever made them: beside their photographs they are no photographs."""
+    suffix = importlib.import_module(f"rlenhance.commands.{command}").SUFFIX
+    assert suffix in SUFFIXES
+    (album / "photos/a.jpg").rename(album / f"photos/b{suffix}.jpg")
+    for own in SUFFIXES:
+        passed = make_plan(["photos"], "out", naming=Naming(suffix=own)).passed_over
+        assert f"b{suffix}.jpg" in [path.name for path in passed]
 
 
 def test_results_of_earlier_runs_are_passed_over(album):

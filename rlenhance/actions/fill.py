@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,15 +14,18 @@ from torch import Tensor
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.errors import UsageError
 from rlenhance.filters import gaussian, median
+from rlenhance.hole_windows import HoleWindows
 from rlenhance.images import brightness
 
 #: The eight directions as (down, right).
 DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),
               "nw": (-1, -1)}
 #: Tools beside the copies, in their order: "keep" comes first, the copies after it, these last.
-OTHERS = ("diffuse", "median", "isophote", "mirror", "start", "darker", "brighter")
+OTHERS = ("diffuse", "median", "isophote", "mirror", "start", "darker", "brighter", "detail")
 _STEP = 1 / 64  # how much "darker" and "brighter" move a pixel
 _ALONG = 2.0  # pixels that "isophote" looks to both sides
+_DETAIL = 0.25  # how much of the mirrored place's detail a step adds
+_REACH = 8  # pixels: no tool but the copies and those that mirror looks farther than this
 
 
 @ACTION_SETS.register("fill")
@@ -32,8 +36,10 @@ class Fill:
     keep (0); copies of the pixel so many away in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
     neighbours; median of 3x3; isophote, the mean of the two places 2 pixels along the edge that runs through here;
     mirror, the pixel as far behind the hole's nearest border as this one is before it; start, the value with which the
-    episode began (that of the prior); darker and brighter, by 1/64. A copy from outside the picture, or a mirror that
-    falls there or into the hole, is not valid: it keeps the pixel, and policies never choose it (`valid`).
+    episode began (that of the prior); darker and brighter, by 1/64; detail, this pixel and a quarter of what the
+    mirrored one differs from its surroundings: a step of texture that leaves the level. A copy from outside the
+    picture, or a mirror that falls there or into the hole, is not valid: it keeps the pixel, and policies never choose
+    it (`valid`).
 
     Probabilities instead of an index stand for the mixture of all tools' results. On a CPU only those tools run that
     some pixel chose.
@@ -76,15 +82,23 @@ class Fill:
     def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return height, width
 
-    def results(self, image: Tensor, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
-        """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W)."""
-        return torch.stack([self._run(name, image, mask, start) for name in self.tools], dim=2)
+    def results(self, image: Tensor, mask: Tensor | None = None, start: Tensor | None = None,
+                windows: HoleWindows | None = None) -> Tensor:
+        """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W); in windows: (N, C, K, h, w)."""
+        if windows is None or mask is None:
+            return torch.stack([self._run(name, image, mask, start) for name in self.tools], dim=2)
+        outer = windows.widened(max(_REACH, *self.strides))
+        inner, near = windows.within(outer), outer.cut(image)
+        found = [windows.cut(self._run(name, image, mask, start)) if name in ("mirror", "start", "detail")
+                 else inner.cut(self._run(name, near, None, None)) for name in self.tools]
+        return torch.stack(found, dim=2)
 
-    def valid(self, mask: Tensor) -> Tensor:
-        """Where every tool has something to give: (N, 1, H, W) -> (N, K, H, W) bool; "keep" alone outside the hole."""
+    def valid(self, mask: Tensor, windows: HoleWindows | None = None) -> Tensor:
+        """Where every tool has something to give: (N, 1, H, W) -> (N, K, H, W) bool; "keep" alone outside the hole.
+        In windows: (N, K, h, w)."""
         height, width = mask.shape[-2:]
         inside = mask[:, 0] > 0.5
-        found = []
+        found, mirrored = [], _mirrored(mask)[1]
         for name in self.tools:
             there = torch.ones_like(inside)
             if name.startswith("copy_"):
@@ -92,15 +106,20 @@ class Fill:
                 rows, columns = (torch.arange(side, device=mask.device) for side in (height, width))
                 there = (((rows + down >= 0) & (rows + down < height))[:, None]
                          & ((columns + right >= 0) & (columns + right < width))[None]).expand_as(inside)
-            elif name == "mirror":
-                there = _mirrored(mask)[1]
-            found.append(there & inside if name != "keep" else there)
+            elif name in ("mirror", "detail"):
+                there = mirrored
+            there = there & inside if name != "keep" else there
+            found.append(there if windows is None else windows.cut(there))
         return torch.stack(found, dim=1)
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
         choice = action["local"]
         if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
-            return (choice * self.results(image, mask, start)).sum(dim=2)
+            if mask is None:
+                return (choice * self.results(image, mask, start)).sum(dim=2)
+            windows = HoleWindows.about(mask)
+            mixed = (windows.cut(choice) * self.results(image, mask, start, windows)).sum(dim=2)
+            return windows.put(mixed, image)
         after, seen = image, choice if mask is None else torch.where(mask > 0.5, choice, 0)
         chosen = range(self.choices) if choice.device.type != "cpu" else seen.unique().tolist()
         for index in chosen:
@@ -135,6 +154,9 @@ class Fill:
             return _along_edges(image)
         if name == "mirror":
             return image if mask is None else _reflected(image, mask)
+        if name == "detail":
+            fine = _DETAIL * (image - gaussian(image, 1.0, 5))
+            return image if mask is None else (image + _reflected(fine, mask, torch.zeros_like(fine))).clamp(0, 1)
         if name == "start":
             return image if start is None else start
         if name in ("darker", "brighter"):
@@ -208,29 +230,31 @@ def _along_edges(image: Tensor) -> Tensor:
     return (found[0] + found[1]) / 2
 
 
-def _reflected(image: Tensor, mask: Tensor) -> Tensor:
+def _reflected(image: Tensor, mask: Tensor, other: Tensor | None = None) -> Tensor:
+    """What stands at the mirrored places; where there is none, the pixel itself, or another picture's."""
     index, there = _mirrored(mask)
     flat = image.flatten(2)
     taken = flat.gather(2, index.flatten(1)[:, None].expand(-1, image.shape[1], -1)).view_as(image)
-    return torch.where(there[:, None], taken, image)
+    return torch.where(there[:, None], taken, image if other is None else other)
 
 
 def _mirrored(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Of every pixel of the hole, the place behind its nearest border (flat index), and where there is one."""
+    height, width = mask.shape[-2:]
+    found = [_places(hole.tobytes(), height, width) for hole in (mask[:, 0] > 0.5).cpu().numpy()]
+    return (torch.from_numpy(np.stack([places for places, _ in found])).to(mask.device),
+            torch.from_numpy(np.stack([there for _, there in found])).to(mask.device))
+
+
+@lru_cache(maxsize=64)  # an episode asks at each of its steps
+def _places(hole_bytes: bytes, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of one hole."""
     from scipy.ndimage import distance_transform_edt  # here: it costs start-up time
 
-    height, width = mask.shape[-2:]
-    own = np.indices((height, width))
-    places, valid = [], []
-    for hole in (mask[:, 0] > 0.5).cpu().numpy():
-        if not hole.any() or hole.all():
-            places.append(np.zeros((height, width), np.int64))
-            valid.append(np.zeros((height, width), bool))
-            continue
-        rows, columns = 2 * distance_transform_edt(hole, return_distances=False, return_indices=True) - own
-        fine = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        place = np.where(fine, rows * width + columns, 0)
-        places.append(place)
-        valid.append(fine & hole & ~hole.ravel()[place])
-    return (torch.from_numpy(np.stack(places)).to(mask.device),
-            torch.from_numpy(np.stack(valid)).to(mask.device))
+    hole, own = np.frombuffer(hole_bytes, bool).reshape(height, width), np.indices((height, width))
+    if not hole.any() or hole.all():
+        return np.zeros((height, width), np.int64), np.zeros((height, width), bool)
+    rows, columns = 2 * distance_transform_edt(hole, return_distances=False, return_indices=True) - own
+    fine = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    place = np.where(fine, rows * width + columns, 0)
+    return place, fine & hole & ~hole.ravel()[place]

@@ -94,11 +94,11 @@ class _Others:
         Raises:
             UsageError: none does, or several do.
         """
-        from rlenhance.photo.plan import ALL_SUFFIXES
+        from rlenhance.photo.plan import SUFFIXES
 
         if self._file is not None:
             return self._file
-        stems = [path.stem, *(path.stem.removesuffix(suffix) for suffix in ALL_SUFFIXES if path.stem.endswith(suffix))]
+        stems = [path.stem, *(path.stem.removesuffix(suffix) for suffix in SUFFIXES if path.stem.endswith(suffix))]
         known = next((self._known[below, stem] for stem in stems if (below, stem) in self._known), [])
         same = [other for other in known if other.suffix.lower() == path.suffix.lower()]
         if len(known) == 1 or len(same) == 1:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, Action, Fill
 from rlenhance.backbones import BACKBONES, Backbone
-from rlenhance.distributions import JointDistribution, PixelCategorical
+from rlenhance.distributions import JointDistribution, PlacedCategorical
 from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
+from rlenhance.hole_windows import HoleWindows
 from rlenhance.holes import around_hole, blank, check_mask, compose
 from rlenhance.images import check_image
 from rlenhance.models.base import MODELS, Completing, Policy
@@ -21,7 +23,7 @@ from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import at_pixels, residual_head
 from rlenhance.preferences import Preferences
 
-_PRECISION, _LEAST, _MOST = 2 * math.log(40), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/40 at first, bounds
+_PRECISION, _LEAST, _MOST = 2 * math.log(100), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
 _NEVER = -1e4  # logit of what is not valid
 _PLANES = 7  # current picture, mask, and what has changed since the start
 
@@ -80,16 +82,19 @@ class CompletionPolicy(FromPrior, Policy):
         strides: see `Fill`.
         horizon: steps of an episode, T.
         side: side in pixels of the pictures that it was trained on.
+        keep: head start of "keep" in a new policy: what is added to its logit.
     """
 
     masked = True
     state_size = None
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None,
-                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128):
+                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
+        if not 0 <= keep <= 20:
+            raise UsageError(f"the head start of \"keep\" is a logit between 0 and 20; got {keep}")
         self._set_prior(prior, side)
         self.actions: Fill = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
@@ -98,24 +103,31 @@ class CompletionPolicy(FromPrior, Policy):
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, 3)
         assert self.heads.bias is not None
-        nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
+        cells = self.backbone.stride**2
+        nn.init.constant_(self.heads.bias[-cells:], _PRECISION)
+        nn.init.constant_(self.heads.bias[:cells], keep)
 
     def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.first_guess(image, mask)
 
     def look(self, observation: Observation) -> Observation:
-        """The observation with the tools' results: who asks again about it need not run them again."""
-        return {**observation, "tools": self._results(observation)}
+        """The observation with the tools' results about the holes: who asks again about it need not run them again."""
+        return {**observation, "tools": self._results(observation, HoleWindows.about(observation["mask"]))}
 
-    def _results(self, observation: Observation) -> Tensor:
+    def _results(self, observation: Observation, windows: HoleWindows) -> Tensor:
+        """How far each tool goes from the start (three channels), and half of its square: (N, 4, K, h, w)."""
         found = observation.get("tools")
         if found is not None:
             return found
-        return self.actions.results(observation["image"].detach(), observation["mask"], observation.get("start"))
+        with torch.no_grad():
+            image, start = observation["image"], observation.get("start", observation["image"])
+            moves = self.actions.results(image, observation["mask"], start, windows) - windows.cut(start)[:, :, None]
+            return torch.cat([moves, 0.5 * (moves**2).sum(dim=1, keepdim=True)], dim=1)
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
-        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the estimate."""
+        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the estimate
+        about the hole, less the start."""
         features, distribution, state = self._decide(observation, state)
         value = at_pixels(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
         return distribution, {"local": value * observation["mask"]}, state
@@ -128,16 +140,30 @@ class CompletionPolicy(FromPrior, Policy):
         if "mask" not in observation:
             raise UsageError("this policy fills holes: pass a mask (N, 1, H, W), 1 where pixels are missing")
         image, mask = observation["image"], observation["mask"]
-        start = observation.get("start", image)
+        start, windows = observation.get("start", image), HoleWindows.about(mask)
         features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
-        numbers = at_pixels(self.heads(features), self.backbone.stride, image.shape[-2:]).float()
+        numbers = in_windows(self.heads, features, self.backbone.stride, windows).float()
         estimate = state
         if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
-            estimate = start + at_pixels(self.residual(features), self.backbone.stride, image.shape[-2:]).float()
-        squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
-        logits = numbers[:, : self.actions.choices] - 0.5 * numbers[:, -1:].clamp(_LEAST, _MOST).exp() * squared
-        logits = logits.masked_fill(~self.actions.valid(mask), _NEVER)
-        return features, JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))}), estimate
+            estimate = in_windows(self.residual, features, self.backbone.stride, windows).float()
+        # |f - e|^2 without |e|^2, which is the same for all tools
+        weights = torch.cat([-estimate, torch.ones_like(estimate[:, :1])], dim=1) / 3
+        distance = (self._results(observation, windows) * weights[:, :, None]).sum(dim=1)
+        logits = numbers[:, : self.actions.choices] - numbers[:, -1:].clamp(_LEAST, _MOST).exp() * distance
+        logits = logits.masked_fill(~self.actions.valid(mask, windows), _NEVER)
+        return features, JointDistribution({"local": PlacedCategorical(logits.unsqueeze(1), windows)}), estimate
+
+
+def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWindows) -> Tensor:
+    """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out."""
+    cells = windows.cells(stride)
+    mode = "replicate" if head.padding_mode == "replicate" else "constant"
+    around = HoleWindows(cells.tops, cells.lefts, cells.height + 2, cells.width + 2,
+                         (cells.size[0] + 2, cells.size[1] + 2)).cut(F.pad(features, (1, 1, 1, 1), mode=mode))
+    numbers = F.pixel_shuffle(F.conv2d(around, head.weight, head.bias), stride)
+    corner = HoleWindows(tuple(stride * top for top in cells.tops), tuple(stride * left for left in cells.lefts),
+                         numbers.shape[-2], numbers.shape[-1], windows.size)
+    return windows.within(corner).cut(numbers)
 
 
 @MODELS.register("completion_restorer")

@@ -26,7 +26,7 @@ class Observation(TypedDict, total=False):
     image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
     preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
     one. start: (N, 3, H, W), the picture with which the episode began, for action sets that go back to it.
-    statistics: (N, STATISTICS), and tools: (N, C, K, H, W), what the `look` of a policy has computed from the others;
+    statistics: (N, STATISTICS), and tools: (N, C, K, h, w), what the `look` of a policy has computed from the others;
     shortcuts, never needed.
     """
 

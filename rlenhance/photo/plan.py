@@ -19,10 +19,8 @@ from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case, 
 FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",
           "kind": "the photograph's own ending, without the dot", "number": "1, 2, ... in the order of the run",
           "preset": "the name of the preset"}
-#: What stands behind the names of enhanced results.
-SUFFIXES = ("_enhanced", "_variants")
 #: What the commands put behind the names of their results.
-ALL_SUFFIXES = (*SUFFIXES, "_denoised", "_completed", "_upscaled")
+SUFFIXES = ("_enhanced", "_variants", "_denoised", "_completed", "_upscaled")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -112,10 +110,10 @@ class Naming:
     def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
         """Those of a folder's photographs that an earlier run seems to have made.
 
-        Their name is that of another one with a suffix of ours or as the template says; beside their sources the
-        command's own suffix alone tells.
+        Their name is that of another one with a suffix of any command or as the template says; beside their sources
+        the command's own suffix alone tells.
         """
-        forms = [re.escape("{stem}" + suffix) for suffix in (self.suffix, *SUFFIXES)]
+        forms = [re.escape("{stem}" + suffix) for suffix in {self.suffix: None, **dict.fromkeys(SUFFIXES)}]
         if self.template:
             forms.append(re.escape(self.template.removesuffix("{ext}")))
         several = {"preset": "|".join(map(re.escape, self.presets)) or "$^", "number": r"\d+", "kind": r"\w+",

@@ -1,0 +1,106 @@
+"""Windows about holes: what is worked out for every tool, or for every choice, need not be so outside of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class HoleWindows:
+    """One window of equal size in each picture of a batch.
+
+    Attributes:
+        tops, lefts: first row and column of each, in pixels.
+        height, width: of all.
+        size: (height, width) of the pictures.
+    """
+
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+    height: int
+    width: int
+    size: tuple[int, int]
+
+    @classmethod
+    def about(cls, mask: Tensor) -> HoleWindows:
+        """The smallest windows of one size that hold every hole.
+
+        Args:
+            mask: (N, 1, H, W), 1 in the hole; where nothing is 1, any window will do.
+        """
+        inside = mask[:, 0] > 0.5
+        size = (mask.shape[-2], mask.shape[-1])
+        spans = [_spans(inside.any(dim=dim).tolist()) for dim in (2, 1)]
+        height, width = (max((stop - start for start, stop in span), default=1) for span in spans)
+        tops, lefts = (tuple(min(start, side - length) for start, _ in span)
+                       for span, side, length in zip(spans, size, (height, width), strict=True))
+        return cls(tops, lefts, height, width, size)
+
+    def widened(self, margin: int) -> HoleWindows:
+        """With so many more pixels to each side; at the picture's border more to the other side, where there are."""
+        height, width = (min(side, length + 2 * margin)
+                         for side, length in zip(self.size, (self.height, self.width), strict=True))
+        tops = tuple(min(max(0, top - margin), self.size[0] - height) for top in self.tops)
+        lefts = tuple(min(max(0, left - margin), self.size[1] - width) for left in self.lefts)
+        return HoleWindows(tops, lefts, height, width, self.size)
+
+    def within(self, outer: HoleWindows) -> HoleWindows:
+        """The same windows, counted from the corners of others that hold them."""
+        return HoleWindows(tuple(a - b for a, b in zip(self.tops, outer.tops, strict=True)),
+                           tuple(a - b for a, b in zip(self.lefts, outer.lefts, strict=True)),
+                           self.height, self.width, (outer.height, outer.width))
+
+    def cells(self, stride: int) -> HoleWindows:
+        """On a map of one cell for stride x stride pixels: windows of the cells that hold these."""
+        size = tuple(-(-side // stride) for side in self.size)
+        tops, lefts = (tuple(start // stride for start in starts) for starts in (self.tops, self.lefts))
+        height = max((-(-(top + self.height) // stride) - cell for top, cell in zip(self.tops, tops, strict=True)),
+                     default=1)
+        width = max((-(-(left + self.width) // stride) - cell for left, cell in zip(self.lefts, lefts, strict=True)),
+                    default=1)
+        return HoleWindows(tuple(min(top, size[0] - height) for top in tops),
+                           tuple(min(left, size[1] - width) for left in lefts), height, width, (size[0], size[1]))
+
+    def cut(self, planes: Tensor) -> Tensor:
+        """What stands in the windows: (N, ..., H, W) -> (N, ..., height, width)."""
+        if self._one:
+            return planes[self._place(0)]
+        return torch.stack([planes[index][self._place(index)] for index in range(len(self.tops))])
+
+    def put(self, part: Tensor, onto: Tensor) -> Tensor:
+        """A copy of (N, ..., H, W) with other values in the windows."""
+        result = onto.clone()
+        if self._one:
+            result[self._place(0)] = part
+        else:
+            for index in range(len(self.tops)):
+                result[index][self._place(index)] = part[index]
+        return result
+
+    @classmethod
+    def joined(cls, parts: Sequence[HoleWindows]) -> HoleWindows:
+        """Those of several batches as one; all have one size."""
+        return cls(sum((part.tops for part in parts), ()), sum((part.lefts for part in parts), ()),
+                   parts[0].height, parts[0].width, parts[0].size)
+
+    @property
+    def _one(self) -> bool:
+        return len(set(self.tops)) <= 1 and len(set(self.lefts)) <= 1
+
+    def _place(self, index: int) -> Any:
+        top, left = (self.tops[index], self.lefts[index]) if self.tops else (0, 0)
+        return (..., slice(top, top + self.height), slice(left, left + self.width))
+
+
+def _spans(lines: Sequence[Sequence[bool]]) -> list[tuple[int, int]]:
+    """Of each line, from its first to behind its last True; (0, 1) where there is none."""
+    spans = []
+    for line in lines:
+        there = [place for place, inside in enumerate(line) if inside]
+        spans.append((there[0], there[-1] + 1) if there else (0, 1))
+    return spans
