@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from agents.generations import Generations
 from agents.learner import Learner, as_floats
 from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.data import Batch
@@ -32,6 +33,12 @@ class AutoencodingConfig:
     """Weight of the KL divergence of codes from the standard normal distribution, per entry."""
     contrast: float = 0.01
     """Weight of the contrastive term: the code of a noisy patch is to be that of the same clean patch."""
+    recursion: float = 0.3
+    """Share of each batch that earlier outputs take, beside the noisy picture with which their line began (0: none)."""
+    depth: int = 3
+    """Generations of outputs that re-enter."""
+    kept: int = 256
+    """Outputs that are kept; the oldest go first."""
     average: float = 0.998
     """The saved weights are a running mean of the trained ones; each step this share of it stays."""
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(1e-3, 100, 0.0, 1.0))
@@ -47,7 +54,8 @@ class Autoencoding(Learner):
     """Regress clean pictures from noisy ones, through the merged patches; and the terms that make codes.
 
     A batch brings noisy pictures and clean ones. The strength of the noise is told as the noisy picture shows it
-    (`rlenhance.statistics.noise_deviation`), in training and in use.
+    (`rlenhance.statistics.noise_deviation`), in training and in use. What the network makes re-enters its batches, so
+    that it learns to improve its own outputs.
 
     Attributes:
         network: the running mean of the weights, which is validated and saved.
@@ -71,19 +79,23 @@ class Autoencoding(Learner):
         self.denoiser = network
         self.trained = copy.deepcopy(network.network)
         self.optimiser = Optimiser(self.trained, self.config.optimiser)
+        self.generations = Generations(self.config.kept, self.config.recursion, self.config.depth)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
             raise UsageError("a patch autoencoder learns from clean pictures, and these have none")
+        now, start, clean, generation = self.generations.mix(batch, self.generator)
         way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
-        start, clean = turned(batch.image, way), turned(batch.target, way)
-        losses = self.losses(start, start, clean)
+        now, start, clean = (turned(part, way) for part in (now, start, clean))
+        losses, output = self.losses(now, start, clean)
         log = self.optimiser.update(losses, progress)
+        if self.config.recursion:
+            self.generations.keep(output, start, clean, generation)
         follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
         return as_floats({**losses, **log})
 
-    def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss, each a scalar.
+    def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms of the loss, each a scalar, and what one pass makes of the pictures.
 
         Args:
             now, start, clean: the pictures as they are, as they were at first, and as they should be, (N, 3, H, W).
@@ -111,7 +123,7 @@ class Autoencoding(Learner):
                 mean**2 + log_variance.exp() - log_variance - 1).mean()
         if self.config.contrast:
             losses["contrast"] = self.config.contrast * contrast(mean[chosen], wanted)
-        return losses
+        return losses, output
 
     def precision(self) -> Any:
         """The precision in which networks run."""
@@ -125,11 +137,12 @@ class Autoencoding(Learner):
 
     def state(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
-        return {**super().state(), "trained": weights}
+        return {**super().state(), "trained": weights, "generations": self.generations.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
         self.trained.load_state_dict(state["trained"])
+        self.generations.load_state(state["generations"], self.device)
 
 
 def contrast(noisy: Tensor, clean: Tensor) -> Tensor:
