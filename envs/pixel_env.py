@@ -16,6 +16,7 @@ from torch import Tensor
 from rlenhance.actions import Action, ActionSet, advance, as_action, even_out, pictures_of, recalls
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
+from rlenhance.metrics import psnr
 from rlenhance.models.policy import Observation, observe
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, Transition
@@ -79,6 +80,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._batch: Batch | None = None
         self._costs: Mapping[str, Tensor] = {}
         self._strength: Tensor | None = None
+        #: Episodes in training may end early: a picture that has come so near to its reference, in dB, stays as it is.
+        self.target_psnr: float | None = None
         #: What the user has asked for, name -> (N, 1, 1, 1), from the last reset on.
         self.levels: Mapping[str, Tensor] = {}
         self._resize(num_envs, (self.planes, *size), masked=False)
@@ -175,7 +178,6 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
         Args:
             action: per level (N, C, h, w), see `rlenhance.actions.Action`; a bare tensor where there is one level.
-
             after: what the action makes of the picture, where the caller knows it already (of an episode that is
                 played again); otherwise the transition is worked out.
 
@@ -192,7 +194,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         action = even_out(action, self.levels.get("smoothness"))
         before = self._image
         self._image = after if after is not None else \
-            advance(self.actions, before, action, self._batch.mask, self._batch.image)
+            self._until_target(advance(self.actions, before, action, self._batch.mask, self._batch.image))
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,
@@ -217,6 +219,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             observation, _ = self.reset()
             info |= final
         return observation, reward, terminated, torch.zeros_like(terminated), info
+
+    def _until_target(self, after: Tensor) -> Tensor:
+        """The pictures after a step; those that have reached the target stay, so that nothing is paid any more."""
+        assert self._batch is not None
+        if self.target_psnr is None or self._batch.target is None:
+            return after
+        reached = psnr(self._image.detach(), self._batch.target) >= self.target_psnr
+        return torch.where(reached[:, None, None, None], self._image, after)
 
     def _measure(self, strength: Tensor, reward: Tensor) -> dict[str, Any]:
         """What a concrete environment adds to a step's info: name -> (N,)."""

@@ -16,6 +16,7 @@ from rlenhance.data import (
     Darken,
     Example,
     PictureCache,
+    PortionSampler,
     Relight,
     Sampler,
     Splits,
@@ -561,3 +562,26 @@ def test_stacked_batches_lack_what_one_lacks(image):
     """What is known of some pictures only is not known of the batch."""
     assert Batch.stack([Batch(image, image), Batch(image)]).target is None
     assert torch.equal(Batch.stack([Batch(image, image), Batch(image, image)])[2:].target, image)
+
+
+def test_portions_bound_what_is_in_memory(tmp_path):
+    """Every picture gives its crops in an epoch, no more files are open at a time than the portion, and runs resume."""
+    for number in range(7):
+        write(_picture(number, (12, 12)), tmp_path / f"p{number}.png")
+    examples = [Example(p.stem, p.stem, p, p) for p in sorted(tmp_path.iterdir())]
+    cache = PictureCache(most=3)
+    sampler = PortionSampler(examples, cache, 8, portion=3, visits=4, seed=1)
+    for epoch in range(2):
+        places = [sampler._place(epoch * sampler.epoch + number) for number in range(sampler.epoch)]
+        assert sorted(places) == sorted(list(range(7)) * 4)
+        assert len(set(places[:12])) == len(set(places[12:24])) == 3 and len(set(places[24:])) == 1
+    loaded = []
+    for step in range(7):
+        loaded.append(sampler.batch(step, 4).image)
+        assert len(cache._kept) <= 3
+    again = sampler.reseeded(1)
+    assert all(torch.equal(again.batch(step, 4).image, seen) for step, seen in enumerate(loaded))
+    assert not torch.equal(sampler.reseeded(2).batch(0, 4).image, loaded[0])
+    for wrong in ({"portion": 0, "visits": 1}, {"portion": 1, "visits": 0}):
+        with pytest.raises(UsageError, match="portion"):
+            PortionSampler(examples, cache, 8, **wrong)

@@ -331,3 +331,16 @@ def test_render_shows_input_picture_and_actions(image, generator):
 def test_importing_registers_every_id():
     """`import envs` is enough."""
     assert all(name in gymnasium.registry for name in envs.ENV_IDS)
+
+
+def test_a_picture_at_its_target_stays(generator):
+    """With a target, pictures that have reached it no longer change and nothing is paid; the others go on."""
+    target = torch.rand(2, 3, 8, 8, generator=generator)
+    image = torch.stack([target[0] * 0.99, target[1] * 0.5])
+    env = PixelEnv(ACTION_SETS.create("curve", agent_stride=0),
+                   Reward(RewardWeights.only(squared_error=1.0), every_term=False), horizon=2)
+    env.target_psnr = 30.0
+    env.reset(options={"batch": Batch(image, target)})
+    observation, reward, _, _, _ = env.step(torch.full((2, 1, 1, 1), 0.3))
+    assert torch.equal(observation["image"][0], image[0]) and reward[0] == 0
+    assert not torch.equal(observation["image"][1], image[1]) and reward[1] > 0

@@ -13,7 +13,7 @@ from rlenhance.data.noise import BLIND, NOISES, Noise, parse_noise
 from rlenhance.data.noisy import REAL, noise_of, noisy_pictures
 from rlenhance.data.occluded import OccludedSampler, load_occluded, occluded_pictures, without_near_duplicates
 from rlenhance.data.reduced import ReducedSampler, Shrink, check_sizes, load_reduced, open_pairs
-from rlenhance.data.sampler import Sampler
+from rlenhance.data.sampler import PortionSampler, Sampler
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.scan import scan
 from rlenhance.data.sidd import open_sidd, validation_blocks
@@ -22,9 +22,9 @@ from rlenhance.data.tfrecords import Record, records
 
 __all__ = [
     "BLIND", "NOISES", "REAL", "RELIT", "Batch", "Camera", "CodedSampler", "Darken", "Degradation", "Example",
-    "LoadedSplit", "Noise", "OccludedSampler", "PictureCache", "Record", "ReducedSampler", "Relight", "Sampler",
-    "Shrink", "Splits", "as_jpeg", "check_disjoint", "check_sizes", "clean_folder", "load_example", "load_occluded",
-    "load_reduced", "load_split", "noise_of", "noisy_pictures", "occluded_pictures", "open_celeba", "open_folder",
-    "open_pairs", "open_sidd", "parse_noise", "records", "sample_photographs", "scan", "split_by_scene",
+    "LoadedSplit", "Noise", "OccludedSampler", "PictureCache", "PortionSampler", "Record", "ReducedSampler", "Relight",
+    "Sampler", "Shrink", "Splits", "as_jpeg", "check_disjoint", "check_sizes", "clean_folder", "load_example",
+    "load_occluded", "load_reduced", "load_split", "noise_of", "noisy_pictures", "occluded_pictures", "open_celeba",
+    "open_folder", "open_pairs", "open_sidd", "parse_noise", "records", "sample_photographs", "scan", "split_by_scene",
     "validation_blocks", "without_near_duplicates",
 ]

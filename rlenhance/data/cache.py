@@ -29,14 +29,15 @@ class PictureCache:
     Args:
         budget: bytes that may be kept (default 1 GiB).
         max_side: reduce to this longer side in pixels before keeping; None keeps the full picture.
+        most: pictures that may be kept; None: as many as fit.
 
     Thread-safe. A picture that does not fit is decoded again each time; nothing grows past the budget.
     """
 
-    def __init__(self, budget: int = 1 << 30, max_side: int | None = None):
-        if budget < 0:
-            raise UsageError(f"the cache's budget must not be negative; got {budget}")
-        self.budget, self.max_side = budget, max_side
+    def __init__(self, budget: int = 1 << 30, max_side: int | None = None, most: int | None = None):
+        if budget < 0 or (most is not None and most < 0):
+            raise UsageError(f"the cache's budget must not be negative; got {budget} bytes and {most} pictures")
+        self.budget, self.max_side, self.most = budget, max_side, most
         self.used = 0
         self._kept: OrderedDict[Source, np.ndarray] = OrderedDict()
         self._facts: dict[Source, PictureFacts] = {}
@@ -68,7 +69,7 @@ class PictureCache:
             if path not in self._kept and pixels.nbytes <= self.budget:
                 self._kept[path] = pixels
                 self.used += pixels.nbytes
-                while self.used > self.budget:
+                while self.used > self.budget or (self.most is not None and len(self._kept) > self.most):
                     _, dropped = self._kept.popitem(last=False)
                     self.used -= dropped.nbytes
         return pixels

@@ -52,9 +52,13 @@ class Sampler:
         """Another stream over the same pictures; the cache is shared."""
         return Sampler(self.examples, self.cache, self.size, crop=self.crop, seed=seed, planes=self.planes)
 
-    def _sample(self, number: int) -> Batch:
+    def _place(self, number: int) -> int:
+        """Which example sample `number` is cut from."""
         epoch, place = divmod(number, len(self.examples))
-        example = self.examples[_shuffled(self.seed, epoch, len(self.examples))[place]]
+        return int(_shuffled(self.seed, epoch, len(self.examples))[place])
+
+    def _sample(self, number: int) -> Batch:
+        example = self.examples[self._place(number)]
         rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
         image, target = example.load(self.cache)
         parts = [part for part in (image, target) if part is not None]
@@ -87,6 +91,45 @@ class Sampler:
         top = rng.integers(0, height - box_height + 1)
         left = rng.integers(0, width - box_width + 1)
         return [part[top : top + box_height, left : left + box_width] for part in parts]
+
+
+class PortionSampler(Sampler):
+    """The same, a portion of the files after the other, so that few pictures need be in memory at a time.
+
+    In an epoch every picture gives `visits` crops: those of the first portion in turn, then those of the next.
+
+    Args:
+        examples, cache, size, crop, seed, planes: see `Sampler`.
+        portion: examples at a time.
+        visits: crops of each in an epoch.
+
+    Raises:
+        UsageError: an empty portion, or no visit; see `Sampler`.
+    """
+
+    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, *, portion: int, visits: int,
+                 crop: str = "native", seed: int = 0, planes: int = 3):
+        super().__init__(examples, cache, size, crop=crop, seed=seed, planes=planes)
+        if portion < 1 or visits < 1:
+            raise UsageError(f"a portion has at least one picture, and each is visited at least once; got {portion} "
+                             f"and {visits}")
+        self.portion, self.visits = portion, visits
+
+    @property
+    def epoch(self) -> int:
+        """Samples in which every picture has been visited its times."""
+        return len(self.examples) * self.visits
+
+    def reseeded(self, seed: int) -> PortionSampler:
+        return PortionSampler(self.examples, self.cache, self.size, portion=self.portion, visits=self.visits,
+                              crop=self.crop, seed=seed, planes=self.planes)
+
+    def _place(self, number: int) -> int:
+        epoch, place = divmod(number, self.epoch)
+        first, inside = divmod(place, self.portion * self.visits)
+        first *= self.portion
+        count = min(self.portion, len(self.examples) - first)
+        return int(_shuffled(self.seed, epoch, len(self.examples))[first + inside % count])
 
 
 def _reduce(picture: np.ndarray, size: int) -> np.ndarray:
