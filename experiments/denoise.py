@@ -131,10 +131,11 @@ class NoisyPictures(Pictures):
             noise = parse_noise(f"{level:g}", eight_bit)
             examples = [Example(e.name, e.scene, None, e.target, noise) for e in examples]
         batches = load_split(examples, self.cache, limit=limit, planes=self.config.planes)
-        return [_middle(batch, side) if side else batch for batch in batches]
+        return [middle(batch, side) if side else batch for batch in batches]
 
 
-def _middle(batch: Batch, side: int) -> Batch:
+def middle(batch: Batch, side: int) -> Batch:
+    """The middle of pictures, at most so many pixels wide and high."""
     def cut(part: Tensor | None) -> Tensor | None:
         if part is None:
             return None

@@ -1,0 +1,213 @@
+"""What self-enhancement trains and measures: networks, judges, rows of its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.codes import Codes, fill_bank
+from rlenhance.actions import LatentMoves
+from rlenhance.blocking import seam_ratio
+from rlenhance.blocks import Blocks
+from rlenhance.data import Batch
+from rlenhance.images import WAYS
+from rlenhance.latent import PatchAutoencoder, told_noise
+from rlenhance.metrics import psnr, ssim, uqi
+from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, as_model
+
+#: What the table has of each picture, beside its seams.
+SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "uqi": uqi}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Patches, codes, and the agents over them."""
+
+    block_size: int = 24
+    """Side of a patch in pixels."""
+    overlap: int = 8
+    """Pixels that neighbouring patches share."""
+    latent_dim: int = 0
+    """Entries of a code, a multiple of 8 (0: as published, 72, of sidd 96)."""
+    width: int = 24
+    """Channels of the encoder's first layer."""
+    widths: tuple[int, ...] = (32, 64, 64)
+    """Channels of each level of the U-Net that goes past the code."""
+    down: tuple[int, ...] = (1, 2, 1)
+    """Its residual blocks of each level on the way down."""
+    up: tuple[int, ...] = (1, 2)
+    """Its residual blocks of each level on the way up."""
+    equivariant: bool = True
+    """The code of a turned patch is the turned code."""
+    codes: int = 1024
+    """Clean codes in the bank, as far as the pictures have so many patches."""
+    groups: int = 8
+    """Groups of codes."""
+    axes: int = 8
+    """Learned directions of each group."""
+    neighbours: int = 8
+    """Clean neighbours whose mean a code may be moved to."""
+    parts: int = 3
+    """Parts of a code that are moved to the neighbours, each for itself, at most one for 8 entries (0: none is)."""
+    backbone: str = "compact"
+    """Of the policy."""
+    horizon: int = 4
+    """Steps of an episode, T."""
+
+    @property
+    def autoencoder(self) -> dict[str, Any]:
+        """What the autoencoder is made with."""
+        return {"block": self.block_size, "overlap": self.overlap, "latent_dim": self.latent_dim, "width": self.width,
+                "widths": self.widths, "down": self.down, "up": self.up, "equivariant": self.equivariant}
+
+
+def make_autoencoder(config: NetworkConfig) -> PatchDenoiser:
+    """A patch autoencoder with weights from the global random stream."""
+    return MODELS.create("patch_denoiser", **config.autoencoder)
+
+
+def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequence[Batch], predicted: bool,
+                seed: int, before: PixelPolicy | None = None) -> tuple[PixelPolicy, Codes]:
+    """A policy over the codes of a trained autoencoder, and the codes of the pictures that its bank is filled from.
+
+    Args:
+        batches: see `experiments.rse_pictures.bank_pictures`.
+        predicted: the deviation of its agents is predicted (sac), otherwise the learner sets it.
+        seed: of the bank.
+        before: begin with the agents of this one; what it says of the axes begins anew, because they are others now.
+    """
+    blocks: Blocks = autoencoder.network.blocks
+    patches = sum(math.prod(blocks.grid(*batch.image.shape[-2:])) for batch in batches)
+    codes = min(config.codes, patches) if before is None else len(moves_of(before).bank.codes)
+    policy = _policy(config, codes, predicted)
+    if before is not None:
+        policy.load_state_dict(before.state_dict())
+        with torch.no_grad():
+            head = policy.heads["local"]
+            parts = moves_of(policy).parts
+            head.weight[parts : parts + config.axes] = 0
+            head.bias[parts : parts + config.axes] = 0
+    moves = moves_of(policy)
+    moves.autoencoder.load_state_dict(autoencoder.network.state_dict())
+    return policy, fill_bank(moves, batches, seed)
+
+
+def _policy(config: NetworkConfig, codes: int, predicted: bool) -> PixelPolicy:
+    known = {"codes": codes, "groups": config.groups, "axes": config.axes,
+             "neighbours": min(config.neighbours, codes), "parts": min(config.parts, config.latent_dim // WAYS)}
+    return MODELS.create("pixel_policy", actions={"name": "latent", **config.autoencoder, **known},
+                         backbone={"name": config.backbone}, horizon=config.horizon, state_size=None,
+                         deviation="predicted" if predicted else "scheduled", told_start=True)
+
+
+def check_networks(config: NetworkConfig) -> None:
+    """Refuse settings with which no network can be made, before anything is trained.
+
+    Raises:
+        UsageError: names them.
+    """
+    make_autoencoder(config)
+    _policy(config, config.codes, predicted=True)
+
+
+def moves_of(policy: PixelPolicy) -> LatentMoves:
+    """What the agents of a policy over codes may do."""
+    actions: Any = policy.actions
+    return actions
+
+
+def passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Tensor]:
+    """What the autoencoder alone makes of a picture, again and again: after each of the passes."""
+    noise, states = told_noise(image), [image]
+    for _ in range(count):
+        states.append(autoencoder.enhance(states[-1], image, noise).clamp(0, 1))
+    return states[1:]
+
+
+def constant(policy: PixelPolicy, image: Tensor, gate: float, toward: float, steps: int) -> list[Tensor]:
+    """The same action for every patch at every step: the picture after each of them."""
+    moves = moves_of(policy)
+    action = moves.neutral(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
+    action[:, : moves.parts], action[:, -1] = toward, gate
+    states = [image]
+    for _ in range(steps):
+        states.append(moves.apply(states[-1], {"local": action}, start=image))
+    return states[1:]
+
+
+@torch.no_grad()
+def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, float]:
+    """The constant action that is best on validation pictures: gate, toward, steps, and its PSNR in dB."""
+    moves, device = moves_of(policy), next(policy.parameters()).device
+    rows = []
+    for gate in (1.0, 0.6, 0.2):
+        for toward in (0.0, 0.2, -0.2) if moves.parts else (0.0,):
+            seen = [[psnr(state, batch.target.to(device)).item() for state in
+                     constant(policy, batch.image.to(device), gate, toward, policy.horizon)]
+                    for batch in batches if batch.target is not None]
+            for step, value in enumerate(torch.tensor(seen).mean(dim=0).tolist()):
+                rows.append({"gate": gate, "toward": toward, "steps": step + 1, "psnr": value})
+    return max(rows, key=lambda row: row["psnr"])
+
+
+@torch.no_grad()
+def measure(model: Callable[[Tensor], Tensor], batches: Iterable[Batch], blocks: Blocks,
+            device: torch.device) -> dict[str, list[float]]:
+    """Scores of each picture: PSNR in dB, SSIM, UQI, and `seams`, the output's seam ratio over the clean picture's."""
+    rows: dict[str, list[float]] = {name: [] for name in (*SCORES, "seams")}
+    for batch in batches:
+        assert batch.target is not None
+        output, target = model(batch.image.to(device)).clamp(0, 1).cpu(), batch.target
+        for name, score in SCORES.items():
+            rows[name].append(score(output, target).item())
+        ratios = [seam_ratio(picture, blocks.stride, blocks.overlap) for picture in (output, target)]
+        rows["seams"].append((ratios[0] / ratios[1]).item())
+    return rows
+
+
+@dataclass
+class PassJudge:
+    """Judges an autoencoder on validation pictures: `val/psnr` after one pass, and after so many as an episode has."""
+
+    pictures: Sequence[Batch]
+    count: int
+
+    @torch.no_grad()
+    def __call__(self, network: torch.nn.Module) -> dict[str, float]:
+        inner: Any = network
+        device = next(network.parameters()).device
+        seen = torch.tensor([[psnr(state, batch.target.to(device)).item() for state in
+                              passes(inner.network, batch.image.to(device), self.count)]
+                             for batch in self.pictures if batch.target is not None]).mean(dim=0)
+        last = {f"val/psnr-{self.count}": seen[-1].item()} if self.count > 1 else {}
+        return {"val/psnr": seen[0].item(), **last}
+
+
+@dataclass
+class EpisodeJudge:
+    """Judges a policy on validation pictures: `val/psnr`, and how far the gates of each step are open."""
+
+    pictures: Sequence[Batch]
+
+    @torch.no_grad()
+    def __call__(self, network: torch.nn.Module) -> dict[str, float]:
+        device = next(network.parameters()).device
+        model, scores, gates = as_model(network), list[float](), list[Tensor]()
+        for batch in self.pictures:
+            assert batch.target is not None
+            episode = model.play(batch.image.to(device))
+            scores.append(psnr(episode.image, batch.target.to(device)).item())
+            gates.append(torch.stack([(1 + action["local"][:, -1].mean()) / 2 for action in episode.actions]))
+        opened = torch.stack(gates).mean(dim=0).tolist()
+        return {"val/psnr": sum(scores) / len(scores),
+                **{f"gate/step{step + 1}": value for step, value in enumerate(opened)}}
+
+
+def mean_rows(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, float]]:
+    """Means over the pictures."""
+    return {name: {score: sum(values) / len(values) for score, values in row.items()} for name, row in rows.items()}

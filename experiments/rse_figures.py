@@ -1,0 +1,131 @@
+"""Pictures of self-enhancement: the groups of codes, every step of an episode, and what recursions come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.codes import Codes
+from experiments.rse import passes
+from rlenhance.data import Batch
+from rlenhance.images import to_array
+from rlenhance.metrics import psnr
+from rlenhance.models import PixelPolicy, as_model
+from rlenhance.photo import write
+from rlenhance.photo.sheet import Cell, make_sheet
+
+_POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group
+_SIDE = 256
+
+
+def draw_steps(path: Path, batches: Sequence[Batch], names: Sequence[str], stages: Any) -> None:
+    """A sheet: each picture as it came, after the autoencoder alone, after each step of the first policy, after each
+    recursion's last step, and clean.
+
+    Args:
+        batches: of one picture each.
+        stages: `experiments.rse_stages.Stages` that have run.
+    """
+    cells: list[Cell] = []
+    columns = 0
+    for batch, name in zip(batches, names, strict=True):
+        row = _row(batch, name, stages)
+        cells += row
+        columns = len(row)
+    write(make_sheet(cells, columns, _SIDE), path)
+
+
+@torch.no_grad()
+def _row(batch: Batch, name: str, stages: Any) -> list[Cell]:
+    assert batch.target is not None
+    image, target = batch.image.to(stages.device), batch.target
+    made: list[tuple[str, Tensor]] = [("noisy", image)]
+    first = stages.first
+    made.append(("autoencoder alone", passes(first.network, image, 1)[-1]))
+    for number, policy in enumerate(stages.policies):
+        states = as_model(policy).play(image).states[1:]
+        if number == 0:
+            made += [(f"after step {step + 1}", state) for step, state in enumerate(states)]
+        else:
+            made.append((f"recursion {number}", states[-1]))
+    cells = [Cell(_middle(picture), (label, f"{psnr(picture.cpu(), target).item():.2f} dB")) for label, picture in made]
+    return [*cells, Cell(_middle(target), ("clean", name))]
+
+
+def _middle(picture: Tensor) -> np.ndarray:
+    top, left = (max(0, (length - _SIDE) // 2) for length in picture.shape[-2:])
+    return to_array(picture[..., top : top + _SIDE, left : left + _SIDE].cpu())
+
+
+def draw_recursions(path: Path, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Every row's PSNR, SSIM and UQI, the noisy pictures left out: means over the pictures, and a bar of two standard
+    errors."""
+    plt = _pyplot()
+    shown = {name: row for name, row in rows.items() if name != "noisy"}
+    figure, axes = plt.subplots(1, 3, figsize=(13, 1.2 + 0.36 * len(shown)), sharey=True)
+    places = np.arange(len(shown))
+    for axis, (score, title) in zip(axes, (("psnr", "PSNR in dB"), ("ssim", "SSIM"), ("uqi", "UQI")), strict=True):
+        values = [np.asarray(row[score]) for row in shown.values()]
+        errors = [2 * value.std() / max(1, len(value) - 1) ** 0.5 for value in values]
+        axis.errorbar([value.mean() for value in values], places, xerr=errors, fmt="o", markersize=4, capsize=2)
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(places, list(shown), fontsize=8)
+    axes[0].invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+@torch.no_grad()
+def draw_groups(path: Path, policy: PixelPolicy, codes: Codes) -> None:
+    """Clean codes on their two main axes, coloured by group; beside them what the centre of each group shows, and what
+    some of its codes show."""
+    plt = _pyplot()
+    moves: Any = policy.actions
+    device = moves.bank.codes.device
+    every = codes.clean[:: max(1, len(codes.clean) // _POINTS)].to(device)
+    flat = every.flatten(1)
+    groups = moves.bank.groups_of(every).cpu().numpy()
+    mean = flat.mean(dim=0)
+    _, _, axes_of = torch.linalg.svd(flat - mean, full_matrices=False)
+    points = ((flat - mean) @ axes_of[:2].mT).cpu().numpy()
+    centres = ((moves.bank.centres.flatten(1) - mean) @ axes_of[:2].mT).cpu().numpy()
+    count = len(centres)
+    figure = plt.figure(figsize=(12, max(4.0, 0.62 * count)))
+    grid = figure.add_gridspec(count, _SHOWN + 6)
+    plane = figure.add_subplot(grid[:, :5])
+    colors = plt.get_cmap("tab20")(np.arange(count) % 20)
+    plane.scatter(*points.T, s=4, c=colors[groups], alpha=0.5, linewidths=0)
+    plane.scatter(*centres.T, s=60, c=colors, marker="X", edgecolors="black")
+    plane.set_title(f"{len(every)} clean codes, {count} groups", fontsize=10)
+    for group in range(count):
+        members = every[torch.from_numpy(groups == group).to(device)]
+        chosen = members[:: max(1, len(members) // _SHOWN)][:_SHOWN]
+        pictures = moves.autoencoder.decode(torch.cat([moves.bank.centres[group : group + 1], chosen])).clamp(0, 1)
+        for column, patch in enumerate(pictures.cpu().permute(0, 2, 3, 1).numpy()):
+            cell = figure.add_subplot(grid[group, 5 + column])
+            cell.imshow(patch, interpolation="nearest")
+            cell.set_xticks([])
+            cell.set_yticks([])
+            for side in cell.spines.values():
+                side.set_color(colors[group])
+                side.set_linewidth(2.5 if column == 0 else 0.8)
+            if group == 0:
+                cell.set_title("centre" if column == 0 else "", fontsize=8)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt

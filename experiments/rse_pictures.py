@@ -1,0 +1,142 @@
+"""The pictures of self-enhancement: good ones on which noise is made, or real noise beside its clean pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from envs.self_enhance import PUBLISHED_NOISE
+from experiments.denoise import middle
+from experiments.lowlight import Pictures
+from rlenhance.data import (
+    Batch,
+    Example,
+    PictureCache,
+    Splits,
+    check_disjoint,
+    load_split,
+    noisy_pictures,
+    open_folder,
+    open_sidd,
+    parse_noise,
+    scan,
+    validation_blocks,
+)
+from rlenhance.errors import UsageError
+
+#: What a data set brings: good pictures on which noise is made, or pairs.
+DATA_SETS = ("celeba", "sidd")
+#: The noise of the bundled photographs where real pairs belong: a sensor's.
+SENSOR_NOISE = "poisson_gaussian:40"
+_BANK_SIDE = 512  # of a picture, its middle is coded
+
+
+@dataclass(frozen=True)
+class PathConfig:
+    """Which pictures; without a path the bundled photographs: a demonstration."""
+
+    train_files_path: Path | None = None
+    """celeba: a folder of good pictures, CelebA, or TFRecord files. sidd: scene instances, or other pairs."""
+    validation_file_path: Path | None = None
+    """sidd: the GT pictures, where train_files_path holds the NOISY ones alone."""
+    test_files_path: Path | None = None
+    """Pictures of the same kind to be tested on, or ValidationNoisyBlocksSrgb.mat."""
+    test_validation_files_path: Path | None = None
+    """sidd: ValidationGtBlocksSrgb.mat, or the GT pictures of the test."""
+    file_batch: int = 0
+    """Pictures in memory at a time; training goes through the others portion by portion (0: 256, of sidd 5)."""
+    on_bad_image: str = "stop"
+    """stop names every bad file and ends; skip leaves them out."""
+
+
+class RsePictures(Pictures):
+    """Splits of noisy pictures and their references.
+
+    Attributes:
+        held: name of the split that the table is of.
+        side: of what is taken from the middle of a held-out picture, in pixels.
+    """
+
+    held = "test"
+    side = 512
+
+    def shown(self, split: str, limit: int, side: int) -> list[Batch]:
+        """The middles of pictures of a split, evenly spread, in memory."""
+        return [middle(batch, side) for batch in self.load(split, limit=limit)]
+
+    def tested(self, limit: int) -> tuple[list[Example], Iterator[Batch]]:
+        """The held-out pictures, evenly spread: what they are, and one batch each."""
+        part = self.splits.parts[self.held]
+        chosen = [part[i * len(part) // limit] for i in range(limit)] if limit and len(part) > limit else list(part)
+        return chosen, (middle(batch, self.side) for batch in load_split(chosen, self.cache))
+
+
+def open_rse(data_set: str, paths: PathConfig) -> RsePictures:
+    """The pictures of a run, scanned and without overlap.
+
+    Raises:
+        UsageError: another data set; paths that do not belong to it; files that cannot be used.
+    """
+    if data_set not in DATA_SETS:
+        raise UsageError(f"the data set is one of {', '.join(DATA_SETS)}; got {data_set!r}")
+    if data_set == "celeba" and (paths.validation_file_path or paths.test_validation_files_path):
+        raise UsageError("celeba makes the noise itself: leave out --validation_file_path and "
+                         "--test_validation_files_path, or name sidd")
+    if paths.train_files_path is None and (paths.validation_file_path or paths.test_files_path
+                                           or paths.test_validation_files_path):
+        raise UsageError("name the pictures to learn from as well: --train_files_path DIR")
+    splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
+    cache = PictureCache(most=portion_of(data_set, paths) * (1 if data_set == "celeba" else 2))
+    splits, skipped = scan(splits, cache, paths.on_bad_image)
+    if paths.train_files_path:
+        check_disjoint(splits, cache)
+    pictures = RsePictures(splits, cache, skipped)
+    pictures.held = "test" if splits.test else "val"
+    return pictures
+
+
+def portion_of(data_set: str, paths: PathConfig) -> int:
+    """Pictures in memory at a time.
+
+    Raises:
+        UsageError: a negative number.
+    """
+    if paths.file_batch < 0:
+        raise UsageError(f"--file_batch must not be negative; got {paths.file_batch}")
+    return paths.file_batch or (256 if data_set == "celeba" else 5)
+
+
+def _celeba(paths: PathConfig) -> Splits:
+    splits = noisy_pictures(paths.train_files_path, PUBLISHED_NOISE, eight_bit=True)
+    if paths.test_files_path is None:
+        return splits
+    noise = parse_noise(PUBLISHED_NOISE, eight_bit=True)
+    test = [replace(example, image=None, degradation=noise)
+            for part in noisy_pictures(paths.test_files_path, PUBLISHED_NOISE, eight_bit=True).parts.values()
+            for example in part]
+    return replace(splits, train=[*splits.train, *splits.test], test=test)
+
+
+def _sidd(paths: PathConfig) -> Splits:
+    train, test = paths.train_files_path, paths.test_files_path
+    if train is None:
+        return noisy_pictures(None, SENSOR_NOISE, eight_bit=True)
+    splits = open_sidd(train, paths.validation_file_path) if paths.validation_file_path else \
+        noisy_pictures(train, "real")
+    if test is None:
+        return splits
+    if test.suffix == ".mat" or (test.is_dir() and any(test.glob("Validation*.mat"))):
+        pairs = validation_blocks(test, paths.test_validation_files_path)
+    else:
+        found = open_sidd(test, paths.test_validation_files_path) if paths.test_validation_files_path else \
+            open_folder(test)
+        pairs = [example for part in found.parts.values() for example in part]
+    if not all(example.image is not None and example.target is not None for example in pairs):
+        raise UsageError(f"{test}: a test of real noise needs the clean pictures as well: --test_validation_files_path")
+    return replace(splits, train=[*splits.train, *splits.test], test=pairs)
+
+
+def bank_pictures(pictures: Pictures, count: int) -> list[Batch]:
+    """The middles of training pictures with their noise, from which the bank is filled."""
+    return [middle(batch, _BANK_SIDE) for batch in pictures.load("train", limit=count)]

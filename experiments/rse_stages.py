@@ -1,0 +1,234 @@
+"""The stages of a self-enhancement run: each in a folder of its own, done once, gone on with after an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents import LEARNERS, Falling, Learner
+from agents.autoencoding import Autoencoding
+from agents.learner import PolicyLearner
+from experiments.codes import Codes, code_all
+from experiments.fit import FitConfig, fit
+from experiments.intervals import Interval, scene_interval
+from experiments.rse import (
+    EpisodeJudge,
+    PassJudge,
+    best_constant,
+    constant,
+    make_autoencoder,
+    make_policy,
+    mean_rows,
+    measure,
+    passes,
+)
+from experiments.rse_pictures import RsePictures, bank_pictures
+from experiments.rse_plan import Plan
+from experiments.run_folder import RunFolder
+from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.data import PortionSampler
+from rlenhance.errors import UsageError
+from rlenhance.latent import PatchAutoencoder
+from rlenhance.models import Denoiser, PatchDenoiser, PixelPolicy, as_model
+from rlenhance.photo.files import write_atomically
+from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
+
+_ALONE = "autoencoder alone"
+
+
+class Stages:
+    """Runs the stages, and keeps the table.
+
+    Args:
+        plan: what to do.
+        pictures: which pictures.
+        fabric: device and precision.
+        half: networks compute in bfloat16.
+        run: its folder gets one more for each stage, and table.json.
+
+    Attributes:
+        rows: name -> score -> one number per held-out picture.
+        notes: what else is known of the run: which pictures, what each stage came to.
+        first, autoencoder: the autoencoder before the recursions, and the last one.
+        policies: after RL, and after each recursion that was not undone.
+    """
+
+    def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, half: bool, run: RunFolder):
+        self.plan, self.pictures, self.fabric, self.half, self.run = plan, pictures, fabric, half, run
+        self.device = fabric.device
+        sampler = PortionSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
+                                 visits=plan.budget.visits, seed=plan.seed)
+        self._sampler = sampler
+        self._validation = pictures.shown("val", plan.budget.validate_on, 256)
+        self._table = run.path / "table.json"
+        known = json.loads(self._table.read_text()) if self._table.is_file() else {}
+        self.rows: dict[str, dict[str, list[float]]] = known.get("rows", {})
+        self.notes: dict[str, Any] = known.get("notes", {})
+        self.first: PatchDenoiser | None = None
+        self.autoencoder: PatchDenoiser | None = None
+        self.policies: list[PixelPolicy] = []
+
+    @property
+    def kept(self) -> PixelPolicy | None:
+        """The policy of the last stage that was not undone."""
+        return self.policies[-1] if self.policies else None
+
+    def run_all(self) -> None:
+        """Every stage in its turn."""
+        plan = self.plan
+        first = self.learn_codes("autoencoder", None, 1.0, plan.seed)
+        self.first = self.autoencoder = first
+        self.score("noisy", lambda image: image)
+        self._alone("", first)
+        if plan.learner == "none":
+            return
+        falling = Falling()
+        policy, best = self.learn_moves("policy", first, None, 1.0, plan.seed)
+        falling.after(best)
+        if "constant" not in self.notes:
+            self.notes["constant"] = best_constant(policy, self._validation[:6])
+        fixed = self.notes["constant"]
+        self.score("best constant action", lambda image: constant(
+            policy, image, fixed["gate"], fixed["toward"], int(fixed["steps"]))[-1])
+        self.score("after RL", as_model(policy))
+        self.policies.append(policy)
+        for number in range(1, plan.budget.recursions + 1):
+            seed = plan.seed + number
+            share, name = plan.budget.recursion_share, f"recursion {number}"
+            again = self.learn_codes(f"recursion-{number}/autoencoder", self.autoencoder, share, seed)
+            tuned, best = self.learn_moves(f"recursion-{number}/policy", again, self.kept, share, seed)
+            fell = falling.after(best)
+            self._alone(f"{name}, ", again)
+            self.score(f"{name}{' (undone)' if fell else ''}", as_model(tuned))
+            if fell:
+                self.notes["ended"] = number
+                break
+            self.autoencoder = again
+            self.policies.append(tuned)
+
+    def learn_codes(self, name: str, begin: PatchDenoiser | None, share: float, seed: int) -> PatchDenoiser:
+        """Train the autoencoder, from the beginning or further."""
+        torch.manual_seed(seed)
+
+        def make() -> Learner:
+            network = make_autoencoder(self.plan.network)
+            if begin is not None:
+                network.load_state_dict(begin.state_dict())
+            elif self.plan.warm_start:
+                source = load_network(find_checkpoint(locate(self.plan.warm_start)))
+                if not isinstance(source, Denoiser):
+                    raise UsageError(f"--warm-start {self.plan.warm_start}: a learned denoiser for colour is wanted, "
+                                     f"as denoiser; it holds a {type(source).__name__}")
+                network.network.begin_with(source.network)
+            return Autoencoding(network, self.plan.learners.autoencoding, seed=seed, device=self.device)
+
+        judge = PassJudge(self._validation, self.plan.network.horizon)
+        network, _ = self._fit(name, make, self.plan.budget.autoencoder(self._sampler.epoch, share), judge,
+                               self.plan.budget.batch_size, seed)
+        return network
+
+    def learn_moves(self, name: str, autoencoder: PatchDenoiser, before: PixelPolicy | None, share: float,
+                    seed: int) -> tuple[PixelPolicy, float]:
+        """Fill the bank and train the agents over it; the policy, and its validation PSNR in dB."""
+        plan, kind = self.plan, LEARNERS[self.plan.learner]
+
+        def make() -> Learner:
+            batches = bank_pictures(self.pictures, plan.budget.bank_from)
+            torch.manual_seed(seed)
+            policy, _ = make_policy(plan.network, autoencoder.cpu(), batches, plan.learner == "sac", seed, before)
+            weights = {"squared_error": 255.0} | ({"blocking": plan.blocking} if plan.blocking else {})
+            self._set_half(policy)
+            learner = kind(policy, Reward(RewardWeights.only(**weights)), getattr(plan.learners, plan.learner),
+                           seed=seed, device=self.device)
+            assert isinstance(learner, PolicyLearner)
+            learner.env.target_psnr = plan.budget.target_psnr or None
+            return learner
+
+        network, best = self._fit(name, make, plan.budget.agents(share), EpisodeJudge(self._validation),
+                                  plan.budget.rl_batch_size, seed)
+        self._set_half(network)
+        autoencoder.to(self.device)
+        return network, best
+
+    def _set_half(self, policy: Any) -> None:
+        policy.actions.half = self.half  # in play as in training
+
+    def _fit(self, name: str, make: Callable[[], Learner], budget: FitConfig,
+             judge: Callable[[nn.Module], dict[str, float]], count: int, seed: int) -> tuple[Any, float]:
+        """One stage, unless it is done: the network of its best update, and its validation PSNR."""
+        folder = self.run.path / name
+        done = self.notes.setdefault("done", {})
+        if name not in done:
+            print(f"\n{name}", flush=True)
+            learner = make()
+            learner.use_fabric(self.fabric)
+            spec: Any = learner.network
+            stage = RunFolder.open(folder)[0] if (folder / "config.json").is_file() else \
+                RunFolder.begin(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
+            sampler = self._sampler.reseeded(seed)
+            fitted = fit(learner, lambda step: sampler.batch(step, count), judge, stage, budget, show=self.plan.show)
+            stage.close()
+            if fitted.interrupted:
+                print(f"stopped and saved after {fitted.updates} updates; go on with --resume {self.run.path}")
+                raise KeyboardInterrupt
+            done[name] = {"updates": fitted.updates, "seconds": round(fitted.seconds), "best_step": fitted.best_step,
+                          **fitted.best}
+            self._save()
+        network: Any = load_network(find_checkpoint(folder / "best")).to(self.device).eval()
+        return network, done[name]["val/psnr"]
+
+    def _alone(self, prefix: str, autoencoder: PatchDenoiser) -> None:
+        """The rows of an autoencoder without agents: one pass, and as many as an episode has steps."""
+        inner = autoencoder.network
+        for count in dict.fromkeys((1, self.plan.network.horizon)):
+            told = f"{count} pass{'es' if count > 1 else ''}"
+            self.score(f"{prefix}{_ALONE}, {told}", last_pass(inner, count))
+
+    def score(self, name: str, model: Callable[[Tensor], Tensor]) -> None:
+        """A row of the table, unless it is there."""
+        if name in self.rows:
+            return
+        examples, batches = self.pictures.tested(self.plan.budget.test_on)
+        assert self.autoencoder is not None
+        self.rows[name] = measure(model, batches, self.autoencoder.network.blocks, self.device)
+        self.notes["pictures"] = [example.name for example in examples]
+        self.notes["scenes"] = [example.scene for example in examples]
+        self._save()
+
+    def bank(self) -> Codes:
+        """Codes of the pictures that the bank was filled from, as the last autoencoder has them."""
+        assert self.autoencoder is not None
+        return code_all(self.autoencoder.cpu().network, bank_pictures(self.pictures, self.plan.budget.bank_from))
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """The table."""
+        return mean_rows(self.rows)
+
+    def gain(self) -> Interval | None:
+        """What the agents add in dB to the best row of their autoencoder alone, over the pictures; None without."""
+        after = next((name for name in reversed(self.rows) if name.startswith(("after RL", "recursion"))
+                      and _ALONE not in name and "undone" not in name), None)
+        if after is None:
+            return None
+        return paired(self.rows, after, [name for name in self.rows if name.startswith(_ALONE)], self.notes["scenes"])
+
+    def _save(self) -> None:
+        text = json.dumps({"rows": self.rows, "means": self.means(), "notes": self.notes}, indent=1)
+        write_atomically(self._table, text.encode())
+
+
+def last_pass(autoencoder: PatchAutoencoder, count: int) -> Callable[[Tensor], Tensor]:
+    """The autoencoder alone as a model: so many passes."""
+    return lambda image: passes(autoencoder, image, count)[-1]
+
+
+def paired(rows: Mapping[str, Mapping[str, Sequence[float]]], name: str, others: Sequence[str],
+           scenes: Sequence[str]) -> Interval:
+    """How much one row's PSNR is above the best of others, picture by picture."""
+    best = max(others, key=lambda other: sum(rows[other]["psnr"]))
+    return scene_interval([a - b for a, b in zip(rows[name]["psnr"], rows[best]["psnr"], strict=True)], list(scenes))
