@@ -40,6 +40,7 @@ class LatentMoves(nn.Module):
 
     Attributes:
         half: networks run in bfloat16, as in training.
+        told: the deviation of the noise where the user names it, on the scale of [0, 1]; None: as the picture shows it.
     """
 
     levels: tuple[str, ...] = ("local",)
@@ -58,6 +59,7 @@ class LatentMoves(nn.Module):
             raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
         self.bank = CodeBank(channels, codes, groups, axes, neighbours, equivariant)
         self.parts, self.axes, self.half = parts, axes, False
+        self.told: float | None = None
         self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
         self.requires_grad_(False)
 
@@ -80,9 +82,10 @@ class LatentMoves(nn.Module):
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
         start = image if start is None else start
+        noise = told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
-            change = self.autoencoder.over(self._change, image, start, told_noise(start), chosen)
+            change = self.autoencoder.over(self._change, image, start, noise, chosen)
         return (image + change).clamp(0, 1)
 
     def _change(self, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:
