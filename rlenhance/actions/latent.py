@@ -39,7 +39,7 @@ class LatentMoves(nn.Module):
         parts: of a code, each a share of its channels.
 
     Attributes:
-        half: networks run in bfloat16, as in training.
+        mixed: networks run in bfloat16, as in training.
         told: the deviation of the noise where the user names it, on the scale of [0, 1]; None: as the picture shows it.
     """
 
@@ -47,6 +47,7 @@ class LatentMoves(nn.Module):
     choices: int | None = None
     recalls = True
     spec: dict[str, Any]
+    part_of: Tensor
 
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
                  widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
@@ -58,7 +59,7 @@ class LatentMoves(nn.Module):
         if not 0 <= parts <= channels:
             raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
         self.bank = CodeBank(channels, codes, groups, axes, neighbours, equivariant)
-        self.parts, self.axes, self.half = parts, axes, False
+        self.parts, self.axes, self.mixed = parts, axes, False
         self.told: float | None = None
         self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
         self.requires_grad_(False)
@@ -80,11 +81,13 @@ class LatentMoves(nn.Module):
     def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return self.blocks.grid(height, width)
 
-    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,  # type: ignore[override]
+              start: Tensor | None = None) -> Tensor:
+        # a module's own `apply` (of a function to its parts) is not to be had of this one
         start = image if start is None else start
         noise = told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
             change = self.autoencoder.over(self._change, image, start, noise, chosen)
         return (image + change).clamp(0, 1)
 
