@@ -272,10 +272,10 @@ def policy(**arguments):
     return made
 
 
-def test_a_new_policy_begins_with_open_gates():
-    """Its first action: gates nearly open, codes where they are."""
+def test_a_new_policy_begins_with_gates_half_open():
+    """Its first action: gates half open, codes where they are."""
     chosen = as_model(policy()).decide(noisy().image)[0]["local"]
-    assert torch.allclose(chosen[:, -1], torch.tensor(0.9), atol=1e-5) and chosen[:, :-1].abs().max() < 1e-6
+    assert torch.allclose(chosen[:, -1], torch.tensor(0.0), atol=1e-5) and chosen[:, :-1].abs().max() < 1e-6
 
 
 def test_networks_travel_with_the_policy(tmp_path):
@@ -291,9 +291,9 @@ def test_kept_states_are_the_episodes_states():
     network, batch = policy(), noisy(4)
     learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)))
     rollout = play(network, learner.env, batch, torch.zeros(4, 0), learner.generator)
-    after = [rollout.observations[1]["image"], rollout.final]
+    states = [*(observation["image"] for observation in rollout.observations), rollout.final]
     memory = EpisodeReplay(4, keep_states=True)
-    memory.add(batch, torch.zeros(4, 0), rollout.actions, after)
+    memory.add(batch, torch.zeros(4, 0), rollout.actions, states)
     drawn = memory.draw(4, torch.Generator().manual_seed(0))
     again = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions, states=drawn.states)
     worked_out = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions)

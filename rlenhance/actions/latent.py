@@ -13,12 +13,15 @@ from rlenhance.blocks import Blocks
 from rlenhance.errors import UsageError
 from rlenhance.latent import CodeBank, PatchAutoencoder, told_noise
 
-_OPEN = 0.9  # the first policy's gate, in (-1, 1): it takes 0.95 of the change
+_OPEN = 0.0  # the first policy's gate, in (-1, 1): it takes half of the change
 
 
 @ACTION_SETS.register("latent")
 class LatentMoves(nn.Module):
     """Each patch of the current picture is coded, its code moved, and what comes out merged into the next picture.
+
+    An episode begins with one pass of the autoencoder (`begin`), so that agents who do nothing leave what it makes
+    alone, and whatever they add is theirs.
 
     The heads of a patch's agent, each in [-1, 1]:
 
@@ -81,14 +84,22 @@ class LatentMoves(nn.Module):
     def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return self.blocks.grid(height, width)
 
+    def begin(self, image: Tensor) -> Tensor:
+        """One pass of the autoencoder: where the agents begin, (N, 3, H, W)."""
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
+            return self.autoencoder.enhance(image, image, self._noise(image)).clamp(0, 1)
+
+    def _noise(self, start: Tensor) -> Tensor:
+        """(N, 1, 1, 1)."""
+        return told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
+
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,  # type: ignore[override]
               start: Tensor | None = None) -> Tensor:
         # a module's own `apply` (of a function to its parts) is not to be had of this one
         start = image if start is None else start
-        noise = told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
-            change = self.autoencoder.over(self._change, image, start, noise, chosen)
+            change = self.autoencoder.over(self._change, image, start, self._noise(start), chosen)
         return (image + change).clamp(0, 1)
 
     def _change(self, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action, LatentMoves, advance
+from rlenhance.actions import Action, LatentMoves, advance, begin
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image
 from rlenhance.models.base import Policy
@@ -50,7 +50,8 @@ class SelfEnhancer(UnrolledPolicy):
         """The states and actions of all episodes, one after the other."""
         policy: Any = self.policy
         moves: LatentMoves = policy.actions
-        now = start = check_image(image)
+        start = check_image(image)
+        now = begin(moves, start)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         states: list[Tensor] = [now]
         chosen: list[Action] = []
