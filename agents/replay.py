@@ -22,7 +22,7 @@ class Episodes:
         batch: where the episodes began, with their references.
         preference: (B, P), encoded.
         actions: one mapping per step, (B, C, h, w).
-        states: the pictures after each step, where they are kept, otherwise None.
+        states: the pictures of the episodes, T + 1, where they are kept, otherwise None.
     """
 
     batch: Batch
@@ -37,7 +37,7 @@ class EpisodeReplay:
 
     Args:
         capacity: episodes; the oldest go first.
-        keep_states: keep the picture after every step as well, in half precision: for actions that are costly to
+        keep_states: keep all T + 1 pictures of an episode as well, in half precision: for actions that are costly to
             work out again.
 
     Pictures are kept as uint8 (12 kB each at 64 by 64 pixels), which is what photographs are.
@@ -54,7 +54,7 @@ class EpisodeReplay:
 
     def add(self, batch: Batch, preference: Tensor, actions: list[Action],
             states: list[Tensor] | None = None) -> None:
-        """Keep the episodes of a batch; `states` are the pictures after each step."""
+        """Keep the episodes of a batch; `states` are all its pictures, from the one on which agents first act."""
         entry = {"image": _quantise(batch.image), "preference": preference}
         if batch.target is not None:
             entry["target"] = _quantise(batch.target)
@@ -88,7 +88,7 @@ class EpisodeReplay:
                       drawn.get("mask"), drawn.get("judged"))
         levels = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
         steps = next(iter(levels.values())).shape[1]
-        states = [drawn["states"][:, t].float() for t in range(steps)] if self.keep_states else None
+        states = [drawn["states"][:, t].float() for t in range(steps + 1)] if self.keep_states else None
         return Episodes(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)],
                         states)
 

@@ -54,10 +54,11 @@ def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generato
         generator: actions are drawn with it; None acts greedily.
         correlation: blocks of so many agents along each side share their noise.
         given: take these actions instead, one mapping per step: the episode is played again.
-        states: the pictures after each of them, where they were kept: nothing is worked out again.
+        states: the pictures of the episode, T + 1, where they were kept: nothing is worked out again.
     """
     with torch.no_grad():
-        observation, _ = env.reset(options={"batch": batch, "preference": preference})
+        begun = {} if states is None else {"begun": states[0]}
+        observation, _ = env.reset(options={"batch": batch, "preference": preference, **begun})
         rollout, memory = Rollout([], [], [], [], [], [], [], False, batch.image), None
         for step in range(env.horizon):
             observation = network.look(observation)
@@ -71,7 +72,7 @@ def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generato
             rollout.log_probs.append(distribution.log_prob(action))
             rollout.values.append(values)
             rollout.strengths.append(env.actions.strength(action))
-            observation, reward, _, _, info = env.step(action, None if states is None else states[step])
+            observation, reward, _, _, info = env.step(action, None if states is None else states[step + 1])
             rollout.terms.append(info["term_maps"])
             rollout.rewards.append(reward)
         rollout.recurrent = memory is not None

@@ -161,8 +161,8 @@ class SAC(PolicyLearner):
         preference = self.draw_preferences(batch)
         rollout = play(self.optimiser.network, self.env, batch, preference, self.generator, config.correlation)
         check_finite(rollout)
-        after = [observation["image"] for observation in rollout.observations[1:]] + [rollout.final]
-        self.memory.add(batch, preference, rollout.actions, after)
+        states = [*(observation["image"] for observation in rollout.observations), rollout.final]
+        self.memory.add(batch, preference, rollout.actions, states)
         before = copy.deepcopy(self.policy).requires_grad_(False) if self.trust else None
         log: dict[str, Tensor | float] = {}
         costs: dict[str, Tensor] = {}

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, advance, as_action, even_out, pictures_of, recalls
+from rlenhance.actions import Action, ActionSet, advance, as_action, begin, even_out, pictures_of, recalls
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr
@@ -118,17 +118,18 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
         Args:
             seed: begins the source's stream anew; later resets go on in it.
-            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)); what is missing is drawn
-                from the source, and takes the defaults. Without a source the last batch begins again.
+            options: `batch` (a `Batch` to begin with), `preference` (encoded, (N, P)), and `begun`, the picture on
+                which the agents first act, where the caller knows it already (see `rlenhance.actions.begin`); what is
+                missing is drawn from the source, and takes the defaults. Without a source the last batch begins again.
 
         Raises:
             UsageError: neither a batch nor a source; a reward that needs a reference the batch has not.
         """
         super().reset(seed=seed)
         options = dict(options or {})
-        unknown = set(options) - {"batch", "preference"}
+        unknown = set(options) - {"batch", "preference", "begun"}
         if unknown:
-            raise UsageError(f"reset knows the options batch and preference; got {', '.join(sorted(unknown))}")
+            raise UsageError(f"reset knows the options batch, preference and begun; got {', '.join(sorted(unknown))}")
         batch, chosen = options.get("batch"), options.get("preference")
         if batch is not None and not isinstance(batch, Batch):
             raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
@@ -148,7 +149,9 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._preference: Tensor = self.preferences.settle(chosen.to(self.device), self._batch.image)
         levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
         self.levels = levels | self.preferences.decode(self._preference)
-        self._image, self._steps, self._costs, self._strength = self._batch.image, 0, {}, None
+        begun = options.get("begun")
+        self._image = begin(self.actions, self._batch.image) if begun is None else begun.to(self.device)
+        self._steps, self._costs, self._strength = 0, {}, None
         return self._observation(), {}
 
     def _fit_to(self, batch: Batch) -> None:

@@ -38,7 +38,8 @@ def code_all(autoencoder: PatchAutoencoder, batches: Sequence[Batch]) -> Codes:
     Raises:
         UsageError: pictures without references.
     """
-    clean, output = [], []
+    clean: list[Tensor] = []
+    output: list[Tensor] = []
     for batch in batches:
         if batch.target is None:
             raise UsageError("clean codes come from clean pictures, and these have none")

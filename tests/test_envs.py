@@ -231,7 +231,7 @@ def test_spaces_follow_the_pictures(image):
 @pytest.mark.parametrize("options, text", [
     ({"batch": torch.zeros(1, 3, 8, 8)}, "rlenhance.data.Batch"),
     ({"batch": Batch(torch.full((1, 3, 8, 8), 255.0))}, "to_tensor"),
-    ({"picture": 1}, "batch and preference"),
+    ({"picture": 1}, "batch, preference and begun"),
 ])
 def test_bad_options_are_refused(options, text):
     """With what would do."""

@@ -6,6 +6,7 @@ import gymnasium
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from PIL import Image
 
 from agents import SAC, SACConfig
 from agents.autoencoding import Autoencoding, AutoencodingConfig, contrast
@@ -18,11 +19,12 @@ from experiments.codes import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.blocks import Blocks
 from rlenhance.checkpoint import load_network, save_checkpoint
+from rlenhance.cli import main
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
 from rlenhance.images import WAYS, turned
 from rlenhance.latent import CodeBank, PatchAutoencoder, permuted, told_noise
-from rlenhance.models import MODELS, Denoiser, as_model
+from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
 from rlenhance.rewards import Reward, RewardWeights
 
 SMALL = {"latent_dim": 16, "width": 4, "widths": (8, 8), "down": (1, 1), "up": (1,)}
@@ -270,10 +272,10 @@ def policy(**arguments):
     return made
 
 
-def test_a_new_policy_begins_with_open_gates():
-    """Its first action: gates nearly open, codes where they are."""
+def test_a_new_policy_begins_with_gates_half_open():
+    """Its first action: gates half open, codes where they are."""
     chosen = as_model(policy()).decide(noisy().image)[0]["local"]
-    assert torch.allclose(chosen[:, -1], torch.tensor(0.9), atol=1e-5) and chosen[:, :-1].abs().max() < 1e-6
+    assert torch.allclose(chosen[:, -1], torch.tensor(0.0), atol=1e-5) and chosen[:, :-1].abs().max() < 1e-6
 
 
 def test_networks_travel_with_the_policy(tmp_path):
@@ -289,9 +291,9 @@ def test_kept_states_are_the_episodes_states():
     network, batch = policy(), noisy(4)
     learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)))
     rollout = play(network, learner.env, batch, torch.zeros(4, 0), learner.generator)
-    after = [rollout.observations[1]["image"], rollout.final]
+    states = [*(observation["image"] for observation in rollout.observations), rollout.final]
     memory = EpisodeReplay(4, keep_states=True)
-    memory.add(batch, torch.zeros(4, 0), rollout.actions, after)
+    memory.add(batch, torch.zeros(4, 0), rollout.actions, states)
     drawn = memory.draw(4, torch.Generator().manual_seed(0))
     again = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions, states=drawn.states)
     worked_out = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions)
@@ -312,3 +314,32 @@ def test_networks_of_the_actions_do_not_learn():
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert any(name.startswith("heads") for name in moved)
     assert not any(name.startswith("actions") for name in moved)
+
+
+def test_recursion_goes_on_from_the_result_and_stops_patch_by_patch():
+    """Further episodes begin with the result; where an episode has changed nothing, later ones do not either."""
+    network, batch = policy(), noisy(1, 48)
+    with torch.no_grad():
+        once, again = (SelfEnhancer(network, recurse=recurse).play(batch.image) for recurse in (0, 1))
+        assert torch.equal(once.image, again.states[2]) and len(again.actions) == 4
+        assert not torch.equal(once.image, again.image)
+        torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.weight)
+        torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.bias)
+        still = SelfEnhancer(network, recurse=1).play(batch.image)
+    assert torch.equal(still.actions[2]["local"][:, -1], torch.full((1, 4, 4), -1.0))
+    assert torch.equal(still.states[-1], still.states[2])
+    with pytest.raises(UsageError, match="--recurse"):
+        SelfEnhancer(network, recurse=-1)
+
+
+def test_the_command_denoises_with_a_run(tmp_path, capsys):
+    """`rlenhance denoise PHOTO --model RUN/best --recurse 1` writes the photograph that the model makes."""
+    save_checkpoint(tmp_path / "best", policy())
+    photo = tmp_path / "face.png"
+    Image.fromarray((noisy(1, 40).image[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")).save(photo)
+    given = ["denoise", str(photo), "--model", str(tmp_path / "best")]
+    assert main([*given, "--recurse", "1", "--noise", "30"]) == 0
+    assert Image.open(tmp_path / "face_denoised.png").size == (40, 40)
+    assert main([*given, "--overwrite", "--recurse", "-1"]) == 2
+    assert main(["denoise", str(photo), "--overwrite", "--recurse", "1"]) == 2
+    assert "add --model rse-faces" in capsys.readouterr().err

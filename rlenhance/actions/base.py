@@ -124,6 +124,12 @@ def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | No
     return after if mask is None else image + mask * (after - image)
 
 
+def begin(actions: ActionSet, image: Tensor) -> Tensor:
+    """The picture on which the agents of an episode first act: what came in, unless the set begins otherwise."""
+    first = getattr(actions, "begin", None)
+    return image if first is None else first(image)
+
+
 def recalls(actions: ActionSet) -> bool:
     """Whether a set's edits look at the mask and at the picture with which the episode began."""
     return getattr(actions, "recalls", False)

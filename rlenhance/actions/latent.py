@@ -13,12 +13,15 @@ from rlenhance.blocks import Blocks
 from rlenhance.errors import UsageError
 from rlenhance.latent import CodeBank, PatchAutoencoder, told_noise
 
-_OPEN = 0.9  # the first policy's gate, in (-1, 1): it takes 0.95 of the change
+_OPEN = 0.0  # the first policy's gate, in (-1, 1): it takes half of the change
 
 
 @ACTION_SETS.register("latent")
 class LatentMoves(nn.Module):
     """Each patch of the current picture is coded, its code moved, and what comes out merged into the next picture.
+
+    An episode begins with one pass of the autoencoder (`begin`), so that agents who do nothing leave what it makes
+    alone, and whatever they add is theirs.
 
     The heads of a patch's agent, each in [-1, 1]:
 
@@ -39,13 +42,15 @@ class LatentMoves(nn.Module):
         parts: of a code, each a share of its channels.
 
     Attributes:
-        half: networks run in bfloat16, as in training.
+        mixed: networks run in bfloat16, as in training.
+        told: the deviation of the noise where the user names it, on the scale of [0, 1]; None: as the picture shows it.
     """
 
     levels: tuple[str, ...] = ("local",)
     choices: int | None = None
     recalls = True
     spec: dict[str, Any]
+    part_of: Tensor
 
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
                  widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
@@ -57,7 +62,8 @@ class LatentMoves(nn.Module):
         if not 0 <= parts <= channels:
             raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
         self.bank = CodeBank(channels, codes, groups, axes, neighbours, equivariant)
-        self.parts, self.axes, self.half = parts, axes, False
+        self.parts, self.axes, self.mixed = parts, axes, False
+        self.told: float | None = None
         self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
         self.requires_grad_(False)
 
@@ -78,11 +84,22 @@ class LatentMoves(nn.Module):
     def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return self.blocks.grid(height, width)
 
-    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+    def begin(self, image: Tensor) -> Tensor:
+        """One pass of the autoencoder: where the agents begin, (N, 3, H, W)."""
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
+            return self.autoencoder.enhance(image, image, self._noise(image)).clamp(0, 1)
+
+    def _noise(self, start: Tensor) -> Tensor:
+        """(N, 1, 1, 1)."""
+        return told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
+
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,  # type: ignore[override]
+              start: Tensor | None = None) -> Tensor:
+        # a module's own `apply` (of a function to its parts) is not to be had of this one
         start = image if start is None else start
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
-            change = self.autoencoder.over(self._change, image, start, told_noise(start), chosen)
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
+            change = self.autoencoder.over(self._change, image, start, self._noise(start), chosen)
         return (image + change).clamp(0, 1)
 
     def _change(self, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:

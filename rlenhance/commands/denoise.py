@@ -35,6 +35,9 @@ def add(commands: Any) -> None:
                               "as each photograph shows it)")
     denoise.add_argument("--strength", type=float, default=1.0, metavar="S",
                          help="how much of the noise is taken: 0 (none, the same pixels) to 1 (default)")
+    denoise.add_argument("--recurse", type=int, default=0, metavar="K",
+                         help="of a policy over latent codes (rse-faces): enhance the result K times more; patches "
+                              "that no longer change stop (default: 0)")
     denoise.add_argument("--explain", type=Path, metavar="FILE.png",
                          help="of one photograph and a policy over filters: a picture of which filter won where")
     denoise.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
@@ -68,12 +71,19 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
     from rlenhance.checkpoint import load_model
     from rlenhance.denoise import NoiseRemover
     from rlenhance.enhancer import Enhancer
-    from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, UnrolledPolicy
+    from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, SelfEnhancer, UnrolledPolicy
     from rlenhance.models.base import Completing
     from rlenhance.settings import check_device
 
     device, strength = check_device(arguments.device), arguments.strength
+    if arguments.recurse < 0:
+        raise UsageError(f"--recurse is how often the result is enhanced again, 0 or more; got {arguments.recurse}")
     model = None if arguments.model is None else load_model(weights.locate(arguments.model))
+    if isinstance(model, SelfEnhancer):
+        return _self_enhance(arguments), None
+    if arguments.recurse:
+        raise UsageError(f"--recurse goes with a policy over latent codes, and "
+                         f"{arguments.model or 'the learned denoiser'} is none: add --model rse-faces")
     if model is None or isinstance(model, NoiseAware):
         if arguments.explain:
             raise UsageError("--explain tells which filter won where, and the learned denoiser has no filters: name a "
@@ -93,6 +103,25 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
     enhancer = Enhancer(arguments.model, preference=told, strength=strength, device=device)
     explained = _explain(model, plan, arguments, told) if arguments.explain else None
     return lambda photo: (enhancer.enhance_photo(photo), {}), explained
+
+
+def _self_enhance(arguments: argparse.Namespace) -> Process:
+    """What a policy over latent codes does to each photograph.
+
+    Raises:
+        UsageError: an explanation, or noise outside the range.
+    """
+    from rlenhance.enhancer import Enhancer
+    from rlenhance.noise import LARGEST_NOISE
+
+    if arguments.explain:
+        raise UsageError("--explain tells which filter won where, and a policy over latent codes has no filters")
+    if arguments.noise is not None and not 1 <= arguments.noise <= 255 * LARGEST_NOISE:
+        raise UsageError(f"--noise must lie between 1 and {255 * LARGEST_NOISE:g}, in 255ths; got {arguments.noise:g}")
+    enhancer = Enhancer(arguments.model, strength=arguments.strength, device=arguments.device)
+    enhancer.model.recurse = arguments.recurse
+    enhancer.model.policy.actions.told = None if arguments.noise is None else arguments.noise / 255
+    return lambda photo: (enhancer.enhance_photo(photo), {})
 
 
 def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:

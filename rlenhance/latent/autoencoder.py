@@ -78,9 +78,9 @@ class PatchAutoencoder(nn.Module):
         self.register_buffer("yuv", torch.tensor(_YUV), persistent=False)
         self.register_buffer("rgb", torch.linalg.inv(torch.tensor(_YUV)), persistent=False)
         nn.init.normal_(self.decoder.weight, std=0.02)
-        for layer in (self.decoder, self.bend[2]):  # begins grey
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.bend[2].weight)
+        with torch.no_grad():  # a code shows grey in the beginning
+            for value in (self.decoder.bias, *self.bend[2].parameters()):
+                value.zero_()
 
     @property
     def channels(self) -> int:

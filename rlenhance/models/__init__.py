@@ -15,6 +15,7 @@ from rlenhance.models.pixelrl import PixelRL
 from rlenhance.models.policy import Observation, PixelPolicy, observe
 from rlenhance.models.rellie import ReLLIE
 from rlenhance.models.restorer import Restorer
+from rlenhance.models.self_enhancer import SelfEnhancer
 from rlenhance.models.unrolled import Episode, UnrolledPolicy
 from rlenhance.models.warm_start import warm_start
 from rlenhance.models.zero_dce import ZeroDCE
@@ -23,5 +24,5 @@ __all__ = [
     "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
     "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
     "NoiseAware", "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer",
-    "TouchUpPolicy", "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
+    "SelfEnhancer", "TouchUpPolicy", "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, ActionSet, pictures_of
+from rlenhance.actions import Action, ActionSet, LatentMoves, pictures_of
 from rlenhance.images import check_image
 from rlenhance.preferences import Preferences
 from rlenhance.registry import Registry
@@ -82,8 +82,11 @@ class Policy(nn.Module):
 
 def as_model(network: nn.Module, steps: int | None = None) -> Any:
     """A network as a model: a policy plays its greedy episode (its first `steps`), everything else is one already."""
+    from rlenhance.models.self_enhancer import SelfEnhancer
     from rlenhance.models.unrolled import HolePlayer, UnrolledPolicy
 
     if isinstance(network, Policy) and isinstance(network, Completing):
         return HolePlayer(network, steps)
+    if isinstance(network, Policy) and isinstance(network.actions, LatentMoves):
+        return SelfEnhancer(network, steps)
     return UnrolledPolicy(network, steps) if isinstance(network, Policy) else network

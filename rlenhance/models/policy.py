@@ -136,7 +136,8 @@ class PixelPolicy(Policy):
         if first is not None:
             with torch.no_grad():
                 for level in self.actions.levels:
-                    self.heads[level].bias[: len(first)] = torch.atanh(torch.tensor(first))
+                    head: Any = self.heads[level]
+                    head.bias[: len(first)] = torch.atanh(torch.tensor(first))
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
         if low is None or high is None:
             return
