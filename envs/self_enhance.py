@@ -46,8 +46,8 @@ class SelfEnhanceEnv(PixelEnv):
 
     ## Starting State
 
-    A random crop of a random picture, with noise of its own, clipped and rounded as a file has it, after one pass of the
-    autoencoder: the stream is seeded by `reset(seed=)` and the number of the picture. With no `data`, the sample
+    A random crop of a random picture, with noise of its own, clipped and rounded as a file has it, after one pass of
+    the autoencoder: the stream is seeded by `reset(seed=)` and the number of the picture. With no `data`, the sample
     photographs.
     `reset(options={"batch": Batch})` begins with pictures of one's own and their clean references.
 

@@ -22,5 +22,6 @@ from rlenhance.actions.tone import Tone
 
 __all__ = [
     "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Fill", "Filters",
-    "LatentMoves", "Sweep", "Tone", "TouchUp", "advance", "as_action", "begin", "even_out", "pictures_of", "recalls", "spread",
+    "LatentMoves", "Sweep", "Tone", "TouchUp", "advance", "as_action", "begin", "even_out",
+    "pictures_of", "recalls", "spread",
 ]
