@@ -197,7 +197,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         action = even_out(action, self.levels.get("smoothness"))
         before = self._image
         self._image = after if after is not None else \
-            self._until_target(advance(self.actions, before, action, self._batch.mask, self._batch.image))
+            self._until_target(advance(self.actions, before, action, self._batch.mask, self._batch.image, self._steps))
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,

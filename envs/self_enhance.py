@@ -30,7 +30,8 @@ class SelfEnhanceEnv(PixelEnv):
 
     `Box(-1, 1, (heads, h, w))`, an agent per patch (h = ceil(H / stride)): how far each of three parts of its code goes
     toward the mean of the nearest clean codes, how far the code goes along each of the learned axes of its group, and
-    last the gate: how much of the patch's change is taken, -1 nothing, 1 all (see `rlenhance.actions.LatentMoves`).
+    two gates, -1 nothing, 1 all: how much is taken of what the autoencoder makes of the patch as it is now, and of a
+    new look at the patch as it was, turned in another way (see `rlenhance.actions.LatentMoves`).
 
     ## Observation Space
 

@@ -224,9 +224,9 @@ def test_a_closed_gate_changes_nothing_whatever_else_is_chosen(generator):
     """Patch by patch: where the gate is closed not a bit moves, beside it something does."""
     actions, batch = ACTION_SETS.create("latent", **MOVES), noisy(1, 48)
     action = torch.rand(1, actions.heads, 4, 4, generator=generator) * 2 - 1
-    action[:, -1] = -1
+    action[:, -2:] = -1
     assert torch.equal(advance(actions, batch.image, {"local": action}, start=batch.image), batch.image)
-    action[:, -1, 0, 0] = 1
+    action[:, -2:, 0, 0] = 1
     after = advance(actions, batch.image, {"local": action}, start=batch.image)
     reach = actions.blocks.stride + actions.blocks.overlap // 2
     assert not torch.equal(after[..., :8, :8], batch.image[..., :8, :8])
@@ -272,10 +272,11 @@ def policy(**arguments):
     return made
 
 
-def test_a_new_policy_begins_with_gates_half_open():
-    """Its first action: gates half open, codes where they are."""
+def test_a_new_policy_begins_with_its_gates_somewhat_open():
+    """Its first action: gates somewhat open, codes where they are."""
     chosen = as_model(policy()).decide(noisy().image)[0]["local"]
-    assert torch.allclose(chosen[:, -1], torch.tensor(0.0), atol=1e-5) and chosen[:, :-1].abs().max() < 1e-6
+    assert torch.allclose(chosen[:, -2:].mean(dim=(0, 2, 3)), torch.tensor([-0.9, -0.4]), atol=1e-5)
+    assert chosen[:, :-2].abs().max() < 1e-6
 
 
 def test_networks_travel_with_the_policy(tmp_path):
@@ -326,7 +327,7 @@ def test_recursion_goes_on_from_the_result_and_stops_patch_by_patch():
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.weight)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.bias)
         still = SelfEnhancer(network, recurse=1).play(batch.image)
-    assert torch.equal(still.actions[2]["local"][:, -1], torch.full((1, 4, 4), -1.0))
+    assert torch.equal(still.actions[2]["local"][:, -2:], torch.full((1, 2, 4, 4), -1.0))
     assert torch.equal(still.states[-1], still.states[2])
     with pytest.raises(UsageError, match="--recurse"):
         SelfEnhancer(network, recurse=-1)

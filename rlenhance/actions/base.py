@@ -108,7 +108,7 @@ def even_out(action: Action, smoothness: Tensor | None) -> Action:
 
 
 def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
-            start: Tensor | None = None) -> Tensor:
+            start: Tensor | None = None, step: int = 0) -> Tensor:
     """One step of every agent: the environment and inference both call this, so they cannot drift apart.
 
     Args:
@@ -116,8 +116,11 @@ def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | No
         action: see `Action`.
         mask: (N, 1, H, W), 1 where the picture may change; outside it stays as it was, bit for bit.
         start: the picture with which the episode began, for sets that go back to it (see `recalls`).
+        step: how many steps came before, for sets that do something else at each (they have a true `counts`).
     """
     given: dict[str, Any] = {"mask": mask, "start": start} if recalls(actions) else {}
+    if getattr(actions, "counts", False):
+        given["step"] = step
     after = actions.apply(image, action, **given)
     if mask is not None and recalls(actions):
         return torch.where(mask > 0.5, after, image)

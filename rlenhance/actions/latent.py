@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,14 +12,18 @@ from torch import Tensor, nn
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.blocks import Blocks
 from rlenhance.errors import UsageError
+from rlenhance.images import turned, turned_back
 from rlenhance.latent import CodeBank, PatchAutoencoder, told_noise
 
-_OPEN = 0.0  # the first policy's gate, in (-1, 1): it takes half of the change
+#: How many heads, the last ones, are gates.
+GATES = 2
+_FIRST = (-0.9, -0.4)  # the first policy's gates: it takes a twentieth of its own change, and of a new look 0.3
+_WAYS = (4, 2, 6, 1, 5, 3, 7)  # of the new looks, those first that differ most
 
 
 @ACTION_SETS.register("latent")
 class LatentMoves(nn.Module):
-    """Each patch of the current picture is coded, its code moved, and what comes out merged into the next picture.
+    """Each patch is enhanced anew from what has become of it and from what it was, its code moved, and all is merged.
 
     An episode begins with one pass of the autoencoder (`begin`), so that agents who do nothing leave what it makes
     alone, and whatever they add is theirs.
@@ -29,11 +34,14 @@ class LatentMoves(nn.Module):
       the way),
     - for each of `axes` directions that the patch's group of codes has: how far it goes along it (twice the deviation
       at the ends). They are learned: the axes along which the model's own outputs differ from clean pictures,
-    - the gate: how much of the patch's change is taken, from nothing (-1, the agent has stopped) to all of it (1).
+    - the first gate: how much is taken, from nothing (-1) to all of it (1), of what the autoencoder makes of the
+      patch as it is now: of its own output,
+    - the second gate: how much of a new look at the patch as it was at first, turned or mirrored in another way at
+      each step. The autoencoder's way past the code does not turn with the patch, so its errors differ.
 
-    The change of a patch is what the autoencoder takes away, plus by how much moving the code changes what it shows.
-    The networks do not learn here: they are part of the action, as a filter is. The strength of the noise is taken
-    from the picture with which the episode began.
+    Moves of the code change the patch by how much they change what the code shows, as far as the gates are open; with
+    both closed the agent has stopped. The networks do not learn here: they are part of the action, as a filter is. The
+    strength of the noise is taken from the picture with which the episode began.
 
     Args:
         block, overlap: of the patches.
@@ -49,6 +57,7 @@ class LatentMoves(nn.Module):
     levels: tuple[str, ...] = ("local",)
     choices: int | None = None
     recalls = True
+    counts = True
     spec: dict[str, Any]
     part_of: Tensor
 
@@ -69,12 +78,12 @@ class LatentMoves(nn.Module):
 
     @property
     def heads(self) -> int:
-        return self.parts + self.axes + 1
+        return self.parts + self.axes + GATES
 
     @property
     def first(self) -> tuple[float, ...]:
         """What the agents of a new policy choose."""
-        return (*(0.0,) * (self.parts + self.axes), _OPEN)
+        return (*(0.0,) * (self.parts + self.axes), *_FIRST)
 
     @property
     def blocks(self) -> Blocks:
@@ -94,19 +103,23 @@ class LatentMoves(nn.Module):
         return told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,  # type: ignore[override]
-              start: Tensor | None = None) -> Tensor:
+              start: Tensor | None = None, step: int = 0) -> Tensor:
         # a module's own `apply` (of a function to its parts) is not to be had of this one
         start = image if start is None else start
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
-            change = self.autoencoder.over(self._change, image, start, self._noise(start), chosen)
+            way = _WAYS[step % len(_WAYS)]
+            change = self.autoencoder.over(partial(self._change, way), image, start, self._noise(start), chosen)
         return (image + change).clamp(0, 1)
 
-    def _change(self, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:
+    def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:
         """What patches change: (M, 3, b, b) twice, (M, 1, 1, 1) and (M, heads) -> (M, 3, b, b)."""
         seen = self.autoencoder.look(now, start, noise)
-        change = seen.change + self._shown_by(seen.code, chosen[:, :-1]) - seen.shown
-        return (1 + chosen[:, -1, None, None, None]) / 2 * change
+        other = turned(start, way)
+        anew = turned_back(other + self.autoencoder.look(other, other, noise).change, way)
+        own, new = ((1 + chosen[:, -GATES:, None, None, None]) / 2).unbind(dim=1)
+        moved = self._shown_by(seen.code, chosen[:, :-GATES]) - seen.shown
+        return own * seen.change + new * (anew - now) + (own + new).clamp(max=1) * moved
 
     def _shown_by(self, code: Tensor, chosen: Tensor) -> Tensor:
         """What the moved codes show: (M, C, 8) and (M, parts + axes) -> (M, 3, b, b)."""
@@ -120,11 +133,11 @@ class LatentMoves(nn.Module):
         return self.autoencoder.decode(moved)
 
     def strength(self, action: Action) -> Tensor:
-        """How much of its change each patch takes: (N, 1, h, w), in [0, 1]."""
-        return (1 + action["local"][:, -1:]) / 2
+        """How far the gates of each patch are open: (N, 2, h, w), in [0, 1]."""
+        return (1 + action["local"][:, -GATES:]) / 2
 
     def neutral(self, count: int, height: int, width: int) -> Action:
         """All gates closed."""
         action = torch.zeros(count, self.heads, *self.grid("local", height, width))
-        action[:, -1] = -1
+        action[:, -GATES:] = -1
         return {"local": action}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import Action, LatentMoves, advance, begin
+from rlenhance.actions.latent import GATES
 from rlenhance.errors import UsageError
 from rlenhance.images import check_image
 from rlenhance.models.base import Policy
@@ -23,7 +24,7 @@ class SelfEnhancer(UnrolledPolicy):
     """`UnrolledPolicy` of a policy over latent codes; with `recurse`, it enhances what it has made, again and again.
 
     In the further episodes the noisy picture stays what the first one began with, and a patch that an episode has
-    hardly changed (`STILL`) has stopped: its gate stays closed.
+    hardly changed (`STILL`) has stopped: its gates stay closed.
 
     Args:
         policy: its actions are `LatentMoves`.
@@ -62,7 +63,7 @@ class SelfEnhancer(UnrolledPolicy):
                 action, _ = policy.act(observe(now, 1 - step / policy.horizon, encoded, None, start))
                 if moving is not None:
                     action = {"local": closed(action["local"], moving)}
-                now = advance(moves, now, action, mask, start)
+                now = advance(moves, now, action, mask, start, len(chosen))
                 states.append(now)
                 chosen.append(action)
             patches = moves.blocks.cut(now - before).square().mean(dim=(1, 2, 3)).sqrt() > STILL
@@ -71,6 +72,6 @@ class SelfEnhancer(UnrolledPolicy):
 
 
 def closed(action: Tensor, moving: Tensor) -> Tensor:
-    """Actions (N, heads, h, w) with the gate closed where a patch no longer moves; `moving` is (N, 1, h, w), bool."""
-    gate = torch.where(moving, action[:, -1:], -1.0)
-    return torch.cat([action[:, :-1], gate], dim=1)
+    """Actions (N, heads, h, w) with gates closed where a patch no longer moves; `moving` is (N, 1, h, w), bool."""
+    gates = torch.where(moving, action[:, -GATES:], -1.0)
+    return torch.cat([action[:, :-GATES], gates], dim=1)
