@@ -59,7 +59,7 @@ def test_every_stage_runs_on_faces(faces, capsys):
         assert set(rows[name]) == {"psnr", "ssim", "uqi", "seams"}
     assert any(name.startswith("recursion 1") for name in rows)
     assert 16 < rows["noisy"]["psnr"] < 20 and len(table["rows"]["noisy"]["psnr"]) == 2
-    assert table["notes"]["done"]["autoencoder"]["updates"] == 3  # an epoch of five pictures, a crop of each, two at a time
+    assert table["notes"]["done"]["autoencoder"]["updates"] == 3  # five crops, two at a time
     run = faces / "runs/run"
     for file in ("steps.png", "groups.png", "recursions.png", "policy/best", "recursion-1/autoencoder/best", "best"):
         assert (run / file).exists()
