@@ -88,7 +88,7 @@ def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequ
     if before is not None:
         policy.load_state_dict(before.state_dict())
         with torch.no_grad():
-            head = policy.heads["local"]
+            head: Any = policy.heads["local"]
             parts = moves_of(policy).parts
             head.weight[parts : parts + config.axes] = 0
             head.bias[parts : parts + config.axes] = 0
@@ -130,11 +130,11 @@ def passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Ten
 
 
 def constant(policy: PixelPolicy, image: Tensor, gate: float, toward: float, steps: int) -> list[Tensor]:
-    """The same action for every patch at every step: the picture after each of them."""
+    """The same action for every patch at every step, after the first pass: the picture after each of them."""
     moves = moves_of(policy)
     action = moves.neutral(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
     action[:, : moves.parts], action[:, -1] = toward, gate
-    states = [image]
+    states = [moves.begin(image)]
     for _ in range(steps):
         states.append(moves.apply(states[-1], {"local": action}, start=image))
     return states[1:]

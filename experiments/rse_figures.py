@@ -45,8 +45,7 @@ def _row(batch: Batch, name: str, stages: Any) -> list[Cell]:
     assert batch.target is not None
     image, target = batch.image.to(stages.device), batch.target
     made: list[tuple[str, Tensor]] = [("noisy", image)]
-    first = stages.first
-    made.append(("autoencoder alone", passes(first.network, image, 1)[-1]))
+    made.append(("autoencoder alone", passes(stages.first.network, image, 1)[-1]))
     for number, policy in enumerate(stages.policies):
         states = as_model(policy).play(image).states[1:]
         if number == 0:
@@ -75,6 +74,8 @@ def draw_recursions(path: Path, rows: Mapping[str, Mapping[str, Sequence[float]]
         axis.errorbar([value.mean() for value in values], places, xerr=errors, fmt="o", markersize=4, capsize=2)
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", alpha=0.3)
+        axis.ticklabel_format(axis="x", useOffset=False)
+        axis.tick_params(axis="x", labelsize=8)
     axes[0].set_yticks(places, list(shown), fontsize=8)
     axes[0].invert_yaxis()
     figure.tight_layout()

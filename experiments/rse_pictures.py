@@ -15,14 +15,17 @@ from rlenhance.data import (
     PictureCache,
     Splits,
     check_disjoint,
+    clean_folder,
     load_split,
     noisy_pictures,
-    open_folder,
+    open_celeba,
     open_sidd,
     parse_noise,
     scan,
     validation_blocks,
 )
+from rlenhance.data.folders import examples_in, picture_files
+from rlenhance.data.sidd import blocks_in, is_sidd, sidd_pairs
 from rlenhance.errors import UsageError
 
 #: What a data set brings: good pictures on which noise is made, or pairs.
@@ -112,10 +115,17 @@ def _celeba(paths: PathConfig) -> Splits:
     if paths.test_files_path is None:
         return splits
     noise = parse_noise(PUBLISHED_NOISE, eight_bit=True)
-    test = [replace(example, image=None, degradation=noise)
-            for part in noisy_pictures(paths.test_files_path, PUBLISHED_NOISE, eight_bit=True).parts.values()
-            for example in part]
+    test = [Example(e.name, e.scene, None, e.target or e.image, noise) for e in _every_one(paths.test_files_path)]
     return replace(splits, train=[*splits.train, *splits.test], test=test)
+
+
+def _every_one(path: Path) -> list[Example]:
+    """All good pictures of a folder, however few."""
+    found = open_celeba(path)
+    if found is None and path.is_dir() and picture_files(path):
+        return examples_in(path)[0]
+    found = found or clean_folder(path)
+    return [example for part in found.parts.values() for example in part]
 
 
 def _sidd(paths: PathConfig) -> Splits:
@@ -126,14 +136,16 @@ def _sidd(paths: PathConfig) -> Splits:
         noisy_pictures(train, "real")
     if test is None:
         return splits
-    if test.suffix == ".mat" or (test.is_dir() and any(test.glob("Validation*.mat"))):
-        pairs = validation_blocks(test, paths.test_validation_files_path)
+    clean = paths.test_validation_files_path
+    if test.suffix == ".mat" or (test.is_dir() and blocks_in(test) and not clean):
+        pairs = validation_blocks(test, clean)
+    elif clean is not None or (test.is_dir() and is_sidd(test)):
+        pairs = sidd_pairs(test, clean or test)[0]
     else:
-        found = open_sidd(test, paths.test_validation_files_path) if paths.test_validation_files_path else \
-            open_folder(test)
-        pairs = [example for part in found.parts.values() for example in part]
-    if not all(example.image is not None and example.target is not None for example in pairs):
-        raise UsageError(f"{test}: a test of real noise needs the clean pictures as well: --test_validation_files_path")
+        pairs = examples_in(test)[0]
+    if not pairs or not all(example.image is not None and example.target is not None for example in pairs):
+        raise UsageError(f"{test}: a test of real noise is noisy pictures and the clean ones, which are not here; name "
+                         f"these with --test_validation_files_path, or a folder of pairs")
     return replace(splits, train=[*splits.train, *splits.test], test=pairs)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from agents import LEARNERS, Falling, Learner
 from agents.autoencoding import Autoencoding
 from agents.learner import PolicyLearner
+from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.codes import Codes, code_all
 from experiments.fit import FitConfig, fit
 from experiments.intervals import Interval, scene_interval
@@ -24,6 +25,7 @@ from experiments.rse import (
     make_policy,
     mean_rows,
     measure,
+    moves_of,
     passes,
 )
 from experiments.rse_pictures import RsePictures, bank_pictures
@@ -34,6 +36,7 @@ from rlenhance.data import PortionSampler
 from rlenhance.errors import UsageError
 from rlenhance.latent import PatchAutoencoder
 from rlenhance.models import Denoiser, PatchDenoiser, PixelPolicy, as_model
+from rlenhance.models.self_enhancer import SelfEnhancer
 from rlenhance.photo.files import write_atomically
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate
@@ -48,7 +51,7 @@ class Stages:
         plan: what to do.
         pictures: which pictures.
         fabric: device and precision.
-        half: networks compute in bfloat16.
+        mixed: in training networks compute in bfloat16; the table is in float32.
         run: its folder gets one more for each stage, and table.json.
 
     Attributes:
@@ -58,8 +61,8 @@ class Stages:
         policies: after RL, and after each recursion that was not undone.
     """
 
-    def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, half: bool, run: RunFolder):
-        self.plan, self.pictures, self.fabric, self.half, self.run = plan, pictures, fabric, half, run
+    def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, mixed: bool, run: RunFolder):
+        self.plan, self.pictures, self.fabric, self.mixed, self.run = plan, pictures, fabric, mixed, run
         self.device = fabric.device
         sampler = PortionSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
                                  visits=plan.budget.visits, seed=plan.seed)
@@ -110,6 +113,7 @@ class Stages:
                 break
             self.autoencoder = again
             self.policies.append(tuned)
+        self.score("the last kept, --recurse 1", SelfEnhancer(self.policies[-1], recurse=1))
 
     def learn_codes(self, name: str, begin: PatchDenoiser | None, share: float, seed: int) -> PatchDenoiser:
         """Train the autoencoder, from the beginning or further."""
@@ -141,8 +145,8 @@ class Stages:
             batches = bank_pictures(self.pictures, plan.budget.bank_from)
             torch.manual_seed(seed)
             policy, _ = make_policy(plan.network, autoencoder.cpu(), batches, plan.learner == "sac", seed, before)
-            weights = {"squared_error": 255.0} | ({"blocking": plan.blocking} if plan.blocking else {})
-            self._set_half(policy)
+            weights = SELF_ENHANCE_REWARD | ({"blocking": plan.blocking} if plan.blocking else {})
+            moves_of(policy).mixed = self.mixed
             learner = kind(policy, Reward(RewardWeights.only(**weights)), getattr(plan.learners, plan.learner),
                            seed=seed, device=self.device)
             assert isinstance(learner, PolicyLearner)
@@ -151,12 +155,8 @@ class Stages:
 
         network, best = self._fit(name, make, plan.budget.agents(share), EpisodeJudge(self._validation),
                                   plan.budget.rl_batch_size, seed)
-        self._set_half(network)
         autoencoder.to(self.device)
         return network, best
-
-    def _set_half(self, policy: Any) -> None:
-        policy.actions.half = self.half  # in play as in training
 
     def _fit(self, name: str, make: Callable[[], Learner], budget: FitConfig,
              judge: Callable[[nn.Module], dict[str, float]], count: int, seed: int) -> tuple[Any, float]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from experiments import sidd_layout
 from rlenhance.data import (
     PictureCache,
     check_disjoint,
@@ -170,3 +171,22 @@ def test_the_denoising_experiments_take_it(tmp_path):
     assert noisy_pictures(tmp_path, "real") == open_folder(tmp_path)
     made = noisy_pictures(tmp_path, "25")
     assert all("GT" in example.target.name and example.image is None for example in made.train)
+
+
+def test_the_layout_can_be_made(tmp_path):
+    """From good pictures: pairs by scene, blocks of those that are held out, sensor noise that the light decides."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        coarse = rng.integers(20, 230, (4, 4, 3), dtype=np.uint8)
+        write(np.kron(coarse, np.ones((20, 24, 1), np.uint8)), tmp_path / f"good/p{number}.png")
+    made = sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "sidd", scenes=6, side=80))
+    splits = open_folder(made)
+    assert [len(part) for part in splits.parts.values()] == [5, 1, 8] and not splits.unmatched
+    scan(splits, PictureCache())
+    for batch in load_split([*splits.train, *splits.test], PictureCache()):
+        error = (batch.image - batch.target).square().mean().sqrt().item()
+        assert 0.01 < error < 0.2
+    with pytest.raises(UsageError, match="holds something"):
+        sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "sidd"))
+    with pytest.raises(UsageError, match="--scenes"):
+        sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "other", scenes=0))

@@ -52,8 +52,8 @@ def _pair_folders(folder: Path) -> tuple[Path, Path] | None:
     return (inputs, targets) if inputs and targets else None
 
 
-def _examples(folder: Path) -> tuple[list[Example], list[str]]:
-    """Examples of one folder, and the names that have no partner."""
+def examples_in(folder: Path) -> tuple[list[Example], list[str]]:
+    """The pairs of one folder, or its pictures alone, without splitting; and what has no partner."""
     pair = _pair_folders(folder)
     if pair is None:
         low = folder / "low"
@@ -93,10 +93,10 @@ def open_folder(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
             {} if _pair_folders(folder) else {name: name for name in parts if (folder / name).is_dir()}
     for name, part in names.items():
         if (folder / name).is_dir():
-            parts[part], missing = _examples(folder / name)
+            parts[part], missing = examples_in(folder / name)
             unmatched += missing
     if not names:
-        whole, unmatched = _examples(folder)
+        whole, unmatched = examples_in(folder)
         parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if _many(whole) else {"val": 0.15}, seed,
                                fold)
     elif not parts["val"]:

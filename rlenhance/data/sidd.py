@@ -71,7 +71,8 @@ def _key(path: Path) -> tuple[str, str]:
     return instance, _PAIRED.sub("", path.stem).strip("_").lower()
 
 
-def _pairs(noisy: Path, clean: Path) -> tuple[list[Example], list[str]]:
+def sidd_pairs(noisy: Path, clean: Path) -> tuple[list[Example], list[str]]:
+    """All pairs of NOISY pictures of one folder and GT pictures of another (or the same), and what has no partner."""
     sides: dict[str, dict[tuple[str, str], Path]] = {"noisy": {}, "gt": {}}
     for role, folder in (("noisy", noisy), ("gt", clean)):
         for path in _pictures(folder):
@@ -101,7 +102,7 @@ def open_sidd(folder: Path | str, clean: Path | str | None = None, seed: int = 0
         UsageError: no pair, too few scenes to hold one out, or one of the two files of blocks alone.
     """
     folder = Path(folder)
-    examples, unmatched = _pairs(folder, Path(clean or folder))
+    examples, unmatched = sidd_pairs(folder, Path(clean or folder))
     if not examples:
         raise UsageError(f"{folder}: no pair of NOISY and GT pictures (0001_001_S6_.../0001_NOISY_SRGB_010.PNG beside "
                          f"0001_GT_SRGB_010.PNG), and pairs are what is learned from; the validation blocks are a test")
