@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.codes import Codes, fill_bank
-from rlenhance.actions import LatentMoves
+from rlenhance.actions import LatentMoves, advance, begin
+from rlenhance.actions.latent import GATES
 from rlenhance.blocking import seam_ratio
 from rlenhance.blocks import Blocks
 from rlenhance.data import Batch
@@ -129,30 +130,55 @@ def passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Ten
     return states[1:]
 
 
-def constant(policy: PixelPolicy, image: Tensor, gate: float, toward: float, steps: int) -> list[Tensor]:
-    """The same action for every patch at every step, after the first pass: the picture after each of them."""
+@dataclass(frozen=True)
+class Fixed:
+    """The same choice for every patch.
+
+    Attributes:
+        own, new: how much of the autoencoder's own change and of the new look is taken, in [0, 1].
+        falling: the new look of step t counts 1 / (t + 1), so that all looks count alike; `new` has no meaning then.
+        toward: how far codes go to their neighbours, in [-1, 1].
+        steps: how many.
+    """
+
+    own: float
+    new: float
+    falling: bool
+    toward: float
+    steps: int
+
+
+def constant(policy: PixelPolicy, image: Tensor, fixed: Fixed) -> list[Tensor]:
+    """The same choice for every patch: the picture at the beginning and after each of the steps."""
     moves = moves_of(policy)
     action = moves.neutral(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
-    action[:, : moves.parts], action[:, -1] = toward, gate
-    states = [moves.begin(image)]
-    for _ in range(steps):
-        states.append(moves.apply(states[-1], {"local": action}, start=image))
-    return states[1:]
+    action[:, : moves.parts], action[:, -2] = fixed.toward, 2 * fixed.own - 1
+    states = [begin(moves, image)]
+    for step in range(fixed.steps):
+        action[:, -1] = 2 * (1 / (step + 2) if fixed.falling else fixed.new) - 1
+        states.append(advance(moves, states[-1], {"local": action}, start=image, step=step))
+    return states
 
 
 @torch.no_grad()
-def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, float]:
-    """The constant action that is best on validation pictures: gate, toward, steps, and its PSNR in dB."""
-    moves, device = moves_of(policy), next(policy.parameters()).device
-    rows = []
-    for gate in (1.0, 0.6, 0.2):
-        for toward in (0.0, 0.2, -0.2) if moves.parts else (0.0,):
+def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, Any]:
+    """The constant choice that is best on validation pictures, as `Fixed` takes it, and its `psnr` in dB."""
+    steps, device = policy.horizon, next(policy.parameters()).device
+
+    def tried(choices: Sequence[Fixed]) -> dict[str, Any]:
+        rows = []
+        for fixed in choices:
             seen = [[psnr(state, batch.target.to(device)).item() for state in
-                     constant(policy, batch.image.to(device), gate, toward, policy.horizon)]
-                    for batch in batches if batch.target is not None]
-            for step, value in enumerate(torch.tensor(seen).mean(dim=0).tolist()):
-                rows.append({"gate": gate, "toward": toward, "steps": step + 1, "psnr": value})
-    return max(rows, key=lambda row: row["psnr"])
+                     constant(policy, batch.image.to(device), fixed)] for batch in batches if batch.target is not None]
+            rows += [{**asdict(fixed), "steps": step, "psnr": value}
+                     for step, value in enumerate(torch.tensor(seen).mean(dim=0).tolist())]
+        return max(rows, key=lambda row: row["psnr"])
+
+    best = tried([Fixed(own, new, not new, 0.0, steps) for own in (0.0, 0.1, 0.2) for new in (0.0, 0.3, 0.5)])
+    if not moves_of(policy).parts:
+        return best
+    fixed = Fixed(**{name: value for name, value in best.items() if name != "psnr"})
+    return tried([replace(fixed, toward=toward) for toward in (0.0, 0.1, -0.1)])
 
 
 @torch.no_grad()
@@ -190,7 +216,7 @@ class PassJudge:
 
 @dataclass
 class EpisodeJudge:
-    """Judges a policy on validation pictures: `val/psnr`, and how far the gates of each step are open."""
+    """Judges a policy on validation pictures: `val/psnr`, and how far the two gates are open at each step."""
 
     pictures: Sequence[Batch]
 
@@ -202,10 +228,12 @@ class EpisodeJudge:
             assert batch.target is not None
             episode = model.play(batch.image.to(device))
             scores.append(psnr(episode.image, batch.target.to(device)).item())
-            gates.append(torch.stack([(1 + action["local"][:, -1].mean()) / 2 for action in episode.actions]))
+            gates.append(torch.stack([(1 + action["local"][:, -GATES:].mean(dim=(0, 2, 3))) / 2
+                                      for action in episode.actions]))
         opened = torch.stack(gates).mean(dim=0).tolist()
         return {"val/psnr": sum(scores) / len(scores),
-                **{f"gate/step{step + 1}": value for step, value in enumerate(opened)}}
+                **{f"gate/{name}{step + 1}": value for step, pair in enumerate(opened)
+                   for name, value in zip(("own", "new"), pair, strict=True)}}
 
 
 def mean_rows(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, float]]:

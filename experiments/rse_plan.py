@@ -106,6 +106,7 @@ class Plan:
     budget: BudgetConfig
     blocking: float
     warm_start: str
+    init: str
     portion: int
     seed: int
     show: bool

@@ -18,6 +18,7 @@ from experiments.fit import FitConfig, fit
 from experiments.intervals import Interval, scene_interval
 from experiments.rse import (
     EpisodeJudge,
+    Fixed,
     PassJudge,
     best_constant,
     constant,
@@ -94,10 +95,9 @@ class Stages:
         policy, best = self.learn_moves("policy", first, None, 1.0, plan.seed)
         falling.after(best)
         if "constant" not in self.notes:
-            self.notes["constant"] = best_constant(policy, self._validation[:6])
-        fixed = self.notes["constant"]
-        self.score("best constant action", lambda image: constant(
-            policy, image, fixed["gate"], fixed["toward"], int(fixed["steps"]))[-1])
+            self.notes["constant"] = best_constant(policy, self._validation[:4])
+        fixed = Fixed(**{name: value for name, value in self.notes["constant"].items() if name != "psnr"})
+        self.score("best constant action", lambda image: constant(policy, image, fixed)[-1])
         self.score("after RL", as_model(policy))
         self.policies.append(policy)
         for number in range(1, plan.budget.recursions + 1):
@@ -123,6 +123,8 @@ class Stages:
             network = make_autoencoder(self.plan.network)
             if begin is not None:
                 network.load_state_dict(begin.state_dict())
+            elif self.plan.init:
+                begin_with(network, self.plan.init)
             elif self.plan.warm_start:
                 source = load_network(find_checkpoint(locate(self.plan.warm_start)))
                 if not isinstance(source, Denoiser):
@@ -220,6 +222,25 @@ class Stages:
     def _save(self) -> None:
         text = json.dumps({"rows": self.rows, "means": self.means(), "notes": self.notes}, indent=1)
         write_atomically(self._table, text.encode())
+
+
+def begin_with(network: PatchDenoiser, name: str) -> None:
+    """Give an autoencoder the weights of another one, or of a policy's.
+
+    Raises:
+        UsageError: none of that name, or one of other settings.
+    """
+    source: Any = load_network(find_checkpoint(locate(name)))
+    inner = source.network if isinstance(source, PatchDenoiser) else getattr(
+        getattr(source, "actions", None), "autoencoder", None)
+    if not isinstance(inner, PatchAutoencoder):
+        raise UsageError(f"--init {name}: a run of rse_train, or a model that it made, is wanted; it holds a "
+                         f"{type(source).__name__}")
+    try:
+        network.network.load_state_dict(inner.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"--init {name}: its autoencoder has other settings (patches, latent_dim, widths); use those "
+                         f"of that run") from error
 
 
 def last_pass(autoencoder: PatchAutoencoder, count: int) -> Callable[[Tensor], Tensor]:

@@ -40,6 +40,8 @@ class Arguments:
     """Weight of the reward for seams of patches that vanish, beside that of the squared error (0: none)."""
     warm_start: str = ""
     """The U-Net begins with that of this learned denoiser for colour, a shipped one (denoiser) or a run."""
+    init: str = ""
+    """The autoencoder begins with that of this run, or of this shipped model, of the same settings."""
     name: str = ""
     """Of the run folder (default: data set, learner, date and time)."""
     out: Path = Path("runs/rse")
@@ -85,6 +87,8 @@ def main(arguments: Arguments) -> Result:
     if arguments.resume:
         run, stored = RunFolder.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
+    if arguments.warm_start and arguments.init:
+        raise UsageError("--warm-start and --init both give the autoencoder its weights: use one of them")
     if arguments.learner not in _LEARNERS:
         raise UsageError(f"--learner is one of {', '.join(_LEARNERS)}; got {arguments.learner!r}")
     network = settled(arguments.network, arguments.data_set)
@@ -98,7 +102,7 @@ def main(arguments: Arguments) -> Result:
         run = _begin(arguments, pictures)
     print(f"{pictures.splits.describe()}\nthe table is of the {pictures.held} split\nrun folder {run.path}", flush=True)
     plan = Plan(arguments.learner, network, arguments.learners, arguments.budget, arguments.blocking,
-                arguments.warm_start, portion_of(arguments.data_set, arguments.paths), arguments.seed,
+                arguments.warm_start, arguments.init, portion_of(arguments.data_set, arguments.paths), arguments.seed,
                 arguments.progress)
     stages = Stages(plan, pictures, fabric, arguments.precision == "bf16", run)
     stages.run_all()
@@ -140,9 +144,9 @@ def _begin(arguments: Arguments, pictures: RsePictures) -> RunFolder:
         paths, train_files_path=anchored(paths.train_files_path), test_files_path=anchored(paths.test_files_path),
         validation_file_path=anchored(paths.validation_file_path),
         test_validation_files_path=anchored(paths.test_validation_files_path))
-    warm = arguments.warm_start
-    arguments = dataclasses.replace(arguments, paths=whole,
-                                    warm_start=str(Path(warm).resolve()) if warm and Path(warm).exists() else warm)
+    warm, init = (str(Path(value).resolve()) if value and Path(value).exists() else value
+                  for value in (arguments.warm_start, arguments.init))
+    arguments = dataclasses.replace(arguments, paths=whole, warm_start=warm, init=init)
     name = arguments.name or f"{arguments.data_set}-{arguments.learner}-{time.strftime('%Y%m%d-%H%M%S')}"
     about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped}}
     return RunFolder.begin(arguments.out / name, dataclasses.asdict(arguments), about)
