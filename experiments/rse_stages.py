@@ -211,13 +211,22 @@ class Stages:
         """The table."""
         return mean_rows(self.rows)
 
-    def gain(self) -> Interval | None:
-        """What the agents add in dB to the best row of their autoencoder alone, over the pictures; None without."""
-        after = next((name for name in reversed(self.rows) if name.startswith(("after RL", "recursion"))
-                      and _ALONE not in name and "undone" not in name), None)
-        if after is None:
-            return None
-        return paired(self.rows, after, [name for name in self.rows if name.startswith(_ALONE)], self.notes["scenes"])
+    def gains(self) -> dict[str, Interval]:
+        """Differences in PSNR over the held-out pictures, picture by picture, in dB: what the agents add to their
+        autoencoder alone (its best row), and to the best constant action; what the last recursion adds to that."""
+        if "after RL" not in self.rows:
+            return {}
+        alone = [name for name in self.rows if name.startswith(_ALONE)]
+        pairs = {"after RL, to the autoencoder alone": ("after RL", alone),
+                 "after RL, to the best constant action": ("after RL", ["best constant action"])}
+        last = next((name for name in reversed(self.rows) if name in self._recursions()), None)
+        if last is not None:
+            pairs[f"{last}, to after RL"] = (last, ["after RL"])
+        return {told: paired(self.rows, name, others, self.notes["scenes"]) for told, (name, others) in pairs.items()}
+
+    def _recursions(self) -> list[str]:
+        """Names of the rows of recursions that were not undone."""
+        return [f"recursion {number}" for number in range(1, self.plan.budget.recursions + 1)]
 
     def _save(self) -> None:
         text = json.dumps({"rows": self.rows, "means": self.means(), "notes": self.notes}, indent=1)

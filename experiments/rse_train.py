@@ -69,12 +69,12 @@ class Result:
     Attributes:
         run: its folder.
         means: rows of the table, means over the held-out pictures.
-        gain: what the agents add in dB to their autoencoder alone; None without agents.
+        gains: what the agents and the recursions add in dB; nothing without agents.
     """
 
     run: Path
     means: dict[str, dict[str, float]]
-    gain: Interval | None
+    gains: dict[str, Interval]
 
 
 def main(arguments: Arguments) -> Result:
@@ -116,23 +116,24 @@ def main(arguments: Arguments) -> Result:
     return Result(run.path, stages.means(), _tell(stages, run))
 
 
-def _tell(stages: Stages, run: RunFolder) -> Interval | None:
-    """The table, what the agents add, and what to do with it."""
+def _tell(stages: Stages, run: RunFolder) -> dict[str, Interval]:
+    """The table, what the agents and the recursions add, and what to do with it."""
     count = len(stages.notes["pictures"])
     print(f"\nmeans of {count} held-out pictures: PSNR in dB, SSIM, UQI, and the jumps across seams, relative to the "
           f"clean pictures' (1: they do not show)")
     width = max(map(len, stages.rows))
     print(table({name.rjust(width): row for name, row in stages.means().items()}, " " * width))
-    gain = stages.gain()
-    if gain is not None:
-        print(f"\nthe agents add {gain.mean:+.3f} dB to the autoencoder alone (95 % over pictures: {gain.low:+.3f} "
-              f"to {gain.high:+.3f})")
+    gains = stages.gains()
+    if gains:
+        print("\ndifferences in dB, and where they lie for other pictures of the kind (95 %):")
+    for told, gain in gains.items():
+        print(f"  {told:<42} {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})")
     if "ended" in stages.notes:
         print(f"the recursions ended with number {stages.notes['ended']}, after which the validation PSNR fell")
     figures = "steps.png, recursions.png" + (", groups.png" if stages.kept is not None else "")
     print(f"result in {run.path} (best/, table.json, {figures}); denoise a photograph with it:\n"
           f"  rlenhance denoise PHOTO --model {run.path}")
-    return gain
+    return gains
 
 
 def _begin(arguments: Arguments, pictures: RsePictures) -> RunFolder:

@@ -65,7 +65,7 @@ def test_every_stage_runs_on_faces(faces, capsys):
         assert (run / file).exists()
     assert load_model(run)(torch.rand(1, 3, 40, 52)).shape == (1, 3, 40, 52)
     told = capsys.readouterr().out
-    assert "dB to the autoencoder alone" in told and "rlenhance denoise PHOTO --model" in told
+    assert "after RL, to the best constant action" in told and "rlenhance denoise PHOTO --model" in told
 
 
 @pytest.mark.parametrize("apart", [False, True])
