@@ -85,6 +85,9 @@ class LatentMoves(nn.Module):
         """What the agents of a new policy choose."""
         return (*(0.0,) * (self.parts + self.axes), *_FIRST)
 
+    #: The deviation with which a new policy tries other choices: more, and what it tries spoils what it sees.
+    spread = 0.05
+
     @property
     def blocks(self) -> Blocks:
         """The geometry of the patches."""
