@@ -42,6 +42,8 @@ class SACConfig:
     """Episodes per gradient step, all their steps together."""
     gradient_steps: int = 4
     """Gradient steps per batch of new episodes."""
+    critic_first: int = 0
+    """Batches in the beginning from which the critics learn alone: what they say at first would lead anywhere."""
     gamma: float = 1.0
     """Discount; 1 is right for a fixed horizon with the steps left observed."""
     trace: float = 0.8
@@ -71,6 +73,8 @@ class SACConfig:
         if not 0 <= self.gamma <= 1 or not 0 < self.tau <= 1 or not 0 <= self.trace <= 1:
             raise UsageError(f"gamma and trace lie in [0, 1], tau in (0, 1]; "
                              f"got {self.gamma}, {self.trace} and {self.tau}")
+        if self.critic_first < 0:
+            raise UsageError(f"critic_first is a number of batches, 0 or more; got {self.critic_first}")
         if min(self.capacity, self.episodes, self.gradient_steps, self.correlation) < 1:
             raise UsageError(f"capacity, episodes, gradient_steps and correlation must be at least 1; got "
                              f"{self.capacity}, {self.episodes}, {self.gradient_steps}, {self.correlation}")
@@ -149,6 +153,7 @@ class SAC(PolicyLearner):
         self.critic_optimiser = Optimiser(self.critic, self.config.critic_optimiser)
         self.memory = EpisodeReplay(self.config.capacity, keep_states=isinstance(network.actions, torch.nn.Module))
         self.log_temperature = math.log(self.config.temperature)
+        self.batches = 0
         self.ranges = {level: SeenRange() for level in network.actions.levels}
         self.trust = TrustRegion(self.config.trust_region) if self.config.trust_region else None
 
@@ -169,9 +174,11 @@ class SAC(PolicyLearner):
         for _ in range(config.gradient_steps):
             episodes, rewards = self._again(self.memory.draw(config.episodes, self.generator))
             log = self._fit_critics(episodes, rewards, progress)
-            actor, costs = self._fit_actor(episodes, before, progress)
-            log |= actor
+            if self.batches >= config.critic_first:
+                actor, costs = self._fit_actor(episodes, before, progress)
+                log |= actor
             self._follow()
+        self.batches += 1
         return as_floats({**log, **describe(rollout, self.reward, costs)})
 
     def _again(self, drawn: Episodes) -> tuple[Rollout, dict[str, Tensor]]:
@@ -264,7 +271,7 @@ class SAC(PolicyLearner):
         return {
             **super().state(), "critic": weights(self.critic), "slow": weights(self.slow),
             "critic_optimiser": self.critic_optimiser.state(), "memory": self.memory.state(),
-            "log_temperature": self.log_temperature,
+            "log_temperature": self.log_temperature, "batches": self.batches,
             "ranges": {level: [seen.low, seen.high] for level, seen in self.ranges.items()},
             "trust_price": self.trust.price if self.trust else 0.0,
         }
@@ -275,7 +282,7 @@ class SAC(PolicyLearner):
         self.slow.load_state_dict(state["slow"])
         self.critic_optimiser.load_state(state["critic_optimiser"])
         self.memory.load_state(state["memory"], self.device)
-        self.log_temperature = state["log_temperature"]
+        self.log_temperature, self.batches = state["log_temperature"], state.get("batches", 0)
         for level, (low, high) in state["ranges"].items():
             self.ranges[level].low, self.ranges[level].high = low, high
         if self.trust:

@@ -22,7 +22,7 @@ from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
 from rlenhance.data import Batch
 from rlenhance.errors import UsageError
-from rlenhance.images import WAYS, turned
+from rlenhance.images import WAYS, turned, turned_back
 from rlenhance.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
 from rlenhance.rewards import Reward, RewardWeights
@@ -128,7 +128,7 @@ def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
     told = torch.full((1, 1, 1, 1), 0.1)
     with torch.no_grad():
         whole = network.enhance(batch.image, batch.image, told)
-        monkeypatch.setattr("rlenhance.latent.autoencoder._AT_ONCE", 3)
+        monkeypatch.setattr("rlenhance.latent.autoencoder.AT_ONCE", 3)
         assert torch.allclose(network.enhance(batch.image, batch.image, told), whole, atol=1e-5)
 
 
@@ -344,3 +344,18 @@ def test_the_command_denoises_with_a_run(tmp_path, capsys):
     assert main([*given, "--overwrite", "--recurse", "-1"]) == 2
     assert main(["denoise", str(photo), "--overwrite", "--recurse", "1"]) == 2
     assert "add --model rse-faces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("equivariant", [True, False])
+def test_a_new_look_is_that_of_the_turned_patch(equivariant):
+    """With the second gate open alone, a step shows what the autoencoder makes of the first picture, turned."""
+    torch.manual_seed(0)
+    actions, batch = ACTION_SETS.create("latent", **{**MOVES, "block": 24, "overlap": 0, "parts": 0, "axes": 0,
+                                                     "equivariant": equivariant}), noisy(1, 24)
+    torch.nn.init.normal_(actions.autoencoder.skip.exit.weight, std=0.1)
+    action = {"local": torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)}
+    for step, way in ((0, 4), (3, 1)):
+        after = advance(actions, torch.rand(1, 3, 24, 24), action, start=batch.image, step=step)
+        seen = turned(batch.image, way)
+        wanted = turned_back(actions.autoencoder.enhance(seen, seen, told_noise(batch.image)), way).clamp(0, 1)
+        assert torch.allclose(after, wanted, atol=1e-5)

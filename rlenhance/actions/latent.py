@@ -13,7 +13,7 @@ from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.blocks import Blocks
 from rlenhance.errors import UsageError
 from rlenhance.images import turned, turned_back
-from rlenhance.latent import CodeBank, PatchAutoencoder, told_noise
+from rlenhance.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
 
 #: How many heads, the last ones, are gates.
 GATES = 2
@@ -73,6 +73,7 @@ class LatentMoves(nn.Module):
         self.bank = CodeBank(channels, codes, groups, axes, neighbours, equivariant)
         self.parts, self.axes, self.mixed = parts, axes, False
         self.told: float | None = None
+        self._first: tuple[Tensor, Tensor] | None = None
         self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
         self.requires_grad_(False)
 
@@ -84,6 +85,9 @@ class LatentMoves(nn.Module):
     def first(self) -> tuple[float, ...]:
         """What the agents of a new policy choose."""
         return (*(0.0,) * (self.parts + self.axes), *_FIRST)
+
+    #: The deviation with which a new policy tries other choices: more, and what it tries spoils what it sees.
+    spread = 0.05
 
     @property
     def blocks(self) -> Blocks:
@@ -109,14 +113,27 @@ class LatentMoves(nn.Module):
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
             way = _WAYS[step % len(_WAYS)]
-            change = self.autoencoder.over(partial(self._change, way), image, start, self._noise(start), chosen)
+            change = self.autoencoder.over(partial(self._change, way), image, start, self._noise(start), chosen,
+                                           self._shown_first(start))
         return (image + change).clamp(0, 1)
 
-    def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:
-        """What patches change: (M, 3, b, b) twice, (M, 1, 1, 1) and (M, heads) -> (M, 3, b, b)."""
-        seen = self.autoencoder.look(now, start, noise)
-        other = turned(start, way)
-        anew = turned_back(other + self.autoencoder.look(other, other, noise).change, way)
+    @torch.no_grad()
+    def _shown_first(self, start: Tensor) -> Tensor:
+        """What the codes of the first picture's patches show, (M, 3, b, b); worked out once for an episode."""
+        if self._first is None or self._first[0] is not start:
+            patches = self.blocks.cut(start)
+            shown = [self.autoencoder.decode(self.autoencoder.encode(some)[0]) for some in patches.split(AT_ONCE)]
+            self._first = (start, torch.cat(shown))
+        return self._first[1]
+
+    def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor, shown: Tensor) -> Tensor:
+        """What patches change: (M, 3, b, b) twice, (M, 1, 1, 1), (M, heads) and (M, 3, b, b) -> (M, 3, b, b)."""
+        seen, other = self.autoencoder.look(now, start, noise), turned(start, way)
+        if self.autoencoder.equivariant:  # what codes show turns with the patch
+            change = self.autoencoder.refine(other, other, turned(shown, way), noise)
+        else:
+            change = self.autoencoder.look(other, other, noise).change
+        anew = turned_back(other + change, way)
         own, new = ((1 + chosen[:, -GATES:, None, None, None]) / 2).unbind(dim=1)
         moved = self._shown_by(seen.code, chosen[:, :-GATES]) - seen.shown
         return own * seen.change + new * (anew - now) + (own + new).clamp(max=1) * moved

@@ -19,7 +19,8 @@ from rlenhance.statistics import noise_deviation
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
 _LOG_VARIANCE = (-10.0, 2.0)
-_AT_ONCE = 1024  # patches
+#: How many patches are worked on at a time where no gradient is needed.
+AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class PatchAutoencoder(nn.Module):
             beside: more of each patch, M rows.
         """
         together = (self.blocks.cut(now), self.blocks.cut(start), self.each(noise, now), *beside)
-        count = len(together[0]) if torch.is_grad_enabled() else _AT_ONCE
+        count = len(together[0]) if torch.is_grad_enabled() else AT_ONCE
         parts = [change(*some).float() for some in zip(*(part.split(count) for part in together), strict=True)]
         return self.blocks.merge(torch.cat(parts), (now.shape[-2], now.shape[-1]))
 

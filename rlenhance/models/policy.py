@@ -19,6 +19,8 @@ from rlenhance.models.base import MODELS, Policy
 from rlenhance.preferences import Preferences
 from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
+_USUAL = -1.0  # logarithm of the deviation with which heads that predict it begin
+
 
 class Observation(TypedDict, total=False):
     """What an agent sees; nothing that is missing at use time.
@@ -138,6 +140,8 @@ class PixelPolicy(Policy):
                 for level in self.actions.levels:
                     head: Any = self.heads[level]
                     head.bias[: len(first)] = torch.atanh(torch.tensor(first))
+                    if self.deviation == "predicted":
+                        head.bias[len(first) :] = math.log(self.actions.spread) - _USUAL  # type: ignore[attr-defined]
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
         if low is None or high is None:
             return
@@ -169,7 +173,7 @@ class PixelPolicy(Policy):
             return PixelCategorical(raw.unflatten(1, (self.actions.heads, self.actions.choices)))
         if self.deviation == "predicted":
             mean, log_std = raw.chunk(2, dim=1)
-            return SquashedGaussian(mean, (log_std - 1).clamp(-5, 1))
+            return SquashedGaussian(mean, (log_std + _USUAL).clamp(-5, 1))
         return SquashedGaussian(raw, self.get_buffer(f"log_std_{level}"))
 
     def look(self, observation: Observation) -> Observation:
