@@ -58,21 +58,19 @@ class RsePictures(Pictures):
 
     Attributes:
         held: name of the split that the table is of.
-        side: of what is taken from the middle of a held-out picture, in pixels.
     """
 
     held = "test"
-    side = 512
 
     def shown(self, split: str, limit: int, side: int) -> list[Batch]:
         """The middles of pictures of a split, evenly spread, in memory."""
         return [middle(batch, side) for batch in self.load(split, limit=limit)]
 
-    def tested(self, limit: int) -> tuple[list[Example], Iterator[Batch]]:
-        """The held-out pictures, evenly spread: what they are, and one batch each."""
+    def tested(self, limit: int, side: int) -> tuple[list[Example], Iterator[Batch]]:
+        """The middles of held-out pictures, evenly spread: what they are, and one batch each."""
         part = self.splits.parts[self.held]
         chosen = [part[i * len(part) // limit] for i in range(limit)] if limit and len(part) > limit else list(part)
-        return chosen, (middle(batch, self.side) for batch in load_split(chosen, self.cache))
+        return chosen, (middle(batch, side) for batch in load_split(chosen, self.cache))
 
 
 def open_rse(data_set: str, paths: PathConfig) -> RsePictures:

@@ -65,18 +65,23 @@ class BudgetConfig:
     bank_from: int = 48
     """Training pictures whose codes fill the bank."""
     validate_on: int = 16
-    """Validation pictures, the middles of 256 pixels."""
+    """Validation pictures."""
+    validate_side: int = 256
+    """Side in pixels of what is taken from their middle."""
     test_on: int = 64
     """Held-out pictures that the table is of."""
+    test_side: int = 512
+    """Side in pixels of what is taken from their middle."""
 
     def __post_init__(self) -> None:
         counts = (self.batch_size, self.rl_batch_size, self.crop, self.visits, self.evaluate_every,
-                  self.rl_evaluate_every, self.bank_from, self.validate_on, self.test_on)
+                  self.rl_evaluate_every, self.bank_from, self.validate_on, self.test_on, self.validate_side,
+                  self.test_side)
         amounts = (self.epoch, self.updates, self.minutes, self.rl_updates, self.rl_minutes, self.recursions,
                    self.recursion_share)
         if min(counts) < 1 or not all(math.isfinite(value) and value >= 0 for value in amounts):
-            raise UsageError(f"batch sizes, the crop, visits, numbers of pictures and updates between validations are "
-                             f"at least 1, budgets finite and not negative; got {counts} and {amounts}")
+            raise UsageError(f"batch sizes, sides, visits, numbers of pictures and updates between validations are at "
+                             f"least 1, budgets finite and not negative; got {counts} and {amounts}")
 
     def autoencoder(self, samples: int, share: float = 1.0) -> FitConfig:
         """The autoencoder's budget; `samples` are the crops of an epoch."""

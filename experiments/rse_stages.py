@@ -68,7 +68,7 @@ class Stages:
         sampler = PortionSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
                                  visits=plan.budget.visits, seed=plan.seed)
         self._sampler = sampler
-        self._validation = pictures.shown("val", plan.budget.validate_on, 256)
+        self._validation = pictures.shown("val", plan.budget.validate_on, plan.budget.validate_side)
         self._table = run.path / "table.json"
         known = json.loads(self._table.read_text()) if self._table.is_file() else {}
         self.rows: dict[str, dict[str, list[float]]] = known.get("rows", {})
@@ -195,7 +195,7 @@ class Stages:
         """A row of the table, unless it is there."""
         if name in self.rows:
             return
-        examples, batches = self.pictures.tested(self.plan.budget.test_on)
+        examples, batches = self.pictures.tested(self.plan.budget.test_on, self.plan.budget.test_side)
         assert self.autoencoder is not None
         self.rows[name] = measure(model, batches, self.autoencoder.network.blocks, self.device)
         self.notes["pictures"] = [example.name for example in examples]

@@ -13,7 +13,7 @@ import tyro
 
 from experiments.commands import rebuild, run_command
 from experiments.devices import make_fabric
-from experiments.intervals import Interval
+from experiments.intervals import FEWEST_SCENES, Interval
 from experiments.rse import NetworkConfig, check_networks
 from experiments.rse_figures import draw_groups, draw_recursions, draw_steps
 from experiments.rse_pictures import PathConfig, RsePictures, open_rse, portion_of
@@ -108,7 +108,7 @@ def main(arguments: Arguments) -> Result:
     stages.run_all()
     assert stages.autoencoder is not None
     run.save("best", stages.kept or stages.autoencoder, {"scores": stages.means()})
-    examples, batches = pictures.tested(3)
+    examples, batches = pictures.tested(3, arguments.budget.test_side)
     draw_steps(run.path / "steps.png", list(batches), [example.name for example in examples], stages)
     draw_recursions(run.path / "recursions.png", stages.rows)
     if stages.kept is not None:
@@ -127,7 +127,8 @@ def _tell(stages: Stages, run: RunFolder) -> dict[str, Interval]:
     if gains:
         print("\ndifferences in dB, and where they lie for other pictures of the kind (95 %):")
     for told, gain in gains.items():
-        print(f"  {told:<42} {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})")
+        where = f"{gain.low:+.3f} to {gain.high:+.3f}" if gain.scenes >= FEWEST_SCENES else "too few pictures to say"
+        print(f"  {told:<42} {gain.mean:+.3f} ({where})")
     if "ended" in stages.notes:
         print(f"the recursions ended with number {stages.notes['ended']}, after which the validation PSNR fell")
     figures = "steps.png, recursions.png" + (", groups.png" if stages.kept is not None else "")
