@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.codes import Codes
 from experiments.rse import passes
 from rlenhance.data import Batch
 from rlenhance.images import to_array
@@ -19,7 +19,7 @@ from rlenhance.models import PixelPolicy, as_model
 from rlenhance.photo import write
 from rlenhance.photo.sheet import Cell, make_sheet
 
-_POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group
+_POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group that are shown
 _SIDE = 256
 
 
@@ -37,7 +37,7 @@ def draw_steps(path: Path, batches: Sequence[Batch], names: Sequence[str], stage
         row = _row(batch, name, stages)
         cells += row
         columns = len(row)
-    write(make_sheet(cells, columns, _SIDE), path)
+    write(make_sheet(cells, columns, max(max(cell.pixels.shape[:2]) for cell in cells)), path)
 
 
 @torch.no_grad()
@@ -84,32 +84,35 @@ def draw_recursions(path: Path, rows: Mapping[str, Mapping[str, Sequence[float]]
 
 
 @torch.no_grad()
-def draw_groups(path: Path, policy: PixelPolicy, codes: Codes) -> None:
-    """Clean codes on their two main axes, coloured by group; beside them what the centre of each group shows, and what
-    some of its codes show."""
+def draw_groups(path: Path, policy: PixelPolicy, batches: Sequence[Batch]) -> None:
+    """Clean codes on their two main axes, coloured by group; beside them what the centre of each group shows, and the
+    patches whose codes are nearest to it.
+
+    Args:
+        batches: pictures that the bank was filled from.
+    """
     plt = _pyplot()
     moves: Any = policy.actions
-    device = moves.bank.codes.device
-    every = codes.clean[:: max(1, len(codes.clean) // _POINTS)].to(device)
-    flat = every.flatten(1)
-    groups = moves.bank.groups_of(every).cpu().numpy()
+    patches = _some_patches(moves, batches).to(moves.bank.codes.device)
+    code, _ = moves.autoencoder.encode(patches)
+    flat, groups = code.flatten(1), moves.bank.groups_of(code)
     mean = flat.mean(dim=0)
-    _, _, axes_of = torch.linalg.svd(flat - mean, full_matrices=False)
-    points = ((flat - mean) @ axes_of[:2].mT).cpu().numpy()
-    centres = ((moves.bank.centres.flatten(1) - mean) @ axes_of[:2].mT).cpu().numpy()
-    count = len(centres)
+    _, _, main_axes = torch.linalg.svd(flat - mean, full_matrices=False)
+    middles = moves.bank.centres.flatten(1)
+    points, centres = (((part - mean) @ main_axes[:2].mT).cpu().numpy() for part in (flat, middles))
+    shown, count = moves.autoencoder.decode(moves.bank.centres).clamp(0, 1), len(middles)
     figure = plt.figure(figsize=(12, max(4.0, 0.62 * count)))
     grid = figure.add_gridspec(count, _SHOWN + 6)
     plane = figure.add_subplot(grid[:, :5])
     colors = plt.get_cmap("tab20")(np.arange(count) % 20)
-    plane.scatter(*points.T, s=4, c=colors[groups], alpha=0.5, linewidths=0)
+    plane.scatter(*points.T, s=4, c=colors[groups.cpu().numpy()], alpha=0.5, linewidths=0)
     plane.scatter(*centres.T, s=60, c=colors, marker="X", edgecolors="black")
-    plane.set_title(f"{len(every)} clean codes, {count} groups", fontsize=10)
+    plane.set_title(f"{len(code)} clean codes, {count} groups", fontsize=10)
     for group in range(count):
-        members = every[torch.from_numpy(groups == group).to(device)]
-        chosen = members[:: max(1, len(members) // _SHOWN)][:_SHOWN]
-        pictures = moves.autoencoder.decode(torch.cat([moves.bank.centres[group : group + 1], chosen])).clamp(0, 1)
-        for column, patch in enumerate(pictures.cpu().permute(0, 2, 3, 1).numpy()):
+        distance = torch.where(groups == group, (flat - middles[group]).norm(dim=1), torch.inf)
+        nearest = distance.argsort()[: min(_SHOWN, int((groups == group).sum()))]
+        row = torch.cat([shown[group : group + 1], patches[nearest]]).cpu().permute(0, 2, 3, 1).numpy()
+        for column, patch in enumerate(row):
             cell = figure.add_subplot(grid[group, 5 + column])
             cell.imshow(patch, interpolation="nearest")
             cell.set_xticks([])
@@ -117,10 +120,17 @@ def draw_groups(path: Path, policy: PixelPolicy, codes: Codes) -> None:
             for side in cell.spines.values():
                 side.set_color(colors[group])
                 side.set_linewidth(2.5 if column == 0 else 0.8)
-            if group == 0:
-                cell.set_title("centre" if column == 0 else "", fontsize=8)
+            if group == 0 and column < 2:
+                cell.set_title(("centre", "nearest")[column], fontsize=8)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _some_patches(moves: Any, batches: Sequence[Batch]) -> Tensor:
+    """Clean patches of pictures, evenly spread: (M, 3, b, b)."""
+    total = sum(math.prod(moves.blocks.grid(*batch.image.shape[-2:])) for batch in batches)
+    step = max(1, total // _POINTS)
+    return torch.cat([moves.blocks.cut(batch.target)[::step] for batch in batches if batch.target is not None])
 
 
 def _pyplot() -> Any:

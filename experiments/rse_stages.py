@@ -13,7 +13,6 @@ from agents import LEARNERS, Falling, Learner
 from agents.autoencoding import Autoencoding
 from agents.learner import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
-from experiments.codes import Codes, code_all
 from experiments.fit import FitConfig, fit
 from experiments.intervals import Interval, scene_interval
 from experiments.rse import (
@@ -201,11 +200,6 @@ class Stages:
         self.notes["pictures"] = [example.name for example in examples]
         self.notes["scenes"] = [example.scene for example in examples]
         self._save()
-
-    def bank(self) -> Codes:
-        """Codes of the pictures that the bank was filled from, as the last autoencoder has them."""
-        assert self.autoencoder is not None
-        return code_all(self.autoencoder.cpu().network, bank_pictures(self.pictures, self.plan.budget.bank_from))
 
     def means(self) -> dict[str, dict[str, float]]:
         """The table."""

@@ -16,7 +16,7 @@ from experiments.devices import make_fabric
 from experiments.intervals import FEWEST_SCENES, Interval
 from experiments.rse import NetworkConfig, check_networks
 from experiments.rse_figures import draw_groups, draw_recursions, draw_steps
-from experiments.rse_pictures import PathConfig, RsePictures, open_rse, portion_of
+from experiments.rse_pictures import PathConfig, RsePictures, bank_pictures, open_rse, portion_of
 from experiments.rse_plan import BudgetConfig, LearnerConfigs, Plan, anchored, settled
 from experiments.rse_stages import Stages
 from experiments.run_folder import RunFolder
@@ -112,7 +112,7 @@ def main(arguments: Arguments) -> Result:
     draw_steps(run.path / "steps.png", list(batches), [example.name for example in examples], stages)
     draw_recursions(run.path / "recursions.png", stages.rows)
     if stages.kept is not None:
-        draw_groups(run.path / "groups.png", stages.kept, stages.bank())
+        draw_groups(run.path / "groups.png", stages.kept, bank_pictures(pictures, arguments.budget.bank_from))
     return Result(run.path, stages.means(), _tell(stages, run))
 
 
