@@ -30,10 +30,10 @@ class LatentMoves(nn.Module):
 
     The heads of a patch's agent, each in [-1, 1]:
 
-    - for each of `parts` parts of the code: how far it goes toward the mean of the nearest clean codes (-0.5 to 0.5 of
-      the way),
-    - for each of `axes` directions that the patch's group of codes has: how far it goes along it (twice the deviation
-      at the ends). They are learned: the axes along which the model's own outputs differ from clean pictures,
+    - for each of `parts` parts of the code: how far it goes toward the mean of the nearest clean codes (-0.25 to 0.25
+      of the way),
+    - for each of `axes` directions that the patch's group of codes has: how far it goes along it (half the
+      deviation at the ends). They are learned: the axes along which the model's own outputs differ from clean pictures,
     - the first gate: how much is taken, from nothing (-1) to all of it (1), of what the autoencoder makes of the
       patch as it is now: of its own output,
     - the second gate: how much of a new look at the patch as it was at first, turned or mirrored in another way at
@@ -86,8 +86,10 @@ class LatentMoves(nn.Module):
         """What the agents of a new policy choose."""
         return (*(0.0,) * (self.parts + self.axes), *_FIRST)
 
-    #: The deviation with which a new policy tries other choices: more, and what it tries spoils what it sees.
-    spread = 0.05
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """The deviation with which the agents of a new policy try other choices."""
+        return (*(0.05,) * (self.parts + self.axes), *(0.15,) * GATES)
 
     @property
     def blocks(self) -> Blocks:
@@ -142,11 +144,11 @@ class LatentMoves(nn.Module):
         """What the moved codes show: (M, C, 8) and (M, parts + axes) -> (M, 3, b, b)."""
         moved = code
         if self.parts:
-            toward = 0.5 * chosen[:, : self.parts][:, self.part_of, None]
+            toward = 0.25 * chosen[:, : self.parts][:, self.part_of, None]
             moved = moved + toward * (self.bank.prior(code) - code)
         if self.axes:
             own = self.bank.axes[self.bank.groups_of(code)]
-            moved = moved + torch.einsum("ma,macw->mcw", 2 * chosen[:, self.parts :], own)
+            moved = moved + torch.einsum("ma,macw->mcw", 0.5 * chosen[:, self.parts :], own)
         return self.autoencoder.decode(moved)
 
     def strength(self, action: Action) -> Tensor:

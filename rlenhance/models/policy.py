@@ -141,7 +141,8 @@ class PixelPolicy(Policy):
                     head: Any = self.heads[level]
                     head.bias[: len(first)] = torch.atanh(torch.tensor(first))
                     if self.deviation == "predicted":
-                        head.bias[len(first) :] = math.log(self.actions.spread) - _USUAL  # type: ignore[attr-defined]
+                        spread = torch.tensor(self.actions.spread)  # type: ignore[attr-defined]
+                        head.bias[len(first) :] = spread.log() - _USUAL
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
         if low is None or high is None:
             return
