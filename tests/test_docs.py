@@ -127,6 +127,11 @@ def shortened(line):
         line = re.sub(r"--(epochs|keep-every) \S+", "", line) + \
             " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
         line += " --size 8" if "--scale" in line else ""
+    if "rse_train" in line:
+        line = re.sub(r"--rl_minutes \S+", "", line) + (
+            " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codes 32 --groups 2 --axes 2"
+            " --crop 32 --visits 1 --batch_size 2 --rl_batch_size 2 --validate_on 1 --test_on 2 --bank_from 2"
+            " --validate_side 48 --test_side 48 --horizon 2 --no-progress --device cpu")
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
     if "complete_train" in line:
