@@ -27,9 +27,12 @@ from agents.rollout import (
     returns_to_go,
 )
 from rlenhance.data import Batch
+from rlenhance.distributions import JointDistribution
 from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.rewards import Reward
+
+_HALVINGS = 12  # of an update that has left the trust region, before it is taken back
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class SeenRange:
 
 
 class TrustRegion:
-    """A price on the KL divergence from the last policy, that rises while the bound is broken.
+    """A price on the KL divergence from the last policy, that rises while the bound is broken. What an update
+    nevertheless takes too far is taken back.
 
     Source: dual gradient ascent on a KL constraint, as in MPO (Abdolmaleki et al. 2018), section 4.2.
     """
@@ -178,6 +182,8 @@ class SAC(PolicyLearner):
                 actor, costs = self._fit_actor(episodes, before, progress)
                 log |= actor
             self._follow()
+        if before is not None and self.batches >= config.critic_first:
+            log["trust_kl"] = self._hold(episodes, before)
         self.batches += 1
         return as_floats({**log, **describe(rollout, self.reward, costs)})
 
@@ -242,12 +248,10 @@ class SAC(PolicyLearner):
         seen: dict[str, Any] = {}
         heads = self.policy.actions.heads
         if before is not None and self.trust is not None:
-            with torch.no_grad():
-                last, _ = replay(before, rollout)
-            divergence = torch.stack([kl.mean() / heads for kl in distribution.kl(last).values()]).mean()
+            divergence = self._divergence(distribution, rollout, before)
             losses["trust_region"] = self.trust.price * divergence
             self.trust.adapt(float(divergence.detach()))
-            seen |= {"trust_kl": divergence, "trust_price": self.trust.price}
+            seen |= {"trust_price": self.trust.price}
         log = self.optimiser.update(losses, progress)
         density = torch.stack([value.mean() / heads for value in log_prob.values()]).mean()
         excess = float(density.detach()) + self.config.target_entropy  # positive: entropy below its target
@@ -257,6 +261,29 @@ class SAC(PolicyLearner):
         self.log_temperature = max(-12.0, min(2.0, self.log_temperature))
         seen |= {f"entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
         return {**losses, **log, **seen, "density": density, "temperature": math.exp(self.log_temperature)}, costs
+
+    def _divergence(self, distribution: JointDistribution, rollout: Rollout, before: PixelPolicy) -> Tensor:
+        """KL from the policy before the update, in nat per action dimension."""
+        with torch.no_grad():
+            last, _ = replay(before, rollout)
+        heads = self.policy.actions.heads
+        return torch.stack([kl.mean() / heads for kl in distribution.kl(last).values()]).mean()
+
+    @torch.no_grad()
+    def _hold(self, rollout: Rollout, before: PixelPolicy) -> Tensor:
+        """Take the policy halfway back to what it was until the KL is within the bound; the KL that is left.
+
+        The price alone keeps it near the bound on average: what an update takes too far is seen only after it.
+        """
+        assert self.trust is not None
+        for _ in range(_HALVINGS):
+            divergence = self._divergence(replay(self.policy, rollout)[0], rollout, before)
+            if divergence <= self.trust.bound:
+                return divergence
+            for ours, theirs in zip(self.policy.parameters(), before.parameters(), strict=True):
+                ours.lerp_(theirs, 0.5)
+        self.policy.load_state_dict(before.state_dict())
+        return torch.zeros(())
 
     def _follow(self) -> None:
         """The slow critics follow."""

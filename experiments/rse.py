@@ -49,7 +49,7 @@ class NetworkConfig:
     """Clean codes in the bank, as far as the pictures have so many patches."""
     groups: int = 8
     """Groups of codes."""
-    axes: int = 8
+    axes: int = 4
     """Learned directions of each group."""
     neighbours: int = 8
     """Clean neighbours whose mean a code may be moved to."""

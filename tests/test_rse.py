@@ -1,5 +1,6 @@
 """Self-enhancement by latent moves: patches, codes that turn, what is known of them, the environment, the learners."""
 
+import copy
 import warnings
 
 import gymnasium
@@ -12,7 +13,7 @@ from agents import SAC, SACConfig
 from agents.autoencoding import Autoencoding, AutoencodingConfig, contrast
 from agents.optimiser import OptimiserConfig
 from agents.replay import EpisodeReplay
-from agents.rollout import play
+from agents.rollout import play, replay
 from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
 from experiments.codes import code_all, error_axes, fill_bank, group_codes
@@ -359,3 +360,18 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
         seen = turned(batch.image, way)
         wanted = turned_back(actions.autoencoder.enhance(seen, seen, told_noise(batch.image)), way).clamp(0, 1)
         assert torch.allclose(after, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("bound", [0.01, 0.0])
+def test_the_trust_region_holds(bound):
+    """Whatever the learning rate, no update takes the policy further than the bound; without it, one does."""
+    learner = SAC(policy(), Reward(RewardWeights.only(squared_error=255.0)), SACConfig(
+        trust_region=bound, episodes=4, optimiser=OptimiserConfig(0.05, 0)))
+    seen = []
+    for seed in range(4):
+        before, batch = copy.deepcopy(learner.policy), noisy(4, seed=seed)
+        log = learner.step(batch)
+        rollout = play(before, learner.env, batch, torch.zeros(4, 0), torch.Generator().manual_seed(0))
+        seen.append(learner._divergence(replay(learner.policy, rollout)[0], rollout, before).item())
+        assert not bound or log["trust_kl"] <= bound
+    assert max(seen) < 2 * bound if bound else max(seen) > 0.1
