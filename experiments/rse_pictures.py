@@ -92,6 +92,8 @@ def open_rse(data_set: str, paths: PathConfig) -> RsePictures:
     splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
     cache = PictureCache(most=portion_of(data_set, paths) * (1 if data_set == "celeba" else 2))
     splits, skipped = scan(splits, cache, paths.on_bad_image)
+    if paths.test_files_path:  # chosen by the user, who wants to know
+        check_disjoint(splits, cache)
     if paths.train_files_path and data_set == "celeba" and sum(map(len, splits.parts.values())) <= _COMPARED:
         splits, alike = without_near_duplicates(splits, cache)
         print(alike, flush=True)

@@ -104,8 +104,8 @@ def main(arguments: Arguments) -> Result:
         run = _begin(arguments, pictures)
     print(f"{pictures.splits.describe()}\nthe table is of the {pictures.held} split\nrun folder {run.path}", flush=True)
     plan = Plan(arguments.learner, network, arguments.learners, arguments.budget, arguments.blocking,
-                arguments.warm_start, arguments.init, arguments.beside, portion_of(arguments.data_set, arguments.paths), arguments.seed,
-                arguments.progress)
+                arguments.warm_start, arguments.init, arguments.beside, portion_of(arguments.data_set, arguments.paths),
+                arguments.seed, arguments.progress)
     stages = Stages(plan, pictures, fabric, arguments.precision == "bf16", run)
     stages.run_all()
     assert stages.autoencoder is not None
