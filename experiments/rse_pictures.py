@@ -23,6 +23,7 @@ from rlenhance.data import (
     parse_noise,
     scan,
     validation_blocks,
+    without_near_duplicates,
 )
 from rlenhance.data.folders import examples_in, picture_files
 from rlenhance.data.sidd import blocks_in, is_sidd, sidd_pairs
@@ -33,6 +34,7 @@ DATA_SETS = ("celeba", "sidd")
 #: The noise of the bundled photographs where real pairs belong: a sensor's.
 SENSOR_NOISE = "poisson_gaussian:40"
 _BANK_SIDE = 512  # of a picture, its middle is coded
+_COMPARED = 5000  # pictures that are compared with each other: beyond, copies alone are refused
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ def open_rse(data_set: str, paths: PathConfig) -> RsePictures:
     splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
     cache = PictureCache(most=portion_of(data_set, paths) * (1 if data_set == "celeba" else 2))
     splits, skipped = scan(splits, cache, paths.on_bad_image)
+    if paths.test_files_path:  # chosen by the user, who wants to know
+        check_disjoint(splits, cache)
+    if paths.train_files_path and data_set == "celeba" and sum(map(len, splits.parts.values())) <= _COMPARED:
+        splits, alike = without_near_duplicates(splits, cache)
+        print(alike, flush=True)
     if paths.train_files_path:
         check_disjoint(splits, cache)
     pictures = RsePictures(splits, cache, skipped)

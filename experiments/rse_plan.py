@@ -113,6 +113,7 @@ class Plan:
     blocking: float
     warm_start: str
     init: str
+    beside: tuple[str, ...]
     portion: int
     seed: int
     show: bool

@@ -34,8 +34,8 @@ from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.data import PortionSampler
 from rlenhance.errors import UsageError
-from rlenhance.latent import PatchAutoencoder
-from rlenhance.models import Denoiser, PatchDenoiser, PixelPolicy, as_model
+from rlenhance.latent import PatchAutoencoder, told_noise
+from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.models.self_enhancer import SelfEnhancer
 from rlenhance.photo.files import write_atomically
 from rlenhance.rewards import Reward, RewardWeights
@@ -87,6 +87,8 @@ class Stages:
         first = self.learn_codes("autoencoder", None, 1.0, plan.seed)
         self.first = self.autoencoder = first
         self.score("noisy", lambda image: image)
+        for name in plan.beside:
+            self.score(name, told_denoiser(name, self.device))
         self._alone("", first)
         if plan.learner == "none":
             return
@@ -244,6 +246,20 @@ def begin_with(network: PatchDenoiser, name: str) -> None:
     except RuntimeError as error:
         raise UsageError(f"--init {name}: its autoencoder has other settings (patches, latent_dim, widths); use those "
                          f"of that run") from error
+
+
+def told_denoiser(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """A learned denoiser as a model that is told the noise as the agents' networks are.
+
+    Raises:
+        UsageError: none of that name, or another kind of model.
+    """
+    network = load_network(find_checkpoint(locate(name)))
+    if not isinstance(network, NoiseAware) or network.channels != 3:
+        raise UsageError(f"--beside {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
+                         f"{type(network).__name__}")
+    network.to(device).eval()
+    return lambda image: network.denoise(image, told_noise(image))
 
 
 def last_pass(autoencoder: PatchAutoencoder, count: int) -> Callable[[Tensor], Tensor]:

@@ -42,6 +42,8 @@ class Arguments:
     """The U-Net begins with that of this learned denoiser for colour, a shipped one (denoiser) or a run."""
     init: str = ""
     """The autoencoder begins with that of this run, or of this shipped model, of the same settings."""
+    beside: tuple[str, ...] = ("denoiser",)
+    """Learned denoisers, shipped ones or runs, that have rows of the table: told the noise as the agents are."""
     name: str = ""
     """Of the run folder (default: data set, learner, date and time)."""
     out: Path = Path("runs/rse")
@@ -102,8 +104,8 @@ def main(arguments: Arguments) -> Result:
         run = _begin(arguments, pictures)
     print(f"{pictures.splits.describe()}\nthe table is of the {pictures.held} split\nrun folder {run.path}", flush=True)
     plan = Plan(arguments.learner, network, arguments.learners, arguments.budget, arguments.blocking,
-                arguments.warm_start, arguments.init, portion_of(arguments.data_set, arguments.paths), arguments.seed,
-                arguments.progress)
+                arguments.warm_start, arguments.init, arguments.beside, portion_of(arguments.data_set, arguments.paths),
+                arguments.seed, arguments.progress)
     stages = Stages(plan, pictures, fabric, arguments.precision == "bf16", run)
     stages.run_all()
     assert stages.autoencoder is not None

@@ -82,7 +82,7 @@ def test_real_noise_in_the_layout_of_sidd(tmp_path, apart):
         train = ["--train_files_path", tmp_path / "NOISY", "--validation_file_path", tmp_path / "GT"]
     table = ran(tmp_path, "sidd", *train, "--test_files_path", tmp_path / f"blocks/{NOISY}.mat",
                 "--test_validation_files_path", tmp_path / f"blocks/{CLEAN}.mat", "--updates", 1, "--learner", "none")
-    assert set(table["rows"]) == {"noisy", "autoencoder alone, 1 pass", "autoencoder alone, 2 passes"}
+    assert set(table["rows"]) == {"noisy", "denoiser", "autoencoder alone, 1 pass", "autoencoder alone, 2 passes"}
     assert table["notes"]["pictures"] == ["block 00-00", "block 01-00"]
 
 
