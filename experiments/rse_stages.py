@@ -99,6 +99,9 @@ class Stages:
             self.notes["constant"] = best_constant(policy, self._validation[:4])
         fixed = Fixed(**{name: value for name, value in self.notes["constant"].items() if name != "psnr"})
         self.score("best constant action", lambda image: constant(policy, image, fixed)[-1])
+        own, new = ((1 + gate) / 2 for gate in moves_of(policy).first[-2:])
+        untrained = Fixed(own, new, False, 0.0, policy.horizon)  # heads begin at zero: the same for every patch
+        self.score("agents before RL", lambda image: constant(policy, image, untrained)[-1])
         self.score("after RL", as_model(policy))
         self.policies.append(policy)
         for number in range(1, plan.budget.recursions + 1):
@@ -209,11 +212,13 @@ class Stages:
 
     def gains(self) -> dict[str, Interval]:
         """Differences in PSNR over the held-out pictures, picture by picture, in dB: what the agents add to their
-        autoencoder alone (its best row), and to the best constant action; what the last recursion adds to that."""
+        autoencoder alone (its best row), to themselves before they learned, and to the best constant action; and what
+        the last recursion adds."""
         if "after RL" not in self.rows:
             return {}
         alone = [name for name in self.rows if name.startswith(_ALONE)]
         pairs = {"after RL, to the autoencoder alone": ("after RL", alone),
+                 "after RL, to the agents before it": ("after RL", ["agents before RL"]),
                  "after RL, to the best constant action": ("after RL", ["best constant action"])}
         last = next((name for name in reversed(self.rows) if name in self._recursions()), None)
         if last is not None:

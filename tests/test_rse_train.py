@@ -55,7 +55,7 @@ def test_every_stage_runs_on_faces(faces, capsys):
                 "--train_files_path", faces / "train", "--test_files_path", faces / "test", "--recursion_share", 1)
     rows = table["means"]
     for name in ("noisy", "autoencoder alone, 1 pass", "autoencoder alone, 2 passes", "best constant action",
-                 "after RL"):
+                 "agents before RL", "after RL"):
         assert set(rows[name]) == {"psnr", "ssim", "uqi", "seams"}
     assert any(name.startswith("recursion 1") for name in rows)
     assert 16 < rows["noisy"]["psnr"] < 20 and len(table["rows"]["noisy"]["psnr"]) == 2
