@@ -36,7 +36,7 @@ class Arguments:
     learner: str = "sac"
     """Of the agents: sac, direct (back-propagation through the episode, the control), or none (the autoencoder
     alone)."""
-    blocking: float = 50.0
+    blocking: float = 2.0
     """Weight of the reward for seams of patches that vanish, beside that of the squared error (0: none)."""
     warm_start: str = ""
     """The U-Net begins with that of this learned denoiser for colour, a shipped one (denoiser) or a run."""
