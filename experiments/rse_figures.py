@@ -20,7 +20,7 @@ from rlenhance.photo import write
 from rlenhance.photo.sheet import Cell, make_sheet
 
 _POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group that are shown
-_SIDE = 256
+_SIDE, _LEAST = 256, 170  # pixels of a picture that are shown, and the least for a cell: its label
 
 
 def draw_steps(path: Path, batches: Sequence[Batch], names: Sequence[str], stages: Any) -> None:
@@ -37,7 +37,8 @@ def draw_steps(path: Path, batches: Sequence[Batch], names: Sequence[str], stage
         row = _row(batch, name, stages)
         cells += row
         columns = len(row)
-    write(make_sheet(cells, columns, max(max(cell.pixels.shape[:2]) for cell in cells)), path)
+    side = max(_LEAST, *(max(cell.pixels.shape[:2]) for cell in cells))
+    write(make_sheet(cells, columns, side), path)
 
 
 @torch.no_grad()
