@@ -18,7 +18,7 @@ _NO_LIMIT = 10**9  # updates, where time is the limit
 
 def _sac() -> SACConfig:
     return SACConfig(trust_region=0.02, correlation=1, critic_first=30, episodes=8, target_entropy=-1.6,
-                     optimiser=OptimiserConfig(1e-3, 20, 0.1, 0.5),
+                     optimiser=OptimiserConfig(2e-4, 20, 0.1, 0.5),
                      critic_optimiser=OptimiserConfig(3e-3, 20, 0.1, 0.5))
 
 
