@@ -78,8 +78,8 @@ class NetworkConfig:
 
 
 def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.1, 0.02), reward_map_kernel=3,
-                     optimiser=OptimiserConfig(3e-4, 10, 0.05, 0.5))
+    return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
+                     answerable=True, optimiser=OptimiserConfig(6e-4, 10, 0.05, 0.5))
 
 
 def _sac() -> SACConfig:

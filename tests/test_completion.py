@@ -14,6 +14,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from agents import A3C, A3CConfig, Direct
+from agents.rollout import level_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
@@ -461,6 +462,24 @@ def test_agents_choose_what_is_valid_and_none_acts_outside(generator):
     valid = policy.actions.valid(batch.mask)
     assert valid.gather(1, drawn).all() and (drawn[batch.mask < 1] == 0).all()
     assert (distribution.entropy()["local"][batch.mask < 1] < 1e-6).all()
+
+
+@pytest.mark.parametrize("term", ["ssim", "texture", "l1"])
+def test_agents_answer_for_what_they_do_to_their_neighbours(term):
+    """One agent acts: the whole change of the picture's term is its reward, of which its own place holds a part."""
+    batch, batch_mask = holed(1, 40), torch.zeros(1, 1, 40, 40)
+    batch_mask[..., 10:30, 10:30] = 1
+    start = FILLS["laplace"](batch.target * (1 - batch_mask), batch_mask)
+    env = CompletionEnv(1, size=40, horizon=1, reward={term: 1.0})
+    env.reset(options={"batch": Batch(start, batch.target, batch_mask)})
+    action = env.actions.neutral(1, 40, 40)
+    action["local"][..., 19, 20] = env.actions.tools.index("copy_e_8")
+    terms = env.step(action)[-1]["term_maps"]
+    own, answered = (level_rewards(env.reward, terms, {"local": (40, 40)}, answerable)["local"][0, 0, 19, 20].item()
+                     for answerable in (False, True))
+    whole = terms[term].sum().item()
+    assert whole != 0 and abs(answered / whole - 1) < 0.15
+    assert abs(own / whole) < 0.3 or term == "l1" and own == answered
 
 
 @pytest.mark.parametrize("learner", [A3C, Direct])
