@@ -479,7 +479,7 @@ def test_agents_answer_for_what_they_do_to_their_neighbours(term):
                      for answerable in (False, True))
     whole = terms[term].sum().item()
     assert whole != 0 and abs(answered / whole - 1) < 0.15
-    assert abs(own / whole) < 0.3 or term == "l1" and own == answered
+    assert own == answered if term == "l1" else abs(own / whole) < 0.3
 
 
 @pytest.mark.parametrize("learner", [A3C, Direct])
