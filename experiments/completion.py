@@ -33,7 +33,7 @@ from rlenhance.metrics import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion import FromPrior, begin_like
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
+from rlenhance.weights import FOLDER, locate
 
 #: The word for the prior that needs no training.
 MEMBRANE = "laplace"
@@ -174,8 +174,9 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if prior is not None and (not isinstance(prior, Completing) or isinstance(prior, Policy)):
         raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one pass; "
                          f"train one with python -m experiments.restore_train prior, or leave it at {MEMBRANE}")
-    shared = {"backbone": network.backbone, "prior": prior.spec if prior is not None else None,
-              "side": pictures.config.size}
+    by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
+    shared = {"backbone": network.backbone, "side": pictures.config.size,
+              "prior": None if prior is None else network.prior if by_name else prior.spec}
     torch.manual_seed(seed)
     if name == "supervised":
         made = MODELS.create("completion_restorer", **shared)
@@ -184,7 +185,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     else:
         made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
                              keep=network.keep)
-    if prior is not None:
+    if prior is not None and not by_name:
         made.prior.load_state_dict(prior.state_dict())
     if warm is not None:
         twin = load_network(find_checkpoint(warm))

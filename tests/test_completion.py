@@ -51,6 +51,7 @@ from rlenhance.models.completion import begin_like, in_windows, planes_of
 from rlenhance.models.restorer import at_pixels
 from rlenhance.photo import read, write
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
 
@@ -427,6 +428,20 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
         model(batch.image)
 
 
+def test_a_shipped_prior_is_not_saved_again(tmp_path):
+    """A policy on a shipped network names it: its file has its own weights alone, and the loaded one does the same."""
+    batch = holed(size=32)
+    policy = make_policy(prior="completer", side=128).eval()
+    save_checkpoint(tmp_path / "run", policy)
+    assert (tmp_path / "run/model.safetensors").stat().st_size < 200_000
+    again = as_model(load_network(tmp_path / "run").eval())
+    with torch.no_grad():
+        assert torch.equal(again(batch.image, batch.mask), as_model(policy)(batch.image, batch.mask))
+        assert torch.equal(again(batch.image, batch.mask), load_network(locate("completer"))(batch.image, batch.mask))
+    twin = MODELS.create("completion_restorer", backbone=SMALL, prior="completer", side=128)
+    assert begin_like(policy, twin).prior.spec == twin.prior.spec
+
+
 def test_keep_has_a_head_start(generator):
     """A new policy leaves the prior's picture as it is, also where its heads are not quite at zero; without the head
     start they decide."""
@@ -514,6 +529,10 @@ def test_scores_of_holes():
     smooth = FILLS["laplace"](target, mask)
     assert seam(flat, mask) > seam(smooth, mask) and texture_gap(flat, mask) > texture_gap(target, mask)
     assert seam(torch.full_like(target, 0.5), mask) == 0
+    board = 0.02 * ((torch.arange(96)[:, None] + torch.arange(96)) % 2 * 2 - 1)
+    grain = 0.02 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    by_board, by_grain = (texture_gap(compose(smooth + what, target, mask), mask) for what in (board, grain))
+    assert by_grain < by_board - 0.2 and by_grain < texture_gap(smooth, mask) - 0.3, "a chequerboard is no texture"
     assert hole_error(target + 0.1, target, mask).item() == pytest.approx(0.1, abs=1e-4)
 
 

@@ -32,16 +32,23 @@ class FromPrior(nn.Module, Completing):
     """Base class of networks that begin with what a prior puts into the hole.
 
     Attributes:
-        prior: spec of a network that fills holes and is not trained here; None: the membrane.
+        prior: spec of a network that fills holes and is not trained here, or the name of one that is shipped, whose
+            weights are then not saved again; None: the membrane.
         side: see `Completing`.
     """
 
     spec: dict[str, Any]
 
-    def _set_prior(self, prior: Mapping[str, Any] | None, side: int) -> None:
+    def _set_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
         if side < 16:
             raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
         self.side = side
+        if isinstance(prior, str):
+            from rlenhance.checkpoint import load_network  # here: it loads every model
+            from rlenhance.weights import locate
+
+            object.__setattr__(self, "prior", load_network(locate(prior)).requires_grad_(False).eval())
+            return  # no part of this module: neither saved nor moved with it
         self.prior: Any = None if prior is None else MODELS.rebuild(dict(prior)).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Any:
@@ -61,6 +68,7 @@ class FromPrior(nn.Module, Completing):
         with torch.no_grad():
             if self.prior is None:
                 return FILLS["laplace"](blank(image, hole), hole)
+            self.prior.to(image.device, image.dtype)
             return compose(self.prior(blank(image, hole), hole).clamp(0, 1), image, hole)
 
 
@@ -88,7 +96,7 @@ class CompletionPolicy(FromPrior, Policy):
     masked = True
     state_size = None
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None,
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None,
                  strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0):
         super().__init__()
         if horizon < 1:
@@ -174,7 +182,7 @@ class CompletionRestorer(FromPrior):
         backbone, prior, side: as there.
     """
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None, side: int = 128):
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, side: int = 128):
         super().__init__()
         self._set_prior(prior, side)
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
@@ -215,7 +223,7 @@ class TouchUpPolicy(PixelPolicy, FromPrior):
         deviation: see `PixelPolicy`.
     """
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None, horizon: int = 8,
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, horizon: int = 8,
                  most: float = 0.05, side: int = 128, deviation: str = "predicted"):
         super().__init__({"name": "touch_up", "most": most}, backbone, horizon, None, masked=True,
                          deviation=deviation)
@@ -243,6 +251,6 @@ def begin_like(policy: CompletionPolicy, twin: CompletionRestorer) -> Completion
             raise UsageError(f"a warm start needs the same {part}: the policy has {ours}, the supervised run {theirs}")
     policy.backbone.load_state_dict(twin.backbone.state_dict())
     policy.residual.load_state_dict(twin.residual.state_dict())
-    if policy.prior is not None:
+    if policy.prior is not None and not isinstance(policy.spec["prior"], str):
         policy.prior.load_state_dict(twin.prior.state_dict())
     return policy
