@@ -28,7 +28,7 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.errors import UsageError
-from rlenhance.hole_scores import texture_gap
+from rlenhance.hole_scores import seam, texture_gap
 from rlenhance.metrics import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion import FromPrior, begin_like
@@ -228,7 +228,8 @@ class Judge:
         before = hole_psnr(batch.image, batch.target, batch.mask)
         scores |= {"val/psnr": gain.mean().item(), "val/gain": (gain - before).mean().item(),
                    "val/ssim": ssim(final, batch.target).mean().item(),
-                   "val/texture_gap": texture_gap(final, batch.mask).mean().item()}
+                   "val/texture_gap": texture_gap(final, batch.mask).mean().item(),
+                   "val/seam": seam(final, batch.mask).mean().item()}
         network.train(was_training)
         return scores
 
@@ -241,5 +242,5 @@ class Judge:
             inside = batch.mask > 0.5
             taken = torch.stack([tool_shares(action["local"][inside], network.actions.choices)
                                  for action in rollout.actions]).mean(dim=0)
-            scores |= {"watch/dominant": taken.max().item(), "watch/distinct": float((taken >= 0.01).sum())}
+            scores |= {"tools/largest_share": taken.max().item(), "tools/in_use": float((taken >= 0.01).sum())}
         return rollout.final, scores
