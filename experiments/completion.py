@@ -160,7 +160,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
 
     Args:
         reward: of the policies; None: L1 and SSIM.
-        warm: begin a policy with the backbone and the estimate of this supervised run.
+        warm: begin a policy with the backbone and the estimate of this supervised run, or with this policy.
 
     Raises:
         UnknownName: no such learner.
@@ -188,14 +188,30 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if prior is not None and not by_name:
         made.prior.load_state_dict(prior.state_dict())
     if warm is not None:
-        twin = load_network(find_checkpoint(warm))
-        if not isinstance(made, CompletionPolicy) or not isinstance(twin, CompletionRestorer):
-            raise UsageError(f"--warm-start begins a policy over tools (a3c, direct) from a supervised run of this "
-                             f"command; {warm} holds a {type(twin).__name__}, and --learner is {name}")
-        begin_like(made, twin)
+        begin_with(made, load_network(find_checkpoint(warm)), f"--warm-start {warm}")
     if name == "supervised":
         return kind(made, settings, seed=seed, device=device)
     return kind(made, Reward(reward or RewardWeights.only(**COMPLETION_REWARD)), settings, seed=seed, device=device)
+
+
+def begin_with(made: Any, other: Any, asked: str) -> None:
+    """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape.
+
+    Raises:
+        UsageError: one of them is something else, or they differ in shape; tells what was `asked`.
+    """
+    if isinstance(made, CompletionPolicy) and isinstance(other, CompletionRestorer):
+        begin_like(made, other)
+    elif isinstance(made, CompletionPolicy) and isinstance(other, CompletionPolicy):
+        try:
+            made.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"{asked}: a policy of another shape; give it the same --prior, --widths and --strides"
+                             ) from error
+    else:
+        raise UsageError(f"{asked}: policies over tools (a3c, direct) begin with a supervised run of this command, or "
+                         f"with such a policy; it holds a {type(other).__name__}, and a {type(made).__name__} is to "
+                         f"learn")
 
 
 @dataclass

@@ -18,7 +18,7 @@ from agents.rollout import level_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
-from experiments.completion import NetworkConfig, PictureConfig
+from experiments.completion import NetworkConfig, PictureConfig, begin_with
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
@@ -440,6 +440,20 @@ def test_a_shipped_prior_is_not_saved_again(tmp_path):
         assert torch.equal(again(batch.image, batch.mask), load_network(locate("completer"))(batch.image, batch.mask))
     twin = MODELS.create("completion_restorer", backbone=SMALL, prior="completer", side=128)
     assert begin_like(policy, twin).prior.spec == twin.prior.spec
+
+
+def test_policies_begin_with_policies(generator):
+    """With all that another one has learned; one of another shape is refused, and so is what is no policy."""
+    one, other = make_policy(), make_policy()
+    with torch.no_grad():
+        for value in one.parameters():
+            value.add_(0.01 * torch.randn(value.shape, generator=generator))
+    begin_with(other, one, "--warm-start a")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    with pytest.raises(UsageError, match="--warm-start a: a policy of another shape"):
+        begin_with(make_policy(strides=(4,)), one, "--warm-start a")
+    with pytest.raises(UsageError, match="it holds a Prior, and a CompletionPolicy is to learn"):
+        begin_with(other, MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32), "--warm-start a")
 
 
 def test_keep_has_a_head_start(generator):
