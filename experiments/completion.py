@@ -70,6 +70,8 @@ class NetworkConfig:
     """Policies: steps of an episode, T."""
     keep: float = 3.0
     """Policies over tools: head start of "keep" (a logit), so that a new policy leaves the prior's picture alone."""
+    smooth: bool = True
+    """Policies over tools: their weights change smoothly over the picture; without, they learn patterns of dots."""
 
     @property
     def backbone(self) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
         made = MODELS.create("touch_up_policy", **shared, horizon=network.horizon)
     else:
         made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
-                             keep=network.keep)
+                             keep=network.keep, smooth=network.smooth)
     if prior is not None and not by_name:
         made.prior.load_state_dict(prior.state_dict())
     if warm is not None:

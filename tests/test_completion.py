@@ -371,6 +371,11 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
         numbers = at_pixels(policy.heads(features), policy.backbone.stride, image.shape[-2:])
         cut = in_windows(policy.heads, features, policy.backbone.stride, windows)
         assert torch.allclose(cut, windows.cut(numbers), atol=1e-5)
+        smooth, all_of_it = make_policy(strides=(8, 3), smooth=True), HoleWindows.about(torch.ones_like(mask))
+        for value in smooth.heads.parameters():
+            value.normal_(std=0.1, generator=generator)
+        cut, whole = (in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
+        assert torch.allclose(cut, windows.cut(whole), atol=1e-5)
         distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
     placed = distribution.levels["local"]
     shares = placed.relaxed()

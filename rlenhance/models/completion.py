@@ -91,13 +91,17 @@ class CompletionPolicy(FromPrior, Policy):
         horizon: steps of an episode, T.
         side: side in pixels of the pictures that it was trained on.
         keep: head start of "keep" in a new policy: what is added to its logit.
+        smooth: what the layer weighs changes smoothly from pixel to pixel, so that agents that see the same act alike.
+            Without, the agents of a cell of the backbone's stride have weights of their own, and learn to write a
+            pattern of that period for texture.
     """
 
     masked = True
     state_size = None
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None,
-                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0):
+                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0,
+                 smooth: bool = False):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
@@ -107,11 +111,11 @@ class CompletionPolicy(FromPrior, Policy):
         self.actions: Fill = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
-        self.heads = residual_head(self.backbone, self.actions.choices + 1)
+        cells = 1 if smooth else self.backbone.stride**2
+        self.heads = residual_head(self.backbone, self.actions.choices + 1, cells)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, 3)
         assert self.heads.bias is not None
-        cells = self.backbone.stride**2
         nn.init.constant_(self.heads.bias[-cells:], _PRECISION)
         nn.init.constant_(self.heads.bias[:cells], keep)
 
@@ -150,7 +154,7 @@ class CompletionPolicy(FromPrior, Policy):
         image, mask = observation["image"], observation["mask"]
         start, windows = observation.get("start", image), HoleWindows.about(mask)
         features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
-        numbers = in_windows(self.heads, features, self.backbone.stride, windows).float()
+        numbers = in_windows(self.heads, features, self.backbone.stride, windows, self.actions.choices + 1).float()
         estimate = state
         if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
             estimate = in_windows(self.residual, features, self.backbone.stride, windows).float()
@@ -162,13 +166,24 @@ class CompletionPolicy(FromPrior, Policy):
         return features, JointDistribution({"local": PlacedCategorical(logits.unsqueeze(1), windows)}), estimate
 
 
-def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWindows) -> Tensor:
-    """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out."""
-    cells = windows.cells(stride)
+def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWindows, planes: int = 0) -> Tensor:
+    """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out.
+
+    Args:
+        planes: a head with so many outputs speaks for whole cells, and is spread bilinearly; any other for each pixel.
+    """
+    cells, smooth = windows.cells(stride), head.out_channels == planes
+    margin = 2 if smooth else 1
     mode = "replicate" if head.padding_mode == "replicate" else "constant"
-    around = HoleWindows(cells.tops, cells.lefts, cells.height + 2, cells.width + 2,
-                         (cells.size[0] + 2, cells.size[1] + 2)).cut(F.pad(features, (1, 1, 1, 1), mode=mode))
-    numbers = F.pixel_shuffle(F.conv2d(around, head.weight, head.bias), stride)
+    around = HoleWindows(cells.tops, cells.lefts, cells.height + 2 * margin, cells.width + 2 * margin,
+                         (cells.size[0] + 2 * margin, cells.size[1] + 2 * margin)
+                         ).cut(F.pad(features, (margin,) * 4, mode=mode))
+    numbers = F.conv2d(around, head.weight, head.bias)
+    if smooth:
+        numbers = F.interpolate(numbers.float(), scale_factor=stride, mode="bilinear", align_corners=False)
+        numbers = numbers[..., stride:-stride, stride:-stride]
+    else:
+        numbers = F.pixel_shuffle(numbers, stride)
     corner = HoleWindows(tuple(stride * top for top in cells.tops), tuple(stride * left for left in cells.lefts),
                          numbers.shape[-2], numbers.shape[-1], windows.size)
     return windows.within(corner).cut(numbers)
