@@ -71,7 +71,7 @@ class NetworkConfig:
     keep: float = 3.0
     """Policies over tools: head start of "keep" (a logit), so that a new policy leaves the prior's picture alone."""
     smooth: bool = True
-    """Policies over tools: their weights change smoothly over the picture; without, they learn patterns of dots."""
+    """Policies over tools: their weights change smoothly from pixel to pixel; without, there are four times as many."""
 
     @property
     def backbone(self) -> dict[str, Any]:

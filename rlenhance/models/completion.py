@@ -91,9 +91,8 @@ class CompletionPolicy(FromPrior, Policy):
         horizon: steps of an episode, T.
         side: side in pixels of the pictures that it was trained on.
         keep: head start of "keep" in a new policy: what is added to its logit.
-        smooth: what the layer weighs changes smoothly from pixel to pixel, so that agents that see the same act alike.
-            Without, the agents of a cell of the backbone's stride have weights of their own, and learn to write a
-            pattern of that period for texture.
+        smooth: what the layer weighs changes smoothly from pixel to pixel; without, each pixel of a cell of the
+            backbone's stride has weights of its own, four times as many. The estimate has a value for each in both.
     """
 
     masked = True
