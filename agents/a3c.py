@@ -60,6 +60,8 @@ class A3CConfig:
     """Categorical policies: entropy to keep, as a share of the largest possible, at the start and the end."""
     reward_map_kernel: int = 0
     """Side of the reward-map convolution's kernel (odd; 0: none)."""
+    answerable: bool = False
+    """Agents are rewarded for what they do to their neighbours too, by terms that look at windows (ssim, texture)."""
     value_first: int = 0
     """Updates at the start in which only the value heads learn (for warm starts)."""
     kl_to_start: tuple[float, float] = (0.0, 0.0)
@@ -175,7 +177,7 @@ class A3C(PolicyLearner):
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
         """Level -> returns to go of all steps, (T * B, 1, h, w)."""
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
-        steps = [level_rewards(self.reward, terms, grids) for terms in rollout.terms]
+        steps = [level_rewards(self.reward, terms, grids, self.config.answerable) for terms in rollout.terms]
         return {
             level: torch.cat(returns_to_go([step[level] for step in steps], self.config.gamma,
                                            self.kernel if level == "local" else None))

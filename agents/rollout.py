@@ -118,7 +118,7 @@ def join(parts: Sequence[Any]) -> Any:
 
 
 def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[str, tuple[int, int]],
-                  ) -> dict[str, Tensor]:
+                  answerable: bool = False) -> dict[str, Tensor]:
     """The reward of each agent at its own scale: level -> (B, 1, h, w).
 
     A picture-level agent gets the mean of every term. Local agents beside it get only the terms that say where: a
@@ -128,6 +128,8 @@ def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     Args:
         terms: unweighted, at their natural sizes.
         grids: level -> (h, w) of its agents.
+        answerable: an agent's reward by a term that looks at windows (`Term.reach`) is the sum over all places whose
+            windows hold its pixel. Without, it is its own place's: what it does to its neighbours costs it nothing.
     """
     weighted = {name: reward.weights[name] * value for name, value in terms.items()
                 if reward.weights[name] and TERMS[name].kind == "state"}
@@ -136,10 +138,13 @@ def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
         raise UsageError("no reward term has a weight: there is nothing to learn from")
     rewards = {}
     for level, size in grids.items():
-        chosen = [value for value in weighted.values()
-                  if not (level == "local" and "picture" in grids and value.shape[-2:] == (1, 1))]
+        chosen = {name: value for name, value in weighted.items()
+                  if not (level == "local" and "picture" in grids and value.shape[-2:] == (1, 1))}
         total = some.new_zeros(some.shape[0], 1, *size)
-        for value in chosen:
+        for name, value in chosen.items():
+            reach = TERMS[name].reach if answerable and tuple(value.shape[-2:]) == tuple(size) else 0
+            if reach:
+                value = F.avg_pool2d(value, 2 * reach + 1, 1, reach, divisor_override=1)
             total = total + resize_map(value, size)
         rewards[level] = total
     return rewards

@@ -76,9 +76,10 @@ class CompletionEnv(PixelEnv):
     ## Action Space
 
     `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `Fill(strides).tools`: 0 keeps; 1 to 32 copy
-    the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker, brighter
-    (see `rlenhance.actions.Fill`). Outside the hole nothing changes, whatever is named; a copy from outside the picture
-    keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of each channel.
+    the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker,
+    brighter, detail (see `rlenhance.actions.Fill`). Outside the hole nothing changes, whatever is named; a copy from
+    outside the picture keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of
+    each channel.
 
     ## Observation Space
 

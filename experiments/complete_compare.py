@@ -33,6 +33,8 @@ from rlenhance.weights import locate
 #: Names of the numbers of a picture, and how they stand in the table.
 SCORES = {"psnr": "hole PSNR, dB", "ssim": "SSIM", "centre": "error at the centre", "seam": "seam",
           "texture": "texture gap", "cpu_s": "CPU s"}
+#: Of these, how much a row differs from another is told with its interval, and with so many digits.
+PAIRED = {"psnr": ("dB", 2), "texture": ("texture gap", 3)}
 _ORIGINAL = "original"
 
 
@@ -51,7 +53,7 @@ class Arguments:
     rules: tuple[str, ...] = tuple(FILLS)
     """Which of laplace, telea, navier-stokes and patches."""
     against: str = "laplace"
-    """The row that gains are told against, with 95 % bootstrap intervals over pictures."""
+    """The row from which differences are told, with 95 % bootstrap intervals over pictures."""
     out: Path = Path("runs/complete_compare")
     """Where the table goes; what was scored there on the same pictures is not scored again."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
@@ -153,18 +155,19 @@ def describe(arguments: Arguments, pictures: HolePictures, split: str, rows: Row
     lines = [*filter(None, [pictures.about]), f"{pictures.splits.describe()}. Scored on {count} {split} pictures, "
              "composited: outside the hole they are the picture as it came.",
              "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the row "
-             f"of the originals shows what is natural). Behind a gain on {arguments.against}: its 95 % interval over "
-             "pictures.", ""]
+             f"of the originals shows what is natural). What a row differs from {arguments.against}: with its 95 % "
+             "interval over pictures.", ""]
+    paired = [f"{what}, less {arguments.against}'s" for what, _ in PAIRED.values()]
     for size in arguments.sizes:
-        lines += [f"| {size} px | " + " | ".join(SCORES.values()) + f" | dB on {arguments.against} |",
-                  "|---" * (len(SCORES) + 2) + "|"]
+        lines += [f"| {size} px | " + " | ".join((*SCORES.values(), *paired)) + " |",
+                  "|---" * (len(SCORES) + 1 + len(paired)) + "|"]
         for name, row in rows.items():
             cells = [_cell(key, _mean(row[size], key), name) for key in SCORES]
-            better = ""
-            if name not in (_ORIGINAL, arguments.against):
-                found = gain(rows, name, arguments.against, size, "psnr")
-                better = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {better} |")
+            for key, (_, digits) in PAIRED.items():
+                found = gain(rows, name, arguments.against, size, key)
+                cells.append("" if name in (_ORIGINAL, arguments.against) else
+                             f"{found.mean:+.{digits}f} ({found.low:+.{digits}f} to {found.high:+.{digits}f})")
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 

@@ -69,7 +69,7 @@ class Arguments:
     resume: Path | None = None
     """Go on with this run; all other settings come from its config.json (but --device, --no-progress)."""
     warm_start: Path | None = None
-    """Begin a policy with the backbone and the estimate of this supervised run."""
+    """Begin a policy with the backbone and the estimate of this supervised run, or with another policy."""
     progress: bool = True
     """Show a progress bar."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)

@@ -28,12 +28,12 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.errors import UsageError
-from rlenhance.hole_scores import texture_gap
+from rlenhance.hole_scores import seam, texture_gap
 from rlenhance.metrics import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion import FromPrior, begin_like
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
+from rlenhance.weights import FOLDER, locate
 
 #: The word for the prior that needs no training.
 MEMBRANE = "laplace"
@@ -70,6 +70,8 @@ class NetworkConfig:
     """Policies: steps of an episode, T."""
     keep: float = 3.0
     """Policies over tools: head start of "keep" (a logit), so that a new policy leaves the prior's picture alone."""
+    smooth: bool = True
+    """Policies over tools: their weights change smoothly from pixel to pixel; without, there are four times as many."""
 
     @property
     def backbone(self) -> dict[str, Any]:
@@ -78,8 +80,8 @@ class NetworkConfig:
 
 
 def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.1, 0.02), reward_map_kernel=3,
-                     optimiser=OptimiserConfig(3e-4, 10, 0.05, 0.5))
+    return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
+                     answerable=True, optimiser=OptimiserConfig(6e-4, 10, 0.05, 0.5))
 
 
 def _sac() -> SACConfig:
@@ -160,7 +162,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
 
     Args:
         reward: of the policies; None: L1 and SSIM.
-        warm: begin a policy with the backbone and the estimate of this supervised run.
+        warm: begin a policy with the backbone and the estimate of this supervised run, or with this policy.
 
     Raises:
         UnknownName: no such learner.
@@ -174,8 +176,9 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if prior is not None and (not isinstance(prior, Completing) or isinstance(prior, Policy)):
         raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one pass; "
                          f"train one with python -m experiments.restore_train prior, or leave it at {MEMBRANE}")
-    shared = {"backbone": network.backbone, "prior": prior.spec if prior is not None else None,
-              "side": pictures.config.size}
+    by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
+    shared = {"backbone": network.backbone, "side": pictures.config.size,
+              "prior": None if prior is None else network.prior if by_name else prior.spec}
     torch.manual_seed(seed)
     if name == "supervised":
         made = MODELS.create("completion_restorer", **shared)
@@ -183,18 +186,34 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
         made = MODELS.create("touch_up_policy", **shared, horizon=network.horizon)
     else:
         made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
-                             keep=network.keep)
-    if prior is not None:
+                             keep=network.keep, smooth=network.smooth)
+    if prior is not None and not by_name:
         made.prior.load_state_dict(prior.state_dict())
     if warm is not None:
-        twin = load_network(find_checkpoint(warm))
-        if not isinstance(made, CompletionPolicy) or not isinstance(twin, CompletionRestorer):
-            raise UsageError(f"--warm-start begins a policy over tools (a3c, direct) from a supervised run of this "
-                             f"command; {warm} holds a {type(twin).__name__}, and --learner is {name}")
-        begin_like(made, twin)
+        begin_with(made, load_network(find_checkpoint(warm)), f"--warm-start {warm}")
     if name == "supervised":
         return kind(made, settings, seed=seed, device=device)
     return kind(made, Reward(reward or RewardWeights.only(**COMPLETION_REWARD)), settings, seed=seed, device=device)
+
+
+def begin_with(made: Any, other: Any, asked: str) -> None:
+    """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape.
+
+    Raises:
+        UsageError: one of them is something else, or they differ in shape; tells what was `asked`.
+    """
+    if isinstance(made, CompletionPolicy) and isinstance(other, CompletionRestorer):
+        begin_like(made, other)
+    elif isinstance(made, CompletionPolicy) and isinstance(other, CompletionPolicy):
+        try:
+            made.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"{asked}: a policy of another shape; give it the same --prior, --widths and --strides"
+                             ) from error
+    else:
+        raise UsageError(f"{asked}: policies over tools (a3c, direct) begin with a supervised run of this command, or "
+                         f"with such a policy; it holds a {type(other).__name__}, and a {type(made).__name__} is to "
+                         f"learn")
 
 
 @dataclass
@@ -227,7 +246,8 @@ class Judge:
         before = hole_psnr(batch.image, batch.target, batch.mask)
         scores |= {"val/psnr": gain.mean().item(), "val/gain": (gain - before).mean().item(),
                    "val/ssim": ssim(final, batch.target).mean().item(),
-                   "val/texture_gap": texture_gap(final, batch.mask).mean().item()}
+                   "val/texture_gap": texture_gap(final, batch.mask).mean().item(),
+                   "val/seam": seam(final, batch.mask).mean().item()}
         network.train(was_training)
         return scores
 
@@ -240,5 +260,5 @@ class Judge:
             inside = batch.mask > 0.5
             taken = torch.stack([tool_shares(action["local"][inside], network.actions.choices)
                                  for action in rollout.actions]).mean(dim=0)
-            scores |= {"watch/dominant": taken.max().item(), "watch/distinct": float((taken >= 0.01).sum())}
+            scores |= {"tools/largest_share": taken.max().item(), "tools/in_use": float((taken >= 0.01).sum())}
         return rollout.final, scores

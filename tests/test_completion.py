@@ -14,10 +14,11 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from agents import A3C, A3CConfig, Direct
+from agents.rollout import level_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
-from experiments.completion import NetworkConfig, PictureConfig
+from experiments.completion import NetworkConfig, PictureConfig, begin_with
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
@@ -50,6 +51,7 @@ from rlenhance.models.completion import begin_like, in_windows, planes_of
 from rlenhance.models.restorer import at_pixels
 from rlenhance.photo import read, write
 from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.weights import locate
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
 
@@ -369,6 +371,11 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
         numbers = at_pixels(policy.heads(features), policy.backbone.stride, image.shape[-2:])
         cut = in_windows(policy.heads, features, policy.backbone.stride, windows)
         assert torch.allclose(cut, windows.cut(numbers), atol=1e-5)
+        smooth, all_of_it = make_policy(strides=(8, 3), smooth=True), HoleWindows.about(torch.ones_like(mask))
+        for value in smooth.heads.parameters():
+            value.normal_(std=0.1, generator=generator)
+        cut, whole = (in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
+        assert torch.allclose(cut, windows.cut(whole), atol=1e-5)
         distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
     placed = distribution.levels["local"]
     shares = placed.relaxed()
@@ -426,6 +433,34 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
         model(batch.image)
 
 
+def test_a_shipped_prior_is_not_saved_again(tmp_path):
+    """A policy on a shipped network names it: its file has its own weights alone, and the loaded one does the same."""
+    batch = holed(size=32)
+    policy = make_policy(prior="completer", side=128).eval()
+    save_checkpoint(tmp_path / "run", policy)
+    assert (tmp_path / "run/model.safetensors").stat().st_size < 200_000
+    again = as_model(load_network(tmp_path / "run").eval())
+    with torch.no_grad():
+        assert torch.equal(again(batch.image, batch.mask), as_model(policy)(batch.image, batch.mask))
+        assert torch.equal(again(batch.image, batch.mask), load_network(locate("completer"))(batch.image, batch.mask))
+    twin = MODELS.create("completion_restorer", backbone=SMALL, prior="completer", side=128)
+    assert begin_like(policy, twin).prior.spec == twin.prior.spec
+
+
+def test_policies_begin_with_policies(generator):
+    """With all that another one has learned; one of another shape is refused, and so is what is no policy."""
+    one, other = make_policy(), make_policy()
+    with torch.no_grad():
+        for value in one.parameters():
+            value.add_(0.01 * torch.randn(value.shape, generator=generator))
+    begin_with(other, one, "--warm-start a")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    with pytest.raises(UsageError, match="--warm-start a: a policy of another shape"):
+        begin_with(make_policy(strides=(4,)), one, "--warm-start a")
+    with pytest.raises(UsageError, match="it holds a Prior, and a CompletionPolicy is to learn"):
+        begin_with(other, MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32), "--warm-start a")
+
+
 def test_keep_has_a_head_start(generator):
     """A new policy leaves the prior's picture as it is, also where its heads are not quite at zero; without the head
     start they decide."""
@@ -463,6 +498,24 @@ def test_agents_choose_what_is_valid_and_none_acts_outside(generator):
     assert (distribution.entropy()["local"][batch.mask < 1] < 1e-6).all()
 
 
+@pytest.mark.parametrize("term", ["ssim", "texture", "l1"])
+def test_agents_answer_for_what_they_do_to_their_neighbours(term):
+    """One agent acts: the whole change of the picture's term is its reward, of which its own place holds a part."""
+    batch, batch_mask = holed(1, 40), torch.zeros(1, 1, 40, 40)
+    batch_mask[..., 10:30, 10:30] = 1
+    start = FILLS["laplace"](batch.target * (1 - batch_mask), batch_mask)
+    env = CompletionEnv(1, size=40, horizon=1, reward={term: 1.0})
+    env.reset(options={"batch": Batch(start, batch.target, batch_mask)})
+    action = env.actions.neutral(1, 40, 40)
+    action["local"][..., 19, 20] = env.actions.tools.index("copy_e_8")
+    terms = env.step(action)[-1]["term_maps"]
+    own, answered = (level_rewards(env.reward, terms, {"local": (40, 40)}, answerable)["local"][0, 0, 19, 20].item()
+                     for answerable in (False, True))
+    whole = terms[term].sum().item()
+    assert whole != 0 and abs(answered / whole - 1) < 0.15
+    assert own == answered if term == "l1" else abs(own / whole) < 0.3
+
+
 @pytest.mark.parametrize("learner", [A3C, Direct])
 def test_learners_find_the_copy_that_is_right(learner):
     """Where a pattern repeats every two pixels and the first guess is flat, they learn to copy."""
@@ -495,6 +548,10 @@ def test_scores_of_holes():
     smooth = FILLS["laplace"](target, mask)
     assert seam(flat, mask) > seam(smooth, mask) and texture_gap(flat, mask) > texture_gap(target, mask)
     assert seam(torch.full_like(target, 0.5), mask) == 0
+    board = 0.02 * ((torch.arange(96)[:, None] + torch.arange(96)) % 2 * 2 - 1)
+    grain = 0.02 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    by_board, by_grain = (texture_gap(compose(smooth + what, target, mask), mask) for what in (board, grain))
+    assert by_grain < by_board - 0.2 and by_grain < texture_gap(smooth, mask) - 0.3, "a chequerboard is no texture"
     assert hole_error(target + 0.1, target, mask).item() == pytest.approx(0.1, abs=1e-4)
 
 

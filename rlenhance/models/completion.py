@@ -32,16 +32,23 @@ class FromPrior(nn.Module, Completing):
     """Base class of networks that begin with what a prior puts into the hole.
 
     Attributes:
-        prior: spec of a network that fills holes and is not trained here; None: the membrane.
+        prior: spec of a network that fills holes and is not trained here, or the name of one that is shipped, whose
+            weights are then not saved again; None: the membrane.
         side: see `Completing`.
     """
 
     spec: dict[str, Any]
 
-    def _set_prior(self, prior: Mapping[str, Any] | None, side: int) -> None:
+    def _set_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
         if side < 16:
             raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
         self.side = side
+        if isinstance(prior, str):
+            from rlenhance.checkpoint import load_network  # here: it loads every model
+            from rlenhance.weights import locate
+
+            object.__setattr__(self, "prior", load_network(locate(prior)).requires_grad_(False).eval())
+            return  # no part of this module: neither saved nor moved with it
         self.prior: Any = None if prior is None else MODELS.rebuild(dict(prior)).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Any:
@@ -61,6 +68,7 @@ class FromPrior(nn.Module, Completing):
         with torch.no_grad():
             if self.prior is None:
                 return FILLS["laplace"](blank(image, hole), hole)
+            self.prior.to(image.device, image.dtype)
             return compose(self.prior(blank(image, hole), hole).clamp(0, 1), image, hole)
 
 
@@ -83,13 +91,16 @@ class CompletionPolicy(FromPrior, Policy):
         horizon: steps of an episode, T.
         side: side in pixels of the pictures that it was trained on.
         keep: head start of "keep" in a new policy: what is added to its logit.
+        smooth: what the layer weighs changes smoothly from pixel to pixel; without, each pixel of a cell of the
+            backbone's stride has weights of its own, four times as many. The estimate has a value for each in both.
     """
 
     masked = True
     state_size = None
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None,
-                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0):
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None,
+                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0,
+                 smooth: bool = False):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
@@ -99,11 +110,11 @@ class CompletionPolicy(FromPrior, Policy):
         self.actions: Fill = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
-        self.heads = residual_head(self.backbone, self.actions.choices + 1)
+        cells = 1 if smooth else self.backbone.stride**2
+        self.heads = residual_head(self.backbone, self.actions.choices + 1, cells)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, 3)
         assert self.heads.bias is not None
-        cells = self.backbone.stride**2
         nn.init.constant_(self.heads.bias[-cells:], _PRECISION)
         nn.init.constant_(self.heads.bias[:cells], keep)
 
@@ -142,7 +153,7 @@ class CompletionPolicy(FromPrior, Policy):
         image, mask = observation["image"], observation["mask"]
         start, windows = observation.get("start", image), HoleWindows.about(mask)
         features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
-        numbers = in_windows(self.heads, features, self.backbone.stride, windows).float()
+        numbers = in_windows(self.heads, features, self.backbone.stride, windows, self.actions.choices + 1).float()
         estimate = state
         if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
             estimate = in_windows(self.residual, features, self.backbone.stride, windows).float()
@@ -154,13 +165,24 @@ class CompletionPolicy(FromPrior, Policy):
         return features, JointDistribution({"local": PlacedCategorical(logits.unsqueeze(1), windows)}), estimate
 
 
-def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWindows) -> Tensor:
-    """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out."""
-    cells = windows.cells(stride)
+def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWindows, planes: int = 0) -> Tensor:
+    """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out.
+
+    Args:
+        planes: a head with so many outputs speaks for whole cells, and is spread bilinearly; any other for each pixel.
+    """
+    cells, smooth = windows.cells(stride), head.out_channels == planes
+    margin = 2 if smooth else 1
     mode = "replicate" if head.padding_mode == "replicate" else "constant"
-    around = HoleWindows(cells.tops, cells.lefts, cells.height + 2, cells.width + 2,
-                         (cells.size[0] + 2, cells.size[1] + 2)).cut(F.pad(features, (1, 1, 1, 1), mode=mode))
-    numbers = F.pixel_shuffle(F.conv2d(around, head.weight, head.bias), stride)
+    around = HoleWindows(cells.tops, cells.lefts, cells.height + 2 * margin, cells.width + 2 * margin,
+                         (cells.size[0] + 2 * margin, cells.size[1] + 2 * margin)
+                         ).cut(F.pad(features, (margin,) * 4, mode=mode))
+    numbers = F.conv2d(around, head.weight, head.bias)
+    if smooth:
+        numbers = F.interpolate(numbers.float(), scale_factor=stride, mode="bilinear", align_corners=False)
+        numbers = numbers[..., stride:-stride, stride:-stride]
+    else:
+        numbers = F.pixel_shuffle(numbers, stride)
     corner = HoleWindows(tuple(stride * top for top in cells.tops), tuple(stride * left for left in cells.lefts),
                          numbers.shape[-2], numbers.shape[-1], windows.size)
     return windows.within(corner).cut(numbers)
@@ -174,7 +196,7 @@ class CompletionRestorer(FromPrior):
         backbone, prior, side: as there.
     """
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None, side: int = 128):
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, side: int = 128):
         super().__init__()
         self._set_prior(prior, side)
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
@@ -215,7 +237,7 @@ class TouchUpPolicy(PixelPolicy, FromPrior):
         deviation: see `PixelPolicy`.
     """
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | None = None, horizon: int = 8,
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, horizon: int = 8,
                  most: float = 0.05, side: int = 128, deviation: str = "predicted"):
         super().__init__({"name": "touch_up", "most": most}, backbone, horizon, None, masked=True,
                          deviation=deviation)
@@ -243,6 +265,6 @@ def begin_like(policy: CompletionPolicy, twin: CompletionRestorer) -> Completion
             raise UsageError(f"a warm start needs the same {part}: the policy has {ours}, the supervised run {theirs}")
     policy.backbone.load_state_dict(twin.backbone.state_dict())
     policy.residual.load_state_dict(twin.residual.state_dict())
-    if policy.prior is not None:
+    if policy.prior is not None and not isinstance(policy.spec["prior"], str):
         policy.prior.load_state_dict(twin.prior.state_dict())
     return policy

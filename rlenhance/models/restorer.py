@@ -87,11 +87,11 @@ def beside(image: Tensor, noise: Tensor | None) -> Tensor:
     return torch.cat([image, (NOISE_SCALE * noise).expand(-1, -1, *image.shape[-2:])], dim=1)
 
 
-def residual_head(backbone: Backbone, planes: int) -> nn.Conv2d:
+def residual_head(backbone: Backbone, planes: int, each: int = 0) -> nn.Conv2d:
     """From features to numbers at the pixels, see `at_pixels`; begins at zero. Beyond the border it sees what the
-    backbone does: zeros, or the picture going on."""
+    backbone does: zeros, or the picture going on. `each`: numbers per plane and feature (0: one for each pixel)."""
     borders: Literal["zeros", "replicate"] = "zeros" if backbone.sees_borders else "replicate"
-    head = nn.Conv2d(backbone.width, planes * backbone.stride**2, 3, padding=1, padding_mode=borders)
+    head = nn.Conv2d(backbone.width, planes * (each or backbone.stride**2), 3, padding=1, padding_mode=borders)
     nn.init.zeros_(head.weight)
     assert head.bias is not None
     nn.init.zeros_(head.bias)

@@ -62,6 +62,7 @@ class Term:
         knob: the preference that multiplies the weight at use time; None where none does.
         unasked: the factor where a policy does not take that preference.
         reference: needs `transition.target`.
+        reach: pixels to each side that the cost of a place looks at, where it is a map of pixels.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Term:
     reference: bool
     knob: str | None = None
     unasked: float = 1.0
+    reach: int = 0
 
     def factor(self, levels: Mapping[str, Tensor]) -> Tensor | float:
         """What the user's preference multiplies the weight by: (N, 1, 1, 1), or one number for all pictures."""
@@ -96,25 +98,27 @@ def as_cost(term: Term, value: Any, like: Tensor) -> Tensor:
     return value.to(like)
 
 
-def _enter(name: str, kind: str, default: float, reference: bool, knob: str | None,
-           unasked: float) -> Callable[[Callable], Callable]:
+def _enter(name: str, kind: str, default: float, reference: bool, knob: str | None, unasked: float,
+           reach: int = 0) -> Callable[[Callable], Callable]:
     if default < 0:
         raise UsageError(f"a weight must not be negative; got {default} for {name}")
 
     def register(function: Callable) -> Callable:
-        TERMS.register(name)(Term(name, function, kind, default, reference, knob, unasked))
+        TERMS.register(name)(Term(name, function, kind, default, reference, knob, unasked, reach))
         return function
 
     return register
 
 
 def state_term(name: str, *, default: float = 0.0, reference: bool = False, knob: str | None = None,
-               unasked: float = 1.0) -> Callable[[Callable], Callable]:
+               unasked: float = 1.0, reach: int = 0) -> Callable[[Callable], Callable]:
     """Decorator: register `function(image, transition) -> cost map` as a term that rewards its decrease.
 
     The map may be (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): the size at which the cost is meant. It may depend on
     the picture the episode began with, the reference and the user's levels, never on `before` or `after`. `knob` is
-    the preference that multiplies its weight, `unasked` the factor where a policy takes no such preference.
+    the preference that multiplies its weight, `unasked` the factor where a policy takes no such preference. `reach`:
+    pixels to each side that the cost of a place looks at; learners that hold agents answerable for what they do to
+    their neighbours go by it.
 
     Example:
         >>> @state_term("redness")
@@ -125,7 +129,7 @@ def state_term(name: str, *, default: float = 0.0, reference: bool = False, knob
         'Mean of the red channel.'
         >>> TERMS.remove("redness")
     """
-    return _enter(name, "state", default, reference, knob, unasked)
+    return _enter(name, "state", default, reference, knob, unasked, reach)
 
 
 def action_term(name: str, *, default: float = 0.0, knob: str | None = None,

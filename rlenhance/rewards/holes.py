@@ -14,7 +14,7 @@ def seam(image: Tensor, transition: Transition) -> Tensor:
     return 0 * image[:, :1] if transition.mask is None else seam_map(image, transition.mask)
 
 
-@state_term("texture")
+@state_term("texture", reach=5)
 def texture(image: Tensor, transition: Transition) -> Tensor:
     """How much smoother or rougher a filled hole is than its surroundings: (N, 1, H, W), see `texture_map`."""
     return 0 * image[:, :1] if transition.mask is None else texture_map(image, transition.mask)

@@ -39,7 +39,7 @@ def l1(image: Tensor, transition: Transition) -> Tensor:
     return (image - _target(transition)).abs().mean(dim=1, keepdim=True)
 
 
-@state_term("ssim", reference=True)
+@state_term("ssim", reference=True, reach=3)  # of the window's weights 0.96 lie so near
 def ssim(image: Tensor, transition: Transition) -> Tensor:
     """1 - SSIM to the reference, mean of the channels: (N, 1, H, W). Source: Wang et al. 2004."""
     return 1 - ssim_map(image, _target(transition)).mean(dim=1, keepdim=True)
