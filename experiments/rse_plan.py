@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agents import DirectConfig, SACConfig
+from agents import A3CConfig, DirectConfig, SACConfig
 from agents.autoencoding import AutoencodingConfig
 from agents.optimiser import OptimiserConfig
 from experiments.fit import FitConfig
@@ -17,9 +17,14 @@ _NO_LIMIT = 10**9  # updates, where time is the limit
 
 
 def _sac() -> SACConfig:
-    return SACConfig(trust_region=0.02, correlation=1, critic_first=30, episodes=8, target_entropy=-1.6,
+    return SACConfig(trust_region=0.02, correlation=1, critic_first=10, episodes=8, target_entropy=-1.6,
                      optimiser=OptimiserConfig(2e-4, 20, 0.1, 0.5),
                      critic_optimiser=OptimiserConfig(3e-3, 20, 0.1, 0.5))
+
+
+def _a3c() -> A3CConfig:
+    return A3CConfig(rollouts_per_image=4, epochs=2, value_weight=0.0, log_std_local=(-1.7, -2.2),
+                     advantage_floor=0.005, optimiser=OptimiserConfig(2e-3, 10, 0.1, 0.5))
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class LearnerConfigs:
 
     autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)
     sac: SACConfig = field(default_factory=_sac)
+    a3c: A3CConfig = field(default_factory=_a3c)
     direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimiserConfig(1e-3, 20, 0.05, 0.5)))
 
 
@@ -102,7 +108,7 @@ class Plan:
     """All that the stages are told.
 
     Attributes:
-        learner: of the agents, sac or direct; none leaves them out.
+        learner: of the agents, sac, a3c or direct; none leaves them out.
         blocking: weight of the reward for seams that vanish.
     """
 

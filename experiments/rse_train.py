@@ -23,7 +23,7 @@ from experiments.run_folder import RunFolder
 from experiments.tables import table
 from rlenhance.errors import UsageError
 
-_LEARNERS = ("sac", "direct", "none")
+_LEARNERS = ("sac", "a3c", "direct", "none")
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Arguments:
     data_set: Annotated[str, tyro.conf.Positional] = "celeba"
     """celeba (good pictures; noise of variance 0.02 is made) or sidd (real noise beside its clean pictures)."""
     learner: str = "sac"
-    """Of the agents: sac, direct (back-propagation through the episode, the control), or none (the autoencoder
-    alone)."""
+    """Of the agents: sac, a3c (rollouts of the same picture beside each other), direct (back-propagation through the
+    episode, the control), or none (the autoencoder alone)."""
     blocking: float = 2.0
     """Weight of the reward for seams of patches that vanish, beside that of the squared error (0: none)."""
     warm_start: str = ""

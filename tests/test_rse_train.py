@@ -164,7 +164,7 @@ def test_what_cannot_be_is_told(faces):
         open_rse("sidd", PathConfig(faces / "train"))
     with pytest.raises(UsageError, match="same picture"):
         open_rse("celeba", PathConfig(faces / "train", test_files_path=faces / "train"))
-    for arguments, words in (({"learner": "sacc"}, "sac, direct, none"),
+    for arguments, words in (({"learner": "sacc"}, "sac, a3c, direct, none"),
                              ({"network": NetworkConfig(latent_dim=20)}, "multiple of 8"),
                              ({"network": NetworkConfig(axes=999)}, "axes")):
         with pytest.raises(UsageError, match=words):
