@@ -104,3 +104,10 @@ def make_clip(path, codec="libx264", layout="yuv420p", times=range(8), base=None
             packet.time_base = Fraction(1, 1000)
             film.mux(packet)
     return Path(path)
+
+
+@pytest.fixture(autouse=True)
+def _numbers_as_they_are():
+    """Trainings flush subnormal numbers to zero for the whole process; the next test has them again."""
+    yield
+    torch.set_flush_denormal(False)
