@@ -24,7 +24,7 @@ def _sac() -> SACConfig:
 
 def _a3c() -> A3CConfig:
     return A3CConfig(rollouts_per_image=4, epochs=2, value_weight=0.0, log_std_local=(-1.7, -2.2),
-                     advantage_floor=0.005, optimiser=OptimiserConfig(2e-3, 10, 0.1, 0.5))
+                     advantage_floor=0.005, optimiser=OptimiserConfig(4e-4, 10, 0.1, 0.5))
 
 
 @dataclass(frozen=True)
