@@ -34,7 +34,7 @@ from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.data import PortionSampler
 from rlenhance.errors import UsageError
-from rlenhance.latent import PatchAutoencoder, told_noise
+from rlenhance.latent import PatchAutoencoder
 from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.models.self_enhancer import SelfEnhancer
 from rlenhance.photo.files import write_atomically
@@ -88,7 +88,7 @@ class Stages:
         self.first = self.autoencoder = first
         self.score("noisy", lambda image: image)
         for name in plan.beside:
-            self.score(name, told_denoiser(name, self.device))
+            self.score(name, denoiser_of(name, self.device))
         self._alone("", first)
         if plan.learner == "none":
             return
@@ -253,8 +253,8 @@ def begin_with(network: PatchDenoiser, name: str) -> None:
                          f"of that run") from error
 
 
-def told_denoiser(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """A learned denoiser as a model that is told the noise as the agents' networks are.
+def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """A learned denoiser as a model: how noisy a picture is it finds as in use.
 
     Raises:
         UsageError: none of that name, or another kind of model.
@@ -264,7 +264,8 @@ def told_denoiser(name: str, device: torch.device) -> Callable[[Tensor], Tensor]
         raise UsageError(f"--beside {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
                          f"{type(network).__name__}")
     network.to(device).eval()
-    return lambda image: network.denoise(image, told_noise(image))
+    model: Callable[[Tensor], Tensor] = network
+    return model
 
 
 def last_pass(autoencoder: PatchAutoencoder, count: int) -> Callable[[Tensor], Tensor]:

@@ -43,7 +43,7 @@ class Arguments:
     init: str = ""
     """The autoencoder begins with that of this run, or of this shipped model, of the same settings."""
     beside: tuple[str, ...] = ("denoiser",)
-    """Learned denoisers, shipped ones or runs, that have rows of the table: told the noise as the agents are."""
+    """Learned denoisers, shipped ones or runs, that have rows of the table; how noisy a picture is they find."""
     name: str = ""
     """Of the run folder (default: data set, learner, date and time)."""
     out: Path = Path("runs/rse")
