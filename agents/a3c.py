@@ -26,8 +26,8 @@ from agents.rollout import (
     replay,
     returns_to_go,
 )
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 

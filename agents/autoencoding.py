@@ -14,9 +14,9 @@ from torch import Tensor
 from agents.generations import Generations
 from agents.learner import Learner, as_floats
 from agents.optimiser import Optimiser, OptimiserConfig, follow
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
-from rlenhance.images import WAYS, turned
 from rlenhance.latent import PatchAutoencoder, told_noise
 from rlenhance.models import PatchDenoiser
 

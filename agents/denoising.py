@@ -12,9 +12,9 @@ from torch import Tensor
 
 from agents.learner import Learner, as_floats
 from agents.optimiser import Optimiser, OptimiserConfig, follow
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
-from rlenhance.images import WAYS, turned
 from rlenhance.models import Denoiser
 from rlenhance.noise import LARGEST_NOISE
 

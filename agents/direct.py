@@ -10,8 +10,8 @@ from torch import Tensor
 
 from agents.learner import LEARNERS, PolicyLearner, as_floats
 from agents.optimiser import OptimiserConfig, refuse
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 

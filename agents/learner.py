@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from agents import processes
 from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
 from envs import PixelEnv
+from rlenhance.core.errors import UsageError
+from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import Policy, as_model
 from rlenhance.models.policy import PixelPolicy
-from rlenhance.registry import Registry
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.rewards.trial import without_gradient
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents import processes
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 class NonFinite(ArithmeticError):

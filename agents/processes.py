@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 class ProcessLost(RuntimeError):

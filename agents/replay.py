@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import Action
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from torch import Tensor
 from agents.optimiser import refuse
 from envs import PixelEnv
 from rlenhance.actions import Action
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.distributions import JointDistribution
-from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation
 from rlenhance.rewards import TERMS, Reward, resize_map
 

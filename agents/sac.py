@@ -26,9 +26,9 @@ from agents.rollout import (
     replay,
     returns_to_go,
 )
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.distributions import JointDistribution
-from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.rewards import Reward
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from agents.learner import LEARNERS, Learner, as_floats
 from agents.optimiser import Optimiser, OptimiserConfig, follow
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr, ssim_map
 
 

@@ -16,8 +16,8 @@ import torch.multiprocessing as multiprocessing
 from agents.a3c import A3C, A3CConfig
 from agents.learner import NonFinite
 from agents.shared_weights import SharedAdam, SharedOptimiser, SharedWeights
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights, load_terms

@@ -26,7 +26,7 @@ from benchmarks.speed import measure_environment, measure_updates
 from benchmarks.table import Table
 from experiments.commands import run_command
 from experiments.run_folder import versions
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 
 
 @dataclass(frozen=True)

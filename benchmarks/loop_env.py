@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from rlenhance.actions.curve import Curve
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.rewards import RewardWeights
 from rlenhance.rewards.no_reference import CELLS, REGIONS
 

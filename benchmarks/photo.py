@@ -16,7 +16,7 @@ import torch
 from benchmarks.memory import peak
 from benchmarks.table import Table, interleaved
 from rlenhance.actions import advance, sweep
-from rlenhance.images import reduced_tensor, to_array, to_tensor
+from rlenhance.core.image import reduced_tensor, to_array, to_tensor
 from rlenhance.models import PixelPolicy, UnrolledPolicy
 
 #: Width and height of the pictures.

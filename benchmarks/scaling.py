@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.cases import Case
 from benchmarks.table import Table, interleaved
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def measure_scaling(name: str, cases: Sequence[Case], repeats: int) -> Table:

@@ -15,8 +15,8 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv, Source
 from rlenhance.actions import ACTION_SETS
 from rlenhance.checkpoint import load_model
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, OccludedSampler, PictureCache, occluded_pictures, scan
-from rlenhance.errors import UsageError
 from rlenhance.fills import find_fill
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate

@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS
+from rlenhance.core.errors import UsageError
 from rlenhance.data import PictureCache, Sampler, noisy_pictures, scan
-from rlenhance.errors import UsageError
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The reward of PixelRL: how much the squared error of a pixel falls, on the scale of 255.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from envs.pixel_env import PixelEnv
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 
 
 class ImageEnv(gymnasium.Env):

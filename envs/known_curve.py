@@ -14,8 +14,8 @@ from torch import Tensor
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, Action, ActionSet, Curve, advance
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models.policy import Observation
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights, Transition

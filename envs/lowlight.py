@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet
+from rlenhance.core.errors import UsageError
 from rlenhance.data import PictureCache, Sampler, open_folder, sample_photographs, scan
-from rlenhance.errors import UsageError
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE

@@ -14,13 +14,13 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from rlenhance.actions import Action, ActionSet, advance, as_action, begin, even_out, pictures_of, recalls
+from rlenhance.core.errors import UsageError
+from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr
 from rlenhance.models.policy import Observation, observe
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, Transition
-from rlenhance.visualize import action_colors, side_by_side
 
 
 class Source(Protocol):

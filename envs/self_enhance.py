@@ -12,8 +12,8 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet, LatentMoves
 from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.core.errors import UsageError
 from rlenhance.data import PictureCache, Sampler, noisy_pictures, scan
-from rlenhance.errors import UsageError
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate
 

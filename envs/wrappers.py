@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from envs.image_env import ImageEnv
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def _image_env(env: Any) -> ImageEnv:

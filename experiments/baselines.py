@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.image import resize, to_array, to_tensor
 from rlenhance.data import Batch
-from rlenhance.images import resize, to_array, to_tensor
 from rlenhance.metrics import psnr
 from rlenhance.statistics import exposure_of
 

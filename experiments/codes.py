@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import LatentMoves
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.latent import PatchAutoencoder, told_noise
 
 _EPSILON = 0.05  # of the finite difference

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def run_command(main: Callable[[Any], Any], arguments: type, words: list[str] | None = None) -> int:

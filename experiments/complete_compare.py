@@ -21,8 +21,8 @@ from experiments.completion import HolePictures, PictureConfig, load_pictures
 from experiments.intervals import Interval, scene_interval
 from experiments.kept import Kept
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
 from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics import hole_psnr, ssim

@@ -28,7 +28,7 @@ from experiments.completion import (
 from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.run_folder import RunFolder
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.rewards import RewardWeights
 
 _UPDATES, _NO_LIMIT = 200, 10**9  # what 0 stands for, without and with a limit of time

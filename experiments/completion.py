@@ -18,6 +18,7 @@ from envs.completion import COMPLETION_REWARD, Begun, begin
 from experiments.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
 from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
     OccludedSampler,
@@ -27,7 +28,6 @@ from rlenhance.data import (
     scan,
     without_near_duplicates,
 )
-from rlenhance.errors import UsageError
 from rlenhance.hole_scores import seam, texture_gap
 from rlenhance.metrics import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy

@@ -16,6 +16,8 @@ from envs.denoise import DENOISING_REWARD
 from experiments.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
 from rlenhance.checkpoint import load_network
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.data import (
     Batch,
     Example,
@@ -29,8 +31,6 @@ from rlenhance.data import (
     parse_noise,
     scan,
 )
-from rlenhance.errors import UsageError
-from rlenhance.images import NOISE_MARGIN
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, as_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights

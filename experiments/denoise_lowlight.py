@@ -17,11 +17,11 @@ import tyro
 from experiments.baselines import small_steps, steps_to_mean
 from experiments.commands import run_command
 from experiments.tables import table
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
-from rlenhance.images import to_array, to_tensor
 from rlenhance.metrics import (
     detail_kept,
     gt_mean_psnr,

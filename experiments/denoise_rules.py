@@ -13,8 +13,8 @@ from torch import Tensor
 from experiments.baselines import Rule
 from rlenhance.actions import PIXELRL_TOOLS, TOOLS
 from rlenhance.actions.filters import NOTHING
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr
 
 #: The longest sequence that is searched.

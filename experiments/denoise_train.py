@@ -29,7 +29,7 @@ from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_model
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 _UPDATES, _NO_LIMIT = 300, 10**9  # what 0 stands for, without and with a limit of time
 

@@ -21,6 +21,7 @@ from experiments.lowlight import Pictures
 from experiments.run_folder import RunFolder
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
     CodedSampler,
@@ -33,7 +34,6 @@ from rlenhance.data import (
     sample_photographs,
     scan,
 )
-from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, Denoiser
 from rlenhance.noise import LARGEST_NOISE, UNSEEN, seen_noise

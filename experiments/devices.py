@@ -14,8 +14,8 @@ import torch
 
 from agents import Learner, NonFinite, processes
 from rlenhance.checkpoint import flatten, restore
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

@@ -21,9 +21,9 @@ from experiments.obedience import adapt, enhance, obey, well_exposed
 from experiments.scenes import real_scenes, relit_scenes
 from experiments.tables import table
 from rlenhance.checkpoint import load_model
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import resize
 from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
-from rlenhance.errors import UsageError
-from rlenhance.images import resize
 from rlenhance.metrics import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import Policy, UnrolledPolicy, as_model
 from rlenhance.rewards import Reward, RewardWeights, Transition

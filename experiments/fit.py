@@ -20,8 +20,8 @@ from experiments.devices import follow, make_fabric, same_start
 from experiments.evaluate import collapse_warning
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 
 __all__ = ["FitConfig", "Fitted", "TrainingFailed", "fit", "make_fabric"]
 

@@ -16,14 +16,14 @@ from torch import Tensor
 from experiments.commands import run_command
 from rlenhance import weights
 from rlenhance.checkpoint import load_model
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import limit_side, to_array, to_tensor
+from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import RELIT, Darken, PictureCache, Relight, as_jpeg
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
-from rlenhance.images import limit_side, to_array, to_tensor
 from rlenhance.models import UnrolledPolicy
 from rlenhance.photo import write
-from rlenhance.visualize import action_colors, grid
 
 _SIDE = 140
 _EXPOSURES = (1 / 4, 1 / 16)

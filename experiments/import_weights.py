@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from experiments.commands import run_command
 from experiments.run_folder import RunFolder
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
+from rlenhance.core.registry import Registry
 from rlenhance.models import MODELS, Completing
-from rlenhance.registry import Registry
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry.
 IMPORTERS = Registry("importer")

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: With fewer scenes an interval says nothing: five differences have one sign by chance in 6 of 100 cases.
 FEWEST_SCENES = 5

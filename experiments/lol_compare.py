@@ -23,14 +23,14 @@ from experiments.commands import run_command
 from experiments.evaluate import enhance_batch, mean_scores, score_pictures
 from experiments.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
 from rlenhance.checkpoint import find_checkpoint, load_model, read_config
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array
+from rlenhance.core.visualize import grid
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
-from rlenhance.images import to_array
 from rlenhance.photo import write
 from rlenhance.photo.files import write_atomically
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.statistics import DEFAULT_EXPOSURE
-from rlenhance.visualize import grid
 
 #: Rewards that a comparison can give a policy: name -> words of --reward.
 REWARDS = {

@@ -18,7 +18,7 @@ from experiments import lol_compare
 from experiments.commands import run_command
 from experiments.intervals import FEWEST_SCENES, Interval, scene_interval
 from experiments.lol_compare import Comparison, Row
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.files import write_atomically
 from rlenhance.rewards import TERMS, load_terms
 

@@ -31,9 +31,9 @@ from experiments.lowlight import (
 )
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_model
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array
 from rlenhance.data import PictureCache, load_example
-from rlenhance.errors import UsageError
-from rlenhance.images import to_array
 from rlenhance.photo import write
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.own import loaded

@@ -22,6 +22,8 @@ from agents import (
 )
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network
+from rlenhance.core.errors import UsageError
+from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (
     Batch,
     Example,
@@ -35,12 +37,10 @@ from rlenhance.data import (
     sample_photographs,
     scan,
 )
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.photo import list_photos
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE
-from rlenhance.visualize import action_colors, grid
 
 #: Levels that a policy without `knobs` is trained to obey.
 EXPOSURE_RANGE = (0.3, 0.65)

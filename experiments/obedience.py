@@ -11,10 +11,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from experiments.baselines import distance_to_single_curve
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
 from rlenhance.data import Batch, PictureCache
 from rlenhance.data.samples import ROLES, photograph
-from rlenhance.errors import UsageError
-from rlenhance.images import brightness, limit_side, to_array, to_tensor
 from rlenhance.metrics import (
     evenness,
     highlight_protection,

@@ -24,9 +24,9 @@ from experiments.commands import run_command
 from experiments.evaluate import score_picture
 from experiments.lowlight import PictureConfig, PolicyConfig, load_pictures, make_policy
 from rlenhance.actions import Action
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import resize
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
-from rlenhance.images import resize
 from rlenhance.models import UnrolledPolicy
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 from rlenhance.statistics import DEFAULT_EXPOSURE

@@ -22,8 +22,8 @@ from experiments.restoring import OWN, Keeper, Own, Task, hole_task, pair_task, 
 from experiments.run_folder import RunFolder
 from rlenhance import weights
 from rlenhance.checkpoint import load_network
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Shrink
-from rlenhance.errors import UnknownName, UsageError
 from rlenhance.models import MODELS
 
 _NO_LIMIT = 10**9  # updates, where minutes count

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from experiments.lowlight import Pictures
 from experiments.run_folder import RunFolder
+from rlenhance.core.visualize import grid
 from rlenhance.data import (
     Batch,
     Example,
@@ -35,7 +36,6 @@ from rlenhance.data.splits import Splits
 from rlenhance.membrane import membrane
 from rlenhance.metrics import hole_psnr, psnr
 from rlenhance.photo.files import write_atomically
-from rlenhance.visualize import grid
 
 _SHOWN = 4  # pictures of a sample grid
 

@@ -15,8 +15,8 @@ from rlenhance.actions import LatentMoves, advance, begin
 from rlenhance.actions.latent import GATES
 from rlenhance.blocking import seam_ratio
 from rlenhance.blocks import Blocks
+from rlenhance.core.image import WAYS
 from rlenhance.data import Batch
-from rlenhance.images import WAYS
 from rlenhance.latent import PatchAutoencoder, told_noise
 from rlenhance.metrics import psnr, ssim, uqi
 from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, as_model

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from experiments.rse import passes
+from rlenhance.core.image import to_array
 from rlenhance.data import Batch
-from rlenhance.images import to_array
 from rlenhance.metrics import psnr
 from rlenhance.models import PixelPolicy, as_model
 from rlenhance.photo import write

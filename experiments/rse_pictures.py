@@ -9,6 +9,7 @@ from pathlib import Path
 from envs.self_enhance import PUBLISHED_NOISE
 from experiments.denoise import middle
 from experiments.lowlight import Pictures
+from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
     Example,
@@ -27,7 +28,6 @@ from rlenhance.data import (
 )
 from rlenhance.data.folders import examples_in, picture_files
 from rlenhance.data.sidd import blocks_in, is_sidd, sidd_pairs
-from rlenhance.errors import UsageError
 
 #: What a data set brings: good pictures on which noise is made, or pairs.
 DATA_SETS = ("celeba", "sidd")

@@ -11,7 +11,7 @@ from agents.autoencoding import AutoencodingConfig
 from agents.optimiser import OptimiserConfig
 from experiments.fit import FitConfig
 from experiments.rse import NetworkConfig
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 _NO_LIMIT = 10**9  # updates, where time is the limit
 

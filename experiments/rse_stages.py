@@ -32,8 +32,8 @@ from experiments.rse_pictures import RsePictures, bank_pictures
 from experiments.rse_plan import Plan
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import find_checkpoint, load_network
+from rlenhance.core.errors import UsageError
 from rlenhance.data import PortionSampler
-from rlenhance.errors import UsageError
 from rlenhance.latent import PatchAutoencoder
 from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.models.self_enhancer import SelfEnhancer

@@ -21,7 +21,7 @@ from experiments.rse_plan import BudgetConfig, LearnerConfigs, Plan, anchored, s
 from experiments.rse_stages import Stages
 from experiments.run_folder import RunFolder
 from experiments.tables import table
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 _LEARNERS = ("sac", "a3c", "direct", "none")
 

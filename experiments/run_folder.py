@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from rlenhance.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
-from rlenhance.errors import UsageError
-from rlenhance.images import to_array
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array
 from rlenhance.photo import write
 from rlenhance.photo.files import write_atomically
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from experiments.baselines import fit_single_curve, oracle_stop
 from experiments.obedience import defaults, enhance
+from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import RELIT, Batch, Relight
-from rlenhance.images import to_array, to_tensor
 from rlenhance.metrics import gt_mean_psnr, psnr, relative_contrast, ssim
 from rlenhance.models import Policy, UnrolledPolicy
 

@@ -14,7 +14,7 @@ import tyro
 from experiments.commands import run_command
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.files import write_atomically
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import tyro
 
 from experiments.commands import run_command
+from rlenhance.core.errors import UsageError
 from rlenhance.data.folders import picture_files
-from rlenhance.errors import UsageError
 from rlenhance.photo import read
 from rlenhance.photo.files import write_atomically
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def seam_jumps(image: Tensor, stride: int, overlap: int) -> Tensor:

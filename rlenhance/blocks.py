@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, Policy, as_model
 
 FORMAT = 1  # raised when an older reader would misread

@@ -28,7 +28,7 @@ from rlenhance.commands import (
     variants,
     watch,
 )
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
 COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,

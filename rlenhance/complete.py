@@ -15,10 +15,10 @@ from torch import Tensor
 
 from rlenhance import weights
 from rlenhance.checkpoint import load_model
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.fills import FILLS, find_fill, hang
 from rlenhance.holes import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
-from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.kinds import edit_any
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.photo import Photo

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlenhance import __version__
 from rlenhance.actions import Action, advance
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.models import UnrolledPolicy
 
 #: Colours along each side of the table.

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network
-from rlenhance.errors import UsageError
-from rlenhance.images import check_image, to_array, to_tensor
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image, to_array, to_tensor
+from rlenhance.core.tiling import tiles
 from rlenhance.kinds import edit_any
 from rlenhance.models import NoiseAware
 from rlenhance.noise import LARGEST_NOISE, enlarged, seen_noise
 from rlenhance.photo import Photo
-from rlenhance.tiles import tiles
 
 #: The shipped networks, by the channels that they take.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}

@@ -17,10 +17,10 @@ import torch
 from rlenhance import weights
 from rlenhance.actions import Action
 from rlenhance.checkpoint import find_checkpoint, load_model
+from rlenhance.core.devices import AUTO, check_half, find_device
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.denoise import NoiseRemover, check_share
-from rlenhance.devices import AUTO, check_half, find_device
-from rlenhance.errors import UsageError
-from rlenhance.images import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.kinds import edit_any
 from rlenhance.knobs import check_taken
 from rlenhance.models import Completing, UnrolledPolicy

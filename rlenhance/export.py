@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rlenhance import statistics
 from rlenhance.actions import advance, even_out
+from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.models import UnrolledPolicy, observe
 
 OPSET = 18

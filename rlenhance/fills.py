@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlenhance.core.image import check_image, to_array, to_tensor
+from rlenhance.core.registry import Registry
 from rlenhance.holes import check_mask, compose
-from rlenhance.images import check_image, to_array, to_tensor
 from rlenhance.membrane import membrane
 from rlenhance.patches import copy_patches
-from rlenhance.registry import Registry
 
 #: Fills by name: (image, mask) -> image.
 FILLS = Registry("fill")

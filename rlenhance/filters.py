@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.mosaic import Form, mirrored, run_all
 
 _BACKENDS = ("auto", "opencv", "tensor")

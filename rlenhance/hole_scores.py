@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.image import brightness
 from rlenhance.filters import box
-from rlenhance.images import brightness
 
 _RING = 6  # pixels around the hole whose texture the hole's is compared with
 #: Distances in pixels over which texture is measured.

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UsageError
-from rlenhance.images import area_means, resize
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import area_means, resize
+from rlenhance.core.registry import Registry
 from rlenhance.photo import read
-from rlenhance.registry import Registry
 
 #: The sum over the channels, in [0, 3], from which on two pictures differ at a pixel.
 DIFFERENCE = 0.03

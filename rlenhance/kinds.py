@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.picture import as_grey, covered, hidden_by
 
 #: From (H, W, 3) of its kind of number to the same, better.

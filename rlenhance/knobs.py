@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Container, Mapping, Sequence
 
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 
 #: A preference that the model shall choose itself, as it stands in files and on the command line; None in a mapping.
 AUTO = "auto"

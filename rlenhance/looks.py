@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from rlenhance.images import check_image
+from rlenhance.core.image import check_image
+from rlenhance.core.registry import Registry
 from rlenhance.metrics import mean_level
-from rlenhance.registry import Registry
 
 #: Measures by the preference that they answer: each takes (1, 3, H, W) and gives a number in the preference's units.
 MEASURES = Registry("measure")

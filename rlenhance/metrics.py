@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.errors import UsageError
-from rlenhance.images import area_means, brightness
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import area_means, brightness
 
 #: Regions along each side over which contrast and evenness are measured, whatever the picture's size.
 CELLS = 16

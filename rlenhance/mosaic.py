@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 _PIECE = 1 << 15  # pixels of a canvas: it and what is made of it stay in the cache, and OpenCV starts no threads
 

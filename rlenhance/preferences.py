@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.statistics import auto_exposure, noise_deviation
 
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance import __version__, strict_json
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.knobs import AUTO
 
 KIND = "rlenhance recipe"

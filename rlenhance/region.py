@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import read
 
 _SOFT = 0.01  # of the longer side: how far inside the edge all of the change is made

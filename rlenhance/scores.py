@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from rlenhance.errors import UsageError
-from rlenhance.images import limit_side, to_tensor
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.metrics import mean_level, ssim_map
 from rlenhance.rewards import TERMS, Transition
 from rlenhance.statistics import DEFAULT_EXPOSURE

@@ -16,10 +16,10 @@ import torch
 
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint
-from rlenhance.devices import AUTO, find_device
+from rlenhance.core.devices import AUTO, find_device
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_tensor
 from rlenhance.enhancer import Enhancer, check_strength
-from rlenhance.errors import UsageError
-from rlenhance.images import to_tensor
 from rlenhance.knobs import OPTIONS, as_options, asked, describe
 from rlenhance.looks import into_ranges, measures
 from rlenhance.photo import read

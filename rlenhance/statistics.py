@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.images import brightness, largest
+from rlenhance.core.image import brightness, largest
 
 #: The exposure level that is aimed at when nobody says otherwise (fitted on training scenes).
 DEFAULT_EXPOSURE = 0.475

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.knobs import AUTO
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.filters import NOTHING, tool_shares
-from rlenhance.errors import UsageError
-from rlenhance.images import to_tensor
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_tensor
 from rlenhance.models import FilteringPolicy, UnrolledPolicy
 from rlenhance.models.tiled_filters import play_tiled
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlenhance.actions import ACTION_SETS, Bending, advance, as_action
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.metrics import highlight_protection, mean_level, relative_color, relative_contrast
 
 _CURVES = [

@@ -15,8 +15,8 @@ from agents.learner import make_env
 from agents.rollout import play
 from experiments.evaluate import collapse_warning, score_picture, watch_collapse, watch_policy
 from experiments.import_weights import read_rellie, read_zero_dce
+from rlenhance.core.image import to_tensor
 from rlenhance.data import Batch
-from rlenhance.images import to_tensor
 from rlenhance.models import as_model
 from rlenhance.photo import read
 from rlenhance.rewards import Reward, RewardWeights

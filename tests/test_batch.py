@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import STANDARD, Job, Photo, Plan, make_plan, read, run_batch, write
 from rlenhance.photo import batch as batch_room
 

@@ -21,8 +21,8 @@ from benchmarks.scaling import measure_processes
 from benchmarks.share import SECTIONS, without_network
 from benchmarks.stopwatch import NETWORK, watched
 from envs import DenoiseEnv
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.rewards import Reward, RewardWeights
 
 TINY = {"pictures": 2, "rollouts": 2, "horizon": 3, "side": 32}

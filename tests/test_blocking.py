@@ -7,8 +7,8 @@ from envs import PixelEnv
 from rlenhance.actions import ACTION_SETS
 from rlenhance.blocking import seam_excess, seam_jumps, seam_ratio
 from rlenhance.blocks import Blocks
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.rewards import Reward, RewardWeights, Transition
 
 GEOMETRIES = [(16, 4), (24, 8), (16, 0), (8, 4)]

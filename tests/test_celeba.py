@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     PictureCache,
     Sampler,
@@ -21,7 +22,6 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.data.tfrecords import crc32c, masked_crc
-from rlenhance.errors import UsageError
 from rlenhance.photo import write
 
 

@@ -27,7 +27,7 @@ from rlenhance.checkpoint import (
     restore,
     save_checkpoint,
 )
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, Completing, Policy, as_model
 
 

@@ -23,6 +23,7 @@ from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
 from rlenhance.complete import Completer, pieces
+from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
     OccludedSampler,
@@ -32,7 +33,6 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.distributions import PixelCategorical
-from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
 from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
 from rlenhance.hole_windows import HoleWindows

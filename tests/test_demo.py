@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from rlenhance.cli import main
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.bench import AS_IT_IS, compare, save_denoised, show_noise
 from rlenhance.demo.display import chart, figures, notes, table
 from rlenhance.demo.door import Door, is_own, read_auth
@@ -24,7 +25,6 @@ from rlenhance.demo.mending import fill, fillers, mark
 from rlenhance.demo.shelf import Shelf, clean_name, tokens_of
 from rlenhance.demo.studio import Look, Studio
 from rlenhance.demo.training import list_runs, open_run
-from rlenhance.errors import UsageError
 from rlenhance.knobs import OPTIONS
 from rlenhance.photo import read, write
 

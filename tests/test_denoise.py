@@ -31,9 +31,9 @@ from experiments.denoise_rules import best_sequences, filtered
 from experiments.import_weights import read_pixelrl
 from rlenhance.actions import PIXELRL_TOOLS
 from rlenhance.checkpoint import load_network, save_checkpoint
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import NOISES, Batch, parse_noise
-from rlenhance.errors import UnknownName, UsageError
-from rlenhance.images import WAYS, turned, turned_back
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, UnrolledPolicy, as_model, warm_start
 from rlenhance.models.restorer import told

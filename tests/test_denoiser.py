@@ -15,11 +15,11 @@ from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
 from rlenhance import cli, denoise, weights
 from rlenhance.checkpoint import load_model, load_network, save_checkpoint
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, check_disjoint, clean_folder
 from rlenhance.data.cache import PictureCache
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.metrics import detail_kept, psnr
 from rlenhance.models import MODELS
 from rlenhance.models.ffdnet import gain_map

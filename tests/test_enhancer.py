@@ -8,8 +8,8 @@ from test_models import CHOICE, make_model, make_policy, stir
 
 import rlenhance
 from rlenhance.checkpoint import save_checkpoint
+from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.models.base import Completing
 from rlenhance.photo import Photo, read, write

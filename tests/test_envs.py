@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 import envs
 from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
 from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 from rlenhance.statistics import auto_exposure

@@ -12,8 +12,8 @@ from experiments.baselines import distance_to_single_curve, fit_rules, fit_singl
 from experiments.commands import rebuild, run_command
 from experiments.evaluate import collapse_warning, enhance_batch, score
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, as_model
 from rlenhance.rewards import RewardWeights

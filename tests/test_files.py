@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import Photo, PhotoWarning, decode, encode, make_plan, read, run_batch, write
 from rlenhance.photo.containers import CONTAINERS, WRITTEN, container_of
 from rlenhance.photo.picture import Metadata

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from rlenhance import filters
 from rlenhance.actions import PIXELRL_TOOLS, TOOLS, Filters
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 
 DISC = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
 

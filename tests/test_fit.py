@@ -22,8 +22,8 @@ from experiments.fit import FitConfig, TrainingFailed, fit, make_fabric
 from experiments.lowlight import PictureConfig, PolicyConfig
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network, load_training, read_config
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import Reward, RewardWeights
 

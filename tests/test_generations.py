@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agents.generations import Falling, Generations
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 
 
 def _batch(count, mark=0, size=8):

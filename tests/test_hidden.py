@@ -6,8 +6,8 @@ from PIL import Image
 from test_cli import night  # noqa: F401
 
 from rlenhance import Enhancer, cli
+from rlenhance.core.errors import UsageError
 from rlenhance.denoise import NoiseRemover
-from rlenhance.errors import UsageError
 from rlenhance.noise import estimate_sigma
 from rlenhance.photo import Photo, read, write
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.errors import UsageError
-from rlenhance.images import (
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import (
     _mean_matrix,
     area_means,
     check_image,
@@ -16,8 +16,8 @@ from rlenhance.images import (
     to_array,
     to_tensor,
 )
+from rlenhance.core.visualize import action_colors, grid, side_by_side
 from rlenhance.statistics import STATISTICS, exposure_of, picture_statistics, soft_histogram
-from rlenhance.visualize import action_colors, grid, side_by_side
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

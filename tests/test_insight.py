@@ -8,9 +8,9 @@ from test_models import make_policy, make_tone, stir
 
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.cli import main
+from rlenhance.core.errors import UsageError
 from rlenhance.cube import make_cube, to_text
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.explain import explain
 from rlenhance.photo import read, write
 from rlenhance.region import blend_region, region_weights

@@ -9,8 +9,8 @@ from agents import A3C, A3CConfig, OptimiserConfig
 from envs import KnownCurveEnv, KnownCurves
 from envs.known_curve import unbend
 from rlenhance.actions import ACTION_SETS
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import Reward, RewardWeights
 

@@ -26,8 +26,8 @@ from agents.replay import EpisodeReplay
 from agents.sac import TrustRegion
 from rlenhance.backbones import BACKBONES
 from rlenhance.checkpoint import load_network, save_checkpoint
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, as_model, observe, warm_start
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
 from rlenhance.statistics import DEFAULT_EXPOSURE, exposure_of, picture_statistics

@@ -7,8 +7,8 @@ from test_models import make_model, make_policy, make_tone, stir
 
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
-from rlenhance.errors import UsageError
-from rlenhance.images import to_tensor
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_tensor
 from rlenhance.knobs import OPTIONS
 from rlenhance.looks import MEASURES, into_ranges, measures
 from rlenhance.photo import read, write

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from rlenhance import metrics
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from agents.learner import make_env
 from experiments.lowlight import KNOBS
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.image import resize
 from rlenhance.data import Batch
-from rlenhance.errors import UnknownName, UsageError
-from rlenhance.images import resize
 from rlenhance.models import MODELS, Completing, PixelPolicy, UnrolledPolicy, as_model, observe
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from rlenhance.actions import ACTION_SETS
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken
-from rlenhance.errors import UsageError
 from rlenhance.noise import NoiseModel, enlarged, estimate_noise, estimate_sigma, noise_map
 
 

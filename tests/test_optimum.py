@@ -6,8 +6,8 @@ import torch
 from agents.learner import make_env
 from experiments import optimum
 from experiments.lowlight import PictureConfig, PolicyConfig, make_policy
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import UnrolledPolicy
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.statistics import exposure_of

@@ -12,7 +12,7 @@ from experiments import evaluate, lol_compare, lol_train
 from experiments.commands import gather, run_command
 from experiments.lowlight import PictureConfig, PolicyConfig
 from rlenhance import cli
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
 from rlenhance.rewards.own import LOADED

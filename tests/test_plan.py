@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import STANDARD, Job, Naming, make_plan
 from rlenhance.photo import plan as plan_room
 from rlenhance.photo.plan import SUFFIXES, check_streams

@@ -19,8 +19,8 @@ from experiments.commands import run_command
 from experiments.devices import make_fabric
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_training
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, open_folder
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, as_model
 from rlenhance.rewards import Reward, RewardWeights
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlenhance.errors import UnknownName, UsageError
-from rlenhance.registry import Registry
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.registry import Registry
 
 
 @pytest.fixture

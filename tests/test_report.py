@@ -16,7 +16,7 @@ from experiments.commands import run_command
 from experiments.intervals import FEWEST_SCENES, scene_interval
 from experiments.lol_compare import Comparison, Row
 from experiments.lowlight import PictureConfig, PolicyConfig
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def frames(scenes, each=2, seed=0, spread=1.0):

@@ -19,9 +19,9 @@ from experiments.restoring import OWN, epoch_means
 from rlenhance.backbones import BACKBONES, receptive_field
 from rlenhance.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.cli import main as command
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UnknownName, UsageError
 from rlenhance.holes import HOLES, blank
 from rlenhance.membrane import membrane
 from rlenhance.metrics import hole_psnr, psnr

@@ -5,8 +5,8 @@ import torch
 
 from agents.learner import make_env
 from agents.rollout import binomial_kernel, check_kernel, group_baseline, level_rewards, play, replay, returns_to_go
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import Reward, RewardWeights
 

@@ -21,9 +21,9 @@ from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.blocks import Blocks
 from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
-from rlenhance.images import WAYS, turned, turned_back
 from rlenhance.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
 from rlenhance.rewards import Reward, RewardWeights

@@ -6,8 +6,8 @@ from test_models import make_policy, stir
 
 from experiments.scenes import real_scenes, relit_scenes
 from rlenhance.actions import advance
+from rlenhance.core.errors import UsageError
 from rlenhance.data import RELIT, Batch
-from rlenhance.errors import UsageError
 from rlenhance.models import UnrolledPolicy
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rlenhance import cli
-from rlenhance.errors import UsageError
-from rlenhance.images import limit_side, to_tensor
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.metrics import gt_mean_psnr, mean_level, psnr, ssim
 from rlenhance.photo import write
 from rlenhance.rewards import TERMS

@@ -7,6 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from experiments import sidd_layout
+from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     PictureCache,
     check_disjoint,
@@ -17,7 +18,6 @@ from rlenhance.data import (
     scan,
     validation_blocks,
 )
-from rlenhance.errors import UsageError
 from rlenhance.photo import write
 
 NOISY, CLEAN = "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"

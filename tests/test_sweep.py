@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from rlenhance.actions import ACTION_SETS, Sweep, advance, spread
 from rlenhance.actions import sweep as sweeps
-from rlenhance.images import to_array, to_tensor
+from rlenhance.core.image import to_array, to_tensor
 from rlenhance.models import UnrolledPolicy, observe
 from rlenhance.models.quick import QuickPolicy
 from tests.test_actions import random_action

@@ -6,7 +6,7 @@ import torch
 from test_models import CHOICE, make_model, make_policy, stir
 
 from rlenhance.actions import ACTION_SETS, Sweep
-from rlenhance.images import reduced_tensor, resize, to_tensor
+from rlenhance.core.image import reduced_tensor, resize, to_tensor
 from rlenhance.models import UnrolledPolicy
 from rlenhance.models import unrolled as unrolled_module
 from rlenhance.models.tiled import play_tiled, reach, tileable

@@ -6,8 +6,8 @@ import torch
 from test_models import stir
 
 from rlenhance.actions import TOOLS
+from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.models import MODELS, UnrolledPolicy
 from rlenhance.models.tiled_filters import play_tiled, reach
 from rlenhance.tool_map import map_tools

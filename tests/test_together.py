@@ -8,8 +8,8 @@ from test_models import CHOICE, make_model, make_policy, stir
 
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
+from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.photo import read, write
 
 PICTURE_LEVEL = {"agent_stride": 0}  # one curve for the whole picture

@@ -13,8 +13,8 @@ from test_models import make_model, make_policy, make_tone, stir
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.commands.progress import FrameBar
+from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.photo import video, write
 from rlenhance.photo.film import probe
 from rlenhance.photo.film_files import choose_encoding, nearest_format

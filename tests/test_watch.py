@@ -10,7 +10,7 @@ import pytest
 from test_cli import night  # noqa: F401
 
 from rlenhance import cli
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import read, write
 from rlenhance.photo.arrivals import Arrivals
 

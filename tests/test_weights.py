@@ -15,8 +15,8 @@ from experiments.commands import run_command
 from rlenhance import cli, weights
 from rlenhance.checkpoint import load_model, save_checkpoint
 from rlenhance.complete import Completer
+from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
 from rlenhance.models import Completing
 from rlenhance.photo import read, write
 from rlenhance.presets import shipped_presets

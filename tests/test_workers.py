@@ -16,8 +16,8 @@ from experiments.evaluate import Judge
 from experiments.fit import FitConfig, TrainingFailed, fit
 from experiments.run_folder import RunFolder
 from rlenhance.checkpoint import load_network, read_config
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 
 CONFIG = A3CConfig(optimiser=FAST)
 

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 import envs  # noqa: F401  registers the ids
 from envs import FlattenActions, ImageEnv, LowLightEnv, PictureAction, PixelEnv, Uint8Observation
 from rlenhance.actions import ACTION_SETS
+from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.errors import UsageError
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.errors import UsageError
-from rlenhance.registry import Registry
+from rlenhance.core.errors import UsageError
+from rlenhance.core.registry import Registry
 
 #: One entry per level of agents. "picture": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
 #: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, EDGE, Action, spread
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 CHANNELS = ("luminance", "chroma", "coupled")
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, Action
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import brightness
 from rlenhance.filters import gaussian, median
 from rlenhance.hole_windows import HoleWindows
-from rlenhance.images import brightness
 
 #: The eight directions as (down, right).
 DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),

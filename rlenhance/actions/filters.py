@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, Action
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import NOISE_MARGIN
+from rlenhance.core.registry import Registry
 from rlenhance.filters import bilateral, box, gaussian, median, on_canvas, shift
-from rlenhance.images import NOISE_MARGIN
 from rlenhance.mosaic import Form, pick, run_all
-from rlenhance.registry import Registry
 
 #: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
 #: entered with `@TOOLS.register("name")`, and named in `Filters(tools=...)`.

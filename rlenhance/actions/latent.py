@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.blocks import Blocks
-from rlenhance.errors import UsageError
-from rlenhance.images import turned, turned_back
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import turned, turned_back
 from rlenhance.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
 
 #: How many heads, the last ones, are gates.

@@ -22,7 +22,7 @@ from torch import Tensor
 from rlenhance.actions.base import Action, ActionSet, Bending
 from rlenhance.actions.curve import Curve
 from rlenhance.actions.tone import Tone
-from rlenhance.images import to_array, to_tensor
+from rlenhance.core.image import to_array, to_tensor
 
 _TILE = 1 << 14  # pixels per thread that torch bends at once: they stay in the cache
 _SEGMENT = 512  # pixels that compiled code bends at once; sweep.c holds no more

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, Action, spread
 from rlenhance.actions.curve import squash_together
-from rlenhance.errors import UsageError
-from rlenhance.images import brightness, largest
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import brightness, largest
 
 _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 

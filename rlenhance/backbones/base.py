@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.registry import Registry
+from rlenhance.core.registry import Registry
 
 #: Backbones by name. A maker takes `channels` (of the input) and `context` (length of the vector that describes the
 #: whole picture, 0 for none) beside its own arguments.

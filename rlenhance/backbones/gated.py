@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.backbones.pixelrnn import ConvLSTMCell, GatedConv
-from rlenhance.images import pad_to_multiple
+from rlenhance.core.image import pad_to_multiple
 
 _LOOKS = 4  # random pictures on which a field is measured: ReLUs hide a part of it in each
 

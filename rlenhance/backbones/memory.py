@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones.base import Backbone, FiLM
-from rlenhance.errors import UsageError
-from rlenhance.images import pad_to_multiple
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import pad_to_multiple
 
 #: What a step sees of the picture, and whether it remembers, see `Remembering`.
 MEMORIES = ("first", "every", "none")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
-from rlenhance.images import pad_to_multiple
+from rlenhance.core.image import pad_to_multiple
 
 
 class GatedConv(nn.Module):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
-from rlenhance.images import pad_to_multiple
+from rlenhance.core.image import pad_to_multiple
 
 _GRID = 8  # side of the learned map of places; it is stretched over grids of other sizes
 

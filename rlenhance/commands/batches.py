@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rlenhance.commands.reports import Report, Tally, as_json
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.photo import Naming, Photo, Plan

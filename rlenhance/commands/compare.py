@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.photo import Photo

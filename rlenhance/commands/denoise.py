@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance import __version__
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: Libraries without which nothing works: what is imported, and what it is installed as.
 NEEDED = {"torch": "torch", "numpy": "numpy", "cv2": "opencv-python", "PIL": "pillow", "safetensors": "safetensors",

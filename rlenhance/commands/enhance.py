@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
 from rlenhance.commands.insight import add_insight, check_insight, make_insight
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.knobs import add_options
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def add(commands: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.actions import Action

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.commands.reports import as_json
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 
 def add(commands: Any) -> None:

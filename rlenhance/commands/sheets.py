@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

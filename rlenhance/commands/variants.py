@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.knobs import AUTO, number_or_auto
 
 if TYPE_CHECKING:

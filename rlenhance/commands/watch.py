@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rlenhance.commands.batches import add_places, add_running, encoder_of, limit_of, naming_of, remarks, tell_clips
 from rlenhance.commands.enhance import SUFFIX, add_look, process_of
 from rlenhance.commands.reports import Report
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.photo import Naming, Plan

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UsageError
-from rlenhance.images import check_image
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 
 
 @dataclass(frozen=True)

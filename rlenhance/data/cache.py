@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.held import Held, Source
-from rlenhance.errors import UsageError
 from rlenhance.photo.files import read
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.data.tfrecords import records
-from rlenhance.errors import UsageError
 from rlenhance.photo.containers import EXTENSIONS
 
 _INSIDE = "img_align_celeba"

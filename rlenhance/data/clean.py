@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.celeba import open_celeba
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.examples import Example
 from rlenhance.data.folders import open_folder
 from rlenhance.data.held import Source
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.errors import UsageError
 
 #: Pictures of a folder that are kept for the test, and how many of the others are validated on.
 HELD_OUT, VALIDATED = 64, 16

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
 from rlenhance.data.examples import Example, to_planes
-from rlenhance.errors import UsageError
 
 #: (H, W, 3) float32 in [0, 1] -> the same, brightened.
 Lift = Callable[[np.ndarray], np.ndarray]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: (H, W, C) uint8 and a random stream -> the picture that has to be enhanced, same shape: uint8, or float32 on the
 #: scale of [0, 1] where nothing rounds it.

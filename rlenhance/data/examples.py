@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlenhance.core.image import limit_side
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.held import Source
-from rlenhance.images import limit_side
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
 from rlenhance.data.sidd import is_sidd, open_sidd
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.errors import UsageError
 from rlenhance.photo.files import EXTENSIONS
 
 LAYOUTS = """known layouts of a data folder:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from rlenhance.errors import UnknownName, UsageError
-from rlenhance.images import NOISE_MARGIN
-from rlenhance.registry import Registry
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.image import NOISE_MARGIN
+from rlenhance.core.registry import Registry
 
 #: Kinds of noise by name.
 NOISES = Registry("noise")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.clean import clean_folder
 from rlenhance.data.examples import Example
 from rlenhance.data.folders import open_folder
 from rlenhance.data.noise import Noise, parse_noise
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.splits import Splits
-from rlenhance.errors import UsageError
 
 #: The word for noise that pairs bring with them.
 REAL = "real"

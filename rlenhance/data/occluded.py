@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import torch
 
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import resize
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.clean import clean_folder
@@ -19,9 +21,7 @@ from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.folders import picture_files
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.errors import UsageError
 from rlenhance.holes import HOLE_SHARE, HOLES, blank, detect_hole, mask_from_difference, reduce_hole
-from rlenhance.images import resize
 
 #: Bits of the 64 of two pictures' hashes that may differ in near-duplicates.
 NEAR = 6

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import torch
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example, grey, to_planes
-from rlenhance.errors import UsageError
 
 
 class Sampler:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.degradations import Darken
 from rlenhance.data.examples import Example
 from rlenhance.data.splits import Splits
-from rlenhance.errors import UsageError
 
 #: Each photograph has one role, for good: what is validated on is never trained on.
 ROLES = {"astronaut": "train", "coffee": "train", "rocket": "train", "chelsea": "val"}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example
 from rlenhance.data.splits import Splits
-from rlenhance.errors import UsageError
 
 _SHOWN = 20
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
 from rlenhance.data.held import Held
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.errors import UsageError
 from rlenhance.photo.containers import EXTENSIONS
 
 _INSTANCE = re.compile(r"^(\d{4})_(\d{3})_")  # 0001_001_S6_00100_00060_3200_L: instance, scene, camera, ISO, ...

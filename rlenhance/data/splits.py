@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rlenhance.core.errors import UsageError
 from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example
-from rlenhance.errors import UsageError
 
 
 @dataclass(frozen=True)

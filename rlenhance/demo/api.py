@@ -15,12 +15,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rlenhance import __version__
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.bench import save_denoised
 from rlenhance.demo.line import Busy, Line
 from rlenhance.demo.mending import fill, fillers
 from rlenhance.demo.shelf import Kept
 from rlenhance.demo.studio import Look, Result, Studio
-from rlenhance.errors import UsageError
 from rlenhance.knobs import OPTIONS, number_or_auto
 from rlenhance.photo.containers import CONTAINERS, claimed, sniff
 from rlenhance.presets import load_preset, shipped_presets

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from rlenhance.commands.denoise import SUFFIX
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.studio import Look, Preview, Result, Studio
 from rlenhance.denoise import NoiseRemover
-from rlenhance.errors import UsageError
 from rlenhance.noise import estimate_noise, noise_map
 from rlenhance.photo import Naming, Photo
 from rlenhance.photo.sheet import fitted, reduced

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 _WIDE, _HIGH, _LEFT, _FOOT = 460, 220, 46, 24  # of a chart, and of its margins
 _COLORS = ("#e8871e", "#3b82c4", "#5aa469", "#b0568f", "#8d7b68", "#c94f4f")

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.display import data_uri, figures, notes, split
 from rlenhance.demo.parts import KNOBS, LIVE, Controls, Desk, button, drop, link, nothing, number, token_of, told
 from rlenhance.demo.studio import Look
-from rlenhance.errors import UsageError
 from rlenhance.presets import load_preset, shipped_presets
 
 _CHOSEN = """element.addEventListener('click', (event) => {

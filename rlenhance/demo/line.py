@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -12,9 +12,9 @@ import numpy as np
 
 from rlenhance.commands.complete import SUFFIX
 from rlenhance.complete import FALLBACK, SHIPPED, Completer, as_hole
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.choices import KINDS, kind_of, run_folders
 from rlenhance.demo.studio import Result, Studio, named
-from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
 from rlenhance.holes import THRESHOLD, read_mask
 from rlenhance.photo import Naming, Photo, decode

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.choices import Choice
 from rlenhance.demo.display import download, notes
 from rlenhance.demo.line import Line
 from rlenhance.demo.shelf import tokens_of
 from rlenhance.demo.studio import Look, Result, Studio
-from rlenhance.errors import UsageError
 from rlenhance.photo.containers import EXTENSIONS
 
 #: Preference -> what its slider is called, and what it does to a photograph.

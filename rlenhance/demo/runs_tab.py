@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.display import chart, figures, file_uri, notes
 from rlenhance.demo.parts import Desk, button, nothing, slider, told
 from rlenhance.demo.training import PANELS, Run, list_runs, open_run
-from rlenhance.errors import UsageError
 
 
 class RunsTab:

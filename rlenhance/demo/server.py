@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.door import App, Door
 from rlenhance.demo.line import Line
 from rlenhance.demo.shelf import Shelf
 from rlenhance.demo.studio import Studio
-from rlenhance.errors import UsageError
 from rlenhance.photo.limits import missing_extra
 
 

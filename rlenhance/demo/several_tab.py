@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from rlenhance.core.errors import UsageError
 from rlenhance.demo.display import data_uri, figures, notes
 from rlenhance.demo.parts import Controls, Desk, button, drop, link, nothing, told
 from rlenhance.demo.shelf import Kept, apart, tokens_of
 from rlenhance.demo.studio import Result
-from rlenhance.errors import UsageError
 from rlenhance.photo.sheet import CELL, fitted
 
 #: Photographs at a time.

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from rlenhance.commands.enhance import SUFFIX, process_of
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_tensor
 from rlenhance.demo.choices import Choice, choices
 from rlenhance.demo.shelf import Kept, Shelf
 from rlenhance.enhancer import Enhancer
-from rlenhance.errors import UsageError
-from rlenhance.images import to_tensor
 from rlenhance.knobs import as_options
 from rlenhance.looks import into_ranges, measures
 from rlenhance.photo import Job, Naming, Photo, Plan, encode, read, run_batch

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rlenhance.backbones.noise_network import NoiseNetwork
 from rlenhance.blocks import Blocks
-from rlenhance.errors import UsageError
-from rlenhance.images import WAYS, pad_to_multiple
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import WAYS, pad_to_multiple
 from rlenhance.latent.orbit import orbit, settle
 from rlenhance.noise import LARGEST_NOISE
 from rlenhance.statistics import noise_deviation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlenhance.errors import UsageError
-from rlenhance.images import WAYS
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import WAYS
 from rlenhance.latent.orbit import permuted
 
 _SEARCHED = 1 << 13  # patches whose distances are worked out at once

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from rlenhance.images import WAYS, turned, turned_back
+from rlenhance.core.image import WAYS, turned, turned_back
 
 
 def orbit(patches: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from rlenhance.actions import Action, ActionSet, LatentMoves, pictures_of
-from rlenhance.images import check_image
+from rlenhance.core.image import check_image
+from rlenhance.core.registry import Registry
 from rlenhance.preferences import Preferences
-from rlenhance.registry import Registry
 
 #: Networks that a checkpoint can hold, by name.
 MODELS = Registry("model")

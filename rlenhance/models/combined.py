@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.backbones.base import ResidualBlock
-from rlenhance.errors import UsageError
-from rlenhance.images import check_image
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS
 from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, Action, Fill
 from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 from rlenhance.distributions import JointDistribution, PlacedCategorical
-from rlenhance.errors import UsageError
 from rlenhance.fills import FILLS
 from rlenhance.hole_windows import HoleWindows
 from rlenhance.holes import around_hole, blank, check_mask, compose
-from rlenhance.images import check_image
 from rlenhance.models.base import MODELS, Completing, Policy
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import at_pixels, residual_head

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.backbones.noise_network import NoiseNetwork
-from rlenhance.errors import UsageError
-from rlenhance.images import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
+from rlenhance.core.tiling import Tile, tiles
 from rlenhance.models.base import MODELS
 from rlenhance.noise import LARGEST_NOISE, enlarged, seen_noise
-from rlenhance.tiles import Tile, tiles
 
 
 class NoiseAware(nn.Module):

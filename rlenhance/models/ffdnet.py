@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
 from rlenhance.models.denoiser import NoiseAware
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones import BACKBONES, Backbone
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 from rlenhance.holes import blank, check_mask, compose, reduce_hole
-from rlenhance.images import check_image
 from rlenhance.membrane import membrane
 from rlenhance.models.base import MODELS, Completing
 from rlenhance.models.restorer import at_pixels, residual_head

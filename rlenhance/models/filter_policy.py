@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
 from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import WAYS, as_planes, check_image, pad_to_multiple, turned, turned_back
 from rlenhance.distributions import JointDistribution, PixelCategorical
-from rlenhance.errors import UsageError
-from rlenhance.images import WAYS, as_planes, check_image, pad_to_multiple, turned, turned_back
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import at_pixels, beside, residual_head, told

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from rlenhance.blocks import Blocks
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.latent import PatchAutoencoder
 from rlenhance.models.base import MODELS
 from rlenhance.models.denoiser import NoiseAware

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS
 from rlenhance.backbones import ConvGRUCell
+from rlenhance.core.errors import UsageError
 from rlenhance.distributions import JointDistribution, PixelCategorical
-from rlenhance.errors import UsageError
 from rlenhance.models.base import MODELS
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import Observation

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, Action
 from rlenhance.backbones import BACKBONES, Backbone
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import area_means
 from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
-from rlenhance.errors import UsageError
-from rlenhance.images import area_means
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.preferences import Preferences
 from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS
+from rlenhance.core.errors import UsageError
 from rlenhance.distributions import JointDistribution, PixelCategorical
-from rlenhance.errors import UsageError
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.preferences import Preferences

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.backbones import BACKBONES, Backbone
-from rlenhance.errors import UsageError
-from rlenhance.images import as_planes
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import as_planes
 from rlenhance.models.base import MODELS
 from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rlenhance.actions import Action, LatentMoves, advance, begin
 from rlenhance.actions.latent import GATES
-from rlenhance.errors import UsageError
-from rlenhance.images import check_image
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 from rlenhance.models.base import Policy
 from rlenhance.models.policy import observe
 from rlenhance.models.unrolled import UnrolledPolicy

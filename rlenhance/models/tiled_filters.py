@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import advance
+from rlenhance.core.tiling import tiles
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import Observation, observe
-from rlenhance.tiles import tiles
 
 _TILE = 512  # features along a tile
 _PROBES = (12, 24, 48, 96)  # units to each side of the place from which a network's reach is looked for

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import Action, Bending, Sweep, advance, even_out, pictures_of, recalls
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image, resize, to_array, to_tensor
 from rlenhance.holes import around_hole
-from rlenhance.images import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
 from rlenhance.models.combined import Combined
 from rlenhance.models.denoiser import Denoiser

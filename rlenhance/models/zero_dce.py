@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.errors import UsageError
-from rlenhance.images import check_image
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS
 
 

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.containers import CONTAINERS, written_as
 from rlenhance.photo.files import Photo, decode, encode, store
 from rlenhance.photo.files import read as read_file

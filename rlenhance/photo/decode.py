@@ -19,7 +19,7 @@ from PIL import (
     features,
 )
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import exif, png, tiff
 from rlenhance.photo.containers import Container, claimed, sniff
 from rlenhance.photo.heif import read_heif

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import exif, png, tiff
 from rlenhance.photo.containers import Container, container_of
 from rlenhance.photo.heif import write_heif

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.containers import EXTENSIONS as EXTENSIONS
 from rlenhance.photo.decode import decode as decode_bytes
 from rlenhance.photo.encode import encode as encode

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.film_files import Picture, choose_encoding
 
 # swscale: bilinear; accurate rounding, without which a round trip darkens by a level; and full colours on the way back

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: File endings that are written -> the name of the container.
 WRITTEN: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.files import EXTENSIONS
 
 #: Standard input as a source, standard output as a target; a file of that name is named with its folder.

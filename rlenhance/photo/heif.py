@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.limits import check_size, missing_extra, note
 from rlenhance.photo.picture import Metadata
 

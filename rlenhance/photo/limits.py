@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: Pictures with more megapixels than this are refused by their header, unless a caller says otherwise.
 MEGAPIXELS = 250.0

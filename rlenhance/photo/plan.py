@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.containers import EXTENSIONS, check_kind, written_as
 from rlenhance.photo.film_files import ENDINGS, WRITTEN, container_of, is_clip
 from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case, walk

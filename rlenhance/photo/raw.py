@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo import exif
 from rlenhance.photo.limits import DAMAGE, check_size, missing_extra, note
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.exif import EXIF_IFD, GPS_IFD, directories
 from rlenhance.photo.picture import Metadata
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.photo.files import appearing
 from rlenhance.photo.film import Film, probe
 from rlenhance.photo.film_files import container_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance import strict_json
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 
 #: Where the shipped ones lie.
 FOLDER = Path(__file__).parent

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from rlenhance.blocks import Blocks
-from rlenhance.errors import UsageError
-from rlenhance.registry import Registry
+from rlenhance.core.errors import UsageError
+from rlenhance.core.registry import Registry
 
 #: Reward terms by name.
 TERMS = Registry("reward term")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.images import area_means, brightness
+from rlenhance.core.image import area_means, brightness
 from rlenhance.metrics import highlight_protection, relative_color, relative_contrast
 from rlenhance.rewards.base import Transition, state_term
 from rlenhance.statistics import asked_exposure, mean_brightness

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UsageError
-from rlenhance.images import resize
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import resize
 from rlenhance.rewards.base import TERMS, Transition, as_cost
 from rlenhance.rewards.weights import RewardWeights
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 import torch
 from torch import Tensor
 
-from rlenhance.errors import UsageError
-from rlenhance.images import resize
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import resize
 from rlenhance.rewards.base import TERMS, Term, Transition, as_cost
 
 _SHADES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # mean brightness of the pictures that are tried

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.rewards.base import TERMS
 from rlenhance.statistics import DEFAULT_EXPOSURE
 

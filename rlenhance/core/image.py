@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: How far unrounded noise may carry a picture out of [0, 1] where noise is allowed to; beyond, it is cut.
 NOISE_MARGIN = 1.0
@@ -35,7 +35,7 @@ def check_image(image: Tensor, finite: bool = True, *, margin: float = 0.0, plan
             not image.is_floating_point():
         seen = f"{tuple(image.shape)} {image.dtype}" if hasattr(image, "shape") else repr(image)
         raise UsageError(f"image must be (N, {' or '.join(map(str, planes))}, H, W) float in [0, 1]; got {seen}: "
-                         f"use rlenhance.images.to_tensor")
+                         f"use rlenhance.core.image.to_tensor")
     if 0 in image.shape:
         raise UsageError(f"image is empty: shape {tuple(image.shape)}")
     low, high = image.detach().aminmax()
@@ -43,7 +43,7 @@ def check_image(image: Tensor, finite: bool = True, *, margin: float = 0.0, plan
     if (nan and finite) or low < -margin - 1e-4 or high > 1 + margin + 1e-4:
         beyond = f" (noise may reach {margin:g} beyond)" if margin else ""
         raise UsageError(f"image values must lie in [0, 1]{beyond}; got {low:.4g} to {high:.4g}: "
-                         f"use rlenhance.images.to_tensor")
+                         f"use rlenhance.core.image.to_tensor")
     return image
 
 

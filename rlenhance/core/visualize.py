@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.images import resize
+from rlenhance.core.image import resize
 
 _DARKENS, _BRIGHTENS = (0.15, 0.35, 0.95), (1.0, 0.55, 0.05)  # blue, orange; white does nothing
 

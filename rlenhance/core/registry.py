@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rlenhance.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 
 
 class Registry:
@@ -25,7 +25,7 @@ class Registry:
         {'name': 'square', 'side': 1}
         >>> shapes["sqare"]
         Traceback (most recent call last):
-        rlenhance.errors.UnknownName: unknown shape 'sqare': did you mean square? known are square
+        rlenhance.core.errors.UnknownName: unknown shape 'sqare': did you mean square? known are square
     """
 
     def __init__(self, kind: str):

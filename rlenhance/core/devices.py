@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rlenhance.errors import UsageError
+from rlenhance.core.errors import UsageError
 
 #: What may be asked for, the best first; "auto" takes the first that is there.
 DEVICES = ("cuda", "mps", "cpu")

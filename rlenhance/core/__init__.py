@@ -1,0 +1,1 @@
+"""What every layer uses: errors, the registry, the image convention, tiling, devices."""
