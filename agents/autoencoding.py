@@ -54,7 +54,7 @@ class Autoencoding(Learner):
     """Regress clean pictures from noisy ones, through the merged patches; and the terms that make codes.
 
     A batch brings noisy pictures and clean ones. The strength of the noise is told as the noisy picture shows it
-    (`rlenhance.statistics.noise_deviation`), in training and in use. What the network makes re-enters its batches, so
+    (`rlenhance.ops.image_statistics.noise_deviation`), in training and in use. What the network makes re-enters its batches, so
     that it learns to improve its own outputs.
 
     Attributes:

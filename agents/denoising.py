@@ -16,7 +16,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch
 from rlenhance.models import Denoiser
-from rlenhance.noise import LARGEST_NOISE
+from rlenhance.ops.noise_estimation import LARGEST_NOISE
 
 _LEAST = 1 / 255  # noise below this does not weigh more
 _TOLD = 0.25  # weight of crops that bring their noise: more of it is left, and the map is not all of it

@@ -17,7 +17,7 @@ from rlenhance.actions import ACTION_SETS
 from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, OccludedSampler, PictureCache, occluded_pictures, scan
-from rlenhance.fills import find_fill
+from rlenhance.ops.inpaint import find_fill
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate
 

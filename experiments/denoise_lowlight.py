@@ -32,7 +32,7 @@ from rlenhance.metrics import (
     ssim,
 )
 from rlenhance.models.ffdnet import gain_map
-from rlenhance.noise import estimate_sigma
+from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.photo import list_photos, read
 from rlenhance.photo.files import write_atomically
 

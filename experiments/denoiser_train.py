@@ -36,7 +36,7 @@ from rlenhance.data import (
 )
 from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, Denoiser
-from rlenhance.noise import LARGEST_NOISE, UNSEEN, seen_noise
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, UNSEEN, seen_noise
 
 #: The noise that is validated on and reported, in 255ths.
 LEVELS = (15, 25, 50)

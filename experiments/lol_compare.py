@@ -27,10 +27,10 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
 from rlenhance.data import Batch
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.photo import write
 from rlenhance.photo.files import write_atomically
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
-from rlenhance.statistics import DEFAULT_EXPOSURE
 
 #: Rewards that a comparison can give a policy: name -> words of --reward.
 REWARDS = {

@@ -34,10 +34,10 @@ from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import PictureCache, load_example
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.photo import write
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.own import loaded
-from rlenhance.statistics import DEFAULT_EXPOSURE
 
 _UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96

@@ -38,9 +38,9 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.photo import list_photos
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.statistics import DEFAULT_EXPOSURE
 
 #: Levels that a policy without `knobs` is trained to obey.
 EXPOSURE_RANGE = (0.3, 0.65)

@@ -33,8 +33,8 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.data.splits import Splits
-from rlenhance.membrane import membrane
 from rlenhance.metrics import hole_psnr, psnr
+from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.photo.files import write_atomically
 
 _SHOWN = 4  # pictures of a sample grid

@@ -20,7 +20,7 @@ def seam_jumps(image: Tensor, stride: int, overlap: int) -> Tensor:
 
     Args:
         image: (N, C, H, W).
-        stride, overlap: of the patches in pixels, see `rlenhance.blocks.Blocks`.
+        stride, overlap: of the patches in pixels, see `rlenhance.ops.patch_grid.Blocks`.
 
     Returns:
         (N, 1, H, W); 0 along a side that no seam crosses.

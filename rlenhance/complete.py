@@ -17,10 +17,10 @@ from rlenhance import weights
 from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, to_array, to_tensor
-from rlenhance.fills import FILLS, find_fill, hang
-from rlenhance.holes import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
 from rlenhance.kinds import edit_any
 from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.ops.inpaint import FILLS, find_fill, hang
+from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
 from rlenhance.photo import Photo
 
 #: Name of the shipped network, where one is shipped.

@@ -17,7 +17,7 @@ from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.tiling import tiles
 from rlenhance.kinds import edit_any
 from rlenhance.models import NoiseAware
-from rlenhance.noise import LARGEST_NOISE, enlarged, seen_noise
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
 from rlenhance.photo import Photo
 
 #: The shipped networks, by the channels that they take.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.actions import Action
-from rlenhance.hole_windows import HoleWindows
+from rlenhance.ops.mask_windows import HoleWindows
 
 _EDGE = 1 - 1e-6
 

@@ -24,11 +24,11 @@ from rlenhance.denoise import NoiseRemover, check_share
 from rlenhance.kinds import edit_any
 from rlenhance.knobs import check_taken
 from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.ops.image_statistics import exposure_of
+from rlenhance.ops.region import blend_region, check_region, region_weights
 from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.photo.video import enhance_clip
 from rlenhance.preferences import Preferences
-from rlenhance.region import blend_region, check_region, region_weights
-from rlenhance.statistics import exposure_of
 
 
 class Enhancer:
@@ -43,7 +43,7 @@ class Enhancer:
         strength: how much of the change is made, in [0, 1]: picture + strength (result - picture), before rounding.
             At 0 the model is not asked, and without `denoise` the pixels stay as they are, bit for bit.
         denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1]; at 0 nothing is.
-        region: (H, W), where the picture may change, see `rlenhance.region.region_weights`; pictures have its size.
+        region: (H, W), where the picture may change, see `rlenhance.ops.region.region_weights`; pictures have its size.
         half: the network computes in 16-bit floats (CUDA only).
 
     One Enhancer may serve several threads, as long as none of them calls `choose` meanwhile.

@@ -11,11 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rlenhance import statistics
 from rlenhance.actions import advance, even_out
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
 from rlenhance.models import UnrolledPolicy, observe
+from rlenhance.ops import image_statistics as statistics
 
 OPSET = 18
 _NEEDED = ("onnx", "onnxruntime")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.image import brightness
-from rlenhance.filters import box
+from rlenhance.ops.filters import box
 
 _RING = 6  # pixels around the hole whose texture the hole's is compared with
 #: Distances in pixels over which texture is measured.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.statistics import auto_exposure, noise_deviation
+from rlenhance.ops.image_statistics import auto_exposure, noise_deviation
 
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}

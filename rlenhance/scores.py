@@ -10,8 +10,8 @@ import torch
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.metrics import mean_level, ssim_map
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Transition
-from rlenhance.statistics import DEFAULT_EXPOSURE
 
 #: Longer side in pixels of the picture on which the reward terms are computed.
 SIDE = 512

@@ -6,9 +6,9 @@ import torch
 from envs import PixelEnv
 from rlenhance.actions import ACTION_SETS
 from rlenhance.blocking import seam_excess, seam_jumps, seam_ratio
-from rlenhance.blocks import Blocks
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.ops.patch_grid import Blocks
 from rlenhance.rewards import Reward, RewardWeights, Transition
 
 GEOMETRIES = [(16, 4), (24, 8), (16, 0), (8, 4)]

@@ -33,10 +33,14 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.distributions import PixelCategorical
-from rlenhance.fills import FILLS
 from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
-from rlenhance.hole_windows import HoleWindows
-from rlenhance.holes import (
+from rlenhance.metrics import ssim_map
+from rlenhance.models import MODELS, as_model
+from rlenhance.models.completion import begin_like, in_windows, planes_of
+from rlenhance.models.restorer import at_pixels
+from rlenhance.ops.inpaint import FILLS
+from rlenhance.ops.mask_windows import HoleWindows
+from rlenhance.ops.masks import (
     HOLES,
     compose,
     detect_hole,
@@ -45,10 +49,6 @@ from rlenhance.holes import (
     read_mask,
     reduce_hole,
 )
-from rlenhance.metrics import ssim_map
-from rlenhance.models import MODELS, as_model
-from rlenhance.models.completion import begin_like, in_windows, planes_of
-from rlenhance.models.restorer import at_pixels
 from rlenhance.photo import read, write
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate

@@ -38,8 +38,8 @@ from rlenhance.metrics import psnr
 from rlenhance.models import MODELS, UnrolledPolicy, as_model, warm_start
 from rlenhance.models.restorer import told
 from rlenhance.models.warm_start import as_restorer
+from rlenhance.ops.image_statistics import noise_deviation
 from rlenhance.photo import write
-from rlenhance.statistics import noise_deviation
 
 SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
 

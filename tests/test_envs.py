@@ -15,9 +15,9 @@ from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import TERMS, Reward, RewardWeights
-from rlenhance.statistics import auto_exposure
 
 # the others have tests of their own: test_denoise, test_completion, test_rse
 CURVE_IDS = [name for name in ENV_IDS if name.split("/")[1] not in ("Denoise-v0", "Completion-v0", "SelfEnhance-v0")]

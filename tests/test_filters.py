@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from rlenhance import filters
 from rlenhance.actions import PIXELRL_TOOLS, TOOLS, Filters
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.ops import filters
 
 DISC = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
 

@@ -17,7 +17,7 @@ from rlenhance.core.image import (
     to_tensor,
 )
 from rlenhance.core.visualize import action_colors, grid, side_by_side
-from rlenhance.statistics import STATISTICS, exposure_of, picture_statistics, soft_histogram
+from rlenhance.ops.image_statistics import STATISTICS, exposure_of, picture_statistics, soft_histogram
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

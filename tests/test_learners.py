@@ -29,8 +29,8 @@ from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import MODELS, as_model, observe, warm_start
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of, picture_statistics
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
-from rlenhance.statistics import DEFAULT_EXPOSURE, exposure_of, picture_statistics
 
 LEVEL = 0.5
 FAST = OptimiserConfig(learning_rate=1e-2)

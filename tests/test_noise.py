@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken
-from rlenhance.noise import NoiseModel, enlarged, estimate_noise, estimate_sigma, noise_map
+from rlenhance.ops.noise_estimation import NoiseModel, enlarged, estimate_noise, estimate_sigma, noise_map
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from experiments.lowlight import PictureConfig, PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import UnrolledPolicy
+from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.statistics import exposure_of
 
 
 def _optimum(weights, image, iterations=60, **config):

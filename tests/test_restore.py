@@ -22,10 +22,10 @@ from rlenhance.cli import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
 from rlenhance.enhancer import Enhancer
-from rlenhance.holes import HOLES, blank
-from rlenhance.membrane import membrane
 from rlenhance.metrics import hole_psnr, psnr
 from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
+from rlenhance.ops.harmonic_fill import membrane
+from rlenhance.ops.masks import HOLES, blank
 from rlenhance.photo import read, write
 from rlenhance.photo.exif import EXIF_IFD, directories
 from rlenhance.upscale import Upscaler

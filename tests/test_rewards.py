@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlenhance.actions import ACTION_SETS
-from rlenhance.blocks import Blocks
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
+from rlenhance.ops.patch_grid import Blocks
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
 
 LEVEL = torch.full((1, 1, 1, 1), 0.5)

@@ -18,7 +18,6 @@ from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
 from experiments.codes import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, advance
-from rlenhance.blocks import Blocks
 from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
@@ -26,6 +25,7 @@ from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import Batch
 from rlenhance.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
+from rlenhance.ops.patch_grid import Blocks
 from rlenhance.rewards import Reward, RewardWeights
 
 SMALL = {"latent_dim": 16, "width": 4, "widths": (8, 8), "down": (1, 1), "up": (1,)}

@@ -14,8 +14,8 @@ from torch import Tensor
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
-from rlenhance.filters import gaussian, median
-from rlenhance.hole_windows import HoleWindows
+from rlenhance.ops.filters import gaussian, median
+from rlenhance.ops.mask_windows import HoleWindows
 
 #: The eight directions as (down, right).
 DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),

@@ -15,8 +15,8 @@ from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.core.registry import Registry
-from rlenhance.filters import bilateral, box, gaussian, median, on_canvas, shift
-from rlenhance.mosaic import Form, pick, run_all
+from rlenhance.ops.filters import bilateral, box, gaussian, median, on_canvas, shift
+from rlenhance.ops.filters_batched import Form, pick, run_all
 
 #: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
 #: entered with `@TOOLS.register("name")`, and named in `Filters(tools=...)`.
@@ -50,7 +50,7 @@ class Filters:
     tools' results, through which gradients pass. Pictures may be grey (one plane) and, where they hold unrounded
     noise, leave [0, 1] by 1 at most; no tool carries them further.
 
-    On a CPU only those tools run that some pixel chose, on the groups of pictures (`rlenhance.mosaic`) that have such
+    On a CPU only those tools run that some pixel chose, on the groups of pictures (`rlenhance.ops.filters_batched`) that have such
     pixels; elsewhere all of them run, as looking would make the device wait.
 
     Args:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.actions.base import ACTION_SETS, Action
-from rlenhance.blocks import Blocks
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import turned, turned_back
 from rlenhance.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
+from rlenhance.ops.patch_grid import Blocks
 
 #: How many heads, the last ones, are gates.
 GATES = 2

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return tell_plan(plan, arguments)
     from rlenhance.complete import Completer
-    from rlenhance.holes import read_mask
+    from rlenhance.ops.masks import read_mask
     from rlenhance.settings import check_device
 
     completer = Completer(arguments.model, device=check_device(arguments.device))

@@ -112,7 +112,7 @@ def _self_enhance(arguments: argparse.Namespace) -> Process:
         UsageError: an explanation, or noise outside the range.
     """
     from rlenhance.enhancer import Enhancer
-    from rlenhance.noise import LARGEST_NOISE
+    from rlenhance.ops.noise_estimation import LARGEST_NOISE
 
     if arguments.explain:
         raise UsageError("--explain tells which filter won where, and a policy over latent codes has no filters")

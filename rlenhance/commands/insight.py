@@ -61,8 +61,8 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
     """
     from rlenhance.cube import make_cube, save_cube
     from rlenhance.models import UnrolledPolicy
+    from rlenhance.ops.region import check_region, read_region, region_weights
     from rlenhance.photo import read, write
-    from rlenhance.region import check_region, read_region, region_weights
 
     if arguments.region:
         enhancer.region = region_weights(read_region(arguments.region))

@@ -61,9 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None) -> dict[str, float]:
+    from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
     from rlenhance.photo import read
     from rlenhance.scores import with_reference, without_reference
-    from rlenhance.statistics import DEFAULT_EXPOSURE
 
     pixels = read(path).seen
     try:

@@ -21,7 +21,7 @@ from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.folders import picture_files
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.holes import HOLE_SHARE, HOLES, blank, detect_hole, mask_from_difference, reduce_hole
+from rlenhance.ops.masks import HOLE_SHARE, HOLES, blank, detect_hole, mask_from_difference, reduce_hole
 
 #: Bits of the 64 of two pictures' hashes that may differ in near-duplicates.
 NEAR = 6
@@ -166,7 +166,7 @@ class OccludedSampler:
         examples: the split; their originals are drawn from.
         cache: decodes the files.
         size: side of the square pictures in pixels.
-        holes: name of a maker, see `rlenhance.holes.HOLES`.
+        holes: name of a maker, see `rlenhance.ops.masks.HOLES`.
         seed: of the stream.
         least: see above; 1 takes the whole picture.
     """

@@ -15,8 +15,8 @@ from rlenhance.complete import FALLBACK, SHIPPED, Completer, as_hole
 from rlenhance.core.errors import UsageError
 from rlenhance.demo.choices import KINDS, kind_of, run_folders
 from rlenhance.demo.studio import Result, Studio, named
-from rlenhance.fills import FILLS
-from rlenhance.holes import THRESHOLD, read_mask
+from rlenhance.ops.inpaint import FILLS
+from rlenhance.ops.masks import THRESHOLD, read_mask
 from rlenhance.photo import Naming, Photo, decode
 from rlenhance.photo.sheet import fitted
 from rlenhance.weights import shipped_models

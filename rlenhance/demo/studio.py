@@ -20,11 +20,11 @@ from rlenhance.demo.shelf import Kept, Shelf
 from rlenhance.enhancer import Enhancer
 from rlenhance.knobs import as_options
 from rlenhance.looks import into_ranges, measures
+from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.photo import Job, Naming, Photo, Plan, encode, read, run_batch
 from rlenhance.photo.batch import Process
 from rlenhance.photo.sheet import Cell, fitted, reduced
 from rlenhance.settings import check_device, recipe_of
-from rlenhance.statistics import auto_exposure
 
 #: Longer side in pixels of the picture that a preview is made on.
 SIDE = 840

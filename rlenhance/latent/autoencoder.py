@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.backbones.noise_network import NoiseNetwork
-from rlenhance.blocks import Blocks
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, pad_to_multiple
 from rlenhance.latent.orbit import orbit, settle
-from rlenhance.noise import LARGEST_NOISE
-from rlenhance.statistics import noise_deviation
+from rlenhance.ops.image_statistics import noise_deviation
+from rlenhance.ops.noise_estimation import LARGEST_NOISE
+from rlenhance.ops.patch_grid import Blocks
 
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))

@@ -15,7 +15,7 @@ from rlenhance.backbones.base import ResidualBlock
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS
-from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 #: How much larger a result can be.
 SCALES = (1, 2, 4)

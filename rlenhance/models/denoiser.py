@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
 from rlenhance.core.tiling import Tile, tiles
 from rlenhance.models.base import MODELS
-from rlenhance.noise import LARGEST_NOISE, enlarged, seen_noise
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
 
 
 class NoiseAware(nn.Module):
@@ -23,7 +23,7 @@ class NoiseAware(nn.Module):
     Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
         levels: channels of the map of noise.
-        unseen: what it wants to be told beside the noise that a photograph shows, see `rlenhance.noise.noise_map`.
+        unseen: what it wants to be told beside the noise that a photograph shows, see `rlenhance.ops.noise_estimation.noise_map`.
         period: pixels along each side after which the network's grid repeats.
         reach: pixels beyond which nothing has an influence, a multiple of `period`.
     """

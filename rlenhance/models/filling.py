@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
-from rlenhance.holes import blank, check_mask, compose, reduce_hole
-from rlenhance.membrane import membrane
 from rlenhance.models.base import MODELS, Completing
 from rlenhance.models.restorer import at_pixels, residual_head
+from rlenhance.ops.harmonic_fill import membrane
+from rlenhance.ops.masks import blank, check_mask, compose, reduce_hole
 
 
 class Filling(nn.Module, Completing):

@@ -17,7 +17,7 @@ from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import at_pixels, beside, residual_head, told
-from rlenhance.noise import estimate_sigma
+from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.preferences import Preferences
 
 _LARGE = 128  # pixels along the shorter side

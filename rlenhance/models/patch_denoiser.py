@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from rlenhance.blocks import Blocks
 from rlenhance.core.errors import UsageError
 from rlenhance.latent import PatchAutoencoder
 from rlenhance.models.base import MODELS
 from rlenhance.models.denoiser import NoiseAware
+from rlenhance.ops.patch_grid import Blocks
 
 
 @MODELS.register("patch_denoiser")

@@ -16,8 +16,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means
 from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.models.base import MODELS, Policy
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 from rlenhance.preferences import Preferences
-from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 _USUAL = -1.0  # logarithm of the deviation with which heads that predict it begin
 

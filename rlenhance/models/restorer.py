@@ -13,7 +13,7 @@ from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import as_planes
 from rlenhance.models.base import MODELS
-from rlenhance.statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
 
 #: How many times larger than in the picture the noise stands beside it.
 NOISE_SCALE = 4.0

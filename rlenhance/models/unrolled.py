@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from rlenhance.actions import Action, Bending, Sweep, advance, even_out, pictures_of, recalls
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
-from rlenhance.holes import around_hole
 from rlenhance.models.base import Policy
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe
 from rlenhance.models.quick import QuickPolicy
 from rlenhance.models.tiled import TILE, play_tiled, tileable
 from rlenhance.models.tiled_filters import play_tiled as play_filters
+from rlenhance.ops.masks import around_hole
 
 
 @dataclass(frozen=True)

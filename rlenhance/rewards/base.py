@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from rlenhance.blocks import Blocks
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
+from rlenhance.ops.patch_grid import Blocks
 
 #: Reward terms by name.
 TERMS = Registry("reward term")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rlenhance.core.image import area_means, brightness
 from rlenhance.metrics import highlight_protection, relative_color, relative_contrast
+from rlenhance.ops.image_statistics import asked_exposure, mean_brightness
 from rlenhance.rewards.base import Transition, state_term
-from rlenhance.statistics import asked_exposure, mean_brightness
 
 _EPS = 0.02  # five of 255 levels: below it a ratio of two dark values is noise
 REGIONS = 4  # large regions along each side of a picture

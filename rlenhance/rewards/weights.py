@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rlenhance.core.errors import UsageError
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards.base import TERMS
-from rlenhance.statistics import DEFAULT_EXPOSURE
 
 
 class RewardWeights(Mapping[str, float]):

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.registry import Registry
-from rlenhance.holes import check_mask, compose
-from rlenhance.membrane import membrane
-from rlenhance.patches import copy_patches
+from rlenhance.ops.harmonic_fill import membrane
+from rlenhance.ops.masks import check_mask, compose
+from rlenhance.ops.patchmatch import copy_patches
 
 #: Fills by name: (image, mask) -> image.
 FILLS = Registry("fill")
@@ -27,7 +27,7 @@ FILLS = Registry("fill")
 
 @FILLS.register("laplace")
 def laplace(image: Tensor, mask: Tensor) -> Tensor:
-    """A membrane that hangs in the hole from its border, see `rlenhance.membrane`.
+    """A membrane that hangs in the hole from its border, see `rlenhance.ops.harmonic_fill`.
 
     Args:
         image: (N, 3, H, W) in [0, 1].
@@ -83,7 +83,7 @@ def _by_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
 
 @FILLS.register("patches")
 def patches(image: Tensor, mask: Tensor) -> Tensor:
-    """Pieces of the picture itself, copied so that they fit each other and the border: see `rlenhance.patches`."""
+    """Pieces of the picture itself, copied so that they fit each other and the border: see `rlenhance.ops.patchmatch`."""
     check_image(image)
     mask = check_mask(mask, image)
     begin = laplace(image, mask)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.mosaic import Form, mirrored, run_all
+from rlenhance.ops.filters_batched import Form, mirrored, run_all
 
 _BACKENDS = ("auto", "opencv", "tensor")
 

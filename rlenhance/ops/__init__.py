@@ -1,0 +1,1 @@
+"""Operations on pictures and masks: filters, patches, inpainting, noise estimation, image statistics."""
