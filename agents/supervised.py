@@ -15,7 +15,7 @@ from agents.learner import LEARNERS, Learner, as_floats
 from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.metrics import psnr, ssim_map
+from rlenhance.metrics.full_reference import psnr, ssim_map
 
 
 @dataclass(frozen=True)

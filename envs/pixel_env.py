@@ -17,7 +17,7 @@ from rlenhance.actions import Action, ActionSet, advance, as_action, begin, even
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 from rlenhance.models.policy import Observation, observe
 from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, Transition

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlenhance.core.image import resize, to_array, to_tensor
 from rlenhance.data import Batch
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 from rlenhance.ops.image_statistics import exposure_of
 
 _STEP, _MOST = 0.1, 120  # A of one small curve step, and how many at most

@@ -23,8 +23,8 @@ from experiments.kept import Kept
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
-from rlenhance.metrics import hole_psnr, ssim
+from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
+from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.ops.inpaint import FILLS
 from rlenhance.photo.files import write_atomically

@@ -28,8 +28,8 @@ from rlenhance.data import (
     scan,
     without_near_duplicates,
 )
-from rlenhance.hole_scores import seam, texture_gap
-from rlenhance.metrics import hole_psnr, ssim
+from rlenhance.metrics.completion import seam, texture_gap
+from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion import FromPrior, begin_like
 from rlenhance.rewards import Reward, RewardWeights

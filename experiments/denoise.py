@@ -31,7 +31,7 @@ from rlenhance.data import (
     parse_noise,
     scan,
 )
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, as_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate

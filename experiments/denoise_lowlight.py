@@ -22,7 +22,7 @@ from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
-from rlenhance.metrics import (
+from rlenhance.metrics.full_reference import (
     detail_kept,
     gt_mean_psnr,
     newly_clipped,

@@ -15,7 +15,7 @@ from rlenhance.actions import PIXELRL_TOOLS, TOOLS
 from rlenhance.actions.filters import NOTHING
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 
 #: The longest sequence that is searched.
 LONGEST = 6

@@ -34,7 +34,7 @@ from rlenhance.data import (
     sample_photographs,
     scan,
 )
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, Denoiser
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, UNSEEN, seen_noise
 

@@ -24,7 +24,7 @@ from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
-from rlenhance.metrics import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
+from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import Policy, UnrolledPolicy, as_model
 from rlenhance.rewards import Reward, RewardWeights, Transition
 

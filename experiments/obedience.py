@@ -15,7 +15,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
 from rlenhance.data import Batch, PictureCache
 from rlenhance.data.samples import ROLES, photograph
-from rlenhance.metrics import (
+from rlenhance.metrics.full_reference import (
     evenness,
     highlight_protection,
     mean_level,

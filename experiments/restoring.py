@@ -33,7 +33,7 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.data.splits import Splits
-from rlenhance.metrics import hole_psnr, psnr
+from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.photo.files import write_atomically
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from experiments.codes import Codes, fill_bank
 from rlenhance.actions import LatentMoves, advance, begin
 from rlenhance.actions.latent import GATES
-from rlenhance.blocking import seam_ratio
 from rlenhance.core.image import WAYS
 from rlenhance.data import Batch
 from rlenhance.latent import PatchAutoencoder, told_noise
-from rlenhance.metrics import psnr, ssim, uqi
+from rlenhance.metrics.blocking import seam_ratio
+from rlenhance.metrics.full_reference import psnr, ssim, uqi
 from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.ops.patch_grid import Blocks
 

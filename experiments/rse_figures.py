@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.rse import passes
 from rlenhance.core.image import to_array
 from rlenhance.data import Batch
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import PixelPolicy, as_model
 from rlenhance.photo import write
 from rlenhance.photo.sheet import Cell, make_sheet

@@ -11,7 +11,7 @@ from experiments.baselines import fit_single_curve, oracle_stop
 from experiments.obedience import defaults, enhance
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import RELIT, Batch, Relight
-from rlenhance.metrics import gt_mean_psnr, psnr, relative_contrast, ssim
+from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
 from rlenhance.models import Policy, UnrolledPolicy
 
 _SCORES = {"psnr": psnr, "gt_mean_psnr": gt_mean_psnr, "ssim": ssim}

@@ -9,7 +9,7 @@ import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_tensor
-from rlenhance.metrics import mean_level, ssim_map
+from rlenhance.metrics.full_reference import mean_level, ssim_map
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Transition
 

@@ -21,7 +21,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.enhancer import Enhancer, check_strength
 from rlenhance.knobs import OPTIONS, as_options, asked, describe
-from rlenhance.looks import into_ranges, measures
+from rlenhance.metrics.style import into_ranges, measures
 from rlenhance.photo import read
 from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlenhance.actions import ACTION_SETS, Bending, advance, as_action
 from rlenhance.core.errors import UsageError
-from rlenhance.metrics import highlight_protection, mean_level, relative_color, relative_contrast
+from rlenhance.metrics.full_reference import highlight_protection, mean_level, relative_color, relative_contrast
 
 _CURVES = [
     {"kind": kind, "channels": channels, **agents, "momentum": momentum}

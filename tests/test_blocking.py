@@ -5,9 +5,9 @@ import torch
 
 from envs import PixelEnv
 from rlenhance.actions import ACTION_SETS
-from rlenhance.blocking import seam_excess, seam_jumps, seam_ratio
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.metrics.blocking import seam_excess, seam_jumps, seam_ratio
 from rlenhance.ops.patch_grid import Blocks
 from rlenhance.rewards import Reward, RewardWeights, Transition
 

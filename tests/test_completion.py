@@ -33,8 +33,8 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.distributions import PixelCategorical
-from rlenhance.hole_scores import centre_of, hole_error, seam, texture_gap
-from rlenhance.metrics import ssim_map
+from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
+from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, as_model
 from rlenhance.models.completion import begin_like, in_windows, planes_of
 from rlenhance.models.restorer import at_pixels

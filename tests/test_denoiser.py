@@ -20,7 +20,7 @@ from rlenhance.data import Batch, check_disjoint, clean_folder
 from rlenhance.data.cache import PictureCache
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
-from rlenhance.metrics import detail_kept, psnr
+from rlenhance.metrics.full_reference import detail_kept, psnr
 from rlenhance.models import MODELS
 from rlenhance.models.ffdnet import gain_map
 from rlenhance.photo import Photo, read, write

@@ -18,7 +18,7 @@ from experiments import evaluate, lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.knobs import OPTIONS
-from rlenhance.looks import MEASURES
+from rlenhance.metrics.style import MEASURES
 from rlenhance.photo import write
 from rlenhance.presets import shipped_presets
 from rlenhance.rewards import TERMS

@@ -14,7 +14,7 @@ from experiments.evaluate import collapse_warning, enhance_batch, score
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.metrics import psnr
+from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, as_model
 from rlenhance.rewards import RewardWeights
 

@@ -10,7 +10,7 @@ from rlenhance.checkpoint import save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.knobs import OPTIONS
-from rlenhance.looks import MEASURES, into_ranges, measures
+from rlenhance.metrics.style import MEASURES, into_ranges, measures
 from rlenhance.photo import read, write
 
 

@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from rlenhance import metrics
 from rlenhance.core.errors import UsageError
+from rlenhance.metrics.full_reference import full_reference as metrics
 
 
 @pytest.fixture

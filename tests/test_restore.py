@@ -22,7 +22,7 @@ from rlenhance.cli import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
 from rlenhance.enhancer import Enhancer
-from rlenhance.metrics import hole_psnr, psnr
+from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
 from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.ops.masks import HOLES, blank

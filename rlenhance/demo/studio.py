@@ -19,7 +19,7 @@ from rlenhance.demo.choices import Choice, choices
 from rlenhance.demo.shelf import Kept, Shelf
 from rlenhance.enhancer import Enhancer
 from rlenhance.knobs import as_options
-from rlenhance.looks import into_ranges, measures
+from rlenhance.metrics.style import into_ranges, measures
 from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.photo import Job, Naming, Photo, Plan, encode, read, run_batch
 from rlenhance.photo.batch import Process

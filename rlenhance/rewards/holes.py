@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlenhance.hole_scores import seam_map, texture_map
+from rlenhance.metrics.completion import seam_map, texture_map
 from rlenhance.rewards.base import Transition, state_term
 
 
 @state_term("seam")
 def seam(image: Tensor, transition: Transition) -> Tensor:
-    """How abruptly a filled hole begins at its border: (N, 1, H, W), see `rlenhance.hole_scores.seam_map`."""
+    """How abruptly a filled hole begins at its border: (N, 1, H, W), see `rlenhance.metrics.completion.seam_map`."""
     return 0 * image[:, :1] if transition.mask is None else seam_map(image, transition.mask)
 
 

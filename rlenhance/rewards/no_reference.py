@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.image import area_means, brightness
-from rlenhance.metrics import highlight_protection, relative_color, relative_contrast
+from rlenhance.metrics.full_reference import highlight_protection, relative_color, relative_contrast
 from rlenhance.ops.image_statistics import asked_exposure, mean_brightness
 from rlenhance.rewards.base import Transition, state_term
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.metrics import ssim_map
+from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.rewards.base import Transition, state_term
 
 

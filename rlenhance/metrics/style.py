@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlenhance.core.image import check_image
 from rlenhance.core.registry import Registry
-from rlenhance.metrics import mean_level
+from rlenhance.metrics.full_reference import mean_level
 
 #: Measures by the preference that they answer: each takes (1, 3, H, W) and gives a number in the preference's units.
 MEASURES = Registry("measure")

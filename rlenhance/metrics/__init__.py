@@ -1,0 +1,1 @@
+"""Measures of a picture: full-reference, completion, blocking, style."""
