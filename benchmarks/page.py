@@ -25,7 +25,7 @@ import torch
 
 from rlenhance.data import PictureCache
 from rlenhance.data.samples import photograph
-from rlenhance.photo import write
+from rlenhance.io import write
 
 SIZES = {"1 megapixel": (1200, 800), "12 megapixels": (4240, 2832), "24 megapixels": (6000, 4000)}
 

@@ -16,7 +16,7 @@ import numpy as np
 from rlenhance import Enhancer
 from rlenhance.data import PictureCache
 from rlenhance.data.samples import photograph
-from rlenhance.photo.steady import AHEAD, Steady
+from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
 
 _RATE, _FRAMES, _SIZE, _NOISE = 25, 60, (160, 112), 5.0
 

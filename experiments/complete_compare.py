@@ -23,11 +23,11 @@ from experiments.kept import Kept
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.io.files import write_atomically
 from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.ops.inpaint import FILLS
-from rlenhance.photo.files import write_atomically
 from rlenhance.weights import locate
 
 #: Names of the numbers of a picture, and how they stand in the table.

@@ -26,9 +26,9 @@ from rlenhance.actions.filters import tool_shares
 from rlenhance.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
+from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import psnr, sharpness_ratio, ssim
 from rlenhance.models import FilterPolicy, NoiseAware
-from rlenhance.photo.files import write_atomically
 from rlenhance.weights import locate
 
 _RULE_PICTURES, _RULE_SIDE = 24, 128  # of the training split, to choose what rules choose

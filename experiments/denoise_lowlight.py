@@ -22,6 +22,8 @@ from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import list_photos, read
+from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import (
     detail_kept,
     gt_mean_psnr,
@@ -33,8 +35,6 @@ from rlenhance.metrics.full_reference import (
 )
 from rlenhance.models.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import estimate_sigma
-from rlenhance.photo import list_photos, read
-from rlenhance.photo.files import write_atomically
 
 #: A way to enhance: (H, W, 3) uint8 -> the same.
 Way = Callable[[np.ndarray], np.ndarray]

@@ -22,8 +22,8 @@ from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import RELIT, Darken, PictureCache, Relight, as_jpeg
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import write
 from rlenhance.models import UnrolledPolicy
-from rlenhance.photo import write
 
 _SIDE = 140
 _EXPOSURES = (1 / 4, 1 / 16)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.files import write_atomically
+from rlenhance.io.files import write_atomically
 
 
 class Kept:

@@ -27,9 +27,9 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
 from rlenhance.data import Batch
+from rlenhance.io import write
+from rlenhance.io.files import write_atomically
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.photo import write
-from rlenhance.photo.files import write_atomically
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 
 #: Rewards that a comparison can give a policy: name -> words of --reward.

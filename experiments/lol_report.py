@@ -19,7 +19,7 @@ from experiments.commands import run_command
 from experiments.intervals import FEWEST_SCENES, Interval, scene_interval
 from experiments.lol_compare import Comparison, Row
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.files import write_atomically
+from rlenhance.io.files import write_atomically
 from rlenhance.rewards import TERMS, load_terms
 
 #: Scores that may be judged, all of them better when higher: name -> (unit, digits).

@@ -34,8 +34,8 @@ from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import PictureCache, load_example
+from rlenhance.io import write
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.photo import write
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.own import loaded
 

@@ -37,9 +37,9 @@ from rlenhance.data import (
     sample_photographs,
     scan,
 )
+from rlenhance.io import list_photos
 from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.photo import list_photos
 from rlenhance.rewards import Reward, RewardWeights
 
 #: Levels that a policy without `knobs` is trained to obey.

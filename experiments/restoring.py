@@ -33,9 +33,9 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.data.splits import Splits
+from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.ops.harmonic_fill import membrane
-from rlenhance.photo.files import write_atomically
 
 _SHOWN = 4  # pictures of a sample grid
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from experiments.rse import passes
 from rlenhance.core.image import to_array
 from rlenhance.data import Batch
+from rlenhance.io import write
+from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import PixelPolicy, as_model
-from rlenhance.photo import write
-from rlenhance.photo.sheet import Cell, make_sheet
 
 _POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group that are shown
 _SIDE, _LEAST = 256, 170  # pixels of a picture that are shown, and the least for a cell: its label

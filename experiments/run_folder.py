@@ -18,8 +18,8 @@ from torch import Tensor
 from rlenhance.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
-from rlenhance.photo import write
-from rlenhance.photo.files import write_atomically
+from rlenhance.io import write
+from rlenhance.io.files import write_atomically
 
 KIND = "rlenhance run"
 _PACKAGES = ("rlenhance", "torch", "numpy", "gymnasium", "lightning-fabric", "opencv-python", "pillow", "scikit-image")

@@ -15,7 +15,7 @@ from experiments.commands import run_command
 from rlenhance import weights
 from rlenhance.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.files import write_atomically
+from rlenhance.io.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from experiments.commands import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken, Example, PictureCache, clean_folder
 from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
-from rlenhance.photo import write
+from rlenhance.io import write
 
 _CAMERAS = ("S6", "GP", "N6", "G4", "IP")  # as SIDD names them; here they differ in the exposure alone
 _EXPOSURES = (1 / 8, 1 / 12, 1 / 16, 1 / 24, 1 / 32)

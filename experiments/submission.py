@@ -17,8 +17,8 @@ import tyro
 from experiments.commands import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.data.folders import picture_files
-from rlenhance.photo import read
-from rlenhance.photo.files import write_atomically
+from rlenhance.io import read
+from rlenhance.io.files import write_atomically
 
 _NUMBER = re.compile(r"\d+")
 _ID = re.compile(r"gt_\d{5,}")

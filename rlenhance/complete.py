@@ -17,11 +17,11 @@ from rlenhance import weights
 from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, to_array, to_tensor
-from rlenhance.kinds import edit_any
+from rlenhance.io import Photo
+from rlenhance.io.array_types import edit_any
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.ops.inpaint import FILLS, find_fill, hang
 from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
-from rlenhance.photo import Photo
 
 #: Name of the shipped network, where one is shipped.
 SHIPPED = "completer"
@@ -84,7 +84,7 @@ class Completer:
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; or a PIL image or a tensor, see
-                `rlenhance.kinds.edit_any`.
+                `rlenhance.io.array_types.edit_any`.
             mask: (H, W), bool, uint8 (above 127) or float (above 0.5): where pixels are missing; None: the black
                 rectangle that is found in it.
 

@@ -74,7 +74,7 @@ def save_cube(cube: np.ndarray, path: Path, title: str) -> Path:
     Raises:
         UsageError: the place cannot be written.
     """
-    from rlenhance.photo.files import write_atomically
+    from rlenhance.io.files import write_atomically
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

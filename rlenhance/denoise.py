@@ -15,10 +15,10 @@ from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.tiling import tiles
-from rlenhance.kinds import edit_any
+from rlenhance.io import Photo
+from rlenhance.io.array_types import edit_any
 from rlenhance.models import NoiseAware
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
-from rlenhance.photo import Photo
 
 #: The shipped networks, by the channels that they take.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
@@ -61,7 +61,7 @@ class NoiseRemover:
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey. A PIL image
-                or a tensor as well, see `rlenhance.kinds.edit_any`.
+                or a tensor as well, see `rlenhance.io.array_types.edit_any`.
             noise: what is known of it, (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any
                 size below the picture's; None: see the class.
             coded: a camera has smoothed its noise or JPEG has coded it, or it was brightened since; colours then go

@@ -21,13 +21,13 @@ from rlenhance.core.devices import AUTO, check_half, find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.denoise import NoiseRemover, check_share
-from rlenhance.kinds import edit_any
+from rlenhance.io import Naming, Outcome, Photo, make_plan, read, run_batch
+from rlenhance.io.array_types import edit_any
 from rlenhance.knobs import check_taken
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.ops.region import blend_region, check_region, region_weights
-from rlenhance.photo import Naming, Outcome, Photo, make_plan, read, run_batch
-from rlenhance.photo.video import enhance_clip
+from rlenhance.pipelines.video import enhance_clip
 from rlenhance.preferences import Preferences
 
 
@@ -113,7 +113,7 @@ class Enhancer:
 
         Args:
             picture: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image (RGB, RGBA, L, LA, I;16); or
-                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See `rlenhance.kinds.edit_any`.
+                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See `rlenhance.io.array_types.edit_any`.
             actions: what `decide` gave for another picture, to be done here as well.
 
         Returns:

@@ -82,7 +82,7 @@ def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:
     model = enhancer.model
     if not isinstance(model, UnrolledPolicy) or not model.policy.state_size or getattr(model.policy, "masked", False):
         raise UsageError(f"{enhancer.folder}: only a policy with a state size and without a mask can be exported")
-    from rlenhance.photo.files import write_atomically
+    from rlenhance.io.files import write_atomically
 
     names = ["image", *model.policy.preferences.ranges, "strength"]
     data = _traced(Graph(model).cpu().eval(), names)

@@ -134,7 +134,7 @@ def save_recipe(recipe: Recipe, path: Path) -> Path:
     Raises:
         UsageError: the place cannot be written.
     """
-    from rlenhance.photo.files import write_atomically
+    from rlenhance.io.files import write_atomically
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,9 +20,9 @@ from rlenhance.core.devices import AUTO, find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.enhancer import Enhancer, check_strength
+from rlenhance.io import read
 from rlenhance.knobs import OPTIONS, as_options, asked, describe
 from rlenhance.metrics.style import into_ranges, measures
-from rlenhance.photo import read
 from rlenhance.presets import Preset, load_preset
 from rlenhance.recipes import Recipe, load_recipe
 

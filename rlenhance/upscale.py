@@ -15,11 +15,11 @@ from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
 from rlenhance.core.tiling import tiles
+from rlenhance.io import Photo
+from rlenhance.io.exif import resized
+from rlenhance.io.limits import MEGAPIXELS, check_size
+from rlenhance.io.photo import as_grey
 from rlenhance.models import SCALES, Combined
-from rlenhance.photo import Photo
-from rlenhance.photo.exif import resized
-from rlenhance.photo.limits import MEGAPIXELS, check_size
-from rlenhance.photo.picture import as_grey
 
 #: The shipped network: it enlarges four times; twice is the mean over 2x2 pixels of that.
 SHIPPED = "upscale"

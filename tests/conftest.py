@@ -13,7 +13,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from rlenhance.photo import write  # noqa: E402
+from rlenhance.io import write  # noqa: E402
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from experiments.evaluate import collapse_warning, score_picture, watch_collapse
 from experiments.import_weights import read_rellie, read_zero_dce
 from rlenhance.core.image import to_tensor
 from rlenhance.data import Batch
+from rlenhance.io import read
 from rlenhance.models import as_model
-from rlenhance.photo import read
 from rlenhance.rewards import Reward, RewardWeights
 
 CONVOLUTIONS = {  # of ReLLIE's file: outputs, inputs

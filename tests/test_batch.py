@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import STANDARD, Job, Photo, Plan, make_plan, read, run_batch, write
-from rlenhance.photo import batch as batch_room
+from rlenhance.io import STANDARD, Job, Photo, Plan, make_plan, read, run_batch, write
+from rlenhance.io import batch as batch_room
 
 
 def brighter(photo):

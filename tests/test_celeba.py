@@ -22,7 +22,7 @@ from rlenhance.data import (
     scan,
 )
 from rlenhance.data.tfrecords import crc32c, masked_crc
-from rlenhance.photo import write
+from rlenhance.io import write
 
 
 def _number(value):

@@ -12,8 +12,8 @@ from test_models import CHOICE, make_model, make_policy, make_tone, stir
 from rlenhance import __version__, cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import read, write
 from rlenhance.knobs import OPTIONS
-from rlenhance.photo import read, write
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.distributions import PixelCategorical
+from rlenhance.io import read, write
 from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, as_model
@@ -49,7 +50,6 @@ from rlenhance.ops.masks import (
     read_mask,
     reduce_hole,
 )
-from rlenhance.photo import read, write
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate
 

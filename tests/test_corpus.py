@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image, ImageOps
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import decode, encode
-from rlenhance.photo.containers import CONTAINERS
+from rlenhance.io import decode, encode
+from rlenhance.io.containers import CONTAINERS
 
 EACH = pytest.mark.parametrize("case", corpus.cases(), ids=lambda case: f"{case.container}-{case.name}")
 TOLERANCE = {"JPEG": 12, "WEBP": 12, "AVIF": 8, "HEIF": 8}

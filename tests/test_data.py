@@ -29,7 +29,7 @@ from rlenhance.data import (
     split_by_scene,
 )
 from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
-from rlenhance.photo import write
+from rlenhance.io import write
 
 
 def _picture(seed, size=(20, 24)):

@@ -22,7 +22,7 @@ import pytest
 
 from rlenhance.cli import main
 from rlenhance.data.samples import photograph
-from rlenhance.photo import read, write
+from rlenhance.io import read, write
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs/page"

@@ -34,12 +34,12 @@ from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import NOISES, Batch, parse_noise
+from rlenhance.io import write
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, UnrolledPolicy, as_model, warm_start
 from rlenhance.models.restorer import told
 from rlenhance.models.warm_start import as_restorer
 from rlenhance.ops.image_statistics import noise_deviation
-from rlenhance.photo import write
 
 SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
 

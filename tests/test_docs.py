@@ -17,9 +17,9 @@ from agents import A3CConfig, SACConfig
 from experiments import evaluate, lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.checkpoint import save_checkpoint
+from rlenhance.io import write
 from rlenhance.knobs import OPTIONS
 from rlenhance.metrics.style import MEASURES
-from rlenhance.photo import write
 from rlenhance.presets import shipped_presets
 from rlenhance.rewards import TERMS
 

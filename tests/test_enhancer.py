@@ -10,9 +10,9 @@ import rlenhance
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import Photo, read, write
 from rlenhance.models import MODELS
 from rlenhance.models.base import Completing
-from rlenhance.photo import Photo, read, write
 
 
 @pytest.fixture(scope="module")

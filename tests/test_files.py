@@ -13,10 +13,10 @@ import tifffile
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import Photo, PhotoWarning, decode, encode, make_plan, read, run_batch, write
-from rlenhance.photo.containers import CONTAINERS, WRITTEN, container_of
-from rlenhance.photo.picture import Metadata
-from rlenhance.photo.profiles import MatrixProfile, Profile, Wide, open_profile, to_srgb
+from rlenhance.io import Photo, PhotoWarning, decode, encode, make_plan, read, run_batch, write
+from rlenhance.io.containers import CONTAINERS, WRITTEN, container_of
+from rlenhance.io.photo import Metadata
+from rlenhance.io.profiles import MatrixProfile, Profile, Wide, open_profile, to_srgb
 
 
 def _seeds():

@@ -14,8 +14,8 @@ from PIL import Image
 from test_cli import night  # noqa: F401
 
 from rlenhance import cli
-from rlenhance import photo as photo_room
-from rlenhance.photo import read, write
+from rlenhance import io as photo_room
+from rlenhance.io import read, write
 
 
 @pytest.fixture

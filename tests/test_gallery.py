@@ -7,7 +7,7 @@ from experiments import gallery
 from experiments.commands import run_command
 from experiments.lowlight import KNOBS
 from rlenhance.checkpoint import save_checkpoint
-from rlenhance.photo import read
+from rlenhance.io import read
 
 
 @pytest.fixture

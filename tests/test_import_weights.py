@@ -15,7 +15,7 @@ from experiments.import_weights import Arguments, read_rellie, read_zero_dce
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig, make_learner
 from rlenhance.cli import main as command
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import read
+from rlenhance.io import read
 from rlenhance.rewards import RewardWeights
 
 

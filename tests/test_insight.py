@@ -12,8 +12,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.cube import make_cube, to_text
 from rlenhance.enhancer import Enhancer
 from rlenhance.explain import explain
+from rlenhance.io import read, write
 from rlenhance.ops.region import blend_region, region_weights
-from rlenhance.photo import read, write
 
 
 @pytest.fixture(scope="module")

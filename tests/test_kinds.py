@@ -14,7 +14,7 @@ from rlenhance.core import devices
 from rlenhance.core.devices import find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.photo import read, write
+from rlenhance.io import read, write
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
+from rlenhance.io import read, write
 from rlenhance.knobs import OPTIONS
 from rlenhance.metrics.style import MEASURES, into_ranges, measures
-from rlenhance.photo import read, write
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from test_models import stir
 
 from rlenhance import cli
 from rlenhance.checkpoint import save_checkpoint
+from rlenhance.io import read, write
 from rlenhance.models import MODELS
-from rlenhance.photo import read, write
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image, ImageOps
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import EXTENSIONS, Photo, list_photos, read, write
-from rlenhance.photo import files as photo_files
+from rlenhance.io import EXTENSIONS, Photo, list_photos, read, write
+from rlenhance.io import files as photo_files
 
 DATE, TAKEN, ORIENTATION, EXIF_IFD, STRIP_OFFSETS, BITS_PER_SAMPLE = 0x0132, 0x9003, 0x0112, 0x8769, 0x0111, 0x0102
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import STANDARD, Job, Naming, make_plan
-from rlenhance.photo import plan as plan_room
-from rlenhance.photo.plan import SUFFIXES, check_streams
+from rlenhance.io import STANDARD, Job, Naming, make_plan
+from rlenhance.io import output_plan as plan_room
+from rlenhance.io.output_plan import SUFFIXES, check_streams
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from experiments.lowlight import KNOBS
 from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
-from rlenhance.photo import read, write
+from rlenhance.io import read, write
 from rlenhance.presets import load_preset, shipped_presets
 
 SHIPPED = [preset.name for preset in shipped_presets()]

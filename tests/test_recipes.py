@@ -11,7 +11,7 @@ from test_models import CHOICE, make_model, make_policy, make_tone, stir
 from experiments import ship
 from rlenhance import __version__, cli, weights
 from rlenhance.checkpoint import save_checkpoint
-from rlenhance.photo import read, write
+from rlenhance.io import read, write
 
 
 @pytest.fixture

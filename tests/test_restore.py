@@ -22,12 +22,12 @@ from rlenhance.cli import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import read, write
+from rlenhance.io.exif import EXIF_IFD, directories
 from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
 from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.ops.masks import HOLES, blank
-from rlenhance.photo import read, write
-from rlenhance.photo.exif import EXIF_IFD, directories
 from rlenhance.upscale import Upscaler
 
 SMALL = {"gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 8)},

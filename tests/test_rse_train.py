@@ -16,7 +16,7 @@ from experiments.rse_plan import BudgetConfig
 from experiments.rse_stages import Stages, paired
 from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import write
+from rlenhance.io import write
 
 SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "1", "1", "--up", "1", "--codes", "32",
          "--groups", "2", "--axes", "2", "--parts", "2", "--block_size", "16", "--overlap", "4", "--horizon", "2",

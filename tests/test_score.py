@@ -8,8 +8,8 @@ import pytest
 from rlenhance import cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_tensor
+from rlenhance.io import write
 from rlenhance.metrics.full_reference import gt_mean_psnr, mean_level, psnr, ssim
-from rlenhance.photo import write
 from rlenhance.rewards import TERMS
 from rlenhance.scores import SIDE, with_reference, without_reference
 

@@ -9,8 +9,9 @@ from test_models import make_model, make_tone, stir
 from rlenhance import cli
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
-from rlenhance.photo import read, sheet, write
-from rlenhance.photo.sheet import Cell, fitted, make_sheet
+from rlenhance.io import contact_sheet as sheet
+from rlenhance.io import read, write
+from rlenhance.io.contact_sheet import Cell, fitted, make_sheet
 
 
 def _flat(level, size=(20, 30), dtype=np.uint8):

@@ -18,7 +18,7 @@ from rlenhance.data import (
     scan,
     validation_blocks,
 )
-from rlenhance.photo import write
+from rlenhance.io import write
 
 NOISY, CLEAN = "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"
 

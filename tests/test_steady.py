@@ -7,7 +7,7 @@ import torch
 from skimage import data
 
 from rlenhance import Enhancer
-from rlenhance.photo.steady import Steady, difference
+from rlenhance.pipelines.temporal_smoothing import Steady, difference
 
 FRAME = 1 / 25
 VIEW = np.kron(np.random.default_rng(0).random((4, 4)), np.ones((4, 4))) * 0.3 + 0.02

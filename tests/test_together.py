@@ -10,7 +10,7 @@ from rlenhance import cli, weights
 from rlenhance.checkpoint import save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.photo import read, write
+from rlenhance.io import read, write
 
 PICTURE_LEVEL = {"agent_stride": 0}  # one curve for the whole picture
 PATCH = np.s_[4:12, 4:16]

@@ -15,10 +15,11 @@ from rlenhance.checkpoint import save_checkpoint
 from rlenhance.commands.progress import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
-from rlenhance.photo import video, write
-from rlenhance.photo.film import probe
-from rlenhance.photo.film_files import choose_encoding, nearest_format
-from rlenhance.photo.video import Progress, enhance_clip
+from rlenhance.io import write
+from rlenhance.io.video_codec import probe
+from rlenhance.io.video_formats import choose_encoding, nearest_format
+from rlenhance.pipelines import video
+from rlenhance.pipelines.video import Progress, enhance_clip
 
 av = pytest.importorskip("av", reason='clips need PyAV: pip install "rlenhance[video]"')
 

@@ -11,8 +11,8 @@ from test_cli import night  # noqa: F401
 
 from rlenhance import cli
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import read, write
-from rlenhance.photo.arrivals import Arrivals
+from rlenhance.io import read, write
+from rlenhance.io.watcher import Arrivals
 
 
 @pytest.fixture

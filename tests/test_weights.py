@@ -17,8 +17,8 @@ from rlenhance.checkpoint import load_model, save_checkpoint
 from rlenhance.complete import Completer
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import read, write
 from rlenhance.models import Completing
-from rlenhance.photo import read, write
 from rlenhance.presets import shipped_presets
 from rlenhance.upscale import Upscaler
 

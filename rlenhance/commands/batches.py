@@ -24,8 +24,8 @@ from rlenhance.commands.reports import Report, Tally, as_json
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.photo import Naming, Photo, Plan
-    from rlenhance.photo.batch import FilmProcess, Process
+    from rlenhance.io import Naming, Photo, Plan
+    from rlenhance.io.batch import FilmProcess, Process
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -94,8 +94,8 @@ def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | No
     Raises:
         UsageError: nothing that can be written.
     """
-    from rlenhance.photo.containers import WRITTEN
-    from rlenhance.photo.film_files import WRITTEN as FILMS
+    from rlenhance.io.containers import WRITTEN
+    from rlenhance.io.video_formats import WRITTEN as FILMS
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
     known = (*WRITTEN, *(FILMS if clips else ()))
@@ -110,7 +110,7 @@ def limit_of(arguments: argparse.Namespace) -> float:
     Raises:
         UsageError: none.
     """
-    from rlenhance.photo.limits import MEGAPIXELS
+    from rlenhance.io.limits import MEGAPIXELS
 
     limit = arguments.max_megapixels
     if limit is not None and not limit > 0:
@@ -124,7 +124,7 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] |
     Raises:
         UsageError: a quality outside its range.
     """
-    from rlenhance.photo.encode import check_quality, encode
+    from rlenhance.io.encode import check_quality, encode
 
     if check_quality(arguments.quality) is None and not arguments.strip:
         return None
@@ -138,7 +138,7 @@ def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
     Raises:
         UsageError: a template or a kind of file that is none; fewer than one photograph at a time.
     """
-    from rlenhance.photo import Naming
+    from rlenhance.io import Naming
     from rlenhance.presets import FOLDER
 
     if arguments.jobs is not None and arguments.jobs < 1:
@@ -160,8 +160,8 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     Raises:
         UsageError: see `make_plan`.
     """
-    from rlenhance.photo import make_plan
-    from rlenhance.photo.plan import check_streams
+    from rlenhance.io import make_plan
+    from rlenhance.io.output_plan import check_streams
 
     encoder_of(arguments), limit_of(arguments)  # refused before any file is read
     plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
@@ -174,7 +174,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
 
 def tell_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
     """Name the clips that a command over photographs passes over."""
-    from rlenhance.photo.containers import CLIP
+    from rlenhance.io.containers import CLIP
 
     for clip in () if arguments.quiet else clips:
         print(f"note: {clip} is passed over: {CLIP}", file=sys.stderr)
@@ -200,7 +200,7 @@ def tell_plan(plan: Plan, arguments: argparse.Namespace) -> int:
 
 def remarks(plan: Plan, arguments: argparse.Namespace) -> TextIO:
     """Where a command says what else is worth knowing: never into a picture or between JSON objects."""
-    from rlenhance.photo import STANDARD
+    from rlenhance.io import STANDARD
 
     if arguments.quiet:
         return io.StringIO()
@@ -213,7 +213,7 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
 
     Args:
         plan: see `plan_photos`.
-        process: see `rlenhance.photo.batch.Process`.
+        process: see `rlenhance.io.batch.Process`.
         arguments: those of `add_photos`.
         copy: a photograph that stays as it is may be copied byte by byte.
         encode: see `run_batch`; None: as it does.
@@ -222,8 +222,8 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
     Returns:
         How many came to which end, and with it the exit status.
     """
-    from rlenhance.photo import STANDARD, run_batch
-    from rlenhance.photo import encode as as_source
+    from rlenhance.io import STANDARD, run_batch
+    from rlenhance.io import encode as as_source
 
     tell_clips(plan.clips, arguments)
     asked = encoder_of(arguments)

@@ -12,8 +12,8 @@ from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.photo import Photo
-    from rlenhance.photo.sheet import Cell
+    from rlenhance.io import Photo
+    from rlenhance.io.contact_sheet import Cell
 
 
 def add(commands: Any) -> None:
@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: nothing can be compared, or the sheet has no place.
     """
-    from rlenhance.photo import STANDARD, read
-    from rlenhance.photo.folders import find_photos
-    from rlenhance.photo.plan import check_result
+    from rlenhance.io import STANDARD, read
+    from rlenhance.io.discovery import find_photos
+    from rlenhance.io.output_plan import check_result
 
     check_sheet(arguments)
     target = arguments.output or Path("compare.jpg")
@@ -75,8 +75,8 @@ def apart(paths: list[Path]) -> list[str]:
 
 
 def _cell(photo: Photo, path: Path, name: str, crop: list[int] | None, side: int) -> Cell:
-    from rlenhance.photo.batch import mean_level
-    from rlenhance.photo.sheet import Cell, fitted
+    from rlenhance.io.batch import mean_level
+    from rlenhance.io.contact_sheet import Cell, fitted
 
     height, width = photo.pixels.shape[:2]
     label = f"{width} x {height}, mean {mean_level(photo):.2f}"

@@ -11,7 +11,7 @@ from rlenhance.commands.batches import add_photos, carry_out, plan_photos, tell_
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.photo import Photo, Plan
+    from rlenhance.io import Photo, Plan
 
 SUFFIX = "_completed"
 
@@ -69,7 +69,7 @@ def _masks(place: Path | None, plan: Plan) -> dict[str, Path] | None:
     Raises:
         UsageError: there is none, or a photograph has none in the folder.
     """
-    from rlenhance.photo import EXTENSIONS
+    from rlenhance.io import EXTENSIONS
 
     if place is None:
         return None

@@ -12,8 +12,8 @@ from rlenhance.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlenhance.photo import Plan
-    from rlenhance.photo.batch import Process
+    from rlenhance.io import Plan
+    from rlenhance.io.batch import Process
 
 SUFFIX = "_denoised"
 
@@ -126,8 +126,8 @@ def _self_enhance(arguments: argparse.Namespace) -> Process:
 
 def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
     """Refuse what --explain cannot do, before a model is loaded."""
-    from rlenhance.photo import STANDARD
-    from rlenhance.photo.containers import WRITTEN
+    from rlenhance.io import STANDARD
+    from rlenhance.io.containers import WRITTEN
 
     path, sources = arguments.explain, [job.source for job in (*plan.jobs, *plan.skipped)]
     if len(sources) != 1 or sources[0] == STANDARD:
@@ -141,7 +141,7 @@ def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
 
 
 def _explain(model: Any, plan: Plan, arguments: argparse.Namespace, told: dict[str, float]) -> Callable[[], str]:
-    from rlenhance.photo import read, write
+    from rlenhance.io import read, write
     from rlenhance.tool_map import map_tools
 
     source = (*plan.jobs, *plan.skipped)[0].source

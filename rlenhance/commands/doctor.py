@@ -164,7 +164,7 @@ def _self_test() -> Finding:
 
     from rlenhance import weights
     from rlenhance.enhancer import Enhancer
-    from rlenhance.photo.files import Photo, decode, encode
+    from rlenhance.io.files import Photo, decode, encode
 
     start = time.perf_counter()
     if weights.default_model() is None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rlenhance.actions import Action
     from rlenhance.enhancer import Enhancer
-    from rlenhance.photo import Photo, Plan
-    from rlenhance.photo.batch import Process
+    from rlenhance.io import Photo, Plan
+    from rlenhance.io.batch import Process
 
 SUFFIX = "_enhanced"
 
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def film(source: Path, target: Path) -> Any:
         from rlenhance.commands.progress import FrameBar
-        from rlenhance.photo.video import enhance_clip
+        from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:
             return enhance_clip(enhancer, source, target, tell=bar.tell).told()
@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_no_clips(plan: Plan, why: str) -> None:
-    from rlenhance.photo.film_files import is_clip
+    from rlenhance.io.video_formats import is_clip
 
     clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)
     if clip is not None:
@@ -122,7 +122,7 @@ def process_of(enhancer: Enhancer, actions: Sequence[Action] | None = None) -> P
     Args:
         actions: decided for all of them; None: each is decided on by itself.
     """
-    from rlenhance.photo.batch import mean_level
+    from rlenhance.io.batch import mean_level
 
     def process(photo: Photo) -> tuple[Photo, dict[str, float]]:
         result = enhancer.enhance_photo(photo, actions)

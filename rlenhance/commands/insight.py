@@ -33,7 +33,7 @@ def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], source
     Raises:
         UsageError: several photographs for a file that is about one, or a file that exists or is none of its kind.
     """
-    from rlenhance.photo.containers import WRITTEN
+    from rlenhance.io.containers import WRITTEN
 
     for option, endings in (("explain", WRITTEN), ("cube", (".cube",))):
         path = getattr(arguments, option)
@@ -60,9 +60,9 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
         UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
     """
     from rlenhance.cube import make_cube, save_cube
+    from rlenhance.io import read, write
     from rlenhance.models import UnrolledPolicy
     from rlenhance.ops.region import check_region, read_region, region_weights
-    from rlenhance.photo import read, write
 
     if arguments.region:
         enhancer.region = region_weights(read_region(arguments.region))
@@ -88,7 +88,7 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
             print(f"note: the look in {arguments.cube} is without {' and '.join(left)}: no table of colours holds that")
     if arguments.explain:
         from rlenhance.explain import explain
-        from rlenhance.photo.sheet import make_sheet
+        from rlenhance.io.contact_sheet import make_sheet
 
         sheet = make_sheet(explain(enhancer, pixels, actions), columns=5)
         ready.append(lambda: f"explanation -> {write(sheet, arguments.explain)}")

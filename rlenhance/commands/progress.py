@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlenhance.photo.video import Progress
+    from rlenhance.pipelines.video import Progress
 
 _SECONDS = 10.0  # between lines
 

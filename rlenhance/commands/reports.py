@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rlenhance.photo import Outcome
+    from rlenhance.io import Outcome
 
 
 @dataclass

@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something that was named does not exist.
     """
-    from rlenhance.photo import STANDARD
-    from rlenhance.photo.folders import find_photos
+    from rlenhance.io import STANDARD
+    from rlenhance.io.discovery import find_photos
 
     if arguments.exposure is not None and not 0 <= arguments.exposure <= 1:
         raise UsageError(f"--exposure lies between 0 and 1; got {arguments.exposure}")
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None) -> dict[str, float]:
+    from rlenhance.io import read
     from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-    from rlenhance.photo import read
     from rlenhance.scores import with_reference, without_reference
 
     pixels = read(path).seen
@@ -81,7 +81,7 @@ class _Others:
     """Files that belong to photographs: one for all, or found by their names in a folder."""
 
     def __init__(self, place: Path, recursive: bool):
-        from rlenhance.photo.folders import find_photos
+        from rlenhance.io.discovery import find_photos
 
         self._place, self._file = place, place if place.is_file() else None
         self._known: dict[tuple[Path, str], list[Path]] = {}
@@ -94,7 +94,7 @@ class _Others:
         Raises:
             UsageError: none does, or several do.
         """
-        from rlenhance.photo.plan import SUFFIXES
+        from rlenhance.io.output_plan import SUFFIXES
 
         if self._file is not None:
             return self._file

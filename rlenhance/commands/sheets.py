@@ -11,7 +11,7 @@ from rlenhance.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlenhance.photo.sheet import Cell
+    from rlenhance.io.contact_sheet import Cell
 
 
 def add_sheet(parser: argparse.ArgumentParser, place: str) -> None:
@@ -45,8 +45,8 @@ def save_sheet(cells: Sequence[Cell], target: Path, arguments: argparse.Namespac
     Raises:
         UsageError: the place cannot be written.
     """
-    from rlenhance.photo import write
-    from rlenhance.photo.sheet import make_sheet
+    from rlenhance.io import write
+    from rlenhance.io.contact_sheet import make_sheet
 
     write(make_sheet(cells, arguments.columns, arguments.size), target)
     print(f"{len(cells)} picture{'s' if len(cells) > 1 else ''} -> {target}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rlenhance.enhancer import Enhancer
-    from rlenhance.photo.sheet import Cell
+    from rlenhance.io.contact_sheet import Cell
 
 #: Exposures that are shown where the model takes them.
 EXPOSURES = (0.25, 0.35, 0.45, 0.55, 0.65)
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: the photograph cannot be read, a look that was named cannot be made, or the sheet has no place.
     """
-    from rlenhance.photo import STANDARD, Naming, make_plan, read
+    from rlenhance.io import STANDARD, Naming, make_plan, read
 
     check_sheet(arguments)
     plan = make_plan([arguments.photo], arguments.output, naming=Naming("_variants", extension=".jpg"
@@ -105,7 +105,7 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, looks: Iterator[Look], side: 
         UsageError: the model does not take a look that was named.
     """
     from rlenhance.enhancer import check_strength
-    from rlenhance.photo.sheet import Cell, fitted
+    from rlenhance.io.contact_sheet import Cell, fitted
 
     small = fitted(pixels, side)
     yield Cell(small, ("as it is",))

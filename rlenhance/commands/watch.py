@@ -15,8 +15,8 @@ from rlenhance.commands.reports import Report
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.photo import Naming, Plan
-    from rlenhance.photo.arrivals import Arrivals
+    from rlenhance.io import Naming, Plan
+    from rlenhance.io.watcher import Arrivals
 
 
 def add(commands: Any) -> None:
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     naming = _checked(arguments)
     asked, limit = encoder_of(arguments), limit_of(arguments)
-    from rlenhance.photo import Plan, encode, run_batch
-    from rlenhance.photo.arrivals import Arrivals
+    from rlenhance.io import Plan, encode, run_batch
+    from rlenhance.io.watcher import Arrivals
     from rlenhance.settings import set_up
 
     out = None if arguments.output is None else Path(arguments.output)
@@ -101,7 +101,7 @@ def _checked(arguments: argparse.Namespace) -> Naming:
 
 def _plan(arrivals: Arrivals, out: Path | None, naming: Naming, arguments: argparse.Namespace, report: Report) -> Plan:
     """What is to be done with what has arrived; what cannot be planned is told at once."""
-    from rlenhance.photo import Outcome, Plan, make_plan
+    from rlenhance.io import Outcome, Plan, make_plan
 
     jobs = []
     ready = arrivals.look()

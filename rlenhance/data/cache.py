@@ -12,7 +12,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.held import Held, Source
-from rlenhance.photo.files import read
+from rlenhance.io.files import read
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PictureCache:
         """(H, W, 3) uint8, not to be written to.
 
         Raises:
-            UsageError: the file cannot be read; see `rlenhance.photo.read`, or `Held.read`.
+            UsageError: the file cannot be read; see `rlenhance.io.read`, or `Held.read`.
         """
         with self._lock:
             if path in self._kept:

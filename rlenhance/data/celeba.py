@@ -10,7 +10,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.data.tfrecords import records
-from rlenhance.photo.containers import EXTENSIONS
+from rlenhance.io.containers import EXTENSIONS
 
 _INSIDE = "img_align_celeba"
 _PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")

@@ -9,7 +9,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
 from rlenhance.data.sidd import is_sidd, open_sidd
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.photo.files import EXTENSIONS
+from rlenhance.io.files import EXTENSIONS
 
 LAYOUTS = """known layouts of a data folder:
   our485/{low,high} and eval15/{low,high}   the LOL data set: validation is carved from our485, eval15 is the test

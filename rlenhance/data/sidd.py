@@ -17,7 +17,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
 from rlenhance.data.held import Held
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.photo.containers import EXTENSIONS
+from rlenhance.io.containers import EXTENSIONS
 
 _INSTANCE = re.compile(r"^(\d{4})_(\d{3})_")  # 0001_001_S6_00100_00060_3200_L: instance, scene, camera, ISO, ...
 _PAIRED = re.compile(r"(?:^|_)(noisy|gt)(?=_)", re.IGNORECASE)  # 0001_NOISY_SRGB_010.PNG beside 0001_GT_SRGB_010.PNG

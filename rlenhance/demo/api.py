@@ -21,8 +21,8 @@ from rlenhance.demo.line import Busy, Line
 from rlenhance.demo.mending import fill, fillers
 from rlenhance.demo.shelf import Kept
 from rlenhance.demo.studio import Look, Result, Studio
+from rlenhance.io.containers import CONTAINERS, claimed, sniff
 from rlenhance.knobs import OPTIONS, number_or_auto
-from rlenhance.photo.containers import CONTAINERS, claimed, sniff
 from rlenhance.presets import load_preset, shipped_presets
 
 #: What /api/enhance and /api/denoise take, beside the knobs.

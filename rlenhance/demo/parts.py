@@ -16,7 +16,7 @@ from rlenhance.demo.display import download, notes
 from rlenhance.demo.line import Line
 from rlenhance.demo.shelf import tokens_of
 from rlenhance.demo.studio import Look, Result, Studio
-from rlenhance.photo.containers import EXTENSIONS
+from rlenhance.io.containers import EXTENSIONS
 
 #: Preference -> what its slider is called, and what it does to a photograph.
 KNOBS = {

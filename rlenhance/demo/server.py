@@ -19,7 +19,7 @@ from rlenhance.demo.door import App, Door
 from rlenhance.demo.line import Line
 from rlenhance.demo.shelf import Shelf
 from rlenhance.demo.studio import Studio
-from rlenhance.photo.limits import missing_extra
+from rlenhance.io.limits import missing_extra
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rlenhance.demo.display import data_uri, figures, notes
 from rlenhance.demo.parts import Controls, Desk, button, drop, link, nothing, told
 from rlenhance.demo.shelf import Kept, apart, tokens_of
 from rlenhance.demo.studio import Result
-from rlenhance.photo.sheet import CELL, fitted
+from rlenhance.io.contact_sheet import CELL, fitted
 
 #: Photographs at a time.
 MOST = 100

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.containers import EXTENSIONS
+from rlenhance.io.containers import EXTENSIONS
 
 #: What tokens look like: nobody guesses one, and none is a path.
 TOKEN = re.compile(r"[0-9a-f]{32}")

@@ -18,12 +18,12 @@ from rlenhance.core.image import to_tensor
 from rlenhance.demo.choices import Choice, choices
 from rlenhance.demo.shelf import Kept, Shelf
 from rlenhance.enhancer import Enhancer
+from rlenhance.io import Job, Naming, Photo, Plan, encode, read, run_batch
+from rlenhance.io.batch import Process
+from rlenhance.io.contact_sheet import Cell, fitted, reduced
 from rlenhance.knobs import as_options
 from rlenhance.metrics.style import into_ranges, measures
 from rlenhance.ops.image_statistics import auto_exposure
-from rlenhance.photo import Job, Naming, Photo, Plan, encode, read, run_batch
-from rlenhance.photo.batch import Process
-from rlenhance.photo.sheet import Cell, fitted, reduced
 from rlenhance.settings import check_device, recipe_of
 
 #: Longer side in pixels of the picture that a preview is made on.
@@ -260,7 +260,7 @@ def ending_of(look: Look) -> str | None:
     Raises:
         UsageError: nothing that can be written.
     """
-    from rlenhance.photo.containers import WRITTEN
+    from rlenhance.io.containers import WRITTEN
 
     if look.format is None:
         return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means, resize
 from rlenhance.core.registry import Registry
-from rlenhance.photo import read
+from rlenhance.io import read
 
 #: The sum over the channels, in [0, 3], from which on two pictures differ at a pixel.
 DIFFERENCE = 0.03

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import read
+from rlenhance.io import read
 
 _SOFT = 0.01  # of the longer side: how far inside the edge all of the change is made
 _ROWS = 256  # that are blended at once

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.film_files import is_clip
+from rlenhance.io.video_formats import is_clip
 
 
 @dataclass(frozen=True)

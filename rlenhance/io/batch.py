@@ -1,6 +1,6 @@
 """Many photographs through one function: read, changed and written at the same time, told in their order.
 
-What a command over photographs needs is here and in `rlenhance.photo.plan`: the plan says what goes where, `run_batch`
+What a command over photographs needs is here and in `rlenhance.io.output_plan`: the plan says what goes where, `run_batch`
 does it.
 
     plan = make_plan(["photos"], "out", naming=Naming(suffix="_denoised"))
@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.containers import CONTAINERS, written_as
-from rlenhance.photo.files import Photo, decode, encode, store
-from rlenhance.photo.files import read as read_file
-from rlenhance.photo.film_files import is_clip
-from rlenhance.photo.folders import STANDARD
-from rlenhance.photo.limits import MEGAPIXELS
-from rlenhance.photo.plan import Job, Plan
+from rlenhance.io.containers import CONTAINERS, written_as
+from rlenhance.io.discovery import STANDARD
+from rlenhance.io.files import Photo, decode, encode, store
+from rlenhance.io.files import read as read_file
+from rlenhance.io.limits import MEGAPIXELS
+from rlenhance.io.output_plan import Job, Plan
+from rlenhance.io.video_formats import is_clip
 
 #: What is done to a photograph: the result (the same object: nothing changed), and what was decided, for the report.
 Process = Callable[[Photo], tuple[Photo, Mapping[str, Any]]]
@@ -106,7 +106,7 @@ def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
         plan: see `make_plan`.
         process: see `Process`. What it raises beside UsageError and MemoryError ends the run.
         at_once: photographs in memory at a time, which bounds the memory; 1 does one after the other.
-        read: from a path to a photograph; None: `rlenhance.photo.read`.
+        read: from a path to a photograph; None: `rlenhance.io.read`.
         encode: from a photograph and an ending (".png") to the bytes of a file.
         extension: the kind of file for standard output; None: the source's own.
         film: does a whole clip, in its turn, in the calling thread; None: a clip is no photograph.

@@ -7,8 +7,8 @@ from typing import IO, Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.limits import check_size, missing_extra, note
-from rlenhance.photo.picture import Metadata
+from rlenhance.io.limits import check_size, missing_extra, note
+from rlenhance.io.photo import Metadata
 
 
 def _library(what: str) -> Any:

@@ -15,8 +15,8 @@ from PIL import TiffImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.exif import EXIF_IFD, GPS_IFD, directories
-from rlenhance.photo.picture import Metadata
+from rlenhance.io.exif import EXIF_IFD, GPS_IFD, directories
+from rlenhance.io.photo import Metadata
 
 _STRIP = 1 << 20  # bytes before packing
 _RGB, _GREY, _PALETTE = 2, 1, 3

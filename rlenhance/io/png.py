@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rlenhance.photo.exif import upright, xmp_upright
-from rlenhance.photo.limits import note
-from rlenhance.photo.picture import Metadata
+from rlenhance.io.exif import upright, xmp_upright
+from rlenhance.io.limits import note
+from rlenhance.io.photo import Metadata
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.picture import as_grey, covered, hidden_by
+from rlenhance.io.photo import as_grey, covered, hidden_by
 
 #: From (H, W, 3) of its kind of number to the same, better.
 Edit = Callable[[np.ndarray], np.ndarray]

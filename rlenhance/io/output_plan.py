@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.containers import EXTENSIONS, check_kind, written_as
-from rlenhance.photo.film_files import ENDINGS, WRITTEN, container_of, is_clip
-from rlenhance.photo.folders import STANDARD, Found, find_photos, ignores_case, walk
+from rlenhance.io.containers import EXTENSIONS, check_kind, written_as
+from rlenhance.io.discovery import STANDARD, Found, find_photos, ignores_case, walk
+from rlenhance.io.video_formats import ENDINGS, WRITTEN, container_of, is_clip
 
 #: What a template of names may hold.
 FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import exif, png, tiff
-from rlenhance.photo.containers import Container, container_of
-from rlenhance.photo.heif import write_heif
-from rlenhance.photo.limits import note
-from rlenhance.photo.picture import Metadata, Photo
+from rlenhance.io import exif, png, tiff
+from rlenhance.io.containers import Container, container_of
+from rlenhance.io.heif import write_heif
+from rlenhance.io.limits import note
+from rlenhance.io.photo import Metadata, Photo
 
 #: Quality of a lossy file that does not come from a file of its own kind, by kind.
 QUALITY = {"JPEG": 95, "WEBP": 95, "AVIF": 90, "HEIF": 90}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.files import EXTENSIONS
+from rlenhance.io.files import EXTENSIONS
 
 #: Standard input as a source, standard output as a target; a file of that name is named with its folder.
 STANDARD = Path("-")

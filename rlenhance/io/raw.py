@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import exif
-from rlenhance.photo.limits import DAMAGE, check_size, missing_extra, note
+from rlenhance.io import exif
+from rlenhance.io.limits import DAMAGE, check_size, missing_extra, note
 
 
 def read_raw(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, bytes | None]:

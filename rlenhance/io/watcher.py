@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.film_files import ENDINGS
-from rlenhance.photo.folders import walk
+from rlenhance.io.discovery import walk
+from rlenhance.io.video_formats import ENDINGS
 
 #: Size in bytes and time of the last change, in nanoseconds: another one is another file.
 Stamp = tuple[int, int]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.film_files import Picture, choose_encoding
+from rlenhance.io.video_formats import Picture, choose_encoding
 
 # swscale: bilinear; accurate rounding, without which a round trip darkens by a level; and full colours on the way back
 _IN, _OUT = 2 | 0x40000, 2 | 0x40000 | 0x4000

@@ -20,13 +20,13 @@ from PIL import (
 )
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo import exif, png, tiff
-from rlenhance.photo.containers import Container, claimed, sniff
-from rlenhance.photo.heif import read_heif
-from rlenhance.photo.limits import DAMAGE, MEGAPIXELS, check_size, note
-from rlenhance.photo.picture import Coding, Metadata, Photo
-from rlenhance.photo.profiles import Wide, open_profile, to_srgb
-from rlenhance.photo.raw import read_raw
+from rlenhance.io import exif, png, tiff
+from rlenhance.io.containers import Container, claimed, sniff
+from rlenhance.io.heif import read_heif
+from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
+from rlenhance.io.photo import Coding, Metadata, Photo
+from rlenhance.io.profiles import Wide, open_profile, to_srgb
+from rlenhance.io.raw import read_raw
 
 # Opened by hand, not with Image.open: its limit of pixels is one number for the whole process.
 _OPEN: dict[str, Any] = {

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.containers import EXTENSIONS as EXTENSIONS
-from rlenhance.photo.decode import decode as decode_bytes
-from rlenhance.photo.encode import encode as encode
-from rlenhance.photo.limits import MEGAPIXELS
-from rlenhance.photo.picture import Photo as Photo
+from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
+from rlenhance.io.decode import decode as decode_bytes
+from rlenhance.io.encode import encode as encode
+from rlenhance.io.limits import MEGAPIXELS
+from rlenhance.io.photo import Photo as Photo
 
 
 def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
@@ -43,7 +43,7 @@ def decode(data: bytes, path: Path | str, *, megapixels: float = MEGAPIXELS) -> 
         path: how errors call it.
 
     Raises:
-        UsageError: see `rlenhance.photo.decode.decode`.
+        UsageError: see `rlenhance.io.decode.decode`.
     """
     return decode_bytes(data, str(path), megapixels)
 

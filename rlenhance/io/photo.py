@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.photo.profiles import Wide
+from rlenhance.io.profiles import Wide
 
 
 @dataclass(frozen=True)

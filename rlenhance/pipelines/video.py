@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.photo.files import appearing
-from rlenhance.photo.film import Film, probe
-from rlenhance.photo.film_files import container_of
-from rlenhance.photo.steady import AHEAD, Steady
+from rlenhance.io.files import appearing
+from rlenhance.io.video_codec import Film, probe
+from rlenhance.io.video_formats import container_of
+from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
 
 if TYPE_CHECKING:
     from rlenhance.enhancer import Enhancer
@@ -67,7 +67,7 @@ class Clip:
     notes: tuple[str, ...] = ()
 
     def told(self) -> tuple[tuple[int, int], dict[str, Any], tuple[str, ...]]:
-        """The same as `rlenhance.photo.batch.run_batch` wants it."""
+        """The same as `rlenhance.io.batch.run_batch` wants it."""
         rate = round(self.frames / self.seconds, 2) if self.frames and self.seconds else None
         return self.size, {"frames": self.frames, "frames_per_second": rate, "scenes": self.scenes,
                            "decided": self.decided}, self.notes
@@ -78,7 +78,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
     """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
 
     The policy decides on some frames, its decisions are smoothed over time and begin anew with every scene: see
-    `rlenhance.photo.steady`. Memory does not grow with the length. The file appears whole or not at all.
+    `rlenhance.pipelines.temporal_smoothing`. Memory does not grow with the length. The file appears whole or not at all.
 
     Args:
         enhancer: what to do; its model must be a policy that decides for the picture.
