@@ -17,8 +17,8 @@ from agents.optimiser import Optimiser, OptimiserConfig, follow
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch
-from rlenhance.latent import PatchAutoencoder, told_noise
 from rlenhance.models import PatchDenoiser
+from rlenhance.nn.latent import PatchAutoencoder, told_noise
 
 _TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stand against each other
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import Action
-from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.models.policy import Observation, PixelPolicy, picture_head, planes_seen, to_grid
+from rlenhance.nn.backbones import BACKBONES, Backbone
 
 
 class Critic(nn.Module):

@@ -15,8 +15,8 @@ from envs import PixelEnv
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.distributions import JointDistribution
 from rlenhance.models.policy import Observation
+from rlenhance.nn.distributions import JointDistribution
 from rlenhance.rewards import TERMS, Reward, resize_map
 
 

@@ -28,8 +28,8 @@ from agents.rollout import (
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.distributions import JointDistribution
 from rlenhance.models.policy import Observation, PixelPolicy
+from rlenhance.nn.distributions import JointDistribution
 from rlenhance.rewards import Reward
 
 _HALVINGS = 12  # of an update that has left the trust region, before it is taken back

@@ -10,9 +10,9 @@ import torch
 
 from agents import A3C, A3CConfig
 from experiments.lowlight import PolicyConfig, make_policy
-from rlenhance.backbones import BACKBONES
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, sample_photographs
+from rlenhance.nn.backbones import BACKBONES
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The curve of the classic pixel-wise form (docs/training.md): 27 levels for each of three coupled channels.

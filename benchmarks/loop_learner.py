@@ -15,8 +15,8 @@ from agents import A3C
 from agents.rollout import action_costs, join
 from benchmarks.loop_env import LoopEnv, resized
 from rlenhance.data import Batch
-from rlenhance.distributions import JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.models.policy import observe
+from rlenhance.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.rewards import TERMS
 
 _EDGE = np.float32(1 - 1e-6)

@@ -14,8 +14,8 @@ from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.data import PictureCache, Sampler, open_folder, sample_photographs, scan
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 
 

@@ -19,7 +19,7 @@ from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models.policy import Observation, observe
-from rlenhance.preferences import Preferences
+from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward, Transition
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from rlenhance.actions import LatentMoves
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.latent import PatchAutoencoder, told_noise
+from rlenhance.nn.latent import PatchAutoencoder, told_noise
 
 _EPSILON = 0.05  # of the finite difference
 _LEAST = 1e-6  # of the largest eigenvalue: directions that show nothing

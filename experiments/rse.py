@@ -15,10 +15,10 @@ from rlenhance.actions import LatentMoves, advance, begin
 from rlenhance.actions.latent import GATES
 from rlenhance.core.image import WAYS
 from rlenhance.data import Batch
-from rlenhance.latent import PatchAutoencoder, told_noise
 from rlenhance.metrics.blocking import seam_ratio
 from rlenhance.metrics.full_reference import psnr, ssim, uqi
 from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, as_model
+from rlenhance.nn.latent import PatchAutoencoder, told_noise
 from rlenhance.ops.patch_grid import Blocks
 
 #: What the table has of each picture, beside its seams.

@@ -35,9 +35,9 @@ from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.data import PortionSampler
 from rlenhance.io.files import write_atomically
-from rlenhance.latent import PatchAutoencoder
 from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.models.self_enhancer import SelfEnhancer
+from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate
 

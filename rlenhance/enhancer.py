@@ -25,10 +25,10 @@ from rlenhance.io import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.io.array_types import edit_any
 from rlenhance.knobs import check_taken
 from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.ops.region import blend_region, check_region, region_weights
 from rlenhance.pipelines.video import enhance_clip
-from rlenhance.preferences import Preferences
 
 
 class Enhancer:

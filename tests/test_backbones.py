@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlenhance.backbones import BACKBONES, FiLM
+from rlenhance.nn.backbones import BACKBONES, FiLM
 
 CONTEXT = 5
 every = pytest.mark.parametrize("name", list(BACKBONES))

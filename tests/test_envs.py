@@ -15,8 +15,8 @@ from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import auto_exposure
-from rlenhance.preferences import Preferences
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 # the others have tests of their own: test_denoise, test_completion, test_rse

@@ -13,8 +13,8 @@ from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
 from rlenhance.models import MODELS, Completing, PixelPolicy, UnrolledPolicy, as_model, observe
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 
 PARTS = {"actions": {"name": "curve", "agent_stride": 4}, "backbone": {"name": "compact", "width": 8, "stride": 4}}

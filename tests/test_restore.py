@@ -16,7 +16,6 @@ from agents.optimiser import OptimiserConfig
 from experiments import restore_train, submission
 from experiments.import_weights import read_gated_pixelrnn
 from experiments.restoring import OWN, epoch_means
-from rlenhance.backbones import BACKBONES, receptive_field
 from rlenhance.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.cli import main as command
 from rlenhance.core.errors import UnknownName, UsageError
@@ -26,6 +25,7 @@ from rlenhance.io import read, write
 from rlenhance.io.exif import EXIF_IFD, directories
 from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
+from rlenhance.nn.backbones import BACKBONES, receptive_field
 from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.ops.masks import HOLES, blank
 from rlenhance.upscale import Upscaler

@@ -23,8 +23,8 @@ from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import Batch
-from rlenhance.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
+from rlenhance.nn.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.ops.patch_grid import Blocks
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -129,7 +129,7 @@ def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
     told = torch.full((1, 1, 1, 1), 0.1)
     with torch.no_grad():
         whole = network.enhance(batch.image, batch.image, told)
-        monkeypatch.setattr("rlenhance.latent.autoencoder.AT_ONCE", 3)
+        monkeypatch.setattr("rlenhance.nn.latent.patch_autoencoder.AT_ONCE", 3)
         assert torch.allclose(network.enhance(batch.image, batch.image, told), whole, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ from envs import FlattenActions, ImageEnv, LowLightEnv, PictureAction, PixelEnv,
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.preferences import Preferences
+from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 
 ID = "rlenhance/KnownCurve-v0"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import turned, turned_back
-from rlenhance.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
+from rlenhance.nn.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
 from rlenhance.ops.patch_grid import Blocks
 
 #: How many heads, the last ones, are gates.
@@ -45,8 +45,8 @@ class LatentMoves(nn.Module):
 
     Args:
         block, overlap: of the patches.
-        latent_dim, width, widths, down, up, equivariant: see `rlenhance.latent.PatchAutoencoder`.
-        codes, groups, axes, neighbours: see `rlenhance.latent.CodeBank`.
+        latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
+        codes, groups, axes, neighbours: see `rlenhance.nn.latent.CodeBank`.
         parts: of a code, each a share of its channels.
 
     Attributes:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rlenhance.actions import Action, ActionSet, LatentMoves, pictures_of
 from rlenhance.core.image import check_image
 from rlenhance.core.registry import Registry
-from rlenhance.preferences import Preferences
+from rlenhance.nn.preferences import Preferences
 
 #: Networks that a checkpoint can hold, by name.
 MODELS = Registry("model")

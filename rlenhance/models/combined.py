@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones import BACKBONES, Backbone
-from rlenhance.backbones.base import ResidualBlock
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS
+from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.nn.backbones.base import ResidualBlock
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 #: How much larger a result can be.

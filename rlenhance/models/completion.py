@@ -11,17 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, Action, Fill
-from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
-from rlenhance.distributions import JointDistribution, PlacedCategorical
 from rlenhance.models.base import MODELS, Completing, Policy
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import at_pixels, residual_head
+from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.nn.distributions import JointDistribution, PlacedCategorical
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.inpaint import FILLS
 from rlenhance.ops.mask_windows import HoleWindows
 from rlenhance.ops.masks import around_hole, blank, check_mask, compose
-from rlenhance.preferences import Preferences
 
 _PRECISION, _LEAST, _MOST = 2 * math.log(100), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
 _NEVER = -1e4  # logit of what is not valid

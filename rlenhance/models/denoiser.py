@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.backbones.noise_network import NoiseNetwork
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
 from rlenhance.core.tiling import Tile, tiles
 from rlenhance.models.base import MODELS
+from rlenhance.nn.backbones.noise_unet import NoiseNetwork
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
 
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS, Completing
 from rlenhance.models.restorer import at_pixels, residual_head
+from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.ops.masks import blank, check_mask, compose, reduce_hole
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
-from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, as_planes, check_image, pad_to_multiple, turned, turned_back
-from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import at_pixels, beside, residual_head, told
+from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.nn.distributions import JointDistribution, PixelCategorical
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.noise_estimation import estimate_sigma
-from rlenhance.preferences import Preferences
 
 _LARGE = 128  # pixels along the shorter side
 _PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / deviation^2: 1/400 at first, bounds

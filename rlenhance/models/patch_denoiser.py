@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.latent import PatchAutoencoder
 from rlenhance.models.base import MODELS
 from rlenhance.models.denoiser import NoiseAware
+from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.ops.patch_grid import Blocks
 
 
@@ -19,7 +19,7 @@ class PatchDenoiser(NoiseAware):
 
     Args:
         block, overlap: of the patches in pixels, as 24 and 8 or 16 and 4.
-        latent_dim, width, widths, down, up, equivariant: see `rlenhance.latent.PatchAutoencoder`.
+        latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
         passes: how often; the output of one is what the next one sees beside the noisy picture.
     """
 

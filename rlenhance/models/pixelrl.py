@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS
-from rlenhance.backbones import ConvGRUCell
 from rlenhance.core.errors import UsageError
-from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.models.base import MODELS
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import Observation
 from rlenhance.models.rellie import layers, through
-from rlenhance.preferences import Preferences
+from rlenhance.nn.backbones import ConvGRUCell
+from rlenhance.nn.distributions import JointDistribution, PixelCategorical
+from rlenhance.nn.preferences import Preferences
 
 _SHARED, _BRANCH = (1, 2, 3, 4), (3, 2)  # dilations
 

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, Action
-from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means
-from rlenhance.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.models.base import MODELS, Policy
+from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.nn.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
+from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
-from rlenhance.preferences import Preferences
 
 _USUAL = -1.0  # logarithm of the deviation with which heads that predict it begin
 

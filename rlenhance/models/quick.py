@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import Action
-from rlenhance.backbones.compact import Compact
 from rlenhance.models.policy import PixelPolicy
+from rlenhance.nn.backbones.compact import Compact
 from rlenhance.ops.image_statistics import picture_statistics
 
 _MOST = 1024  # cells of the backbone up to which calls cost more than the work

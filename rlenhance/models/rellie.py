@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.distributions import JointDistribution, PixelCategorical
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
-from rlenhance.preferences import Preferences
+from rlenhance.nn.distributions import JointDistribution, PixelCategorical
+from rlenhance.nn.preferences import Preferences
 
 _SHARED, _BRANCH = (1, 2, 3, 4), (3, 2)  # dilations
 

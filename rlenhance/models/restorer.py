@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones import BACKBONES, Backbone
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import as_planes
 from rlenhance.models.base import MODELS
+from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
 
 #: How many times larger than in the picture the noise stands beside it.

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.core.image import pad_to_multiple
+from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 
 _GRID = 8  # side of the learned map of places; it is stretched over grids of other sizes
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import ResidualBlock
+from rlenhance.nn.backbones.base import ResidualBlock
 
 
 class NoiseNetwork(nn.Module):

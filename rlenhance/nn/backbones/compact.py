@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.core.image import pad_to_multiple
+from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 
 
 @BACKBONES.register("compact")

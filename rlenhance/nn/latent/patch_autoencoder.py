@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rlenhance.backbones.noise_network import NoiseNetwork
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, pad_to_multiple
-from rlenhance.latent.orbit import orbit, settle
+from rlenhance.nn.backbones.noise_unet import NoiseNetwork
+from rlenhance.nn.latent.d4 import orbit, settle
 from rlenhance.ops.image_statistics import noise_deviation
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 from rlenhance.ops.patch_grid import Blocks

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import Backbone, FiLM
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import pad_to_multiple
+from rlenhance.nn.backbones.base import Backbone, FiLM
 
 #: What a step sees of the picture, and whether it remembers, see `Remembering`.
 MEMORIES = ("first", "every", "none")

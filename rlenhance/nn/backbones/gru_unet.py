@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES, ResidualBlock
-from rlenhance.backbones.memory import Remembering
+from rlenhance.nn.backbones.base import BACKBONES, ResidualBlock
+from rlenhance.nn.backbones.recurrent import Remembering
 
 
 @BACKBONES.register("gru_unet")

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
-from rlenhance.backbones.pixelrnn import ConvLSTMCell, GatedConv
 from rlenhance.core.image import pad_to_multiple
+from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
+from rlenhance.nn.backbones.pixelrnn import ConvLSTMCell, GatedConv
 
 _LOOKS = 4  # random pictures on which a field is measured: ReLUs hide a part of it in each
 

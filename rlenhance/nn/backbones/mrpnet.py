@@ -7,8 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.core.image import pad_to_multiple
+from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 
 
 @BACKBONES.register("mrpnet")

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES, Backbone, FiLM
+from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 
 
 @BACKBONES.register("fcn")

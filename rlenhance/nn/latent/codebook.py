@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS
-from rlenhance.latent.orbit import permuted
+from rlenhance.nn.latent.d4 import permuted
 
 _SEARCHED = 1 << 13  # patches whose distances are worked out at once
 

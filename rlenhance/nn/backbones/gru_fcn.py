@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.backbones.base import BACKBONES
-from rlenhance.backbones.memory import Remembering
+from rlenhance.nn.backbones.base import BACKBONES
+from rlenhance.nn.backbones.recurrent import Remembering
 
 
 @BACKBONES.register("gru_fcn")

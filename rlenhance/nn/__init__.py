@@ -1,0 +1,1 @@
+"""Parts of networks: backbones, latent codes, distributions, preferences."""
