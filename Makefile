@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/sweep.c
+RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/render.c
 
 .PHONY: train test test-all lint bench screenshots clean
 

@@ -21,7 +21,7 @@ from rlenhance.data import Batch
 from rlenhance.models import MODELS
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights, load_terms
-from rlenhance.rewards.own import loaded
+from rlenhance.rewards.custom import loaded
 
 
 class WorkerFailed(RuntimeError):

@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.memory import peak
 from benchmarks.table import Table, interleaved
-from rlenhance.actions import advance, sweep
+from rlenhance.actions import advance
+from rlenhance.actions import render as sweep
 from rlenhance.core.image import reduced_tensor, to_array, to_tensor
 from rlenhance.models import PixelPolicy, UnrolledPolicy
 

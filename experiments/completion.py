@@ -31,7 +31,7 @@ from rlenhance.data import (
 from rlenhance.metrics.completion import seam, texture_gap
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
-from rlenhance.models.completion import FromPrior, begin_like
+from rlenhance.models.completion_policy import FromPrior, begin_like
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import FOLDER, locate
 

@@ -33,7 +33,7 @@ from rlenhance.metrics.full_reference import (
     sharpness_ratio,
     ssim,
 )
-from rlenhance.models.ffdnet import gain_map
+from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import estimate_sigma
 
 #: A way to enhance: (H, W, 3) uint8 -> the same.

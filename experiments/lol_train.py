@@ -37,7 +37,7 @@ from rlenhance.data import PictureCache, load_example
 from rlenhance.io import write
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
-from rlenhance.rewards.own import loaded
+from rlenhance.rewards.custom import loaded
 
 _UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96

@@ -36,7 +36,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import PortionSampler
 from rlenhance.io.files import write_atomically
 from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
-from rlenhance.models.self_enhancer import SelfEnhancer
+from rlenhance.models.latent_episode import SelfEnhancer
 from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.weights import locate

@@ -12,7 +12,7 @@ from agents.optimiser import OptimiserConfig
 from experiments.denoiser_train import Arguments, main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, Camera, CodedSampler, Example, PictureCache, as_jpeg
-from rlenhance.data.coded import lift_to, matched_pair, matching_curve
+from rlenhance.data.camera_jpeg import lift_to, matched_pair, matching_curve
 from rlenhance.ops.noise_estimation import UNSEEN, estimate_noise, noise_map, seen_noise
 
 SMALL = {"widths": (8, 8), "down": (1, 1), "up": (1,)}

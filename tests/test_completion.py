@@ -36,7 +36,7 @@ from rlenhance.io import read, write
 from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, as_model
-from rlenhance.models.completion import begin_like, in_windows, planes_of
+from rlenhance.models.completion_policy import begin_like, in_windows, planes_of
 from rlenhance.models.restorer import at_pixels
 from rlenhance.nn.distributions import PixelCategorical
 from rlenhance.ops.inpaint import FILLS

@@ -17,13 +17,13 @@ from rlenhance import cli, denoise, weights
 from rlenhance.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, check_disjoint, clean_folder
-from rlenhance.data.cache import PictureCache
+from rlenhance.data.image_cache import PictureCache
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
 from rlenhance.io import Photo, read, write
 from rlenhance.metrics.full_reference import detail_kept, psnr
 from rlenhance.models import MODELS
-from rlenhance.models.ffdnet import gain_map
+from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.tool_map import map_tools
 
 SMALL = {"widths": (8, 8), "down": (1, 1), "up": (1,)}

@@ -15,7 +15,7 @@ from rlenhance import cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
-from rlenhance.rewards.own import LOADED
+from rlenhance.rewards.custom import LOADED
 from rlenhance.rewards.trial import try_term, without_gradient
 
 SMALL = PolicyConfig(state_size=16, horizon=2)

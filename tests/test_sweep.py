@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from rlenhance.actions import ACTION_SETS, Sweep, advance, spread
-from rlenhance.actions import sweep as sweeps
+from rlenhance.actions import render as sweeps
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.models import UnrolledPolicy, observe
-from rlenhance.models.quick import QuickPolicy
+from rlenhance.models.fast_decide import QuickPolicy
 from tests.test_actions import random_action
 from tests.test_models import CHOICE, make_model, make_policy, stir
 

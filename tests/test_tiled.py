@@ -8,8 +8,8 @@ from test_models import CHOICE, make_model, make_policy, stir
 from rlenhance.actions import ACTION_SETS, Sweep
 from rlenhance.core.image import reduced_tensor, resize, to_tensor
 from rlenhance.models import UnrolledPolicy
-from rlenhance.models import unrolled as unrolled_module
-from rlenhance.models.tiled import play_tiled, reach, tileable
+from rlenhance.models import episode as unrolled_module
+from rlenhance.models.tiled_policy import play_tiled, reach, tileable
 
 NETWORKS = [
     ({"name": "fcn", "width": 6}, {"name": "curve", "agent_stride": 1, "picture_agent": False}),

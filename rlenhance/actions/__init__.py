@@ -13,11 +13,11 @@ from rlenhance.actions.base import (
     recalls,
     spread,
 )
+from rlenhance.actions.completion import Fill, TouchUp
 from rlenhance.actions.curve import Curve
-from rlenhance.actions.fill import Fill, TouchUp
 from rlenhance.actions.filters import PIXELRL_TOOLS, TOOLS, Filters
 from rlenhance.actions.latent import LatentMoves
-from rlenhance.actions.sweep import Sweep
+from rlenhance.actions.render import Sweep
 from rlenhance.actions.tone import Tone
 
 __all__ = [

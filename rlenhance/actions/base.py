@@ -63,7 +63,7 @@ class Bending(Protocol):
     """An action set whose edit of a pixel depends on that pixel alone, and on a few numbers that agents give.
 
     `apply(image, action)` is `bend(image, spread(turn(action), size))`. Several steps may then be done to a part of
-    the picture at a time: see `rlenhance.actions.sweep`.
+    the picture at a time: see `rlenhance.actions.render`.
     """
 
     def turn(self, action: Action) -> Tensor:

@@ -10,7 +10,7 @@ from rlenhance.data.celeba import open_celeba
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.examples import Example
 from rlenhance.data.folders import open_folder
-from rlenhance.data.held import Source
+from rlenhance.data.sources import Source
 from rlenhance.data.splits import Splits, split_by_scene
 
 #: Pictures of a folder that are kept for the test, and how many of the others are validated on.

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rlenhance.core.image import limit_side
 from rlenhance.data.batch import Batch
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import Degradation
-from rlenhance.data.held import Source
+from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.sources import Source
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlenhance.data.batch import Batch
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example, load_example
+from rlenhance.data.image_cache import PictureCache
 
 
 class LoadedSplit(Sequence[Batch]):

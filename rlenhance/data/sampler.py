@@ -12,8 +12,8 @@ import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example, grey, to_planes
+from rlenhance.data.image_cache import PictureCache
 
 
 class Sampler:

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
-from rlenhance.data.held import Held
+from rlenhance.data.sources import Held
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.io.containers import EXTENSIONS
 

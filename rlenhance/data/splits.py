@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example
+from rlenhance.data.image_cache import PictureCache
 
 
 @dataclass(frozen=True)

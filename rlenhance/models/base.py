@@ -82,8 +82,8 @@ class Policy(nn.Module):
 
 def as_model(network: nn.Module, steps: int | None = None) -> Any:
     """A network as a model: a policy plays its greedy episode (its first `steps`), everything else is one already."""
-    from rlenhance.models.self_enhancer import SelfEnhancer
-    from rlenhance.models.unrolled import HolePlayer, UnrolledPolicy
+    from rlenhance.models.episode import HolePlayer, UnrolledPolicy
+    from rlenhance.models.latent_episode import SelfEnhancer
 
     if isinstance(network, Policy) and isinstance(network, Completing):
         return HolePlayer(network, steps)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
-from rlenhance.models.combined import Combined
+from rlenhance.models.completers import Filling
 from rlenhance.models.denoiser import Denoiser
-from rlenhance.models.filling import Filling
 from rlenhance.models.filter_policy import FilterPolicy
+from rlenhance.models.mrpnet_sr import Combined
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.models.restorer import NOISE_SCALE, Restorer
 

@@ -2,7 +2,7 @@
 
 from rlenhance.rewards import action_terms, holes, no_reference, patches, reference
 from rlenhance.rewards.base import TERMS, Term, Transition, action_term, state_term
-from rlenhance.rewards.own import load_terms
+from rlenhance.rewards.custom import load_terms
 from rlenhance.rewards.reward import Reward, resize_map
 from rlenhance.rewards.weights import RewardWeights
 

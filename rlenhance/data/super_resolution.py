@@ -12,10 +12,10 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.clean import clean_folder
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.folders import open_folder
+from rlenhance.data.image_cache import PictureCache
 from rlenhance.data.splits import Splits
 
 

@@ -12,7 +12,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import Observation
-from rlenhance.models.rellie import layers, through
+from rlenhance.models.published.rellie import layers, through
 from rlenhance.nn.backbones import ConvGRUCell
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences

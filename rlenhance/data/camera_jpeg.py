@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
 from rlenhance.data.examples import Example, to_planes
+from rlenhance.data.image_cache import PictureCache
 
 #: (H, W, 3) float32 in [0, 1] -> the same, brightened.
 Lift = Callable[[np.ndarray], np.ndarray]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.held import Held, Source
+from rlenhance.data.sources import Held, Source
 from rlenhance.io.files import read
 
 

@@ -13,8 +13,8 @@ from rlenhance.actions.latent import GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import Policy
+from rlenhance.models.episode import UnrolledPolicy
 from rlenhance.models.policy import observe
-from rlenhance.models.unrolled import UnrolledPolicy
 
 #: A patch whose root mean square change of a whole episode is below this is left alone from then on.
 STILL = 0.5 / 255

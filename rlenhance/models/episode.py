@@ -14,11 +14,11 @@ from rlenhance.actions import Action, Bending, Sweep, advance, even_out, picture
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Policy
+from rlenhance.models.fast_decide import QuickPolicy
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe
-from rlenhance.models.quick import QuickPolicy
-from rlenhance.models.tiled import TILE, play_tiled, tileable
 from rlenhance.models.tiled_filters import play_tiled as play_filters
+from rlenhance.models.tiled_policy import TILE, play_tiled, tileable
 from rlenhance.ops.masks import around_hole
 
 

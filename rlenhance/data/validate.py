@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.examples import Example
+from rlenhance.data.image_cache import PictureCache
 from rlenhance.data.splits import Splits
 
 _SHOWN = 20

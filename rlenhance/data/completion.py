@@ -15,10 +15,10 @@ import torch
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data.batch import Batch
-from rlenhance.data.cache import PictureCache
 from rlenhance.data.clean import clean_folder
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.folders import picture_files
+from rlenhance.data.image_cache import PictureCache
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.ops.masks import HOLE_SHARE, HOLES, blank, detect_hole, mask_from_difference, reduce_hole
