@@ -14,12 +14,12 @@ from torch import Tensor
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv, Source
 from rlenhance.actions import ACTION_SETS
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, OccludedSampler, PictureCache, occluded_pictures, scan
+from rlenhance.hub.checkpoint import load_model
+from rlenhance.hub.shipped import locate
 from rlenhance.ops.inpaint import find_fill
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
 
 #: How much better a pixel got: absolute difference, and 1 - SSIM about it.
 COMPLETION_REWARD = {"l1": 1.0, "ssim": 0.2}

@@ -11,11 +11,11 @@ from gymnasium.vector import AutoresetMode
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet, LatentMoves
-from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.data import PictureCache, Sampler, noisy_pictures, scan
+from rlenhance.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.hub.shipped import locate
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
 
 #: How much the squared error of a patch falls: 0.2 dB at 29 dB are about 0.4.
 SELF_ENHANCE_REWARD = {"squared_error": 6500.0}

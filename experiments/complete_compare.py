@@ -20,15 +20,15 @@ from experiments.commands import run_command
 from experiments.completion import HolePictures, PictureConfig, load_pictures
 from experiments.intervals import Interval, scene_interval
 from experiments.kept import Kept
-from rlenhance.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model
+from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.ops.inpaint import FILLS
-from rlenhance.weights import locate
 
 #: Names of the numbers of a picture, and how they stand in the table.
 SCORES = {"psnr": "hole PSNR, dB", "ssim": "SSIM", "centre": "error at the centre", "seam": "seam",

@@ -17,7 +17,6 @@ from agents.rollout import play
 from envs.completion import COMPLETION_REWARD, Begun, begin
 from experiments.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
-from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -28,12 +27,13 @@ from rlenhance.data import (
     scan,
     without_near_duplicates,
 )
+from rlenhance.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import seam, texture_gap
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import FromPrior, begin_like
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import FOLDER, locate
 
 #: The word for the prior that needs no training.
 MEMBRANE = "laplace"

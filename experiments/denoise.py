@@ -15,7 +15,6 @@ from agents.optimiser import OptimiserConfig
 from envs.denoise import DENOISING_REWARD
 from experiments.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
-from rlenhance.checkpoint import load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.data import (
@@ -31,10 +30,11 @@ from rlenhance.data import (
     parse_noise,
     scan,
 )
+from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, as_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
 
 #: The noise that tables report, in 255ths.
 LEVELS = (15.0, 25.0, 50.0)

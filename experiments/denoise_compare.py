@@ -23,13 +23,13 @@ from experiments.denoise_rules import denoising_rules, has_bm3d, rule_names
 from experiments.intervals import Interval, scene_interval
 from experiments.kept import Kept
 from rlenhance.actions.filters import tool_shares
-from rlenhance.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
+from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model, read_config
+from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import psnr, sharpness_ratio, ssim
 from rlenhance.models import FilterPolicy, NoiseAware
-from rlenhance.weights import locate
 
 _RULE_PICTURES, _RULE_SIDE = 24, 128  # of the training split, to choose what rules choose
 

@@ -28,8 +28,8 @@ from experiments.denoise import (
 from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import load_model
 
 _UPDATES, _NO_LIMIT = 300, 10**9  # what 0 stands for, without and with a limit of time
 

@@ -19,8 +19,6 @@ from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.lowlight import Pictures
 from experiments.run_folder import RunFolder
-from rlenhance import weights
-from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -34,6 +32,8 @@ from rlenhance.data import (
     sample_photographs,
     scan,
 )
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, Denoiser
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, UNSEEN, seen_noise

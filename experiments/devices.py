@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from agents import Learner, NonFinite, processes
-from rlenhance.checkpoint import flatten, restore
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import flatten, restore
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

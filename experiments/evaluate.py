@@ -20,10 +20,10 @@ from experiments.baselines import Rule, distance_to_single_curve
 from experiments.obedience import adapt, enhance, obey, well_exposed
 from experiments.scenes import real_scenes, relit_scenes
 from experiments.tables import table
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
+from rlenhance.hub.checkpoint import load_model
 from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import Policy, UnrolledPolicy, as_model
 from rlenhance.rewards import Reward, RewardWeights, Transition

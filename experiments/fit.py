@@ -19,9 +19,9 @@ from agents import Learner, NonFinite, ProcessLost, WorkerFailed, processes
 from experiments.devices import follow, make_fabric, same_start
 from experiments.evaluate import collapse_warning
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network
 
 __all__ = ["FitConfig", "Fitted", "TrainingFailed", "fit", "make_fabric"]
 

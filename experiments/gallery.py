@@ -14,14 +14,14 @@ import tyro
 from torch import Tensor
 
 from experiments.commands import run_command
-from rlenhance import weights
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import RELIT, Darken, PictureCache, Relight, as_jpeg
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.models import UnrolledPolicy
 

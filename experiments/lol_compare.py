@@ -22,11 +22,11 @@ from experiments.baselines import fit_rules
 from experiments.commands import run_command
 from experiments.evaluate import enhance_batch, mean_scores, score_pictures
 from experiments.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
-from rlenhance.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE

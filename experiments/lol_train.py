@@ -30,10 +30,10 @@ from experiments.lowlight import (
     make_sample_sheet,
 )
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import PictureCache, load_example
+from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms

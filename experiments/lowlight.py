@@ -21,7 +21,6 @@ from agents import (
     processes,
 )
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (
@@ -37,6 +36,7 @@ from rlenhance.data import (
     sample_photographs,
     scan,
 )
+from rlenhance.hub.checkpoint import load_network
 from rlenhance.io import list_photos
 from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE

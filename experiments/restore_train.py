@@ -20,10 +20,10 @@ from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit
 from experiments.restoring import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
 from experiments.run_folder import RunFolder
-from rlenhance import weights
-from rlenhance.checkpoint import load_network
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Shrink
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import load_network
 from rlenhance.models import MODELS
 
 _NO_LIMIT = 10**9  # updates, where minutes count

@@ -31,15 +31,15 @@ from experiments.rse import (
 from experiments.rse_pictures import RsePictures, bank_pictures
 from experiments.rse_plan import Plan
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.data import PortionSampler
+from rlenhance.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.models.latent_episode import SelfEnhancer
 from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
 
 _ALONE = "autoencoder alone"
 

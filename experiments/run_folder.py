@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rlenhance.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
+from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 

@@ -12,9 +12,9 @@ from typing import Annotated
 import tyro
 
 from experiments.commands import run_command
-from rlenhance import weights
-from rlenhance.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
 from rlenhance.core.errors import UsageError
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
 from rlenhance.io.files import write_atomically
 
 

@@ -18,7 +18,7 @@ _HOMES = {
     "Enhancer": "rlenhance.enhancer",
     "Reward": "rlenhance.rewards",
     "RewardWeights": "rlenhance.rewards",
-    "load_model": "rlenhance.checkpoint",
+    "load_model": "rlenhance.hub.checkpoint",
 }
 __all__ = sorted(_HOMES)
 

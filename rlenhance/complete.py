@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance import weights
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, to_array, to_tensor
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import Photo
 from rlenhance.io.array_types import edit_any
 from rlenhance.models import Completing, UnrolledPolicy

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance import weights
-from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.tiling import tiles
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.io import Photo
 from rlenhance.io.array_types import edit_any
 from rlenhance.models import NoiseAware

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlenhance import weights
 from rlenhance.actions import Action
-from rlenhance.checkpoint import find_checkpoint, load_model
 from rlenhance.core.devices import AUTO, check_half, find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.denoise import NoiseRemover, check_share
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import find_checkpoint, load_model
 from rlenhance.io import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.io.array_types import edit_any
 from rlenhance.knobs import check_taken

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from rlenhance import weights
-from rlenhance.checkpoint import find_checkpoint
 from rlenhance.core.devices import AUTO, find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.enhancer import Enhancer, check_strength
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import find_checkpoint
 from rlenhance.io import read
 from rlenhance.knobs import OPTIONS, as_options, asked, describe
 from rlenhance.metrics.style import into_ranges, measures

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import torch
 
-from rlenhance import weights
-from rlenhance.checkpoint import find_checkpoint, load_network
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
 from rlenhance.core.tiling import tiles
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.io import Photo
 from rlenhance.io.exif import resized
 from rlenhance.io.limits import MEGAPIXELS, check_size

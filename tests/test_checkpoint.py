@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_models import CHOICE, every_model, make_model, make_policy, stir, use
 
-from rlenhance import checkpoint
-from rlenhance.checkpoint import (
+from rlenhance.core.errors import UsageError
+from rlenhance.hub import checkpoint
+from rlenhance.hub.checkpoint import (
     CONFIG,
     MODEL,
     TRAINING,
@@ -27,7 +28,6 @@ from rlenhance.checkpoint import (
     restore,
     save_checkpoint,
 )
-from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, Completing, Policy, as_model
 
 

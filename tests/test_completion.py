@@ -20,7 +20,6 @@ from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
 from experiments.completion import NetworkConfig, PictureConfig, begin_with
 from rlenhance.actions import ACTION_SETS, advance
-from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
 from rlenhance.complete import Completer, pieces
 from rlenhance.core.errors import UsageError
@@ -32,6 +31,8 @@ from rlenhance.data import (
     occluded_pictures,
     without_near_duplicates,
 )
+from rlenhance.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.hub.shipped import locate
 from rlenhance.io import read, write
 from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics.full_reference import ssim_map
@@ -51,7 +52,6 @@ from rlenhance.ops.masks import (
     reduce_hole,
 )
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.weights import locate
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
 

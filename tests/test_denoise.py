@@ -30,10 +30,10 @@ from experiments.denoise import (
 from experiments.denoise_rules import best_sequences, filtered
 from experiments.import_weights import read_pixelrl
 from rlenhance.actions import PIXELRL_TOOLS
-from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import NOISES, Batch, parse_noise
+from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, UnrolledPolicy, as_model, warm_start

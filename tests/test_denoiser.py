@@ -13,13 +13,14 @@ from agents.denoising import Denoising, DenoisingConfig
 from agents.optimiser import OptimiserConfig
 from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
-from rlenhance import cli, denoise, weights
-from rlenhance.checkpoint import load_model, load_network, save_checkpoint
+from rlenhance import cli, denoise
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, check_disjoint, clean_folder
 from rlenhance.data.image_cache import PictureCache
 from rlenhance.denoise import NoiseRemover
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.metrics.full_reference import detail_kept, psnr
 from rlenhance.models import MODELS

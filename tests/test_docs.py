@@ -16,7 +16,7 @@ from test_models import make_policy
 from agents import A3CConfig, SACConfig
 from experiments import evaluate, lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.knobs import OPTIONS
 from rlenhance.metrics.style import MEASURES

@@ -7,8 +7,9 @@ from importlib import metadata
 
 import pytest
 
-from rlenhance import cli, weights
+from rlenhance import cli
 from rlenhance.commands import doctor
+from rlenhance.hub import shipped as weights
 
 
 def _answer(capsys, status=0):

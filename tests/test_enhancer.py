@@ -7,9 +7,9 @@ from PIL import Image, ImageOps
 from test_models import CHOICE, make_model, make_policy, stir
 
 import rlenhance
-from rlenhance.checkpoint import save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.models import MODELS
 from rlenhance.models.base import Completing

@@ -21,9 +21,9 @@ from experiments.evaluate import Judge
 from experiments.fit import FitConfig, TrainingFailed, fit, make_fabric
 from experiments.lowlight import PictureConfig, PolicyConfig
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_network, load_training, read_config
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, load_training, read_config
 from rlenhance.models import MODELS
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -268,7 +268,7 @@ def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("rlenhance.checkpoint._write", full)
+    monkeypatch.setattr("rlenhance.hub.checkpoint._write", full)
     words = ["--data", str(pairs), "--out", str(tmp_path / "runs"), "--name", "other", "--updates", "1", "--state-size",
              "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
     assert run_command(lol_train.main, lol_train.Arguments, words) == 2

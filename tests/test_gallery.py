@@ -6,7 +6,7 @@ from test_models import make_model, make_policy, make_tone, stir
 from experiments import gallery
 from experiments.commands import run_command
 from experiments.lowlight import KNOBS
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read
 
 

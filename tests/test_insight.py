@@ -6,12 +6,12 @@ import torch
 from PIL import Image, ImageFilter
 from test_models import make_policy, make_tone, stir
 
-from rlenhance.checkpoint import save_checkpoint
 from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
 from rlenhance.cube import make_cube, to_text
 from rlenhance.enhancer import Enhancer
 from rlenhance.explain import explain
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.ops.region import blend_region, region_weights
 

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from test_models import CHOICE, make_policy, stir
 
-from rlenhance.checkpoint import save_checkpoint
 from rlenhance.cli import main
 from rlenhance.core import devices
 from rlenhance.core.devices import find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 
 

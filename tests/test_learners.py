@@ -24,9 +24,9 @@ from agents.learner import Learner
 from agents.optimiser import Optimiser
 from agents.replay import EpisodeReplay
 from agents.sac import TrustRegion
-from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.models import MODELS, as_model, observe, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of, picture_statistics

@@ -5,10 +5,11 @@ import pytest
 import torch
 from test_models import make_model, make_policy, make_tone, stir
 
-from rlenhance import cli, weights
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance import cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.knobs import OPTIONS
 from rlenhance.metrics.style import MEASURES, into_ranges, measures

@@ -5,7 +5,7 @@ from test_insight import dark, run  # noqa: F401
 from test_models import stir
 
 from rlenhance import cli
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.models import MODELS
 

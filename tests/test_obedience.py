@@ -11,9 +11,9 @@ from experiments import evaluate
 from experiments.commands import run_command
 from experiments.obedience import MEASURES, adapt, defaults, obey, well_exposed
 from experiments.tables import table
-from rlenhance.checkpoint import save_checkpoint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.knobs import OPTIONS
 from rlenhance.models import UnrolledPolicy
 

@@ -5,9 +5,10 @@ import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments.lowlight import KNOBS
-from rlenhance import cli, weights
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance import cli
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.presets import load_preset, shipped_presets
 

@@ -18,9 +18,9 @@ from experiments import lol_train
 from experiments.commands import run_command
 from experiments.devices import make_fabric
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_training
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, open_folder
+from rlenhance.hub.checkpoint import load_training
 from rlenhance.models import MODELS, as_model
 from rlenhance.rewards import Reward, RewardWeights
 

@@ -9,8 +9,9 @@ import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments import ship
-from rlenhance import __version__, cli, weights
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance import __version__, cli
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 
 

@@ -18,11 +18,11 @@ from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
 from experiments.codes import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, advance
-from rlenhance.checkpoint import load_network, save_checkpoint
 from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
 from rlenhance.nn.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.ops.patch_grid import Blocks

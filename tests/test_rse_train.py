@@ -14,8 +14,8 @@ from experiments.rse import NetworkConfig, make_autoencoder, mean_rows, passes
 from experiments.rse_pictures import PathConfig, open_rse
 from experiments.rse_plan import BudgetConfig
 from experiments.rse_stages import Stages, paired
-from rlenhance.checkpoint import load_model
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 
 SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "1", "1", "--up", "1", "--codes", "32",

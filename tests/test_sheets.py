@@ -7,8 +7,8 @@ from test_cli import night  # noqa: F401
 from test_models import make_model, make_tone, stir
 
 from rlenhance import cli
-from rlenhance.checkpoint import save_checkpoint
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import contact_sheet as sheet
 from rlenhance.io import read, write
 from rlenhance.io.contact_sheet import Cell, fitted, make_sheet

@@ -142,7 +142,7 @@ def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch
 
 def test_photographs_of_one_pixel_and_in_sixteen_bits(tmp_path, generator):
     """Every file goes through."""
-    from rlenhance.checkpoint import save_checkpoint
+    from rlenhance.hub.checkpoint import save_checkpoint
 
     save_checkpoint(tmp_path / "policy", make_policy())
     enhancer = Enhancer(tmp_path / "policy")

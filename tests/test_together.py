@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from test_models import CHOICE, make_model, make_policy, stir
 
-from rlenhance import cli, weights
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance import cli
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 
 PICTURE_LEVEL = {"agent_stride": 0}  # one curve for the whole picture

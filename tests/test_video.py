@@ -10,11 +10,12 @@ import pytest
 from conftest import SCENE, make_clip
 from test_models import make_model, make_policy, make_tone, stir
 
-from rlenhance import cli, weights
-from rlenhance.checkpoint import save_checkpoint
+from rlenhance import cli
 from rlenhance.commands.progress import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.io.video_codec import probe
 from rlenhance.io.video_formats import choose_encoding, nearest_format

@@ -15,9 +15,9 @@ from experiments.commands import run_command
 from experiments.evaluate import Judge
 from experiments.fit import FitConfig, TrainingFailed, fit
 from experiments.run_folder import RunFolder
-from rlenhance.checkpoint import load_network, read_config
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, read_config
 
 CONFIG = A3CConfig(optimiser=FAST)
 

@@ -67,10 +67,10 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
     Raises:
         UsageError: a model that takes no noise away, or none of that strength.
     """
-    from rlenhance import weights
-    from rlenhance.checkpoint import load_model
     from rlenhance.denoise import NoiseRemover
     from rlenhance.enhancer import Enhancer
+    from rlenhance.hub import shipped as weights
+    from rlenhance.hub.checkpoint import load_model
     from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, SelfEnhancer, UnrolledPolicy
     from rlenhance.models.base import Completing
     from rlenhance.settings import check_device

@@ -139,7 +139,7 @@ def _device() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from rlenhance import weights
+    from rlenhance.hub import shipped as weights
 
     try:
         models = weights.shipped_models()
@@ -162,8 +162,8 @@ def _self_test() -> Finding:
     """A made picture through file, model and file."""
     import numpy as np
 
-    from rlenhance import weights
     from rlenhance.enhancer import Enhancer
+    from rlenhance.hub import shipped as weights
     from rlenhance.io.files import Photo, decode, encode
 
     start = time.perf_counter()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from rlenhance.hub.shipped import shipped_models
 from rlenhance.knobs import describe
-from rlenhance.weights import shipped_models
 
 
 def add(commands: Any) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlenhance import weights
 from rlenhance.core.errors import UsageError
 from rlenhance.enhancer import Enhancer
+from rlenhance.hub import shipped as weights
 from rlenhance.settings import model_or_default
 
 #: Kinds of models that enhance, as config.json calls them.

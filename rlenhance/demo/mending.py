@@ -15,11 +15,11 @@ from rlenhance.complete import FALLBACK, SHIPPED, Completer, as_hole
 from rlenhance.core.errors import UsageError
 from rlenhance.demo.choices import KINDS, kind_of, run_folders
 from rlenhance.demo.studio import Result, Studio, named
+from rlenhance.hub.shipped import shipped_models
 from rlenhance.io import Naming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
 from rlenhance.ops.inpaint import FILLS
 from rlenhance.ops.masks import THRESHOLD, read_mask
-from rlenhance.weights import shipped_models
 
 #: Longer side in pixels of the picture that is painted on.
 SIDE = 960

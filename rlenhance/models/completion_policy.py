@@ -44,8 +44,8 @@ class FromPrior(nn.Module, Completing):
             raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
         self.side = side
         if isinstance(prior, str):
-            from rlenhance.checkpoint import load_network  # here: it loads every model
-            from rlenhance.weights import locate
+            from rlenhance.hub.checkpoint import load_network  # here: it loads every model
+            from rlenhance.hub.shipped import locate
 
             object.__setattr__(self, "prior", load_network(locate(prior)).requires_grad_(False).eval())
             return  # no part of this module: neither saved nor moved with it

@@ -15,7 +15,7 @@ from pathlib import Path
 from rlenhance.core.errors import UsageError
 
 #: Where they lie.
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "weights"
 MODEL, CONFIG, CARD, SUMS, DEFAULT = "model.safetensors", "config.json", "card.md", "SHA256SUMS", "DEFAULT"
 #: What a card tells, a section each.
 HEADINGS = ("Data", "Recipe", "Command", "Seeds", "Scores", "Limits", "Licence of the training data")

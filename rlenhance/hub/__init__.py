@@ -1,0 +1,1 @@
+"""Checkpoints: saving, loading, and the models that are shipped."""
