@@ -20,8 +20,6 @@ from experiments.tables import table
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
-from rlenhance.denoise import NoiseRemover
-from rlenhance.enhancer import Enhancer
 from rlenhance.io import list_photos, read
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import (
@@ -35,6 +33,8 @@ from rlenhance.metrics.full_reference import (
 )
 from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import estimate_sigma
+from rlenhance.pipelines.denoise import NoiseRemover
+from rlenhance.pipelines.enhance import Enhancer
 
 #: A way to enhance: (H, W, 3) uint8 -> the same.
 Way = Callable[[np.ndarray], np.ndarray]

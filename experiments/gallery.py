@@ -19,11 +19,11 @@ from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import RELIT, Darken, PictureCache, Relight, as_jpeg
 from rlenhance.data.samples import ROLES, photograph
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.models import UnrolledPolicy
+from rlenhance.pipelines.enhance import Enhancer
 
 _SIDE = 140
 _EXPOSURES = (1 / 4, 1 / 16)

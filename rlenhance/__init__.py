@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 # Loaded on first use: the command's help must not wait three seconds for torch.
 _HOMES = {
     "Batch": "rlenhance.data",
-    "Enhancer": "rlenhance.enhancer",
+    "Enhancer": "rlenhance.pipelines.enhance",
     "Reward": "rlenhance.rewards",
     "RewardWeights": "rlenhance.rewards",
     "load_model": "rlenhance.hub.checkpoint",

@@ -10,11 +10,11 @@ from PIL import Image
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from rlenhance import __version__, cli
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.knobs import OPTIONS
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.options import OPTIONS
 
 
 @pytest.fixture

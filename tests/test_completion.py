@@ -21,7 +21,6 @@ from experiments import complete_compare, complete_train
 from experiments.completion import NetworkConfig, PictureConfig, begin_with
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.cli import main
-from rlenhance.complete import Completer, pieces
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -51,6 +50,7 @@ from rlenhance.ops.masks import (
     read_mask,
     reduce_hole,
 )
+from rlenhance.pipelines.complete import Completer, pieces
 from rlenhance.rewards import Reward, RewardWeights
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}

@@ -26,7 +26,7 @@ from rlenhance.demo.shelf import Shelf, clean_name, tokens_of
 from rlenhance.demo.studio import Look, Studio
 from rlenhance.demo.training import list_runs, open_run
 from rlenhance.io import read, write
-from rlenhance.knobs import OPTIONS
+from rlenhance.pipelines.options import OPTIONS
 
 LOOKS = {"as it comes": Look(), "turned": Look(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
          "with grain out": Look(strength=0.7, denoise=0.4), "another": Look("relight", {"smoothness": 0.8}),

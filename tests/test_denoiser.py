@@ -13,19 +13,20 @@ from agents.denoising import Denoising, DenoisingConfig
 from agents.optimiser import OptimiserConfig
 from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
-from rlenhance import cli, denoise
+from rlenhance import cli
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, check_disjoint, clean_folder
 from rlenhance.data.image_cache import PictureCache
-from rlenhance.denoise import NoiseRemover
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.metrics.full_reference import detail_kept, psnr
 from rlenhance.models import MODELS
 from rlenhance.models.published.ffdnet import gain_map
-from rlenhance.tool_map import map_tools
+from rlenhance.pipelines import denoise
+from rlenhance.pipelines.denoise import NoiseRemover
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.explain_filters import map_tools
 
 SMALL = {"widths": (8, 8), "down": (1, 1), "up": (1,)}
 every_network = pytest.mark.parametrize("network", [

@@ -18,9 +18,9 @@ from experiments import evaluate, lol_train
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
-from rlenhance.knobs import OPTIONS
 from rlenhance.metrics.style import MEASURES
-from rlenhance.presets import shipped_presets
+from rlenhance.pipelines.options import OPTIONS
+from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.rewards import TERMS
 
 ROOT = Path(__file__).parents[1]

@@ -76,7 +76,7 @@ def test_damaged_weights_are_told(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize("fault", ["dark", "changed"])
 def test_the_self_test_can_fail(capsys, monkeypatch, fault):
     """A model that darkens, or one that changes what it should keep, is found."""
-    from rlenhance.enhancer import Enhancer
+    from rlenhance.pipelines.enhance import Enhancer
 
     monkeypatch.setattr(Enhancer, "__call__", lambda self, picture: picture // 2 if fault == "dark" or
                         self.strength == 0 else picture * 2)

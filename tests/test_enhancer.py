@@ -8,11 +8,11 @@ from test_models import CHOICE, make_model, make_policy, stir
 
 import rlenhance
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.models import MODELS
 from rlenhance.models.base import Completing
+from rlenhance.pipelines.enhance import Enhancer
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_models import CHOICE, make_policy, make_tone, stir
 
-from rlenhance import export
 from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.pipelines import onnx as export
+from rlenhance.pipelines.enhance import Enhancer
 
 needs_onnx = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
                                 reason="the extra `onnx` is not installed")

@@ -72,7 +72,7 @@ def test_an_interrupted_run_goes_on(album, tmp_path, capsys):
 
 def test_a_dry_run_writes_nothing_and_loads_no_model(album, tmp_path, capsys, monkeypatch):
     """The plan is told, in words or JSON; folders are not made."""
-    monkeypatch.setattr("rlenhance.settings.set_up", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("rlenhance.pipelines.configure.set_up", lambda *_: pytest.fail("a model was loaded"))
     before = tree(tmp_path)
     assert run("photos", "-r", "-o", "out", "--dry-run", "--name", "{number}_{stem}{ext}") == 0
     assert "photos/deep/-c.png -> out/deep/3_-c.png" in capsys.readouterr().out
@@ -211,7 +211,7 @@ def enhance_photo(photo, actions):
     time.sleep(0.05)
     return photo.with_pixels(photo.pixels)
 made = SimpleNamespace(enhance_photo=enhance_photo), SimpleNamespace(together=False)
-sys.modules["rlenhance.settings"] = SimpleNamespace(set_up=lambda arguments: made)
+sys.modules["rlenhance.pipelines.configure"] = SimpleNamespace(set_up=lambda arguments: made)
 from rlenhance.cli import main
 sys.exit(main(["enhance", "many", "-o", "out"]))
 """

@@ -7,9 +7,9 @@ from test_cli import night  # noqa: F401
 
 from rlenhance import Enhancer, cli
 from rlenhance.core.errors import UsageError
-from rlenhance.denoise import NoiseRemover
 from rlenhance.io import Photo, read, write
 from rlenhance.ops.noise_estimation import estimate_sigma
+from rlenhance.pipelines.denoise import NoiseRemover
 
 
 def _half_hidden(rng, garbage):

@@ -8,12 +8,12 @@ from test_models import make_policy, make_tone, stir
 
 from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
-from rlenhance.cube import make_cube, to_text
-from rlenhance.enhancer import Enhancer
-from rlenhance.explain import explain
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.ops.region import blend_region, region_weights
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.explain import explain
+from rlenhance.pipelines.lut import make_cube, to_text
 
 
 @pytest.fixture(scope="module")

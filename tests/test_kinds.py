@@ -12,9 +12,9 @@ from rlenhance.cli import main
 from rlenhance.core import devices
 from rlenhance.core.devices import find_device
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.pipelines.enhance import Enhancer
 
 
 @pytest.fixture(scope="module")

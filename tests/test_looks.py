@@ -11,8 +11,8 @@ from rlenhance.core.image import to_tensor
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.knobs import OPTIONS
 from rlenhance.metrics.style import MEASURES, into_ranges, measures
+from rlenhance.pipelines.options import OPTIONS
 
 
 @pytest.fixture

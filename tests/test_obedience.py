@@ -14,8 +14,8 @@ from experiments.tables import table
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.knobs import OPTIONS
 from rlenhance.models import UnrolledPolicy
+from rlenhance.pipelines.options import OPTIONS
 
 KNOBS = {"exposure_level": (0.2, 0.475, 0.7), "contrast": (-1, 0, 1), "color": (-1, 0, 1), "smoothness": (0, 0.5, 1),
          "highlights": (0, 0.5, 1)}

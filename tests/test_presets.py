@@ -6,11 +6,11 @@ from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments.lowlight import KNOBS
 from rlenhance import cli
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.presets import load_preset, shipped_presets
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.presets import load_preset, shipped_presets
 
 SHIPPED = [preset.name for preset in shipped_presets()]
 

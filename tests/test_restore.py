@@ -19,7 +19,6 @@ from experiments.restoring import OWN, epoch_means
 from rlenhance.cli import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.exif import EXIF_IFD, directories
@@ -28,7 +27,8 @@ from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
 from rlenhance.nn.backbones import BACKBONES, receptive_field
 from rlenhance.ops.harmonic_fill import membrane
 from rlenhance.ops.masks import HOLES, blank
-from rlenhance.upscale import Upscaler
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.upscale import Upscaler
 
 SMALL = {"gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 8)},
          "prior": {"widths": (8, 8), "blocks": (1, 1), "side": 32}}
@@ -340,7 +340,7 @@ def test_tiled_equals_whole(tmp_path, exposure, monkeypatch):
     upscaler = Upscaler(save_checkpoint(tmp_path / "best", network))
     picture = np.random.default_rng(0).integers(0, 65536, (70, 53, 3)).astype(np.uint16)
     whole = upscaler(picture)
-    monkeypatch.setattr("rlenhance.upscale._TILE", 16)
+    monkeypatch.setattr("rlenhance.pipelines.upscale._TILE", 16)
     assert whole.shape == (280, 212, 3) and whole.dtype == np.uint16
     assert np.abs(upscaler(picture).astype(int) - whole).max() <= 2
     halved = Upscaler(tmp_path / "best", scale=2)(picture)

@@ -10,8 +10,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.io import write
 from rlenhance.metrics.full_reference import gt_mean_psnr, mean_level, psnr, ssim
+from rlenhance.pipelines.score import SIDE, with_reference, without_reference
 from rlenhance.rewards import TERMS
-from rlenhance.scores import SIDE, with_reference, without_reference
 
 
 def _pair(size, dtype=np.uint8, seed=0):

@@ -7,11 +7,11 @@ from test_cli import night  # noqa: F401
 from test_models import make_model, make_tone, stir
 
 from rlenhance import cli
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import contact_sheet as sheet
 from rlenhance.io import read, write
 from rlenhance.io.contact_sheet import Cell, fitted, make_sheet
+from rlenhance.pipelines.enhance import Enhancer
 
 
 def _flat(level, size=(20, 30), dtype=np.uint8):

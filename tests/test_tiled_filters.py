@@ -7,10 +7,10 @@ from test_models import stir
 
 from rlenhance.actions import TOOLS
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.models import MODELS, UnrolledPolicy
 from rlenhance.models.tiled_filters import play_tiled, reach
-from rlenhance.tool_map import map_tools
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.explain_filters import map_tools
 
 UNET = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
 NETWORKS = {

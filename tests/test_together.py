@@ -8,10 +8,10 @@ from test_models import CHOICE, make_model, make_policy, stir
 
 from rlenhance import cli
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.pipelines.enhance import Enhancer
 
 PICTURE_LEVEL = {"agent_stride": 0}  # one curve for the whole picture
 PATCH = np.s_[4:12, 4:16]

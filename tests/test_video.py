@@ -13,13 +13,13 @@ from test_models import make_model, make_policy, make_tone, stir
 from rlenhance import cli
 from rlenhance.commands.progress import FrameBar
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.io.video_codec import probe
 from rlenhance.io.video_formats import choose_encoding, nearest_format
 from rlenhance.pipelines import video
+from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.video import Progress, enhance_clip
 
 av = pytest.importorskip("av", reason='clips need PyAV: pip install "rlenhance[video]"')

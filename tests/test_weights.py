@@ -13,15 +13,15 @@ from test_models import CHOICE, make_model, make_policy, make_tone, stir
 from experiments import ship
 from experiments.commands import run_command
 from rlenhance import cli
-from rlenhance.complete import Completer
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.models import Completing
-from rlenhance.presets import shipped_presets
-from rlenhance.upscale import Upscaler
+from rlenhance.pipelines.complete import Completer
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.presets import shipped_presets
+from rlenhance.pipelines.upscale import Upscaler
 
 CARD = "# dusk\n\nA small policy for tests.\n" + "".join(f"\n## {title}\n\nSome.\n" for title in weights.HEADINGS)
 SHIPPED = weights.FOLDER

@@ -139,7 +139,7 @@ def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
         UsageError: a template or a kind of file that is none; fewer than one photograph at a time.
     """
     from rlenhance.io import Naming
-    from rlenhance.presets import FOLDER
+    from rlenhance.pipelines.presets import FOLDER
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")

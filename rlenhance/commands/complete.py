@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     masks = _masks(arguments.mask, plan)
     if arguments.dry_run:
         return tell_plan(plan, arguments)
-    from rlenhance.complete import Completer
     from rlenhance.ops.masks import read_mask
-    from rlenhance.settings import check_device
+    from rlenhance.pipelines.complete import Completer
+    from rlenhance.pipelines.configure import check_device
 
     completer = Completer(arguments.model, device=check_device(arguments.device))
 

@@ -67,13 +67,13 @@ def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callab
     Raises:
         UsageError: a model that takes no noise away, or none of that strength.
     """
-    from rlenhance.denoise import NoiseRemover
-    from rlenhance.enhancer import Enhancer
     from rlenhance.hub import shipped as weights
     from rlenhance.hub.checkpoint import load_model
     from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, SelfEnhancer, UnrolledPolicy
     from rlenhance.models.base import Completing
-    from rlenhance.settings import check_device
+    from rlenhance.pipelines.configure import check_device
+    from rlenhance.pipelines.denoise import NoiseRemover
+    from rlenhance.pipelines.enhance import Enhancer
 
     device, strength = check_device(arguments.device), arguments.strength
     if arguments.recurse < 0:
@@ -111,8 +111,8 @@ def _self_enhance(arguments: argparse.Namespace) -> Process:
     Raises:
         UsageError: an explanation, or noise outside the range.
     """
-    from rlenhance.enhancer import Enhancer
     from rlenhance.ops.noise_estimation import LARGEST_NOISE
+    from rlenhance.pipelines.enhance import Enhancer
 
     if arguments.explain:
         raise UsageError("--explain tells which filter won where, and a policy over latent codes has no filters")
@@ -142,7 +142,7 @@ def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
 
 def _explain(model: Any, plan: Plan, arguments: argparse.Namespace, told: dict[str, float]) -> Callable[[], str]:
     from rlenhance.io import read, write
-    from rlenhance.tool_map import map_tools
+    from rlenhance.pipelines.explain_filters import map_tools
 
     source = (*plan.jobs, *plan.skipped)[0].source
     found = map_tools(model, read(source).pixels, told)

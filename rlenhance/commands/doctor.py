@@ -162,9 +162,9 @@ def _self_test() -> Finding:
     """A made picture through file, model and file."""
     import numpy as np
 
-    from rlenhance.enhancer import Enhancer
     from rlenhance.hub import shipped as weights
     from rlenhance.io.files import Photo, decode, encode
+    from rlenhance.pipelines.enhance import Enhancer
 
     start = time.perf_counter()
     if weights.default_model() is None:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
 from rlenhance.commands.insight import add_insight, check_insight, make_insight
 from rlenhance.core.errors import UsageError
-from rlenhance.knobs import add_options
+from rlenhance.pipelines.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlenhance.actions import Action
-    from rlenhance.enhancer import Enhancer
     from rlenhance.io import Photo, Plan
     from rlenhance.io.batch import Process
+    from rlenhance.pipelines.enhance import Enhancer
 
 SUFFIX = "_enhanced"
 
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     # names are checked before a model is loaded: a typo costs nothing
     plan = plan_photos(arguments, SUFFIX, arguments.preset, clips=True)
     if arguments.save_recipe:
-        from rlenhance.recipes import check_place
+        from rlenhance.pipelines.recipes import check_place
 
         check_place(arguments.save_recipe, arguments.overwrite, taken=[
             *(job.target for job in plan.jobs), *filter(None, (arguments.explain, arguments.cube))])
@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_insight(arguments, [job.target for job in plan.jobs], [job.source for job in (*plan.jobs, *plan.skipped)])
     if arguments.dry_run:
         return tell_plan(plan, arguments)
-    from rlenhance.recipes import save_recipe
-    from rlenhance.settings import set_up
+    from rlenhance.pipelines.configure import set_up
+    from rlenhance.pipelines.recipes import save_recipe
 
     with redirect_stdout(remarks(plan, arguments)):
         enhancer, recipe = set_up(arguments)

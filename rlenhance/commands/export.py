@@ -29,9 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.onnx.exists() and not arguments.overwrite:
         raise UsageError(f"{arguments.onnx}: exists; replace it with --overwrite, or name another file")
-    from rlenhance.enhancer import Enhancer
-    from rlenhance.export import export_onnx
-    from rlenhance.settings import model_or_default
+    from rlenhance.pipelines.configure import model_or_default
+    from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.onnx import export_onnx
 
     found = export_onnx(Enhancer(model_or_default(arguments.model), steps=arguments.steps), arguments.onnx)
     print(f"{arguments.onnx}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from torch by at "

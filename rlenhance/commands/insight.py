@@ -11,7 +11,7 @@ from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.actions import Action
-    from rlenhance.enhancer import Enhancer
+    from rlenhance.pipelines.enhance import Enhancer
 
 
 def add_insight(parser: argparse.ArgumentParser) -> None:
@@ -59,10 +59,10 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
     Raises:
         UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
     """
-    from rlenhance.cube import make_cube, save_cube
     from rlenhance.io import read, write
     from rlenhance.models import UnrolledPolicy
     from rlenhance.ops.region import check_region, read_region, region_weights
+    from rlenhance.pipelines.lut import make_cube, save_cube
 
     if arguments.region:
         enhancer.region = region_weights(read_region(arguments.region))
@@ -87,8 +87,8 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
         if left:
             print(f"note: the look in {arguments.cube} is without {' and '.join(left)}: no table of colours holds that")
     if arguments.explain:
-        from rlenhance.explain import explain
         from rlenhance.io.contact_sheet import make_sheet
+        from rlenhance.pipelines.explain import explain
 
         sheet = make_sheet(explain(enhancer, pixels, actions), columns=5)
         ready.append(lambda: f"explanation -> {write(sheet, arguments.explain)}")

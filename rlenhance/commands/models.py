@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from rlenhance.hub.shipped import shipped_models
-from rlenhance.knobs import describe
+from rlenhance.pipelines.options import describe
 
 
 def add(commands: Any) -> None:

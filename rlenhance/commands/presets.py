@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.knobs import as_options
-from rlenhance.presets import shipped_presets
+from rlenhance.pipelines.options import as_options
+from rlenhance.pipelines.presets import shipped_presets
 
 
 def add(commands: Any) -> None:

@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     plan = plan_photos(arguments, SUFFIX)
     if arguments.dry_run:
         return tell_plan(plan, arguments)
-    from rlenhance.settings import check_device
-    from rlenhance.upscale import Upscaler
+    from rlenhance.pipelines.configure import check_device
+    from rlenhance.pipelines.upscale import Upscaler
 
     upscaler = Upscaler(arguments.model, scale=arguments.scale, device=check_device(arguments.device),
                         megapixels=limit_of(arguments))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
 from rlenhance.core.errors import UsageError
-from rlenhance.knobs import AUTO, number_or_auto
+from rlenhance.pipelines.options import AUTO, number_or_auto
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from rlenhance.enhancer import Enhancer
     from rlenhance.io.contact_sheet import Cell
+    from rlenhance.pipelines.enhance import Enhancer
 
 #: Exposures that are shown where the model takes them.
 EXPOSURES = (0.25, 0.35, 0.45, 0.55, 0.65)
@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.photo}: one photograph, in a file, is shown in its variants")
     (job,) = plan.jobs
     photo = read(job.source)  # before the model: a bad file costs nothing
-    from rlenhance.enhancer import Enhancer
-    from rlenhance.settings import check_device, model_or_default
+    from rlenhance.pipelines.configure import check_device, model_or_default
+    from rlenhance.pipelines.enhance import Enhancer
 
     enhancer = Enhancer(model_or_default(arguments.model), device=check_device(arguments.device))
     save_sheet(list(_cells(photo.seen, enhancer, _looks(arguments, enhancer), arguments.size)), job.target, arguments)
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _looks(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Look]:
-    from rlenhance.presets import load_preset, shipped_presets
+    from rlenhance.pipelines.presets import load_preset, shipped_presets
 
     yield Look("default", {})
     presets = shipped_presets() if arguments.presets is None else map(load_preset, arguments.presets)
@@ -104,8 +104,8 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, looks: Iterator[Look], side: 
     Raises:
         UsageError: the model does not take a look that was named.
     """
-    from rlenhance.enhancer import check_strength
     from rlenhance.io.contact_sheet import Cell, fitted
+    from rlenhance.pipelines.enhance import check_strength
 
     small = fitted(pixels, side)
     yield Cell(small, ("as it is",))

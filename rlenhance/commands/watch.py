@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     asked, limit = encoder_of(arguments), limit_of(arguments)
     from rlenhance.io import Plan, encode, run_batch
     from rlenhance.io.watcher import Arrivals
-    from rlenhance.settings import set_up
+    from rlenhance.pipelines.configure import set_up
 
     out = None if arguments.output is None else Path(arguments.output)
     with redirect_stdout(remarks(Plan(()), arguments)):

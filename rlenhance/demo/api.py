@@ -22,8 +22,8 @@ from rlenhance.demo.mending import fill, fillers
 from rlenhance.demo.shelf import Kept
 from rlenhance.demo.studio import Look, Result, Studio
 from rlenhance.io.containers import CONTAINERS, claimed, sniff
-from rlenhance.knobs import OPTIONS, number_or_auto
-from rlenhance.presets import load_preset, shipped_presets
+from rlenhance.pipelines.options import OPTIONS, number_or_auto
+from rlenhance.pipelines.presets import load_preset, shipped_presets
 
 #: What /api/enhance and /api/denoise take, beside the knobs.
 ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.hub import shipped as weights
-from rlenhance.settings import model_or_default
+from rlenhance.pipelines.configure import model_or_default
+from rlenhance.pipelines.enhance import Enhancer
 
 #: Kinds of models that enhance, as config.json calls them.
 KINDS = ("pixel_policy", "restorer")

@@ -11,7 +11,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.demo.display import data_uri, figures, notes, split
 from rlenhance.demo.parts import KNOBS, LIVE, Controls, Desk, button, drop, link, nothing, number, token_of, told
 from rlenhance.demo.studio import Look
-from rlenhance.presets import load_preset, shipped_presets
+from rlenhance.pipelines.presets import load_preset, shipped_presets
 
 _CHOSEN = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-number]');

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from rlenhance.commands.complete import SUFFIX
-from rlenhance.complete import FALLBACK, SHIPPED, Completer, as_hole
 from rlenhance.core.errors import UsageError
 from rlenhance.demo.choices import KINDS, kind_of, run_folders
 from rlenhance.demo.studio import Result, Studio, named
@@ -20,6 +19,7 @@ from rlenhance.io import Naming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
 from rlenhance.ops.inpaint import FILLS
 from rlenhance.ops.masks import THRESHOLD, read_mask
+from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, as_hole
 
 #: Longer side in pixels of the picture that is painted on.
 SIDE = 960

@@ -17,14 +17,14 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.demo.choices import Choice, choices
 from rlenhance.demo.shelf import Kept, Shelf
-from rlenhance.enhancer import Enhancer
 from rlenhance.io import Job, Naming, Photo, Plan, encode, read, run_batch
 from rlenhance.io.batch import Process
 from rlenhance.io.contact_sheet import Cell, fitted, reduced
-from rlenhance.knobs import as_options
 from rlenhance.metrics.style import into_ranges, measures
 from rlenhance.ops.image_statistics import auto_exposure
-from rlenhance.settings import check_device, recipe_of
+from rlenhance.pipelines.configure import check_device, recipe_of
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.options import as_options
 
 #: Longer side in pixels of the picture that a preview is made on.
 SIDE = 840
@@ -249,7 +249,7 @@ class Studio:
 
     def why(self, token: str, look: Look) -> Sequence[Cell]:
         """The cells that `rlenhance enhance --explain` writes, on the reduced photograph."""
-        from rlenhance.explain import explain
+        from rlenhance.pipelines.explain import explain
 
         return explain(self.enhancer(look), self.small(token).photo.seen)
 

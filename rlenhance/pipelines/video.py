@@ -17,7 +17,7 @@ from rlenhance.io.video_formats import container_of
 from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
 
 if TYPE_CHECKING:
-    from rlenhance.enhancer import Enhancer
+    from rlenhance.pipelines.enhance import Enhancer
 
 _BUFFER = 256 << 20  # bytes that frames may take while they wait
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.knobs import AUTO
+from rlenhance.pipelines.options import AUTO
 
 
 def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:

@@ -17,14 +17,14 @@ import torch
 from rlenhance.core.devices import AUTO, find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
-from rlenhance.enhancer import Enhancer, check_strength
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint
 from rlenhance.io import read
-from rlenhance.knobs import OPTIONS, as_options, asked, describe
 from rlenhance.metrics.style import into_ranges, measures
-from rlenhance.presets import Preset, load_preset
-from rlenhance.recipes import Recipe, load_recipe
+from rlenhance.pipelines.enhance import Enhancer, check_strength
+from rlenhance.pipelines.options import OPTIONS, as_options, asked, describe
+from rlenhance.pipelines.presets import Preset, load_preset
+from rlenhance.pipelines.recipes import Recipe, load_recipe
 
 #: Options that a recipe settles.
 _SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--denoise", "--steps", "--together",

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from rlenhance.actions import Action, Bending
 from rlenhance.core.visualize import action_colors
-from rlenhance.enhancer import Enhancer
 from rlenhance.io.contact_sheet import Cell, fitted
 from rlenhance.models import UnrolledPolicy
+from rlenhance.pipelines.enhance import Enhancer
 
 _SIDE = 256  # pixels along a side of the diagrams
 _PAPER, _LINE, _BEFORE, _AFTER = (38, 38, 38), (90, 90, 90), (150, 150, 150), (255, 140, 13)

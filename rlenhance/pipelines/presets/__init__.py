@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlenhance import strict_json
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.pipelines import json_config as strict_json
 
 #: Where the shipped ones lie.
 FOLDER = Path(__file__).parent

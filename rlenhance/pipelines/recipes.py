@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlenhance import __version__, strict_json
+from rlenhance import __version__
 from rlenhance.core.errors import UsageError
-from rlenhance.knobs import AUTO
+from rlenhance.pipelines import json_config as strict_json
+from rlenhance.pipelines.options import AUTO
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from rlenhance.actions import advance, even_out
 from rlenhance.core.errors import UsageError
-from rlenhance.enhancer import Enhancer
 from rlenhance.models import UnrolledPolicy, observe
 from rlenhance.ops import image_statistics as statistics
+from rlenhance.pipelines.enhance import Enhancer
 
 OPSET = 18
 _NEEDED = ("onnx", "onnxruntime")

@@ -18,16 +18,16 @@ from rlenhance.actions import Action
 from rlenhance.core.devices import AUTO, check_half, find_device
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, reduced_tensor, to_array, to_tensor
-from rlenhance.denoise import NoiseRemover, check_share
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_model
 from rlenhance.io import Naming, Outcome, Photo, make_plan, read, run_batch
 from rlenhance.io.array_types import edit_any
-from rlenhance.knobs import check_taken
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.ops.region import blend_region, check_region, region_weights
+from rlenhance.pipelines.denoise import NoiseRemover, check_share
+from rlenhance.pipelines.options import check_taken
 from rlenhance.pipelines.video import enhance_clip
 
 

@@ -1,0 +1,1 @@
+"""What a user runs over a photograph: enhance, denoise, complete, upscale."""
