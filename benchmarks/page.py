@@ -38,9 +38,9 @@ def dark(width: int, height: int) -> np.ndarray:
 
 def previews(folder: Path) -> None:
     """Print what a preview costs: the first of a photograph, which reads it, and those that follow a slider."""
-    from rlenhance.demo.display import split
-    from rlenhance.demo.shelf import Shelf
-    from rlenhance.demo.studio import Look, Studio
+    from rlenhance.web.file_store import Shelf
+    from rlenhance.web.html import split
+    from rlenhance.web.service import Look, Studio
 
     studio = Studio(Shelf(folder / "shelf"))
     print("| photograph | first preview | a slider moved | and grain taken out |\n|---|---|---|---|")

@@ -17,16 +17,16 @@ from PIL import Image
 
 from rlenhance.cli import main
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.bench import AS_IT_IS, compare, save_denoised, show_noise
-from rlenhance.demo.display import chart, figures, notes, table
-from rlenhance.demo.door import Door, is_own, read_auth
-from rlenhance.demo.line import Busy, Line
-from rlenhance.demo.mending import fill, fillers, mark
-from rlenhance.demo.shelf import Shelf, clean_name, tokens_of
-from rlenhance.demo.studio import Look, Studio
-from rlenhance.demo.training import list_runs, open_run
 from rlenhance.io import read, write
 from rlenhance.pipelines.options import OPTIONS
+from rlenhance.web.complete_service import fill, fillers, mark
+from rlenhance.web.file_store import Shelf, clean_name, tokens_of
+from rlenhance.web.html import chart, figures, notes, table
+from rlenhance.web.job_queue import Busy, Line
+from rlenhance.web.previews import AS_IT_IS, compare, save_denoised, show_noise
+from rlenhance.web.run_reader import list_runs, open_run
+from rlenhance.web.security import Door, is_own, read_auth
+from rlenhance.web.service import Look, Studio
 
 LOOKS = {"as it comes": Look(), "turned": Look(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
          "with grain out": Look(strength=0.7, denoise=0.4), "another": Look("relight", {"smoothness": 0.8}),
@@ -316,7 +316,7 @@ def test_options_that_say_nothing_are_refused(tmp_path, capsys):
 
 def test_without_gradio_the_line_that_installs_it_is_told(monkeypatch, capsys):
     """And nothing else happens."""
-    monkeypatch.setattr("rlenhance.demo.server.find_spec", lambda name: None)
+    monkeypatch.setattr("rlenhance.web.server.find_spec", lambda name: None)
     assert main(["demo"]) == 2
     assert 'pip install "rlenhance[demo]"' in capsys.readouterr().err
 
@@ -358,7 +358,7 @@ def client(tmp_path_factory):
     pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
     from starlette.testclient import TestClient
 
-    from rlenhance.demo.server import Settings, assemble
+    from rlenhance.web.server import Settings, assemble
 
     folder = tmp_path_factory.mktemp("served")
     app, studio, line = assemble(Settings(megabytes=0.5, megapixels=0.3, places=2), folder)
@@ -474,7 +474,7 @@ def test_every_knob_has_words_of_its_own(client):
     """The sliders are called by what they do to a photograph, and turn into the options that the command has."""
     import gradio
 
-    from rlenhance.demo.parts import KNOBS, Controls
+    from rlenhance.web.components import KNOBS, Controls
 
     assert list(KNOBS) == list(OPTIONS)
     with gradio.Blocks():
@@ -495,8 +495,8 @@ def test_several_come_in_one_file(client, tmp_path):
     """Names are kept apart, what fails is named, and only the package stays."""
     import gradio
 
-    from rlenhance.demo.parts import Controls, Desk
-    from rlenhance.demo.several_tab import SeveralTab
+    from rlenhance.web.components import Controls, Desk
+    from rlenhance.web.tabs.several_tab import SeveralTab
 
     with gradio.Blocks():
         controls = Controls(client.studio)

@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: an option that says nothing, a place that is taken, or no Gradio.
     """
-    from rlenhance.demo.door import is_own, read_auth
-    from rlenhance.demo.server import Settings, check_extra, serve
+    from rlenhance.web.security import is_own, read_auth
+    from rlenhance.web.server import Settings, check_extra, serve
 
     check_extra()
     for word in ("max_megabytes", "max_megapixels", "keep_minutes"):

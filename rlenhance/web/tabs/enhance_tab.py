@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.display import data_uri, figures, notes, split
-from rlenhance.demo.parts import KNOBS, LIVE, Controls, Desk, button, drop, link, nothing, number, token_of, told
-from rlenhance.demo.studio import Look
 from rlenhance.pipelines.presets import load_preset, shipped_presets
+from rlenhance.web.components import KNOBS, LIVE, Controls, Desk, button, drop, link, nothing, number, token_of, told
+from rlenhance.web.html import data_uri, figures, notes, split
+from rlenhance.web.service import Look
 
 _CHOSEN = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-number]');

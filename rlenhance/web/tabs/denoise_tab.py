@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance.demo.bench import save_denoised, show_noise
-from rlenhance.demo.display import notes, split
-from rlenhance.demo.parts import LIVE, Desk, button, drop, link, nothing, number, slider, token_of, told
+from rlenhance.web.components import LIVE, Desk, button, drop, link, nothing, number, slider, token_of, told
+from rlenhance.web.html import notes, split
+from rlenhance.web.previews import save_denoised, show_noise
 
 
 class DenoiseTab:

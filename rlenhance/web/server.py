@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.door import App, Door
-from rlenhance.demo.line import Line
-from rlenhance.demo.shelf import Shelf
-from rlenhance.demo.studio import Studio
 from rlenhance.io.limits import missing_extra
+from rlenhance.web.file_store import Shelf
+from rlenhance.web.job_queue import Line
+from rlenhance.web.security import App, Door
+from rlenhance.web.service import Studio
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def assemble(settings: Settings, folder: Path) -> tuple[App, Studio, Line]:
     import gradio as gr
     from fastapi import FastAPI
 
-    from rlenhance.demo.api import Api
-    from rlenhance.demo.page import build, dress
-    from rlenhance.demo.parts import Desk
+    from rlenhance.web.api import Api
+    from rlenhance.web.components import Desk
+    from rlenhance.web.page import build, dress
 
     line = Line(settings.places)
     api = Api(studio, line, {"megabytes": settings.megabytes, "megapixels": settings.megapixels,

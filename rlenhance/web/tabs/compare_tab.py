@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance.demo.bench import AS_IT_IS, SIDE, compare
-from rlenhance.demo.display import notes, split, table
-from rlenhance.demo.parts import Desk, button, drop, model_labels, nothing, token_of, told
-from rlenhance.demo.shelf import tokens_of
+from rlenhance.web.components import Desk, button, drop, model_labels, nothing, token_of, told
+from rlenhance.web.file_store import tokens_of
+from rlenhance.web.html import notes, split, table
+from rlenhance.web.previews import AS_IT_IS, SIDE, compare
 
 #: Score -> what it is called.
 _SCORES = {"brightness": "mean brightness", "psnr": "PSNR in dB", "ssim": "SSIM",

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.display import brush, data_uri, figures, notes
-from rlenhance.demo.mending import beside, fill, fillers, mark
-from rlenhance.demo.parts import Desk, button, drop, link, nothing, token_of, told
-from rlenhance.demo.shelf import tokens_of
+from rlenhance.web.complete_service import beside, fill, fillers, mark
+from rlenhance.web.components import Desk, button, drop, link, nothing, token_of, told
+from rlenhance.web.file_store import tokens_of
+from rlenhance.web.html import brush, data_uri, figures, notes
 
 #: Before the event is sent: what was painted, or "" where the mark is as the page made it.
 _PAINTED = "(photo, mask, filler, _) => [photo, mask, filler, window.paintedMask('painting')]"

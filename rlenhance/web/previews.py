@@ -10,12 +10,12 @@ import torch
 
 from rlenhance.commands.denoise import SUFFIX
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.studio import Look, Preview, Result, Studio
 from rlenhance.io import Naming, Photo
 from rlenhance.io.contact_sheet import fitted, reduced
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import NoiseRemover
 from rlenhance.pipelines.score import with_reference
+from rlenhance.web.service import Look, Preview, Result, Studio
 
 #: Height and width of the detail that is shown pixel for pixel.
 DETAIL = (400, 600)

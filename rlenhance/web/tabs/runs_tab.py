@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.display import chart, figures, file_uri, notes
-from rlenhance.demo.parts import Desk, button, nothing, slider, told
-from rlenhance.demo.training import PANELS, Run, list_runs, open_run
+from rlenhance.web.components import Desk, button, nothing, slider, told
+from rlenhance.web.html import chart, figures, file_uri, notes
+from rlenhance.web.run_reader import PANELS, Run, list_runs, open_run
 
 
 class RunsTab:

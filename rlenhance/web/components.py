@@ -11,12 +11,12 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.choices import Choice
-from rlenhance.demo.display import download, notes
-from rlenhance.demo.line import Line
-from rlenhance.demo.shelf import tokens_of
-from rlenhance.demo.studio import Look, Result, Studio
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.web.file_store import tokens_of
+from rlenhance.web.html import download, notes
+from rlenhance.web.job_queue import Line
+from rlenhance.web.model_catalog import Choice
+from rlenhance.web.service import Look, Result, Studio
 
 #: Preference -> what its slider is called, and what it does to a photograph.
 KNOBS = {

@@ -12,14 +12,14 @@ import numpy as np
 
 from rlenhance.commands.complete import SUFFIX
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.choices import KINDS, kind_of, run_folders
-from rlenhance.demo.studio import Result, Studio, named
 from rlenhance.hub.shipped import shipped_models
 from rlenhance.io import Naming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
 from rlenhance.ops.inpaint import FILLS
 from rlenhance.ops.masks import THRESHOLD, read_mask
 from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, as_hole
+from rlenhance.web.model_catalog import KINDS, kind_of, run_folders
+from rlenhance.web.service import Result, Studio, named
 
 #: Longer side in pixels of the picture that is painted on.
 SIDE = 960

@@ -15,8 +15,6 @@ import numpy as np
 from rlenhance.commands.enhance import SUFFIX, process_of
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
-from rlenhance.demo.choices import Choice, choices
-from rlenhance.demo.shelf import Kept, Shelf
 from rlenhance.io import Job, Naming, Photo, Plan, encode, read, run_batch
 from rlenhance.io.batch import Process
 from rlenhance.io.contact_sheet import Cell, fitted, reduced
@@ -25,6 +23,8 @@ from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, recipe_of
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import as_options
+from rlenhance.web.file_store import Kept, Shelf
+from rlenhance.web.model_catalog import Choice, choices
 
 #: Longer side in pixels of the picture that a preview is made on.
 SIDE = 840

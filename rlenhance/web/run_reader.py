@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.choices import run_folders
+from rlenhance.web.model_catalog import run_folders
 
 #: What is drawn of every run that logs it: title, patterns of columns, a line of alarm.
 PANELS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (

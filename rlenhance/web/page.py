@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from rlenhance import __version__
-from rlenhance.demo.compare_tab import CompareTab
-from rlenhance.demo.complete_tab import CompleteTab
-from rlenhance.demo.denoise_tab import DenoiseTab
-from rlenhance.demo.enhance_tab import EnhanceTab
-from rlenhance.demo.parts import Desk
-from rlenhance.demo.runs_tab import RunsTab
-from rlenhance.demo.several_tab import SeveralTab
+from rlenhance.web.components import Desk
+from rlenhance.web.tabs.compare_tab import CompareTab
+from rlenhance.web.tabs.complete_tab import CompleteTab
+from rlenhance.web.tabs.denoise_tab import DenoiseTab
+from rlenhance.web.tabs.enhance_tab import EnhanceTab
+from rlenhance.web.tabs.runs_tab import RunsTab
+from rlenhance.web.tabs.several_tab import SeveralTab
 
 _HERE = Path(__file__).parent
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]

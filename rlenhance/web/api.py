@@ -16,14 +16,14 @@ from starlette.routing import BaseRoute, Route
 
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.bench import save_denoised
-from rlenhance.demo.line import Busy, Line
-from rlenhance.demo.mending import fill, fillers
-from rlenhance.demo.shelf import Kept
-from rlenhance.demo.studio import Look, Result, Studio
 from rlenhance.io.containers import CONTAINERS, claimed, sniff
 from rlenhance.pipelines.options import OPTIONS, number_or_auto
 from rlenhance.pipelines.presets import load_preset, shipped_presets
+from rlenhance.web.complete_service import fill, fillers
+from rlenhance.web.file_store import Kept
+from rlenhance.web.job_queue import Busy, Line
+from rlenhance.web.previews import save_denoised
+from rlenhance.web.service import Look, Result, Studio
 
 #: What /api/enhance and /api/denoise take, beside the knobs.
 ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip")

@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.demo.display import data_uri, figures, notes
-from rlenhance.demo.parts import Controls, Desk, button, drop, link, nothing, told
-from rlenhance.demo.shelf import Kept, apart, tokens_of
-from rlenhance.demo.studio import Result
 from rlenhance.io.contact_sheet import CELL, fitted
+from rlenhance.web.components import Controls, Desk, button, drop, link, nothing, told
+from rlenhance.web.file_store import Kept, apart, tokens_of
+from rlenhance.web.html import data_uri, figures, notes
+from rlenhance.web.service import Result
 
 #: Photographs at a time.
 MOST = 100
