@@ -2,7 +2,7 @@
 
 import sys
 
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
 from experiments.completion import NetworkConfig, PictureConfig, begin_with
 from rlenhance.actions import ACTION_SETS, advance
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.pipelines.options import OPTIONS

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.data.samples import photograph
 from rlenhance.io import read, write
 

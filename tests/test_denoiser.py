@@ -13,7 +13,7 @@ from agents.denoising import Denoising, DenoisingConfig
 from agents.optimiser import OptimiserConfig
 from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, check_disjoint, clean_folder
 from rlenhance.data.image_cache import PictureCache

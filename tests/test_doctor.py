@@ -7,8 +7,8 @@ from importlib import metadata
 
 import pytest
 
-from rlenhance import cli
-from rlenhance.commands import doctor
+from rlenhance.cli import doctor
+from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_models import CHOICE, make_policy, make_tone, stir
 
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines import onnx as export

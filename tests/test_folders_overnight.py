@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from test_cli import night  # noqa: F401
 
-from rlenhance import cli
 from rlenhance import io as photo_room
+from rlenhance.cli import main as cli
 from rlenhance.io import read, write
 
 

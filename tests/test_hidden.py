@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from test_cli import night  # noqa: F401
 
-from rlenhance import Enhancer, cli
+from rlenhance import Enhancer
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, read, write
 from rlenhance.ops.noise_estimation import estimate_sigma

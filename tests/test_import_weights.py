@@ -13,7 +13,7 @@ from experiments import evaluate, import_weights, lol_compare
 from experiments.commands import run_command
 from experiments.import_weights import Arguments, read_rellie, read_zero_dce
 from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig, make_learner
-from rlenhance.cli import main as command
+from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read
 from rlenhance.rewards import RewardWeights

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageFilter
 from test_models import make_policy, make_tone, stir
 
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from test_models import CHOICE, make_policy, stir
 
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.core import devices
 from rlenhance.core.devices import find_device
 from rlenhance.core.errors import UsageError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_models import make_model, make_policy, make_tone, stir
 
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.hub import shipped as weights

@@ -4,7 +4,7 @@ import pytest
 from test_insight import dark, run  # noqa: F401
 from test_models import stir
 
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.models import MODELS

@@ -11,7 +11,7 @@ from agents import A3C, SAC, Direct
 from experiments import evaluate, lol_compare, lol_train
 from experiments.commands import gather, run_command
 from experiments.lowlight import PictureConfig, PolicyConfig
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term

@@ -164,7 +164,7 @@ def test_what_exists_is_kept_replaced_or_left(album):
 @pytest.mark.parametrize("command", ["enhance", "denoise", "complete", "upscale"])
 def test_results_of_every_command_are_known_to_all(album, command):
     """Whatever made them: beside their photographs they are no photographs."""
-    suffix = importlib.import_module(f"rlenhance.commands.{command}").SUFFIX
+    suffix = importlib.import_module(f"rlenhance.cli.{command}").SUFFIX
     assert suffix in SUFFIXES
     (album / "photos/a.jpg").rename(album / f"photos/b{suffix}.jpg")
     for own in SUFFIXES:

@@ -5,7 +5,7 @@ import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments.lowlight import KNOBS
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write

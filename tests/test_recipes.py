@@ -9,7 +9,8 @@ import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments import ship
-from rlenhance import __version__, cli
+from rlenhance import __version__
+from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write

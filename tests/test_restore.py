@@ -16,7 +16,7 @@ from agents.optimiser import OptimiserConfig
 from experiments import restore_train, submission
 from experiments.import_weights import read_gated_pixelrnn
 from experiments.restoring import OWN, epoch_means
-from rlenhance.cli import main as command
+from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint

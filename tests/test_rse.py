@@ -18,7 +18,7 @@ from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
 from experiments.codes import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, advance
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import Batch

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.io import write

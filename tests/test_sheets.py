@@ -6,7 +6,7 @@ import pytest
 from test_cli import night  # noqa: F401
 from test_models import make_model, make_tone, stir
 
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import contact_sheet as sheet
 from rlenhance.io import read, write

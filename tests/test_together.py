@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_models import CHOICE, make_model, make_policy, stir
 
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint

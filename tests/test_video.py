@@ -10,8 +10,8 @@ import pytest
 from conftest import SCENE, make_clip
 from test_models import make_model, make_policy, make_tone, stir
 
-from rlenhance import cli
-from rlenhance.commands.progress import FrameBar
+from rlenhance.cli import main as cli
+from rlenhance.cli.progress import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_cli import night  # noqa: F401
 
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.io.watcher import Arrivals
@@ -139,7 +139,7 @@ def test_what_arrives_later_is_done_until_ctrl_c(inbox, tmp_path, capsys, monkey
         plain(0.02)
 
     plain = time.sleep
-    monkeypatch.setattr("rlenhance.commands.watch.time.sleep", happen)
+    monkeypatch.setattr("rlenhance.cli.watch.time.sleep", happen)
     assert cli.main(["watch", "in", "-o", "out", "--settle", "0.03", "--format", "png"]) == 130
     printed = capsys.readouterr()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "bad.png", "late.png"]

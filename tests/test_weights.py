@@ -12,7 +12,7 @@ from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
 from experiments import ship
 from experiments.commands import run_command
-from rlenhance import cli
+from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model, save_checkpoint

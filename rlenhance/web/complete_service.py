@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rlenhance.commands.complete import SUFFIX
+from rlenhance.cli.complete import SUFFIX
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import shipped_models
 from rlenhance.io import Naming, Photo, decode

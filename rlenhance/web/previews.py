@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rlenhance.commands.denoise import SUFFIX
+from rlenhance.cli.denoise import SUFFIX
 from rlenhance.core.errors import UsageError
 from rlenhance.io import Naming, Photo
 from rlenhance.io.contact_sheet import fitted, reduced

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlenhance.commands.enhance import SUFFIX, process_of
+from rlenhance.cli.enhance import SUFFIX, process_of
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.io import Job, Naming, Photo, Plan, encode, read, run_batch

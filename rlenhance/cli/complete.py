@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.batches import add_photos, carry_out, plan_photos, tell_plan
+from rlenhance.cli.photo_command import add_photos, carry_out, plan_photos, tell_plan
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:

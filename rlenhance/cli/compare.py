@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
+from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:

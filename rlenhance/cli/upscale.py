@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.commands.batches import add_photos, carry_out, limit_of, plan_photos, tell_plan
+from rlenhance.cli.photo_command import add_photos, carry_out, limit_of, plan_photos, tell_plan
 
 SUFFIX = "_upscaled"
 

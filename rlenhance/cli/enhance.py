@@ -7,8 +7,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
-from rlenhance.commands.insight import add_insight, check_insight, make_insight
+from rlenhance.cli.explain_options import add_insight, check_insight, make_insight
+from rlenhance.cli.photo_command import add_photos, carry_out, plan_photos, remarks, tell_plan
 from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.options import add_options
 
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         insight = make_insight(arguments, enhancer, [job.source for job in (*plan.jobs, *plan.skipped)], actions)
 
     def film(source: Path, target: Path) -> Any:
-        from rlenhance.commands.progress import FrameBar
+        from rlenhance.cli.progress import FrameBar
         from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:

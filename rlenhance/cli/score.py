@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlenhance.commands.reports import as_json
+from rlenhance.cli.reports import as_json
 from rlenhance.core.errors import UsageError
 
 

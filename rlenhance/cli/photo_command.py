@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rlenhance.commands.reports import Report, Tally, as_json
+from rlenhance.cli.reports import Report, Tally, as_json
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.batches import add_places, add_running, encoder_of, limit_of, naming_of, remarks, tell_clips
-from rlenhance.commands.enhance import SUFFIX, add_look, process_of
-from rlenhance.commands.reports import Report
+from rlenhance.cli.enhance import SUFFIX, add_look, process_of
+from rlenhance.cli.photo_command import add_places, add_running, encoder_of, limit_of, naming_of, remarks, tell_clips
+from rlenhance.cli.reports import Report
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.sheets import add_sheet, check_sheet, save_sheet
+from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
 from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.options import AUTO, number_or_auto
 

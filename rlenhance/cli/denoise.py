@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.commands.batches import add_photos, carry_out, plan_photos, remarks, tell_plan
+from rlenhance.cli.photo_command import add_photos, carry_out, plan_photos, remarks, tell_plan
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:

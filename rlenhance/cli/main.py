@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rlenhance import __version__
-from rlenhance.commands import (
+from rlenhance.cli import (
     compare,
     complete,
     demo,
