@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.learner import LEARNERS, PolicyLearner, as_floats
-from agents.optimiser import OptimiserConfig
+from agents.base import LEARNERS, PolicyLearner, as_floats
+from agents.optim import OptimiserConfig
 from agents.rollout import (
     Rollout,
     action_costs,

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agents.learner import LEARNERS, PolicyLearner, as_floats
-from agents.optimiser import OptimiserConfig, refuse
+from agents.base import LEARNERS, PolicyLearner, as_floats
+from agents.optim import OptimiserConfig, refuse
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy

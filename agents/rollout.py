@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.optimiser import refuse
+from agents.optim import refuse
 from envs import PixelEnv
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError

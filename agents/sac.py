@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from agents.base import LEARNERS, PolicyLearner, as_floats
 from agents.critic import TwinCritic, lower
-from agents.learner import LEARNERS, PolicyLearner, as_floats
-from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
+from agents.optim import NonFinite, Optimiser, OptimiserConfig
 from agents.replay import EpisodeReplay, Episodes
 from agents.rollout import (
     Rollout,

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.learner import LEARNERS, Learner, as_floats
-from agents.optimiser import Optimiser, OptimiserConfig, follow
+from agents.base import LEARNERS, Learner, as_floats
+from agents.optim import Optimiser, OptimiserConfig, follow
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr, ssim_map

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SACConfig, SupervisedConfig
-from agents.learner import make_env
-from agents.optimiser import OptimiserConfig
+from agents.base import make_env
+from agents.optim import OptimiserConfig
 from agents.rollout import play
 from envs.completion import COMPLETION_REWARD, Begun, begin
 from experiments.lowlight import Pictures

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
-from agents.optimiser import OptimiserConfig
+from agents.optim import OptimiserConfig
 from envs.denoise import DENOISING_REWARD
 from experiments.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares

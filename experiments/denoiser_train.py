@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from agents.denoising import Denoising, DenoisingConfig
+from agents.denoiser_learner import Denoising, DenoisingConfig
 from experiments.commands import rebuild, run_command
 from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from agents import Learner, NonFinite, processes
+from agents import Learner, NonFinite
+from agents import distributed as processes
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import flatten, restore
@@ -74,7 +75,7 @@ def _strategy() -> Any:
 
     class Unwrapped(DDPStrategy):
         """Processes and their connection as Lightning makes them; the learners average the gradients, see
-        `agents.processes.average_gradients`."""
+        `agents.distributed.average_gradients`."""
 
         def setup_module(self, module: Any) -> Any:
             return module

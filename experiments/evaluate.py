@@ -14,7 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents.learner import make_env
+from agents.base import make_env
 from agents.rollout import Rollout, play
 from experiments.baselines import Rule, distance_to_single_curve
 from experiments.obedience import adapt, enhance, obey, well_exposed

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agents import Learner, NonFinite, ProcessLost, WorkerFailed, processes
+from agents import Learner, NonFinite, ProcessLost, WorkerFailed
+from agents import distributed as processes
 from experiments.devices import follow, make_fabric, same_start
 from experiments.evaluate import collapse_warning
 from experiments.run_folder import RunFolder

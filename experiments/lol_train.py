@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import LEARNERS, processes
+from agents import LEARNERS
+from agents import distributed as processes
 from experiments.baselines import fit_rules
 from experiments.commands import rebuild, run_command
 from experiments.devices import launch, make_fabric

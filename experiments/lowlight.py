@@ -18,7 +18,9 @@ from agents import (
     Learner,
     SACConfig,
     SupervisedConfig,
-    processes,
+)
+from agents import (
+    distributed as processes,
 )
 from experiments.run_folder import RunFolder
 from rlenhance.core.errors import UsageError

@@ -17,7 +17,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents.learner import make_env
+from agents.base import make_env
 from envs import PixelEnv
 from experiments.baselines import fit_rules
 from experiments.commands import run_command

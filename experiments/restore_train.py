@@ -14,7 +14,7 @@ import torch
 import tyro
 
 from agents import Supervised, SupervisedConfig
-from agents.optimiser import OptimiserConfig
+from agents.optim import OptimiserConfig
 from experiments.commands import rebuild, run_command
 from experiments.devices import make_fabric
 from experiments.fit import FitConfig, Fitted, fit

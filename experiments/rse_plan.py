@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agents import A3CConfig, DirectConfig, SACConfig
-from agents.autoencoding import AutoencodingConfig
-from agents.optimiser import OptimiserConfig
+from agents.autoencoder_learner import AutoencodingConfig
+from agents.optim import OptimiserConfig
 from experiments.fit import FitConfig
 from experiments.rse import NetworkConfig
 from rlenhance.core.errors import UsageError

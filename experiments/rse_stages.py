@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from agents import LEARNERS, Falling, Learner
-from agents.autoencoding import Autoencoding
-from agents.learner import PolicyLearner
+from agents.autoencoder_learner import Autoencoding
+from agents.base import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.fit import FitConfig, fit
 from experiments.intervals import Interval, scene_interval

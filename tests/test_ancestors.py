@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.ndimage import correlate
 
-from agents.learner import make_env
+from agents.base import make_env
 from agents.rollout import play
 from experiments.evaluate import collapse_warning, score_picture, watch_collapse, watch_policy
 from experiments.import_weights import read_rellie, read_zero_dce

@@ -7,8 +7,8 @@ import torch
 from conftest import make_pairs
 from test_models import make_model
 
-from agents.denoising import Denoising, DenoisingConfig
-from agents.optimiser import OptimiserConfig
+from agents.denoiser_learner import Denoising, DenoisingConfig
+from agents.optim import OptimiserConfig
 from experiments.denoiser_train import Arguments, main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, Camera, CodedSampler, Example, PictureCache, as_jpeg

@@ -9,8 +9,8 @@ from conftest import make_pairs
 from test_models import make_model, make_tone, stir
 from torch import nn
 
-from agents.denoising import Denoising, DenoisingConfig
-from agents.optimiser import OptimiserConfig
+from agents.denoiser_learner import Denoising, DenoisingConfig
+from agents.optim import OptimiserConfig
 from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
 from rlenhance.cli import main as cli

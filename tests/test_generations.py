@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.generations import Falling, Generations
+from agents.self_training import Falling, Generations
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 

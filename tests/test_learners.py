@@ -19,9 +19,9 @@ from agents import (
     SupervisedConfig,
 )
 from agents.a3c import EntropyTarget
+from agents.base import Learner
 from agents.critic import Critic
-from agents.learner import Learner
-from agents.optimiser import Optimiser
+from agents.optim import Optimiser
 from agents.replay import EpisodeReplay
 from agents.sac import TrustRegion
 from rlenhance.core.errors import UsageError

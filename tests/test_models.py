@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from agents.learner import make_env
+from agents.base import make_env
 from experiments.lowlight import KNOBS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.learner import make_env
+from agents.base import make_env
 from experiments import optimum
 from experiments.lowlight import PictureConfig, PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError

@@ -13,7 +13,8 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from agents import LEARNERS, NonFinite, processes
+from agents import LEARNERS, NonFinite
+from agents import distributed as processes
 from experiments import lol_train
 from experiments.commands import run_command
 from experiments.devices import make_fabric

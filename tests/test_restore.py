@@ -12,7 +12,7 @@ from PIL import Image
 from test_models import stir
 
 from agents import Supervised, SupervisedConfig
-from agents.optimiser import OptimiserConfig
+from agents.optim import OptimiserConfig
 from experiments import restore_train, submission
 from experiments.import_weights import read_gated_pixelrnn
 from experiments.restoring import OWN, epoch_means

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.learner import make_env
+from agents.base import make_env
 from agents.rollout import binomial_kernel, check_kernel, group_baseline, level_rewards, play, replay, returns_to_go
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch

@@ -10,8 +10,8 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from agents import SAC, SACConfig
-from agents.autoencoding import Autoencoding, AutoencodingConfig, contrast
-from agents.optimiser import OptimiserConfig
+from agents.autoencoder_learner import Autoencoding, AutoencodingConfig, contrast
+from agents.optim import OptimiserConfig
 from agents.replay import EpisodeReplay
 from agents.rollout import play, replay
 from envs import SelfEnhanceEnv

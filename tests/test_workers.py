@@ -9,7 +9,7 @@ import torch
 from test_learners import FAST, REWARD, grey_batch, mean_error, policy
 
 from agents import A3C, A3CConfig, AsynchronousA3C, NonFinite, Optimiser, OptimiserConfig, WorkerFailed
-from agents.shared_weights import SharedOptimiser, SharedWeights
+from agents.shared_adam import SharedOptimiser, SharedWeights
 from experiments import lol_train
 from experiments.commands import run_command
 from experiments.evaluate import Judge

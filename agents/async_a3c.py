@@ -14,8 +14,8 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from agents.a3c import A3C, A3CConfig
-from agents.learner import NonFinite
-from agents.shared_weights import SharedAdam, SharedOptimiser, SharedWeights
+from agents.base import NonFinite
+from agents.shared_adam import SharedAdam, SharedOptimiser, SharedWeights
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import MODELS

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.learner import Learner, as_floats
-from agents.optimiser import Optimiser, OptimiserConfig, follow
+from agents.base import Learner, as_floats
+from agents.optim import Optimiser, OptimiserConfig, follow
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch

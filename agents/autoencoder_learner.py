@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.generations import Generations
-from agents.learner import Learner, as_floats
-from agents.optimiser import Optimiser, OptimiserConfig, follow
+from agents.base import Learner, as_floats
+from agents.optim import Optimiser, OptimiserConfig, follow
+from agents.self_training import Generations
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch

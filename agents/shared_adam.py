@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 
-from agents.optimiser import Optimiser, OptimiserConfig
+from agents.optim import Optimiser, OptimiserConfig
 
 _LOCK_SECONDS = 60.0  # a process that was killed while it wrote leaves the lock closed
 

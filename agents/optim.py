@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents import processes
+from agents import distributed as processes
 from rlenhance.core.errors import UsageError
 
 

@@ -9,8 +9,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
-from agents import processes
-from agents.optimiser import NonFinite, Optimiser, OptimiserConfig
+from agents import distributed as processes
+from agents.optim import NonFinite, Optimiser, OptimiserConfig
 from envs import PixelEnv
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
