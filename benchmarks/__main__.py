@@ -24,8 +24,8 @@ from benchmarks.scaling import measure_processes, measure_scaling, process_optio
 from benchmarks.share import measure_share
 from benchmarks.speed import measure_environment, measure_updates
 from benchmarks.table import Table
-from experiments.commands import run_command
-from experiments.run_folder import versions
+from experiments.core.config_cli import run_command
+from experiments.core.run import versions
 from rlenhance.core.errors import UnknownName, UsageError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from agents import A3C, A3CConfig
-from experiments.lowlight import PolicyConfig, make_policy
+from experiments.tasks.lowlight import PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, sample_photographs
 from rlenhance.nn.backbones import BACKBONES

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from experiments.commands import run_command
-from experiments.completion import HolePictures, PictureConfig, load_pictures
-from experiments.intervals import Interval, scene_interval
-from experiments.kept import Kept
+from experiments.core.bootstrap import Interval, scene_interval
+from experiments.core.config_cli import run_command
+from experiments.core.score_cache import Kept
+from experiments.tasks.completion import HolePictures, PictureConfig, load_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model

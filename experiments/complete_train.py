@@ -13,8 +13,11 @@ import tyro
 
 from agents import LEARNERS
 from envs.completion import COMPLETION_REWARD
-from experiments.commands import rebuild, run_command
-from experiments.completion import (
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.distributed import make_fabric
+from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.run import RunFolder
+from experiments.tasks.completion import (
     MEMBRANE,
     HolePictures,
     Judge,
@@ -25,9 +28,6 @@ from experiments.completion import (
     make_batches,
     make_learner,
 )
-from experiments.devices import make_fabric
-from experiments.fit import FitConfig, Fitted, fit
-from experiments.run_folder import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.rewards import RewardWeights
 

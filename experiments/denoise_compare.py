@@ -16,12 +16,20 @@ from typing import Annotated, Any, Generic, TypeVar
 import torch
 import tyro
 
-from experiments.baselines import Rule
-from experiments.commands import run_command
-from experiments.denoise import LEVELS, NoisyPictures, PictureConfig, load_noisy, looking, policy_of, share_table
-from experiments.denoise_rules import denoising_rules, has_bm3d, rule_names
-from experiments.intervals import Interval, scene_interval
-from experiments.kept import Kept
+from experiments.core.baselines_lowlight import Rule
+from experiments.core.bootstrap import Interval, scene_interval
+from experiments.core.config_cli import run_command
+from experiments.core.score_cache import Kept
+from experiments.tasks.denoise_baselines import denoising_rules, has_bm3d, rule_names
+from experiments.tasks.denoise_filters import (
+    LEVELS,
+    NoisyPictures,
+    PictureConfig,
+    load_noisy,
+    looking,
+    policy_of,
+    share_table,
+)
 from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch

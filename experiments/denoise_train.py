@@ -12,8 +12,11 @@ from typing import Annotated, Any, cast
 import tyro
 
 from agents import LEARNERS
-from experiments.commands import rebuild, run_command
-from experiments.denoise import (
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.distributed import make_fabric
+from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.run import RunFolder
+from experiments.tasks.denoise_filters import (
     Judge,
     LearnerConfigs,
     NetworkConfig,
@@ -25,9 +28,6 @@ from experiments.denoise import (
     make_learner,
     validation,
 )
-from experiments.devices import make_fabric
-from experiments.fit import FitConfig, Fitted, fit
-from experiments.run_folder import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import load_model
 

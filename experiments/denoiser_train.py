@@ -14,11 +14,11 @@ from typing import Any, cast
 import torch
 
 from agents.denoiser_learner import Denoising, DenoisingConfig
-from experiments.commands import rebuild, run_command
-from experiments.devices import make_fabric
-from experiments.fit import FitConfig, Fitted, fit
-from experiments.lowlight import Pictures
-from experiments.run_folder import RunFolder
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.distributed import make_fabric
+from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.run import RunFolder
+from experiments.tasks.lowlight import Pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,

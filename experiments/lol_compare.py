@@ -18,10 +18,10 @@ import tyro
 
 from agents import LEARNERS
 from experiments import lol_train
-from experiments.baselines import fit_rules
-from experiments.commands import run_command
-from experiments.evaluate import enhance_batch, mean_scores, score_pictures
-from experiments.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
+from experiments.core.baselines_lowlight import fit_rules
+from experiments.core.config_cli import run_command
+from experiments.core.evaluate import enhance_batch, mean_scores, score_pictures
+from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
@@ -75,7 +75,7 @@ class Arguments:
     threads: int = 0
     """Threads of torch (0: its default)."""
     models: tuple[Path, ...] = ()
-    """Runs to add as they are: trained before, or imported (experiments.import_weights)."""
+    """Runs to add as they are: trained before, or imported (experiments.scripts.import_weights)."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
     policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(default_factory=PolicyConfig)
     configs: Annotated[LearnerConfigs, tyro.conf.arg(name="")] = field(default_factory=LearnerConfigs)

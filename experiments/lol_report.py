@@ -15,8 +15,8 @@ from typing import Annotated
 import tyro
 
 from experiments import lol_compare
-from experiments.commands import run_command
-from experiments.intervals import FEWEST_SCENES, Interval, scene_interval
+from experiments.core.bootstrap import FEWEST_SCENES, Interval, scene_interval
+from experiments.core.config_cli import run_command
 from experiments.lol_compare import Comparison, Row
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically

@@ -15,12 +15,13 @@ import tyro
 
 from agents import LEARNERS
 from agents import distributed as processes
-from experiments.baselines import fit_rules
-from experiments.commands import rebuild, run_command
-from experiments.devices import launch, make_fabric
-from experiments.evaluate import Judge, score
-from experiments.fit import FitConfig, Fitted, fit
-from experiments.lowlight import (
+from experiments.core.baselines_lowlight import fit_rules
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.distributed import launch, make_fabric
+from experiments.core.evaluate import Judge, score
+from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.run import RunFolder
+from experiments.tasks.lowlight import (
     LearnerConfigs,
     PictureConfig,
     Pictures,
@@ -30,7 +31,6 @@ from experiments.lowlight import (
     make_learner,
     make_sample_sheet,
 )
-from experiments.run_folder import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import PictureCache, load_example

@@ -15,11 +15,11 @@ import tyro
 
 from agents import Supervised, SupervisedConfig
 from agents.optim import OptimiserConfig
-from experiments.commands import rebuild, run_command
-from experiments.devices import make_fabric
-from experiments.fit import FitConfig, Fitted, fit
-from experiments.restoring import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
-from experiments.run_folder import RunFolder
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.distributed import make_fabric
+from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.run import RunFolder
+from experiments.tasks.restore import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Shrink
 from rlenhance.hub import shipped as weights

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.commands import rebuild, run_command
-from experiments.devices import make_fabric
-from experiments.intervals import FEWEST_SCENES, Interval
-from experiments.rse import NetworkConfig, check_networks
-from experiments.rse_figures import draw_groups, draw_recursions, draw_steps
-from experiments.rse_pictures import PathConfig, RsePictures, bank_pictures, open_rse, portion_of
-from experiments.rse_plan import BudgetConfig, LearnerConfigs, Plan, anchored, settled
-from experiments.rse_stages import Stages
-from experiments.run_folder import RunFolder
-from experiments.tables import table
+from experiments.core.bootstrap import FEWEST_SCENES, Interval
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.distributed import make_fabric
+from experiments.core.markdown import table
+from experiments.core.run import RunFolder
+from experiments.tasks.rse.config import BudgetConfig, LearnerConfigs, Plan, anchored, settled
+from experiments.tasks.rse.data import PathConfig, RsePictures, bank_pictures, open_rse, portion_of
+from experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
+from experiments.tasks.rse.model import NetworkConfig, check_networks
+from experiments.tasks.rse.stages import Stages
 from rlenhance.core.errors import UsageError
 
 _LEARNERS = ("sac", "a3c", "direct", "none")

@@ -13,8 +13,8 @@ from scipy.ndimage import correlate
 
 from agents.base import make_env
 from agents.rollout import play
-from experiments.evaluate import collapse_warning, score_picture, watch_collapse, watch_policy
-from experiments.import_weights import read_rellie, read_zero_dce
+from experiments.core.evaluate import collapse_warning, score_picture, watch_collapse, watch_policy
+from experiments.scripts.import_weights import read_rellie, read_zero_dce
 from rlenhance.core.image import to_tensor
 from rlenhance.data import Batch
 from rlenhance.io import read

@@ -18,7 +18,7 @@ from agents.rollout import level_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
-from experiments.completion import NetworkConfig, PictureConfig, begin_with
+from experiments.tasks.completion import NetworkConfig, PictureConfig, begin_with
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError

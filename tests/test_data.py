@@ -9,7 +9,7 @@ from conftest import make_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.lowlight import PictureConfig, with_more_light
+from experiments.tasks.lowlight import PictureConfig, with_more_light
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     RELIT,

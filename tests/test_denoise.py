@@ -17,8 +17,11 @@ from test_ancestors import convolve
 
 from agents import A3C, A3CConfig
 from envs import DenoiseEnv
-from experiments import denoise_compare, denoise_rules, denoise_train
-from experiments.denoise import (
+from experiments import denoise_compare, denoise_train
+from experiments.scripts.import_weights import read_pixelrl
+from experiments.tasks import denoise_baselines as denoise_rules
+from experiments.tasks.denoise_baselines import best_sequences, filtered
+from experiments.tasks.denoise_filters import (
     LearnerConfigs,
     NetworkConfig,
     PictureConfig,
@@ -27,8 +30,6 @@ from experiments.denoise import (
     make_learner,
     step_shares,
 )
-from experiments.denoise_rules import best_sequences, filtered
-from experiments.import_weights import read_pixelrl
 from rlenhance.actions import PIXELRL_TOOLS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import WAYS, turned, turned_back

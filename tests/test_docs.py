@@ -14,8 +14,9 @@ from conftest import make_clip, make_pairs
 from test_models import make_policy
 
 from agents import A3CConfig, SACConfig
-from experiments import evaluate, lol_train
-from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from experiments import lol_train
+from experiments.core import evaluate
+from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.style import MEASURES

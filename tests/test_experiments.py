@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import evaluate, lol_compare, lol_train
-from experiments.baselines import distance_to_single_curve, fit_rules, fit_single_curve, oracle_stop, stop_at_mean
-from experiments.commands import rebuild, run_command
-from experiments.evaluate import collapse_warning, enhance_batch, score
-from experiments.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from experiments import lol_compare, lol_train
+from experiments.core import evaluate
+from experiments.core.baselines_lowlight import (
+    distance_to_single_curve,
+    fit_rules,
+    fit_single_curve,
+    oracle_stop,
+    stop_at_mean,
+)
+from experiments.core.config_cli import rebuild, run_command
+from experiments.core.evaluate import collapse_warning, enhance_batch, score
+from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr

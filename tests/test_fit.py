@@ -16,11 +16,11 @@ import torch
 
 from agents import LEARNERS
 from experiments import lol_train
-from experiments.commands import run_command
-from experiments.evaluate import Judge
-from experiments.fit import FitConfig, TrainingFailed, fit, make_fabric
-from experiments.lowlight import PictureConfig, PolicyConfig
-from experiments.run_folder import RunFolder
+from experiments.core.config_cli import run_command
+from experiments.core.evaluate import Judge
+from experiments.core.fit import FitConfig, TrainingFailed, fit, make_fabric
+from experiments.core.run import RunFolder
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, load_training, read_config

@@ -3,9 +3,9 @@
 import pytest
 from test_models import make_model, make_policy, make_tone, stir
 
-from experiments import gallery
-from experiments.commands import run_command
-from experiments.lowlight import KNOBS
+from experiments.core.config_cli import run_command
+from experiments.scripts import gallery
+from experiments.tasks.lowlight import KNOBS
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from agents.base import make_env
-from experiments.lowlight import KNOBS
+from experiments.tasks.lowlight import KNOBS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch

@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_models import make_model, make_policy, stir
 
-from experiments import evaluate
-from experiments.commands import run_command
-from experiments.obedience import MEASURES, adapt, defaults, obey, well_exposed
-from experiments.tables import table
+from experiments.core import evaluate
+from experiments.core.config_cli import run_command
+from experiments.core.markdown import table
+from experiments.tasks.controllability import MEASURES, adapt, defaults, obey, well_exposed
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import save_checkpoint

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agents.base import make_env
-from experiments import optimum
-from experiments.lowlight import PictureConfig, PolicyConfig, make_policy
+from experiments.scripts import reward_optimum as optimum
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import UnrolledPolicy

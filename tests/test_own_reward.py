@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from agents import A3C, SAC, Direct
-from experiments import evaluate, lol_compare, lol_train
-from experiments.commands import gather, run_command
-from experiments.lowlight import PictureConfig, PolicyConfig
+from experiments import lol_compare, lol_train
+from experiments.core import evaluate
+from experiments.core.config_cli import gather, run_command
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
-from experiments.lowlight import KNOBS
+from experiments.tasks.lowlight import KNOBS
 from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint

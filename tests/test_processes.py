@@ -16,9 +16,9 @@ import torch.multiprocessing
 from agents import LEARNERS, NonFinite
 from agents import distributed as processes
 from experiments import lol_train
-from experiments.commands import run_command
-from experiments.devices import make_fabric
-from experiments.run_folder import RunFolder
+from experiments.core.config_cli import run_command
+from experiments.core.distributed import make_fabric
+from experiments.core.run import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, open_folder
 from rlenhance.hub.checkpoint import load_training

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
-from experiments import ship
+from experiments.scripts import package_model as ship
 from rlenhance import __version__
 from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights

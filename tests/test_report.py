@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from experiments import lol_compare, lol_report
-from experiments.commands import run_command
-from experiments.intervals import FEWEST_SCENES, scene_interval
+from experiments.core.bootstrap import FEWEST_SCENES, scene_interval
+from experiments.core.config_cli import run_command
 from experiments.lol_compare import Comparison, Row
-from experiments.lowlight import PictureConfig, PolicyConfig
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig
 from rlenhance.core.errors import UsageError
 
 

@@ -13,9 +13,10 @@ from test_models import stir
 
 from agents import Supervised, SupervisedConfig
 from agents.optim import OptimiserConfig
-from experiments import restore_train, submission
-from experiments.import_weights import read_gated_pixelrnn
-from experiments.restoring import OWN, epoch_means
+from experiments import restore_train
+from experiments.scripts import submission
+from experiments.scripts.import_weights import read_gated_pixelrnn
+from experiments.tasks.restore import OWN, epoch_means
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs

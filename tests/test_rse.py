@@ -16,7 +16,7 @@ from agents.replay import EpisodeReplay
 from agents.rollout import play, replay
 from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
-from experiments.codes import code_all, error_axes, fill_bank, group_codes
+from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, advance
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError

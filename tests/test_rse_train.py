@@ -9,11 +9,11 @@ from test_celeba import make_records
 from test_sidd import CLEAN, NOISY, make_blocks, make_sidd
 
 from experiments import rse_train
-from experiments.commands import run_command
-from experiments.rse import NetworkConfig, make_autoencoder, mean_rows, passes
-from experiments.rse_pictures import PathConfig, open_rse
-from experiments.rse_plan import BudgetConfig
-from experiments.rse_stages import Stages, paired
+from experiments.core.config_cli import run_command
+from experiments.tasks.rse.config import BudgetConfig
+from experiments.tasks.rse.data import PathConfig, open_rse
+from experiments.tasks.rse.model import NetworkConfig, make_autoencoder, mean_rows, passes
+from experiments.tasks.rse.stages import Stages, paired
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write

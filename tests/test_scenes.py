@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_models import make_policy, stir
 
-from experiments.scenes import real_scenes, relit_scenes
+from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.actions import advance
 from rlenhance.core.errors import UsageError
 from rlenhance.data import RELIT, Batch

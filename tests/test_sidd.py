@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from experiments import sidd_layout
+from experiments.scripts import sidd_layout
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     PictureCache,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from test_models import CHOICE, make_model, make_policy, make_tone, stir
 
-from experiments import ship
-from experiments.commands import run_command
+from experiments.core.config_cli import run_command
+from experiments.scripts import package_model as ship
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights

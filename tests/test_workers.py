@@ -11,10 +11,10 @@ from test_learners import FAST, REWARD, grey_batch, mean_error, policy
 from agents import A3C, A3CConfig, AsynchronousA3C, NonFinite, Optimiser, OptimiserConfig, WorkerFailed
 from agents.shared_adam import SharedOptimiser, SharedWeights
 from experiments import lol_train
-from experiments.commands import run_command
-from experiments.evaluate import Judge
-from experiments.fit import FitConfig, TrainingFailed, fit
-from experiments.run_folder import RunFolder
+from experiments.core.config_cli import run_command
+from experiments.core.evaluate import Judge
+from experiments.core.fit import FitConfig, TrainingFailed, fit
+from experiments.core.run import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, read_config

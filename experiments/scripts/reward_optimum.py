@@ -1,4 +1,4 @@
-"""The pictures that a reward asks for, without a network: `python -m experiments.optimum --data DIR --reward ...`.
+"""The pictures that a reward asks for, without a network: `python -m experiments.scripts.reward_optimum --data DIR --reward ...`.
 
 A learner that converges to bad pictures may be a bad learner, or a good one with a bad reward. Here every picture's
 actions are optimised by themselves, on the reduced picture, by gradient ascent on the return; then they are applied to
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from agents.base import make_env
 from envs import PixelEnv
-from experiments.baselines import fit_rules
-from experiments.commands import run_command
-from experiments.evaluate import score_picture
-from experiments.lowlight import PictureConfig, PolicyConfig, load_pictures, make_policy
+from experiments.core.baselines_lowlight import fit_rules
+from experiments.core.config_cli import run_command
+from experiments.core.evaluate import score_picture
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig, load_pictures, make_policy
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize

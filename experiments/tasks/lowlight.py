@@ -22,7 +22,7 @@ from agents import (
 from agents import (
     distributed as processes,
 )
-from experiments.run_folder import RunFolder
+from experiments.core.run import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (

@@ -13,7 +13,7 @@ from torch import Tensor
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimiserConfig
 from envs.denoise import DENOISING_REWARD
-from experiments.lowlight import Pictures
+from experiments.tasks.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN

@@ -15,7 +15,7 @@ from agents.base import make_env
 from agents.optim import OptimiserConfig
 from agents.rollout import play
 from envs.completion import COMPLETION_REWARD, Begun, begin
-from experiments.lowlight import Pictures
+from experiments.tasks.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (

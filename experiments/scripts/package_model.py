@@ -1,4 +1,4 @@
-"""Put a trained model among those that are shipped: `python -m experiments.ship RUN --name NAME --card FILE`."""
+"""Put a trained model among those that are shipped: `python -m experiments.scripts.package_model RUN --name NAME --card FILE`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.commands import run_command
+from experiments.core.config_cli import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint

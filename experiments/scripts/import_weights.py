@@ -16,8 +16,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from experiments.commands import run_command
-from experiments.run_folder import RunFolder
+from experiments.core.config_cli import run_command
+from experiments.core.run import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.models import MODELS, Completing
@@ -31,7 +31,7 @@ _NOTHING = 1e-30
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a published file of weights into a run folder, which `rlenhance enhance --model`, `experiments.evaluate`
+    """Turn a published file of weights into a run folder, which `rlenhance enhance --model`, `experiments.core.evaluate`
     and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
 
     network: Annotated[str, tyro.conf.Positional]

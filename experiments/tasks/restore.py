@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.lowlight import Pictures
-from experiments.run_folder import RunFolder
+from experiments.core.run import RunFolder
+from experiments.tasks.lowlight import Pictures
 from rlenhance.core.visualize import grid
 from rlenhance.data import (
     Batch,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.codes import Codes, fill_bank
+from experiments.tasks.rse.codebook import Codes, fill_bank
 from rlenhance.actions import LatentMoves, advance, begin
 from rlenhance.actions.latent import GATES
 from rlenhance.core.image import WAYS
@@ -77,7 +77,7 @@ def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequ
     """A policy over the codes of a trained autoencoder, and the codes of the pictures that its bank is filled from.
 
     Args:
-        batches: see `experiments.rse_pictures.bank_pictures`.
+        batches: see `experiments.tasks.rse.data.bank_pictures`.
         predicted: the deviation of its agents is predicted (sac), otherwise the learner sets it.
         seed: of the bank.
         before: begin with the agents of this one; what it says of the axes begins anew, because they are others now.

@@ -1,4 +1,4 @@
-"""Pictures of what a model does, from the sample photographs: `python -m experiments.gallery MODEL -o docs/gallery`."""
+"""Pictures of what a model does, from the sample photographs: `python -m experiments.scripts.gallery MODEL -o docs/gallery`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.commands import run_command
+from experiments.core.config_cli import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors, grid

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from experiments.baselines import fit_single_curve, oracle_stop
-from experiments.obedience import defaults, enhance
+from experiments.core.baselines_lowlight import fit_single_curve, oracle_stop
+from experiments.tasks.controllability import defaults, enhance
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import RELIT, Batch, Relight
 from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
@@ -57,7 +57,7 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
     """Well-exposed pictures relit, so that the truth is known; the same at every call.
 
     Args:
-        good: see `experiments.obedience.well_exposed`.
+        good: see `experiments.tasks.controllability.well_exposed`.
 
     Returns:
         Kind of light (`RELIT`) -> way -> scores, see `compare`. "best uniform curve" is the number of equal curve

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from agents.base import make_env
 from agents.rollout import Rollout, play
-from experiments.baselines import Rule, distance_to_single_curve
-from experiments.obedience import adapt, enhance, obey, well_exposed
-from experiments.scenes import real_scenes, relit_scenes
-from experiments.tables import table
+from experiments.core.baselines_lowlight import Rule, distance_to_single_curve
+from experiments.core.markdown import table
+from experiments.tasks.controllability import adapt, enhance, obey, well_exposed
+from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
@@ -314,6 +314,6 @@ def main(arguments: Arguments) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from experiments.commands import run_command
+    from experiments.core.config_cli import run_command
 
     sys.exit(run_command(main, Arguments))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envs.self_enhance import PUBLISHED_NOISE
-from experiments.denoise import middle
-from experiments.lowlight import Pictures
+from experiments.tasks.denoise_filters import middle
+from experiments.tasks.lowlight import Pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,

@@ -1,4 +1,4 @@
-"""Good pictures in SIDD's layout, with a sensor's noise: `python -m experiments.sidd_layout DIR --out DIR`."""
+"""Good pictures in SIDD's layout, with a sensor's noise: `python -m experiments.scripts.sidd_layout DIR --out DIR`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.commands import run_command
+from experiments.core.config_cli import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken, Example, PictureCache, clean_folder
 from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from agents import Learner, NonFinite, ProcessLost, WorkerFailed
 from agents import distributed as processes
-from experiments.devices import follow, make_fabric, same_start
-from experiments.evaluate import collapse_warning
-from experiments.run_folder import RunFolder
+from experiments.core.distributed import follow, make_fabric, same_start
+from experiments.core.evaluate import collapse_warning
+from experiments.core.run import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network

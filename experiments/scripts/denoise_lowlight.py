@@ -1,4 +1,4 @@
-"""Low light with and without the noise: `python -m experiments.denoise_lowlight --data DIR`."""
+"""Low light with and without the noise: `python -m experiments.scripts.denoise_lowlight --data DIR`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.baselines import small_steps, steps_to_mean
-from experiments.commands import run_command
-from experiments.tables import table
+from experiments.core.baselines_lowlight import small_steps, steps_to_mean
+from experiments.core.config_cli import run_command
+from experiments.core.markdown import table
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
@@ -65,9 +65,9 @@ class Arguments:
     read: float = 5e-4
     """Its standard deviation without light."""
     rellie: Path | None = None
-    """A run that `experiments.import_weights rellie` made: rows of its own pipeline."""
+    """A run that `experiments.scripts.import_weights rellie` made: rows of its own pipeline."""
     ffdnet: Path | None = None
-    """A run that `experiments.import_weights ffdnet` made: the denoiser of that pipeline."""
+    """A run that `experiments.scripts.import_weights ffdnet` made: the denoiser of that pipeline."""
     plain: Path | None = None
     """A folder of photographs without reference: a table of their own."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None

@@ -13,9 +13,12 @@ from agents import LEARNERS, Falling, Learner
 from agents.autoencoder_learner import Autoencoding
 from agents.base import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
-from experiments.fit import FitConfig, fit
-from experiments.intervals import Interval, scene_interval
-from experiments.rse import (
+from experiments.core.bootstrap import Interval, scene_interval
+from experiments.core.fit import FitConfig, fit
+from experiments.core.run import RunFolder
+from experiments.tasks.rse.config import Plan
+from experiments.tasks.rse.data import RsePictures, bank_pictures
+from experiments.tasks.rse.model import (
     EpisodeJudge,
     Fixed,
     PassJudge,
@@ -28,9 +31,6 @@ from experiments.rse import (
     moves_of,
     passes,
 )
-from experiments.rse_pictures import RsePictures, bank_pictures
-from experiments.rse_plan import Plan
-from experiments.run_folder import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.data import PortionSampler
 from rlenhance.hub.checkpoint import find_checkpoint, load_network

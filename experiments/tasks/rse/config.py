@@ -9,8 +9,8 @@ from pathlib import Path
 from agents import A3CConfig, DirectConfig, SACConfig
 from agents.autoencoder_learner import AutoencodingConfig
 from agents.optim import OptimiserConfig
-from experiments.fit import FitConfig
-from experiments.rse import NetworkConfig
+from experiments.core.fit import FitConfig
+from experiments.tasks.rse.model import NetworkConfig
 from rlenhance.core.errors import UsageError
 
 _NO_LIMIT = 10**9  # updates, where time is the limit

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.rse import passes
+from experiments.tasks.rse.model import passes
 from rlenhance.core.image import to_array
 from rlenhance.data import Batch
 from rlenhance.io import write
@@ -29,7 +29,7 @@ def draw_steps(path: Path, batches: Sequence[Batch], names: Sequence[str], stage
 
     Args:
         batches: of one picture each.
-        stages: `experiments.rse_stages.Stages` that have run.
+        stages: `experiments.tasks.rse.stages.Stages` that have run.
     """
     cells: list[Cell] = []
     columns = 0

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from experiments.baselines import distance_to_single_curve
+from experiments.core.baselines_lowlight import distance_to_single_curve
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
 from rlenhance.data import Batch, PictureCache

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.baselines import Rule
+from experiments.core.baselines_lowlight import Rule
 from rlenhance.actions import PIXELRL_TOOLS, TOOLS
 from rlenhance.actions.filters import NOTHING
 from rlenhance.core.errors import UsageError

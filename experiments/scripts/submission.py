@@ -1,4 +1,4 @@
-"""Restored pictures as a competition's table: `python -m experiments.submission restored -o submission.csv`."""
+"""Restored pictures as a competition's table: `python -m experiments.scripts.submission restored -o submission.csv`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.commands import run_command
+from experiments.core.config_cli import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.data.folders import picture_files
 from rlenhance.io import read

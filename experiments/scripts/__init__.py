@@ -1,0 +1,1 @@
+"""Commands beside training: packaging models, importing weights, pictures for the pages."""

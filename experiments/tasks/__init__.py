@@ -1,0 +1,1 @@
+"""The tasks that experiments train on, one file each."""

@@ -1,0 +1,1 @@
+"""Self-enhancement in latent codes (RSE-RL)."""
