@@ -54,8 +54,8 @@ class Autoencoding(Learner):
     """Regress clean pictures from noisy ones, through the merged patches; and the terms that make codes.
 
     A batch brings noisy pictures and clean ones. The strength of the noise is told as the noisy picture shows it
-    (`rlenhance.ops.image_statistics.noise_deviation`), in training and in use. What the network makes re-enters its batches, so
-    that it learns to improve its own outputs.
+    (`rlenhance.ops.image_statistics.noise_deviation`), in training and in use. What the network makes re-enters its
+    batches, so that it learns to improve its own outputs.
 
     Attributes:
         network: the running mean of the weights, which is validated and saved.

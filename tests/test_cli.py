@@ -233,7 +233,7 @@ def test_interruption_has_its_own_status(night, monkeypatch):
                                    ["--version"]], ids=" ".join)
 def test_help_is_instant(words):
     """Help, version and lists are printed without loading torch, numpy or OpenCV."""
-    script = (f"import sys\nfrom rlenhance.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n"
+    script = (f"import sys\nfrom rlenhance.cli.main import main\ntry:\n    main({words})\nexcept SystemExit as end:\n"
               f"    assert not end.code\nheavy = {{'torch', 'numpy', 'cv2', 'PIL'}} & set(sys.modules)\n"
               f"assert not heavy, heavy\n")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

@@ -33,6 +33,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.hub.shipped import locate
 from rlenhance.io import read, write
+from rlenhance.io.masks import read_mask
 from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
 from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, as_model
@@ -47,7 +48,6 @@ from rlenhance.ops.masks import (
     detect_hole,
     mask_from_difference,
     over_soft_edge,
-    read_mask,
     reduce_hole,
 )
 from rlenhance.pipelines.complete import Completer, pieces

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.tasks.lowlight import PictureConfig, with_more_light
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     RELIT,
@@ -28,7 +29,6 @@ from rlenhance.data import (
     scan,
     split_by_scene,
 )
-from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
 from rlenhance.io import write
 
 

@@ -212,7 +212,7 @@ def enhance_photo(photo, actions):
     return photo.with_pixels(photo.pixels)
 made = SimpleNamespace(enhance_photo=enhance_photo), SimpleNamespace(together=False)
 sys.modules["rlenhance.pipelines.configure"] = SimpleNamespace(set_up=lambda arguments: made)
-from rlenhance.cli import main
+from rlenhance.cli.main import main
 sys.exit(main(["enhance", "many", "-o", "out"]))
 """
 

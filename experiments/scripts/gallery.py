@@ -1,4 +1,5 @@
-"""Pictures of what a model does, from the sample photographs: `python -m experiments.scripts.gallery MODEL -o docs/gallery`."""
+"""Pictures of what a model does, from the sample photographs:
+`python -m experiments.scripts.gallery MODEL -o docs/gallery`."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _NOTHING = 1e-30
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a published file of weights into a run folder, which `rlenhance enhance --model`, `experiments.core.evaluate`
+    """Turn a published file of weights into a run folder, which `rlenhance enhance --model`, `experiments.evaluate`
     and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
 
     network: Annotated[str, tyro.conf.Positional]

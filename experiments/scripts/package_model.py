@@ -1,4 +1,5 @@
-"""Put a trained model among those that are shipped: `python -m experiments.scripts.package_model RUN --name NAME --card FILE`."""
+"""Put a trained model among those that are shipped:
+`python -m experiments.scripts.package_model RUN --name NAME --card FILE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pictures that a reward asks for, without a network: `python -m experiments.scripts.reward_optimum --data DIR --reward ...`.
+"""The pictures that a reward asks for, without a network:
+`python -m experiments.scripts.reward_optimum --data DIR --reward ...`.
 
 A learner that converges to bad pictures may be a bad learner, or a good one with a bad reward. Here every picture's
 actions are optimised by themselves, on the reduced picture, by gradient ascent on the return; then they are applied to

@@ -13,9 +13,9 @@ import numpy as np
 import tyro
 
 from experiments.core.config_cli import run_command
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken, Example, PictureCache, clean_folder
-from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
 from rlenhance.io import write
 
 _CAMERAS = ("S6", "GP", "N6", "G4", "IP")  # as SIDD names them; here they differ in the exposure alone

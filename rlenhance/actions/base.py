@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,11 +12,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-
-#: One entry per level of agents. "picture": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
-#: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
-#: of the choices (N, C, K, h, w), which stand for the mixture of their results.
-Action = Mapping[str, Tensor]
+from rlenhance.core.types import Action
 
 _SMALL = 1 << 13  # pixels
 

@@ -50,8 +50,8 @@ class Filters:
     tools' results, through which gradients pass. Pictures may be grey (one plane) and, where they hold unrounded
     noise, leave [0, 1] by 1 at most; no tool carries them further.
 
-    On a CPU only those tools run that some pixel chose, on the groups of pictures (`rlenhance.ops.filters_batched`) that have such
-    pixels; elsewhere all of them run, as looking would make the device wait.
+    On a CPU only those tools run that some pixel chose, on the groups of pictures (`rlenhance.ops.filters_batched`)
+    that have such pixels; elsewhere all of them run, as looking would make the device wait.
 
     Args:
         tools: names of the tools, in the order of the choices; "nothing" is one of them.

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     masks = _masks(arguments.mask, plan)
     if arguments.dry_run:
         return tell_plan(plan, arguments)
-    from rlenhance.ops.masks import read_mask
+    from rlenhance.io.masks import read_mask
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.configure import check_device
 

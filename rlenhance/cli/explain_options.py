@@ -60,8 +60,9 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
         UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
     """
     from rlenhance.io import read, write
+    from rlenhance.io.masks import read_region
     from rlenhance.models import UnrolledPolicy
-    from rlenhance.ops.region import check_region, read_region, region_weights
+    from rlenhance.ops.region import check_region, region_weights
     from rlenhance.pipelines.lut import make_cube, save_cube
 
     if arguments.region:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
-from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.image_cache import PictureCache
 

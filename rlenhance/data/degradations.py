@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 
 #: (H, W, C) uint8 and a random stream -> the picture that has to be enhanced, same shape: uint8, or float32 on the
@@ -14,19 +15,6 @@ from rlenhance.core.errors import UsageError
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 #: Where the light falls in a relit picture, see `Relight`.
 RELIT = ("backlit", "lamp", "corner")
-
-
-def linear_from_srgb(value: np.ndarray) -> np.ndarray:
-    """Undo the sRGB encoding (IEC 61966-2-1): [0, 1] -> [0, 1] proportional to light."""
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def srgb_from_linear(value: np.ndarray) -> np.ndarray:
-    """The sRGB encoding (IEC 61966-2-1) of linear light in [0, 1]."""
-    return np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 0) ** (1 / 2.4) - 0.055).astype(
-        np.float32
-    )
-
 
 _LINEAR = linear_from_srgb(np.arange(256, dtype=np.float32) / 255)
 

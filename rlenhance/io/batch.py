@@ -1,7 +1,7 @@
 """Many photographs through one function: read, changed and written at the same time, told in their order.
 
-What a command over photographs needs is here and in `rlenhance.io.output_plan`: the plan says what goes where, `run_batch`
-does it.
+What a command over photographs needs is here and in `rlenhance.io.output_plan`: the plan says what goes where,
+`run_batch` does it.
 
     plan = make_plan(["photos"], "out", naming=Naming(suffix="_denoised"))
     for outcome in run_batch(plan, process):

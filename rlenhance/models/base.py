@@ -26,8 +26,8 @@ class Model(Protocol):
 class Completing:
     """Marks the networks that fill holes: `network(image, mask) -> image`, with the picture itself outside the mask.
 
-    A hole comes in black (see `rlenhance.ops.masks`), and `rlenhance.pipelines.complete.Completer` brings a photograph to the size
-    that the network knows.
+    A hole comes in black (see `rlenhance.ops.masks`), and `rlenhance.pipelines.complete.Completer` brings a photograph
+    to the size that the network knows.
 
     Attributes:
         side: side in pixels of the square pictures that it was trained on.

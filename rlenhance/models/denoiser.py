@@ -23,7 +23,8 @@ class NoiseAware(nn.Module):
     Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
         levels: channels of the map of noise.
-        unseen: what it wants to be told beside the noise that a photograph shows, see `rlenhance.ops.noise_estimation.noise_map`.
+        unseen: what it wants to be told beside the noise that a photograph shows, see
+            `rlenhance.ops.noise_estimation.noise_map`.
         period: pixels along each side after which the network's grid repeats.
         reach: pixels beyond which nothing has an influence, a multiple of `period`.
     """

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.actions import Action
+from rlenhance.core.types import Action
 from rlenhance.ops.mask_windows import HoleWindows
 
 _EDGE = 1 - 1e-6

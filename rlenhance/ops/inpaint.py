@@ -83,7 +83,7 @@ def _by_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
 
 @FILLS.register("patches")
 def patches(image: Tensor, mask: Tensor) -> Tensor:
-    """Pieces of the picture itself, copied so that they fit each other and the border: see `rlenhance.ops.patchmatch`."""
+    """Pieces of the picture itself, copied so that they fit each other and the border (`rlenhance.ops.patchmatch`)."""
     check_image(image)
     mask = check_mask(mask, image)
     begin = laplace(image, mask)

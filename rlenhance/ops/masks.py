@@ -6,8 +6,6 @@ holds black there, whatever the hole covers, so that nothing can look under it.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
@@ -16,7 +14,6 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means, resize
 from rlenhance.core.registry import Registry
-from rlenhance.io import read
 
 #: The sum over the channels, in [0, 3], from which on two pictures differ at a pixel.
 DIFFERENCE = 0.03
@@ -132,27 +129,6 @@ def _span(counts: np.ndarray) -> slice:
     """From the first to the last place with at least half of the largest count."""
     there = np.flatnonzero(counts >= 0.5 * counts.max())
     return slice(int(there[0]), int(there[-1]) + 1)
-
-
-def read_mask(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask file: (H, W) bool, True where it is white.
-
-    Args:
-        size: (height, width) that it must have; None: any.
-
-    Raises:
-        UsageError: it cannot be read; it has another size (both are named); nothing in it is white, or everything.
-    """
-    pixels = read(path).pixels
-    grey = pixels.mean(axis=2) / (257 if pixels.dtype == np.uint16 else 1)
-    mask = grey > THRESHOLD
-    if size is not None and mask.shape != tuple(size):
-        raise UsageError(f"{path}: the mask is {_size(mask)} and the picture {size[1]}x{size[0]} (upright): give a "
-                         f"mask of the picture's size")
-    if not mask.any() or mask.all():
-        raise UsageError(f"{path}: {'everything' if mask.all() else 'nothing'} is white (above {THRESHOLD}); white "
-                         f"marks what is filled, black what stays")
-    return mask
 
 
 def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:

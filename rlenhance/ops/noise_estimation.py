@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means, to_tensor
-from rlenhance.data.degradations import linear_from_srgb, srgb_from_linear
 
 _SIDE = 16  # pixels along a block whose noise is measured
 _ENOUGH = 2_000_000  # pixels that are looked at, in bands spread over the picture

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import read
 
 _SOFT = 0.01  # of the longer side: how far inside the edge all of the change is made
 _ROWS = 256  # that are blended at once
-
-
-def read_region(path: Path) -> np.ndarray:
-    """A mask from a file: (H, W) float32 in [0, 1], 1 where it is white.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    pixels = read(path).pixels
-    return (pixels.mean(axis=2) / np.iinfo(pixels.dtype).max).astype(np.float32)
 
 
 def region_weights(region: np.ndarray, soft: float = _SOFT) -> np.ndarray:

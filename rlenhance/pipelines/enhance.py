@@ -113,7 +113,8 @@ class Enhancer:
 
         Args:
             picture: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image (RGB, RGBA, L, LA, I;16); or
-                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See `rlenhance.io.array_types.edit_any`.
+                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See
+                `rlenhance.io.array_types.edit_any`.
             actions: what `decide` gave for another picture, to be done here as well.
 
         Returns:

@@ -78,7 +78,8 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
     """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
 
     The policy decides on some frames, its decisions are smoothed over time and begin anew with every scene: see
-    `rlenhance.pipelines.temporal_smoothing`. Memory does not grow with the length. The file appears whole or not at all.
+    `rlenhance.pipelines.temporal_smoothing`. Memory does not grow with the length. The file appears whole or
+    not at all.
 
     Args:
         enhancer: what to do; its model must be a policy that decides for the picture.

@@ -15,8 +15,9 @@ from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import shipped_models
 from rlenhance.io import Naming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
+from rlenhance.io.masks import read_mask
 from rlenhance.ops.inpaint import FILLS
-from rlenhance.ops.masks import THRESHOLD, read_mask
+from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, as_hole
 from rlenhance.web.model_catalog import KINDS, kind_of, run_folders
 from rlenhance.web.service import Result, Studio, named

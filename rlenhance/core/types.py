@@ -1,0 +1,12 @@
+"""Types that every layer names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+#: One entry per level of agents. "picture": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
+#: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
+#: of the choices (N, C, K, h, w), which stand for the mixture of their results.
+Action = Mapping[str, Tensor]

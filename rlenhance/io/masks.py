@@ -1,0 +1,42 @@
+"""Masks and regions in picture files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rlenhance.core.errors import UsageError
+from rlenhance.io.files import read
+from rlenhance.ops.masks import THRESHOLD
+
+
+def read_mask(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """A mask file: (H, W) bool, True where it is white.
+
+    Args:
+        size: (height, width) that it must have; None: any.
+
+    Raises:
+        UsageError: it cannot be read; it has another size (both are named); nothing in it is white, or everything.
+    """
+    pixels = read(path).pixels
+    grey = pixels.mean(axis=2) / (257 if pixels.dtype == np.uint16 else 1)
+    mask = grey > THRESHOLD
+    if size is not None and mask.shape != tuple(size):
+        raise UsageError(f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} and the picture {size[1]}x{size[0]} "
+                         f"(upright): give a mask of the picture's size")
+    if not mask.any() or mask.all():
+        raise UsageError(f"{path}: {'everything' if mask.all() else 'nothing'} is white (above {THRESHOLD}); white "
+                         f"marks what is filled, black what stays")
+    return mask
+
+
+def read_region(path: Path) -> np.ndarray:
+    """A mask from a file: (H, W) float32 in [0, 1], 1 where it is white.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    pixels = read(path).pixels
+    return (pixels.mean(axis=2) / np.iinfo(pixels.dtype).max).astype(np.float32)
