@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import STANDARD, Job, Photo, Plan, make_plan, read, run_batch, write
+from rlenhance.io import STDIO, BatchPlan, Job, Photo, make_plan, read, run_batch, write
 from rlenhance.io import batch as batch_room
 
 
@@ -160,7 +160,7 @@ def test_standard_input_and_output(monkeypatch, kind):
     Image.fromarray(np.full((8, 9, 3), 100, np.uint8)).save(data, kind)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data.getvalue())))
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
-    (outcome,) = run_batch(Plan((Job(STANDARD, STANDARD),)), brighter)
+    (outcome,) = run_batch(BatchPlan((Job(STDIO, STDIO),)), brighter)
     monkeypatch.undo()
     assert outcome.error is None
     with Image.open(io.BytesIO(out.getvalue())) as image:
@@ -171,14 +171,14 @@ def test_standard_input_that_is_no_picture(monkeypatch):
     """It is called by its name."""
     for data, told in ((b"", "empty"), (b"text", "not a picture")):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-        (outcome,) = run_batch(Plan((Job(STANDARD, Path("x.png")),)), brighter)
+        (outcome,) = run_batch(BatchPlan((Job(STDIO, Path("x.png")),)), brighter)
         assert outcome.error.startswith("standard input: ") and told in outcome.error
 
 
 def test_at_least_one_at_a_time():
     """None at a time is refused."""
     with pytest.raises(UsageError, match="at least one"):
-        list(run_batch(Plan(()), brighter, at_once=0))
+        list(run_batch(BatchPlan(()), brighter, at_once=0))
 
 
 def test_a_fault_of_the_program_is_not_hidden(album, tmp_path):

@@ -73,7 +73,7 @@ def _planes(photo):
 def test_a_file_is_read_as_what_it_is(case):
     """Container, mode, depth, every level, upright."""
     photo = decode(case.data, case.name)
-    assert (photo.coding.container, photo.coding.mode, photo.depth) == (case.container, case.mode, case.depth)
+    assert (photo.encoding.container, photo.encoding.mode, photo.depth) == (case.container, case.mode, case.depth)
     assert photo.pixels.dtype == (np.uint16 if case.depth > 8 else np.uint8)
     if case.pixels is not None:
         assert np.array_equal(_planes(photo), _upright(case.pixels, case))

@@ -16,7 +16,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, PhotoWarning, decode, encode, make_plan, read, run_batch, write
 from rlenhance.io.containers import CONTAINERS, WRITTEN, container_of
 from rlenhance.io.photo import Metadata
-from rlenhance.io.profiles import MatrixProfile, Profile, Wide, open_profile, to_srgb
+from rlenhance.io.profiles import MatrixProfile, Profile, WideGamut, open_profile, to_srgb
 
 
 def _seeds():
@@ -54,7 +54,7 @@ def _fuzz(folder, count, seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plan = make_plan([folder / "in"], folder / "out")
-        outcomes = list(run_batch(plan, lambda photo: (photo.changed_by(lambda pixels: pixels // 2), {}), at_once=2,
+        outcomes = list(run_batch(plan, lambda photo: (photo.map_pixels(lambda pixels: pixels // 2), {}), at_once=2,
                                   megapixels=1))
         assert len(outcomes) == count
         for outcome in outcomes:
@@ -125,7 +125,7 @@ def test_content_decides_and_a_note_says_so():
     data = corpus.encoded(Image.fromarray(corpus.smooth(9, 13, 3)), "JPEG")
     with pytest.warns(PhotoWarning, match=r"night\.png: is a JPEG whatever its ending says"):
         photo = decode(data, "night.png")
-    assert photo.coding.container == "JPEG"
+    assert photo.encoding.container == "JPEG"
 
 
 @pytest.mark.parametrize("data, word", [(b"GIF89a....", "a GIF"), (b"%PDF-1.7", "a PDF"), (b"hello", "not a picture"),
@@ -157,7 +157,7 @@ def test_a_phone_s_jpeg_with_a_second_picture_is_taken():
     with pytest.warns(PhotoWarning, match="holds 2 pictures"):
         photo = decode(data, "phone.jpg")
     assert photo.pixels.shape == (24, 24, 3)
-    assert photo.coding.container == "JPEG"
+    assert photo.encoding.container == "JPEG"
 
 
 @pytest.mark.parametrize("damage", ["exif", "icc", "text"])
@@ -196,10 +196,10 @@ def test_a_wide_picture_goes_to_srgb_and_back(name, dtype, ending):
     exact = cms_transform((pixels / np.iinfo(dtype).max).astype(np.float32), corpus.profile(name), cms_profile("srgb"),
                           colorspace="rgb", outcolorspace="rgb", outdtype=np.float32, intent=1)
     assert np.abs(photo.pixels / 65535 - np.clip(exact, 0, 1)).max() < 1.5e-3
-    same = photo.changed_by(lambda seen: seen.copy())
+    same = photo.map_pixels(lambda seen: seen.copy())
     again = encode(same, ending)
     untagged = decode(again, f"x{ending}")
-    assert np.array_equal(untagged.wide.original, pixels)
+    assert np.array_equal(untagged.wide_gamut.original, pixels)
     assert untagged.metadata.icc == corpus.profile(name)
     assert untagged.depth == 8 * np.dtype(dtype).itemsize
 
@@ -209,11 +209,11 @@ def test_the_same_scene_gets_the_same_enhancement(name):
     """Colours inside sRGB, stored wide or not, are the same colours after the same change."""
     scene = np.clip(corpus.smooth(30, 40, 3).astype(np.uint16) * 257 // 2 + 4000, 0, 65535)
     profile = open_profile(corpus.profile(name))
-    stored = Wide(profile, np.zeros((1, 1, 3), np.uint16)).back(scene)
+    stored = WideGamut(profile, np.zeros((1, 1, 3), np.uint16)).back(scene)
     seen = to_srgb(stored, profile)
     assert np.abs(seen.astype(int) - scene).max() < 40
     brighter = np.minimum(seen * 1.3, 65535).astype(np.uint16)
-    back = Wide(profile, stored).back(brighter)
+    back = WideGamut(profile, stored).back(brighter)
     assert np.abs(to_srgb(back, profile).astype(int) - brighter).max() < 60
 
 
@@ -222,7 +222,7 @@ def test_a_change_keeps_colours_beyond_srgb():
     profile = open_profile(corpus.profile("p3"))
     red = np.tile(np.uint8([200, 20, 20]), (4, 4, 1))
     seen = to_srgb(red, profile)
-    darker = Wide(profile, red).back((seen * 0.8).astype(np.uint16))
+    darker = WideGamut(profile, red).back((seen * 0.8).astype(np.uint16))
     assert profile.to_linear(darker)[..., 1].max() < -0.001
     assert 110 < darker[0, 0, 0] < 190
 
@@ -264,7 +264,7 @@ def test_hidden_colours_move_nothing_and_stay():
     for secret in (0, 255):
         pixels = np.full((8, 8, 3), 90, np.uint8)
         pixels[hidden] = secret
-        results.append(Photo(pixels, alpha).changed_by(lambda seen: seen + np.uint8(seen.mean() / 3)))
+        results.append(Photo(pixels, alpha).map_pixels(lambda seen: seen + np.uint8(seen.mean() / 3)))
         assert (results[-1].pixels[hidden] == secret).all()
         assert results[-1].alpha is alpha
     assert np.array_equal(results[0].pixels[~hidden], results[1].pixels[~hidden])
@@ -310,7 +310,7 @@ def test_raw_is_developed_and_not_its_preview(tmp_path):
     """A DNG gives 16 bits of the mosaic (grey), not the green preview; it is written as TIFF with its camera."""
     (tmp_path / "night.dng").write_bytes(corpus.dng())
     photo = read(tmp_path / "night.dng")
-    assert (photo.pixels.shape, photo.pixels.dtype, photo.coding.container) == ((40, 60, 3), np.uint16, "RAW")
+    assert (photo.pixels.shape, photo.pixels.dtype, photo.encoding.container) == ((40, 60, 3), np.uint16, "RAW")
     expected = 1.055 * (4096 / 16383) ** (1 / 2.4) - 0.055
     assert np.abs(photo.pixels / 65535 - expected).max() < 0.02
     (job,) = make_plan([tmp_path / "night.dng"]).jobs

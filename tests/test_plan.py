@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import STANDARD, Job, Naming, make_plan
+from rlenhance.io import STDIO, Job, OutputNaming, make_plan
 from rlenhance.io import output_plan as plan_room
 from rlenhance.io.output_plan import SUFFIXES, check_streams
 
@@ -84,11 +84,11 @@ def test_a_file_goes_before_a_pattern(album):
     (["photos/.cache/.."], {"out": "photos"}, "take the place"),
     (["photos/folder.jpg/.."], {"out": "photos/a.jpg"}, "need a folder"),
     (["photos/2024"], {"out": "photos/2024"}, "take the place"),
-    (["photos/a.jpg", "photos/2024/夜 景.jpg"], {"out": STANDARD}, "standard output takes one"),
+    (["photos/a.jpg", "photos/2024/夜 景.jpg"], {"out": STDIO}, "standard output takes one"),
     (["-", "photos/a.jpg"], {"out": "out"}, "has no name"),
     (["-"], {"out": "photos"}, "has no name"),
-    (["photos/a.jpg"], {"out": "x.png", "naming": Naming(extension=".webp")}, "two kinds of file"),
-    (["photos/a.jpg"], {"out": "x.png", "naming": Naming(template="{stem}{ext}")}, "both name the result"),
+    (["photos/a.jpg"], {"out": "x.png", "naming": OutputNaming(extension=".webp")}, "two kinds of file"),
+    (["photos/a.jpg"], {"out": "x.png", "naming": OutputNaming(template="{stem}{ext}")}, "both name the result"),
     (["photos/a.jpg"], {"out": "photos/folder.jpg/"}, None),
     ([], {}, "no photograph is named"),
 ], ids=str)
@@ -129,10 +129,10 @@ def test_no_link_leads_to_a_source(album, link):
 def test_one_result_per_name(album):
     """a.jpg and a.png cannot both become a.webp; {kind} keeps them apart."""
     (album / "photos/a.png").touch()
-    webp = Naming(extension=".webp")
+    webp = OutputNaming(extension=".webp")
     with pytest.raises(UsageError, match=r"a\.jpg and .*a\.png would both be written to .*kind"):
         make_plan(["photos"], "out", naming=webp)
-    apart = Naming(template="{stem}-{kind}{ext}", extension=".webp")
+    apart = OutputNaming(template="{stem}-{kind}{ext}", extension=".webp")
     assert [target for _, target in pairs("photos", out="out", naming=apart)] == [
         "out/a-jpg.webp", "out/a-png.webp", "out/b-PNG.webp"]
 
@@ -168,7 +168,7 @@ def test_results_of_every_command_are_known_to_all(album, command):
     assert suffix in SUFFIXES
     (album / "photos/a.jpg").rename(album / f"photos/b{suffix}.jpg")
     for own in SUFFIXES:
-        passed = make_plan(["photos"], "out", naming=Naming(suffix=own)).passed_over
+        passed = make_plan(["photos"], "out", naming=OutputNaming(suffix=own)).previous_results
         assert f"b{suffix}.jpg" in [path.name for path in passed]
 
 
@@ -177,14 +177,14 @@ def test_results_of_earlier_runs_are_passed_over(album):
     for name in ("a_enhanced.jpg", "a_bright.jpg", "a_1234.jpg", "lone_enhanced.jpg", "01-a.jpg"):
         (album / "photos" / name).touch()
     plan = make_plan(["photos"], overwrite=True)
-    assert [path.name for path in plan.passed_over] == ["a_enhanced.jpg", "lone_enhanced.jpg"]
-    assert [path.name for path in make_plan(["photos"], "out").passed_over] == ["a_enhanced.jpg"]
-    named = Naming(template="{stem}_{preset}{ext}", preset="vivid", presets=("vivid", "bright"))
+    assert [path.name for path in plan.previous_results] == ["a_enhanced.jpg", "lone_enhanced.jpg"]
+    assert [path.name for path in make_plan(["photos"], "out").previous_results] == ["a_enhanced.jpg"]
+    named = OutputNaming(template="{stem}_{preset}{ext}", preset="vivid", presets=("vivid", "bright"))
     plan = make_plan(["photos"], naming=named)
-    assert [path.name for path in plan.passed_over] == ["a_bright.jpg", "a_enhanced.jpg"]
+    assert [path.name for path in plan.previous_results] == ["a_bright.jpg", "a_enhanced.jpg"]
     assert "a_1234_vivid.jpg" in {job.target.name for job in plan.jobs}
-    plan = make_plan(["photos"], naming=Naming(template="{number}-{stem}{ext}"))
-    assert "01-a.jpg" in {path.name for path in plan.passed_over}
+    plan = make_plan(["photos"], naming=OutputNaming(template="{number}-{stem}{ext}"))
+    assert "01-a.jpg" in {path.name for path in plan.previous_results}
     named = make_plan(["photos/a_enhanced.jpg"])  # one that is named is meant
     assert named.jobs[0].target.name == "a_enhanced_enhanced.jpg"
     with pytest.raises(UsageError, match="nothing but results"):
@@ -202,21 +202,21 @@ def _only(album, name):
 def test_a_template_is_checked(template):
     """Unknown fields, folders, one name for all, a preset where there is none: refused with the template."""
     with pytest.raises(UsageError, match="--name"):
-        Naming(template=template)
+        OutputNaming(template=template)
 
 
 def test_standard_streams(album):
     """- reads standard input; its result goes to standard output unless a file is named."""
-    assert make_plan(["-"]).jobs == (Job(STANDARD, STANDARD),)
+    assert make_plan(["-"]).jobs == (Job(STDIO, STDIO),)
     assert pairs("-", out="x.jpg") == [("-", "x.jpg")]
     assert pairs("photos/a.jpg", out="-") == [("photos/a.jpg", "-")]
     (album / "-").touch()
     assert pairs(album / "-", out="x.jpg") == [(str(album / "-"), "x.jpg")]
 
 
-@pytest.mark.parametrize("stream, plan", [("stdin", (STANDARD, "x.jpg")), ("stdout", ("x.jpg", STANDARD))])
+@pytest.mark.parametrize("stream, plan", [("stdin", (STDIO, "x.jpg")), ("stdout", ("x.jpg", STDIO))])
 def test_terminals_carry_no_pictures(monkeypatch, stream, plan):
     """A picture is neither typed in nor shown as text."""
     monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True, raising=False)
     with pytest.raises(UsageError, match="terminal"):
-        check_streams(plan_room.Plan((Job(*plan),)))
+        check_streams(plan_room.BatchPlan((Job(*plan),)))

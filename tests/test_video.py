@@ -276,7 +276,7 @@ def test_a_long_clip_needs_no_more_memory(place, monkeypatch):
     source = make_clip("clip.mp4", times=range(60))
     decoded = most = 0
 
-    class Counted(video.Film):
+    class Counted(video.VideoTranscoder):
         def frames(self):
             nonlocal decoded, most
             for frame in super().frames():
@@ -284,7 +284,7 @@ def test_a_long_clip_needs_no_more_memory(place, monkeypatch):
                 most = max(most, decoded - self.written)
                 yield frame
 
-    monkeypatch.setattr(video, "Film", Counted)
+    monkeypatch.setattr(video, "VideoTranscoder", Counted)
     clip = enhance_clip(Enhancer("runs/lol/first"), source, place / "out.mp4")
     assert clip.frames == decoded == 60 and most <= 10
     for one, other, told in (("none.mp4", "out2.mp4", "no such file"), ("clip.mp4", "clip.mp4", "take the place"),

@@ -12,7 +12,7 @@ from test_cli import night  # noqa: F401
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
-from rlenhance.io.watcher import Arrivals
+from rlenhance.io.watcher import FolderWatcher
 
 
 @pytest.fixture
@@ -29,46 +29,46 @@ def clock():
 
 def test_a_file_is_given_once_it_is_whole(tmp_path, clock):
     """While it grows it is not given; after `settle` seconds without a change it is, once; changed, again."""
-    arrivals = Arrivals(tmp_path, settle=2, clock=clock)
+    arrivals = FolderWatcher(tmp_path, settle=2, clock=clock)
     path = tmp_path / "a.jpg"
     for length in (0, 10, 20):
         path.write_bytes(b"x" * length)
         clock.now += 1.9
-        assert arrivals.look() == []
+        assert arrivals.poll() == []
     assert arrivals.pending == 1
     clock.now += 2
-    assert arrivals.look() == [path]
+    assert arrivals.poll() == [path]
     clock.now += 10
-    assert arrivals.look() == [] and arrivals.pending == 0
+    assert arrivals.poll() == [] and arrivals.pending == 0
     path.write_bytes(b"y" * 20)
     os.utime(path, ns=(1, 1))
-    assert arrivals.look() == []
+    assert arrivals.poll() == []
     clock.now += 2
-    assert arrivals.look() == [path]
+    assert arrivals.poll() == [path]
 
 
 def test_an_empty_file_waits_longer(tmp_path, clock):
     """Who makes the file first and fills it later has ten times as long."""
-    arrivals = Arrivals(tmp_path, settle=2, clock=clock)
+    arrivals = FolderWatcher(tmp_path, settle=2, clock=clock)
     (tmp_path / "a.jpg").touch()
-    assert arrivals.look() == []
+    assert arrivals.poll() == []
     clock.now = 19
-    assert arrivals.look() == []
+    assert arrivals.poll() == []
     clock.now = 20
-    assert arrivals.look() == [tmp_path / "a.jpg"]
+    assert arrivals.poll() == [tmp_path / "a.jpg"]
 
 
 def test_only_pictures_arrive(tmp_path, clock):
     """Other files, hidden ones, what goes away, and the folder of results are passed over."""
-    arrivals = Arrivals(tmp_path, recursive=True, but=tmp_path / "out", settle=0, clock=clock)
+    arrivals = FolderWatcher(tmp_path, recursive=True, but=tmp_path / "out", settle=0, clock=clock)
     for name in ("a.jpg", "a.jpg.part", ".b.jpg", "deep/c.png", "out/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert arrivals.look() == [tmp_path / "a.jpg", tmp_path / "deep/c.png"]
+    assert arrivals.poll() == [tmp_path / "a.jpg", tmp_path / "deep/c.png"]
     (tmp_path / "a.jpg").unlink()
-    assert arrivals.look() == [] and arrivals.all == [tmp_path / "deep/c.png"]
+    assert arrivals.poll() == [] and arrivals.all == [tmp_path / "deep/c.png"]
     with pytest.raises(UsageError, match="no such folder"):
-        Arrivals(tmp_path / "gone").look()
+        FolderWatcher(tmp_path / "gone").poll()
 
 
 @pytest.fixture

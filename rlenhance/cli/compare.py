@@ -37,16 +37,16 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: nothing can be compared, or the sheet has no place.
     """
-    from rlenhance.io import STANDARD, read
+    from rlenhance.io import STDIO, read
     from rlenhance.io.discovery import find_photos
-    from rlenhance.io.output_plan import check_result
+    from rlenhance.io.output_plan import check_output
 
     check_sheet(arguments)
     target = arguments.output or Path("compare.jpg")
     paths = [found.path for found in find_photos(arguments.photos, recursive=arguments.recursive)]
-    if STANDARD in paths:
+    if STDIO in paths:
         raise UsageError("-: a photograph from standard input has no name to stand under; name files")
-    check_result(target, paths, arguments.overwrite)
+    check_output(target, paths, arguments.overwrite)
     cells, failures = [], 0
     for path, name in zip(paths, apart(paths), strict=True):
         try:

@@ -11,7 +11,7 @@ from rlenhance.cli.photo_command import add_photos, carry_out, plan_photos, tell
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.io import Photo, Plan
+    from rlenhance.io import BatchPlan, Photo
 
 SUFFIX = "_completed"
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     return carry_out(plan, process, arguments).status
 
 
-def _masks(place: Path | None, plan: Plan) -> dict[str, Path] | None:
+def _masks(place: Path | None, plan: BatchPlan) -> dict[str, Path] | None:
     """Stem of the photograph -> its mask; "" is the one of all.
 
     Raises:
@@ -91,7 +91,7 @@ def _masks(place: Path | None, plan: Plan) -> dict[str, Path] | None:
     return found
 
 
-def _check_apart(masks: Mapping[str, Path], plan: Plan) -> None:
+def _check_apart(masks: Mapping[str, Path], plan: BatchPlan) -> None:
     """No photograph is its own mask, and no result takes a mask's place.
 
     Raises:

@@ -12,7 +12,7 @@ from rlenhance.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlenhance.io import Plan
+    from rlenhance.io import BatchPlan
     from rlenhance.io.batch import Process
 
 SUFFIX = "_denoised"
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     return tally.status
 
 
-def _process(arguments: argparse.Namespace, plan: Plan) -> tuple[Process, Callable[[], str] | None]:
+def _process(arguments: argparse.Namespace, plan: BatchPlan) -> tuple[Process, Callable[[], str] | None]:
     """What is done to each photograph, and what writes the explanation and tells it.
 
     Raises:
@@ -124,13 +124,13 @@ def _self_enhance(arguments: argparse.Namespace) -> Process:
     return lambda photo: (enhancer.enhance_photo(photo), {})
 
 
-def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
+def _check_explained(plan: BatchPlan, arguments: argparse.Namespace) -> None:
     """Refuse what --explain cannot do, before a model is loaded."""
-    from rlenhance.io import STANDARD
+    from rlenhance.io import STDIO
     from rlenhance.io.containers import WRITTEN
 
     path, sources = arguments.explain, [job.source for job in (*plan.jobs, *plan.skipped)]
-    if len(sources) != 1 or sources[0] == STANDARD:
+    if len(sources) != 1 or sources[0] == STDIO:
         raise UsageError(f"--explain takes one photograph with a name; got {len(sources)}")
     if path.suffix.lower() not in WRITTEN:
         raise UsageError(f"--explain: {path} must end in one of {' '.join(WRITTEN)}")
@@ -140,7 +140,7 @@ def _check_explained(plan: Plan, arguments: argparse.Namespace) -> None:
         raise UsageError(f"{path}: is the place of a photograph; name another file with --explain")
 
 
-def _explain(model: Any, plan: Plan, arguments: argparse.Namespace, told: dict[str, float]) -> Callable[[], str]:
+def _explain(model: Any, plan: BatchPlan, arguments: argparse.Namespace, told: dict[str, float]) -> Callable[[], str]:
     from rlenhance.io import read, write
     from rlenhance.pipelines.explain_filters import map_tools
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlenhance.actions import Action
-    from rlenhance.io import Photo, Plan
+    from rlenhance.io import BatchPlan, Photo
     from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
 
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     return tally.status
 
 
-def _check_no_clips(plan: Plan, why: str) -> None:
+def _check_no_clips(plan: BatchPlan, why: str) -> None:
     from rlenhance.io.video_formats import is_clip
 
     clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)

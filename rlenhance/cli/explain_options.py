@@ -71,7 +71,7 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
             print("note: a recipe does not hold the region; give --region beside --recipe")
     if not (arguments.explain or arguments.cube):
         return []
-    pixels, ready = read(sources[0]).seen, list[Callable[[], str]]()
+    pixels, ready = read(sources[0]).visible_pixels, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
     if actions is None and isinstance(enhancer.model, UnrolledPolicy) and enhancer.model.policy.state_size:

@@ -24,8 +24,8 @@ from rlenhance.cli.reports import Report, Tally, as_json
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.io import Naming, Photo, Plan
-    from rlenhance.io.batch import FilmProcess, Process
+    from rlenhance.io import BatchPlan, OutputNaming, Photo
+    from rlenhance.io.batch import ClipProcess, Process
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -132,23 +132,24 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] |
 
 
 def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
-              clips: bool = False) -> Naming:
+              clips: bool = False) -> OutputNaming:
     """How results are called.
 
     Raises:
         UsageError: a template or a kind of file that is none; fewer than one photograph at a time.
     """
-    from rlenhance.io import Naming
+    from rlenhance.io import OutputNaming
     from rlenhance.pipelines.presets import FOLDER
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
     preset = Path(preset).stem if preset is not None else None
     presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
-    return Naming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
+    return OutputNaming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
 
 
-def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None, clips: bool = False) -> Plan:
+def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None,
+                clips: bool = False) -> BatchPlan:
     """What goes where; no model is needed for it, so a typo in a name costs nothing.
 
     Args:
@@ -180,7 +181,7 @@ def tell_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
         print(f"note: {clip} is passed over: {CLIP}", file=sys.stderr)
 
 
-def tell_plan(plan: Plan, arguments: argparse.Namespace) -> int:
+def tell_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
     """Print a plan instead of doing it."""
     tell_clips(plan.clips, arguments)
     for job in plan.jobs:
@@ -189,26 +190,26 @@ def tell_plan(plan: Plan, arguments: argparse.Namespace) -> int:
     for job in plan.skipped:
         print(as_json(source=job.source, target=job.target, status="skipped") if arguments.json
               else f"{job.source}: skipped, {job.target} exists")
-    counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "passed_over": len(plan.passed_over)}
+    counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "previous_results": len(plan.previous_results)}
     if arguments.json:
         print(json.dumps({"summary": counts}))
     elif not arguments.quiet:
-        over = f", {counts['passed_over']} results of earlier runs passed over" if plan.passed_over else ""
+        over = f", {counts['passed_over']} results of earlier runs passed over" if plan.previous_results else ""
         print(f"{counts['planned']} to do, {counts['skipped']} skipped{over}; nothing was written")
     return 0
 
 
-def remarks(plan: Plan, arguments: argparse.Namespace) -> TextIO:
+def remarks(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
     """Where a command says what else is worth knowing: never into a picture or between JSON objects."""
-    from rlenhance.io import STANDARD
+    from rlenhance.io import STDIO
 
     if arguments.quiet:
         return io.StringIO()
-    return sys.stderr if arguments.json or any(job.target == STANDARD for job in plan.jobs) else sys.stdout
+    return sys.stderr if arguments.json or any(job.target == STDIO for job in plan.jobs) else sys.stdout
 
 
-def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-              encode: Callable[[Photo, str], bytes] | None = None, film: FilmProcess | None = None) -> Tally:
+def carry_out(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
+              encode: Callable[[Photo, str], bytes] | None = None, film: ClipProcess | None = None) -> Tally:
     """Do what is planned and tell it.
 
     Args:
@@ -222,12 +223,12 @@ def carry_out(plan: Plan, process: Process, arguments: argparse.Namespace, *, co
     Returns:
         How many came to which end, and with it the exit status.
     """
-    from rlenhance.io import STANDARD, run_batch
+    from rlenhance.io import STDIO, run_batch
     from rlenhance.io import encode as as_source
 
     tell_clips(plan.clips, arguments)
     asked = encoder_of(arguments)
-    out = sys.stderr if any(job.target == STANDARD for job in plan.jobs) else sys.stdout
+    out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
     with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
             run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)),
                       copy=copy and asked is None, encode=encode or asked or as_source,

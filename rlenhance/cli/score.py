@@ -40,20 +40,20 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something that was named does not exist.
     """
-    from rlenhance.io import STANDARD
+    from rlenhance.io import STDIO
     from rlenhance.io.discovery import find_photos
 
     if arguments.exposure is not None and not 0 <= arguments.exposure <= 1:
         raise UsageError(f"--exposure lies between 0 and 1; got {arguments.exposure}")
     found = find_photos(arguments.photos, recursive=arguments.recursive)
-    if any(photo.path == STANDARD for photo in found):
+    if any(photo.path == STDIO for photo in found):
         raise UsageError("-: a photograph from standard input has no name to be found by; name files")
     others = {word: _Others(place, arguments.recursive) for word, place in
               (("reference", arguments.reference), ("source", arguments.source)) if place is not None}
     report = _Report(arguments.json)
     for photo in found:
         try:
-            partners = {word: other.of(photo.below, photo.path) for word, other in others.items()}
+            partners = {word: other.of(photo.relative_dir, photo.path) for word, other in others.items()}
             report.tell(photo.path, _scores(photo.path, partners, arguments.exposure), partners)
         except UsageError as error:
             report.fail(photo.path, str(error))
@@ -65,11 +65,11 @@ def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None) ->
     from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
     from rlenhance.pipelines.score import with_reference, without_reference
 
-    pixels = read(path).seen
+    pixels = read(path).visible_pixels
     try:
-        scores = with_reference(pixels, read(partners["reference"]).seen) if "reference" in partners else {}
+        scores = with_reference(pixels, read(partners["reference"]).visible_pixels) if "reference" in partners else {}
         if not scores or "source" in partners:
-            origin = read(partners["source"]).seen if "source" in partners else None
+            origin = read(partners["source"]).visible_pixels if "source" in partners else None
             scores |= without_reference(pixels, origin, DEFAULT_EXPOSURE if exposure is None else exposure)
     except UsageError as error:
         raise error if str(error).startswith(tuple(map(str, partners.values()))) else UsageError(f"{path}: {error}") \
@@ -86,7 +86,7 @@ class _Others:
         self._place, self._file = place, place if place.is_file() else None
         self._known: dict[tuple[Path, str], list[Path]] = {}
         for found in find_photos([place], recursive=recursive):
-            self._known.setdefault((found.below, found.path.stem), []).append(found.path)
+            self._known.setdefault((found.relative_dir, found.path.stem), []).append(found.path)
 
     def of(self, below: Path, path: Path) -> Path:
         """The one that belongs to a photograph.

@@ -64,12 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: the photograph cannot be read, a look that was named cannot be made, or the sheet has no place.
     """
-    from rlenhance.io import STANDARD, Naming, make_plan, read
+    from rlenhance.io import STDIO, OutputNaming, make_plan, read
 
     check_sheet(arguments)
-    plan = make_plan([arguments.photo], arguments.output, naming=Naming("_variants", extension=".jpg"
+    plan = make_plan([arguments.photo], arguments.output, naming=OutputNaming("_variants", extension=".jpg"
                      if arguments.output is None else None), overwrite=arguments.overwrite)
-    if len(plan.jobs) != 1 or STANDARD in (plan.jobs[0].source, plan.jobs[0].target):
+    if len(plan.jobs) != 1 or STDIO in (plan.jobs[0].source, plan.jobs[0].target):
         raise UsageError(f"{arguments.photo}: one photograph, in a file, is shown in its variants")
     (job,) = plan.jobs
     photo = read(job.source)  # before the model: a bad file costs nothing
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.pipelines.enhance import Enhancer
 
     enhancer = Enhancer(model_or_default(arguments.model), device=check_device(arguments.device))
-    save_sheet(list(_cells(photo.seen, enhancer, _looks(arguments, enhancer), arguments.size)), job.target, arguments)
+    cells = _cells(photo.visible_pixels, enhancer, _looks(arguments, enhancer), arguments.size)
+    save_sheet(list(cells), job.target, arguments)
     return 0
 
 

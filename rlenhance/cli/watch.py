@@ -15,8 +15,8 @@ from rlenhance.cli.reports import Report
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rlenhance.io import Naming, Plan
-    from rlenhance.io.watcher import Arrivals
+    from rlenhance.io import BatchPlan, OutputNaming
+    from rlenhance.io.watcher import FolderWatcher
 
 
 def add(commands: Any) -> None:
@@ -49,19 +49,19 @@ def run(arguments: argparse.Namespace) -> int:
     """
     naming = _checked(arguments)
     asked, limit = encoder_of(arguments), limit_of(arguments)
-    from rlenhance.io import Plan, encode, run_batch
-    from rlenhance.io.watcher import Arrivals
+    from rlenhance.io import BatchPlan, encode, run_batch
+    from rlenhance.io.watcher import FolderWatcher
     from rlenhance.pipelines.configure import set_up
 
     out = None if arguments.output is None else Path(arguments.output)
-    with redirect_stdout(remarks(Plan(()), arguments)):
+    with redirect_stdout(remarks(BatchPlan(()), arguments)):
         enhancer, recipe = set_up(arguments)
         if recipe.together:
             raise UsageError(f"{arguments.recipe}: was made with --together, which needs all photographs at once; "
                              f"use rlenhance enhance")
         if not arguments.once:
             print(f"watching {arguments.folder}; Ctrl-C stops")
-    arrivals = Arrivals(arguments.folder, recursive=arguments.recursive, but=out, settle=arguments.settle)
+    arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, but=out, settle=arguments.settle)
     process, away = process_of(enhancer), False
     with Report(None, sys.stdout, arguments.json, arguments.quiet) as report:
         while True:
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
                     raise
                 if not away:
                     print(f"waiting: {error}", file=sys.stderr)
-                plan, away = Plan(()), True
+                plan, away = BatchPlan(()), True
             for outcome in run_batch(plan, process, at_once=arguments.jobs, copy=asked is None,
                                      encode=asked or encode, megapixels=limit):
                 report.tell(outcome)
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             time.sleep(arguments.every)
 
 
-def _checked(arguments: argparse.Namespace) -> Naming:
+def _checked(arguments: argparse.Namespace) -> OutputNaming:
     naming = naming_of(arguments, SUFFIX, arguments.preset)
     if not arguments.folder.is_dir():
         raise UsageError(f"{arguments.folder}: no such folder")
@@ -99,12 +99,13 @@ def _checked(arguments: argparse.Namespace) -> Naming:
     return naming
 
 
-def _plan(arrivals: Arrivals, out: Path | None, naming: Naming, arguments: argparse.Namespace, report: Report) -> Plan:
+def _plan(arrivals: FolderWatcher, out: Path | None, naming: OutputNaming, arguments: argparse.Namespace,
+          report: Report) -> BatchPlan:
     """What is to be done with what has arrived; what cannot be planned is told at once."""
-    from rlenhance.io import Outcome, Plan, make_plan
+    from rlenhance.io import BatchPlan, Outcome, make_plan
 
     jobs = []
-    ready = arrivals.look()
+    ready = arrivals.poll()
     tell_clips(arrivals.clips(), arguments)
     made = naming.results(arrivals.all, beside=out is None) if ready else set()
     for path in ready:
@@ -118,4 +119,4 @@ def _plan(arrivals: Arrivals, out: Path | None, naming: Naming, arguments: argpa
                 jobs.append(job)
         except (UsageError, OSError) as error:
             report.tell(Outcome(path, error=str(error)))
-    return Plan(tuple(jobs))
+    return BatchPlan(tuple(jobs))

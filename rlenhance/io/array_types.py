@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.photo import as_grey, covered, hidden_by
+from rlenhance.io.photo import as_grey, fill_transparent, transparent_area
 
 #: From (H, W, 3) of its kind of number to the same, better.
 Edit = Callable[[np.ndarray], np.ndarray]
@@ -21,7 +21,7 @@ _WAY_OUT = {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "1": "L",
             "La": "LA", "RGBa": "RGBA"}
 
 
-def edit_any(picture: Any, edit: Edit) -> Any:
+def apply_to(picture: Any, edit: Edit) -> Any:
     """Do an edit of arrays to a picture of any kind, and give back the kind that came.
 
     Args:
@@ -50,8 +50,8 @@ def _edit_image(image: Image.Image, edit: Edit) -> Image.Image:
         pixels = pixels[:, :, None]
     colors, rest = (pixels[..., :3], pixels[..., 3:]) if image.mode.startswith("RGB") else (pixels[..., :1],
                                                                                          pixels[..., 1:])
-    grey, hidden = colors.shape[2] == 1, hidden_by(rest[..., 0] if rest.shape[2] else None)
-    shown = colors if hidden is None else covered(colors, hidden)  # hidden colours decide nothing, and stay
+    grey, hidden = colors.shape[2] == 1, transparent_area(rest[..., 0] if rest.shape[2] else None)
+    shown = colors if hidden is None else fill_transparent(colors, hidden)  # hidden colours decide nothing, and stay
     result = edit(np.ascontiguousarray(np.repeat(shown, 3, axis=2) if grey else shown))
     if grey:
         result = as_grey(result)[..., :1]

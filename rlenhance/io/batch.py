@@ -3,7 +3,7 @@
 What a command over photographs needs is here and in `rlenhance.io.output_plan`: the plan says what goes where,
 `run_batch` does it.
 
-    plan = make_plan(["photos"], "out", naming=Naming(suffix="_denoised"))
+    plan = make_plan(["photos"], "out", naming=OutputNaming(suffix="_denoised"))
     for outcome in run_batch(plan, process):
         print(outcome.source, outcome.error or outcome.written)
 
@@ -29,18 +29,18 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.containers import CONTAINERS, written_as
-from rlenhance.io.discovery import STANDARD
-from rlenhance.io.files import Photo, decode, encode, store
+from rlenhance.io.containers import CONTAINERS, result_extension
+from rlenhance.io.discovery import STDIO
+from rlenhance.io.files import Photo, decode, encode, write_bytes
 from rlenhance.io.files import read as read_file
 from rlenhance.io.limits import MEGAPIXELS
-from rlenhance.io.output_plan import Job, Plan
+from rlenhance.io.output_plan import BatchPlan, Job
 from rlenhance.io.video_formats import is_clip
 
 #: What is done to a photograph: the result (the same object: nothing changed), and what was decided, for the report.
 Process = Callable[[Photo], tuple[Photo, Mapping[str, Any]]]
 #: What is done to a clip, from file to file: width and height of its frames, what was decided, what is worth a note.
-FilmProcess = Callable[[Path, Path], tuple[tuple[int, int], Mapping[str, Any], Sequence[str]]]
+ClipProcess = Callable[[Path, Path], tuple[tuple[int, int], Mapping[str, Any], Sequence[str]]]
 #: How many photographs may be in memory at once where nobody says: one per core and two waiting, eight at most.
 AT_ONCE = min(8, (os.cpu_count() or 1) + 2)
 
@@ -94,10 +94,10 @@ class _Work:
                        self.size, self.decision, tuple(dict.fromkeys(self.warnings)))
 
 
-def run_batch(plan: Plan, process: Process, *, at_once: int | None = None,
+def run_batch(plan: BatchPlan, process: Process, *, at_once: int | None = None,
               read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
               extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
-              film: FilmProcess | None = None) -> Iterator[Outcome]:
+              film: ClipProcess | None = None) -> Iterator[Outcome]:
     """Do what is planned; a photograph that fails is told and the rest goes on.
 
     Close the iterator (or let Ctrl-C do it) to stop: what is being written is finished, nothing else is begun.
@@ -144,7 +144,7 @@ class _Stages:
     """What happens to a photograph on its way, and how each stage fails."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool, megapixels: float, film: FilmProcess | None):
+                 copy: bool, megapixels: float, film: ClipProcess | None):
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
         self._megapixels, self._film = megapixels, film
         self.stopped = threading.Event()
@@ -154,7 +154,7 @@ class _Stages:
         if self._film and is_clip(work.job.source):
             return work
         with _stage(work):
-            if work.job.source == STANDARD:
+            if work.job.source == STDIO:
                 work.data = sys.stdin.buffer.read()
                 work.photo = decode(work.data, "standard input", megapixels=self._megapixels)
             else:
@@ -180,25 +180,25 @@ class _Stages:
             if work.photo is None or self.stopped.is_set():
                 return work
             source, target = work.job.source, work.job.target
-            kind = target.suffix if target != STANDARD else self._extension or _kind(work)
-            if self._copy and work.unchanged and source != STANDARD and kind.lower() == source.suffix.lower():
+            kind = target.suffix if target != STDIO else self._extension or _kind(work)
+            if self._copy and work.unchanged and source != STDIO and kind.lower() == source.suffix.lower():
                 data = source.read_bytes()
             else:
                 data = self._encode(work.photo, kind)
-            if target == STANDARD:
+            if target == STDIO:
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
             else:
-                store(data, target)
+                write_bytes(data, target)
             work.photo = work.data = None
         return work
 
 
 def _kind(work: _Work) -> str:
     """The ending of the source; without a name its bytes have told."""
-    if work.data is None or work.photo is None or work.photo.coding is None:
-        return written_as(work.job.source.suffix)
-    return written_as(CONTAINERS[work.photo.coding.container].endings[0])
+    if work.data is None or work.photo is None or work.photo.encoding is None:
+        return result_extension(work.job.source.suffix)
+    return result_extension(CONTAINERS[work.photo.encoding.container].endings[0])
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def _stage(work: _Work) -> Iterator[None]:
         yield
     except UsageError as error:
         named = any(str(path) in str(error) for path in (work.job.source, work.job.target))
-        source = "standard input" if work.job.source == STANDARD else work.job.source
+        source = "standard input" if work.job.source == STDIO else work.job.source
         work.error = str(error) if named or str(source) in str(error) else f"{source}: {error}"
     except MemoryError:
         work.error = f"{work.job.source}: not enough memory for it; take fewer at once, or reduce it first"

@@ -98,7 +98,7 @@ def check_kind(path: Path) -> None:
                          f"{path}: its ending says what kind of picture it is; {way}, or {path}/ for a folder")
 
 
-def written_as(ending: str) -> str:
+def result_extension(ending: str) -> str:
     """The ending of the result of a file with this ending: its own, or .tif where such files cannot be written."""
     kind = _BY_ENDING.get(ending.lower())
     return ending if kind is None or kind.writable else ".tif"
@@ -117,7 +117,7 @@ def sniff(data: bytes, name: str) -> Container:
         found = "WEBP"
     elif data[4:8] == b"ftyp":
         found = _by_brand(data)
-    elif found == "TIFF" and claimed(name) is CONTAINERS["RAW"]:
+    elif found == "TIFF" and container_by_extension(name) is CONTAINERS["RAW"]:
         found = "RAW"
     if found is None:
         foreign = next((kind for start, kind in _FOREIGN if data.startswith(start)), "not a picture that can be read")
@@ -136,6 +136,6 @@ def _by_brand(data: bytes) -> str | None:
     return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
 
 
-def claimed(name: str) -> Container | None:
+def container_by_extension(name: str) -> Container | None:
     """The kind of file that a name's ending promises, if any."""
     return _BY_ENDING.get(Path(name).suffix.lower())

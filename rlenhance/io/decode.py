@@ -21,11 +21,11 @@ from PIL import (
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io import exif, png, tiff
-from rlenhance.io.containers import Container, claimed, sniff
+from rlenhance.io.containers import Container, container_by_extension, sniff
 from rlenhance.io.heif import read_heif
 from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
-from rlenhance.io.photo import Coding, Metadata, Photo
-from rlenhance.io.profiles import Wide, open_profile, to_srgb
+from rlenhance.io.photo import Encoding, Metadata, Photo
+from rlenhance.io.profiles import WideGamut, open_profile, to_srgb
 from rlenhance.io.raw import read_raw
 
 # Opened by hand, not with Image.open: its limit of pixels is one number for the whole process.
@@ -50,7 +50,7 @@ def decode(data: bytes, name: str, megapixels: float = MEGAPIXELS) -> Photo:
             that it needs, or of a mode that is not taken (CMYK, float); the text names the file and the way out.
     """
     kind = sniff(data, name)
-    if claimed(name) not in (None, kind):
+    if container_by_extension(name) not in (None, kind):
         note(name, f"is a {kind.name} whatever its ending says; it was read as one")
     try:
         return _decode(data, name, kind, megapixels)
@@ -68,7 +68,7 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
     if kind.name == "HEIF":
         pixels, depth, info = read_heif(data, name, megapixels)
         metadata, _ = _from_info(info, name)  # libheif has turned it
-        return _photo(pixels, Coding("HEIF", depth, ""), metadata, 0, name)
+        return _photo(pixels, Encoding("HEIF", depth, ""), metadata, 0, name)
     if kind.name == "TIFF":
         return _from_tiff(data, name, megapixels)
     if kind.name == "AVIF" and not features.check("avif"):
@@ -77,7 +77,7 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
         if png.is_animated(data):
             raise UsageError(f"{name}: an animation; save one frame as a picture of its own")
         metadata, turn = png.read_metadata(data, name)
-        data = png.essence(data)
+        data = png.strip_metadata(data)
     with _OPEN[kind.name](io.BytesIO(data)) as image:
         check_size(name, image.width, image.height, megapixels)
         _check_frames(image, name)
@@ -85,7 +85,7 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
             metadata, turn = _from_info(image.info, name)
         depth, options = _depth(image, data), _options(image, data)
         pixels, mode = _shallow(image, name) if depth == 8 else (_deep(data, kind, depth), "")
-    return _photo(pixels, Coding(kind.name, 1 if mode == "1" else depth, mode, options), metadata, turn, name)
+    return _photo(pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), metadata, turn, name)
 
 
 def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
@@ -101,16 +101,16 @@ def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
     metadata, turn = _from_directory(data, name)
     options = {"compression": head.compression}
     if head.bits == 16:
-        return _photo(tiff.read_deep(data, name), Coding("TIFF", 16, "", options), metadata, turn, name)
+        return _photo(tiff.read_16bit(data, name), Encoding("TIFF", 16, "", options), metadata, turn, name)
     with TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as image:
         pixels, mode = _shallow(image, name)  # Pillow turns TIFF, and nothing else, by itself
-    return _photo(pixels, Coding("TIFF", 1 if mode == "1" else 8, mode, options), metadata, 0, name)
+    return _photo(pixels, Encoding("TIFF", 1 if mode == "1" else 8, mode, options), metadata, 0, name)
 
 
 def _from_raw(data: bytes, name: str, megapixels: float) -> Photo:
     pixels, block = read_raw(data, name, megapixels)
     metadata, _ = _from_info({"exif": block}, name)  # LibRaw has turned it
-    return _photo(pixels, Coding("RAW", 16, "RGB"), metadata, 0, name)
+    return _photo(pixels, Encoding("RAW", 16, "RGB"), metadata, 0, name)
 
 
 def _check_frames(image: Image.Image, name: str) -> None:
@@ -180,13 +180,13 @@ def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
     found, turn = Metadata(icc=info.get("icc_profile") or None), 0
     if info.get("exif"):
         try:
-            block, turn = exif.upright(info["exif"])
+            block, turn = exif.apply_orientation(info["exif"])
             found = replace(found, exif=block)
         except DAMAGE as error:
             note(name, f"its EXIF is damaged and left out ({error})")
     packet = info.get("xmp")
     if packet:
-        packet, turned = exif.xmp_upright(packet.encode() if isinstance(packet, str) else packet)
+        packet, turned = exif.apply_xmp_orientation(packet.encode() if isinstance(packet, str) else packet)
         found, turn = replace(found, xmp=packet), turn or turned
     resources = info.get("photoshop")
     if isinstance(resources, dict) and isinstance(resources.get(0x0404), bytes):
@@ -217,7 +217,7 @@ def _from_directory(data: bytes, name: str) -> tuple[Metadata, int]:
         return Metadata(), 0
 
 
-def _photo(pixels: np.ndarray, coding: Coding, metadata: Metadata, turn: int, name: str) -> Photo:
+def _photo(pixels: np.ndarray, encoding: Encoding, metadata: Metadata, turn: int, name: str) -> Photo:
     """Turned upright, alpha apart, grey as three equal channels, in sRGB."""
     transpose, vertical, horizontal = _TURNS.get(turn, (0, 0, 0))
     pixels = np.swapaxes(pixels, 0, 1) if transpose else pixels
@@ -225,7 +225,7 @@ def _photo(pixels: np.ndarray, coding: Coding, metadata: Metadata, turn: int, na
     pixels = pixels[:, ::-1] if horizontal else pixels
     channels = pixels.shape[2]
     grey = channels < 3
-    coding = replace(coding, mode=coding.mode or ("L", "LA", "RGB", "RGBA")[channels - 1])
+    encoding = replace(encoding, mode=encoding.mode or ("L", "LA", "RGB", "RGBA")[channels - 1])
     alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
     if grey:
         pixels = np.repeat(pixels[..., :1], 3, axis=2)
@@ -235,8 +235,8 @@ def _photo(pixels: np.ndarray, coding: Coding, metadata: Metadata, turn: int, na
         try:
             profile = open_profile(metadata.icc)
             if profile is not None and not grey:
-                wide = Wide(profile, pixels)
+                wide = WideGamut(profile, pixels)
                 pixels = to_srgb(pixels, profile)
         except DAMAGE as error:
             note(name, f"its colour profile cannot be used ({error}); its colours are taken for sRGB")
-    return Photo(pixels, alpha, grey, metadata, coding, wide, name)
+    return Photo(pixels, alpha, grey, metadata, encoding, wide, name)

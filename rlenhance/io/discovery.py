@@ -12,22 +12,22 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io.files import EXTENSIONS
 
 #: Standard input as a source, standard output as a target; a file of that name is named with its folder.
-STANDARD = Path("-")
+STDIO = Path("-")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPhoto:
     """A photograph that was meant.
 
     Attributes:
-        path: where it lies, or `STANDARD`.
-        below: its folder below the one that was named; "." where files are named or folders are not mirrored.
-        named: it was named itself, not found in a folder.
+        path: where it lies, or `STDIO`.
+        relative_dir: its folder below the one that was named; "." where files are named or folders are not mirrored.
+        explicit: it was named itself, not found in a folder.
     """
 
     path: Path
-    below: Path = Path()
-    named: bool = False
+    relative_dir: Path = Path()
+    explicit: bool = False
 
 
 def is_photo(path: Path, endings: Collection[str] = EXTENSIONS) -> bool:
@@ -74,11 +74,11 @@ def walk(folder: Path, recursive: bool, but: Path | None, endings: Collection[st
 
 
 def find_photos(words: Iterable[Path | str], *, recursive: bool = False, but: Path | None = None,
-                endings: Collection[str] = EXTENSIONS) -> list[Found]:
+                endings: Collection[str] = EXTENSIONS) -> list[FoundPhoto]:
     """What the words on a command line mean, each photograph once, in the order in which they were named.
 
     Args:
-        words: files; folders; patterns with * ? [ ] or ** (a file of that very name goes first); `STANDARD`.
+        words: files; folders; patterns with * ? [ ] or ** (a file of that very name goes first); `STDIO`.
         recursive: folders with all that is below them.
         but: a folder that is left out of the folders: the one that results go to.
         endings: of the files of folders and patterns that are meant.
@@ -86,18 +86,18 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, but: Pa
     Raises:
         UsageError: a word that means nothing, or a folder without a picture.
     """
-    found: dict[Path, Found] = {}
+    found: dict[Path, FoundPhoto] = {}
     for word in map(Path, words):
-        if word == STANDARD or word.is_file():
-            found[word] = Found(word, named=True)
+        if word == STDIO or word.is_file():
+            found[word] = FoundPhoto(word, explicit=True)
         elif word.is_dir():
             for path in list_photos(word, recursive=recursive, but=but, endings=endings):
-                found.setdefault(path, Found(path, path.parent.relative_to(word) if recursive else Path()))
+                found.setdefault(path, FoundPhoto(path, path.parent.relative_to(word) if recursive else Path()))
         elif word.exists():
             raise UsageError(f"{word}: neither a file nor a folder")
         elif glob.has_magic(str(word)):
             for path in _matches(word, endings):
-                found.setdefault(path, Found(path, path.parent.relative_to(_root(word)) if recursive else Path()))
+                found.setdefault(path, FoundPhoto(path, path.parent.relative_to(_root(word)) if recursive else Path()))
         else:
             raise UsageError(f"{word}: no such file")
     if not found:

@@ -49,8 +49,8 @@ def encode(photo: Photo, kind: str, *, quality: int | None = None, strip: bool =
                          f"use --format png")
     metadata = Metadata() if strip else _held(photo, container)
     array = _planes(photo, container, metadata.icc is not None)
-    alike = photo.coding is not None and photo.coding.container == container.name
-    mode = photo.coding.mode if alike and photo.coding else ""
+    alike = photo.encoding is not None and photo.encoding.container == container.name
+    mode = photo.encoding.mode if alike and photo.encoding else ""
     if mode == "1":
         return _bilevel(array, photo, container, metadata)
     if mode == "P":
@@ -92,7 +92,7 @@ def _held(photo: Photo, container: Container) -> Metadata:
 
 def _planes(photo: Photo, container: Container, in_profile: bool) -> np.ndarray:
     """(H, W, channels) in the file's colours, in a depth that the container holds."""
-    pixels = photo.wide.back(photo.pixels) if photo.wide and in_profile else photo.pixels
+    pixels = photo.wide_gamut.back(photo.pixels) if photo.wide_gamut and in_profile else photo.pixels
     deep = container.depth > 8 and photo.depth > 8
     if photo.depth > 8 and container.depth < photo.depth:
         note(photo.name, f"a {container.name} holds {container.depth} bits per channel, the picture has {photo.depth}: "
@@ -118,7 +118,7 @@ def _at_depth(values: np.ndarray, deep: bool) -> np.ndarray:
 
 def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metadata, quality: int | None) -> bytes:
     file = io.BytesIO()
-    options: Any = photo.coding.options if photo.coding and photo.coding.container == container.name else {}
+    options: Any = photo.encoding.options if photo.encoding and photo.encoding.container == container.name else {}
     if container.name == "TIFF":
         compression = options.get("compression", 8)
         tiff.write(file, array, metadata, compression=compression if compression in tiff.KEPT else 8)

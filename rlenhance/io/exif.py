@@ -30,7 +30,7 @@ def _entries(block: bytes | bytearray, at: int, order: str) -> Iterator[tuple[in
         yield struct.unpack_from(f"{order}H", block, place)[0], place
 
 
-def upright(block: bytes) -> tuple[bytes, int]:
+def apply_orientation(block: bytes) -> tuple[bytes, int]:
     """The block with orientation 1 and without its thumbnail (which shows the old picture), and the orientation it had.
 
     Args:
@@ -93,7 +93,7 @@ def resized(block: bytes, width: int, height: int) -> bytes:
     return bytes(edited)
 
 
-def xmp_upright(packet: bytes) -> tuple[bytes, int]:
+def apply_xmp_orientation(packet: bytes) -> tuple[bytes, int]:
     """An XMP packet with orientation 1, and the one it had (0 where it says none)."""
     said = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*([1-8])")
     found = said.search(packet)
@@ -130,7 +130,7 @@ def directories(block: bytes) -> dict[int, Any]:
     return found
 
 
-def of_a_raw_file(data: bytes) -> bytes | None:
+def read_raw_exif(data: bytes) -> bytes | None:
     """The EXIF block of a camera RAW that is built like a TIFF.
 
     Raises:

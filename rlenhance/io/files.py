@@ -61,10 +61,10 @@ def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int | None = 
     """
     path = Path(path)
     photo = photo if isinstance(photo, Photo) else Photo(photo, name=str(path))
-    return store(encode(photo, path.suffix, quality=quality, strip=strip), path)
+    return write_bytes(encode(photo, path.suffix, quality=quality, strip=strip), path)
 
 
-def store(data: bytes, path: Path) -> Path:
+def write_bytes(data: bytes, path: Path) -> Path:
     """Write the bytes of a file; it appears whole or not at all, and its folder is made.
 
     Raises:
@@ -79,7 +79,7 @@ def store(data: bytes, path: Path) -> Path:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to; it takes its name at the end, flushed to disk, or vanishes.
 
     A killed process leaves the old file or the new one.
@@ -96,6 +96,6 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the place, flush to disk, then rename: see `appearing`."""
-    with appearing(path) as beside:
+    """Write beside the place, flush to disk, then rename: see `atomic_path`."""
+    with atomic_path(path) as beside:
         beside.write_bytes(data)

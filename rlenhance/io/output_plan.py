@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.containers import EXTENSIONS, check_kind, written_as
-from rlenhance.io.discovery import STANDARD, Found, find_photos, ignores_case, walk
+from rlenhance.io.containers import EXTENSIONS, check_kind, result_extension
+from rlenhance.io.discovery import STDIO, FoundPhoto, find_photos, ignores_case, walk
 from rlenhance.io.video_formats import ENDINGS, WRITTEN, container_of, is_clip
 
 #: What a template of names may hold.
@@ -26,14 +26,14 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph and the place of its result; either may be `STANDARD`."""
+    """One photograph and the place of its result; either may be `STDIO`."""
 
     source: Path
     target: Path
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What is to be done.
 
     Attributes:
@@ -45,12 +45,12 @@ class Plan:
 
     jobs: tuple[Job, ...]
     skipped: tuple[Job, ...] = ()
-    passed_over: tuple[Path, ...] = ()
+    previous_results: tuple[Path, ...] = ()
     clips: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
-class Naming:
+class OutputNaming:
     """How a result is called.
 
     Attributes:
@@ -91,7 +91,8 @@ class Naming:
             beside: the result stands beside it.
 
         Example:
-            >>> Naming(template="{number}-{stem}{ext}", extension=".png").name(Path("a/night.jpg"), "07", beside=False)
+            >>> naming = OutputNaming(template="{number}-{stem}{ext}", extension=".png")
+            >>> naming.name(Path("a/night.jpg"), "07", beside=False)
             '07-night.png'
         """
         template = self.template or (f"{{stem}}{self.suffix}{{ext}}" if beside else "{stem}{ext}")
@@ -105,7 +106,7 @@ class Naming:
             return self.extension
         if is_clip(source):
             return source.suffix if source.suffix.lower() in WRITTEN else ".mkv"
-        return written_as(source.suffix)
+        return result_extension(source.suffix)
 
     def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
         """Those of a folder's photographs that an earlier run seems to have made.
@@ -130,15 +131,15 @@ class Naming:
         return made
 
 
-def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, naming: Naming | None = None,
+def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, naming: OutputNaming | None = None,
               recursive: bool = False, overwrite: bool = False, skip_existing: bool = False,
-              clips: bool = False) -> Plan:
+              clips: bool = False) -> BatchPlan:
     """Which photograph goes where.
 
     Args:
         words: see `find_photos`.
         out: a file for one photograph, a folder (it exists, ends with a slash, or several photographs or a folder
-            are named), or `STANDARD`; None: beside each source.
+            are named), or `STDIO`; None: beside each source.
         naming: see there.
         recursive: folders with all below them, which the results mirror.
         overwrite: replace results that exist; a source never.
@@ -149,15 +150,15 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
         UsageError: a source that does not exist; results that exist, would share a name, or would take the place of
             a source, under whatever name.
     """
-    naming, named = naming or Naming(), [Path(word) for word in words]
+    naming, named = naming or OutputNaming(), [Path(word) for word in words]
     place = None if out is None else Path(out)
-    folder = place is not None and place != STANDARD and (
+    folder = place is not None and place != STDIO and (
         place.is_dir() or str(out).endswith(("/", os.sep)) or recursive or any(path.is_dir() for path in named))
     found = find_photos(named, recursive=recursive, but=place, endings=(*EXTENSIONS, *ENDINGS) if clips else EXTENSIONS)
     photos, made = _without_results(found, naming, beside=out is None)
     if not photos:
         raise UsageError(f"{named[0]}: holds nothing but results (*{naming.suffix}.*); name one to enhance it again")
-    folder = folder or (place is not None and place != STANDARD and len(photos) > 1)
+    folder = folder or (place is not None and place != STDIO and len(photos) > 1)
     _check_place(place, naming, photos, folder)
     jobs = [Job(photo.path, _target(photo, place, naming, f"{number:0{len(str(len(photos)))}}", folder))
             for number, photo in enumerate(photos, start=1)]
@@ -166,15 +167,15 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
     there = _check_targets(jobs, overwrite or skip_existing)
     skipped = tuple(job for job in jobs if skip_existing and job in there)
     films = () if clips else tuple(
-        path for word in named if word != STANDARD and word.is_dir()
+        path for word in named if word != STDIO and word.is_dir()
         for path in walk(word, recursive, place and place.resolve(), ENDINGS))
-    return Plan(tuple(job for job in jobs if job not in skipped), skipped, made, films)
+    return BatchPlan(tuple(job for job in jobs if job not in skipped), skipped, made, films)
 
 
 def _check_clips(jobs: list[Job]) -> None:
     """Refuse places where a clip cannot stand."""
     for job in jobs:
-        if is_clip(job.source) and job.target == STANDARD:
+        if is_clip(job.source) and job.target == STDIO:
             raise UsageError(f"{job.source}: a clip is written to a file; name it with -o")
         if is_clip(job.source):
             container_of(job.target)
@@ -182,15 +183,16 @@ def _check_clips(jobs: list[Job]) -> None:
             raise UsageError(f"{job.target}: a photograph does not become a clip; name a picture file with -o")
 
 
-def _without_results(found: list[Found], naming: Naming, beside: bool) -> tuple[list[Found], tuple[Path, ...]]:
-    made = naming.results([photo.path for photo in found if not photo.named], beside)
+def _without_results(found: list[FoundPhoto], naming: OutputNaming,
+                     beside: bool) -> tuple[list[FoundPhoto], tuple[Path, ...]]:
+    made = naming.results([photo.path for photo in found if not photo.explicit], beside)
     return [photo for photo in found if photo.path not in made], tuple(sorted(made))
 
 
-def _check_place(place: Path | None, naming: Naming, photos: list[Found], folder: bool) -> None:
+def _check_place(place: Path | None, naming: OutputNaming, photos: list[FoundPhoto], folder: bool) -> None:
     """Refuse what contradicts itself."""
-    standard = any(photo.path == STANDARD for photo in photos)
-    if place == STANDARD and len(photos) > 1:
+    standard = any(photo.path == STDIO for photo in photos)
+    if place == STDIO and len(photos) > 1:
         raise UsageError(f"-o -: standard output takes one photograph, and {len(photos)} are named; name a folder")
     if standard and (folder or naming.template):
         raise UsageError("-: a photograph from standard input has no name; name its result with -o FILE, or -o -")
@@ -201,18 +203,18 @@ def _check_place(place: Path | None, naming: Naming, photos: list[Found], folder
     if naming.template:
         raise UsageError(f"-o {place} and --name both name the result; leave one out, or name a folder with -o")
     kind, own = naming.extension, photos[0].path.suffix
-    if place != STANDARD and not is_clip(photos[0].path) and place.suffix.lower() != own.lower():
+    if place != STDIO and not is_clip(photos[0].path) and place.suffix.lower() != own.lower():
         check_kind(place)
-    if place != STANDARD and kind is not None and kind.lower() not in (place.suffix.lower(), own.lower()):
+    if place != STDIO and kind is not None and kind.lower() not in (place.suffix.lower(), own.lower()):
         raise UsageError(f"{place} and --format {kind.lstrip('.')} name two kinds of file; leave one out")
 
 
-def _target(photo: Found, place: Path | None, naming: Naming, number: str, folder: bool) -> Path:
+def _target(photo: FoundPhoto, place: Path | None, naming: OutputNaming, number: str, folder: bool) -> Path:
     if place is None:
-        if photo.path == STANDARD:
-            return STANDARD
+        if photo.path == STDIO:
+            return STDIO
         return photo.path.with_name(naming.name(photo.path, number, beside=True))
-    return place / photo.below / naming.name(photo.path, number, beside=False) if folder else place
+    return place / photo.relative_dir / naming.name(photo.path, number, beside=False) if folder else place
 
 
 def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
@@ -220,11 +222,11 @@ def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
 
     A source is known by what lies on the disk, so that links and names in another case do not hide it.
     """
-    sources = {_identity(job.source): job.source for job in jobs if job.source != STANDARD}
+    sources = {_identity(job.source): job.source for job in jobs if job.source != STDIO}
     taken: dict[str, Path] = {}
     cases: dict[Path, bool] = {}
     there: set[Job] = set()
-    for source, target in ((job.source, job.target) for job in jobs if job.target != STANDARD):
+    for source, target in ((job.source, job.target) for job in jobs if job.target != STDIO):
         if target.parent not in cases:
             cases[target.parent] = ignores_case(target.parent)
         name = str(target.resolve())
@@ -238,14 +240,14 @@ def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
     return there
 
 
-def check_result(target: Path, sources: Iterable[Path], overwrite: bool) -> None:
+def check_output(target: Path, sources: Iterable[Path], overwrite: bool) -> None:
     """Refuse a place for what is made of several photographs.
 
     Raises:
         UsageError: it is one of them, a folder, or exists and may not be replaced.
     """
     sources = list(sources)
-    _stands(target, sources[0], {_identity(source): source for source in sources if source != STANDARD}, overwrite)
+    _stands(target, sources[0], {_identity(source): source for source in sources if source != STDIO}, overwrite)
 
 
 def _stands(target: Path, source: Path, sources: Mapping[tuple[int, int], Path], may_exist: bool) -> bool:
@@ -271,7 +273,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def check_streams(plan: Plan, streams: Mapping[str, bool] | None = None) -> None:
+def check_streams(plan: BatchPlan, streams: Mapping[str, bool] | None = None) -> None:
     """Refuse a picture from or to a terminal.
 
     Args:
@@ -282,7 +284,7 @@ def check_streams(plan: Plan, streams: Mapping[str, bool] | None = None) -> None
         UsageError: one is, and the plan uses it.
     """
     streams = streams or {"stdin": sys.stdin.isatty(), "stdout": sys.stdout.isatty()}
-    if streams["stdin"] and any(job.source == STANDARD for job in plan.jobs):
+    if streams["stdin"] and any(job.source == STDIO for job in plan.jobs):
         raise UsageError("-: standard input is the terminal; pipe a photograph in, as in ... < night.jpg")
-    if streams["stdout"] and any(job.target == STANDARD for job in plan.jobs):
+    if streams["stdout"] and any(job.target == STDIO for job in plan.jobs):
         raise UsageError("-: the picture would go to the terminal; name a file with -o, or direct it there (> x.jpg)")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.io.profiles import Wide
+from rlenhance.io.profiles import WideGamut
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Metadata:
 
 
 @dataclass(frozen=True)
-class Coding:
+class Encoding:
     """How a file held its pixels, so that the next one can hold them likewise.
 
     Attributes:
@@ -59,8 +59,8 @@ class Photo:
         alpha: (H, W) uint8 or uint16, or None.
         grey: the file had one channel; it is written back with one.
         metadata: what it says beside its pixels.
-        coding: how the file held them; None for a picture that came from no file.
-        wide: the way back to the file's wide-gamut profile, or None for sRGB.
+        encoding: how the file held them; None for a picture that came from no file.
+        wide_gamut: the way back to the file's wide-gamut profile, or None for sRGB.
         name: how messages call it.
     """
 
@@ -68,31 +68,31 @@ class Photo:
     alpha: np.ndarray | None = None
     grey: bool = False
     metadata: Metadata = Metadata()
-    coding: Coding | None = None
-    wide: Wide | None = None
+    encoding: Encoding | None = None
+    wide_gamut: WideGamut | None = None
     name: str = "the picture"
 
     @property
     def depth(self) -> int:
         """Bits per channel of the file."""
-        return self.coding.depth if self.coding else 8 * self.pixels.itemsize
+        return self.encoding.depth if self.encoding else 8 * self.pixels.itemsize
 
     @property
-    def hidden(self) -> np.ndarray | None:
+    def transparent(self) -> np.ndarray | None:
         """Where it is wholly transparent, (H, W); None where nothing is, or everything."""
-        return hidden_by(self.alpha)
+        return transparent_area(self.alpha)
 
     @property
-    def seen(self) -> np.ndarray:
+    def visible_pixels(self) -> np.ndarray:
         """What decisions are made on: the pixels, with the mean of the visible colours where others are hidden."""
-        hidden = self.hidden
-        return self.pixels if hidden is None else covered(self.pixels, hidden)
+        hidden = self.transparent
+        return self.pixels if hidden is None else fill_transparent(self.pixels, hidden)
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
         """The same file with another picture in it."""
         return replace(self, pixels=pixels)
 
-    def changed_by(self, change: Callable[[np.ndarray], np.ndarray]) -> Photo:
+    def map_pixels(self, change: Callable[[np.ndarray], np.ndarray]) -> Photo:
         """The same file after a change of its picture, such that nothing hidden shows and grey stays grey.
 
         The change sees the mean of the visible colours where the picture is transparent, so that hidden colours move
@@ -101,7 +101,7 @@ class Photo:
         Args:
             change: (H, W, 3) -> (H, W, 3), the same dtype.
         """
-        hidden, pixels = self.hidden, change(self.seen)
+        hidden, pixels = self.transparent, change(self.visible_pixels)
         if self.grey:
             pixels = as_grey(pixels)
         if hidden is not None:
@@ -114,13 +114,13 @@ def as_grey(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
 
 
-def hidden_by(alpha: np.ndarray | None) -> np.ndarray | None:
+def transparent_area(alpha: np.ndarray | None) -> np.ndarray | None:
     """Where a picture is wholly transparent, (H, W); None where nothing is, or everything."""
     hidden = None if alpha is None else alpha == 0
     return None if hidden is None or not hidden.any() or hidden.all() else hidden
 
 
-def covered(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def fill_transparent(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Hidden pixels replaced by the mean of the others."""
     mean = pixels[~hidden].mean(axis=0)
     return np.where(hidden[..., None], np.rint(mean).astype(pixels.dtype), pixels)

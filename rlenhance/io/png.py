@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rlenhance.io.exif import upright, xmp_upright
+from rlenhance.io.exif import apply_orientation, apply_xmp_orientation
 from rlenhance.io.limits import note
 from rlenhance.io.photo import Metadata
 
@@ -39,7 +39,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             return
 
 
-def essence(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """The same PNG with the chunks that make its pixels, and no others."""
     return SIGNATURE + b"".join(whole for kind, _, whole in chunks(data) if kind in _PIXELS)
 
@@ -61,14 +61,14 @@ def read_metadata(data: bytes, name: str) -> tuple[Metadata, int]:
             if kind == b"iCCP":
                 found = replace(found, icc=_inflate(body.split(b"\0", 1)[1][1:]))
             elif kind == b"eXIf":
-                block, turn = upright(body)
+                block, turn = apply_orientation(body)
                 found = replace(found, exif=block)
             elif kind == b"pHYs":
                 across, down, unit = struct.unpack(">IIB", body)
                 found = replace(found, dpi=(across * 0.0254, down * 0.0254) if unit == 1 else None)
             elif kind == b"iTXt" and body.startswith(_XMP):
                 packed, text = body[len(_XMP)], body[len(_XMP) + 2 :].split(b"\0", 2)[2]
-                packet, turned = xmp_upright(_inflate(text) if packed else text)
+                packet, turned = apply_xmp_orientation(_inflate(text) if packed else text)
                 found, turn = replace(found, xmp=packet), turn or turned
             else:
                 found = replace(found, texts=(*found.texts, (kind, body)))

@@ -70,7 +70,7 @@ class MatrixProfile(Profile):
 
 
 @dataclass(frozen=True)
-class Wide:
+class WideGamut:
     """The way back from sRGB to the profile of a file.
 
     Attributes:

@@ -45,7 +45,7 @@ def _exif(raw: Any, data: bytes, name: str) -> bytes | None:
     import rawpy
 
     try:
-        return exif.of_a_raw_file(data)
+        return exif.read_raw_exif(data)
     except DAMAGE:
         pass  # no TIFF: Fuji's and Canon's newer ones
     try:
@@ -54,7 +54,7 @@ def _exif(raw: Any, data: bytes, name: str) -> bytes | None:
             with Image.open(io.BytesIO(thumb.data), formats=["JPEG"]) as preview:
                 block = preview.info.get("exif")
             if block:
-                return exif.without_maker_note(exif.upright(block)[0])
+                return exif.without_maker_note(exif.apply_orientation(block)[0])
     except (rawpy.LibRawError, *DAMAGE):
         pass
     note(name, "its metadata cannot be read; the picture goes on without")

@@ -73,7 +73,7 @@ def read_head(data: bytes) -> Head:
                 first.get(_COMPRESSION, 1), pages, _DNG in first)
 
 
-def read_deep(data: bytes, name: str) -> np.ndarray:
+def read_16bit(data: bytes, name: str) -> np.ndarray:
     """(H, W) or (H, W, channels) uint16 of the first page: grey, grey and alpha, RGB, RGB and alpha; not turned.
 
     Raises:

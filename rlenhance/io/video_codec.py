@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.video_formats import Picture, choose_encoding
+from rlenhance.io.video_formats import FrameFormat, choose_encoding
 
 # swscale: bilinear; accurate rounding, without which a round trip darkens by a level; and full colours on the way back
 _IN, _OUT = 2 | 0x40000, 2 | 0x40000 | 0x4000
@@ -57,7 +57,7 @@ def writing(path: Path) -> Iterator[None]:
                          f"--format mkv") from error
 
 
-def probe(path: Path) -> tuple[Picture, int | None]:
+def probe(path: Path) -> tuple[FrameFormat, int | None]:
     """How the frames of a clip are stored, and how many the file says it has.
 
     Raises:
@@ -77,7 +77,7 @@ def probe(path: Path) -> tuple[Picture, int | None]:
         total = stream.frames or round((film.duration or 0) / av.time_base * rate) or None
         turned = frame.side_data.get("DISPLAYMATRIX")
         names = ("color_range", "color_primaries", "color_trc", "colorspace")
-        return Picture(
+        return FrameFormat(
             codec=stream.codec.canonical_name, width=frame.width, height=frame.height, format=frame.format.name,
             rate=rate, base=stream.time_base or 1 / rate, aspect=stream.sample_aspect_ratio,
             matrix=tuple(np.frombuffer(bytes(turned), np.int32).tolist()) if turned is not None else None,
@@ -96,7 +96,7 @@ def _pictures_of(film: Any, path: Path) -> Any:
     return best if best in found else found[0]
 
 
-class Film:
+class VideoTranscoder:
     """A clip on its way from one file to another.
 
     Args:
@@ -108,7 +108,7 @@ class Film:
         notes: what is not kept or is odd.
     """
 
-    def __init__(self, source: Path, picture: Picture, target: Path, container: str, shown: Path):
+    def __init__(self, source: Path, picture: FrameFormat, target: Path, container: str, shown: Path):
         self.source, self.picture, self._shown = source, picture, shown
         self.written, self.notes = 0, list[str]()
         self._av = load_av(source)
@@ -134,7 +134,7 @@ class Film:
                 self._out.set_chapters(self._in.chapters())
             self._open = stack.pop_all()
 
-    def __enter__(self) -> Film:
+    def __enter__(self) -> VideoTranscoder:
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:

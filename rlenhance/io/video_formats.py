@@ -37,7 +37,7 @@ _FINEST = 65535  # ticks per second that MPEG-4 can express
 
 
 @dataclass(frozen=True)
-class Picture:
+class FrameFormat:
     """How the frames of a clip are stored.
 
     Attributes:
@@ -74,7 +74,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class VideoEncoding:
     """How they are written.
 
     Attributes:
@@ -110,7 +110,7 @@ def container_of(path: Path) -> str:
     return WRITTEN[path.suffix.lower()]
 
 
-def choose_encoding(picture: Picture, container: str, supported: set[str]) -> Encoding:
+def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -> VideoEncoding:
     """The source's own codec and pixel format where they can be written, else the nearest.
 
     Args:
@@ -135,7 +135,7 @@ def choose_encoding(picture: Picture, container: str, supported: set[str]) -> En
     if picture.colors.get("color_trc") in (16, 18):
         notes.append(f"{'PQ' if picture.colors['color_trc'] == 16 else 'HLG'} tones are treated like those of other "
                      f"clips; dynamic metadata (Dolby Vision, HDR10+) is not kept")
-    return Encoding(encoder, written, _ticks(picture, codec, container), options,
+    return VideoEncoding(encoder, written, _ticks(picture, codec, container), options,
                     _QUANTISER if codec in _QUANTISED else None, tuple(notes))
 
 
@@ -188,7 +188,7 @@ _LOSSES = {"DEPTH": "fewer bits per channel than the source has", "ALPHA": "tran
            "RESOLUTION": "colours at a lower resolution than the source has", "CHROMA": "colours are not kept"}
 
 
-def _ticks(picture: Picture, codec: str, container: str) -> Fraction:
+def _ticks(picture: FrameFormat, codec: str, container: str) -> Fraction:
     """Seconds per tick in which every time of the source is exact, and so is its rate."""
     if container == "avi" or codec == "mpeg2video":
         return 1 / picture.rate

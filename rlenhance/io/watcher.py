@@ -22,7 +22,7 @@ class _Seen:
     given: bool = False
 
 
-class Arrivals:
+class FolderWatcher:
     """Looks at a folder again and again.
 
     A file counts as written when its size and its time have stayed the same for `settle` seconds, an empty one ten
@@ -43,7 +43,7 @@ class Arrivals:
         self._seen: dict[Path, _Seen] = {}
         self._clips: set[Path] = set()
 
-    def look(self) -> list[Path]:
+    def poll(self) -> list[Path]:
         """Those that are complete now and were not given before, in the order of their names.
 
         Raises:

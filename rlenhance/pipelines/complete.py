@@ -18,7 +18,7 @@ from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import Photo
-from rlenhance.io.array_types import edit_any
+from rlenhance.io.array_types import apply_to
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.ops.inpaint import FILLS, find_fill, hang
 from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
@@ -84,7 +84,7 @@ class Completer:
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; or a PIL image or a tensor, see
-                `rlenhance.io.array_types.edit_any`.
+                `rlenhance.io.array_types.apply_to`.
             mask: (H, W), bool, uint8 (above 127) or float (above 0.5): where pixels are missing; None: the black
                 rectangle that is found in it.
 
@@ -95,7 +95,7 @@ class Completer:
             UsageError: another kind or shape; a mask of another size (both are named), an empty one, or one that
                 leaves nothing; no hole is found.
         """
-        return edit_any(picture, lambda pixels: self._complete(pixels, mask))
+        return apply_to(picture, lambda pixels: self._complete(pixels, mask))
 
     def complete_photo(self, photo: Photo, mask: Any = None) -> tuple[Photo, Mapping[str, Any]]:
         """The same for a decoded file: transparency and metadata stay.
@@ -104,7 +104,7 @@ class Completer:
             The result, and what was done: `hole`, the share of the picture, and `filled_by`.
         """
         hole = as_hole(mask, photo.pixels)
-        result = photo.changed_by(lambda pixels: self._complete(pixels, hole))
+        result = photo.map_pixels(lambda pixels: self._complete(pixels, hole))
         return result, {"hole": round(float(hole.mean()), 5), "filled_by": self.name}
 
     def _complete(self, picture: np.ndarray, mask: Any) -> np.ndarray:

@@ -146,7 +146,7 @@ def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enh
     """
     if path is None:
         return {}
-    measured = measures(to_tensor(read(path).seen))
+    measured = measures(to_tensor(read(path).visible_pixels))
     values, moved = into_ranges({name: value for name, value in measured.items() if name not in options},
                                 enhancer.ranges)
     if not set(measured) & set(enhancer.ranges):

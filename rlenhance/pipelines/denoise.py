@@ -16,7 +16,7 @@ from rlenhance.core.tiling import tiles
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.io import Photo
-from rlenhance.io.array_types import edit_any
+from rlenhance.io.array_types import apply_to
 from rlenhance.models import NoiseAware
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
 
@@ -61,7 +61,7 @@ class NoiseRemover:
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey. A PIL image
-                or a tensor as well, see `rlenhance.io.array_types.edit_any`.
+                or a tensor as well, see `rlenhance.io.array_types.apply_to`.
             noise: what is known of it, (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any
                 size below the picture's; None: see the class.
             coded: a camera has smoothed its noise or JPEG has coded it, or it was brightened since; colours then go
@@ -74,7 +74,7 @@ class NoiseRemover:
             UsageError: another kind, shape or kind of number; a colour picture for a network that knows grey ones.
         """
         if not isinstance(picture, np.ndarray):
-            return edit_any(picture, lambda pixels: self._clean(pixels, noise, coded))
+            return apply_to(picture, lambda pixels: self._clean(pixels, noise, coded))
         return self._clean(picture, noise, coded)
 
     def _clean(self, picture: np.ndarray, noise: Tensor | None, coded: bool) -> np.ndarray:
@@ -121,7 +121,7 @@ class NoiseRemover:
 
     def takes_as_coded(self, photo: Photo) -> bool:
         """A JPEG whose noise is not named: see `coded` above."""
-        return self.noise is None and photo.coding is not None and photo.coding.container == "JPEG"
+        return self.noise is None and photo.encoding is not None and photo.encoding.container == "JPEG"
 
     def denoise_photo(self, photo: Photo) -> tuple[Photo, Mapping[str, float]]:
         """The same for a decoded file: transparency and metadata stay, and at strength 0 it is the same object.
@@ -132,8 +132,8 @@ class NoiseRemover:
         if self.strength == 0:
             return photo, {}
         coded = self.takes_as_coded(photo)
-        noise = self.noise_of(photo.seen, coded)
-        result = photo.changed_by(lambda pixels: self(pixels, noise, coded))
+        noise = self.noise_of(photo.visible_pixels, coded)
+        result = photo.map_pixels(lambda pixels: self(pixels, noise, coded))
         return result, {"noise": round(255 * noise.mean().item(), 3)}
 
     def after(self, picture: np.ndarray, enhanced: np.ndarray,

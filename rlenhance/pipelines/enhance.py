@@ -20,8 +20,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_model
-from rlenhance.io import Naming, Outcome, Photo, make_plan, read, run_batch
-from rlenhance.io.array_types import edit_any
+from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, read, run_batch
+from rlenhance.io.array_types import apply_to
 from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import exposure_of
@@ -114,7 +114,7 @@ class Enhancer:
         Args:
             picture: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image (RGB, RGBA, L, LA, I;16); or
                 a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See
-                `rlenhance.io.array_types.edit_any`.
+                `rlenhance.io.array_types.apply_to`.
             actions: what `decide` gave for another picture, to be done here as well.
 
         Returns:
@@ -126,7 +126,7 @@ class Enhancer:
         """
         if actions is not None:
             self.check_shares()
-        return edit_any(picture, lambda pixels: self._enhanced(pixels, actions))
+        return apply_to(picture, lambda pixels: self._enhanced(pixels, actions))
 
     def stream(self, pictures: Iterable[Any], ahead: int = 2) -> Iterator[Any]:
         """Enhance pictures one after the other, while the next ones are fetched.
@@ -256,7 +256,7 @@ class Enhancer:
         failures = []
         for number, source in enumerate(sources):
             try:
-                small = reduced_tensor(read(source).seen, self.model.policy.state_size)
+                small = reduced_tensor(read(source).visible_pixels, self.model.policy.state_size)
             except UsageError as error:
                 failures.append(str(error))
                 continue
@@ -264,7 +264,7 @@ class Enhancer:
         if not exposures:
             raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
         median = sorted(exposures)[(len(exposures) - 1) // 2][-1]
-        return median, self.decide(read(median).seen)
+        return median, self.decide(read(median).visible_pixels)
 
     def enhance_photo(self, photo: Photo, actions: Sequence[Action] | None = None) -> Photo:
         """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.
@@ -273,7 +273,7 @@ class Enhancer:
         """
         if self.strength == 0 and not self.denoise:
             return photo
-        return photo.changed_by(lambda pixels: self(pixels, actions))
+        return photo.map_pixels(lambda pixels: self(pixels, actions))
 
     def enhance_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
                       overwrite: bool = False, actions: Sequence[Action] | None = None,
@@ -294,7 +294,7 @@ class Enhancer:
         """
         if actions is not None:
             self.check_shares()
-        plan = make_plan(sources, out, naming=Naming(extension=extension), overwrite=overwrite, clips=True)
+        plan = make_plan(sources, out, naming=OutputNaming(extension=extension), overwrite=overwrite, clips=True)
         outcomes = []
         for outcome in run_batch(plan, lambda photo: (self.enhance_photo(photo, actions), {}), copy=True,
                                  film=lambda source, target: enhance_clip(self, source, target).told()):

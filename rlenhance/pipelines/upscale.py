@@ -93,7 +93,7 @@ class Upscaler:
         Returns:
             The result, and its `width` and `height`.
         """
-        pixels, hidden, alpha = self(photo.seen), photo.hidden, photo.alpha
+        pixels, hidden, alpha = self(photo.visible_pixels), photo.transparent, photo.alpha
         height, width = pixels.shape[:2]
         if photo.grey:
             pixels = as_grey(pixels)

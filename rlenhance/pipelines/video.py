@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.files import appearing
-from rlenhance.io.video_codec import Film, probe
+from rlenhance.io.files import atomic_path
+from rlenhance.io.video_codec import VideoTranscoder, probe
 from rlenhance.io.video_formats import container_of
 from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
 
@@ -102,7 +102,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
         if not (enhancer.strength or enhancer.denoise) and source.suffix.lower() == target.suffix.lower():
             shutil.copyfile(source, beside)
             return Clip(source, target, total, size, time.monotonic() - started)
-        with Film(source, picture, beside, container, target) as film:
+        with VideoTranscoder(source, picture, beside, container, target) as film:
             steady = _steady(enhancer, film)
             for frame, actions in steady(film.frames()) if enhancer.strength else _undecided(film.frames()):
                 film.write(frame, enhancer(film.pixels(frame), actions))
@@ -115,15 +115,15 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
 
 @contextmanager
 def _stored(target: Path) -> Iterator[Path]:
-    """`appearing`, and in the user's words why it cannot be."""
+    """`atomic_path`, and in the user's words why it cannot be."""
     try:
-        with appearing(target) as beside:
+        with atomic_path(target) as beside:
             yield beside
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def _steady(enhancer: Enhancer, film: Film) -> Steady[Any]:
+def _steady(enhancer: Enhancer, film: VideoTranscoder) -> Steady[Any]:
     """Decisions for the frames of a clip; as many wait as fit into the memory that is granted."""
     ahead = _BUFFER // film.picture.bytes
     return Steady(film.view, lambda frame: enhancer.decide(film.pixels(frame)),

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
-from rlenhance.io.containers import CONTAINERS, claimed, sniff
+from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
 from rlenhance.pipelines.options import OPTIONS, number_or_auto
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from rlenhance.web.complete_service import fill, fillers
@@ -170,7 +170,7 @@ class Api:
 
     def _checked(self, kept: Kept, start: bytes) -> Kept:
         kind = sniff(start, kept.name)
-        if claimed(kept.name) is None:  # its name says nothing: results need an ending
+        if container_by_extension(kept.name) is None:  # its name says nothing: results need an ending
             return self.studio.shelf.rename(kept, kept.name + CONTAINERS[kind.name].endings[0])
         return kept
 

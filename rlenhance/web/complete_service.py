@@ -13,7 +13,7 @@ import numpy as np
 from rlenhance.cli.complete import SUFFIX
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import shipped_models
-from rlenhance.io import Naming, Photo, decode
+from rlenhance.io import OutputNaming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
 from rlenhance.io.masks import read_mask
 from rlenhance.ops.inpaint import FILLS
@@ -98,7 +98,7 @@ def fill(studio: Studio, token: str, filler: str, *, painted: str = "", mask: st
         result, told = completer.complete_photo(photo, hole)
         return result, dict(told)
 
-    return studio.carry_out(token, process, Naming(SUFFIX))
+    return studio.carry_out(token, process, OutputNaming(SUFFIX))
 
 
 def beside(studio: Studio, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:

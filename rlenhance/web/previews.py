@@ -10,7 +10,7 @@ import torch
 
 from rlenhance.cli.denoise import SUFFIX
 from rlenhance.core.errors import UsageError
-from rlenhance.io import Naming, Photo
+from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import fitted, reduced
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import NoiseRemover
@@ -46,7 +46,7 @@ def show_noise(studio: Studio, token: str, *, noise: float | None = None, streng
     """
     remover = NoiseRemover(noise=noise, strength=strength, device=studio.device)
     photo = studio.whole(studio.shelf.find(token))
-    pixels = photo.seen
+    pixels = photo.visible_pixels
     height, width = pixels.shape[:2]
     sides = min(DETAIL[0], height), min(DETAIL[1], width)
     top, left = (round(min(max(place, 0.0), 1.0) * (whole - side))
@@ -55,7 +55,7 @@ def show_noise(studio: Studio, token: str, *, noise: float | None = None, streng
     coded = remover.takes_as_coded(photo)
     known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
         noise_map(part, estimate_noise(pixels), unseen=remover.network_for(pixels, coded).unseen)
-    clean = Photo(part, grey=photo.grey).changed_by(lambda seen: remover(seen, known, coded))
+    clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: remover(seen, known, coded))
     side = max(DETAIL)
     return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())
 
@@ -67,7 +67,7 @@ def save_denoised(studio: Studio, token: str, *, noise: float | None = None, str
         UsageError: it cannot be made.
     """
     remover = NoiseRemover(noise=noise, strength=strength, device=studio.device)
-    return studio.carry_out(token, remover.denoise_photo, Naming(SUFFIX))
+    return studio.carry_out(token, remover.denoise_photo, OutputNaming(SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def compare(studio: Studio, token: str, labels: Sequence[object], reference: str
     wanted = None
     if reference:
         kept = studio.shelf.find(reference)
-        target = studio.whole(kept).seen
+        target = studio.whole(kept).visible_pixels
         (height, width), (rows, columns) = photo.pixels.shape[:2], target.shape[:2]
         if (height, width) != (rows, columns):
             raise UsageError(f"{kept.name} has {columns}x{rows} pixels and the photograph {width}x{height}; a "
                              f"reference is the same scene, pixel for pixel")
         wanted = fitted(target, side)
-    small = Photo(reduced(photo.seen, side), grey=photo.grey)
+    small = Photo(reduced(photo.visible_pixels, side), grey=photo.grey)
     found = []
     for label in labels:
         after = small if label == AS_IT_IS else studio.enhancer(Look(studio.choice(label).asked)).enhance_photo(small)

@@ -15,7 +15,7 @@ import numpy as np
 from rlenhance.cli.enhance import SUFFIX, process_of
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
-from rlenhance.io import Job, Naming, Photo, Plan, encode, read, run_batch
+from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process
 from rlenhance.io.contact_sheet import Cell, fitted, reduced
 from rlenhance.metrics.style import into_ranges, measures
@@ -154,7 +154,7 @@ class Studio:
                 return self._reduced[token]
         photo = self.whole(kept)
         alpha = None if photo.alpha is None else reduced(photo.alpha, SIDE)
-        found = Reduced(replace(photo, pixels=reduced(photo.pixels, SIDE), alpha=alpha, wide=None),
+        found = Reduced(replace(photo, pixels=reduced(photo.pixels, SIDE), alpha=alpha, wide_gamut=None),
                         (photo.pixels.shape[1], photo.pixels.shape[0]))
         with self._lock:
             self._reduced[token] = found
@@ -185,10 +185,10 @@ class Studio:
         Raises:
             UsageError: it cannot be made.
         """
-        return self.carry_out(token, process_of(self.enhancer(look)), Naming(SUFFIX, extension=ending_of(look)),
+        return self.carry_out(token, process_of(self.enhancer(look)), OutputNaming(SUFFIX, extension=ending_of(look)),
                               strip=look.strip)
 
-    def carry_out(self, token: str, process: Process, naming: Naming, *, strip: bool = False,
+    def carry_out(self, token: str, process: Process, naming: OutputNaming, *, strip: bool = False,
                   copy: bool = True) -> Result:
         """One photograph through `run_batch`, from the shelf to the shelf, as every command does it.
 
@@ -199,7 +199,7 @@ class Studio:
         name = naming.name(Path(source.name), "1", beside=True)
         target = self.shelf.new(name, Path(name).suffix.lower())
         coder: Callable[[Photo, str], bytes] = partial(encode, strip=True) if strip else encode
-        (outcome,) = run_batch(Plan((Job(source.path, target.path),)), process, at_once=1, copy=copy and not strip,
+        (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, at_once=1, copy=copy and not strip,
                                encode=coder, megapixels=self.megapixels)
         if outcome.error:
             self.shelf.drop(target.token)
@@ -226,7 +226,7 @@ class Studio:
         """The look with other brightness, contrast and colour, as far as the model takes them."""
         ranges, wanted = choice.ranges, dict(look.preference)
         if wanted.get("exposure_level") is None:
-            wanted["exposure_level"] = auto_exposure(to_tensor(photo.seen)).item() \
+            wanted["exposure_level"] = auto_exposure(to_tensor(photo.visible_pixels)).item() \
                 if "exposure_level" in choice.auto else ranges["exposure_level"][1]
         for name, step in (("exposure_level", brighter), ("contrast", livelier), ("color", livelier)):
             if name in ranges:
@@ -242,7 +242,7 @@ class Studio:
             UsageError: the picture cannot be read, or the model takes nothing that is measured.
         """
         choice = self.choice(label)
-        values, moved = into_ranges(measures(to_tensor(self.small(token).photo.seen)), choice.ranges)
+        values, moved = into_ranges(measures(to_tensor(self.small(token).photo.visible_pixels)), choice.ranges)
         if not values:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
         return {name: round(value, 2) for name, value in values.items()}, moved
@@ -251,7 +251,7 @@ class Studio:
         """The cells that `rlenhance enhance --explain` writes, on the reduced photograph."""
         from rlenhance.pipelines.explain import explain
 
-        return explain(self.enhancer(look), self.small(token).photo.seen)
+        return explain(self.enhancer(look), self.small(token).photo.visible_pixels)
 
 
 def ending_of(look: Look) -> str | None:
