@@ -104,16 +104,16 @@ class Autoencoding(Learner):
         noise = told_noise(start)
         blocks, scale = network.blocks, 100 / noise
         with self.precision():
-            cut, goal = blocks.cut(now), blocks.cut(clean)
+            cut, goal = blocks.extract(now), blocks.extract(clean)
             mean, log_variance = network.encode(cut)
             shown = network.decode(mean)
-            change = network.refine(cut, blocks.cut(start), shown, network.each(noise, now))
+            change = network.refine(cut, blocks.extract(start), shown, network.each(noise, now))
             drawn = mean + (0.5 * log_variance).exp() * torch.randn(
                 mean.shape, generator=self.generator, device=self.device)
             guess = network.decode(drawn)
             chosen = torch.randperm(len(cut), generator=self.generator, device=self.device)[:_COMPARED]
             wanted, _ = network.encode(goal[chosen])
-        output = blocks.merge(cut + change, (now.shape[-2], now.shape[-1]))
+        output = blocks.fold(cut + change, (now.shape[-2], now.shape[-1]))
         each = network.each(scale, now)
         losses = {"squared": (scale * (output - clean) ** 2).mean()}
         if self.config.code:

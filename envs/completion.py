@@ -18,7 +18,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, OccludedSampler, PictureCache, occluded_pictures, scan
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.hub.shipped import locate
-from rlenhance.ops.inpaint import find_fill
+from rlenhance.ops.inpaint import find_method
 from rlenhance.rewards import Reward, RewardWeights
 
 #: How much better a pixel got: absolute difference, and 1 - SSIM about it.
@@ -148,7 +148,7 @@ def first_guess(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     Raises:
         UsageError: none of that name.
     """
-    return find_fill(name) or load_model(locate(name))
+    return find_method(name) or load_model(locate(name))
 
 
 class CompletionImageEnv(ImageEnv):

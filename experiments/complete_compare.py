@@ -25,10 +25,10 @@ from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
+from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import Completing, UnrolledPolicy
-from rlenhance.ops.inpaint import FILLS
+from rlenhance.ops.inpaint import INPAINT_METHODS
 
 #: Names of the numbers of a picture, and how they stand in the table.
 SCORES = {"psnr": "hole PSNR, dB", "ssim": "SSIM", "centre": "error at the centre", "seam": "seam",
@@ -50,7 +50,7 @@ class Arguments:
     """Score so many pictures, evenly spread (0: all)."""
     split: str = "test"
     """test, or val: to choose by."""
-    rules: tuple[str, ...] = tuple(FILLS)
+    rules: tuple[str, ...] = tuple(INPAINT_METHODS)
     """Which of laplace, telea, navier-stokes and patches."""
     against: str = "laplace"
     """The row from which differences are told, with 95 % bootstrap intervals over pictures."""
@@ -74,7 +74,7 @@ def main(arguments: Arguments) -> Rows:
                          f"{arguments.split}, {arguments.sizes}, {arguments.limit}")
     fills: dict[str, tuple[str, Callable[[Batch], torch.Tensor]]] = {_ORIGINAL: ("", _original)}
     for name in arguments.rules:
-        fills[name] = name, partial(_fill, FILLS[name])
+        fills[name] = name, partial(_fill, INPAINT_METHODS[name])
     for word in arguments.models:
         name, model, mark = _named(word)
         fills[name] = mark, partial(_fill, model)
@@ -132,9 +132,9 @@ def score(fill: Callable[[Batch], torch.Tensor], batches: Sequence[Batch]) -> li
             spent = time.process_time() - begun
             rows.append({"psnr": hole_psnr(output, batch.target, batch.mask).item(),
                          "ssim": ssim(output, batch.target).item(),
-                         "centre": 255 * hole_error(output, batch.target, centre_of(batch.mask)).item(),
-                         "seam": seam(output, batch.mask).item(),
-                         "texture": texture_gap(output, batch.mask).item(), "cpu_s": spent})
+                         "centre": 255 * hole_error(output, batch.target, erode_to_center(batch.mask)).item(),
+                         "seam": boundary_discontinuity(output, batch.mask).item(),
+                         "texture": texture_difference(output, batch.mask).item(), "cpu_s": spent})
     return rows
 
 

@@ -34,21 +34,21 @@ from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.hub.shipped import locate
 from rlenhance.io import read, write
 from rlenhance.io.masks import read_mask
-from rlenhance.metrics.completion import centre_of, hole_error, seam, texture_gap
+from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
 from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, as_model
 from rlenhance.models.completion_policy import begin_like, in_windows, planes_of
 from rlenhance.models.restorer import at_pixels
 from rlenhance.nn.distributions import PixelCategorical
-from rlenhance.ops.inpaint import FILLS
-from rlenhance.ops.mask_windows import HoleWindows
+from rlenhance.ops.inpaint import INPAINT_METHODS
+from rlenhance.ops.mask_windows import MaskWindows
 from rlenhance.ops.masks import (
-    HOLES,
-    compose,
+    MASK_GENERATORS,
+    composite,
     detect_hole,
+    dilate_soft_edge,
+    downscale_masked,
     mask_from_difference,
-    over_soft_edge,
-    reduce_hole,
 )
 from rlenhance.pipelines.complete import Completer, pieces
 from rlenhance.rewards import Reward, RewardWeights
@@ -74,7 +74,8 @@ def holed(count=2, size=24, seed=0):
     """A batch whose holes are black, with originals."""
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     target = torch.rand(count, 3, size, size, generator=generator) * 0.8 + 0.1
-    mask = torch.from_numpy(np.stack([HOLES["square"](size, size, rng) for _ in range(count)]))[:, None].float()
+    masks = [MASK_GENERATORS["square"](size, size, rng) for _ in range(count)]
+    mask = torch.from_numpy(np.stack(masks))[:, None].float()
     return Batch(target * (1 - mask), target, mask)
 
 
@@ -83,7 +84,7 @@ def bedrooms(tmp_path):
     """original_images/ and occluded_images/ as JPEGs, ten of them and a near-duplicate."""
     for index in range(11):
         picture, rng = room(min(index, 9), 112, 112), np.random.default_rng(index)
-        mask = HOLES["square"](112, 112, rng)
+        mask = MASK_GENERATORS["square"](112, 112, rng)
         write(picture, tmp_path / "beds/original_images" / f"bed_{index}.jpg", quality=98)
         write(np.where(mask[..., None], 0, picture).astype(np.uint8),
               tmp_path / "beds/occluded_images" / f"occluded_bed_{index}.jpg", quality=98)
@@ -117,10 +118,10 @@ def test_black_holes_are_found_and_dark_places_are_not():
     dark = picture.copy()
     dark[50:, :60] = np.random.default_rng(0).integers(0, 9, (46, 60, 3))
     assert detect_hole(picture) is None and detect_hole(dark) is None and detect_hole(picture, 28) is None
-    assert (over_soft_edge(occluded, mask) == mask).all()
+    assert (dilate_soft_edge(occluded, mask) == mask).all()
     soft = np.where(square(top=18, left=28, side=32)[..., None], picture // 3, picture)
     soft[mask] = 0
-    assert (over_soft_edge(soft, mask) == square(top=18, left=28, side=32)).all()
+    assert (dilate_soft_edge(soft, mask) == square(top=18, left=28, side=32)).all()
     both = np.where(mask[..., None], 0, dark)
     assert (detect_hole(both, 28) == mask).all()
 
@@ -137,13 +138,13 @@ def test_mask_files_say_what_is_wrong_with_them(tmp_path):
         read_mask(tmp_path / "none.png")
 
 
-@pytest.mark.parametrize("name", list(HOLES))
+@pytest.mark.parametrize("name", list(MASK_GENERATORS))
 def test_made_holes_leave_something_and_repeat(name):
     """Every maker gives a mask of the picture's size, not empty, not full, the same for the same stream."""
     for size in ((40, 64), (128, 128)):
-        one, again = (HOLES[name](*size, np.random.default_rng(3)) for _ in range(2))
+        one, again = (MASK_GENERATORS[name](*size, np.random.default_rng(3)) for _ in range(2))
         assert one.shape == size and one.dtype == bool and 0 < one.sum() < one.size and (one == again).all()
-    shares = [HOLES["square"](224, 224, np.random.default_rng(i)) for i in range(3)]
+    shares = [MASK_GENERATORS["square"](224, 224, np.random.default_rng(i)) for i in range(3)]
     assert [int(hole.sum()) for hole in shares] == [67 * 67] * 3
 
 
@@ -151,7 +152,7 @@ def test_reduced_pictures_have_no_black_in_them():
     """What the hole touches is hole; the mean of the rest is that of known pixels."""
     image, mask = torch.full((1, 3, 30, 30), 0.7), torch.zeros(1, 1, 30, 30)
     mask[..., 7:18, 7:18] = 1
-    small, hole = reduce_hole(image * (1 - mask), mask, 10)
+    small, hole = downscale_masked(image * (1 - mask), mask, 10)
     assert torch.allclose(small[(hole < 1).expand_as(small)], torch.tensor(0.7), atol=1e-5)
     assert hole.sum() == 16 and (small[(hole > 0).expand_as(small)] == 0).all()
 
@@ -188,25 +189,25 @@ def test_pairs_are_split_by_id_and_near_duplicates_left_out(bedrooms):
 # --- fills ---
 
 
-@pytest.mark.parametrize("name", list(FILLS))
+@pytest.mark.parametrize("name", list(INPAINT_METHODS))
 def test_fills_change_the_hole_alone(name):
     """Bit for bit; a constant picture comes back; what the hole covers decides nothing."""
     batch = holed(size=40)
-    filled = FILLS[name](batch.image, batch.mask)
+    filled = INPAINT_METHODS[name](batch.image, batch.mask)
     known = (batch.mask < 1).expand_as(filled)
     assert torch.equal(filled[known], batch.image[known]) and filled.min() >= 0 and filled.max() <= 1
-    assert torch.equal(FILLS[name](batch.target, batch.mask), filled) or name in ("telea", "navier-stokes")
+    assert torch.equal(INPAINT_METHODS[name](batch.target, batch.mask), filled) or name in ("telea", "navier-stokes")
     grey = torch.full_like(batch.image, 102 / 255)
-    assert torch.allclose(FILLS[name](grey * (1 - batch.mask), batch.mask), grey, atol=3 / 255)
+    assert torch.allclose(INPAINT_METHODS[name](grey * (1 - batch.mask), batch.mask), grey, atol=3 / 255)
     with pytest.raises(UsageError, match="covers the whole picture"):
-        FILLS[name](batch.image, torch.ones_like(batch.mask))
+        INPAINT_METHODS[name](batch.image, torch.ones_like(batch.mask))
 
 
 @pytest.mark.parametrize("kind", ["square", "brush"])
 def test_the_membrane_solves_laplaces_equation(kind):
     """The same as a sparse direct solver, with holes that touch the picture's border."""
     rng = np.random.default_rng(1)
-    image, mask = rng.random((20, 26, 3)), HOLES[kind](20, 26, rng)
+    image, mask = rng.random((20, 26, 3)), MASK_GENERATORS[kind](20, 26, rng)
     mask[:4, :5] = True
     rows, columns = np.nonzero(mask)
     place = {(r, c): i for i, (r, c) in enumerate(zip(rows, columns, strict=True))}
@@ -219,7 +220,7 @@ def test_the_membrane_solves_laplaces_equation(kind):
                     matrix[i, place[there]] -= 1
                 else:
                     known[i] += image[there]
-    filled = FILLS["laplace"](torch.from_numpy(image.transpose(2, 0, 1)[None]).float(),
+    filled = INPAINT_METHODS["laplace"](torch.from_numpy(image.transpose(2, 0, 1)[None]).float(),
                               torch.from_numpy(mask[None, None]).float())[0].numpy().transpose(1, 2, 0)
     np.testing.assert_allclose(filled[mask], spsolve(matrix.tocsr(), known), atol=1e-3)
 
@@ -230,7 +231,8 @@ def test_copied_patches_continue_a_pattern():
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 22:40, 24:42] = 1
     image = stripes * (1 - mask)
-    errors = {name: hole_error(FILLS[name](image, mask), stripes, mask).item() for name in ("patches", "laplace")}
+    errors = {name: hole_error(INPAINT_METHODS[name](image, mask), stripes, mask).item()
+              for name in ("patches", "laplace")}
     assert errors["patches"] < 0.05 < 0.15 < errors["laplace"]
 
 
@@ -308,7 +310,7 @@ def test_gymnasium_finds_nothing_to_complain_of():
 def test_the_reward_telescopes_and_only_the_hole_changes(generator):
     """L1 plus 0.2 times 1 - SSIM of the first picture less that of the last; outside the hole not a bit moves."""
     batch = holed()
-    batch = Batch(FILLS["laplace"](batch.image, batch.mask), batch.target, batch.mask)
+    batch = Batch(INPAINT_METHODS["laplace"](batch.image, batch.mask), batch.target, batch.mask)
     env = CompletionEnv(2, size=24, horizon=4)
     env.reset(options={"batch": batch})
     total = 0
@@ -356,13 +358,13 @@ def test_every_tool_does_what_it_says():
 def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, generator):
     """Results, validity, heads and distributions: the same in windows as cut out of the whole, whatever the hole."""
     rng, actions = np.random.default_rng(2), ACTION_SETS.create("fill", strides=(8, 3))
-    mask = torch.from_numpy(np.stack([HOLES[holes](size, size, rng) for _ in range(3)]))[:, None].float()
+    mask = torch.from_numpy(np.stack([MASK_GENERATORS[holes](size, size, rng) for _ in range(3)]))[:, None].float()
     image, start = (torch.rand(3, 3, size, size, generator=generator) for _ in range(2))
-    windows = HoleWindows.about(mask)
-    assert (windows.cut(mask).sum() == mask.sum()) and torch.equal(windows.put(windows.cut(image), image), image)
+    windows = MaskWindows.from_mask(mask)
+    assert (windows.crop(mask).sum() == mask.sum()) and torch.equal(windows.paste(windows.crop(image), image), image)
     whole = actions.results(image, mask, start)
-    assert torch.allclose(actions.results(image, mask, start, windows), windows.cut(whole), atol=1e-5)
-    assert torch.equal(actions.valid(mask, windows), windows.cut(actions.valid(mask)))
+    assert torch.allclose(actions.results(image, mask, start, windows), windows.crop(whole), atol=1e-5)
+    assert torch.equal(actions.valid(mask, windows), windows.crop(actions.valid(mask)))
     policy = make_policy(strides=(8, 3), backbone={**SMALL, "name": "gru_unet"})
     with torch.no_grad():
         for value in policy.heads.parameters():
@@ -370,12 +372,12 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
         features, _ = policy.backbone(planes_of(image, mask, start), torch.ones(3, 1), None)
         numbers = at_pixels(policy.heads(features), policy.backbone.stride, image.shape[-2:])
         cut = in_windows(policy.heads, features, policy.backbone.stride, windows)
-        assert torch.allclose(cut, windows.cut(numbers), atol=1e-5)
-        smooth, all_of_it = make_policy(strides=(8, 3), smooth=True), HoleWindows.about(torch.ones_like(mask))
+        assert torch.allclose(cut, windows.crop(numbers), atol=1e-5)
+        smooth, all_of_it = make_policy(strides=(8, 3), smooth=True), MaskWindows.from_mask(torch.ones_like(mask))
         for value in smooth.heads.parameters():
             value.normal_(std=0.1, generator=generator)
         cut, whole = (in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
-        assert torch.allclose(cut, windows.cut(whole), atol=1e-5)
+        assert torch.allclose(cut, windows.crop(whole), atol=1e-5)
         distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
     placed = distribution.levels["local"]
     shares = placed.relaxed()
@@ -479,10 +481,10 @@ def test_a_step_of_detail_adds_texture_and_leaves_the_level():
     """Where the surroundings are rough and the hole is smooth, it becomes rougher; the mean hardly moves."""
     actions, rough = ACTION_SETS.create("fill"), 0.5 + 0.2 * torch.rand(1, 3, 48, 48)
     mask = torch.from_numpy(square(48, 48, 16, 14, 16))[None, None].float()
-    smooth = compose(torch.full_like(rough, 0.6), rough, mask)
+    smooth = composite(torch.full_like(rough, 0.6), rough, mask)
     choice = {"local": torch.full((1, 1, 48, 48), actions.tools.index("detail"))}
     after = advance(actions, smooth, choice, mask, smooth)
-    assert texture_gap(after, mask) < texture_gap(smooth, mask) - 0.2
+    assert texture_difference(after, mask) < texture_difference(smooth, mask) - 0.2
     assert abs(float(((after - smooth) * mask).sum() / mask.sum())) < 0.02
 
 
@@ -503,7 +505,7 @@ def test_agents_answer_for_what_they_do_to_their_neighbours(term):
     """One agent acts: the whole change of the picture's term is its reward, of which its own place holds a part."""
     batch, batch_mask = holed(1, 40), torch.zeros(1, 1, 40, 40)
     batch_mask[..., 10:30, 10:30] = 1
-    start = FILLS["laplace"](batch.target * (1 - batch_mask), batch_mask)
+    start = INPAINT_METHODS["laplace"](batch.target * (1 - batch_mask), batch_mask)
     env = CompletionEnv(1, size=40, horizon=1, reward={term: 1.0})
     env.reset(options={"batch": Batch(start, batch.target, batch_mask)})
     action = env.actions.neutral(1, 40, 40)
@@ -522,7 +524,7 @@ def test_learners_find_the_copy_that_is_right(learner):
     stripes = 0.3 + 0.4 * (torch.arange(24) % 2).float().expand(4, 3, 24, -1)
     mask = torch.zeros(4, 1, 24, 24)
     mask[..., 10:13, 10:13] = 1
-    batch = Batch(compose(torch.full_like(stripes, 0.5), stripes, mask), stripes, mask)
+    batch = Batch(composite(torch.full_like(stripes, 0.5), stripes, mask), stripes, mask)
     policy = make_policy(horizon=1, strides=(4,))
     reward = Reward(RewardWeights.only(l1=1.0))
     config = {"config": A3CConfig(rollouts_per_image=4, epochs=2, entropy_target=(0.005, 0.0))} \
@@ -541,17 +543,19 @@ def test_learners_find_the_copy_that_is_right(learner):
 def test_scores_of_holes():
     """The centre is the middle; a seam shows; a flat hole in grain has a texture gap, the original none."""
     mask = torch.from_numpy(square()[None, None]).float()
-    centre = centre_of(mask)
+    centre = erode_to_center(mask)
     assert (centre <= mask).all() and centre[0, 0, 34, 44] == 1 and centre[0, 0, 21, 44] == 0
     target = torch.from_numpy(room().transpose(2, 0, 1)[None] / 255).float()
-    flat = compose(torch.full_like(target, 0.5), target, mask)
-    smooth = FILLS["laplace"](target, mask)
-    assert seam(flat, mask) > seam(smooth, mask) and texture_gap(flat, mask) > texture_gap(target, mask)
-    assert seam(torch.full_like(target, 0.5), mask) == 0
+    flat = composite(torch.full_like(target, 0.5), target, mask)
+    smooth = INPAINT_METHODS["laplace"](target, mask)
+    assert boundary_discontinuity(flat, mask) > boundary_discontinuity(smooth, mask)
+    assert texture_difference(flat, mask) > texture_difference(target, mask)
+    assert boundary_discontinuity(torch.full_like(target, 0.5), mask) == 0
     board = 0.02 * ((torch.arange(96)[:, None] + torch.arange(96)) % 2 * 2 - 1)
     grain = 0.02 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
-    by_board, by_grain = (texture_gap(compose(smooth + what, target, mask), mask) for what in (board, grain))
-    assert by_grain < by_board - 0.2 and by_grain < texture_gap(smooth, mask) - 0.3, "a chequerboard is no texture"
+    by_board, by_grain = (texture_difference(composite(smooth + what, target, mask), mask) for what in (board, grain))
+    assert by_grain < by_board - 0.2, "a chequerboard is no texture"
+    assert by_grain < texture_difference(smooth, mask) - 0.3
     assert hole_error(target + 0.1, target, mask).item() == pytest.approx(0.1, abs=1e-4)
 
 

@@ -26,8 +26,8 @@ from rlenhance.io.exif import EXIF_IFD, directories
 from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
 from rlenhance.nn.backbones import BACKBONES, receptive_field
-from rlenhance.ops.harmonic_fill import membrane
-from rlenhance.ops.masks import HOLES, blank
+from rlenhance.ops.harmonic_fill import harmonic_fill
+from rlenhance.ops.masks import MASK_GENERATORS, mask_out
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.upscale import Upscaler
 
@@ -44,7 +44,7 @@ def make(name, **config):
 
 def holes(kind, count=3, size=(40, 44)):
     """Masks of a kind: (N, 1, H, W)."""
-    made = [HOLES[kind](*size, np.random.default_rng(seed)) for seed in range(count)]
+    made = [MASK_GENERATORS[kind](*size, np.random.default_rng(seed)) for seed in range(count)]
     return torch.from_numpy(np.stack(made))[:, None].float()
 
 
@@ -61,7 +61,7 @@ def smooth(count, size, generator):
 def test_membrane_is_the_mean_of_its_neighbours(kind, generator):
     """Inside the hole every pixel is the mean of its neighbours in the picture; outside nothing changes."""
     image, mask = torch.rand(3, 3, 40, 44, generator=generator), holes(kind)
-    film = membrane(blank(image, mask), mask)
+    film = harmonic_fill(mask_out(image, mask), mask)
     outside = (mask == 0).expand_as(image)
     assert torch.equal(film[outside], image[outside])
     padded = F.pad(film, (1, 1, 1, 1))
@@ -78,10 +78,10 @@ def test_rectangles_are_filled_as_other_holes_are(generator):
     mask[0, 0, 5:25, 8:30], mask[1, 0, 20:, 30:] = 1, 1
     notched = mask.clone()
     notched[:, :, 22, 29] = 1  # no rectangle any more
-    film = membrane(image, mask)
-    assert torch.equal(film, membrane(torch.where(mask > 0, 0.3, image), mask))
-    rest = membrane(torch.where(notched > mask, film, image), mask)
-    assert (membrane(image, notched) - rest).abs().max() < 0.05
+    film = harmonic_fill(image, mask)
+    assert torch.equal(film, harmonic_fill(torch.where(mask > 0, 0.3, image), mask))
+    rest = harmonic_fill(torch.where(notched > mask, film, image), mask)
+    assert (harmonic_fill(image, notched) - rest).abs().max() < 0.05
 
 
 def test_a_ramp_is_continued(generator):
@@ -89,7 +89,7 @@ def test_a_ramp_is_continued(generator):
     ramp = torch.linspace(0, 1, 40).expand(1, 3, 40, 40)
     mask = holes("squares", 1, (40, 40))
     mask[..., :3], mask[..., -3:] = 0, 0
-    assert (membrane(blank(ramp, mask), mask) - ramp).abs().max() < 1e-3
+    assert (harmonic_fill(mask_out(ramp, mask), mask) - ramp).abs().max() < 1e-3
 
 
 def test_squares_do_not_touch():
@@ -164,7 +164,8 @@ def test_the_prior_begins_as_the_membrane(generator):
     for size in ((32, 32), (50, 41), (90, 37), (24, 30)):
         image, mask = smooth(3, size, generator), holes("square", size=size)
         with torch.inference_mode():
-            assert torch.equal(make("prior").eval()(image, mask), membrane(blank(image, mask), mask).clamp(0, 1))
+            filled = harmonic_fill(mask_out(image, mask), mask).clamp(0, 1)
+            assert torch.equal(make("prior").eval()(image, mask), filled)
 
 
 def test_the_prior_is_the_same_in_the_mirror(generator):
@@ -185,7 +186,7 @@ def test_filling_learns(name, generator):
     target[:, 0] += 0.3
     mask = holes("square", 2, (32, 32))
     target = torch.where(mask > 0, target + 0.15, target)
-    batch = Batch(blank(target, mask), target, mask)
+    batch = Batch(mask_out(target, mask), target, mask)
     losses = [learner.step(batch)["l1_mean"] for _ in range(12)]
     assert min(losses[-3:]) < 0.8 * losses[0]
     again = Supervised(make(name), config)
@@ -226,7 +227,7 @@ def test_hole_losses_are_means_over_the_hole(generator):
             def forward(self, image, mask):
                 return torch.where(mask > 0, self.bias[0] * 0 + 0.7, image)
 
-        log = Supervised(Fixed(1, 1), config).step(Batch(blank(target, mask), target, mask))
+        log = Supervised(Fixed(1, 1), config).step(Batch(mask_out(target, mask), target, mask))
         values.append((log["l1"], log["mse"]))
     for value in values:
         assert value == pytest.approx((0.2, 0.04))
@@ -280,7 +281,7 @@ def test_published_weights_compute_what_they_did(tmp_path, generator):
         return (features - mean) / torch.sqrt(variance + 1e-5) * scale + shift
 
     image, mask = torch.rand(1, 3, 24, 28, generator=generator), holes("square", 1, (24, 28))
-    first = features = conv(torch.cat([blank(image, mask), mask], dim=1), "input_conv", 3)
+    first = features = conv(torch.cat([mask_out(image, mask), mask], dim=1), "input_conv", 3)
     hidden = cell = torch.zeros_like(first)
     for i in range(3):
         features = torch.tanh(norm(conv(features, f"layers.{i}.conv_f"), f"layers.{i}.bn_f")) * \

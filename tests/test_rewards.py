@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
 
 LEVEL = torch.full((1, 1, 1, 1), 0.5)
@@ -112,7 +112,7 @@ def test_terms_have_one_channel_and_a_finite_slope(name, generator):
         beside.mask = torch.zeros(4, 1, 32, 32)
         beside.mask[..., 8:20, 10:22] = 1
     if name == "blocking":  # of patches
-        beside.blocks = Blocks(16, 4)
+        beside.blocks = PatchGrid(16, 4)
     value = term.function(given_value, beside)
     assert value.ndim == 4 and value.shape[:2] == (4, 1)
     assert torch.isfinite(value).all()

@@ -25,17 +25,17 @@ from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
 from rlenhance.nn.latent import CodeBank, PatchAutoencoder, permuted, told_noise
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 from rlenhance.rewards import Reward, RewardWeights
 
 SMALL = {"latent_dim": 16, "width": 4, "widths": (8, 8), "down": (1, 1), "up": (1,)}
 MOVES = {**SMALL, "codes": 16, "groups": 2, "axes": 2, "neighbours": 4, "parts": 2, "block": 16, "overlap": 4}
-GEOMETRIES = pytest.mark.parametrize("blocks", [Blocks(16, 4), Blocks(24, 8), Blocks(8, 0)], ids=str)
+GEOMETRIES = pytest.mark.parametrize("blocks", [PatchGrid(16, 4), PatchGrid(24, 8), PatchGrid(8, 0)], ids=str)
 
 
 def small_autoencoder(block=16, **arguments):
     """One whose every part does something."""
-    network = PatchAutoencoder(Blocks(block, 4), **{**SMALL, **arguments})
+    network = PatchAutoencoder(PatchGrid(block, 4), **{**SMALL, **arguments})
     for layer in (network.bend[2].weight, network.skip.exit.weight):
         torch.nn.init.normal_(layer, std=0.1)
     return network
@@ -55,10 +55,10 @@ def noisy(count=2, side=32, seed=0):
 def test_patches_merge_into_the_picture(blocks, size, generator):
     """Whatever its size, a picture cut and merged is the same."""
     picture = torch.rand(2, 3, *size, generator=generator)
-    patches = blocks.cut(picture)
+    patches = blocks.extract(picture)
     rows, columns = blocks.grid(*size)
-    assert patches.shape == (2 * rows * columns, 3, blocks.block, blocks.block)
-    assert torch.allclose(blocks.merge(patches, size), picture, atol=1e-6)
+    assert patches.shape == (2 * rows * columns, 3, blocks.patch_size, blocks.patch_size)
+    assert torch.allclose(blocks.fold(patches, size), picture, atol=1e-6)
 
 
 @GEOMETRIES
@@ -66,18 +66,18 @@ def test_windows_sum_to_one(blocks):
     """A partition of unity: away from the border the windows of a pixel's patches sum to one."""
     count = 4
     total = torch.zeros(count * blocks.stride + blocks.overlap)
-    row = blocks.window()[blocks.block // 2]
+    row = blocks.window()[blocks.patch_size // 2]
     for number in range(count):
-        total[number * blocks.stride : number * blocks.stride + blocks.block] += row
+        total[number * blocks.stride : number * blocks.stride + blocks.patch_size] += row
     inner = total[blocks.overlap : len(total) - blocks.overlap]
     assert torch.allclose(inner, torch.ones_like(inner), atol=1e-6)
 
 
 def test_cells_stand_in_the_middle_of_their_patches():
     """Patch k is centred on the cell [k stride, (k + 1) stride)."""
-    blocks = Blocks(24, 8)
+    blocks = PatchGrid(24, 8)
     place = torch.arange(64.0).expand(1, 1, 64, 64)
-    patches = blocks.cut(place)
+    patches = blocks.extract(place)
     assert patches[1, 0, 0].tolist() == list(range(12, 36))
 
 
@@ -85,13 +85,13 @@ def test_cells_stand_in_the_middle_of_their_patches():
 def test_impossible_patches_are_refused(block, overlap):
     """With what would do."""
     with pytest.raises(UsageError, match="as in 24 and 8"):
-        Blocks(block, overlap)
+        PatchGrid(block, overlap)
 
 
 def test_patches_of_another_picture_are_refused():
     """Merging says how many it expects."""
     with pytest.raises(UsageError, match="4 patches of 16x16"):
-        Blocks(16, 4).merge(torch.zeros(3, 3, 16, 16), (20, 20))
+        PatchGrid(16, 4).fold(torch.zeros(3, 3, 16, 16), (20, 20))
 
 
 @pytest.mark.parametrize("block", [16, 24])
@@ -137,7 +137,7 @@ def test_a_denoiser_is_a_start():
     """With the weights of a learned denoiser, a pass over a patch is that denoiser on the patch."""
     denoiser = Denoiser(widths=SMALL["widths"], down=SMALL["down"], up=SMALL["up"])
     torch.nn.init.normal_(denoiser.network.exit.weight)
-    network = PatchAutoencoder(Blocks(16, 4), **SMALL)
+    network = PatchAutoencoder(PatchGrid(16, 4), **SMALL)
     network.begin_with(denoiser.network)
     patch = torch.rand(1, 3, 16, 16)
     seen = network.look(patch, patch, torch.full((1, 1, 1, 1), 0.1))

@@ -29,7 +29,7 @@ from rlenhance.data import (
 )
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import FOLDER, locate
-from rlenhance.metrics.completion import seam, texture_gap
+from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import FromPrior, begin_like
@@ -246,8 +246,8 @@ class Judge:
         before = hole_psnr(batch.image, batch.target, batch.mask)
         scores |= {"val/psnr": gain.mean().item(), "val/gain": (gain - before).mean().item(),
                    "val/ssim": ssim(final, batch.target).mean().item(),
-                   "val/texture_gap": texture_gap(final, batch.mask).mean().item(),
-                   "val/seam": seam(final, batch.mask).mean().item()}
+                   "val/texture_gap": texture_difference(final, batch.mask).mean().item(),
+                   "val/seam": boundary_discontinuity(final, batch.mask).mean().item()}
         network.train(was_training)
         return scores
 

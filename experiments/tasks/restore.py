@@ -35,7 +35,7 @@ from rlenhance.data import (
 from rlenhance.data.splits import Splits
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import hole_psnr, psnr
-from rlenhance.ops.harmonic_fill import membrane
+from rlenhance.ops.harmonic_fill import harmonic_fill
 
 _SHOWN = 4  # pictures of a sample grid
 
@@ -134,7 +134,7 @@ def pair_task(data: Path | None, size: int, shrink: Shrink, seed: int) -> Task:
 def plainly(batch: Batch) -> Tensor:
     """What is there without a network: the membrane, the bicubic enlargement, or the picture itself."""
     if batch.mask is not None:
-        return membrane(batch.image, batch.mask)
+        return harmonic_fill(batch.image, batch.mask)
     assert batch.target is not None
     if batch.target.shape == batch.image.shape:
         return batch.image

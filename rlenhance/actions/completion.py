@@ -15,7 +15,7 @@ from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
 from rlenhance.ops.filters import gaussian, median
-from rlenhance.ops.mask_windows import HoleWindows
+from rlenhance.ops.mask_windows import MaskWindows
 
 #: The eight directions as (down, right).
 DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),
@@ -83,17 +83,17 @@ class Fill:
         return height, width
 
     def results(self, image: Tensor, mask: Tensor | None = None, start: Tensor | None = None,
-                windows: HoleWindows | None = None) -> Tensor:
+                windows: MaskWindows | None = None) -> Tensor:
         """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W); in windows: (N, C, K, h, w)."""
         if windows is None or mask is None:
             return torch.stack([self._run(name, image, mask, start) for name in self.tools], dim=2)
-        outer = windows.widened(max(_REACH, *self.strides))
-        inner, near = windows.within(outer), outer.cut(image)
-        found = [windows.cut(self._run(name, image, mask, start)) if name in ("mirror", "start", "detail")
-                 else inner.cut(self._run(name, near, None, None)) for name in self.tools]
+        outer = windows.expanded(max(_REACH, *self.strides))
+        inner, near = windows.relative_to(outer), outer.crop(image)
+        found = [windows.crop(self._run(name, image, mask, start)) if name in ("mirror", "start", "detail")
+                 else inner.crop(self._run(name, near, None, None)) for name in self.tools]
         return torch.stack(found, dim=2)
 
-    def valid(self, mask: Tensor, windows: HoleWindows | None = None) -> Tensor:
+    def valid(self, mask: Tensor, windows: MaskWindows | None = None) -> Tensor:
         """Where every tool has something to give: (N, 1, H, W) -> (N, K, H, W) bool; "keep" alone outside the hole.
         In windows: (N, K, h, w)."""
         height, width = mask.shape[-2:]
@@ -109,7 +109,7 @@ class Fill:
             elif name in ("mirror", "detail"):
                 there = mirrored
             there = there & inside if name != "keep" else there
-            found.append(there if windows is None else windows.cut(there))
+            found.append(there if windows is None else windows.crop(there))
         return torch.stack(found, dim=1)
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
@@ -117,9 +117,9 @@ class Fill:
         if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
             if mask is None:
                 return (choice * self.results(image, mask, start)).sum(dim=2)
-            windows = HoleWindows.about(mask)
-            mixed = (windows.cut(choice) * self.results(image, mask, start, windows)).sum(dim=2)
-            return windows.put(mixed, image)
+            windows = MaskWindows.from_mask(mask)
+            mixed = (windows.crop(choice) * self.results(image, mask, start, windows)).sum(dim=2)
+            return windows.paste(mixed, image)
         after, seen = image, choice if mask is None else torch.where(mask > 0.5, choice, 0)
         chosen = range(self.choices) if choice.device.type != "cpu" else seen.unique().tolist()
         for index in chosen:

@@ -13,7 +13,7 @@ from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import turned, turned_back
 from rlenhance.nn.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 
 #: How many heads, the last ones, are gates.
 GATES = 2
@@ -66,7 +66,7 @@ class LatentMoves(nn.Module):
                  equivariant: bool = True, codes: int = 1024, groups: int = 8, axes: int = 8, neighbours: int = 8,
                  parts: int = 3):
         super().__init__()
-        self.autoencoder = PatchAutoencoder(Blocks(block, overlap), latent_dim, width, widths, down, up, equivariant)
+        self.autoencoder = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant)
         channels = self.autoencoder.channels
         if not 0 <= parts <= channels:
             raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
@@ -92,7 +92,7 @@ class LatentMoves(nn.Module):
         return (*(0.05,) * (self.parts + self.axes), *(0.15,) * GATES)
 
     @property
-    def blocks(self) -> Blocks:
+    def blocks(self) -> PatchGrid:
         """The geometry of the patches."""
         return self.autoencoder.blocks
 
@@ -123,7 +123,7 @@ class LatentMoves(nn.Module):
     def _shown_first(self, start: Tensor) -> Tensor:
         """What the codes of the first picture's patches show, (M, 3, b, b); worked out once for an episode."""
         if self._first is None or self._first[0] is not start:
-            patches = self.blocks.cut(start)
+            patches = self.blocks.extract(start)
             shown = [self.autoencoder.decode(self.autoencoder.encode(some)[0]) for some in patches.split(AT_ONCE)]
             self._first = (start, torch.cat(shown))
         return self._first[1]

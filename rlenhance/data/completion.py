@@ -21,7 +21,14 @@ from rlenhance.data.folders import picture_files
 from rlenhance.data.image_cache import PictureCache
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.data.splits import Splits, split_by_scene
-from rlenhance.ops.masks import HOLE_SHARE, HOLES, blank, detect_hole, mask_from_difference, reduce_hole
+from rlenhance.ops.masks import (
+    HOLE_SHARE,
+    MASK_GENERATORS,
+    detect_hole,
+    downscale_masked,
+    mask_from_difference,
+    mask_out,
+)
 
 #: Bits of the 64 of two pictures' hashes that may differ in near-duplicates.
 NEAR = 6
@@ -145,14 +152,14 @@ def load_occluded(example: Example, cache: PictureCache, side: int | None = None
         return _batch(image, target, mask, side)
     assert target is not None
     rng = np.random.default_rng(zlib.crc32(example.name.encode()))
-    return _batch(target, target, HOLES[holes](*target.shape[:2], rng), side)
+    return _batch(target, target, MASK_GENERATORS[holes](*target.shape[:2], rng), side)
 
 
 def _batch(image: np.ndarray, target: np.ndarray | None, mask: np.ndarray, side: int | None) -> Batch:
     picture = to_planes(image)
     hole = torch.from_numpy(mask)[None, None].float()
     size = (picture.shape[-2], picture.shape[-1]) if side is None else (side, side)
-    small, small_hole = reduce_hole(picture, hole, size)
+    small, small_hole = downscale_masked(picture, hole, size)
     return Batch(small, None if target is None else resize(to_planes(target), size), small_hole)
 
 
@@ -166,7 +173,7 @@ class OccludedSampler:
         examples: the split; their originals are drawn from.
         cache: decodes the files.
         size: side of the square pictures in pixels.
-        holes: name of a maker, see `rlenhance.ops.masks.HOLES`.
+        holes: name of a maker, see `rlenhance.ops.masks.MASK_GENERATORS`.
         seed: of the stream.
         least: see above; 1 takes the whole picture.
     """
@@ -181,7 +188,7 @@ class OccludedSampler:
             raise UsageError("learning to complete needs originals: original_images/, or a folder of good pictures")
         self.examples, self.cache, self.size, self.holes = list(examples), cache, size, holes
         self.seed, self.least = seed, least
-        self._make = HOLES[holes]  # refuses unknown names
+        self._make = MASK_GENERATORS[holes]  # refuses unknown names
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
@@ -207,4 +214,4 @@ class OccludedSampler:
             small = small[:, ::-1]
         image = to_planes(small)
         mask = torch.from_numpy(self._make(self.size, self.size, rng))[None, None].float()
-        return Batch(blank(image, mask), image, mask)
+        return Batch(mask_out(image, mask), image, mask)

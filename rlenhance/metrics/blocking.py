@@ -11,8 +11,8 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 
 
-def seam_jumps(image: Tensor, stride: int, overlap: int) -> Tensor:
-    """The seams' share of the jumps, place by place: a map whose mean is `seam_excess`.
+def blocking_map(image: Tensor, stride: int, overlap: int) -> Tensor:
+    """The seams' share of the jumps, place by place: a map whose mean is `blocking_excess`.
 
     A jump is the absolute difference of two neighbours, mean of the channels; half of it is put on each of the two.
     Patches meet at the multiples of the stride, and begin and end half an overlap before and behind them: jumps across
@@ -20,7 +20,7 @@ def seam_jumps(image: Tensor, stride: int, overlap: int) -> Tensor:
 
     Args:
         image: (N, C, H, W).
-        stride, overlap: of the patches in pixels, see `rlenhance.ops.patch_grid.Blocks`.
+        stride, overlap: of the patches in pixels, see `rlenhance.ops.patch_grid.PatchGrid`.
 
     Returns:
         (N, 1, H, W); 0 along a side that no seam crosses.
@@ -37,7 +37,7 @@ def seam_jumps(image: Tensor, stride: int, overlap: int) -> Tensor:
     return F.pad(across, (0, 1)) + F.pad(across, (1, 0)) + F.pad(down, (0, 0, 0, 1)) + F.pad(down, (0, 0, 1, 0))
 
 
-def seam_excess(image: Tensor, stride: int, overlap: int) -> Tensor:
+def blocking_excess(image: Tensor, stride: int, overlap: int) -> Tensor:
     """Mean jump across the seams minus the mean jump elsewhere, mean of both directions: (N,), on the picture's scale.
 
     About 0 for a picture that was not made of patches.
@@ -45,13 +45,13 @@ def seam_excess(image: Tensor, stride: int, overlap: int) -> Tensor:
     Example:
         >>> ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
         >>> shelves = ramp + (torch.arange(32) // 8 % 2) * 0.1  # steps at the multiples of 8
-        >>> bool(seam_excess(ramp, 8, 0).abs() < 1e-6), bool(seam_excess(shelves, 8, 0) > 0.03)
+        >>> bool(blocking_excess(ramp, 8, 0).abs() < 1e-6), bool(blocking_excess(shelves, 8, 0) > 0.03)
         (True, True)
     """
-    return seam_jumps(image, stride, overlap).mean(dim=(1, 2, 3))
+    return blocking_map(image, stride, overlap).mean(dim=(1, 2, 3))
 
 
-def seam_ratio(image: Tensor, stride: int, overlap: int) -> Tensor:
+def blocking_ratio(image: Tensor, stride: int, overlap: int) -> Tensor:
     """Mean jump across the seams over the mean jump elsewhere: (N,); 1 where seams do not show, or nothing jumps."""
     _check(stride, overlap)
     sums = []

@@ -17,7 +17,7 @@ LAGS = (1, 2, 4)
 _LEAST = 1 / 255  # mean difference between neighbours that counts as none
 
 
-def centre_of(mask: Tensor) -> Tensor:
+def erode_to_center(mask: Tensor) -> Tensor:
     """The middle of each hole: pixels at least half as far from its border as the farthest one."""
     parts = []
     for hole in (mask[:, 0] > 0.5).to("cpu", torch.uint8).numpy():
@@ -32,7 +32,7 @@ def hole_error(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return ((image - target).abs() * mask).sum(dim=(1, 2, 3)) / count
 
 
-def seam_map(image: Tensor, mask: Tensor) -> Tensor:
+def boundary_discontinuity_map(image: Tensor, mask: Tensor) -> Tensor:
     """How abruptly the hole begins: (N, 1, H, W), 0 but for the hole's outermost pixels.
 
     With p the outermost pixel of the hole, q its neighbour outside and r the one behind that, |(p - q) - (q - r)|: what
@@ -57,14 +57,14 @@ def _inside(image: Tensor, axis: int, step: int) -> Tensor:
     return there
 
 
-def seam(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `seam_map` over the outermost pixels: (N,); 0 is as smooth as a straight line."""
-    values = seam_map(image, mask)
+def boundary_discontinuity(image: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `boundary_discontinuity_map` over the outermost pixels: (N,); 0 is as smooth as a straight line."""
+    values = boundary_discontinuity_map(image, mask)
     edge = mask * (F.max_pool2d(1 - mask, 3, 1, 1) > 0.5)
     return values.sum(dim=(1, 2, 3)) / edge.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
-def texture_gap(image: Tensor, mask: Tensor) -> Tensor:
+def texture_difference(image: Tensor, mask: Tensor) -> Tensor:
     """How much smoother or rougher the hole is than what surrounds it: (N,), 0 is alike.
 
     The absolute logarithm of the mean difference between pixels 1, 2 and 4 apart inside, over that in a ring of 6
@@ -76,7 +76,7 @@ def texture_gap(image: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(gaps).mean(dim=0)
 
 
-def texture_map(image: Tensor, mask: Tensor) -> Tensor:
+def texture_difference_map(image: Tensor, mask: Tensor) -> Tensor:
     """The same place by place: (N, 1, H, W), 0 outside the hole; the roughness of 7x7 pixels, over that of the ring."""
     light, ring = brightness(image), _ring_of(mask)
     height, width = light.shape[-2:]

@@ -14,8 +14,8 @@ from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS, Completing
 from rlenhance.models.restorer import at_pixels, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
-from rlenhance.ops.harmonic_fill import membrane
-from rlenhance.ops.masks import blank, check_mask, compose, reduce_hole
+from rlenhance.ops.harmonic_fill import harmonic_fill
+from rlenhance.ops.masks import check_mask, composite, downscale_masked, mask_out
 
 
 class Filling(nn.Module, Completing):
@@ -53,8 +53,8 @@ class Filling(nn.Module, Completing):
         if preference:
             raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
         mask = check_mask(mask, image)
-        filled = self.fill(blank(image, mask), mask).float()
-        return compose(filled if self.training else filled.clamp(0, 1), image, mask)
+        filled = self.fill(mask_out(image, mask), mask).float()
+        return composite(filled if self.training else filled.clamp(0, 1), image, mask)
 
 
 @MODELS.register("gated_pixelrnn")
@@ -120,14 +120,14 @@ class Prior(Filling):
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
         size = image.shape[-2:]
         scale = min(1.0, self.side / min(size))
-        small, hole = reduce_hole(image, mask, (round(scale * size[0]), round(scale * size[1])))
-        film = membrane(small, hole)
+        small, hole = downscale_masked(image, mask, (round(scale * size[0]), round(scale * size[1])))
+        film = harmonic_fill(small, hole)
         residual = self.residual(film, hole)
         if self.mirrored and not self.training:
             residual = (residual + self.residual(film.flip(3), hole.flip(3)).flip(3)) / 2
         if scale == 1:
             return film + residual
-        return membrane(image, mask) + F.interpolate(residual, size, mode="bilinear", align_corners=False)
+        return harmonic_fill(image, mask) + F.interpolate(residual, size, mode="bilinear", align_corners=False)
 
     def residual(self, film: Tensor, hole: Tensor) -> Tensor:
         """What is added to the membrane: (N, 3, side, side)."""

@@ -19,9 +19,9 @@ from rlenhance.models.restorer import at_pixels, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.distributions import JointDistribution, PlacedCategorical
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.inpaint import FILLS
-from rlenhance.ops.mask_windows import HoleWindows
-from rlenhance.ops.masks import around_hole, blank, check_mask, compose
+from rlenhance.ops.inpaint import INPAINT_METHODS
+from rlenhance.ops.mask_windows import MaskWindows
+from rlenhance.ops.masks import check_mask, composite, mask_bbox, mask_out
 
 _PRECISION, _LEAST, _MOST = 2 * math.log(100), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
 _NEVER = -1e4  # logit of what is not valid
@@ -67,9 +67,9 @@ class FromPrior(nn.Module, Completing):
         hole = check_mask(mask, image)
         with torch.no_grad():
             if self.prior is None:
-                return FILLS["laplace"](blank(image, hole), hole)
+                return INPAINT_METHODS["laplace"](mask_out(image, hole), hole)
             self.prior.to(image.device, image.dtype)
-            return compose(self.prior(blank(image, hole), hole).clamp(0, 1), image, hole)
+            return composite(self.prior(mask_out(image, hole), hole).clamp(0, 1), image, hole)
 
 
 @MODELS.register("completion_policy")
@@ -123,16 +123,16 @@ class CompletionPolicy(FromPrior, Policy):
 
     def look(self, observation: Observation) -> Observation:
         """The observation with the tools' results about the holes: who asks again about it need not run them again."""
-        return {**observation, "tools": self._results(observation, HoleWindows.about(observation["mask"]))}
+        return {**observation, "tools": self._results(observation, MaskWindows.from_mask(observation["mask"]))}
 
-    def _results(self, observation: Observation, windows: HoleWindows) -> Tensor:
+    def _results(self, observation: Observation, windows: MaskWindows) -> Tensor:
         """How far each tool goes from the start (three channels), and half of its square: (N, 4, K, h, w)."""
         found = observation.get("tools")
         if found is not None:
             return found
         with torch.no_grad():
             image, start = observation["image"], observation.get("start", observation["image"])
-            moves = self.actions.results(image, observation["mask"], start, windows) - windows.cut(start)[:, :, None]
+            moves = self.actions.results(image, observation["mask"], start, windows) - windows.crop(start)[:, :, None]
             return torch.cat([moves, 0.5 * (moves**2).sum(dim=1, keepdim=True)], dim=1)
 
     def forward(self, observation: Observation,
@@ -151,7 +151,7 @@ class CompletionPolicy(FromPrior, Policy):
         if "mask" not in observation:
             raise UsageError("this policy fills holes: pass a mask (N, 1, H, W), 1 where pixels are missing")
         image, mask = observation["image"], observation["mask"]
-        start, windows = observation.get("start", image), HoleWindows.about(mask)
+        start, windows = observation.get("start", image), MaskWindows.from_mask(mask)
         features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
         numbers = in_windows(self.heads, features, self.backbone.stride, windows, self.actions.choices + 1).float()
         estimate = state
@@ -165,7 +165,7 @@ class CompletionPolicy(FromPrior, Policy):
         return features, JointDistribution({"local": PlacedCategorical(logits.unsqueeze(1), windows)}), estimate
 
 
-def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWindows, planes: int = 0) -> Tensor:
+def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: MaskWindows, planes: int = 0) -> Tensor:
     """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out.
 
     Args:
@@ -174,18 +174,18 @@ def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: HoleWind
     cells, smooth = windows.cells(stride), head.out_channels == planes
     margin = 2 if smooth else 1
     mode = "replicate" if head.padding_mode == "replicate" else "constant"
-    around = HoleWindows(cells.tops, cells.lefts, cells.height + 2 * margin, cells.width + 2 * margin,
+    around = MaskWindows(cells.tops, cells.lefts, cells.height + 2 * margin, cells.width + 2 * margin,
                          (cells.size[0] + 2 * margin, cells.size[1] + 2 * margin)
-                         ).cut(F.pad(features, (margin,) * 4, mode=mode))
+                         ).crop(F.pad(features, (margin,) * 4, mode=mode))
     numbers = F.conv2d(around, head.weight, head.bias)
     if smooth:
         numbers = F.interpolate(numbers.float(), scale_factor=stride, mode="bilinear", align_corners=False)
         numbers = numbers[..., stride:-stride, stride:-stride]
     else:
         numbers = F.pixel_shuffle(numbers, stride)
-    corner = HoleWindows(tuple(stride * top for top in cells.tops), tuple(stride * left for left in cells.lefts),
+    corner = MaskWindows(tuple(stride * top for top in cells.tops), tuple(stride * left for left in cells.lefts),
                          numbers.shape[-2], numbers.shape[-1], windows.size)
-    return windows.within(corner).cut(numbers)
+    return windows.relative_to(corner).crop(numbers)
 
 
 @MODELS.register("completion_restorer")
@@ -207,7 +207,7 @@ class CompletionRestorer(FromPrior):
         left = start.new_ones(start.shape[0], 1)
         features, _ = self.backbone(planes_of(start, mask, start), left, None)
         residual = at_pixels(self.residual(features), self.backbone.stride, start.shape[-2:]).float()
-        return compose(start + residual, start, mask)
+        return composite(start + residual, start, mask)
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
@@ -222,9 +222,9 @@ class CompletionRestorer(FromPrior):
             return self.refine(image, hole)
         done = self.first_guess(image, hole)
         for index in range(len(image)):
-            place: Any = (slice(index, index + 1), slice(None), *around_hole(hole[index : index + 1]))
+            place: Any = (slice(index, index + 1), slice(None), *mask_bbox(hole[index : index + 1]))
             done[place] = self.refine(done[place], hole[place]).clamp(0, 1)
-        return compose(done, image, hole)
+        return composite(done, image, hole)
 
 
 @MODELS.register("touch_up_policy")

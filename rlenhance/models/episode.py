@@ -19,7 +19,7 @@ from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe
 from rlenhance.models.tiled_filters import play_tiled as play_filters
 from rlenhance.models.tiled_policy import TILE, play_tiled, tileable
-from rlenhance.ops.masks import around_hole
+from rlenhance.ops.masks import mask_bbox
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class HolePlayer(UnrolledPolicy):
         assert mask is not None  # it has refused that
         result: list[Tensor] = []
         for one, hole in zip(begun.split(1), mask.split(1), strict=True):
-            rows, columns = around_hole(hole)
+            rows, columns = mask_bbox(hole)
             filled, _ = self.play_begun(one[..., rows, columns], hole[..., rows, columns])
             done = one.clone()
             done[..., rows, columns] = filled

@@ -66,7 +66,7 @@ class SelfEnhancer(UnrolledPolicy):
                 now = advance(moves, now, action, mask, start, len(chosen))
                 states.append(now)
                 chosen.append(action)
-            patches = moves.blocks.cut(now - before).square().mean(dim=(1, 2, 3)).sqrt() > STILL
+            patches = moves.blocks.extract(now - before).square().mean(dim=(1, 2, 3)).sqrt() > STILL
             moving = patches.unflatten(0, (len(image), 1, *moves.grid("local", image.shape[-2], image.shape[-1])))
         return states, chosen
 

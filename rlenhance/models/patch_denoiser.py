@@ -10,7 +10,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
 from rlenhance.models.denoiser import NoiseAware
 from rlenhance.nn.latent import PatchAutoencoder
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 
 
 @MODELS.register("patch_denoiser")
@@ -32,7 +32,7 @@ class PatchDenoiser(NoiseAware):
         if passes < 1:
             raise UsageError(f"passes must be at least 1; got {passes}")
         self.passes = passes
-        self.network = PatchAutoencoder(Blocks(block, overlap), latent_dim, width, widths, down, up, equivariant)
+        self.network = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant)
 
     @property
     def period(self) -> int:  # type: ignore[override]
@@ -41,7 +41,7 @@ class PatchDenoiser(NoiseAware):
     @property
     def reach(self) -> int:  # type: ignore[override]
         blocks = self.network.blocks
-        return -(-self.passes * blocks.block // blocks.stride) * blocks.stride
+        return -(-self.passes * blocks.patch_size // blocks.stride) * blocks.stride
 
     def taken(self, image: Tensor, noise: Tensor) -> Tensor:
         now = image

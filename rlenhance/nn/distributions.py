@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.types import Action
-from rlenhance.ops.mask_windows import HoleWindows
+from rlenhance.ops.mask_windows import MaskWindows
 
 _EDGE = 1 - 1e-6
 
@@ -104,7 +104,7 @@ class PlacedCategorical(PixelCategorical):
         windows: where they lie; maps are of the whole pictures.
     """
 
-    def __init__(self, logits: Tensor, windows: HoleWindows):
+    def __init__(self, logits: Tensor, windows: MaskWindows):
         super().__init__(logits)
         self.windows = windows
 
@@ -117,10 +117,10 @@ class PlacedCategorical(PixelCategorical):
     def relaxed(self) -> Tensor:
         first = self.log_probs.new_zeros(*self.log_probs.shape[:3], *self.windows.size)
         first[:, :, 0] = 1
-        return self.windows.put(super().relaxed(), first)
+        return self.windows.paste(super().relaxed(), first)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        return self._whole(super().log_prob(self.windows.cut(action)))
+        return self._whole(super().log_prob(self.windows.crop(action)))
 
     def entropy(self) -> Tensor:
         return self._whole(super().entropy())
@@ -128,13 +128,13 @@ class PlacedCategorical(PixelCategorical):
     @classmethod
     def cat(cls, parts: Sequence[Any]) -> PlacedCategorical:
         """Several batches as one; the windows of all have one size."""
-        return cls(torch.cat([part.log_probs for part in parts]), HoleWindows.joined([part.windows for part in parts]))
+        return cls(torch.cat([part.log_probs for part in parts]), MaskWindows.concat([part.windows for part in parts]))
 
     def kl(self, other: PixelCategorical) -> Tensor:
         return self._whole(super().kl(other))
 
     def _whole(self, part: Tensor) -> Tensor:
-        return self.windows.put(part, part.new_zeros(*part.shape[:2], *self.windows.size))
+        return self.windows.paste(part, part.new_zeros(*part.shape[:2], *self.windows.size))
 
 
 class SquashedGaussian:

@@ -15,7 +15,7 @@ _COARSEST = 16  # pixels: below, nothing is halved any more
 _ROUNDS = 120  # of conjugate gradients on each size
 
 
-def membrane(image: Tensor, mask: Tensor) -> Tensor:
+def harmonic_fill(image: Tensor, mask: Tensor) -> Tensor:
     """Every missing pixel at the mean of its neighbours; the other pixels stay. No flux leaves through the borders.
 
     Rectangles that do not touch are solved exactly, by their eigenvectors; other holes by conjugate gradients from a

@@ -1,6 +1,6 @@
 """What is put into a hole without having learned anything: (N, 3, H, W) and its mask in, the same picture out, whole.
 
-    fill = FILLS["laplace"]
+    fill = INPAINT_METHODS["laplace"]
     completed = fill(image, mask)
 
 Outside the mask not a bit differs.
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.registry import Registry
-from rlenhance.ops.harmonic_fill import membrane
-from rlenhance.ops.masks import check_mask, compose
-from rlenhance.ops.patchmatch import copy_patches
+from rlenhance.ops.harmonic_fill import harmonic_fill
+from rlenhance.ops.masks import check_mask, composite
+from rlenhance.ops.patchmatch import patchmatch_fill
 
 #: Fills by name: (image, mask) -> image.
-FILLS = Registry("fill")
+INPAINT_METHODS = Registry("fill")
 
 
-@FILLS.register("laplace")
+@INPAINT_METHODS.register("laplace")
 def laplace(image: Tensor, mask: Tensor) -> Tensor:
     """A membrane that hangs in the hole from its border, see `rlenhance.ops.harmonic_fill`.
 
@@ -44,14 +44,14 @@ def laplace(image: Tensor, mask: Tensor) -> Tensor:
     """
     check_image(image)
     mask = check_mask(mask, image)
-    return compose(hang(image, mask).clamp(0, 1), image, mask)
+    return composite(harmonic_correction(image, mask).clamp(0, 1), image, mask)
 
 
-def hang(values: Tensor, mask: Tensor) -> Tensor:
+def harmonic_correction(values: Tensor, mask: Tensor) -> Tensor:
     """The membrane, worked out where the hole lies alone: any (N, C, H, W), with (N, 1, H, W)."""
     rows, columns = (_around(mask.amax(dim=(0, 1, other))) for other in (3, 2))
     result = values.clone()
-    result[..., rows, columns] = membrane(values[..., rows, columns], mask[..., rows, columns])
+    result[..., rows, columns] = harmonic_fill(values[..., rows, columns], mask[..., rows, columns])
     return result
 
 
@@ -61,13 +61,13 @@ def _around(there: Tensor) -> slice:
     return slice(max(0, int(places[0]) - 1), int(places[-1]) + 2) if len(places) else slice(0, 1)
 
 
-@FILLS.register("telea")
+@INPAINT_METHODS.register("telea")
 def telea(image: Tensor, mask: Tensor) -> Tensor:
     """OpenCV's inpainting by fast marching, radius 3, in 8 bits. Source: Telea 2004."""
     return _by_opencv(image, mask, cv2.INPAINT_TELEA)
 
 
-@FILLS.register("navier-stokes")
+@INPAINT_METHODS.register("navier-stokes")
 def navier_stokes(image: Tensor, mask: Tensor) -> Tensor:
     """OpenCV's inpainting by fluid dynamics, radius 3, in 8 bits. Source: Bertalmio, Bertozzi and Sapiro 2001."""
     return _by_opencv(image, mask, cv2.INPAINT_NS)
@@ -78,20 +78,20 @@ def _by_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
     mask = check_mask(mask, image)
     filled = [to_tensor(np.asarray(cv2.inpaint(to_array(one), (hole[0] > 0).to(torch.uint8).cpu().numpy(), 3, method)),
                         image.device) for one, hole in zip(image, mask, strict=True)]
-    return compose(torch.cat(filled).to(image), image, mask)
+    return composite(torch.cat(filled).to(image), image, mask)
 
 
-@FILLS.register("patches")
+@INPAINT_METHODS.register("patches")
 def patches(image: Tensor, mask: Tensor) -> Tensor:
     """Pieces of the picture itself, copied so that they fit each other and the border (`rlenhance.ops.patchmatch`)."""
     check_image(image)
     mask = check_mask(mask, image)
     begin = laplace(image, mask)
-    filled = [copy_patches(one, hole) for one, hole in zip(begin.split(1), mask.split(1), strict=True)]
-    return compose(torch.cat(filled), image, mask)
+    filled = [patchmatch_fill(one, hole) for one, hole in zip(begin.split(1), mask.split(1), strict=True)]
+    return composite(torch.cat(filled), image, mask)
 
 
-def find_fill(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
+def find_method(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The fill of that name, in capitals or not, with hyphens or underscores; None where there is none."""
     word = str(name).lower().replace("_", "-")
-    return next((FILLS[known] for known in FILLS if known == word), None)
+    return next((INPAINT_METHODS[known] for known in INPAINT_METHODS if known == word), None)

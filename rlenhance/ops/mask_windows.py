@@ -1,4 +1,4 @@
-"""Windows about holes: what is worked out for every tool, or for every choice, need not be so outside of them."""
+"""Bounding windows of masks: results that are needed inside the mask alone are computed inside the windows alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class HoleWindows:
-    """One window of equal size in each picture of a batch.
+class MaskWindows:
+    """One window of equal size in each image of a batch.
 
     Attributes:
         tops, lefts: first row and column of each, in pixels.
         height, width: of all.
-        size: (height, width) of the pictures.
+        size: (height, width) of the images.
     """
 
     tops: tuple[int, ...]
@@ -27,11 +27,11 @@ class HoleWindows:
     size: tuple[int, int]
 
     @classmethod
-    def about(cls, mask: Tensor) -> HoleWindows:
-        """The smallest windows of one size that hold every hole.
+    def from_mask(cls, mask: Tensor) -> MaskWindows:
+        """The smallest windows of one size that hold every mask.
 
         Args:
-            mask: (N, 1, H, W), 1 in the hole; where nothing is 1, any window will do.
+            mask: (N, 1, H, W), 1 where pixels are missing; an empty mask gets a window of one pixel.
         """
         inside = mask[:, 0] > 0.5
         size = (mask.shape[-2], mask.shape[-1])
@@ -41,39 +41,39 @@ class HoleWindows:
                        for span, side, length in zip(spans, size, (height, width), strict=True))
         return cls(tops, lefts, height, width, size)
 
-    def widened(self, margin: int) -> HoleWindows:
-        """With so many more pixels to each side; at the picture's border more to the other side, where there are."""
+    def expanded(self, margin: int) -> MaskWindows:
+        """Windows with `margin` more pixels to each side, moved inward where they would cross the image's border."""
         height, width = (min(side, length + 2 * margin)
                          for side, length in zip(self.size, (self.height, self.width), strict=True))
         tops = tuple(min(max(0, top - margin), self.size[0] - height) for top in self.tops)
         lefts = tuple(min(max(0, left - margin), self.size[1] - width) for left in self.lefts)
-        return HoleWindows(tops, lefts, height, width, self.size)
+        return MaskWindows(tops, lefts, height, width, self.size)
 
-    def within(self, outer: HoleWindows) -> HoleWindows:
-        """The same windows, counted from the corners of others that hold them."""
-        return HoleWindows(tuple(a - b for a, b in zip(self.tops, outer.tops, strict=True)),
+    def relative_to(self, outer: MaskWindows) -> MaskWindows:
+        """The same windows in the coordinates of others that contain them."""
+        return MaskWindows(tuple(a - b for a, b in zip(self.tops, outer.tops, strict=True)),
                            tuple(a - b for a, b in zip(self.lefts, outer.lefts, strict=True)),
                            self.height, self.width, (outer.height, outer.width))
 
-    def cells(self, stride: int) -> HoleWindows:
-        """On a map of one cell for stride x stride pixels: windows of the cells that hold these."""
+    def cells(self, stride: int) -> MaskWindows:
+        """The windows on a map with one cell per stride x stride pixels: they contain every cell that these touch."""
         size = tuple(-(-side // stride) for side in self.size)
         tops, lefts = (tuple(start // stride for start in starts) for starts in (self.tops, self.lefts))
         height = max((-(-(top + self.height) // stride) - cell for top, cell in zip(self.tops, tops, strict=True)),
                      default=1)
         width = max((-(-(left + self.width) // stride) - cell for left, cell in zip(self.lefts, lefts, strict=True)),
                     default=1)
-        return HoleWindows(tuple(min(top, size[0] - height) for top in tops),
+        return MaskWindows(tuple(min(top, size[0] - height) for top in tops),
                            tuple(min(left, size[1] - width) for left in lefts), height, width, (size[0], size[1]))
 
-    def cut(self, planes: Tensor) -> Tensor:
-        """What stands in the windows: (N, ..., H, W) -> (N, ..., height, width)."""
+    def crop(self, planes: Tensor) -> Tensor:
+        """The values inside the windows: (N, ..., H, W) -> (N, ..., height, width)."""
         if self._one:
             return planes[self._place(0)]
         return torch.stack([planes[index][self._place(index)] for index in range(len(self.tops))])
 
-    def put(self, part: Tensor, onto: Tensor) -> Tensor:
-        """A copy of (N, ..., H, W) with other values in the windows."""
+    def paste(self, part: Tensor, onto: Tensor) -> Tensor:
+        """A copy of `onto` (N, ..., H, W) with `part` (N, ..., height, width) in the windows."""
         result = onto.clone()
         if self._one:
             result[self._place(0)] = part
@@ -83,8 +83,8 @@ class HoleWindows:
         return result
 
     @classmethod
-    def joined(cls, parts: Sequence[HoleWindows]) -> HoleWindows:
-        """Those of several batches as one; all have one size."""
+    def concat(cls, parts: Sequence[MaskWindows]) -> MaskWindows:
+        """The windows of several batches as one batch; all have one size."""
         return cls(sum((part.tops for part in parts), ()), sum((part.lefts for part in parts), ()),
                    parts[0].height, parts[0].width, parts[0].size)
 
@@ -98,7 +98,7 @@ class HoleWindows:
 
 
 def _spans(lines: Sequence[Sequence[bool]]) -> list[tuple[int, int]]:
-    """Of each line, from its first to behind its last True; (0, 1) where there is none."""
+    """First index and end of the True values of each line; (0, 1) where there are none."""
     spans = []
     for line in lines:
         there = [place for place, inside in enumerate(line) if inside]

@@ -26,13 +26,13 @@ _FLAT = 3  # in 255ths: what was painted stays below it, but for its edge
 #: Side of the hole over the picture's shorter side in the occluded bedrooms: 67 of 224 pixels.
 HOLE_SHARE = 67 / 224
 #: Makers of holes by name: (height, width, random stream) -> (height, width) bool.
-HOLES = Registry("kind of hole")
+MASK_GENERATORS = Registry("kind of hole")
 
 _SPECKLE = 5  # pixels: what is narrower is JPEG's noise and no hole
 _SEARCH = 256  # longest side in pixels of the map on which a black rectangle is looked for
 
 
-def compose(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """The output inside the hole, the picture outside: not a bit of it differs there.
 
     Args:
@@ -42,7 +42,7 @@ def compose(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0.5, output, image)
 
 
-def blank(image: Tensor, mask: Tensor) -> Tensor:
+def mask_out(image: Tensor, mask: Tensor) -> Tensor:
     """The picture, black inside the hole."""
     return image.masked_fill(mask > 0.5, 0)
 
@@ -64,7 +64,7 @@ def check_mask(mask: Tensor | None, image: Tensor) -> Tensor:
     return mask
 
 
-def reduce_hole(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tuple[Tensor, Tensor]:
+def downscale_masked(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tuple[Tensor, Tensor]:
     """A picture with its hole at a smaller size: what the hole touches is hole, and the rest has no black in it.
 
     Args:
@@ -73,12 +73,12 @@ def reduce_hole(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tup
     """
     size = (size, size) if isinstance(size, int) else size
     if tuple(image.shape[-2:]) == tuple(size):
-        return blank(image, mask), mask
+        return mask_out(image, mask), mask
     small = (area_means(mask, size) > 1e-4).to(image)
-    return blank(resize(image, size), small), small
+    return mask_out(resize(image, size), small), small
 
 
-def around_hole(mask: Tensor) -> tuple[slice, slice]:
+def mask_bbox(mask: Tensor) -> tuple[slice, slice]:
     """Rows and columns of a hole with a third of its thickness, at least 8 pixels, beside it; from multiples of 8 on.
 
     Args:
@@ -153,7 +153,7 @@ def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | No
     return mask
 
 
-def over_soft_edge(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def dilate_soft_edge(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """A detected rectangle with the dark lines around it that a lossy file has made of its edge: up to 3 at each side.
 
     Args:
@@ -254,7 +254,7 @@ def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
     return light[rows, columns]
 
 
-@HOLES.register("square")
+@MASK_GENERATORS.register("square")
 def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One square anywhere, as in the occluded bedrooms: its side is 67/224 of the shorter side."""
     side = max(1, round(HOLE_SHARE * min(height, width)))
@@ -264,8 +264,8 @@ def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray
     return mask
 
 
-@HOLES.register("squares")
-def several_squares(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+@MASK_GENERATORS.register("squares")
+def random_squares(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One to three such squares that do not touch: there is more to learn in each picture."""
     mask, wanted = square_hole(height, width, rng), int(rng.integers(0, 3))
     around = np.ones((2 * max(1, round(0.05 * min(height, width))) + 1,) * 2, np.uint8)
@@ -278,7 +278,7 @@ def several_squares(height: int, width: int, rng: np.random.Generator) -> np.nda
     return mask
 
 
-@HOLES.register("brush")
+@MASK_GENERATORS.register("brush")
 def brush_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One to four brush strokes: bent lines of three to six parts, 3 to 10 % of the shorter side wide."""
     canvas, short = np.zeros((height, width), np.uint8), min(height, width)
@@ -295,7 +295,7 @@ def brush_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     return square_hole(height, width, rng) if mask.all() or not mask.any() else mask
 
 
-@HOLES.register("mixed")
+@MASK_GENERATORS.register("mixed")
 def mixed_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A square or brush strokes, each in half of the draws."""
     return (square_hole if rng.random() < 0.5 else brush_hole)(height, width, rng)

@@ -1,4 +1,4 @@
-"""A picture as overlapping patches: cut, and merged without seams."""
+"""Overlapping patches of an image: extracted, and folded back without seams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Blocks:
+class PatchGrid:
     """Square patches on a grid; patch k of a side covers the pixels [k stride - overlap / 2, (k + 1) stride +
     overlap / 2), so that the cells [k stride, (k + 1) stride) tile the picture.
 
@@ -34,44 +34,44 @@ class Blocks:
         True
     """
 
-    block: int = 24
+    patch_size: int = 24
     overlap: int = 8
 
     def __post_init__(self) -> None:
-        if self.block < 4 or not 0 <= self.overlap <= self.block // 2 or self.overlap % 2:
+        if self.patch_size < 4 or not 0 <= self.overlap <= self.patch_size // 2 or self.overlap % 2:
             raise UsageError(f"patches have at least 4 pixels along each side and an even overlap of at most half of "
-                             f"them, as in 24 and 8; got block {self.block} and overlap {self.overlap}")
+                             f"them, as in 24 and 8; got patch_size {self.patch_size} and overlap {self.overlap}")
 
     @property
     def stride(self) -> int:
         """Pixels from one patch to the next."""
-        return self.block - self.overlap
+        return self.patch_size - self.overlap
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """How many patches a picture has along each side."""
+        """Number of patches along each side of an image."""
         return -(-height // self.stride), -(-width // self.stride)
 
-    def cut(self, image: Tensor) -> Tensor:
-        """All patches of all pictures: (N, C, H, W) -> (N h w, C, block, block), row by row."""
+    def extract(self, image: Tensor) -> Tensor:
+        """All patches of all images: (N, C, H, W) -> (N h w, C, patch_size, patch_size), row by row."""
         rows, columns = (_reflected(side, self.overlap // 2, count * self.stride - side + self.overlap // 2)
                          for side, count in zip(image.shape[-2:], self.grid(*image.shape[-2:]), strict=True))
         padded = image[:, :, rows.to(image.device)][..., columns.to(image.device)]
-        patches = padded.unfold(2, self.block, self.stride).unfold(3, self.block, self.stride)
+        patches = padded.unfold(2, self.patch_size, self.stride).unfold(3, self.patch_size, self.stride)
         return patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
-    def merge(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
-        """The pictures that patches make: their mean under a window that fades over the overlap and sums to one.
+    def fold(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
+        """Images from their patches: the mean under a window that fades over the overlap.
 
         Args:
-            patches: (N h w, C, block, block), as `cut` orders them.
-            size: (height, width) of the pictures.
+            patches: (N h w, C, patch_size, patch_size), as `extract` orders them.
+            size: (height, width) of the images.
 
         Raises:
-            UsageError: patches that are not those of pictures of this size.
+            UsageError: the number or the shape of the patches does not fit the size.
         """
-        (rows, columns), side = self.grid(*size), (self.block, self.block)
+        (rows, columns), side = self.grid(*size), (self.patch_size, self.patch_size)
         if patches.ndim != 4 or tuple(patches.shape[-2:]) != side or patches.shape[0] % (rows * columns):
-            raise UsageError(f"{size[1]}x{size[0]} pixels have {rows * columns} patches of {self.block}x{self.block}; "
+            raise UsageError(f"{size[1]}x{size[0]} pixels have {rows * columns} patches of {side[1]}x{side[0]}; "
                              f"got {tuple(patches.shape)}")
         whole = tuple(count * self.stride + self.overlap for count in (rows, columns))
         window = self.window(patches.device, patches.dtype)
@@ -82,9 +82,9 @@ class Blocks:
         return (total / share)[..., start : start + size[0], start : start + size[1]]
 
     def window(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
-        """How much each pixel of a patch counts: (block, block), positive; over the patches of a plane it sums to 1."""
-        place = torch.arange(self.block, device=device, dtype=dtype) + 0.5
-        row = (torch.minimum(place, self.block - place) / max(0.5, self.overlap)).clamp(max=1)
+        """Weight of each pixel of a patch: (patch_size, patch_size), positive; overlapping windows sum to 1."""
+        place = torch.arange(self.patch_size, device=device, dtype=dtype) + 0.5
+        row = (torch.minimum(place, self.patch_size - place) / max(0.5, self.overlap)).clamp(max=1)
         return row[:, None] * row
 
 

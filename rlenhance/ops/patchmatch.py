@@ -13,7 +13,7 @@ _LARGE = 1 << 16  # missing pixels above which one round must do
 _RANDOM = 4  # random guesses per round, each half as far away as the one before
 
 
-def copy_patches(image: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
+def patchmatch_fill(image: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
     """Fill the hole so that every patch that touches it is like a patch of the known picture.
 
     Each patch looks for the known one that is nearest: where its neighbours found theirs, and at random near by. Then

@@ -20,8 +20,8 @@ from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import Photo
 from rlenhance.io.array_types import apply_to
 from rlenhance.models import Completing, UnrolledPolicy
-from rlenhance.ops.inpaint import FILLS, find_fill, hang
-from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, compose, detect_hole, over_soft_edge, reduce_hole
+from rlenhance.ops.inpaint import INPAINT_METHODS, find_method, harmonic_correction
+from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, composite, detect_hole, dilate_soft_edge, downscale_masked
 
 #: Name of the shipped network, where one is shipped.
 SHIPPED = "completer"
@@ -64,18 +64,18 @@ class Completer:
         if model is None:
             model = SHIPPED if (weights.FOLDER / SHIPPED).is_dir() else FALLBACK
         self.name = str(model)
-        self._rule = find_fill(model)
+        self._rule = find_method(model)
         self._network = None if self._rule else self._load(model)
 
     def _load(self, model: Path | str) -> Any:
         try:
             network = load_model(weights.locate(model), self.device)
         except UsageError as error:
-            raise UsageError(f"{error}; rules that fill holes without a model are {', '.join(FILLS)}") from error
+            raise UsageError(f"{error}; methods without a model are {', '.join(INPAINT_METHODS)}") from error
         inner = network.policy if isinstance(network, UnrolledPolicy) else network
         if not isinstance(inner, Completing):
             raise UsageError(f"{model}: a {type(inner).__name__} fills no holes; leave out --model, or name one of "
-                             f"{', '.join(FILLS)}, or a run of python -m experiments.complete_train")
+                             f"{', '.join(INPAINT_METHODS)}, or a run of python -m experiments.complete_train")
         self._side = inner.side
         return network
 
@@ -125,7 +125,7 @@ class Completer:
     def _fill(self, image: Tensor, mask: Tensor, thick: float) -> Tensor:
         """A piece with its hole, of any size, completed."""
         if self._rule:
-            slow = self._rule is FILLS["patches"]
+            slow = self._rule is INPAINT_METHODS["patches"]
             return filled_small(self._rule, image, mask,
                                 min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if slow else 1.0)
         scale = min(1.0, HOLE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
@@ -142,11 +142,11 @@ def filled_small(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor
     """
     size = tuple(max(8, round(side * scale)) for side in image.shape[-2:])
     if scale >= 1 or min(image.shape[-2:]) <= 8:
-        return compose(fill(image, mask), image, mask)
-    small = fill(*reduce_hole(image, mask, (size[0], size[1])))
+        return composite(fill(image, mask), image, mask)
+    small = fill(*downscale_masked(image, mask, (size[0], size[1])))
     large = F.interpolate(small, image.shape[-2:], mode="bicubic", align_corners=False)
-    seam = hang((image - large) * (1 - mask), mask)
-    return compose((large + seam).clamp(0, 1), image, mask)
+    seam = harmonic_correction((image - large) * (1 - mask), mask)
+    return composite((large + seam).clamp(0, 1), image, mask)
 
 
 def as_hole(mask: Any, picture: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ def as_hole(mask: Any, picture: np.ndarray) -> np.ndarray:
         if found is None:
             raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (--mask; "
                              "white is filled)")
-        return over_soft_edge(picture, found)
+        return dilate_soft_edge(picture, found)
     mask = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
     mask = mask.reshape(mask.shape[-2:]) if mask.ndim > 2 and mask.size == np.prod(mask.shape[-2:]) else mask
     height, width = picture.shape[:2]

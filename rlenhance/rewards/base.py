@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 
 #: Reward terms by name.
 TERMS = Registry("reward term")
@@ -45,7 +45,7 @@ class Transition:
     judged: Tensor | None = None
     costs_before: Mapping[str, Tensor] = field(default_factory=dict)
     costs_after: dict[str, Tensor] = field(default_factory=dict)
-    blocks: Blocks | None = None
+    blocks: PatchGrid | None = None
 
 
 @dataclass(frozen=True)

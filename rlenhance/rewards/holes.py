@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlenhance.metrics.completion import seam_map, texture_map
+from rlenhance.metrics.completion import boundary_discontinuity_map, texture_difference_map
 from rlenhance.rewards.base import Transition, state_term
 
 
 @state_term("seam")
 def seam(image: Tensor, transition: Transition) -> Tensor:
-    """How abruptly a filled hole begins at its border: (N, 1, H, W), see `rlenhance.metrics.completion.seam_map`."""
-    return 0 * image[:, :1] if transition.mask is None else seam_map(image, transition.mask)
+    """How abruptly a completed region begins at its border: (N, 1, H, W), see `boundary_discontinuity_map`."""
+    return 0 * image[:, :1] if transition.mask is None else boundary_discontinuity_map(image, transition.mask)
 
 
 @state_term("texture", reach=5)
 def texture(image: Tensor, transition: Transition) -> Tensor:
-    """How much smoother or rougher a filled hole is than its surroundings: (N, 1, H, W), see `texture_map`."""
-    return 0 * image[:, :1] if transition.mask is None else texture_map(image, transition.mask)
+    """How much smoother or rougher a completed region is than its surroundings: (N, 1, H, W)."""
+    return 0 * image[:, :1] if transition.mask is None else texture_difference_map(image, transition.mask)

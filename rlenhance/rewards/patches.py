@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlenhance.metrics.blocking import seam_jumps
+from rlenhance.metrics.blocking import blocking_map
 from rlenhance.rewards.base import Transition, state_term
 
 
 @state_term("blocking")
 def blocking(image: Tensor, transition: Transition) -> Tensor:
-    """How much the seams of the patches show: (N, 1, H, W), see `rlenhance.metrics.blocking.seam_jumps`."""
+    """How much the seams of the patches show: (N, 1, H, W), see `rlenhance.metrics.blocking.blocking_map`."""
     blocks = transition.blocks
-    return 0 * image[:, :1] if blocks is None else seam_jumps(image, blocks.stride, blocks.overlap)
+    return 0 * image[:, :1] if blocks is None else blocking_map(image, blocks.stride, blocks.overlap)

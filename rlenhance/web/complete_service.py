@@ -16,7 +16,7 @@ from rlenhance.hub.shipped import shipped_models
 from rlenhance.io import OutputNaming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
 from rlenhance.io.masks import read_mask
-from rlenhance.ops.inpaint import FILLS
+from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, as_hole
 from rlenhance.web.model_catalog import KINDS, kind_of, run_folders
@@ -45,7 +45,7 @@ def fillers(runs: Path | None) -> dict[str, str]:
     Args:
         runs: folder below which runs are looked for.
     """
-    rules = {_RULES.get(name, name): name for name in FILLS}
+    rules = {_RULES.get(name, name): name for name in INPAINT_METHODS}
     networks = {f"trained ({model.name})": model.name for model in shipped_models() if model.name == SHIPPED}
     for folder in run_folders(runs):
         if kind_of(folder / "best") in ("", *KINDS):

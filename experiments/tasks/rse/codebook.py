@@ -45,7 +45,7 @@ def code_all(autoencoder: PatchAutoencoder, batches: Sequence[Batch]) -> Codes:
             raise UsageError("clean codes come from clean pictures, and these have none")
         made = autoencoder.enhance(batch.image, batch.image, told_noise(batch.image)).clamp(0, 1)
         for codes, picture in ((clean, batch.target), (output, made)):
-            codes.append(autoencoder.encode(autoencoder.blocks.cut(picture))[0])
+            codes.append(autoencoder.encode(autoencoder.blocks.extract(picture))[0])
     return Codes(torch.cat(clean), torch.cat(output))
 
 

@@ -131,7 +131,7 @@ def _some_patches(moves: Any, batches: Sequence[Batch]) -> Tensor:
     """Clean patches of pictures, evenly spread: (M, 3, b, b)."""
     total = sum(math.prod(moves.blocks.grid(*batch.image.shape[-2:])) for batch in batches)
     step = max(1, total // _POINTS)
-    return torch.cat([moves.blocks.cut(batch.target)[::step] for batch in batches if batch.target is not None])
+    return torch.cat([moves.blocks.extract(batch.target)[::step] for batch in batches if batch.target is not None])
 
 
 def _pyplot() -> Any:

@@ -15,11 +15,11 @@ from rlenhance.actions import LatentMoves, advance, begin
 from rlenhance.actions.latent import GATES
 from rlenhance.core.image import WAYS
 from rlenhance.data import Batch
-from rlenhance.metrics.blocking import seam_ratio
+from rlenhance.metrics.blocking import blocking_ratio
 from rlenhance.metrics.full_reference import psnr, ssim, uqi
 from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, as_model
 from rlenhance.nn.latent import PatchAutoencoder, told_noise
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 
 #: What the table has of each picture, beside its seams.
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "uqi": uqi}
@@ -82,7 +82,7 @@ def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequ
         seed: of the bank.
         before: begin with the agents of this one; what it says of the axes begins anew, because they are others now.
     """
-    blocks: Blocks = autoencoder.network.blocks
+    blocks: PatchGrid = autoencoder.network.blocks
     patches = sum(math.prod(blocks.grid(*batch.image.shape[-2:])) for batch in batches)
     codes = min(config.codes, patches) if before is None else len(moves_of(before).bank.codes)
     policy = _policy(config, codes, predicted)
@@ -182,7 +182,7 @@ def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, An
 
 
 @torch.no_grad()
-def measure(model: Callable[[Tensor], Tensor], batches: Iterable[Batch], blocks: Blocks,
+def measure(model: Callable[[Tensor], Tensor], batches: Iterable[Batch], blocks: PatchGrid,
             device: torch.device) -> dict[str, list[float]]:
     """Scores of each picture: PSNR in dB, SSIM, UQI, and `seams`, the output's seam ratio over the clean picture's."""
     rows: dict[str, list[float]] = {name: [] for name in (*SCORES, "seams")}
@@ -191,7 +191,7 @@ def measure(model: Callable[[Tensor], Tensor], batches: Iterable[Batch], blocks:
         output, target = model(batch.image.to(device)).clamp(0, 1).cpu(), batch.target
         for name, score in SCORES.items():
             rows[name].append(score(output, target).item())
-        ratios = [seam_ratio(picture, blocks.stride, blocks.overlap) for picture in (output, target)]
+        ratios = [blocking_ratio(picture, blocks.stride, blocks.overlap) for picture in (output, target)]
         rows["seams"].append((ratios[0] / ratios[1]).item())
     return rows
 

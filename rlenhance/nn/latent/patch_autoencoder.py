@@ -14,7 +14,7 @@ from rlenhance.nn.backbones.noise_unet import NoiseNetwork
 from rlenhance.nn.latent.d4 import orbit, settle
 from rlenhance.ops.image_statistics import noise_deviation
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
-from rlenhance.ops.patch_grid import Blocks
+from rlenhance.ops.patch_grid import PatchGrid
 
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
@@ -57,7 +57,7 @@ class PatchAutoencoder(nn.Module):
     convolutions (Cohen and Welling 2016), here lifted over the whole network. The way past the code is ours.
     """
 
-    def __init__(self, blocks: Blocks, latent_dim: int = 72, width: int = 24, widths: Sequence[int] = (32, 64, 64),
+    def __init__(self, blocks: PatchGrid, latent_dim: int = 72, width: int = 24, widths: Sequence[int] = (32, 64, 64),
                  down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2), equivariant: bool = True):
         super().__init__()
         if latent_dim < WAYS or latent_dim % WAYS:
@@ -65,7 +65,7 @@ class PatchAutoencoder(nn.Module):
                              f"multiple of 8, as 72; got {latent_dim}")
         self.blocks, self.latent_dim, self.equivariant = blocks, latent_dim, equivariant
         outputs = latent_dim // WAYS if equivariant else latent_dim
-        values, small = 3 * blocks.block**2, -(-blocks.block // 8)
+        values, small = 3 * blocks.patch_size**2, -(-blocks.patch_size // 8)
         self.glance = nn.Linear(values, outputs, bias=False)
         self.encoder = nn.Sequential(
             nn.Conv2d(3, width, 3, stride=2, padding=1), nn.SiLU(),
@@ -106,7 +106,7 @@ class PatchAutoencoder(nn.Module):
     def decode(self, code: Tensor) -> Tensor:
         """What codes show, without what goes past them: (M, C, 8) -> (M, 3, b, b), RGB, not clipped."""
         entries = code.mT if self.equivariant else code.flatten(1)[:, None]
-        size = (3, self.blocks.block, self.blocks.block)
+        size = (3, self.blocks.patch_size, self.blocks.patch_size)
         planes = (self.decoder(entries) + self.bend(entries)).float().unflatten(-1, size)
         shown = settle(planes) if self.equivariant else planes[:, 0]
         shown = shown + shown.new_tensor([0.5, 0.0, 0.0])[:, None, None]
@@ -126,13 +126,13 @@ class PatchAutoencoder(nn.Module):
     def each(self, noise: Tensor, image: Tensor) -> Tensor:
         """The noise of every patch of pictures: (N, 1, 1, 1) or (N, 1, H, W) -> (M, 1, 1, 1), the mean of a map."""
         if noise.shape[-2:] == image.shape[-2:]:
-            return self.blocks.cut(noise).mean(dim=(2, 3), keepdim=True)
+            return self.blocks.extract(noise).mean(dim=(2, 3), keepdim=True)
         rows, columns = self.blocks.grid(image.shape[-2], image.shape[-1])
         return noise.repeat_interleave(rows * columns, dim=0)
 
     def refine(self, now: Tensor, start: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
         """What goes past the code: the change of each patch, (M, 3, b, b)."""
-        side = self.blocks.block
+        side = self.blocks.patch_size
         seen = pad_to_multiple(torch.cat([now, start, shown], dim=1), self.multiple)
         told = noise.expand(-1, 1, *seen.shape[-2:])
         return -noise * self.skip(seen, told).float()[..., :side, :side]
@@ -151,14 +151,14 @@ class PatchAutoencoder(nn.Module):
         """What patches change of their pictures, merged; without gradients so many at a time that memory is bounded.
 
         Args:
-            change: (now, start, noise, *beside) of some patches, in the order of `Blocks.cut` -> (M, 3, b, b).
+            change: (now, start, noise, *beside) of some patches, in the order of `PatchGrid.extract` -> (M, 3, b, b).
             now, start, noise: see `enhance`.
             beside: more of each patch, M rows.
         """
-        together = (self.blocks.cut(now), self.blocks.cut(start), self.each(noise, now), *beside)
+        together = (self.blocks.extract(now), self.blocks.extract(start), self.each(noise, now), *beside)
         count = len(together[0]) if torch.is_grad_enabled() else AT_ONCE
         parts = [change(*some).float() for some in zip(*(part.split(count) for part in together), strict=True)]
-        return self.blocks.merge(torch.cat(parts), (now.shape[-2], now.shape[-1]))
+        return self.blocks.fold(torch.cat(parts), (now.shape[-2], now.shape[-1]))
 
     @torch.no_grad()
     def begin_with(self, denoiser: NoiseNetwork) -> None:
