@@ -18,7 +18,7 @@ from agents.base import NonFinite
 from agents.shared_adam import SharedAdam, SharedOptimiser, SharedWeights
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.models import MODELS
+from rlenhance.hub.checkpoint import create_network
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import loaded
@@ -65,7 +65,7 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads: it finishes and saves
     load_terms([about["source"] for about in own.values()], own)  # a new process knows rlenhance's terms only
     torch.set_num_threads(1)
-    network = MODELS.rebuild(spec)
+    network = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
     actor = _Actor(network, Reward(weights), config)
     optimiser = SharedOptimiser(network, shared, config.optimiser)

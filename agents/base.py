@@ -15,7 +15,7 @@ from envs import PixelEnv
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
-from rlenhance.models import Policy, as_model
+from rlenhance.models import Policy, build_model
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights
 from rlenhance.rewards.trial import without_gradient
@@ -54,7 +54,7 @@ class Learner:
     @property
     def model(self) -> Any:
         """The network as its user meets it: `(image, mask=None, preference=None) -> image`."""
-        return as_model(self.network)
+        return build_model(self.network)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         """Learn from one batch.

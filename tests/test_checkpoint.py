@@ -28,7 +28,7 @@ from rlenhance.hub.checkpoint import (
     restore,
     save_checkpoint,
 )
-from rlenhance.models import MODELS, Completing, Policy, as_model
+from rlenhance.models import MODELS, Completing, Policy, build_model
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_saved_and_loaded_gives_the_same_output(name, tmp_path, image):
     loaded = load_model(tmp_path / "best")
     assert not loaded.training
     with torch.inference_mode():
-        assert torch.equal(use(loaded, image), use(as_model(network), image))
+        assert torch.equal(use(loaded, image), use(build_model(network), image))
 
 
 def test_what_is_known_of_a_checkpoint_is_kept(saved):

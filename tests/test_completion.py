@@ -30,13 +30,13 @@ from rlenhance.data import (
     occluded_pictures,
     without_near_duplicates,
 )
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.hub.checkpoint import create_network, load_network, save_checkpoint
 from rlenhance.hub.shipped import locate
 from rlenhance.io import read, write
 from rlenhance.io.masks import read_mask
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
 from rlenhance.metrics.full_reference import ssim_map
-from rlenhance.models import MODELS, as_model
+from rlenhance.models import MODELS, build_model
 from rlenhance.models.completion_policy import begin_like, in_windows, planes_of
 from rlenhance.models.restorer import at_pixels
 from rlenhance.nn.distributions import PixelCategorical
@@ -405,7 +405,7 @@ def test_only_chosen_tools_run_and_mixtures_agree(generator):
 
 def make_policy(**config):
     torch.manual_seed(0)
-    return MODELS.create("completion_policy", **{"backbone": SMALL, "horizon": 2, "side": 32, "strides": (2, 1),
+    return create_network("completion_policy", **{"backbone": SMALL, "horizon": 2, "side": 32, "strides": (2, 1),
                                                  **config})
 
 
@@ -415,18 +415,18 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
     prior = MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32)
     policy = MODELS.create("completion_policy", backbone=SMALL, prior=prior.spec, side=32, keep=0.0)
     twin = MODELS.create("completion_restorer", backbone=SMALL, prior=prior.spec, side=32)
-    model = as_model(policy.eval())
+    model = build_model(policy.eval())
     start = policy.first_guess(batch.image, batch.mask)
     with torch.no_grad():
         assert torch.equal(model(batch.image, batch.mask), start)
         for value in twin.residual.parameters():
             value.add_(0.02 * torch.randn(value.shape, generator=generator))
         before = hole_error(start, twin.eval()(batch.image, batch.mask), batch.mask)
-        after = hole_error(as_model(begin_like(policy, twin))(batch.image, batch.mask),
+        after = hole_error(build_model(begin_like(policy, twin))(batch.image, batch.mask),
                            twin(batch.image, batch.mask), batch.mask)
     assert (after < before).all()
     save_checkpoint(tmp_path / "run", policy)
-    again = as_model(load_network(tmp_path / "run").eval())
+    again = build_model(load_network(tmp_path / "run").eval())
     with torch.no_grad():
         assert torch.equal(again(batch.image, batch.mask), model(batch.image, batch.mask))
     with pytest.raises(UsageError, match="needs the same prior"):
@@ -441,11 +441,11 @@ def test_a_shipped_prior_is_not_saved_again(tmp_path):
     policy = make_policy(prior="completer", side=128).eval()
     save_checkpoint(tmp_path / "run", policy)
     assert (tmp_path / "run/model.safetensors").stat().st_size < 200_000
-    again = as_model(load_network(tmp_path / "run").eval())
+    again = build_model(load_network(tmp_path / "run").eval())
     with torch.no_grad():
-        assert torch.equal(again(batch.image, batch.mask), as_model(policy)(batch.image, batch.mask))
+        assert torch.equal(again(batch.image, batch.mask), build_model(policy)(batch.image, batch.mask))
         assert torch.equal(again(batch.image, batch.mask), load_network(locate("completer"))(batch.image, batch.mask))
-    twin = MODELS.create("completion_restorer", backbone=SMALL, prior="completer", side=128)
+    twin = create_network("completion_restorer", backbone=SMALL, prior="completer", side=128)
     assert begin_like(policy, twin).prior.spec == twin.prior.spec
 
 
@@ -472,7 +472,7 @@ def test_keep_has_a_head_start(generator):
         with torch.no_grad():
             policy.heads.weight.add_(0.01 * torch.randn(policy.heads.weight.shape, generator=generator))
             start = policy.first_guess(batch.image, batch.mask)
-            assert torch.equal(as_model(policy)(batch.image, batch.mask), start) == stays
+            assert torch.equal(build_model(policy)(batch.image, batch.mask), start) == stays
     with pytest.raises(UsageError, match="a logit between 0 and 20; got -1"):
         make_policy(keep=-1)
 
@@ -533,7 +533,7 @@ def test_learners_find_the_copy_that_is_right(learner):
     for _ in range(12):
         made.step(batch)
     with torch.no_grad():
-        final, _ = as_model(policy.eval()).play_begun(batch.image, batch.mask)
+        final, _ = build_model(policy.eval()).play_begun(batch.image, batch.mask)
     assert hole_error(final, stripes, mask).mean() < 0.1 < hole_error(batch.image, stripes, mask).mean()
 
 

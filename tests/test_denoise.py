@@ -37,7 +37,7 @@ from rlenhance.data import NOISES, Batch, parse_noise
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, UnrolledPolicy, as_model, warm_start
+from rlenhance.models import MODELS, UnrolledPolicy, build_model, warm_start
 from rlenhance.models.restorer import told
 from rlenhance.models.warm_start import as_restorer
 from rlenhance.ops.image_statistics import noise_deviation
@@ -261,7 +261,7 @@ def test_views_turn_with_the_picture():
         with torch.no_grad():
             for value in policy.parameters():
                 value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())))
-            model = as_model(policy)
+            model = build_model(policy)
             pairs = [(turned_back(model(turned(image, way)), way), model(image)) for way in range(1, WAYS)]
         results[views] = max(((a - b).abs() > 1e-4).float().mean().item() for a, b in pairs)
     assert results[8] < 0.01 < 0.1 < results[1]
@@ -294,7 +294,7 @@ def test_memory_is_carried_where_there_is_one(memory):
 
 def test_grey_policies_take_every_size(generator):
     """Three equal channels pass and come back, odd sizes and one pixel too; NaN is refused."""
-    model = as_model(make_policy().eval())
+    model = build_model(make_policy().eval())
     for size in ((1, 1), (7, 5), (16, 33)):
         plane = torch.rand(1, 1, *size, generator=generator)
         with torch.no_grad():
@@ -416,7 +416,7 @@ def test_pixelrl_acts_as_published(tmp_path):
     assert policy.noise == (25, 25) and policy.horizon == 5 and policy.actions.tools == PIXELRL_TOOLS
     image = noisy(1, size=(16, 19)).image
     with torch.no_grad():
-        episode = as_model(policy).play(image)
+        episode = build_model(policy).play(image)
     x, hidden, taken = image[0, 0].numpy(), np.zeros((64, 16, 19)), set()
     for action, state in zip(episode.actions, episode.states[1:], strict=True):
         choice, hidden = published_step(x[None].astype(np.float64), hidden, arrays)

@@ -22,7 +22,7 @@ from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConf
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, as_model
+from rlenhance.models import MODELS, build_model
 from rlenhance.rewards import RewardWeights
 
 SMALL = PolicyConfig(state_size=16, horizon=2)
@@ -39,7 +39,7 @@ def test_no_reference_reaches_a_model_at_test_time(batches, generator):
     noise = [dataclasses.replace(b, target=torch.rand(b.image.shape, generator=generator)) for b in batches]
     torch.manual_seed(0)
     models = list(fit_rules(batches, 0.475).values())
-    models += [as_model(MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}))]
+    models += [build_model(MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}))]
     for model in models:
         same = [torch.equal(enhance_batch(model, a), enhance_batch(model, b))
                 for a, b in zip(batches, noise, strict=True)]

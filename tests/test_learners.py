@@ -27,7 +27,7 @@ from agents.sac import TrustRegion
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.models import MODELS, as_model, observe, warm_start
+from rlenhance.models import MODELS, build_model, observe, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of, picture_statistics
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
@@ -57,7 +57,7 @@ def policy_for(kind, **arguments):
 def mean_error(network):
     """Distance from the asked level after the greedy episode, over unseen pictures."""
     with torch.no_grad():
-        return (exposure_of(as_model(network)(grey_batch(999).image)) - LEVEL).abs().mean().item()
+        return (exposure_of(build_model(network)(grey_batch(999).image)) - LEVEL).abs().mean().item()
 
 
 REWARD = Reward(RewardWeights.only(exposure=4, exposure_level=LEVEL))
@@ -285,7 +285,8 @@ def test_kl_to_the_start_holds_the_policy_back():
         learner = A3C(policy(), REWARD, A3CConfig(kl_to_start=(weight, weight)), seed=1)
         for step in range(10):
             learner.step(grey_batch(step))
-        return (as_model(learner.network)(grey_batch(0).image) - as_model(policy())(grey_batch(0).image)).abs().mean()
+        return (build_model(learner.network)(grey_batch(0).image)
+                - build_model(policy())(grey_batch(0).image)).abs().mean()
 
     assert distance(100.0) < 0.5 * distance(0.0)
 

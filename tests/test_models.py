@@ -12,7 +12,7 @@ from experiments.tasks.lowlight import KNOBS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
-from rlenhance.models import MODELS, Completing, PixelPolicy, UnrolledPolicy, as_model, observe
+from rlenhance.models import MODELS, Completing, PixelPolicy, UnrolledPolicy, build_model, observe
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
@@ -66,7 +66,7 @@ def _observation(policy, image, mask=None):
 @pytest.mark.parametrize("size", [(32, 40), (9, 13), (17, 64)])
 def test_models_take_any_size(name, size, generator):
     """A picture of any size comes back as a picture of that size, the same each time."""
-    model = as_model(stir(make_model(name)))
+    model = build_model(stir(make_model(name)))
     image = torch.rand(2, 3, *size, generator=generator)
     with torch.inference_mode():
         one, again = use(model, image), use(model, image)
@@ -79,7 +79,7 @@ def test_models_take_any_size(name, size, generator):
 @every_model
 def test_models_leave_alone_what_is_masked_off(name, image, generator):
     """Outside the mask a model changes no bit."""
-    model = as_model(stir(make_model(name)))
+    model = build_model(stir(make_model(name)))
     mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float()
     with torch.inference_mode():
         result = model(image, mask)
@@ -96,7 +96,7 @@ def test_models_leave_alone_what_is_masked_off(name, image, generator):
 def test_models_refuse_what_is_no_picture(name, wrong):
     """A picture outside the convention is refused at the door, with the way out."""
     with pytest.raises(UsageError, match="to_tensor"):
-        as_model(make_model(name))(wrong)
+        build_model(make_model(name))(wrong)
 
 
 @every_model
@@ -108,14 +108,14 @@ def test_models_rebuild_from_a_config_file(name, image):
     again.load_state_dict(network.state_dict())
     assert json.loads(json.dumps(again.spec)) == spec
     with torch.inference_mode():
-        assert torch.equal(use(as_model(again.eval()), image), use(as_model(network), image))
+        assert torch.equal(use(build_model(again.eval()), image), use(build_model(network), image))
 
 
 @every_model
 def test_models_refuse_unknown_preferences(name, image):
     """What a model cannot obey is refused by name, not passed over."""
     with pytest.raises(UsageError, match="exposure_level"):
-        as_model(make_model(name))(image, preference={"exposure_level": 0.4})
+        build_model(make_model(name))(image, preference={"exposure_level": 0.4})
 
 
 def test_restorer_begins_as_the_identity(generator):
@@ -469,6 +469,6 @@ def test_without_preferences_the_default_level_is_aimed_at(image):
 def test_as_model_leaves_models_alone():
     """A policy becomes its greedy episode; what is a model already stays what it is."""
     restorer = make_model("restorer")
-    assert as_model(restorer) is restorer
+    assert build_model(restorer) is restorer
     policy = make_policy()
-    assert isinstance(policy, PixelPolicy) and as_model(policy).policy is policy
+    assert isinstance(policy, PixelPolicy) and build_model(policy).policy is policy

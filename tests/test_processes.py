@@ -22,7 +22,7 @@ from experiments.core.run import RunFolder
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, open_folder
 from rlenhance.hub.checkpoint import load_training
-from rlenhance.models import MODELS, as_model
+from rlenhance.models import MODELS, build_model
 from rlenhance.rewards import Reward, RewardWeights
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def test_two_processes_equal_one_with_the_joint_batch(halves, name):
     other = make(name).network
     torch.nn.utils.vector_to_parameters(two, other.parameters())
     with torch.no_grad():
-        outputs = [as_model(network)(joint_batch(0).image) for network in (other, learner.network)]
+        outputs = [build_model(network)(joint_batch(0).image) for network in (other, learner.network)]
     assert torch.allclose(*outputs, rtol=0, atol=1e-5)
     assert halves[name][0]["numbers"] == pytest.approx(numbers, rel=1e-3, abs=1e-5)
 

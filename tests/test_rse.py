@@ -23,7 +23,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned, turned_back
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.models import MODELS, Denoiser, SelfEnhancer, as_model
+from rlenhance.models import MODELS, Denoiser, SelfEnhancer, build_model
 from rlenhance.nn.latent import CodeBank, PatchAutoencoder, permuted, told_noise
 from rlenhance.ops.patch_grid import PatchGrid
 from rlenhance.rewards import Reward, RewardWeights
@@ -275,7 +275,7 @@ def policy(**arguments):
 
 def test_a_new_policy_begins_with_its_gates_somewhat_open():
     """Its first action: gates somewhat open, codes where they are."""
-    chosen = as_model(policy()).decide(noisy().image)[0]["local"]
+    chosen = build_model(policy()).decide(noisy().image)[0]["local"]
     assert torch.allclose(chosen[:, -2:].mean(dim=(0, 2, 3)), torch.tensor([-0.9, -0.4]), atol=1e-5)
     assert chosen[:, :-2].abs().max() < 1e-6
 
@@ -285,7 +285,8 @@ def test_networks_travel_with_the_policy(tmp_path):
     network, batch = policy(), noisy(1, 48)
     save_checkpoint(tmp_path / "saved", network)
     with torch.no_grad():
-        assert torch.equal(as_model(load_network(tmp_path / "saved"))(batch.image), as_model(network)(batch.image))
+        assert torch.equal(build_model(load_network(tmp_path / "saved"))(batch.image),
+                           build_model(network)(batch.image))
 
 
 def test_kept_states_are_the_episodes_states():

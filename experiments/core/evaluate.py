@@ -25,7 +25,7 @@ from rlenhance.core.image import resize
 from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
-from rlenhance.models import Policy, UnrolledPolicy, as_model
+from rlenhance.models import Policy, UnrolledPolicy, build_model
 from rlenhance.rewards import Reward, RewardWeights, Transition
 
 #: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
@@ -178,7 +178,7 @@ class Judge:
         """`val/...` scores and `watch/...` signs of collapse."""
         was_training = network.training
         network.eval()
-        scores = {f"val/{name}": value for name, value in score(as_model(network), self.pictures).items()
+        scores = {f"val/{name}": value for name, value in score(build_model(network), self.pictures).items()
                   if name != "cpu_ms_per_megapixel"}
         if isinstance(network, Policy):
             scores |= self._acting(network)

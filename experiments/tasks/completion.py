@@ -27,11 +27,11 @@ from rlenhance.data import (
     scan,
     without_near_duplicates,
 )
-from rlenhance.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.hub.checkpoint import create_network, find_checkpoint, load_network
 from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
-from rlenhance.models import MODELS, Completing, CompletionPolicy, CompletionRestorer, Policy
+from rlenhance.models import Completing, CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import FromPrior, begin_like
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -181,11 +181,11 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
               "prior": None if prior is None else network.prior if by_name else prior.spec}
     torch.manual_seed(seed)
     if name == "supervised":
-        made = MODELS.create("completion_restorer", **shared)
+        made = create_network("completion_restorer", **shared)
     elif name == "sac":
-        made = MODELS.create("touch_up_policy", **shared, horizon=network.horizon)
+        made = create_network("touch_up_policy", **shared, horizon=network.horizon)
     else:
-        made = MODELS.create("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
+        made = create_network("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
                              keep=network.keep, smooth=network.smooth)
     if prior is not None and not by_name:
         made.prior.load_state_dict(prior.state_dict())

@@ -33,7 +33,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, as_model, warm_start
+from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, build_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The noise that tables report, in 255ths.
@@ -272,7 +272,7 @@ class Judge:
     def __call__(self, network: torch.nn.Module) -> dict[str, float]:
         was_training = network.training
         network.eval()
-        found = level_scores(as_model(network), self.pictures)
+        found = level_scores(build_model(network), self.pictures)
         scores = {"val/psnr": sum(found.values()) / len(found), **{f"val/psnr/{n}": v for n, v in found.items()}}
         if isinstance(network, FilteringPolicy):
             taken = step_shares(network, [b for part in self.pictures.values() for b in part[:4]]).mean(dim=0)

@@ -16,7 +16,8 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS, Policy, as_model
+from rlenhance.hub.shipped import locate
+from rlenhance.models import MODELS, Policy, build_model
 
 FORMAT = 1  # raised when an older reader would misread
 MODEL, CONFIG, TRAINING = "model.safetensors", "config.json", "training.safetensors"
@@ -116,6 +117,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def create_network(name: str, **config: Any) -> nn.Module:
+    """A new network of the `MODELS` registry; a prior that its config names is loaded and handed to it.
+
+    Args:
+        name: in the registry.
+        config: its arguments; `prior` may be the name of a shipped model or a checkpoint's folder.
+
+    Raises:
+        UnknownName: the name is not registered.
+        UsageError: an argument does not exist or is out of range; the prior cannot be loaded.
+    """
+    prior = config.get("prior")
+    loaded = load_network(locate(prior)) if isinstance(prior, str) else None
+    network: Any = MODELS.create(name, **config)
+    if loaded is not None:
+        network.set_prior(loaded)
+    return network
+
+
 def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     """The network of a checkpoint, in evaluation mode.
 
@@ -126,7 +146,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.M
     folder = find_checkpoint(folder)
     config = read_config(folder)
     try:
-        network = MODELS.rebuild(config["model"])
+        network = create_network(**config["model"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # what a wrong recipe can lead to
         raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error})") from error
     tensors = _read_tensors(folder / MODEL)
@@ -152,10 +172,10 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps:
     """
     network = load_network(folder, device)
     if steps is None:
-        return as_model(network).eval()
+        return build_model(network).eval()
     if not isinstance(network, Policy):
         raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; --steps is for policies")
-    return as_model(network, steps).eval()
+    return build_model(network, steps).eval()
 
 
 def load_training(folder: Path) -> dict[str, Any]:

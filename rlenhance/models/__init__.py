@@ -3,13 +3,12 @@
 A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image`.
 """
 
-from rlenhance.models.base import MODELS, Completing, Model, Policy, as_model
+from rlenhance.models.base import MODELS, Completing, Model, Policy
 from rlenhance.models.completers import AutoencoderFilling, Filling, GatedFilling, Prior
 from rlenhance.models.completion_policy import CompletionPolicy, CompletionRestorer, TouchUpPolicy
 from rlenhance.models.denoiser import Denoiser, NoiseAware
-from rlenhance.models.episode import Episode, UnrolledPolicy
+from rlenhance.models.episode import Episode, SelfEnhancer, UnrolledPolicy, build_model
 from rlenhance.models.filter_policy import FilteringPolicy, FilterPolicy
-from rlenhance.models.latent_episode import SelfEnhancer
 from rlenhance.models.mrpnet_sr import SCALES, Combined
 from rlenhance.models.patch_denoiser import PatchDenoiser
 from rlenhance.models.policy import Observation, PixelPolicy, observe
@@ -24,5 +23,5 @@ __all__ = [
     "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
     "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
     "NoiseAware", "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer",
-    "SelfEnhancer", "TouchUpPolicy", "UnrolledPolicy", "ZeroDCE", "as_model", "observe", "warm_start",
+    "SelfEnhancer", "TouchUpPolicy", "UnrolledPolicy", "ZeroDCE", "build_model", "observe", "warm_start",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, ActionSet, LatentMoves, pictures_of
+from rlenhance.actions import Action, ActionSet, pictures_of
 from rlenhance.core.image import check_image
 from rlenhance.core.registry import Registry
 from rlenhance.nn.preferences import Preferences
@@ -78,15 +78,3 @@ class Policy(nn.Module):
     def look(self, observation: Any) -> Any:
         """The observation with what the policy computes once of a picture; here nothing."""
         return observation
-
-
-def as_model(network: nn.Module, steps: int | None = None) -> Any:
-    """A network as a model: a policy plays its greedy episode (its first `steps`), everything else is one already."""
-    from rlenhance.models.episode import HolePlayer, UnrolledPolicy
-    from rlenhance.models.latent_episode import SelfEnhancer
-
-    if isinstance(network, Policy) and isinstance(network, Completing):
-        return HolePlayer(network, steps)
-    if isinstance(network, Policy) and isinstance(network.actions, LatentMoves):
-        return SelfEnhancer(network, steps)
-    return UnrolledPolicy(network, steps) if isinstance(network, Policy) else network

@@ -32,24 +32,24 @@ class FromPrior(nn.Module, Completing):
     """Base class of networks that begin with what a prior puts into the hole.
 
     Attributes:
-        prior: spec of a network that fills holes and is not trained here, or the name of one that is shipped, whose
-            weights are then not saved again; None: the membrane.
+        prior: a network that fills holes and is not trained here; None: the membrane. Built from a spec it is saved
+            with this one; of a shipped one the name is saved alone, and `rlenhance.hub.checkpoint.create_network` loads
+            it.
         side: see `Completing`.
     """
 
     spec: dict[str, Any]
 
-    def _set_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
+    def _build_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
         if side < 16:
             raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
-        self.side = side
-        if isinstance(prior, str):
-            from rlenhance.hub.checkpoint import load_network  # here: it loads every model
-            from rlenhance.hub.shipped import locate
+        self.side, self.prior_name = side, prior if isinstance(prior, str) else None
+        spec = prior if isinstance(prior, Mapping) else None
+        self.prior: Any = None if spec is None else MODELS.rebuild(dict(spec)).requires_grad_(False).eval()
 
-            object.__setattr__(self, "prior", load_network(locate(prior)).requires_grad_(False).eval())
-            return  # no part of this module: neither saved nor moved with it
-        self.prior: Any = None if prior is None else MODELS.rebuild(dict(prior)).requires_grad_(False).eval()
+    def set_prior(self, prior: nn.Module) -> None:
+        """Use a loaded network as the prior; it is no part of this module: neither saved nor moved with it."""
+        object.__setattr__(self, "prior", prior.requires_grad_(False).eval())
 
     def train(self, mode: bool = True) -> Any:
         super().train(mode)
@@ -61,10 +61,13 @@ class FromPrior(nn.Module, Completing):
         """What the prior makes of a picture whose hole is black; the picture itself outside.
 
         Raises:
-            UsageError: no picture, no mask, or one that does not fit.
+            UsageError: no picture, no mask, or one that does not fit; or a prior named and not loaded.
         """
         check_image(image)
         hole = check_mask(mask, image)
+        if self.prior is None and self.prior_name is not None:
+            raise UsageError(f"the prior {self.prior_name!r} is named and not loaded: make this network with "
+                             f"rlenhance.hub.checkpoint.create_network")
         with torch.no_grad():
             if self.prior is None:
                 return INPAINT_METHODS["laplace"](mask_out(image, hole), hole)
@@ -106,7 +109,7 @@ class CompletionPolicy(FromPrior, Policy):
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
         if not 0 <= keep <= 20:
             raise UsageError(f"the head start of \"keep\" is a logit between 0 and 20; got {keep}")
-        self._set_prior(prior, side)
+        self._build_prior(prior, side)
         self.actions: Fill = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
@@ -198,7 +201,7 @@ class CompletionRestorer(FromPrior):
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, side: int = 128):
         super().__init__()
-        self._set_prior(prior, side)
+        self._build_prior(prior, side)
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
         self.residual = residual_head(self.backbone, 3)
 
@@ -241,7 +244,7 @@ class TouchUpPolicy(PixelPolicy, FromPrior):
                  most: float = 0.05, side: int = 128, deviation: str = "predicted"):
         super().__init__({"name": "touch_up", "most": most}, backbone, horizon, None, masked=True,
                          deviation=deviation)
-        self._set_prior(prior, side)
+        self._build_prior(prior, side)
 
     def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.first_guess(image, mask)

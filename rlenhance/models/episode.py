@@ -10,16 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, Bending, Sweep, advance, even_out, pictures_of, recalls
+from rlenhance.actions import Action, Bending, LatentMoves, Sweep, advance, begin, even_out, pictures_of, recalls
+from rlenhance.actions.latent import GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
-from rlenhance.models.base import Policy
+from rlenhance.models.base import Completing, Policy
 from rlenhance.models.fast_decide import QuickPolicy
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe
 from rlenhance.models.tiled_filters import play_tiled as play_filters
 from rlenhance.models.tiled_policy import TILE, play_tiled, tileable
 from rlenhance.ops.masks import mask_bbox
+
+#: A patch whose root mean square change of a whole episode is below this is left alone from then on.
+STILL = 0.5 / 255
 
 
 @dataclass(frozen=True)
@@ -199,3 +203,77 @@ class HolePlayer(UnrolledPolicy):
             now = advance(policy.actions, now, action, mask, image)
             chosen.append(action)
         return now, chosen
+
+
+class SelfEnhancer(UnrolledPolicy):
+    """`UnrolledPolicy` of a policy over latent codes; with `recurse`, it enhances what it has made, again and again.
+
+    In the further episodes the noisy picture stays what the first one began with, and a patch that an episode has
+    hardly changed (`STILL`) has stopped: its gates stay closed.
+
+    Args:
+        policy: its actions are `LatentMoves`.
+        steps: see `UnrolledPolicy`.
+        recurse: how many episodes follow the first one.
+
+    Raises:
+        UsageError: a negative number of them.
+    """
+
+    def __init__(self, policy: Policy, steps: int | None = None, recurse: int = 0):
+        super().__init__(policy, steps)
+        if recurse < 0:
+            raise UsageError(f"--recurse is how often the result is enhanced again, 0 or more; got {recurse}")
+        self.recurse = recurse
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """Enhance (N, 3, H, W) of any size."""
+        return self.play(image, mask, preference).image
+
+    def _run(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
+             quick: bool = False) -> tuple[list[Tensor], list[Action]]:
+        """The states and actions of all episodes, one after the other."""
+        policy: Any = self.policy
+        moves: LatentMoves = policy.actions
+        start = check_image(image)
+        now = begin(moves, start)
+        encoded = policy.preferences.encode(preference, image.shape[0], image.device)
+        states: list[Tensor] = [now]
+        chosen: list[Action] = []
+        moving: Tensor | None = None
+        for _ in range(1 + self.recurse):
+            before = now
+            for step in range(self.steps):
+                action, _ = policy.act(observe(now, 1 - step / policy.horizon, encoded, None, start))
+                if moving is not None:
+                    action = {"local": closed(action["local"], moving)}
+                now = advance(moves, now, action, mask, start, len(chosen))
+                states.append(now)
+                chosen.append(action)
+            patches = moves.blocks.extract(now - before).square().mean(dim=(1, 2, 3)).sqrt() > STILL
+            moving = patches.unflatten(0, (len(image), 1, *moves.grid("local", image.shape[-2], image.shape[-1])))
+        return states, chosen
+
+
+def closed(action: Tensor, moving: Tensor) -> Tensor:
+    """Actions (N, heads, h, w) with gates closed where a patch no longer moves; `moving` is (N, 1, h, w), bool."""
+    gates = torch.where(moving, action[:, -GATES:], -1.0)
+    return torch.cat([action[:, :-GATES], gates], dim=1)
+
+
+def build_model(network: nn.Module, steps: int | None = None) -> Any:
+    """A network as a model: a policy runs its greedy episode, every other network is a model already.
+
+    Args:
+        network: a product of the `MODELS` registry.
+        steps: stop a policy after this many of its steps; None runs all.
+
+    Raises:
+        UsageError: more steps than the policy was trained for.
+    """
+    if not isinstance(network, Policy):
+        return network
+    if isinstance(network, Completing):
+        return HolePlayer(network, steps)
+    return (SelfEnhancer if isinstance(network.actions, LatentMoves) else UnrolledPolicy)(network, steps)

@@ -17,7 +17,7 @@ from rlenhance.data import Batch
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import PixelPolicy, as_model
+from rlenhance.models import PixelPolicy, build_model
 
 _POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group that are shown
 _SIDE, _LEAST = 256, 170  # pixels of a picture that are shown, and the least for a cell: its label
@@ -48,7 +48,7 @@ def _row(batch: Batch, name: str, stages: Any) -> list[Cell]:
     made: list[tuple[str, Tensor]] = [("noisy", image)]
     made.append(("autoencoder alone", passes(stages.first.network, image, 1)[-1]))
     for number, policy in enumerate(stages.policies):
-        states = as_model(policy).play(image).states[1:]
+        states = build_model(policy).play(image).states[1:]
         if number == 0:
             made += [(f"after step {step + 1}", state) for step, state in enumerate(states)]
         else:

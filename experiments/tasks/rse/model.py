@@ -17,7 +17,7 @@ from rlenhance.core.image import WAYS
 from rlenhance.data import Batch
 from rlenhance.metrics.blocking import blocking_ratio
 from rlenhance.metrics.full_reference import psnr, ssim, uqi
-from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, as_model
+from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, build_model
 from rlenhance.nn.latent import PatchAutoencoder, told_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
@@ -223,7 +223,7 @@ class EpisodeJudge:
     @torch.no_grad()
     def __call__(self, network: torch.nn.Module) -> dict[str, float]:
         device = next(network.parameters()).device
-        model, scores, gates = as_model(network), list[float](), list[Tensor]()
+        model, scores, gates = build_model(network), list[float](), list[Tensor]()
         for batch in self.pictures:
             assert batch.target is not None
             episode = model.play(batch.image.to(device))

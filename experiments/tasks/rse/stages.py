@@ -36,8 +36,8 @@ from rlenhance.data import PortionSampler
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
-from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, as_model
-from rlenhance.models.latent_episode import SelfEnhancer
+from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, build_model
+from rlenhance.models.episode import SelfEnhancer
 from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -102,7 +102,7 @@ class Stages:
         own, new = ((1 + gate) / 2 for gate in moves_of(policy).first[-2:])
         untrained = Fixed(own, new, False, 0.0, policy.horizon)  # heads begin at zero: the same for every patch
         self.score("agents before RL", lambda image: constant(policy, image, untrained)[-1])
-        self.score("after RL", as_model(policy))
+        self.score("after RL", build_model(policy))
         self.policies.append(policy)
         for number in range(1, plan.budget.recursions + 1):
             seed = plan.seed + number
@@ -111,7 +111,7 @@ class Stages:
             tuned, best = self.learn_moves(f"recursion-{number}/policy", again, self.kept, share, seed)
             fell = falling.after(best)
             self._alone(f"{name}, ", again)
-            self.score(f"{name}{' (undone)' if fell else ''}", as_model(tuned))
+            self.score(f"{name}{' (undone)' if fell else ''}", build_model(tuned))
             if fell:
                 self.notes["ended"] = number
                 break
