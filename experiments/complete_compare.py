@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from experiments.core.bootstrap import Interval, scene_interval
+from experiments.core.bootstrap import Interval, bootstrap_interval
 from experiments.core.config_cli import run_command
-from experiments.core.score_cache import Kept
+from experiments.core.score_cache import ScoreCache
 from experiments.tasks.completion import HolePictures, PictureConfig, load_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -82,12 +82,13 @@ def main(arguments: Arguments) -> Rows:
         raise UsageError(f"--against names a row; got {arguments.against!r}, and there are {', '.join(fills)}")
     pictures = load_pictures(arguments.pictures)
     split = arguments.split if pictures.splits.parts[arguments.split] else "val"
-    kept = Kept(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.holes}")
+    cache = ScoreCache(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.holes}")
     rows: Rows = {}
     for size in arguments.sizes:
         batches = pictures.at(split, size, arguments.limit or None)
         for name, (mark, fill) in fills.items():
-            rows.setdefault(name, {})[size] = kept.get(f"{name} {mark} {size}", partial(score, fill, batches))
+            rows.setdefault(name, {})[size] = cache.get_or_compute(
+                f"{name} {mark} {size}", partial(score, fill, batches))
             print(f"{size} px, {name}: {_mean(rows[name][size], 'psnr'):.3f} dB", flush=True)
     text = describe(arguments, pictures, split, rows)
     write_atomically(arguments.out / "table.md", text.encode())
@@ -146,7 +147,7 @@ def gain(rows: Rows, name: str, against: str, size: int, score: str) -> Interval
     """How much higher a row's score is than another's, picture by picture, with its interval."""
     pairs = zip(rows[name][size], rows[against][size], strict=True)
     differences = [one[score] - other[score] for one, other in pairs]
-    return scene_interval(differences, [str(index) for index in range(len(differences))])
+    return bootstrap_interval(differences, [str(index) for index in range(len(differences))])
 
 
 def describe(arguments: Arguments, pictures: HolePictures, split: str, rows: Rows) -> str:

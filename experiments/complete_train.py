@@ -16,11 +16,11 @@ from envs.completion import COMPLETION_REWARD
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.completion import (
     MEMBRANE,
+    CompletionEvaluator,
     HolePictures,
-    Judge,
     LearnerConfigs,
     NetworkConfig,
     PictureConfig,
@@ -94,7 +94,7 @@ def main(arguments: Arguments) -> Result:
     """
     stored: dict[str, Any] = {}
     if arguments.resume:
-        run, stored = RunFolder.open(arguments.resume)
+        run, stored = Run.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     if arguments.batch_size < 1 or arguments.validate_on < 1:
@@ -118,7 +118,7 @@ def main(arguments: Arguments) -> Result:
     learner.use_fabric(fabric)
     shown = pictures.at("val", arguments.pictures.size, arguments.validate_on)
     fitted = fit(learner, make_batches(pictures, learner.network, arguments.batch_size, arguments.seed),
-                 Judge(shown, arguments.pictures.window, reward), run, budget, show=arguments.progress)
+                 CompletionEvaluator(shown, arguments.pictures.window, reward), run, budget, show=arguments.progress)
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with --resume {run.path}")
         raise KeyboardInterrupt
@@ -147,7 +147,7 @@ def _reward(arguments: Arguments) -> RewardWeights:
     return RewardWeights.only(**{word.partition("=")[0]: named[word.partition("=")[0]] for word in arguments.reward})
 
 
-def _begin(arguments: Arguments, pictures: HolePictures, model: dict[str, Any]) -> RunFolder:
+def _begin(arguments: Arguments, pictures: HolePictures, model: dict[str, Any]) -> Run:
     """A new run folder; its config.json has whole paths, so that the run can go on from another folder."""
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
@@ -160,7 +160,7 @@ def _begin(arguments: Arguments, pictures: HolePictures, model: dict[str, Any]) 
     name = arguments.name or f"{arguments.learner}-{time.strftime('%Y%m%d-%H%M%S')}"
     about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped},
              "model": model}
-    return RunFolder.begin(arguments.out / name, dataclasses.asdict(anchored), about)
+    return Run.create(arguments.out / name, dataclasses.asdict(anchored), about)
 
 
 def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:

@@ -16,11 +16,10 @@ from typing import Annotated, Any, Generic, TypeVar
 import torch
 import tyro
 
-from experiments.core.baselines_lowlight import Rule
-from experiments.core.bootstrap import Interval, scene_interval
+from experiments.core.bootstrap import Interval, bootstrap_interval
 from experiments.core.config_cli import run_command
-from experiments.core.score_cache import Kept
-from experiments.tasks.denoise_baselines import denoising_rules, has_bm3d, rule_names
+from experiments.core.score_cache import ScoreCache
+from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from experiments.tasks.denoise_filters import (
     LEVELS,
     NoisyPictures,
@@ -30,6 +29,7 @@ from experiments.tasks.denoise_filters import (
     policy_of,
     share_table,
 )
+from experiments.tasks.lowlight_baselines import Baseline
 from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
@@ -110,13 +110,13 @@ def main(arguments: Arguments) -> dict[str, dict[str, Entry]]:
                    for name, model, fingerprint in models if isinstance(policy_of(model), FilterPolicy)]
     pictures = load_noisy(arguments.pictures)
     split = "test" if pictures.splits.test else "val"
-    kept = Kept(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.color}")
+    kept = ScoreCache(arguments.out, f"{pictures.digest()[split]} {arguments.limit} {arguments.pictures.color}")
     rows: dict[str, dict[str, Entry]] = {}
     for noise, (level, eight_bit) in _noises(arguments).items():
         test = Lazily(partial(pictures.at, split, level, eight_bit=eight_bit, limit=arguments.limit or None))
         if arguments.rules:
             rules = Lazily(partial(_find_rules, pictures, level, eight_bit))
-            for name in rule_names(level):
+            for name in baseline_names(level):
                 rows.setdefault(name, {})[noise] = _entry(kept, f"{name} {noise}",
                                                           partial(_score_rule, rules, name, test))
                 _tell(name, noise, rows[name][noise])
@@ -200,16 +200,16 @@ def _trained_for(model: Any, level: float | None) -> bool:
     return True
 
 
-def _entry(kept: Kept, key: str, make: Callable[[], Entry]) -> Entry:
-    return Entry(**kept.get(key, lambda: dataclasses.asdict(make())))
+def _entry(kept: ScoreCache, key: str, make: Callable[[], Entry]) -> Entry:
+    return Entry(**kept.get_or_compute(key, lambda: dataclasses.asdict(make())))
 
 
-def _find_rules(pictures: NoisyPictures, level: float | None, eight_bit: bool) -> Mapping[str, Rule]:
-    return denoising_rules(pictures.at("train", level, eight_bit=eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE),
+def _find_rules(pictures: NoisyPictures, level: float | None, eight_bit: bool) -> Mapping[str, Baseline]:
+    return denoising_baselines(pictures.at("train", level, eight_bit=eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE),
                            level)
 
 
-def _score_rule(rules: Lazily[Mapping[str, Rule]], name: str, test: Lazily[list[Batch]]) -> Entry:
+def _score_rule(rules: Lazily[Mapping[str, Baseline]], name: str, test: Lazily[list[Batch]]) -> Entry:
     rule = rules()[name]
     return dataclasses.replace(score(rule, test()), about=rule.name)
 
@@ -305,7 +305,7 @@ def difference_table(rows: Mapping[str, Mapping[str, Entry]], against: str) -> l
 def difference(one: Entry, other: Entry) -> Interval:
     """PSNR of one minus that of another on the same pictures."""
     values = [a["psnr"] - b["psnr"] for a, b in zip(one.scores, other.scores, strict=True)]
-    return scene_interval(values, [str(number) for number in range(len(values))])
+    return bootstrap_interval(values, [str(number) for number in range(len(values))])
 
 
 def share_lines(rows: Mapping[str, Mapping[str, Entry]], tools: Mapping[str, Sequence[str]]) -> str:

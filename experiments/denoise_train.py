@@ -15,9 +15,9 @@ from agents import LEARNERS
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.denoise_filters import (
-    Judge,
+    DenoisingEvaluator,
     LearnerConfigs,
     NetworkConfig,
     NoisyPictures,
@@ -90,7 +90,7 @@ def main(arguments: Arguments) -> Result:
     """
     stored: dict[str, Any] = {}
     if arguments.resume:
-        run, stored = RunFolder.open(arguments.resume)
+        run, stored = Run.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     if arguments.batch_size < 1:
@@ -111,8 +111,8 @@ def main(arguments: Arguments) -> Result:
           f"run folder {run.path}", flush=True)
     learner.use_fabric(fabric)
     shown = validation(pictures)
-    fitted = fit(learner, make_batches(pictures, arguments.batch_size, arguments.seed), Judge(shown), run, budget,
-                 show=arguments.progress)
+    fitted = fit(learner, make_batches(pictures, arguments.batch_size, arguments.seed), DenoisingEvaluator(shown), run,
+                 budget, show=arguments.progress)
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with --resume {run.path}")
         raise KeyboardInterrupt
@@ -129,7 +129,7 @@ def main(arguments: Arguments) -> Result:
     return Result(run.path, fitted, rows)
 
 
-def _begin(arguments: Arguments, pictures: NoisyPictures, model: dict[str, Any]) -> RunFolder:
+def _begin(arguments: Arguments, pictures: NoisyPictures, model: dict[str, Any]) -> Run:
     """A new run folder; its config.json has whole paths, so that the run can go on from another folder."""
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
@@ -143,7 +143,7 @@ def _begin(arguments: Arguments, pictures: NoisyPictures, model: dict[str, Any])
     name = arguments.name or f"{arguments.learner}-{time.strftime('%Y%m%d-%H%M%S')}"
     about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped},
              "model": model}
-    return RunFolder.begin(arguments.out / name, dataclasses.asdict(anchored), about)
+    return Run.create(arguments.out / name, dataclasses.asdict(anchored), about)
 
 
 def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:

@@ -17,7 +17,7 @@ from agents.denoiser_learner import Denoising, DenoisingConfig
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.lowlight import Pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
@@ -114,7 +114,7 @@ def main(arguments: Arguments) -> Result:
     """
     stored: dict[str, Any] = {}
     if arguments.resume:
-        run, stored = RunFolder.open(arguments.resume)
+        run, stored = Run.open(arguments.resume)
         arguments = dataclasses.replace(rebuild(Arguments, stored["arguments"]), resume=arguments.resume,
                                         device=arguments.device, progress=arguments.progress)
     if arguments.batch_size < 1:
@@ -136,7 +136,7 @@ def main(arguments: Arguments) -> Result:
     if not stored:
         whole = dataclasses.replace(arguments, data=tuple(path.resolve() for path in arguments.data))
         name = arguments.name or f"denoiser-{arguments.channels}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = RunFolder.begin(arguments.out / name, dataclasses.asdict(whole), {
+        run = Run.create(arguments.out / name, dataclasses.asdict(whole), {
             "data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped},
             "model": network.spec})
     print(f"{pictures.splits.describe()}\nrun folder {run.path}", flush=True)

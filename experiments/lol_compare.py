@@ -18,10 +18,10 @@ import tyro
 
 from agents import LEARNERS
 from experiments import lol_train
-from experiments.core.baselines_lowlight import fit_rules
 from experiments.core.config_cli import run_command
-from experiments.core.evaluate import enhance_batch, mean_scores, score_pictures
 from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
+from experiments.tasks.lowlight_baselines import fit_baselines
+from experiments.tasks.lowlight_evaluate import enhance_batch, mean_scores, score_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
@@ -117,7 +117,7 @@ class Comparison:
         pictures, split: where the scored pictures are from.
         test: the scored pictures.
         own: names of the user's own state terms.
-        rules: key of each rule, see `fit_rules` -> name of its row.
+        rules: key of each rule, see `fit_baselines` -> name of its row.
     """
 
     rows: list[Row]
@@ -159,10 +159,10 @@ def compare(arguments: Arguments) -> Comparison:
     terms = [name for name in own if TERMS[name].kind == "state"]
     reward = Reward(RewardWeights.only(**dict.fromkeys(terms, 1.0), exposure_level=arguments.exposure_level),
                     every_term=False) if terms else None
-    rules = fit_rules(pictures.load("train", limit=96, side=128), arguments.exposure_level)
+    rules = fit_baselines(pictures.load("train", limit=96, side=128), arguments.exposure_level)
     rows, models = [], dict[str, Any]()
     for key, rule in rules.items():
-        chosen = "oracle" if rule.oracle else "no" if key in ("input", "clahe") else "its number"
+        chosen = "oracle" if rule.uses_target else "no" if key in ("input", "clahe") else "its number"
         rows.append(_row(rule.name, [score_pictures(rule, test, reward)], chosen))
         models[rule.name] = rule
     for name, learner, words in _variants(arguments):

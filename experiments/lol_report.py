@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 
 from experiments import lol_compare
-from experiments.core.bootstrap import FEWEST_SCENES, Interval, scene_interval
+from experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
 from experiments.core.config_cli import run_command
 from experiments.lol_compare import Comparison, Row
 from rlenhance.core.errors import UsageError
@@ -91,7 +91,7 @@ def _check(arguments: Arguments) -> None:
     if arguments.metric not in (*METRICS, *own):
         raise UsageError(f"--metric is {', '.join((*METRICS, *own))} (a term of your own needs --reward-term); "
                          f"got {arguments.metric!r}")
-    scene_interval([0.0], ["a"], resamples=arguments.resamples)  # an impossible number is told before training
+    bootstrap_interval([0.0], ["a"], resamples=arguments.resamples)  # an impossible number is told before training
 
 
 def _how(arguments: Arguments, comparison: Comparison, some: Interval) -> str:
@@ -111,7 +111,8 @@ def make_report(arguments: Arguments, comparison: Comparison) -> Report:
     key = arguments.metric if arguments.metric in METRICS else f"term/{arguments.metric}"
 
     def interval(values: Sequence[float]) -> Interval:
-        return scene_interval(values, comparison.scenes, resamples=arguments.resamples, seed=arguments.resample_seed)
+        return bootstrap_interval(values, comparison.scenes, resamples=arguments.resamples,
+                                  seed=arguments.resample_seed)
 
     values = {row.name: _of_frames(row, key) for row in comparison.rows}
     judged = _name(comparison, arguments.judged)
@@ -149,9 +150,9 @@ def _verdict(arguments: Arguments, comparison: Comparison, against: dict[str, In
 
 def _answer(judged: str, rule: str, over_rule: Interval, trained: dict[str, Interval]) -> str:
     better = [name for name, difference in trained.items() if difference.verdict < 0]
-    if over_rule.scenes < FEWEST_SCENES:
+    if over_rule.scenes < MIN_SCENES:
         held_out = "1 held-out scene says" if over_rule.scenes == 1 else f"{over_rule.scenes} held-out scenes say"
-        return f"Not to be told: {held_out} nothing about others; bring at least {FEWEST_SCENES}, better 30."
+        return f"Not to be told: {held_out} nothing about others; bring at least {MIN_SCENES}, better 30."
     if over_rule.verdict < 0:
         return f"Not worth it here: {rule} needs no training and is better."
     if over_rule.verdict == 0:

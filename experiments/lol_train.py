@@ -15,12 +15,10 @@ import tyro
 
 from agents import LEARNERS
 from agents import distributed as processes
-from experiments.core.baselines_lowlight import fit_rules
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import launch, make_fabric
-from experiments.core.evaluate import Judge, score
 from experiments.core.fit import FitConfig, Fitted, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.lowlight import (
     LearnerConfigs,
     PictureConfig,
@@ -31,6 +29,8 @@ from experiments.tasks.lowlight import (
     make_learner,
     make_sample_sheet,
 )
+from experiments.tasks.lowlight_baselines import fit_baselines
+from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import PictureCache, load_example
@@ -110,7 +110,7 @@ def main(arguments: Arguments) -> Result:
     """Train, and say how it went."""
     stored: dict[str, Any] = {}
     if arguments.resume:
-        run, stored = RunFolder.open(arguments.resume)
+        run, stored = Run.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     own = load_terms(arguments.reward_term, stored.get("reward_terms"))
@@ -135,13 +135,13 @@ def main(arguments: Arguments) -> Result:
                            device=fabric.device, init=None if stored else arguments.init,
                            warm=None if stored else arguments.warm_start, workers=arguments.workers)
     if not leads:
-        run = RunFolder(Path())  # the first process alone writes
+        run = Run(Path())  # the first process alone writes
     elif not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
                  "reward": weights.to_dict(), "reward_terms": {name: loaded()[name] for name in own},
                  "model": learner.network.spec}
-        run = RunFolder.begin(arguments.out / (arguments.name or _default_name(arguments)),
+        run = Run.create(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(_anchored(arguments)), about)
     if leads:
         print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
@@ -154,7 +154,7 @@ def main(arguments: Arguments) -> Result:
     shown = list(pictures.load("val", limit=4, side=256))
     fitted = fit(
         learner, make_batches(pictures, arguments.pictures, learner, arguments.batch_size, arguments.seed),
-        Judge(validation, Reward(weights)), run,
+        LowLightEvaluator(validation, Reward(weights)), run,
         budget, sample=make_sample_sheet(shown), show=arguments.progress,
     )
     if not leads:
@@ -164,7 +164,7 @@ def main(arguments: Arguments) -> Result:
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
               f"  {_python()} -m experiments.lol_train --resume {run.path}")
         raise KeyboardInterrupt
-    rules = fit_rules(pictures.load("train", limit=_RULE_PICTURES, side=_VALIDATION_SIDE), weights.exposure_level)
+    rules = fit_baselines(pictures.load("train", limit=_RULE_PICTURES, side=_VALIDATION_SIDE), weights.exposure_level)
     rows = {rules[name].name: score(rules[name], validation) for name in ("input", "constant", "stop")}
     rows[arguments.learner] = score(load_model(run.path / "best"), validation)
     run.draw_curves({name: row["psnr"] for name, row in rows.items()
@@ -239,7 +239,7 @@ def check_same(run: Path, wanted: Arguments) -> None:
     Raises:
         UsageError: names the settings that differ.
     """
-    _, stored = RunFolder.open(run)
+    _, stored = Run.open(run)
     kept, asked = rebuild(Arguments, stored["arguments"]), _anchored(wanted)
     differing = [field.name for field in dataclasses.fields(Arguments)
                  if field.name not in ("progress", "device", "devices", "resume", "out")
@@ -282,7 +282,7 @@ def _command() -> str:
         return "rlenhance"
 
 
-def _report(arguments: Arguments, run: RunFolder, fitted: Fitted, rows: dict[str, dict[str, float]],
+def _report(arguments: Arguments, run: Run, fitted: Fitted, rows: dict[str, dict[str, float]],
             pictures: Pictures) -> None:
     """The last lines: how it compares, where it lies, what to type next."""
     print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "

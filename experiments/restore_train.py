@@ -18,7 +18,7 @@ from agents.optim import OptimiserConfig
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.restore import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Shrink
@@ -119,7 +119,7 @@ def main(arguments: Arguments) -> Result:
     """
     stored: dict[str, Any] = {}
     if arguments.resume:
-        run, stored = RunFolder.open(arguments.resume)
+        run, stored = Run.open(arguments.resume)
         asked = rebuild(Arguments, stored["arguments"])
         arguments = dataclasses.replace(asked, resume=arguments.resume, device=arguments.device,
                                         minutes=arguments.minutes or asked.minutes, progress=arguments.progress)
@@ -137,7 +137,7 @@ def main(arguments: Arguments) -> Result:
     if not stored:
         where = arguments.data.resolve() if arguments.data else None
         name = arguments.name or f"{arguments.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = RunFolder.begin(arguments.out / name, dataclasses.asdict(dataclasses.replace(arguments, data=where)), {
+        run = Run.create(arguments.out / name, dataclasses.asdict(dataclasses.replace(arguments, data=where)), {
             "data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped},
             "own": dataclasses.asdict(own), "model": network.spec})
     learner.use_fabric(fabric)

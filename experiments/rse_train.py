@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.core.bootstrap import FEWEST_SCENES, Interval
+from experiments.core.bootstrap import MIN_SCENES, Interval
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
-from experiments.core.markdown import table
-from experiments.core.run import RunFolder
+from experiments.core.markdown import text_table
+from experiments.core.run import Run
 from experiments.tasks.rse.config import BudgetConfig, LearnerConfigs, Plan, anchored, settled
 from experiments.tasks.rse.data import PathConfig, RsePictures, bank_pictures, open_rse, portion_of
 from experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
@@ -87,7 +87,7 @@ def main(arguments: Arguments) -> Result:
     """
     stored: dict[str, Any] = {}
     if arguments.resume:
-        run, stored = RunFolder.open(arguments.resume)
+        run, stored = Run.open(arguments.resume)
         arguments = _resumed(arguments, stored["arguments"])
     if arguments.warm_start and arguments.init:
         raise UsageError("--warm-start and --init both give the autoencoder its weights: use one of them")
@@ -118,18 +118,18 @@ def main(arguments: Arguments) -> Result:
     return Result(run.path, stages.means(), _tell(stages, run))
 
 
-def _tell(stages: Stages, run: RunFolder) -> dict[str, Interval]:
+def _tell(stages: Stages, run: Run) -> dict[str, Interval]:
     """The table, what the agents and the recursions add, and what to do with it."""
     count = len(stages.notes["pictures"])
     print(f"\nmeans of {count} held-out pictures: PSNR in dB, SSIM, UQI, and the jumps across seams, relative to the "
           f"clean pictures' (1: they do not show)")
     width = max(map(len, stages.rows))
-    print(table({name.rjust(width): row for name, row in stages.means().items()}, " " * width))
+    print(text_table({name.rjust(width): row for name, row in stages.means().items()}, " " * width))
     gains = stages.gains()
     if gains:
         print("\ndifferences in dB, and where they lie for other pictures of the kind (95 %):")
     for told, gain in gains.items():
-        where = f"{gain.low:+.3f} to {gain.high:+.3f}" if gain.scenes >= FEWEST_SCENES else "too few pictures to say"
+        where = f"{gain.low:+.3f} to {gain.high:+.3f}" if gain.scenes >= MIN_SCENES else "too few pictures to say"
         print(f"  {told:<42} {gain.mean:+.3f} ({where})")
     if "ended" in stages.notes:
         print(f"the recursions ended with number {stages.notes['ended']}, after which the validation PSNR fell")
@@ -139,7 +139,7 @@ def _tell(stages: Stages, run: RunFolder) -> dict[str, Interval]:
     return gains
 
 
-def _begin(arguments: Arguments, pictures: RsePictures) -> RunFolder:
+def _begin(arguments: Arguments, pictures: RsePictures) -> Run:
     """A new run folder; its config.json has whole paths, so that the run can go on from another folder."""
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
@@ -153,7 +153,7 @@ def _begin(arguments: Arguments, pictures: RsePictures) -> RunFolder:
     arguments = dataclasses.replace(arguments, paths=whole, warm_start=warm, init=init)
     name = arguments.name or f"{arguments.data_set}-{arguments.learner}-{time.strftime('%Y%m%d-%H%M%S')}"
     about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(), "skipped": pictures.skipped}}
-    return RunFolder.begin(arguments.out / name, dataclasses.asdict(arguments), about)
+    return Run.create(arguments.out / name, dataclasses.asdict(arguments), about)
 
 
 def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:

@@ -13,8 +13,9 @@ from scipy.ndimage import correlate
 
 from agents.base import make_env
 from agents.rollout import play
-from experiments.core.evaluate import collapse_warning, score_picture, watch_collapse, watch_policy
+from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.scripts.import_weights import read_rellie, read_zero_dce
+from experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.core.image import to_tensor
 from rlenhance.data import Batch
 from rlenhance.io import read
@@ -199,7 +200,7 @@ def test_collapse_watch_counts_every_head(tmp_path, generator, collapsed):
     """One action everywhere is an alarm where every head does it, whichever action each has chosen."""
     np.savez(tmp_path / "model.npz", **made_up_rellie(collapsed=collapsed))
     pictures = [Batch(torch.rand(1, 3, 16, 12 + 4 * index, generator=generator)) for index in range(2)]
-    signs = watch_policy(read_rellie(tmp_path / "model.npz"), pictures)
+    signs = policy_collapse_metrics(read_rellie(tmp_path / "model.npz"), pictures)
     assert (collapse_warning(signs) is not None) == collapsed
     assert (signs["watch/dominant"] == 1) == collapsed
     assert (signs["watch/entropy/local"] < 1e-3) == collapsed
@@ -234,7 +235,7 @@ def test_published_rellie_scores_as_published_and_is_flagged():
             assert abs(score_picture(output, batch)["psnr"] - expected) < 0.1, name
         same = [np.mean(a["local"][0].numpy() == b) for a, b in zip(episode.actions, chosen, strict=True)]
         assert same[0] > 0.99999 and min(same) > 0.9999, name
-    signs = watch_collapse(policy, rollouts)
+    signs = collapse_metrics(policy, rollouts)
     assert signs["dominant"] > 0.99 and signs["constant_psnr"] > 45  # in every head; for all pictures
     assert collapse_warning({f"watch/{sign}": value for sign, value in signs.items()}) is not None
 

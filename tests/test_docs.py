@@ -15,7 +15,7 @@ from test_models import make_policy
 
 from agents import A3CConfig, SACConfig
 from experiments import lol_train
-from experiments.core import evaluate
+from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write

@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from experiments import lol_compare, lol_train
-from experiments.core import evaluate
-from experiments.core.baselines_lowlight import (
-    distance_to_single_curve,
-    fit_rules,
-    fit_single_curve,
+from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
+from experiments.core.config_cli import rebuild, run_command
+from experiments.tasks import lowlight_evaluate as evaluate
+from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from experiments.tasks.lowlight_baselines import (
+    fit_baselines,
     oracle_stop,
     stop_at_mean,
 )
-from experiments.core.config_cli import rebuild, run_command
-from experiments.core.evaluate import collapse_warning, enhance_batch, score
-from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from experiments.tasks.lowlight_evaluate import enhance_batch, score
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
@@ -38,17 +37,17 @@ def test_no_reference_reaches_a_model_at_test_time(batches, generator):
     """Noise in the reference's place changes no output, of a network or of any rule that is not called an oracle."""
     noise = [dataclasses.replace(b, target=torch.rand(b.image.shape, generator=generator)) for b in batches]
     torch.manual_seed(0)
-    models = list(fit_rules(batches, 0.475).values())
+    models = list(fit_baselines(batches, 0.475).values())
     models += [build_model(MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}))]
     for model in models:
         same = [torch.equal(enhance_batch(model, a), enhance_batch(model, b))
                 for a, b in zip(batches, noise, strict=True)]
-        assert all(same) != getattr(model, "oracle", False)
+        assert all(same) != getattr(model, "uses_target", False)
 
 
 def test_constants_are_the_best_of_their_family_on_the_training_pictures(batches):
     """No other strength or level does better there."""
-    rules = fit_rules(batches, 0.475, side=16)
+    rules = fit_baselines(batches, 0.475, side=16)
     for name in ("constant", "gamma", "stop"):
         assert score(rules[name], batches)["psnr"] > score(rules["input"], batches)["psnr"]
     assert score(rules["oracle"], batches)["psnr"] >= score(rules["stop"], batches)["psnr"] - 1e-6
@@ -56,7 +55,7 @@ def test_constants_are_the_best_of_their_family_on_the_training_pictures(batches
 
 def test_rules_without_references_aim_at_the_asked_level(image):
     """Dark photographs alone: the constant curve meets the level on average."""
-    rules = fit_rules([Batch(image[:1]), Batch(image[1:])], 0.5)
+    rules = fit_baselines([Batch(image[:1]), Batch(image[1:])], 0.5)
     assert rules["stop"](image).mean().item() == pytest.approx(0.5, abs=0.08)
 
 

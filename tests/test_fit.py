@@ -17,10 +17,10 @@ import torch
 from agents import LEARNERS
 from experiments import lol_train
 from experiments.core.config_cli import run_command
-from experiments.core.evaluate import Judge
 from experiments.core.fit import FitConfig, TrainingFailed, fit, make_fabric
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.lowlight import PictureConfig, PolicyConfig
+from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, load_training, read_config
@@ -95,7 +95,7 @@ def test_kill_at_any_moment_is_survived(tmp_path, pairs):
     time.sleep(1.0)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _, _, about = RunFolder(run).resume_state()
+    _, _, about = Run(run).last_state()
     assert 0 <= about["step"] < 500
     config = json.loads((run / "config.json").read_text())
     config["arguments"]["updates"] = about["step"] + 2
@@ -138,9 +138,10 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
     def batches(step):
         return Batch(bad if step == 1 or step > 3 else image)
 
-    run = RunFolder.begin(tmp_path / "run", {}, {})
+    run = Run.create(tmp_path / "run", {}, {})
     with pytest.raises(TrainingFailed, match=r"reward term .*3 updates"):
-        fit(learner, batches, Judge([Batch(image[:1])], reward), run, FitConfig(10, evaluate_every=2), show=False)
+        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], reward), run, FitConfig(10, evaluate_every=2),
+            show=False)
     assert read_config(run.path / "last")["about"]["step"] in (4, 6)
     load_network(run.path / "last")
     assert [row.get("skipped") for row in run.rows] == [None, None, 1.0, None, None, 1.0, 1.0]

@@ -10,10 +10,10 @@ from conftest import make_pairs
 from test_ancestors import made_up_rellie, made_up_zero_dce
 
 from experiments import lol_compare
-from experiments.core import evaluate
 from experiments.core.config_cli import run_command
 from experiments.scripts import import_weights
 from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
+from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig, make_learner
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError

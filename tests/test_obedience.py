@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_models import make_model, make_policy, stir
 
-from experiments.core import evaluate
 from experiments.core.config_cli import run_command
-from experiments.core.markdown import table
-from experiments.tasks.controllability import MEASURES, adapt, defaults, obey, well_exposed
+from experiments.core.markdown import text_table
+from experiments.tasks import lowlight_evaluate as evaluate
+from experiments.tasks.controllability import RESPONSES, adaptivity, controllability, defaults, well_exposed
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import save_checkpoint
@@ -52,13 +52,13 @@ def pictures(generator):
 
 def test_every_knob_has_its_measure():
     """What the command line can turn can be measured."""
-    assert set(MEASURES) == set(OPTIONS)
+    assert set(RESPONSES) == set(OPTIONS)
 
 
 def test_an_obedient_model_scores_full_marks(pictures):
     """Every level is met, every measure rises with its knob; a picture is enhanced once for each setting."""
     model = Answering()
-    answers = obey(model, pictures)
+    answers = controllability(model, pictures)
     assert set(answers) == set(KNOBS)
     level = answers.pop("exposure_level")
     assert level["error"] < 0.002 and level["error_95"] < 0.003
@@ -70,7 +70,7 @@ def test_an_obedient_model_scores_full_marks(pictures):
 
 def test_a_deaf_model_and_a_contrary_one_are_found_out(pictures):
     """A deaf model has no rank and moves nothing; a contrary one has the opposite rank and never rises."""
-    deaf, contrary = obey(Answering(0), pictures), obey(Answering(-1), pictures)
+    deaf, contrary = controllability(Answering(0), pictures), controllability(Answering(-1), pictures)
     assert deaf["exposure_level"]["rank"] == deaf["exposure_level"]["ordered"] == 0
     assert deaf["exposure_level"]["error"] == pytest.approx(0.116, abs=0.01)  # mean distance of the levels from 0.475
     assert contrary["exposure_level"]["rank"] == pytest.approx(-1)
@@ -82,34 +82,34 @@ def test_a_deaf_model_and_a_contrary_one_are_found_out(pictures):
 def test_only_what_the_policy_takes_is_asked(pictures):
     """Levels stay in the policy's range, its own choice stands where it has one, and no knobs are refused."""
     model = Answering(ranges={"exposure_level": (0.3, 0.4, 0.5), "warmth": (0, 0, 1)})
-    assert set(obey(model, pictures[:1])) == {"exposure_level"}
+    assert set(controllability(model, pictures[:1])) == {"exposure_level"}
     assert {min(asked.values()) for asked in model.asked} >= {0.3} and max(max(a.values()) for a in model.asked) == 0.5
     model = Answering(ranges={name: KNOBS[name] for name in ("exposure_level", "color")}, auto=("exposure_level",))
-    obey(model, pictures[:1])
+    controllability(model, pictures[:1])
     assert [a for a in model.asked if "color" in a] == [
         {"exposure_level": None, "color": value} for value in (-1, -0.5, 0, 0.5, 1)]
     assert defaults(model) == {"exposure_level": None} and defaults(Answering()) == {}
     with pytest.raises(UsageError, match="nothing to obey"):
-        obey(UnrolledPolicy(make_policy()), pictures)
+        controllability(UnrolledPolicy(make_policy()), pictures)
 
 
 def test_a_real_policy_can_be_asked(pictures):
     """An untrained network takes every level and every end of its ranges."""
-    answers = obey(UnrolledPolicy(stir(make_policy(preferences=KNOBS))), pictures[:1])
+    answers = controllability(UnrolledPolicy(stir(make_policy(preferences=KNOBS))), pictures[:1])
     assert set(answers) == set(KNOBS) and 0 < answers["exposure_level"]["error"] < 1
 
 
 def test_leaving_alone_is_told_from_brightening(pictures):
     """No change is 0 %, a gain of 1; a doubling is a gain of 2, in the shadows too, and clips what it clips."""
     good = [batch.target for batch in pictures]
-    same = adapt(lambda image: image, pictures, good)
+    same = adaptivity(lambda image: image, pictures, good)
     assert same["change"] == same["clipped"] == 0 and same["few_clipped"] == same["shadow_gain"] == 1
     assert same["well_exposed"] == 3 and same["constant_psnr"] > 45
-    doubled = adapt(lambda image: image * 2, pictures, good)
+    doubled = adaptivity(lambda image: image * 2, pictures, good)
     assert doubled["shadow_gain"] == pytest.approx(2) and doubled["change"] > 20
     burnt = pictures[0].image.clone()
     burnt[..., :6, :] = 0.5
-    clipped = adapt(lambda image: image * 2, [Batch(burnt), Batch(burnt / 3)], [])
+    clipped = adaptivity(lambda image: image * 2, [Batch(burnt), Batch(burnt / 3)], [])
     assert clipped["clipped"] == pytest.approx(0.125) and clipped["few_clipped"] == 0.5
     assert "change" not in clipped and clipped["well_exposed"] == 0
 
@@ -117,7 +117,7 @@ def test_leaving_alone_is_told_from_brightening(pictures):
 def test_the_models_own_choice_is_measured(pictures):
     """Where a policy can choose the level itself, it is told to."""
     model = Answering(auto=("exposure_level",))
-    adapt(model, pictures, [])
+    adaptivity(model, pictures, [])
     assert model.asked == [{"exposure_level": None}] * 3
 
 
@@ -150,7 +150,7 @@ def test_the_command_prints_what_it_returns_and_writes_nothing(tmp_path, pairs, 
     for option in tables:
         shown = evaluate.main(evaluate.Arguments(tmp_path / "run", **{option: True}, **arguments))
         assert shown == {option: tables[option]}
-        assert table(tables[option]) in capsys.readouterr().out
+        assert text_table(tables[option]) in capsys.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -177,7 +177,7 @@ def test_adapting_is_measured_of_any_model(tmp_path, pairs, capsys):
 
 def test_tables_put_numbers_under_their_names():
     """Numbers stand a line each, rows under their columns, and a row of other columns begins a new head."""
-    assert table({"psnr": 21.5}).split() == ["psnr", "21.5000"]
-    lines = table({"a": {"x": 1.0}, "b": {"x": 2.0}, "c": {"y": 3.0}}).splitlines()
+    assert text_table({"psnr": 21.5}).split() == ["psnr", "21.5000"]
+    lines = text_table({"a": {"x": 1.0}, "b": {"x": 2.0}, "c": {"y": 3.0}}).splitlines()
     assert [line.split() for line in lines] == [["x"], ["a", "1.0000"], ["b", "2.0000"], ["y"], ["c", "3.0000"]]
-    assert table({"lamp": {"input": {"psnr": 9.0}}}).split() == ["lamp", "psnr", "input", "9.0000"]
+    assert text_table({"lamp": {"input": {"psnr": 9.0}}}).split() == ["lamp", "psnr", "input", "9.0000"]

@@ -9,8 +9,8 @@ import torch
 
 from agents import A3C, SAC, Direct
 from experiments import lol_compare, lol_train
-from experiments.core import evaluate
 from experiments.core.config_cli import gather, run_command
+from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import PictureConfig, PolicyConfig
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError

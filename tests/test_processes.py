@@ -18,7 +18,7 @@ from agents import distributed as processes
 from experiments import lol_train
 from experiments.core.config_cli import run_command
 from experiments.core.distributed import make_fabric
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, PictureCache, Sampler, open_folder
 from rlenhance.hub.checkpoint import load_training
@@ -158,8 +158,8 @@ def words(pairs, folder, name, updates, learner="direct"):
 
 def numbers(run):
     """The rows of metrics.csv without the clock."""
-    folder = RunFolder(run)
-    folder.keep_rows_until(10**6)
+    folder = Run(run)
+    folder.truncate_log(10**6)
     return [{name: value for name, value in row.items() if name != "seconds"} for row in folder.rows]
 
 
@@ -219,4 +219,4 @@ def test_no_process_outlives_another(tmp_path, pairs, victim):
     while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
         assert time.monotonic() < until
         time.sleep(0.1)
-    assert RunFolder(run).resume_state() is not None
+    assert Run(run).last_state() is not None

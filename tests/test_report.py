@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from experiments import lol_compare, lol_report
-from experiments.core.bootstrap import FEWEST_SCENES, scene_interval
+from experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
 from experiments.core.config_cli import run_command
 from experiments.lol_compare import Comparison, Row
 from experiments.tasks.lowlight import PictureConfig, PolicyConfig
@@ -32,7 +32,7 @@ def frames(scenes, each=2, seed=0, spread=1.0):
 def test_an_interval_holds_its_mean_and_stays_within_the_scenes(rows, seed):
     """Whatever the frames: low <= mean <= high, none beyond the lowest and the highest frame."""
     values, scenes = [value for value, _ in rows], [str(scene) for _, scene in rows]
-    found = scene_interval(values, scenes, resamples=100, seed=seed)
+    found = bootstrap_interval(values, scenes, resamples=100, seed=seed)
     assert found.mean == pytest.approx(np.mean(values), abs=1e-9)
     assert min(values) - 1e-9 <= found.low <= found.mean <= found.high <= max(values) + 1e-9
     assert (found.scenes, found.frames) == (len(set(scenes)), len(values))
@@ -41,7 +41,7 @@ def test_an_interval_holds_its_mean_and_stays_within_the_scenes(rows, seed):
 @pytest.mark.parametrize("value", [0.0, -0.25, 3.5])
 def test_what_never_varies_has_no_width(value):
     """Constant differences are certain, also with scenes of unequal size."""
-    found = scene_interval([value] * 9, list("aaaabbcde"))
+    found = bootstrap_interval([value] * 9, list("aaaabbcde"))
     assert found.low == found.mean == found.high == value
     assert found.verdict == np.sign(value)
 
@@ -49,23 +49,23 @@ def test_what_never_varies_has_no_width(value):
 def test_the_same_seed_gives_the_same_interval():
     """Reproducible by the seed; another seed draws other scenes."""
     values, scenes = frames(12)
-    one, again, other = (scene_interval(values, scenes, seed=seed) for seed in (3, 3, 4))
+    one, again, other = (bootstrap_interval(values, scenes, seed=seed) for seed in (3, 3, 4))
     assert one == again and one != other
 
 
 def test_more_scenes_narrow_it_more_frames_do_not():
     """Sixteen times the scenes, about a quarter of the width; the same frames ten times over change nothing."""
-    few, many = scene_interval(*frames(20)), scene_interval(*frames(320))
+    few, many = bootstrap_interval(*frames(20)), bootstrap_interval(*frames(320))
     assert 0.15 < (many.high - many.low) / (few.high - few.low) < 0.4
     values, scenes = frames(20)
-    repeated = scene_interval(values * 10, scenes * 10)
+    repeated = bootstrap_interval(values * 10, scenes * 10)
     assert (repeated.mean, repeated.low, repeated.high) == pytest.approx((few.mean, few.low, few.high))
 
 
 def test_another_unit_moves_it_along():
     """Scaled and shifted values have the scaled and shifted interval."""
     values, scenes = frames(15)
-    found, moved = scene_interval(values, scenes), scene_interval([3 * value + 2 for value in values], scenes)
+    found, moved = bootstrap_interval(values, scenes), bootstrap_interval([3 * value + 2 for value in values], scenes)
     assert (moved.mean, moved.low, moved.high) == pytest.approx(
         (3 * found.mean + 2, 3 * found.low + 2, 3 * found.high + 2))
 
@@ -73,7 +73,7 @@ def test_another_unit_moves_it_along():
 def test_it_equals_scipys_bootstrap_where_scenes_are_many():
     """One frame per scene, 300 of them: SciPy's percentile interval, within the noise of the draws."""
     values, scenes = frames(300, each=1)
-    found = scene_interval(values, scenes, resamples=5000)
+    found = bootstrap_interval(values, scenes, resamples=5000)
     theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile",
                        rng=np.random.default_rng(1)).confidence_interval
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.012)
@@ -83,7 +83,7 @@ def test_it_holds_the_truth_as_often_as_it_says():
     """Of 300 samples of ten scenes whose true mean is zero, about 95 % have an interval around zero."""
     held = 0
     for seed in range(300):
-        found = scene_interval(*frames(10, seed=seed), resamples=400, seed=seed)
+        found = bootstrap_interval(*frames(10, seed=seed), resamples=400, seed=seed)
         held += found.low <= 0 <= found.high
     assert 0.92 <= held / 300 <= 0.99
 
@@ -92,14 +92,14 @@ def test_it_holds_the_truth_as_often_as_it_says():
 def test_what_has_no_interval_is_refused(arguments):
     """No values, scenes that do not fit, too few resamples, a level that is none."""
     with pytest.raises(UsageError):
-        scene_interval(**{"values": [1.0, 2.0], "scenes": ["a", "b"], **arguments})
+        bootstrap_interval(**{"values": [1.0, 2.0], "scenes": ["a", "b"], **arguments})
 
 
 def test_few_scenes_say_nothing():
     """Below five scenes nothing is concluded, however clear it looks."""
-    for count in (1, FEWEST_SCENES - 1, FEWEST_SCENES):
-        found = scene_interval([1.0] * count, [str(scene) for scene in range(count)])
-        assert found.verdict == (count >= FEWEST_SCENES)
+    for count in (1, MIN_SCENES - 1, MIN_SCENES):
+        found = bootstrap_interval([1.0] * count, [str(scene) for scene in range(count)])
+        assert found.verdict == (count >= MIN_SCENES)
 
 
 def comparison(scenes=12, **differences):

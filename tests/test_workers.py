@@ -12,9 +12,9 @@ from agents import A3C, A3CConfig, AsynchronousA3C, NonFinite, Optimiser, Optimi
 from agents.shared_adam import SharedOptimiser, SharedWeights
 from experiments import lol_train
 from experiments.core.config_cli import run_command
-from experiments.core.evaluate import Judge
 from experiments.core.fit import FitConfig, TrainingFailed, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
+from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, read_config
@@ -113,9 +113,10 @@ def test_a_worker_that_dies_is_named_and_the_run_stops(learnt, tmp_path, image):
             os.kill(learner._crew[1].process.pid, signal.SIGKILL)
         return grey_batch(step)
 
-    run = RunFolder.begin(tmp_path / "run", {}, {})
+    run = Run.create(tmp_path / "run", {}, {})
     with pytest.raises(TrainingFailed, match=r"worker 1 died \(exit code -9\).*last.*--resume"):
-        fit(learner, batches, Judge([Batch(image[:1])], REWARD), run, FitConfig(50, evaluate_every=3), show=False)
+        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], REWARD), run, FitConfig(50, evaluate_every=3),
+            show=False)
     assert read_config(run.path / "last")["about"]["step"] in (3, 6)
     load_network(run.path / "last")
     assert set(multiprocessing.active_children()) <= others

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from rlenhance.core.errors import UsageError
 
 #: With fewer scenes an interval says nothing: five differences have one sign by chance in 6 of 100 cases.
-FEWEST_SCENES = 5
+MIN_SCENES = 5
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Interval:
     @property
     def verdict(self) -> int:
         """1: above zero, -1: below; 0: that cannot be told."""
-        if self.scenes < FEWEST_SCENES:
+        if self.scenes < MIN_SCENES:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
-def scene_interval(values: Sequence[float], scenes: Sequence[str], *, resamples: int = 2000, seed: int = 0,
+def bootstrap_interval(values: Sequence[float], scenes: Sequence[str], *, resamples: int = 2000, seed: int = 0,
                    level: float = 0.95) -> Interval:
     """The mean of the frames, and its bootstrap interval over scenes.
 

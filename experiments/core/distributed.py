@@ -100,7 +100,7 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
             child.wait()
 
 
-def same_start(learner: Learner) -> None:
+def sync_initial_state(learner: Learner) -> None:
     """Every process takes up the first one's weights, optimiser and random stream."""
     if processes.count() == 1:
         return
@@ -114,7 +114,7 @@ def same_start(learner: Learner) -> None:
         learner.load_state(state["learner"])
 
 
-def follow(learner: Learner, batches: Callable[[int], Batch]) -> int:
+def run_follower(learner: Learner, batches: Callable[[int], Batch]) -> int:
     """What every process but the first does: the updates that the first one asks for, until it says stop.
 
     Returns:
@@ -122,7 +122,7 @@ def follow(learner: Learner, batches: Callable[[int], Batch]) -> int:
     """
     with suppress(ValueError):  # not the main thread: the caller handles signals
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process finishes, saves, and says stop
-    same_start(learner)
+    sync_initial_state(learner)
     done = 0
     for update, progress in processes.orders(learner.device):
         with suppress(NonFinite):  # the first process meets it too, and counts it

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from agents import Learner, NonFinite, ProcessLost, WorkerFailed
 from agents import distributed as processes
-from experiments.core.distributed import follow, make_fabric, same_start
-from experiments.core.evaluate import collapse_warning
-from experiments.core.run import RunFolder
+from experiments.core.collapse import collapse_warning
+from experiments.core.distributed import make_fabric, run_follower, sync_initial_state
+from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
@@ -75,7 +75,7 @@ class Fitted:
 
 
 def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[torch.nn.Module], dict[str, float]],
-        run: RunFolder, config: FitConfig, *, sample: Callable[[torch.nn.Module, RunFolder, int], None] | None = None,
+        run: Run, config: FitConfig, *, sample: Callable[[torch.nn.Module, Run, int], None] | None = None,
         show: bool = True) -> Fitted:
     """Train until the budget is spent, from the last checkpoint of the run where there is one.
 
@@ -95,11 +95,11 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
             last/ holds the last good state.
     """
     if processes.rank():
-        return Fitted(follow(learner, batches), 0.0, 0, {})
+        return Fitted(run_follower(learner, batches), 0.0, 0, {})
     state = _State(learner, run, config)
     begun_before = state.resume()
     done = begun_before or 0
-    same_start(learner)
+    sync_initial_state(learner)
     bar = _Bar(config, done, state.seconds, show)
     strikes = 0
     with _together(learner, run), closing(bar), _interruptible() as interrupted, _Ahead(batches) as ahead:
@@ -187,7 +187,7 @@ class _Ahead:
 class _State:
     """What a run carries from update to update beside the learner."""
 
-    def __init__(self, learner: Learner, run: RunFolder, config: FitConfig):
+    def __init__(self, learner: Learner, run: Run, config: FitConfig):
         self.learner, self.run, self.config = learner, run, config
         self.seconds, self.best_step = 0.0, 0
         self.best: dict[str, float] = {}
@@ -202,20 +202,20 @@ class _State:
 
     def resume(self) -> int | None:
         """Load the last checkpoint; the number of updates it had done, None where there is none."""
-        found = self.run.resume_state()
+        found = self.run.last_state()
         if found is None:
-            self.run.keep_rows_until(-1)  # killed before the first checkpoint: begin again
+            self.run.truncate_log(-1)  # killed before the first checkpoint: begin again
             return None
         folder, training, about = found
         self.learner.network.load_state_dict(load_network(folder).state_dict())
         self.learner.network.train()
         self.learner.load_state(training)
         self.seconds, self.best_step, self.best = about["seconds"], about["best_step"], about["best"]
-        self.run.keep_rows_until(about["step"])
+        self.run.truncate_log(about["step"])
         return about["step"]
 
     def judge(self, step: int, evaluate: Callable[[torch.nn.Module], dict[str, float]],
-              sample: Callable[[torch.nn.Module, RunFolder, int], None] | None,
+              sample: Callable[[torch.nn.Module, Run, int], None] | None,
               numbers: Mapping[str, float]) -> dict[str, float]:
         """Validate, log, keep best/ and last/."""
         network = self.learner.network
@@ -244,7 +244,7 @@ class _State:
 
 
 @contextmanager
-def _together(learner: Learner, run: RunFolder) -> Iterator[None]:
+def _together(learner: Learner, run: Run) -> Iterator[None]:
     """Whatever happens, the learner's workers end with the run; the other processes are told to stop."""
     try:
         try:

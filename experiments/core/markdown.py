@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def table(rows: Mapping[str, Any], name: str = "") -> str:
+def text_table(rows: Mapping[str, Any], name: str = "") -> str:
     """Numbers a line each, rows of numbers under their columns, or tables of rows, each under its name.
 
     Args:
@@ -21,7 +21,7 @@ def table(rows: Mapping[str, Any], name: str = "") -> str:
     if not isinstance(first, Mapping):
         return "\n".join(f"{key:>22}  {value:.4f}" for key, value in rows.items())
     if isinstance(next(iter(first.values())), Mapping):
-        return "\n\n".join(table(part, key) for key, part in rows.items())
+        return "\n\n".join(text_table(part, key) for key, part in rows.items())
     lines, columns = [], list[str]()
     for key, row in rows.items():
         if list(row) != columns:

@@ -36,11 +36,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-class RunFolder:
+class Run:
     """Everything that a run leaves behind.
 
     Args:
-        path: the folder, made by `begin` or opened by `open`.
+        path: the folder, made by `create` or opened by `open`.
     """
 
     def __init__(self, path: Path):
@@ -50,7 +50,7 @@ class RunFolder:
         self._board: Any = None
 
     @classmethod
-    def begin(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> RunFolder:
+    def create(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
         """A new run.
 
         Raises:
@@ -69,7 +69,7 @@ class RunFolder:
         return cls(path)
 
     @classmethod
-    def open(cls, path: Path) -> tuple[RunFolder, dict[str, Any]]:
+    def open(cls, path: Path) -> tuple[Run, dict[str, Any]]:
         """A run that was begun, and its config.json.
 
         Raises:
@@ -83,7 +83,7 @@ class RunFolder:
             shutil.rmtree(left, ignore_errors=True)
         return cls(path), config
 
-    def resume_state(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
+    def last_state(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
         """The last checkpoint, its training state and what it says about itself; None before the first one."""
         if not ((self.path / "last").exists() or (self.path / "last.old").exists()):
             return None
@@ -97,7 +97,7 @@ class RunFolder:
             raise UsageError(f"{error}; this run cannot go on: begin a new one with --init {self.path / 'best'}") \
                 from error
 
-    def keep_rows_until(self, step: int) -> None:
+    def truncate_log(self, step: int) -> None:
         """Read metrics.csv, and drop what was logged after the checkpoint at `step`."""
         path = self.path / "metrics.csv"
         if not path.is_file():
@@ -129,7 +129,7 @@ class RunFolder:
             with (self.path / "metrics.csv").open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
         for name, value in numbers.items():
-            self.board.add_scalar(name, value, step)
+            self.writer.add_scalar(name, value, step)
 
     def _rewrite(self) -> None:
         text = io.StringIO()
@@ -144,7 +144,7 @@ class RunFolder:
         return self._rows
 
     @property
-    def board(self) -> Any:
+    def writer(self) -> Any:
         """The TensorBoard writer."""
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter  # here: slow to import
@@ -153,15 +153,15 @@ class RunFolder:
             self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=last)
         return self._board
 
-    def picture(self, name: str, image: Tensor, step: int) -> None:
+    def log_image(self, name: str, image: Tensor, step: int) -> None:
         """A sample picture (1, 3, H, W): samples/NAME-STEP.png, and TensorBoard."""
         array = to_array(image)
         write(array, self.path / "samples" / f"{name}-{step:06d}.png")
-        self.board.add_image(name, array, step, dataformats="HWC")
+        self.writer.add_image(name, array, step, dataformats="HWC")
 
-    def histogram(self, name: str, values: Tensor, step: int) -> None:
+    def log_histogram(self, name: str, values: Tensor, step: int) -> None:
         """A histogram for TensorBoard."""
-        self.board.add_histogram(name, values.detach().float().cpu().numpy(), step)
+        self.writer.add_histogram(name, values.detach().float().cpu().numpy(), step)
 
     def save(self, which: str, network: Any, about: Mapping[str, Any],
              training: Mapping[str, Any] | None = None) -> None:

@@ -11,7 +11,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically
 
 
-class Kept:
+class ScoreCache:
     """What was scored in a folder before, on the same pictures.
 
     Args:
@@ -30,7 +30,7 @@ class Kept:
         except ValueError as error:
             raise UsageError(f"{self._path}: damaged ({error}); remove it, and everything is scored again") from error
 
-    def get(self, key: str, make: Callable[[], Any]) -> Any:
+    def get_or_compute(self, key: str, make: Callable[[], Any]) -> Any:
         """What JSON can hold under a key, made and written if it is not there."""
         key = self._prefix + key
         if key not in self._found:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.core.baselines_lowlight import small_steps, steps_to_mean
 from experiments.core.config_cli import run_command
-from experiments.core.markdown import table
+from experiments.core.markdown import text_table
+from experiments.tasks.lowlight_baselines import small_steps, steps_to_mean
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
@@ -95,7 +95,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
         photographs = [read(path).pixels for path in list_photos(arguments.plain)]
         tables["plain"] = score_plain(ways, photographs[: arguments.limit or None])
     for name, rows in tables.items():
-        print(f"\n{_TITLES[name].format(len(pictures))}\n{table(rows)}", flush=True)
+        print(f"\n{_TITLES[name].format(len(pictures))}\n{text_table(rows)}", flush=True)
     if arguments.out:
         about = {"pictures": len(pictures), "source": splits.source, "shot": arguments.shot, "read": arguments.read}
         write_atomically(arguments.out, json.dumps({**about, **tables}, indent=1).encode())

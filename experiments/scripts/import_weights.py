@@ -17,7 +17,7 @@ import tyro
 from torch import Tensor, nn
 
 from experiments.core.config_cli import run_command
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.models import MODELS, Completing
@@ -57,7 +57,7 @@ def main(arguments: Arguments) -> Path:
     network = read(arguments.file)
     origin = {"imported": arguments.network, "file": arguments.file.name,
               "sha256": hashlib.sha256(arguments.file.read_bytes()).hexdigest()}
-    run = RunFolder.begin(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
+    run = Run.create(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
     run.save("best", network, origin)
     count = sum(parameter.numel() for parameter in network.parameters())
     use = "complete a photograph with\n  rlenhance complete PHOTO --mask MASK" if isinstance(network, Completing) else \

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from agents.base import make_env
 from envs import PixelEnv
-from experiments.core.baselines_lowlight import fit_rules
 from experiments.core.config_cli import run_command
-from experiments.core.evaluate import score_picture
 from experiments.tasks.lowlight import PictureConfig, PolicyConfig, load_pictures, make_policy
+from experiments.tasks.lowlight_baselines import fit_baselines
+from experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
@@ -122,7 +122,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     for number, batch in enumerate(chosen):
         own = [{level: entry[number : number + 1] for level, entry in action.items()} for action in actions]
         rows.append(score_picture(model.render(batch.image, own), batch))
-    stop = fit_rules(pictures.load("train", limit=96, side=arguments.side), arguments.exposure_level)["stop"]
+    stop = fit_baselines(pictures.load("train", limit=96, side=arguments.side), arguments.exposure_level)["stop"]
     ruled = [score_picture(stop(batch.image), batch) for batch in chosen]
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     strengths = torch.stack([policy.actions.strength(action) for action in actions])

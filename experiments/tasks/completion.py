@@ -217,7 +217,7 @@ def begin_with(made: Any, other: Any, asked: str) -> None:
 
 
 @dataclass
-class Judge:
+class CompletionEvaluator:
     """Judges a network on validation pictures: `val/psnr` of the holes, its gain on the prior's, and SSIM.
 
     Attributes:

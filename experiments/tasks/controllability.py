@@ -1,4 +1,4 @@
-"""Whether a policy does what it is asked (`obey`), and gives each picture what it needs when nobody asks (`adapt`)."""
+"""Whether a policy follows its preferences (`controllability`), and treats each picture by its need (`adaptivity`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from experiments.core.baselines_lowlight import distance_to_single_curve
+from experiments.core.collapse import distance_to_single_curve
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
 from rlenhance.data import Batch, PictureCache
@@ -26,7 +26,7 @@ from rlenhance.metrics.full_reference import (
 from rlenhance.models import UnrolledPolicy
 
 #: Preference -> what must rise with it: (output, input), each (N, 3, H, W), -> (N,).
-MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+RESPONSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "exposure_level": lambda output, _: mean_level(output),
     "contrast": lambda output, _: relative_contrast(output),
     "color": lambda output, _: relative_color(output),
@@ -59,7 +59,7 @@ def defaults(model: Any) -> dict[str, float | None]:
     return dict.fromkeys(getattr(model.policy.preferences, "auto", ()))
 
 
-def obey(model: UnrolledPolicy, pictures: Sequence[Batch]) -> dict[str, dict[str, float]]:
+def controllability(model: UnrolledPolicy, pictures: Sequence[Batch]) -> dict[str, dict[str, float]]:
     """Turn each knob and look whether its measure follows; the others stay at their defaults.
 
     The exposure is asked for at nine levels between 0.25 and 0.65, as far as the policy takes them, every other knob
@@ -79,14 +79,14 @@ def obey(model: UnrolledPolicy, pictures: Sequence[Batch]) -> dict[str, dict[str
         UsageError: the policy takes no knob that can be measured.
     """
     asked = {name: _asked(name, low, high) for name, (low, _, high) in model.policy.preferences.ranges.items()
-             if name in MEASURES}
+             if name in RESPONSES}
     if not asked:
-        raise UsageError(f"this policy takes none of {', '.join(MEASURES)}: there is nothing to obey")
+        raise UsageError(f"this policy takes none of {', '.join(RESPONSES)}: there is nothing to obey")
     reached: dict[str, list[list[float]]] = {name: [] for name in asked}
     for batch in pictures:
         for name, values in asked.items():
             outputs = [enhance(model, batch.image, defaults(model) | {name: value}) for value in values.tolist()]
-            reached[name].append([MEASURES[name](output.clamp(0, 1), batch.image).item() for output in outputs])
+            reached[name].append([RESPONSES[name](output.clamp(0, 1), batch.image).item() for output in outputs])
     return {name: (_met if name == "exposure_level" else _followed)(asked[name], np.array(rows))
             for name, rows in reached.items()}
 
@@ -134,7 +134,7 @@ def _needs_nothing(image: Tensor) -> bool:
     return _GOOD_LEVELS[0] <= image.mean().item() <= _GOOD_LEVELS[1] and clipped < _GOOD_CLIPPED
 
 
-def adapt(model: Callable[..., Tensor], pictures: Sequence[Batch], good: Sequence[Tensor]) -> dict[str, float]:
+def adaptivity(model: Callable[..., Tensor], pictures: Sequence[Batch], good: Sequence[Tensor]) -> dict[str, float]:
     """What a model does when nothing is asked: it leaves good pictures alone, and lifts dark ones without burning them.
 
     Args:

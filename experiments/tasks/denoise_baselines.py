@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.core.baselines_lowlight import Rule
+from experiments.tasks.lowlight_baselines import Baseline
 from rlenhance.actions import PIXELRL_TOOLS, TOOLS
 from rlenhance.actions.filters import NOTHING
 from rlenhance.core.errors import UsageError
@@ -106,7 +106,7 @@ def bm3d(image: Tensor, deviation: float) -> Tensor:
     return torch.from_numpy(np.asarray(done).transpose(2, 0, 1)).float()[None]
 
 
-def denoising_rules(pictures: Sequence[Batch], deviation: float | None) -> Mapping[str, Rule]:
+def denoising_baselines(pictures: Sequence[Batch], deviation: float | None) -> Mapping[str, Baseline]:
     """The rules, by what the table calls them; what they choose is chosen on these pictures.
 
     Args:
@@ -119,8 +119,8 @@ def denoising_rules(pictures: Sequence[Batch], deviation: float | None) -> Mappi
     strength = max((factor * level for factor in _STRENGTHS),
                    key=lambda h: _mean_psnr(lambda image: non_local_means(image, h), few))
 
-    def rule(name: str, function: Callable[[Tensor], Tensor]) -> Rule:
-        return Rule(name, lambda image, _: function(image))
+    def rule(name: str, function: Callable[[Tensor], Tensor]) -> Baseline:
+        return Baseline(name, lambda image, _: function(image))
 
     rules = {
         INPUT: rule("nothing", lambda image: image),
@@ -133,6 +133,6 @@ def denoising_rules(pictures: Sequence[Batch], deviation: float | None) -> Mappi
     return rules
 
 
-def rule_names(deviation: float | None) -> list[str]:
-    """What `denoising_rules` will hold."""
+def baseline_names(deviation: float | None) -> list[str]:
+    """What `denoising_baselines` will hold."""
     return [INPUT, SINGLE, SEQUENCE, MEANS, *([BM3D] if deviation is not None and has_bm3d() else [])]

@@ -260,7 +260,7 @@ def looking(model: Any, views: int) -> UnrolledPolicy:
 
 
 @dataclass
-class Judge:
+class DenoisingEvaluator:
     """Judges a network on validation pictures: `val/psnr`, the mean over the noises, and each of them.
 
     Attributes:
@@ -282,7 +282,7 @@ class Judge:
 
 
 def validation(pictures: NoisyPictures, limit: int = 12, side: int = 160) -> dict[str, list[Batch]]:
-    """Validation pictures for `Judge`: at the usual levels where the run's noise covers several of them."""
+    """Validation pictures for `DenoisingEvaluator`: at those of `LEVELS` that the run's noise covers."""
     noise = pictures.noise
     if noise is None or type(noise).__name__ != "GaussianNoise" or noise.low == noise.high:
         return {pictures.config.noise: pictures.at("val", limit=limit, side=side)}

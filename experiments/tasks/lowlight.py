@@ -22,7 +22,7 @@ from agents import (
 from agents import (
     distributed as processes,
 )
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (
@@ -306,13 +306,13 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
     return grid(rows, side), torch.cat(strengths) if strengths else None
 
 
-def make_sample_sheet(pictures: Sequence[Batch]) -> Callable[[torch.nn.Module, RunFolder, int], None]:
+def make_sample_sheet(pictures: Sequence[Batch]) -> Callable[[torch.nn.Module, Run, int], None]:
     """What `fit` calls after each validation: the sheet and the histogram of the actions."""
 
-    def sample(network: torch.nn.Module, run: RunFolder, step: int) -> None:
+    def sample(network: torch.nn.Module, run: Run, step: int) -> None:
         sheet, strengths = sample_sheet(network, pictures)
-        run.picture("episodes", sheet, step)
+        run.log_image("episodes", sheet, step)
         if strengths is not None:
-            run.histogram("actions/A", strengths, step)
+            run.log_histogram("actions/A", strengths, step)
 
     return sample

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from experiments.core.baselines_lowlight import fit_single_curve, oracle_stop
+from experiments.core.collapse import fit_single_curve
 from experiments.tasks.controllability import defaults, enhance
+from experiments.tasks.lowlight_baselines import oracle_stop
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import RELIT, Batch, Relight
 from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.lowlight import Pictures
 from rlenhance.core.visualize import grid
 from rlenhance.data import (
@@ -177,11 +177,11 @@ class Keeper:
     def __init__(self, pictures: Sequence[Batch], steps: int, every: int):
         self.pictures, self.steps, self.every = pictures[:_SHOWN], steps, every
 
-    def __call__(self, network: nn.Module, run: RunFolder, step: int) -> None:
+    def __call__(self, network: nn.Module, run: Run, step: int) -> None:
         shown = [[batch.image[:1] for batch in self.pictures],
                  [completed(network, batch)[:1] for batch in self.pictures],
                  [batch.target[:1] for batch in self.pictures if batch.target is not None]]
-        run.picture("completed" if self.pictures[0].mask is not None else "restored", grid(shown, 128), step)
+        run.log_image("completed" if self.pictures[0].mask is not None else "restored", grid(shown, 128), step)
         epochs = epoch_means(run.rows, self.steps)
         text = io.StringIO()
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")

@@ -197,7 +197,7 @@ def measure(model: Callable[[Tensor], Tensor], batches: Iterable[Batch], blocks:
 
 
 @dataclass
-class PassJudge:
+class PassEvaluator:
     """Judges an autoencoder on validation pictures: `val/psnr` after one pass, and after so many as an episode has."""
 
     pictures: Sequence[Batch]
@@ -215,7 +215,7 @@ class PassJudge:
 
 
 @dataclass
-class EpisodeJudge:
+class EpisodeEvaluator:
     """Judges a policy on validation pictures: `val/psnr`, and how far the two gates are open at each step."""
 
     pictures: Sequence[Batch]

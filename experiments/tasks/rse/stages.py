@@ -13,15 +13,15 @@ from agents import LEARNERS, Falling, Learner
 from agents.autoencoder_learner import Autoencoding
 from agents.base import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
-from experiments.core.bootstrap import Interval, scene_interval
+from experiments.core.bootstrap import Interval, bootstrap_interval
 from experiments.core.fit import FitConfig, fit
-from experiments.core.run import RunFolder
+from experiments.core.run import Run
 from experiments.tasks.rse.config import Plan
 from experiments.tasks.rse.data import RsePictures, bank_pictures
 from experiments.tasks.rse.model import (
-    EpisodeJudge,
+    EpisodeEvaluator,
     Fixed,
-    PassJudge,
+    PassEvaluator,
     best_constant,
     constant,
     make_autoencoder,
@@ -61,7 +61,7 @@ class Stages:
         policies: after RL, and after each recursion that was not undone.
     """
 
-    def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, mixed: bool, run: RunFolder):
+    def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, mixed: bool, run: Run):
         self.plan, self.pictures, self.fabric, self.mixed, self.run = plan, pictures, fabric, mixed, run
         self.device = fabric.device
         sampler = PortionSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
@@ -137,7 +137,7 @@ class Stages:
                 network.network.begin_with(source.network)
             return Autoencoding(network, self.plan.learners.autoencoding, seed=seed, device=self.device)
 
-        judge = PassJudge(self._validation, self.plan.network.horizon)
+        judge = PassEvaluator(self._validation, self.plan.network.horizon)
         network, _ = self._fit(name, make, self.plan.budget.autoencoder(self._sampler.epoch, share), judge,
                                self.plan.budget.batch_size, seed)
         return network
@@ -159,7 +159,7 @@ class Stages:
             learner.env.target_psnr = plan.budget.target_psnr or None
             return learner
 
-        network, best = self._fit(name, make, plan.budget.agents(share), EpisodeJudge(self._validation),
+        network, best = self._fit(name, make, plan.budget.agents(share), EpisodeEvaluator(self._validation),
                                   plan.budget.rl_batch_size, seed)
         autoencoder.to(self.device)
         return network, best
@@ -174,8 +174,8 @@ class Stages:
             learner = make()
             learner.use_fabric(self.fabric)
             spec: Any = learner.network
-            stage = RunFolder.open(folder)[0] if (folder / "config.json").is_file() else \
-                RunFolder.begin(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
+            stage = Run.open(folder)[0] if (folder / "config.json").is_file() else \
+                Run.create(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
             sampler = self._sampler.reseeded(seed)
             fitted = fit(learner, lambda step: sampler.batch(step, count), judge, stage, budget, show=self.plan.show)
             stage.close()
@@ -277,4 +277,5 @@ def paired(rows: Mapping[str, Mapping[str, Sequence[float]]], name: str, others:
            scenes: Sequence[str]) -> Interval:
     """How much one row's PSNR is above the best of others, picture by picture."""
     best = max(others, key=lambda other: sum(rows[other]["psnr"]))
-    return scene_interval([a - b for a, b in zip(rows[name]["psnr"], rows[best]["psnr"], strict=True)], list(scenes))
+    differences = [a - b for a, b in zip(rows[name]["psnr"], rows[best]["psnr"], strict=True)]
+    return bootstrap_interval(differences, list(scenes))

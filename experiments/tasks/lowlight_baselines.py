@@ -25,23 +25,23 @@ def curve_step(image: Tensor, strength: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Baseline:
     """A picture-to-picture function with a name for the table.
 
     Attributes:
         name: what the table calls it.
         function: (1, 3, H, W) -> the same shape.
-        oracle: it was shown the reference of the very picture: a ceiling, not a competitor.
+        uses_target: it is shown the reference of the very picture: a ceiling, not a competitor.
     """
 
     name: str
     function: Callable[[Tensor, Tensor | None], Tensor]
-    oracle: bool = False
+    uses_target: bool = False
 
     def __call__(self, image: Tensor, mask: Tensor | None = None, preference: Mapping[str, float] | None = None, *,
                  target: Tensor | None = None) -> Tensor:
         """Enhance one picture; the target is handed on to oracles only."""
-        return self.function(image, target if self.oracle else None)
+        return self.function(image, target if self.uses_target else None)
 
 
 def gamma(image: Tensor, exponent: float) -> Tensor:
@@ -102,33 +102,6 @@ def oracle_stop(image: Tensor, target: Tensor) -> Tensor:
     return best
 
 
-def fit_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
-    """The inputs under the one tone curve per channel that brings them nearest to the outputs, over all pictures.
-
-    The curve is free: 256 values per channel, each the mean of the outputs at that input level. It is nearer than any
-    curve of a family.
-
-    Args:
-        inputs, outputs: pictures (1, 3, H, W), of any sizes.
-    """
-    index = [(image * 255).round().long().clamp(0, 255) for image in inputs]
-    total, count = torch.zeros(3, 256), torch.zeros(3, 256)
-    for level, output in zip(index, outputs, strict=True):
-        for channel in range(3):
-            flat = level[:, channel].flatten()
-            total[channel].scatter_add_(0, flat, output[:, channel].flatten())
-            count[channel].scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.float32))
-    curve = total / count.clamp(min=1)
-    return [torch.stack([curve[channel][level[:, channel]] for channel in range(3)], dim=1) for level in index]
-
-
-def distance_to_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
-    """Mean PSNR in dB between outputs and `fit_single_curve`: high for a constant, low for what adapts to pictures."""
-    fitted = fit_single_curve(inputs, outputs)
-    distances = [psnr(*pair).item() for pair in zip(fitted, outputs, strict=True)]
-    return sum(distances) / len(distances)
-
-
 def _best(values: Sequence[float], score: Callable[[float], float]) -> float:
     return max(values, key=score)
 
@@ -141,7 +114,7 @@ def _mean_psnr(pictures: Sequence[Batch], function: Callable[[Tensor], Tensor]) 
     return total / len(pictures)
 
 
-def fit_rules(pictures: Sequence[Batch], exposure_level: float, side: int = 64) -> dict[str, Rule]:
+def fit_baselines(pictures: Sequence[Batch], exposure_level: float, side: int = 64) -> dict[str, Baseline]:
     """The rules, with their one number chosen on these pictures.
 
     Args:
@@ -163,14 +136,15 @@ def fit_rules(pictures: Sequence[Batch], exposure_level: float, side: int = 64) 
         strength = _best([round(x, 3) for x in np.linspace(-0.3, 1.0, 66)], fitness(constant_curve))
         level = _best([round(x, 3) for x in np.linspace(0.25, 0.65, 41)], fitness(stop_at_mean))
     return {
-        "input": Rule("input", lambda image, _: image),
-        "gamma": Rule(f"gamma {exponent:g}", lambda image, _: gamma(image, exponent)),
-        "clahe": Rule("CLAHE (L, limit 2)", lambda image, _: clahe(image)),
-        "constant": Rule(f"best constant curve (8 x A = {strength:g})",
+        "input": Baseline("input", lambda image, _: image),
+        "gamma": Baseline(f"gamma {exponent:g}", lambda image, _: gamma(image, exponent)),
+        "clahe": Baseline("CLAHE (L, limit 2)", lambda image, _: clahe(image)),
+        "constant": Baseline(f"best constant curve (8 x A = {strength:g})",
                          lambda image, _: constant_curve(image, strength)),
-        "stop": Rule(f"stop at mean {level:g}", lambda image, _: stop_at_mean(image, level)),
-        "stop_blur": Rule(f"stop at mean {level:g}, light blur", lambda image, _: blurred(stop_at_mean(image, level))),
-        "oracle": Rule("oracle stop (sees the reference)", _oracle, oracle=True),
+        "stop": Baseline(f"stop at mean {level:g}", lambda image, _: stop_at_mean(image, level)),
+        "stop_blur": Baseline(f"stop at mean {level:g}, light blur",
+                              lambda image, _: blurred(stop_at_mean(image, level))),
+        "oracle": Baseline("oracle stop (sees the reference)", _oracle, uses_target=True),
     }
 
 

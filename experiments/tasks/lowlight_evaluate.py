@@ -15,10 +15,11 @@ import tyro
 from torch import Tensor
 
 from agents.base import make_env
-from agents.rollout import Rollout, play
-from experiments.core.baselines_lowlight import Rule, distance_to_single_curve
-from experiments.core.markdown import table
-from experiments.tasks.controllability import adapt, enhance, obey, well_exposed
+from agents.rollout import play
+from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
+from experiments.core.markdown import text_table
+from experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
+from experiments.tasks.lowlight_baselines import Baseline
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
@@ -26,10 +27,8 @@ from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import Policy, UnrolledPolicy, build_model
-from rlenhance.rewards import Reward, RewardWeights, Transition
+from rlenhance.rewards import Reward, Transition
 
-#: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
-COLLAPSE_DB = 45.0
 _WATCHED = 16  # pictures on which a finished policy is watched: whole ones fill the memory
 
 
@@ -47,8 +46,8 @@ def score_picture(output: Tensor, batch: Batch) -> dict[str, float]:
 
 
 def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
-    """A model's output. Only a rule that declares itself an oracle is ever handed the reference."""
-    if isinstance(model, Rule):
+    """A model's output. Only a baseline with `uses_target` is ever handed the reference."""
+    if isinstance(model, Baseline):
         return model(batch.image, target=batch.target)
     return enhance(model, batch.image)
 
@@ -88,81 +87,9 @@ def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, 
     return mean_scores(score_pictures(model, pictures))
 
 
-def action_counts(policy: Policy, rollouts: Sequence[Rollout]) -> Tensor:
-    """How often each action was taken, over all agents, steps and pictures: (heads, choices).
-
-    Continuous agents are counted in 27 levels of A, the heads being the channels of A.
-    """
-    actions = policy.actions
-    if actions.choices is None:
-        low, high = getattr(actions, "low", -1.0), getattr(actions, "high", 1.0)
-        heads = [s.transpose(0, 1).flatten(1) for rollout in rollouts for s in rollout.strengths]
-        return torch.stack([torch.histc(head.float().cpu(), 27, low, high) for head in torch.cat(heads, dim=1)])
-    counts = []
-    for level in actions.levels:
-        taken = [a[level].transpose(0, 1).flatten(1) for rollout in rollouts for a in rollout.actions]
-        counts += [torch.bincount(head.cpu(), minlength=actions.choices) for head in torch.cat(taken, dim=1)]
-    return torch.stack(counts).float()
-
-
-def watch_collapse(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Signs that a policy has become a constant, over several greedy episodes.
-
-    Args:
-        rollouts: of one picture each, or of several of one size.
-
-    Returns:
-        `constant_psnr`, see `distance_to_single_curve`; `dominant`, the share of agents that take the commonest
-        action, in the head where it is smallest (a policy is a constant when every head is); `distinct`, actions that
-        at least 1 % of the agents take, in the head that has most; `spread_cells`, `spread_pictures`, deviation of A
-        over the agents of a picture, and of a picture's mean A over the pictures.
-    """
-    counts = action_counts(policy, rollouts)
-    share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    steps = list(zip(*([s.cpu() for s in rollout.strengths] for rollout in rollouts), strict=True))
-    cells = [torch.cat([s.std(dim=(-2, -1), correction=0).flatten() for s in step]).mean().item() for step in steps]
-    means = [torch.cat([s.mean(dim=(1, 2, 3)) for s in step]).std(correction=0).item() for step in steps]
-    begun = [picture for rollout in rollouts for picture in rollout.observations[0]["image"].cpu().split(1)]
-    ended = [picture for rollout in rollouts for picture in rollout.final.cpu().split(1)]
-    return {
-        "constant_psnr": distance_to_single_curve(begun, ended),
-        "dominant": share.max(dim=1).values.min().item(),
-        "distinct": float((share >= 0.01).sum(dim=1).max()),
-        "spread_cells": sum(cells) / len(cells),
-        "spread_pictures": sum(means) / len(means),
-    }
-
-
-def watch_policy(policy: Policy, pictures: Sequence[Batch]) -> dict[str, float]:
-    """`watch_collapse` as `watch/...`, on episodes that run where the policy's do: on whole pictures, or reduced ones.
-
-    Also `watch/head0`, `watch/head1`, ...: the share of agents that take the head's commonest action; and
-    `watch/entropy/LEVEL` in nat per agent, the sum over its heads.
-    """
-    device = next(policy.parameters()).device
-    env = make_env(policy, Reward(RewardWeights(), every_term=False), device)
-    rollouts, entropies = [], dict[str, list[float]]()
-    with torch.no_grad():
-        for batch in pictures:
-            state = Batch(resize(batch.image, policy.state_size) if policy.state_size else batch.image).to(device)
-            rollouts.append(play(policy, env, state, policy.preferences.encode(None, 1, device), None))
-            memory = None
-            for observation in rollouts[-1].observations:
-                distribution, _, memory = policy(observation, memory)
-                for level, entropy in distribution.entropy().items():
-                    entropies.setdefault(level, []).append(entropy.mean().item())
-    counts = action_counts(policy, rollouts)
-    heads = (counts.max(dim=1).values / counts.sum(dim=1)).tolist()
-    return {
-        **{f"watch/{name}": value for name, value in watch_collapse(policy, rollouts).items()},
-        **{f"watch/head{index}": share for index, share in enumerate(heads)},
-        **{f"watch/entropy/{level}": sum(values) / len(values) for level, values in entropies.items()},
-    }
-
-
 @dataclass
-class Judge:
-    """Judges a network on the validation split, the same way at every call.
+class LowLightEvaluator:
+    """Scores a network on the validation split, the same way at every call.
 
     Args:
         pictures: one batch each.
@@ -194,22 +121,12 @@ class Judge:
         preference = policy.preferences.encode(None, len(batch), device)
         rollout = play(policy, env, batch.to(device), preference, None)
         terms = {name: sum(terms[name].mean().item() for terms in rollout.terms) for name in rollout.terms[0]}
-        watch = watch_collapse(policy, [rollout])
+        watch = collapse_metrics(policy, [rollout])
         return {
             "val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item(),
             **{f"val/term/{name}": value for name, value in terms.items()},
             **{f"watch/{name}": value for name, value in watch.items()},
         }
-
-
-def collapse_warning(scores: Mapping[str, float]) -> str | None:
-    """A line for the user when the policy looks like a constant."""
-    distance, dominant = scores.get("watch/constant_psnr", 0.0), scores.get("watch/dominant", 0.0)
-    if distance <= COLLAPSE_DB and dominant <= 0.99:
-        return None
-    return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "
-            f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; let it explore "
-            f"more (docs/training.md), or weigh the reward differently")
 
 
 @dataclass(frozen=True)
@@ -261,9 +178,9 @@ def _behaviour(arguments: Arguments, model: Any, pictures: Sequence[Batch]) -> d
     """What was asked for of --obey, --adapt and --scenes, by that name."""
     tables: dict[str, dict[str, Any]] = {}
     if arguments.obey:
-        tables["obey"] = obey(_policy_of(arguments, model, "--obey"), pictures)
+        tables["obey"] = controllability(_policy_of(arguments, model, "--obey"), pictures)
     if arguments.adapt:
-        tables["adapt"] = adapt(model, pictures, well_exposed(pictures, arguments.side))
+        tables["adapt"] = adaptivity(model, pictures, well_exposed(pictures, arguments.side))
     if arguments.scenes:
         policy = _policy_of(arguments, model, "--scenes").policy
         tables["scenes"] = {**relit_scenes(policy, well_exposed(pictures, arguments.side)),
@@ -296,24 +213,18 @@ def main(arguments: Arguments) -> dict[str, Any]:
     if behaves:
         tables = _behaviour(arguments, model, pictures)
         print(json.dumps({"split": split, **tables}) if arguments.json else
-              "\n\n".join([f"{len(pictures)} {split} pictures of {splits.source}", *map(table, tables.values())]))
+              "\n\n".join([f"{len(pictures)} {split} pictures of {splits.source}", *map(text_table, tables.values())]))
         return tables
     scores = score(model, pictures)
     if arguments.watch:
         policy = _policy_of(arguments, model, "--watch").policy
-        scores |= watch_policy(policy, pictures[:: -(-len(pictures) // _WATCHED)])
+        scores |= policy_collapse_metrics(policy, pictures[:: -(-len(pictures) // _WATCHED)])
     if arguments.json:
         print(json.dumps({"split": split, **scores}))
     else:
         print(f"{len(splits.parts[split])} {split} pictures of {splits.source}")
-        print(table(scores))
+        print(text_table(scores))
     warning = collapse_warning(scores)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     return scores
-
-
-if __name__ == "__main__":
-    from experiments.core.config_cli import run_command
-
-    sys.exit(run_command(main, Arguments))
