@@ -11,13 +11,14 @@ train: $(VENV)/.core          ## learn on the bundled sample photographs (about 
 	$(BIN)/python -m experiments.lol_train
 
 test: $(VENV)/.dev            ## the test suite (under five minutes)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/.dev        ## the test suite with what is slow
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/python -m mypy rlenhance envs agents experiments benchmarks
 
 bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/benchmarks.md)

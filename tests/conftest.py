@@ -6,14 +6,17 @@ for _name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):  # before torch is imported
     os.environ.setdefault(f"{_name}_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from fractions import Fraction  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from rlenhance.hub import shipped as weights  # noqa: E402
+from rlenhance.hub.checkpoint import save_checkpoint  # noqa: E402
 from rlenhance.io import write  # noqa: E402
+from tests.support.data import make_pairs  # noqa: E402
+from tests.support.networks import CHOICE, make_policy, make_tone, stir  # noqa: E402
+from tests.support.published import made_up_rellie, made_up_zero_dce  # noqa: E402
 
 
 @pytest.fixture
@@ -30,20 +33,6 @@ def image(generator):
     return 0.05 + 0.3 * smooth
 
 
-def make_pairs(folder: Path, scenes: int = 6, size: tuple[int, int] = (40, 48)) -> Path:
-    """A folder with low/ and high/: `scenes` scenes of two frames each, dark beside bright."""
-    rng = np.random.default_rng(0)
-    for scene in range(scenes):
-        coarse = rng.uniform(0.1, 0.9, (4, 4, 3)).astype(np.float32)
-        bright = np.clip(np.kron(coarse, np.ones((size[0] // 4, size[1] // 4, 1), np.float32)), 0, 1)
-        for frame in range(2):
-            dark = bright * (0.2 + 0.1 * frame)
-            name = f"s{scene:03d}_{frame:04d}.png"
-            write((bright * 255).astype(np.uint8), folder / "high" / name)
-            write((dark * 255).astype(np.uint8), folder / "low" / name)
-    return folder
-
-
 @pytest.fixture
 def pairs(tmp_path):
     """See `make_pairs`."""
@@ -53,8 +42,6 @@ def pairs(tmp_path):
 @pytest.fixture
 def rellie_file(tmp_path):
     """A made-up model.npz."""
-    from test_ancestors import made_up_rellie
-
     np.savez(tmp_path / "model.npz", **made_up_rellie())
     return tmp_path / "model.npz"
 
@@ -62,48 +49,8 @@ def rellie_file(tmp_path):
 @pytest.fixture
 def zero_dce_file(tmp_path):
     """A made-up Epoch99.pth."""
-    from test_ancestors import made_up_zero_dce
-
     torch.save(made_up_zero_dce(), tmp_path / "Epoch99.pth")
     return tmp_path / "Epoch99.pth"
-
-
-#: One picture of every clip, (48, 64, 3).
-SCENE = np.kron(np.random.default_rng(0).integers(5, 70, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-
-
-def make_clip(path, codec="libx264", layout="yuv420p", times=range(8), base=None,
-              rate=Fraction(30000, 1001), scene=SCENE, sound=None, text=None, turned=0, texts=None, chapters=()):
-    """A clip of one scene; `times` are ticks of `base` (default: of the rate)."""
-    import av
-
-    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"crf": "10"} if codec == "libx264" else {}
-    with av.open(str(path), "w") as film:
-        film.metadata.update(texts or {})
-        stream = film.add_stream(codec, rate=rate, options=options, width=scene.shape[1], height=scene.shape[0],
-                                 time_base=base or 1 / rate)
-        stream.pix_fmt = layout
-        if turned:
-            stream.set_display_rotation(turned)
-        audio = film.add_stream(sound, rate=48000, layout="mono") if sound else None
-        words = film.add_mux_stream(text, time_base=Fraction(1, 1000)) if text else None
-        film.set_chapters(list(chapters))
-        for tick in times:
-            frame = av.VideoFrame.from_ndarray(scene, "rgb24").reformat(format=layout)
-            frame.pts, frame.time_base = tick, base or 1 / rate
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
-        if audio:
-            wave = np.sin(np.arange(20000) / 20, dtype=np.float32)[None] / 4
-            heard = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-            heard.rate, heard.pts = 48000, 0
-            film.mux([*audio.encode(heard), *audio.encode()])
-        if words:
-            packet = av.Packet(b"hello")
-            packet.stream, packet.pts, packet.dts, packet.duration = words, 100, 100, 200
-            packet.time_base = Fraction(1, 1000)
-            film.mux(packet)
-    return Path(path)
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +58,25 @@ def _numbers_as_they_are():
     """Trainings flush subnormal numbers to zero for the whole process; the next test has them again."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def night(tmp_path, monkeypatch):
+    """The folder one stands in, with a dark photograph and a model in runs/lol; nothing is shipped."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE)))
+    return write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), tmp_path / "night.png")
+
+
+@pytest.fixture(scope="module")
+def tone_run(tmp_path_factory):
+    """A checkpoint of a policy with picture-level and local agents."""
+    return save_checkpoint(tmp_path_factory.mktemp("run") / "best", stir(make_tone(), 0.05))
+
+
+@pytest.fixture
+def dark():
+    """A smooth, dark picture (60, 90, 3)."""
+    y, x = np.mgrid[:60, :90]
+    return np.stack([y + x // 3, 2 * y // 3 + 10, x // 2 + 5], axis=2).astype(np.uint8)

@@ -7,11 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import corpus
 import numpy as np
 import pytest
-from conftest import make_clip, make_pairs
-from test_models import make_policy
 
 from agents import A3CConfig, SACConfig
 from experiments import lol_train
@@ -23,6 +20,10 @@ from rlenhance.metrics.style import MEASURES
 from rlenhance.pipelines.options import OPTIONS
 from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.rewards import TERMS
+from tests.support import corpus
+from tests.support.clips import make_clip
+from tests.support.data import make_pairs
+from tests.support.networks import make_policy
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

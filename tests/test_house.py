@@ -1,4 +1,4 @@
-"""The order of the house: floors, names, docstrings, sizes, and examples that run."""
+"""The order of the house: names, docstrings, sizes, and examples that run; import-linter holds the layers."""
 
 import ast
 import doctest
@@ -13,12 +13,6 @@ ROOT = Path(rlenhance.__file__).parent.parent
 FLOORS = ("rlenhance", "envs", "agents", "experiments", "benchmarks")  # each may use those before it
 FILES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-# what a floor must not load beside the floors above it: the ground floor is for users, who train nothing
-FOREIGN = {"rlenhance": {"gymnasium", "lightning", "lightning_fabric", "tensorboard", "tyro"},
-           "envs": {"lightning", "lightning_fabric", "tensorboard", "tyro"},
-           "agents": {"lightning", "lightning_fabric", "tensorboard", "tyro"},
-           "experiments": set(), "benchmarks": set()}
-
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -45,15 +39,6 @@ def test_there_is_a_house():
 
 
 @every_file
-def test_imports_go_downward(path):
-    """A floor uses those below it and never one above, nor what only those above may load."""
-    floor = path.relative_to(ROOT).parts[0]
-    forbidden = set(FLOORS[FLOORS.index(floor) + 1 :]) | FOREIGN[floor]
-    used = {name.split(".")[0] for name in _imports(TREES[path])}
-    assert not used & forbidden
-
-
-@every_file
 def test_rooms_have_names(path):
     """No file is called utils, helpers, common or misc: a function without a room means a missing name."""
     names = path.relative_to(ROOT).with_suffix("").parts
@@ -73,8 +58,8 @@ def test_what_is_public_is_explained(path):
 
 @every_file
 def test_rooms_are_small(path):
-    """A file that outgrows 330 lines hides a missing name."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 330
+    """A file that outgrows 400 lines hides a missing name."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 @every_file

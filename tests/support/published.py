@@ -1,0 +1,42 @@
+"""Made-up weights of published networks, and their law in NumPy."""
+
+import numpy as np
+import torch
+
+CONVOLUTIONS = {  # of ReLLIE's file: outputs, inputs
+    "conv1": (64, 3), **{f"diconv{name}/diconv": (64, 64) for name in ("2", "3", "4", "5_pi", "6_pi", "5_V", "6_V")},
+    **{f"conv7_{head}_pi/model": (27, 64) for head in "rgb"}, "conv7_V": (1, 64),
+}
+
+
+def made_up_rellie(seed=0, collapsed=False):
+    """Arrays of ReLLIE's names and shapes; collapsed: its last biases outweigh what the network sees."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for name, (outputs, inputs) in CONVOLUTIONS.items():
+        arrays[f"{name}/W"] = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)
+        arrays[f"{name}/b"] = rng.normal(0, 0.1, outputs).astype(np.float32)
+        if collapsed and outputs == 27:
+            arrays[f"{name}/b"][rng.integers(27)] = 100
+    return arrays
+
+
+def made_up_zero_dce(seed=0):
+    """Tensors of Zero-DCE's names and shapes."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs, outputs = [3, 32, 32, 32, 64, 64, 64], [32] * 6 + [24]
+    return {f"e_conv{index + 1}.{part}": (2 / (9 * i)) ** 0.5 * torch.randn(shape, generator=generator)
+            for index, (i, o) in enumerate(zip(inputs, outputs, strict=True))
+            for part, shape in (("weight", (o, i, 3, 3)), ("bias", (o,)))}
+
+
+def convolve(x, weight, bias, dilation=1):
+    """Nine products of matrices, one per place of the kernel; zeros outside. (C, H, W) -> (outputs, H, W)."""
+    _, height, width = x.shape
+    padded = np.pad(x, ((0, 0), (dilation, dilation), (dilation, dilation)))
+    out = np.zeros((len(weight), height * width), x.dtype) + bias[:, None]
+    for row in range(3):
+        for column in range(3):
+            part = padded[:, row * dilation : row * dilation + height, column * dilation : column * dilation + width]
+            out += weight[:, :, row, column] @ part.reshape(len(part), -1)
+    return out.reshape(-1, height, width)

@@ -1,0 +1,530 @@
+"""Denoising with filters: noise, environment, policies, training and comparison, on small pictures."""
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+
+import cv2
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from scipy import ndimage
+
+from agents import A3C, A3CConfig
+from envs import DenoiseEnv
+from experiments import denoise_compare, denoise_train
+from experiments.scripts.import_weights import read_pixelrl
+from experiments.tasks import denoise_baselines as denoise_rules
+from experiments.tasks.denoise_baselines import best_sequences, filtered
+from experiments.tasks.denoise_filters import (
+    LearnerConfigs,
+    NetworkConfig,
+    PictureConfig,
+    load_noisy,
+    make_batches,
+    make_learner,
+    step_shares,
+)
+from rlenhance.actions import PIXELRL_TOOLS
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.image import WAYS, turned, turned_back
+from rlenhance.data import NOISES, Batch, parse_noise
+from rlenhance.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.io import write
+from rlenhance.metrics.full_reference import psnr
+from rlenhance.models import MODELS, UnrolledPolicy, build_model, warm_start
+from rlenhance.models.restorer import told
+from rlenhance.models.warm_start import as_restorer
+from rlenhance.ops.image_statistics import noise_deviation
+from tests.support.published import convolve
+
+SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
+
+
+def scene(seed=0, size=(48, 56)):
+    """A grey picture of flat parts and edges, (H, W) uint8."""
+    coarse = np.random.default_rng(seed).integers(40, 216, (-(-size[0] // 8), -(-size[1] // 8)))
+    return np.kron(coarse, np.ones((8, 8)))[: size[0], : size[1]].astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve good pictures."""
+    for index in range(12):
+        write(np.repeat(scene(index)[:, :, None], 3, axis=2), tmp_path / "clean" / f"{index:02d}.png")
+    return tmp_path / "clean"
+
+
+def noisy(count=2, level="25", size=(24, 32), planes=1):
+    """Scenes with noise, and without."""
+    noise = parse_noise(level)
+    clean = [np.repeat(scene(index, size)[:, :, None], planes, axis=2) for index in range(count)]
+    return Batch(*(torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2).float() for part in (
+        [noise(picture, np.random.default_rng(index)) for index, picture in enumerate(clean)],
+        [picture / 255 for picture in clean])))
+
+
+# --- noise ---
+
+
+@pytest.mark.parametrize("name", list(NOISES))
+def test_noise_comes_from_its_stream_alone(name):
+    """The same stream spoils alike, another one does not (JPEG draws nothing); 8 bits are 8 bits."""
+    picture = np.repeat(scene()[:, :, None], 3, axis=2)
+    noise = NOISES.create(name)
+    first, again, other = (noise(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.dtype == np.float32 and np.array_equal(first, again)
+    assert np.array_equal(first, other) == (name == "jpeg") and not np.array_equal(first, picture / 255)
+    rounded = NOISES.create(name, eight_bit=True)(picture, np.random.default_rng(1)) * 255
+    assert np.allclose(rounded, rounded.round(), atol=1e-4) and rounded.min() >= 0 and rounded.max() <= 255
+
+
+def test_gaussian_noise_has_its_deviation_and_is_not_clipped():
+    """25 means 25/255 everywhere; white pictures get brighter than white."""
+    white = np.full((128, 128, 1), 255, np.uint8)
+    result = parse_noise("25")(white, np.random.default_rng(0))
+    assert result.std() == pytest.approx(25 / 255, rel=0.03) and result.max() > 1.2
+    drawn = [parse_noise("blind")(white, np.random.default_rng(seed)).std() * 255 for seed in range(20)]
+    assert 4 < min(drawn) < 20 and 40 < max(drawn) < 57
+
+
+def test_sensor_noise_grows_with_the_light():
+    """A tenth of white's deviation in the dark; half the variance in the middle."""
+    noise = parse_noise("poisson_gaussian:20")
+    deviations = [noise(np.full((128, 128, 1), level, np.uint8), np.random.default_rng(0)).std() * 255
+                  for level in (0, 128, 255)]
+    assert deviations == pytest.approx([2, 14.2, 20], rel=0.05)
+
+
+def test_salt_and_pepper_hits_its_share():
+    """Of every hundred values, so many are black or white, half and half."""
+    result = parse_noise("salt_pepper:10")(np.full((200, 200, 1), 128, np.uint8), np.random.default_rng(0))
+    assert (result == 0).mean() == pytest.approx(0.05, abs=0.005)
+    assert (result == 1).mean() == pytest.approx(0.05, abs=0.005)
+
+
+@pytest.mark.parametrize("text, error, says", [
+    ("gausian", UnknownName, "unknown noise 'gausian': did you mean gaussian"),
+    ("gaussian:x", UsageError, "a number or a range, as in 25 or 5-55; got 'x'"),
+    ("120", UsageError, "between 0 and 100 255ths"), ("-3", UsageError, "noise level"), ("nan", UnknownName, "nan"),
+    ("30-20", UsageError, "the lower one first"), ("jpeg:0", UsageError, "between 1 and 100 of quality"),
+])
+def test_noise_that_cannot_be_is_named(text, error, says):
+    """A kind, a number, a range."""
+    with pytest.raises(error, match=says):
+        parse_noise(text)
+
+
+@pytest.mark.parametrize("level", [5, 15, 25, 50])
+def test_the_noise_of_a_picture_is_seen(level):
+    """Within a tenth (and two 255ths, for the edges) where the picture is flat between them; pictures of one pixel
+    have none."""
+    batch = noisy(2, str(level), (128, 128))
+    assert (noise_deviation(batch.image) * 255).flatten().tolist() == pytest.approx([level] * 2, rel=0.1, abs=2)
+    assert noise_deviation(torch.rand(1, 1, 1, 7)).item() == 0
+
+
+# --- environment ---
+
+
+@pytest.mark.parametrize("arguments", [{}, {"color": True, "noise": "jpeg"}, {"noise": "blind", "size": 16},
+                                       {"noise": "salt_pepper:2-10", "eight_bit": True, "horizon": 1}])
+def test_gymnasium_finds_nothing_to_complain_of(arguments):
+    """The checker passes without a warning, for each kind of noise, grey and in colour."""
+    env = gymnasium.make("rlenhance/Denoise-v0", render_mode="rgb_array", **arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(env.unwrapped, skip_render_check=False)
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_reward_is_pixelrls_and_telescopes(generator):
+    """The map is 255 times what the squared error of each pixel fell by; its sum is that of first and last."""
+    env, batch = DenoiseEnv(2, size=24, horizon=3), noisy()
+    env.reset(options={"batch": batch})
+    total = 0
+    for _ in range(3):
+        before = env._image
+        _, reward, _, _, info = env.step(torch.randint(9, (2, 1, 24, 32), generator=generator))
+        after = info["final_obs"]["image"] if "final_obs" in info else env._image
+        expected = 255 * ((before - batch.target) ** 2 - (after - batch.target) ** 2)
+        assert torch.allclose(info["reward_map"], expected, atol=1e-4)
+        assert torch.allclose(reward, expected.mean(dim=(1, 2, 3)), atol=1e-4)
+        total = total + info["reward_map"]
+    assert torch.allclose(total, 255 * ((batch.image - batch.target) ** 2 - (after - batch.target) ** 2), atol=1e-3)
+
+
+def test_a_seed_repeats_pictures_and_their_noise():
+    """reset(seed) gives the same noise each time; the pictures of a batch have noise of their own."""
+    env = DenoiseEnv(3, size=16, noise="50")
+    first, again = (env.reset(seed=4)[0]["image"] for _ in range(2))
+    assert torch.equal(first, again) and first.shape == (3, 1, 16, 16)
+    assert not torch.equal(env.reset(seed=5)[0]["image"], first)
+
+
+def test_real_pairs_bring_their_own_noise(tmp_path):
+    """input/ beside gt/ is taken as it is; good pictures alone are not enough."""
+    for index in range(4):
+        clean = np.repeat(scene(index)[:, :, None], 3, axis=2)
+        write(clean, tmp_path / "pairs/gt" / f"{index}.png")
+        write(clean // 2, tmp_path / "pairs/input" / f"{index}.png")
+    env = DenoiseEnv(2, data=tmp_path / "pairs", noise="real", size=16)
+    observation, _ = env.reset(seed=0)
+    assert torch.allclose(observation["image"], (env._batch.target * 255).div(2).floor() / 255, atol=1e-5)
+    for data, text in ((None, "name their folder"), (tmp_path / "pairs/gt", "needs pairs, input/")):
+        with pytest.raises(UsageError, match=text):
+            DenoiseEnv(1, data=data, noise="real")
+
+
+@pytest.mark.parametrize("change, text", [
+    (lambda b: Batch(b.image + 3, b.target), "noise may reach 1 beyond"),
+    (lambda b: Batch(b.image[:, :1].expand(-1, 2, -1, -1), None), r"\(N, 1 or 3, H, W\)"),
+    (lambda b: Batch(b.image), "compare with a reference"),
+])
+def test_pictures_that_cannot_be_are_refused(change, text):
+    """Values far out, two channels, no reference."""
+    with pytest.raises(UsageError, match=text):
+        DenoiseEnv(1, size=16).reset(options={"batch": change(noisy())})
+
+
+# --- policies ---
+
+
+def make_policy(**config):
+    """A small policy over filters for grey pictures."""
+    torch.manual_seed(0)
+    return MODELS.create("filter_policy", **{"backbone": SMALL, "horizon": 3, "planes": 1, "noise": (5, 55), **config})
+
+
+def test_a_warm_start_begins_near_the_supervised_picture(generator):
+    """Every step takes the tool whose result is nearest to the estimate, and that is the restorer's."""
+    restorer = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0,
+                             told_noise=True)
+    with torch.no_grad():
+        for value in restorer.parameters():
+            value.add_(0.03 * torch.randn(value.shape, generator=generator))
+    policy, batch = make_policy(), noisy()
+    warm_start(policy, restorer.eval())
+    with torch.no_grad():
+        estimate = batch.image + restorer.residual(batch.image)
+        results = policy.actions.results(batch.image)
+        nearest = (results - estimate[:, :, None]).abs().argmin(dim=2)
+        first = UnrolledPolicy(policy.eval()).decide(batch.image)[0]["local"]
+    assert (first == nearest).float().mean() > 0.999
+    with pytest.raises(UsageError, match="takes 3 planes, the supervised run 1"):
+        warm_start(make_policy(planes=3), restorer)
+
+
+def small_denoiser():
+    """A learned denoiser for grey pictures whose weights do something."""
+    torch.manual_seed(1)
+    denoiser = MODELS.create("denoiser", channels=1, widths=(8, 8), down=(1, 1), up=(1,))
+    with torch.no_grad():
+        for value in denoiser.parameters():
+            value.add_(0.05 * torch.randn(value.shape))
+    return denoiser.eval()
+
+
+def test_a_learned_denoiser_is_a_warm_start(tmp_path):
+    """A policy and a supervised twin begin with what it does: the estimate is its picture, told the same noise."""
+    denoiser, batch = small_denoiser(), noisy(size=(32, 32))
+    policy = warm_start(make_policy(horizon=1), denoiser).eval()
+    with torch.no_grad():
+        clean = denoiser.denoise(batch.image, 25 / 255)
+        nearest = (policy.actions.results(batch.image) - clean[:, :, None]).abs().argmin(dim=2)
+        first = UnrolledPolicy(policy).decide(batch.image, preference={"noise": 25.0})[0]["local"]
+        other = UnrolledPolicy(policy).decide(batch.image, preference={"noise": 50.0})[0]["local"]
+        assert (first == nearest).float().mean() > 0.99 and (other == nearest).float().mean() < 0.95
+        restorer = as_restorer(denoiser, "first")
+        seen = denoiser.denoise(batch.image, told(batch.image))
+        assert torch.allclose(batch.image + restorer.residual(batch.image), seen, atol=1e-5)
+        twin = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0,
+                             told_noise=True).eval()
+        warm_start(twin, denoiser)
+        assert torch.equal(twin.residual(batch.image), restorer.residual(batch.image))
+    with pytest.raises(UsageError, match="needs the same backbone"):
+        warm_start(make_policy(backbone={**SMALL, "blocks": (2, 1)}), denoiser)
+    with pytest.raises(UsageError, match="as many blocks on the way up"):
+        as_restorer(MODELS.create("denoiser", channels=1, widths=(8, 8), down=(1, 1), up=(2,)))
+
+
+def test_views_turn_with_the_picture():
+    """With all eight views, what is done to a turned picture is what is done to the picture, turned; with one not."""
+    image = noisy(1, size=(16, 24)).image
+    results = {}
+    for views in (1, 8):
+        policy = make_policy(views=views, horizon=2).eval()
+        with torch.no_grad():
+            for value in policy.parameters():
+                value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())))
+            model = build_model(policy)
+            pairs = [(turned_back(model(turned(image, way)), way), model(image)) for way in range(1, WAYS)]
+        results[views] = max(((a - b).abs() > 1e-4).float().mean().item() for a, b in pairs)
+    assert results[8] < 0.01 < 0.1 < results[1]
+    with pytest.raises(UsageError, match="views lie between 1 and 8; got 9"):
+        make_policy(views=9)
+
+
+def test_what_was_turned_is_turned_back():
+    """All eight ways are different and can be undone."""
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    ways = [turned(image, way) for way in range(WAYS)]
+    assert all(torch.equal(turned_back(view, way), image) for way, view in enumerate(ways))
+    assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in ways}) == WAYS
+
+
+@pytest.mark.parametrize("memory", ["first", "every", "none"])
+def test_memory_is_carried_where_there_is_one(memory):
+    """What was seen at the first step changes the second, and its gradient reaches the first look."""
+    policy = make_policy(backbone={**SMALL, "memory": memory}, estimate=False)
+    with torch.no_grad():
+        for value in policy.parameters():
+            value.add_(0.1 * torch.randn(value.shape))
+    image, other = noisy(1).image, noisy(2).image[1:]
+    left = torch.full((1, 1), 0.5)
+    state = policy({"image": image, "steps_left": left + 0.5})[2]
+    second = policy({"image": other, "steps_left": left}, state)[0].levels["local"].log_probs
+    fresh = policy({"image": other, "steps_left": left})[0].levels["local"].log_probs
+    assert (state is None) == (memory == "none") == torch.allclose(second, fresh, atol=1e-5)
+
+
+def test_grey_policies_take_every_size(generator):
+    """Three equal channels pass and come back, odd sizes and one pixel too; NaN is refused."""
+    model = build_model(make_policy().eval())
+    for size in ((1, 1), (7, 5), (16, 33)):
+        plane = torch.rand(1, 1, *size, generator=generator)
+        with torch.no_grad():
+            assert torch.equal(model(plane.expand(-1, 3, -1, -1)), model(plane).expand(-1, 3, -1, -1))
+    with pytest.raises(UsageError, match="values must lie in"):
+        model(torch.full((1, 1, 8, 8), torch.nan))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1)])
+def test_the_environment_takes_pictures_of_a_pixel(size, generator):
+    """Every tool has a value there, finite; the reward is what the error falls by."""
+    clean = torch.rand(2, 1, *size, generator=generator)
+    env = DenoiseEnv(2, size=8, horizon=9, autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(options={"batch": Batch((clean + 0.1).clamp(-1, 2), clean)})
+    for tool in range(9):
+        observation, reward, _, _, info = env.step(torch.full((2, 1, *size), tool))
+        assert observation["image"].isfinite().all() and info["reward_map"].isfinite().all()
+        assert torch.allclose(reward, info["reward_map"].mean(dim=(1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("call, told", [
+    (lambda: DenoiseEnv(tools=("nothing", "medain")), "unknown filter 'medain'"),
+    (lambda: make_policy(tools=("nothing", "medain")), "unknown filter 'medain'"),
+    (lambda: DenoiseEnv(1, size=8).reset(options={"batch": Batch(*torch.full((2, 1, 1, 8, 8), 2.5))}),
+     "noise may reach 1 beyond"),
+    (lambda: make_policy()({"image": torch.full((1, 1, 8, 8), torch.nan), "steps_left": torch.ones(1, 1)}),
+     "got nan to nan"),
+    (lambda: make_policy()({"image": torch.rand(1, 3, 8, 8), "steps_left": torch.ones(1, 1)}),
+     "use a model for colour, make it grey first, or hand its channels over"),
+], ids=["tool of the environment", "tool of a policy", "beyond the margin", "not a number", "colours for grey"])
+def test_bad_input_is_named(call, told):
+    """With the way out."""
+    with pytest.raises(UsageError, match=told):
+        call()
+
+
+def test_an_action_that_is_no_tool_is_named():
+    """With the places that are."""
+    env = DenoiseEnv(1, size=8)
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match="the place of a filter, 0 to 8; got 9 to 9"):
+        env.step(torch.full((1, 1, 8, 8), 9))
+
+
+def test_noise_outside_the_trained_range_is_named():
+    """With the range and a command; what is inside it the policy can be told, unless it knows one strength alone."""
+    policy = make_policy()
+    assert policy.check_noise(25) == 25 and policy.tell_noise(25) == {"noise": 25}
+    assert make_policy(noise=(25, 25)).tell_noise(25) == make_policy(told_noise=False).tell_noise(25) == {}
+    with pytest.raises(UsageError, match=r"noise 70 is outside .*5 to 55.*--noise 70"):
+        policy.check_noise(70)
+
+
+def test_a3c_learns_which_filter_is_right():
+    """Where noise is strong and the picture flat, a policy without a head start learns to smooth."""
+    torch.manual_seed(0)
+    policy = make_policy(horizon=1, estimate=False, tools=("nothing", "brighter", "box"))
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(8, 1, 1, 1, generator=generator).expand(-1, -1, 12, 12)
+    batch = Batch(clean + 0.1 * torch.randn(clean.shape, generator=generator), clean)
+    from envs.denoise import DENOISING_REWARD
+    from rlenhance.rewards import Reward, RewardWeights
+    learner = A3C(policy, Reward(RewardWeights.only(**DENOISING_REWARD)), A3CConfig(
+        rollouts_per_image=2, epochs=2, reward_map_kernel=3, entropy_target=(0.05, 0.0)))
+    for _ in range(25):
+        learner.step(batch)
+    share = step_shares(policy.eval(), [batch])[0]
+    assert share[2] > 0.9
+
+
+# --- PixelRL ---
+
+
+def made_up_pixelrl(seed=0):
+    """Arrays of the names and shapes of a released policy."""
+    rng, arrays = np.random.default_rng(seed), {"conv_R/W": np.zeros((1, 1, 33, 33), np.float32)}
+    places = ("2", "3", "4", "5_pi", "6_pi", "5_V", "6_V")
+    shapes = {"conv1": (64, 1), **{f"diconv{n}/diconv": (64, 64) for n in places},
+              "conv8_pi/model": (9, 64), "conv7_V": (1, 64)}
+    for name, (outputs, inputs) in shapes.items():
+        arrays[f"{name}/W"] = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)
+        arrays[f"{name}/b"] = rng.normal(0, 0.1, outputs).astype(np.float32)
+    for name in ("Wz", "Uz", "Wr", "Ur", "W", "U"):
+        arrays[f"conv7_{name}/W"] = rng.normal(0, 0.05, (64, 64, 3, 3)).astype(np.float32)
+    return arrays
+
+
+def published_step(x, hidden, arrays):
+    """Tool of every pixel, and the next hidden state, as published, in NumPy: x (1, H, W)."""
+    def conv(name, value, dilation=1):
+        weight = arrays[f"{name}/W"].astype(np.float64)
+        return convolve(value, weight, arrays.get(f"{name}/b", np.zeros(len(weight))).astype(np.float64), dilation)
+
+    def sigmoid(value):
+        return 1 / (1 + np.exp(-value))
+
+    seen = np.maximum(conv("conv1", x), 0)
+    for name, dilation in (("2", 2), ("3", 3), ("4", 4), ("5_pi", 3), ("6_pi", 2)):
+        seen = np.maximum(conv(f"diconv{name}/diconv", seen, dilation), 0)
+    update = sigmoid(conv("conv7_Wz", seen) + conv("conv7_Uz", hidden))
+    reset = sigmoid(conv("conv7_Wr", seen) + conv("conv7_Ur", hidden))
+    new = np.tanh(conv("conv7_W", seen) + conv("conv7_U", reset * hidden))
+    hidden = (1 - update) * hidden + update * new
+    return conv("conv8_pi/model", hidden).argmax(0), hidden
+
+
+def published_tools(x):
+    """The released transition's candidates, with OpenCV, for (H, W) float32; the median's border is mirrored here."""
+    return np.stack([x - 1 / 255, x, x + 1 / 255, cv2.GaussianBlur(x, (5, 5), 0.5), cv2.bilateralFilter(x, 5, 0.1, 5),
+                     ndimage.median_filter(x, 5, mode="mirror"), cv2.GaussianBlur(x, (5, 5), 1.5),
+                     cv2.bilateralFilter(x, 5, 1.0, 5), cv2.boxFilter(x, -1, (5, 5))])
+
+
+def test_pixelrl_acts_as_published(tmp_path):
+    """The same tool on every pixel at every step, and the same pictures, as a re-computation in NumPy and OpenCV."""
+    arrays = made_up_pixelrl()
+    np.savez(tmp_path / "pretrained_25.npz", **arrays)
+    policy = read_pixelrl(tmp_path / "pretrained_25.npz")
+    assert policy.noise == (25, 25) and policy.horizon == 5 and policy.actions.tools == PIXELRL_TOOLS
+    image = noisy(1, size=(16, 19)).image
+    with torch.no_grad():
+        episode = build_model(policy).play(image)
+    x, hidden, taken = image[0, 0].numpy(), np.zeros((64, 16, 19)), set()
+    for action, state in zip(episode.actions, episode.states[1:], strict=True):
+        choice, hidden = published_step(x[None].astype(np.float64), hidden, arrays)
+        np.testing.assert_array_equal(action["local"][0, 0], choice)
+        x = np.take_along_axis(published_tools(x), choice[None], 0)[0].astype(np.float32)
+        np.testing.assert_allclose(state[0, 0], x, atol=1e-4)
+        taken |= set(choice.ravel())
+    assert len(taken) > 2
+    np.savez(tmp_path / "other.npz", **{key: value for key, value in arrays.items() if key != "conv_R/W"})
+    with pytest.raises(UsageError, match="lacks conv_R/W; pixelrl takes a released"):
+        read_pixelrl(tmp_path / "other.npz")
+
+
+# --- experiments ---
+
+
+def test_the_best_sequence_is_found_and_is_not_worse_than_a_single_filter():
+    """By brute force over all of length two; what brings nothing is left out."""
+    pictures = [noisy(1, "30", (32, 32)) for _ in range(1)]
+    tools = ("nothing", "box", "median", "gaussian_0.5")
+    single, best = best_sequences(pictures, tools, longest=2)
+
+    def score(sequence):
+        return psnr(filtered(pictures[0].image, sequence).clamp(0, 1), pictures[0].target).item()
+
+    assert score(single) == max(score((name,)) for name in tools)
+    assert score(best) >= max(score((a, b)) for a in tools for b in tools) - 0.011
+    assert best_sequences([Batch(pictures[0].target, pictures[0].target)], tools)[1] == ()
+
+
+def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
+    """supervised, then a3c from it, and direct; a run goes on; then the table with rules and shares, made once."""
+    config = PictureConfig(data=folder, noise="blind", crop=16)
+    network = NetworkConfig(horizon=2)
+    common = {"out": tmp_path / "runs", "updates": 2, "batch_size": 2, "device": "cpu", "progress": False,
+              "pictures": config, "network": network, "evaluate_every": 1}
+    runs = {}
+    for learner, warm in (("supervised", None), ("a3c", "supervised"), ("direct", "supervised")):
+        result = denoise_train.main(denoise_train.Arguments(
+            learner=learner, name=learner, warm_start=tmp_path / "runs" / warm if warm else None, **common))
+        assert result.fitted.updates == 2 and set(result.scores[learner]) == {"15", "25", "50"}
+        runs[learner] = result.run
+    with pytest.raises(UsageError, match="leave out seed"):
+        denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], seed=3))
+    assert denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 2
+    models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
+    arguments = denoise_compare.Arguments(models=models, views=2,
+                                          levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config)
+    rows = denoise_compare.main(arguments)
+    assert list(rows)[:3] == ["input", "best single filter", "best fixed sequence"]
+    assert set(rows["policy"]) == {"25"} and set(rows["supervised"]) == {"25", "70"}
+    assert list(rows)[-2:] == ["policy, 2 views", "direct, 2 views"]
+    assert np.sum(rows["policy"]["25"].shares, axis=1) == pytest.approx([1, 1])
+    text = (tmp_path / "table" / "table.md").read_text()
+    assert "| policy |" in text and "Tools that policy takes at noise 25" in text
+    before = (tmp_path / "table" / "scores.json").stat().st_mtime_ns
+    assert denoise_compare.main(arguments)["policy"]["25"].mean("psnr") == rows["policy"]["25"].mean("psnr")
+    assert (tmp_path / "table" / "scores.json").stat().st_mtime_ns == before
+    assert len(json.loads((tmp_path / "table" / "table.json").read_text())["rows"]) == len(rows)
+    assert load_network(runs["a3c"]).noise == (5.0, 55.0)
+    with pytest.raises(UsageError, match="two of the name policy"):
+        denoise_compare.main(denoise_compare.Arguments(models=(f"policy={runs['a3c']}", f"policy={runs['direct']}"),
+                                                       limit=1, rules=False, out=tmp_path / "table", pictures=config))
+
+
+def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monkeypatch):
+    """Columns of 8 bits beside the others, BM3D where it is installed, intervals against a row, shares beside it;
+    what was interrupted goes on row by row."""
+    save_checkpoint(tmp_path / "policy", make_policy(horizon=2).eval())
+    asked = []
+    monkeypatch.setattr(denoise_rules, "has_bm3d", lambda: True)
+    monkeypatch.setattr(denoise_compare, "has_bm3d", lambda: True)
+    monkeypatch.setattr(denoise_rules, "bm3d", lambda image, level: asked.append(level) or filtered(image, ["box"]))
+    arguments = denoise_compare.Arguments(
+        models=(f"policy={tmp_path / 'policy'}",), levels=(25.0,), also_eight_bit=True, against="BM3D (told the noise)",
+        limit=2, out=tmp_path / "table", pictures=PictureConfig(data=folder))
+    rows = denoise_compare.main(arguments)
+    assert set(rows["policy"]) == set(rows["BM3D (told the noise)"]) == {"25", "25, 8 bits"} and len(asked) == 4
+    assert rows["input"]["25"].mean("psnr") != rows["input"]["25, 8 bits"].mean("psnr")
+    text = (tmp_path / "table" / "table.md").read_text()
+    found = denoise_compare.difference(rows["policy"]["25"], rows["BM3D (told the noise)"]["25"])
+    assert f"| policy | {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" in text
+    assert found.mean == pytest.approx(rows["policy"]["25"].mean("psnr") - rows["BM3D (told the noise)"]["25"].mean(
+        "psnr"))
+    shares = (tmp_path / "table" / "shares.csv").read_text().splitlines()
+    assert len(shares) == 1 + 2 * 2 * 9 and shares[1].startswith('policy,"25",1,darker,')
+    kept = json.loads((tmp_path / "table" / "scores.json").read_text())
+    (tmp_path / "table" / "scores.json").write_text(json.dumps({key: kept[key] for key in kept if "input" not in key}))
+    assert denoise_compare.main(arguments).keys() == rows.keys() and len(asked) == 4
+    with pytest.raises(UsageError, match="--against nobody: no such row; there are policy"):
+        denoise_compare.main(dataclasses.replace(arguments, against="nobody", rules=False))
+    with pytest.raises(UsageError, match="--also-eight-bit is for Gaussian noise; got --noise jpeg"):
+        denoise_compare.main(dataclasses.replace(arguments, pictures=PictureConfig(data=folder, noise="jpeg")))
+
+
+def test_learners_that_do_not_fit_are_refused(tmp_path, folder):
+    """sac has no discrete choices; a warm start needs a supervised run or a denoiser, which may be a shipped one."""
+    pictures = load_noisy(PictureConfig(data=folder))
+    warm = Path("denoiser-grey")
+    twin = make_learner("supervised", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=warm).network
+    policy = make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=warm).network
+    assert torch.equal(twin.head.weight, policy.residual.weight) and twin.head.weight.abs().max() > 0
+    save_checkpoint(tmp_path / "policy", make_policy())
+    with pytest.raises(UsageError, match="holds a FilterPolicy: use --init"):
+        make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=tmp_path / "policy")
+    with pytest.raises(UsageError, match="sac does not choose among tools"):
+        make_learner("sac", NetworkConfig(), LearnerConfigs(), pictures, seed=0)
+    with pytest.raises(UsageError, match="use one of them"):
+        make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, init=tmp_path, warm=tmp_path)
+    batch = make_batches(pictures, 3, seed=1)(0)
+    assert batch.image.shape == (3, 1, 64, 64) and batch.target is not None

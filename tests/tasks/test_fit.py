@@ -1,0 +1,276 @@
+"""The loop: resumes bit for bit, survives a kill, refuses NaN, stops on Ctrl-C."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from agents import LEARNERS
+from experiments import lol_train
+from experiments.core.config_cli import run_command
+from experiments.core.fit import FitConfig, TrainingFailed, fit, make_fabric
+from experiments.core.run import Run
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig
+from experiments.tasks.lowlight_evaluate import LowLightEvaluator
+from rlenhance.core.errors import UsageError
+from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, load_training, read_config
+from rlenhance.models import MODELS
+from rlenhance.rewards import Reward, RewardWeights
+
+ROOT = Path(__file__).parents[2]
+SMALL = PolicyConfig(state_size=16, horizon=2)
+
+
+def arguments(tmp_path, pairs, **changes):
+    """A run of seconds."""
+    settings = {"out": tmp_path / "runs", "name": "run", "updates": 6, "evaluate_every": 2, "batch_size": 2,
+                "device": "cpu", "progress": False, "pictures": PictureConfig(data=pairs, crop=16), "policy": SMALL}
+    return lol_train.Arguments(**(settings | changes))
+
+
+def weights(run):
+    return (run / "last" / "model.safetensors").read_bytes()
+
+
+def numbers(run):
+    """metrics.csv without the clock."""
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("learner, cut_at", [*((name, 4) for name in LEARNERS), ("a3c", 1), ("a3c", 6)])
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_at):
+    """Weights, optimiser and every logged number are equal, bit for bit, wherever the run was stopped."""
+    whole = lol_train.main(arguments(tmp_path, pairs, learner=learner)).run
+
+    class Stop(Exception):
+        """A power cut."""
+
+    kind = LEARNERS[learner]
+    step, calls = kind.step, []
+
+    def failing(self, batch, progress=0.0):
+        calls.append(0)
+        if len(calls) == cut_at:  # checkpoints stand at 0, 2 and 4; what the log has behind them goes
+            raise Stop
+        return step(self, batch, progress)
+
+    kind.step = failing
+    try:
+        with pytest.raises(Stop):
+            lol_train.main(arguments(tmp_path, pairs, learner=learner, name="cut"))
+    finally:
+        kind.step = step
+    cut = tmp_path / "runs" / "cut"
+    assert len(numbers(cut)) == cut_at
+    lol_train.main(lol_train.Arguments(resume=cut, device="cpu", progress=False))
+    assert weights(cut) == weights(whole)
+    assert numbers(cut) == numbers(whole)
+    one, two = (load_training(run / "last") for run in (cut, whole))
+    assert torch.equal(one["generator"], two["generator"])
+    assert read_config(cut / "best")["about"] == read_config(whole / "best")["about"]
+
+
+def test_kill_at_any_moment_is_survived(tmp_path, pairs):
+    """kill -9 while it saves after every update: the run goes on from a valid checkpoint."""
+    command = [sys.executable, "-m", "experiments.lol_train", "--data", str(pairs), "--out", str(tmp_path / "runs"),
+               "--name", "killed", "--updates", "500", "--evaluate-every", "1", "--batch-size", "2", "--state-size",
+               "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
+    run = tmp_path / "runs" / "killed"
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if (run / "last" / "config.json").is_file():
+            break
+        time.sleep(0.1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, _, about = Run(run).last_state()
+    assert 0 <= about["step"] < 500
+    config = json.loads((run / "config.json").read_text())
+    config["arguments"]["updates"] = about["step"] + 2
+    (run / "config.json").write_text(json.dumps(config))
+    result = lol_train.main(lol_train.Arguments(resume=run, device="cpu", progress=False))
+    assert result.fitted.updates == about["step"] + 2
+    assert [int(row["step"]) for row in numbers(run)] == list(range(about["step"] + 3))
+
+
+def test_ctrl_c_saves_and_exits_130(tmp_path, pairs, monkeypatch):
+    """The update in progress is finished and saved; the status says interrupted; resuming completes the run."""
+    kind = LEARNERS["a3c"]
+    step, calls = kind.step, []
+
+    def pressing(self, batch, progress=0.0):
+        calls.append(0)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, progress)
+
+    monkeypatch.setattr(kind, "step", pressing)
+    words = ["--data", str(pairs), "--out", str(tmp_path), "--name", "run", "--updates", "5", "--batch-size", "2",
+             "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
+    assert run_command(lol_train.main, lol_train.Arguments, words) == 130
+    assert read_config(tmp_path / "run" / "last")["about"]["step"] == 3
+    result = lol_train.main(lol_train.Arguments(resume=tmp_path / "run", device="cpu", progress=False))
+    assert result.fitted.updates == 5 and not result.fitted.interrupted
+
+
+def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image):
+    """One bad batch is skipped; three in a row end the run with the term's name; last/ still loads."""
+    torch.manual_seed(0)
+    policy = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact", "width": 8},
+                           horizon=2, state_size=16)
+    reward = Reward(RewardWeights())
+    learner = LEARNERS["a3c"](policy, reward)
+    bad = image.clone()
+    bad[0] = float("nan")
+
+    def batches(step):
+        return Batch(bad if step == 1 or step > 3 else image)
+
+    run = Run.create(tmp_path / "run", {}, {})
+    with pytest.raises(TrainingFailed, match=r"reward term .*3 updates"):
+        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], reward), run, FitConfig(10, evaluate_every=2),
+            show=False)
+    assert read_config(run.path / "last")["about"]["step"] in (4, 6)
+    load_network(run.path / "last")
+    assert [row.get("skipped") for row in run.rows] == [None, None, 1.0, None, None, 1.0, 1.0]
+
+
+def test_init_begins_with_the_weights_of_a_run(tmp_path, pairs):
+    """Fine-tuning starts where the other run was best; another network is refused."""
+    first = lol_train.main(arguments(tmp_path, pairs)).run
+    tuned = lol_train.main(arguments(tmp_path, pairs, name="tuned", init=first, updates=1, evaluate_every=9))
+    begun = numbers(tuned.run)[0]
+    assert float(begun["val/psnr"]) == pytest.approx(read_config(first / "best")["about"]["scores"]["val/psnr"])
+    with pytest.raises(UsageError, match="--init"):
+        lol_train.main(arguments(tmp_path, pairs, name="other", init=first,
+                                 policy=PolicyConfig(state_size=16, backbone="fcn")))
+
+
+def test_folders_that_are_no_new_run_are_refused(tmp_path, pairs):
+    """A run that exists points to --resume; a folder that is none is left alone; resuming needs a run."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    before = sorted(path.name for path in run.iterdir())
+    with pytest.raises(UsageError, match="--resume"):
+        lol_train.main(arguments(tmp_path, pairs))
+    other = tmp_path / "runs" / "diary"
+    other.mkdir()
+    (other / "entry.txt").write_text("dear diary")
+    with pytest.raises(UsageError, match="not a run"):
+        lol_train.main(arguments(tmp_path, pairs, name="diary"))
+    with pytest.raises(UsageError, match="not a run"):
+        lol_train.main(lol_train.Arguments(resume=other))
+    assert sorted(path.name for path in run.iterdir()) == before and [p.name for p in other.iterdir()] == ["entry.txt"]
+
+
+def test_resuming_with_other_pictures_is_refused(tmp_path, pairs):
+    """The data's hash is part of the run."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    for path in (pairs / "low").iterdir():
+        if path.name.startswith("s000"):
+            path.unlink()
+            (pairs / "high" / path.name).unlink()
+    with pytest.raises(UsageError, match="not those the run began with"):
+        lol_train.main(lol_train.Arguments(resume=run, device="cpu", progress=False))
+
+
+def test_run_folder_holds_what_is_promised(tmp_path, pairs):
+    """config.json with seeds, versions and data hashes; csv, curves, samples, TensorBoard, best and last."""
+    run = lol_train.main(arguments(tmp_path, pairs)).run
+    config = json.loads((run / "config.json").read_text())
+    assert config["arguments"]["seed"] == 0 and "torch" in config["versions"] and set(config["data"]["digest"])
+    assert config["model"]["backbone"]["width"] == 32
+    for name in ("metrics.csv", "curves.png", "best/model.safetensors", "last/training.safetensors"):
+        assert (run / name).stat().st_size > 0
+    assert len(list((run / "samples").glob("episodes-*.png"))) == 4 and any((run / "tensorboard").iterdir())
+    last = numbers(run)[-1]
+    for name in ("return", "entropy/picture", "gradient_norm", "val/psnr", "val/term/ssim", "watch/constant_psnr",
+                 "watch/dominant", "term/exposure"):
+        assert last[name] != "", name
+
+
+@pytest.mark.parametrize("device, precision, text", [
+    ("tpu", "32", "--device"), ("cpu", "64", "--precision"), ("cpu", "fp16", "CUDA"),
+])
+def test_devices_and_precisions_that_cannot_be_had_are_refused(device, precision, text):
+    """With the ones that can."""
+    with pytest.raises(UsageError, match=text):
+        make_fabric(device, precision)
+
+
+def test_mixed_precision_trains(tmp_path, pairs):
+    """bf16 runs to its end with finite numbers."""
+    result = lol_train.main(arguments(tmp_path, pairs, precision="bf16", updates=2))
+    assert result.fitted.updates == 2 and result.scores["a3c"]["psnr"] > 0
+
+
+def test_killed_before_the_first_checkpoint_begins_again(tmp_path, pairs):
+    """A run that holds nothing but its config.json goes on from the start, and equals one that was never killed."""
+    whole = lol_train.main(arguments(tmp_path, pairs, name="whole", updates=2)).run
+    run = lol_train.main(arguments(tmp_path, pairs, updates=2)).run
+    for name in ("best", "last"):
+        shutil.rmtree(run / name)
+    (run / "last.1234.part").mkdir()
+    lol_train.main(lol_train.Arguments(resume=run, progress=False))
+    assert weights(run) == weights(whole) and numbers(run) == numbers(whole)
+    assert not (run / "last.1234.part").exists()
+
+
+@pytest.mark.parametrize("damage, text", [
+    (lambda run: (run / "last" / "config.json").write_text("{}"), "cannot go on"),
+    (lambda run: (run / "last" / "model.safetensors").write_bytes(b"x"), "cannot go on"),
+    (lambda run: (run / "config.json").write_text('{"kind": "rlenhance run"}'), "incomplete"),
+    (lambda run: (run / "config.json").write_text(
+        (run / "config.json").read_text().replace('"seed": 0', '"seed": "many"')), "many"),
+])
+def test_damaged_runs_are_told_with_a_way_out(tmp_path, pairs, damage, text, capsys):
+    """One line, status 2, and the best checkpoint still there."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    damage(run)
+    if text == "cannot go on":
+        assert run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run)]) in (0, 2)
+    else:
+        assert run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run)]) == 2
+        assert text in " ".join(capsys.readouterr().err.split())
+    load_network(run / "best")
+
+
+def test_damaged_log_is_set_aside(tmp_path, pairs):
+    """metrics.csv that cannot be read does not stop a run from going on."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    (run / "metrics.csv").write_bytes(b"\xff\xfe\x00step")
+    lol_train.main(lol_train.Arguments(resume=run, progress=False))
+    assert (run / "metrics.csv.damaged").exists()
+
+
+def test_settings_beside_resume_are_refused(tmp_path, pairs):
+    """They would be ignored otherwise."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    with pytest.raises(UsageError, match="leave out updates"):
+        lol_train.main(lol_train.Arguments(resume=run, updates=9))
+
+
+def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
+    """No traceback, status 2, and what was saved before stands."""
+    run = lol_train.main(arguments(tmp_path, pairs, updates=2)).run
+    before = weights(run)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("rlenhance.hub.checkpoint._write", full)
+    words = ["--data", str(pairs), "--out", str(tmp_path / "runs"), "--name", "other", "--updates", "1", "--state-size",
+             "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
+    assert run_command(lol_train.main, lol_train.Arguments, words) == 2
+    assert "No space left" in capsys.readouterr().err and weights(run) == before

@@ -1,0 +1,131 @@
+"""Published files become runs: read without running anything, refused by name, and used like any other run."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import lol_compare
+from experiments.core.config_cli import run_command
+from experiments.scripts import import_weights
+from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
+from experiments.tasks import lowlight_evaluate as evaluate
+from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig, make_learner
+from rlenhance.cli.main import main as command
+from rlenhance.core.errors import UsageError
+from rlenhance.io import read
+from rlenhance.rewards import RewardWeights
+from tests.support.data import make_pairs
+from tests.support.published import made_up_rellie, made_up_zero_dce
+
+
+def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_file, zero_dce_file, capsys):
+    """From the file to a picture on disk, the scores, and rows of the comparison: the user's whole way."""
+    pairs = make_pairs(tmp_path / "pairs", size=(24, 28))
+    dark = next((pairs / "low").iterdir())
+    for name, file in (("rellie", rellie_file), ("zero_dce", zero_dce_file)):
+        words = [name, str(file), "-o", str(tmp_path / name)]
+        assert run_command(import_weights.main, Arguments, words) == 0
+        assert json.loads((tmp_path / name / "config.json").read_text())["origin"]["file"] == file.name
+        assert command(["enhance", str(dark), "-m", str(tmp_path / name), "-o", str(tmp_path / f"{name}.png")]) == 0
+        assert read(tmp_path / f"{name}.png").pixels.shape == (24, 28, 3)
+    assert "307,602 values" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/best/*")}
+    rows = lol_compare.main(lol_compare.Arguments(
+        learners=(), models=(tmp_path / "rellie", tmp_path / "zero_dce", tmp_path / "zero_dce" / "best"),
+        out=tmp_path / "compare", pictures=PictureConfig(data=pairs)))
+    assert [row.name for row in rows[-3:]] == ["rellie", "zero_dce", str(tmp_path / "zero_dce" / "best")]
+    assert [row.parameters for row in rows[-3:]] == [307602, 79416, 79416]
+    assert {row.reference for row in rows[-3:]} == {"imported"} and rows[-1].scores[0]["psnr"] > 0
+    assert "| rellie |" in (tmp_path / "compare" / "table.md").read_text()
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    scores = evaluate.main(evaluate.Arguments(tmp_path / "rellie", data=pairs, split="val", watch=True))
+    assert 0 <= scores["watch/dominant"] <= min(scores[f"watch/head{index}"] for index in range(3)) + 1e-6
+    with pytest.raises(UsageError, match="--watch is for policies"):
+        evaluate.main(evaluate.Arguments(tmp_path / "zero_dce", data=pairs, split="val", watch=True))
+    with pytest.raises(UsageError, match="holds another network"):
+        make_learner("a3c", PolicyConfig(), LearnerConfigs(), RewardWeights(), seed=0, init=tmp_path / "rellie")
+
+
+class Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("network", ["rellie", "zero_dce"])
+@pytest.mark.parametrize("form", ["pickle", "torch.save", "old torch.save", "npz", "npy"])
+def test_a_malicious_pickle_is_refused_unread(network, form, tmp_path):
+    """Whatever its wrapping, code in a file is never run, and nothing is left behind."""
+    victim, file, out = tmp_path / "victim", tmp_path / "weights", tmp_path / "run"
+    bad = Malicious(victim)
+    pickle.loads(pickle.dumps(bad)).close()
+    assert victim.exists()  # it would have done it
+    victim.unlink()
+    state = dict(made_up_zero_dce()) if network == "zero_dce" else made_up_rellie()
+    state[next(iter(state))] = bad
+    with file.open("wb") as opened:
+        if form == "pickle":
+            pickle.dump(state, opened)
+        elif form == "npz":
+            np.savez(opened, **state | {next(iter(state)): np.array(bad, dtype=object)})
+        elif form == "npy":
+            np.save(opened, np.array(bad, dtype=object), allow_pickle=True)
+        else:
+            torch.save(state, opened, _use_new_zipfile_serialization=form == "torch.save")
+    with pytest.raises(UsageError, match=r"weights: .*(never loaded|lacks)"):
+        import_weights.main(Arguments(network, file, out))
+    assert not victim.exists() and not out.exists()
+
+
+def _without(arrays, name):
+    return {key: value for key, value in arrays.items() if key != name}
+
+
+@pytest.mark.parametrize("change, text", [
+    (lambda a: _without(a, "conv7_g_pi/model/W"), "lacks conv7_g_pi/model/W; rellie takes the released model.npz"),
+    (lambda a: a | {"conv8/W": a["conv1/W"]}, "also holds conv8/W"),
+    (lambda a: a | {"conv1/W": a["conv1/W"][:, :1]}, r"conv1/W has shape \(64, 1, 3, 3\), expected \(64, 3, 3, 3\)"),
+    (lambda a: a | {"conv1/b": a["conv1/b"] * np.nan}, "conv1/b is not finite"),
+    (lambda a: a | {"conv1/b": np.array(["a"] * 64)}, "conv1/b is damaged, or not an array of numbers"),
+])
+def test_other_arrays_are_refused_by_name(tmp_path, change, text):
+    """A file of another network says what it lacks, what it has too much, or what has another shape."""
+    np.savez(tmp_path / "model.npz", **change(made_up_rellie()))
+    with pytest.raises(UsageError, match=text):
+        read_rellie(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("change, text", [
+    (lambda t: _without(t, "e_conv3.bias"), "lacks e_conv3.bias; zero_dce takes the released Epoch99.pth"),
+    (lambda t: t | {"e_conv8.bias": t["e_conv1.bias"]}, "also holds e_conv8.bias"),
+    (lambda t: t | {"e_conv7.bias": torch.zeros(12)}, r"e_conv7.bias has shape \(12,\), expected \(24,\)"),
+    (lambda t: t | {"e_conv7.bias": torch.full((24,), torch.inf)}, "e_conv7.bias is not finite"),
+    (lambda t: {"state_dict": t}, "holds dict, not named tensors"),
+    (lambda t: list(t.values()), "holds list, not named tensors"),
+])
+def test_other_tensors_are_refused_by_name(tmp_path, change, text):
+    """The same for Zero-DCE's file."""
+    torch.save(change(made_up_zero_dce()), tmp_path / "Epoch99.pth")
+    with pytest.raises(UsageError, match=text):
+        read_zero_dce(tmp_path / "Epoch99.pth")
+
+
+def test_one_file_for_the_other_is_refused(rellie_file, zero_dce_file, tmp_path):
+    """Mixed up, damaged, missing, or where something stands already: one line with the way out."""
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(rellie_file.read_bytes()[:-5000])
+    for network, file, text in (("rellie", zero_dce_file, "lacks"), ("zero_dce", rellie_file, "not a file of plain"),
+                                ("rellie", damaged, "damaged"), ("zero_dce", damaged, "damaged"),
+                                ("rellie", tmp_path / "no.npz", "no such file"),
+                                ("relie", rellie_file, "did you mean")):
+        with pytest.raises(UsageError, match=text):
+            import_weights.main(Arguments(network, file, tmp_path / "run"))
+    with pytest.raises(UsageError, match="exists; choose another folder with -o"):
+        import_weights.main(Arguments("rellie", rellie_file, tmp_path))

@@ -1,0 +1,193 @@
+"""Is it worth it: intervals that keep their promise, and words that say what the intervals say."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+
+from experiments import lol_compare, lol_report
+from experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
+from experiments.core.config_cli import run_command
+from experiments.lol_compare import Comparison, Row
+from experiments.tasks.lowlight import PictureConfig, PolicyConfig
+from rlenhance.core.errors import UsageError
+from tests.support.data import make_pairs
+
+
+def frames(scenes, each=2, seed=0, spread=1.0):
+    """Values and scenes: a mean per scene, and a little noise per frame."""
+    rng = np.random.default_rng(seed)
+    means = spread * rng.standard_normal(scenes)
+    values = [float(mean + 0.1 * rng.standard_normal()) for mean in means for _ in range(each)]
+    return values, [f"s{scene}" for scene in range(scenes) for _ in range(each)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.floats(-50, 50), st.integers(0, 6)), min_size=1, max_size=20), st.integers(0, 2**31))
+def test_an_interval_holds_its_mean_and_stays_within_the_scenes(rows, seed):
+    """Whatever the frames: low <= mean <= high, none beyond the lowest and the highest frame."""
+    values, scenes = [value for value, _ in rows], [str(scene) for _, scene in rows]
+    found = bootstrap_interval(values, scenes, resamples=100, seed=seed)
+    assert found.mean == pytest.approx(np.mean(values), abs=1e-9)
+    assert min(values) - 1e-9 <= found.low <= found.mean <= found.high <= max(values) + 1e-9
+    assert (found.scenes, found.frames) == (len(set(scenes)), len(values))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.25, 3.5])
+def test_what_never_varies_has_no_width(value):
+    """Constant differences are certain, also with scenes of unequal size."""
+    found = bootstrap_interval([value] * 9, list("aaaabbcde"))
+    assert found.low == found.mean == found.high == value
+    assert found.verdict == np.sign(value)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    """Reproducible by the seed; another seed draws other scenes."""
+    values, scenes = frames(12)
+    one, again, other = (bootstrap_interval(values, scenes, seed=seed) for seed in (3, 3, 4))
+    assert one == again and one != other
+
+
+def test_more_scenes_narrow_it_more_frames_do_not():
+    """Sixteen times the scenes, about a quarter of the width; the same frames ten times over change nothing."""
+    few, many = bootstrap_interval(*frames(20)), bootstrap_interval(*frames(320))
+    assert 0.15 < (many.high - many.low) / (few.high - few.low) < 0.4
+    values, scenes = frames(20)
+    repeated = bootstrap_interval(values * 10, scenes * 10)
+    assert (repeated.mean, repeated.low, repeated.high) == pytest.approx((few.mean, few.low, few.high))
+
+
+def test_another_unit_moves_it_along():
+    """Scaled and shifted values have the scaled and shifted interval."""
+    values, scenes = frames(15)
+    found, moved = bootstrap_interval(values, scenes), bootstrap_interval([3 * value + 2 for value in values], scenes)
+    assert (moved.mean, moved.low, moved.high) == pytest.approx(
+        (3 * found.mean + 2, 3 * found.low + 2, 3 * found.high + 2))
+
+
+def test_it_equals_scipys_bootstrap_where_scenes_are_many():
+    """One frame per scene, 300 of them: SciPy's percentile interval, within the noise of the draws."""
+    values, scenes = frames(300, each=1)
+    found = bootstrap_interval(values, scenes, resamples=5000)
+    theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile",
+                       rng=np.random.default_rng(1)).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.012)
+
+
+def test_it_holds_the_truth_as_often_as_it_says():
+    """Of 300 samples of ten scenes whose true mean is zero, about 95 % have an interval around zero."""
+    held = 0
+    for seed in range(300):
+        found = bootstrap_interval(*frames(10, seed=seed), resamples=400, seed=seed)
+        held += found.low <= 0 <= found.high
+    assert 0.92 <= held / 300 <= 0.99
+
+
+@pytest.mark.parametrize("arguments", [{"values": []}, {"scenes": ["a"]}, {"resamples": 99}, {"level": 1.0}])
+def test_what_has_no_interval_is_refused(arguments):
+    """No values, scenes that do not fit, too few resamples, a level that is none."""
+    with pytest.raises(UsageError):
+        bootstrap_interval(**{"values": [1.0, 2.0], "scenes": ["a", "b"], **arguments})
+
+
+def test_few_scenes_say_nothing():
+    """Below five scenes nothing is concluded, however clear it looks."""
+    for count in (1, MIN_SCENES - 1, MIN_SCENES):
+        found = bootstrap_interval([1.0] * count, [str(scene) for scene in range(count)])
+        assert found.verdict == (count >= MIN_SCENES)
+
+
+def comparison(scenes=12, **differences):
+    """Two frames per scene; each learner's PSNR is stop-at-mean's plus its difference, which varies by 0.2 dB."""
+    rng = np.random.default_rng(0)
+    base = 20 + rng.standard_normal(2 * scenes)
+
+    def row(name, values, learner=""):
+        return Row(name, [{}], "no", learner=learner, each=[[{"psnr": float(value)} for value in values]])
+
+    rows = [row("stop at mean 0.4", base), row("oracle stop", base + 3)]
+    rows += [row(f"{learner}, reward", base + difference + 0.2 * rng.standard_normal(2 * scenes), learner)
+             for learner, difference in differences.items()]
+    examples = [SimpleNamespace(scene=f"s{scene}") for scene in range(scenes) for _ in range(2)]
+    pictures = SimpleNamespace(splits=SimpleNamespace(parts={"test": examples}))
+    return Comparison(rows, {}, pictures, "test", [], [], {"stop": "stop at mean 0.4", "oracle": "oracle stop"})
+
+
+@pytest.mark.parametrize("differences, answer", [
+    ({"a3c": 1.0, "direct": 0.2, "supervised": 0.0}, "Worth it: a3c is better than stop at mean 0.4, and than"),
+    ({"a3c": 1.0, "direct": 1.0}, "is not shown: it cannot be told from direct"),
+    ({"a3c": 1.0, "direct": 2.0, "supervised": 3.0}, "learning trains it is not: direct and supervised did better"),
+    ({"a3c": 1.0, "supervised": 0.0}, "Worth it, against stop at mean 0.4; direct was not trained"),
+    ({"a3c": 0.0, "direct": 1.0}, "Not shown to be worth it"),
+    ({"a3c": -1.0, "direct": -1.0}, "Not worth it here: stop at mean 0.4 needs no training"),
+    ({"a3c": 9.0, "direct": 0.0, "scenes": 3}, "Not to be told: 3 held-out scenes"),
+])
+def test_the_verdict_follows_the_intervals(differences, answer):
+    """Better than the rule and than back-propagation, or which of them is in the way, or too few scenes."""
+    report = lol_report.make_report(lol_report.Arguments(), comparison(**differences))
+    assert answer in report.verdict[-1]
+    difference = report.against["stop at mean 0.4"]
+    assert difference.low <= difference.mean <= difference.high
+    assert difference.mean == pytest.approx(
+        report.scores["a3c, reward"].mean - report.scores["stop at mean 0.4"].mean)
+    assert "a3c, reward" not in report.against
+
+
+def test_sentences_name_the_difference_and_its_interval():
+    """Clear differences with their size, others with the number of scenes; pairing makes them narrow."""
+    report = lol_report.make_report(lol_report.Arguments(), comparison(a3c=1.0, direct=1.0))
+    assert report.verdict[0].startswith("a3c is 1.") and "above stop at mean 0.4." in report.verdict[0]
+    assert report.verdict[1].startswith("No difference between a3c and direct can be told with 12 scenes")
+    paired, alone = report.against["stop at mean 0.4"], report.scores["a3c, reward"]
+    assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """A tiny report on twelve scenes."""
+    return lol_report.Arguments(resamples=100, comparison=lol_compare.Arguments(
+        rewards=("no reference",), seeds=(0,), minutes=0.0, updates=1, batch_size=2, out=tmp_path / "report",
+        pictures=PictureConfig(data=make_pairs(tmp_path / "pairs", scenes=12), crop=16),
+        policy=PolicyConfig(state_size=16, horizon=2)))
+
+
+def test_a_report_is_written_and_trains_nothing_twice(arguments, capsys):
+    """Words, intervals and all scores; the means are those of the comparison's table."""
+    report = lol_report.main(arguments)
+    out = arguments.comparison.out
+    text, facts = (out / "report.md").read_text(), json.loads((out / "report.json").read_text())
+    assert text.startswith("# Is reinforcement learning worth it here?") and report.verdict[-1] in text
+    assert "a3c less that" in text and "GT-mean PSNR" in text and "95 % intervals over scenes" in text
+    assert facts["verdict"] == report.verdict and report.verdict[-1] in capsys.readouterr().out
+    assert {"a3c, no reference", "direct, no reference", "supervised"} < set(report.scores)
+    table = json.loads((out / "table.json").read_text())
+    for row in table["rows"]:
+        assert report.scores[row["name"]].mean == pytest.approx(row["scores"][0]["psnr"])
+        assert len(row["each"][0]) == len(table["scenes"]) == report.scores[row["name"]].frames
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*/metrics.csv")}
+    again = lol_report.main(dataclasses.replace(arguments, metric="ssim", resample_seed=1))
+    assert len(times) == 3 and all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert again.scores["input"].mean < 1
+
+
+@pytest.mark.parametrize("words, text", [
+    (["--judged", "direct"], "--judged is a3c or sac"),
+    (["--learners", "direct"], "--judged is a3c or sac, and one of --learners"),
+    (["--metric", "clipped"], "--metric is psnr"),
+    (["--resamples", "5"], "--resamples must be at least 100"),
+    (["--rewards", "no reference", "SSIM + PSNR"], "one reward"),
+    (["--dark-only"], "use pairs (low/ and high/)"),
+])
+def test_what_cannot_be_reported_is_refused(tmp_path, pairs, capsys, words, text):
+    """One line, status 2, and nothing left behind."""
+    folder = pairs / "low" if "--dark-only" in words else pairs
+    words = [word for word in words if word != "--dark-only"]
+    status = run_command(lol_report.main, lol_report.Arguments,
+                         [*words, "--data", str(folder), "--out", str(tmp_path / "report")])
+    assert status == 2 and text in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,515 @@
+"""The page without a browser: the same bytes as the command, one bounded line, files that go, a door that is shut."""
+
+import base64
+import json
+import shlex
+import shutil
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlenhance.cli.main import main
+from rlenhance.core.errors import UsageError
+from rlenhance.io import read, write
+from rlenhance.pipelines.options import OPTIONS
+from rlenhance.web.complete_service import fill, fillers, mark
+from rlenhance.web.file_store import Shelf, clean_name, tokens_of
+from rlenhance.web.html import chart, figures, notes, table
+from rlenhance.web.job_queue import Busy, Line
+from rlenhance.web.previews import AS_IT_IS, compare, save_denoised, show_noise
+from rlenhance.web.run_reader import list_runs, open_run
+from rlenhance.web.security import Door, is_own, read_auth
+from rlenhance.web.service import Look, Studio
+from tests.support import corpus
+
+LOOKS = {"as it comes": Look(), "turned": Look(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
+         "with grain out": Look(strength=0.7, denoise=0.4), "another": Look("relight", {"smoothness": 0.8}),
+         "untouched": Look(strength=0.0), "another kind": Look(format="png"), "alone": Look(strip=True)}
+NIGHT = np.random.default_rng(0).integers(0, 50, (60, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A studio with the shipped models."""
+    shelf = Shelf(tmp_path_factory.mktemp("page") / "shelf")
+    yield Studio(shelf)
+    shelf.close()
+    assert not shelf.folder.exists()
+
+
+def put(studio, source, name=None):
+    """A file on the shelf, as the page's upload leaves it."""
+    kept = studio.shelf.new(name or source.name)
+    shutil.copy(source, kept.path)
+    return kept.token
+
+
+@pytest.fixture
+def night(tmp_path):
+    """A JPEG with metadata, and a 16-bit PNG."""
+    photo = Image.fromarray(NIGHT)
+    photo.save(tmp_path / "my night.jpg", exif=corpus.make_exif(), quality=93, comment=b"a lamp")
+    (tmp_path / "deep.png").write_bytes(corpus.png16(NIGHT.astype(np.uint16) * 200))
+    return tmp_path
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("name", ["my night.jpg", "deep.png"])
+def test_the_page_saves_what_the_command_writes(studio, night, look, name, monkeypatch):
+    """The command that the page shows makes the file that the page saves, to the last byte, under the same name."""
+    monkeypatch.chdir(night)
+    words = shlex.split(look.command(name))
+    assert words[0] == "rlenhance" and main(words[1:]) == 0
+    made = next(path for path in night.iterdir() if "_enhanced" in path.name)
+    result = studio.save(put(studio, night / name), look)
+    assert result.file.name == made.name
+    assert result.file.path.read_bytes() == made.read_bytes()
+
+
+def test_the_recipe_is_the_commands(studio, night, monkeypatch):
+    """What the page gives to copy is what --save-recipe writes, and --recipe makes the page's file of it."""
+    monkeypatch.chdir(night)
+    look = Look(preference={"contrast": 0.3}, strength=0.9)
+    assert main(["enhance", "deep.png", "--contrast", "0.3", "--strength", "0.9", "--save-recipe", "own.json"]) == 0
+    assert studio.recipe(look) == Path("own.json").read_text()
+    Path("page.json").write_text(studio.recipe(look))
+    assert main(["enhance", "deep.png", "-o", "again.png", "--recipe", "page.json"]) == 0
+    assert Path("again.png").read_bytes() == studio.save(put(studio, Path("deep.png")), look).file.path.read_bytes()
+
+
+@pytest.mark.parametrize("noise, words", [(None, []), (12.0, ["--noise", "12"])])
+def test_grain_is_taken_out_as_by_the_command(studio, night, noise, words, monkeypatch):
+    """The same bytes; and the detail that is shown has the noise that was said, or some that was measured."""
+    monkeypatch.chdir(night)
+    assert main(["denoise", "my night.jpg", "--strength", "0.8", *words]) == 0
+    token = put(studio, Path("my night.jpg"))
+    result = save_denoised(studio, token, noise=noise, strength=0.8)
+    assert result.file.path.read_bytes() == Path("my night_denoised.jpg").read_bytes()
+    found = show_noise(studio, token, noise=noise, strength=0.8)
+    assert found.shown.after.shape == found.shown.before.shape
+    assert found.noise == pytest.approx(noise) if noise else 3 < found.noise < 30
+
+
+@pytest.mark.parametrize("words", [["--detect-holes"], ["--mask", "mask.png", "--model", "telea"]])
+def test_holes_are_filled_as_by_the_command(studio, tmp_path, words, monkeypatch):
+    """The same bytes, whether the hole is found or marked; a painted mask fills what it covers and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    hole = np.zeros((120, 160), bool)
+    hole[30:70, 40:90] = True
+    room = np.kron(NIGHT[:12, :16] + 60, np.ones((10, 10, 1), np.uint8))
+    write(np.where(hole[..., None], 0, room).astype(np.uint8), Path("room.png"))
+    write(np.repeat(hole[..., None] * np.uint8(255), 3, 2), Path("mask.png"))
+    assert main(["complete", "room.png", *words]) == 0
+    token = put(studio, Path("room.png"))
+    mask = put(studio, Path("mask.png")) if "--mask" in words else None
+    result = fill(studio, token, words[-1] if mask else next(iter(fillers(None).values())), mask=mask)
+    assert result.file.path.read_bytes() == Path("room_completed.png").read_bytes()
+    painted = np.zeros((60, 80, 4), np.uint8)
+    painted[10:40, 15:50] = 232, 60, 40, 255
+    _, data = cv2.imencode(".png", painted)
+    by_hand = fill(studio, token, "laplace", painted=f"data:image/png;base64,{base64.b64encode(data).decode()}")
+    changed = (read(by_hand.file.path).pixels != read("room.png").pixels).any(axis=2)
+    assert changed[hole].all() and not changed[:20].any() and not changed[:, 100:].any()
+    assert mark(studio, token).hole[50, 60] and not mark(studio, token).hole[5, 5]
+
+
+@pytest.mark.parametrize("painted, said", [("data:image/png;base64,@@", "did not arrive"), ("/etc/passwd", "empty"),
+                                           ("data:image/png;base64,aGk=", "not a picture"), ("blank", "nothing is pa")])
+def test_a_painted_mask_is_a_mask(studio, tmp_path, painted, said):
+    """Whatever else a client sends is refused."""
+    write(NIGHT, tmp_path / "night.png")
+    if painted == "blank":
+        blank = base64.b64encode(cv2.imencode(".png", np.zeros((6, 8, 4), np.uint8))[1]).decode()
+        painted = f"data:image/png;base64,{blank}"
+    with pytest.raises(UsageError, match=said):
+        fill(studio, put(studio, tmp_path / "night.png"), "laplace", painted=painted)
+
+
+def test_a_preview_is_the_look_in_small(studio, tmp_path):
+    """Before is the photograph, after what the Enhancer makes of the small one; the size told is the file's."""
+    write(np.kron(NIGHT, np.ones((20, 20, 1), np.uint8)), tmp_path / "large.png")
+    token = put(studio, tmp_path / "large.png")
+    made = studio.preview(token, LOOKS["turned"])
+    assert made.size == (1600, 1200) and made.before.shape == made.after.shape == (630, 840, 3)
+    whole = read(studio.save(token, LOOKS["turned"]).file.path).pixels
+    assert abs(whole.mean() - made.after.mean()) < 2
+
+
+def test_variants_lie_around_the_look(studio, tmp_path):
+    """Two are darker and two brighter than the look, each as its own words say."""
+    write(NIGHT, tmp_path / "night.png")
+    token = put(studio, tmp_path / "night.png")
+    before = studio.preview(token, Look(preference={"exposure_level": 0.45})).after.mean()
+    means = [pixels.mean() for _, _, pixels in studio.variants(token, Look(preference={"exposure_level": 0.45}))]
+    assert max(means[:2]) < before < min(means[2:])
+    assert len({look.command("x") for _, look, _ in studio.variants(token, Look("supervised"))}) == 4
+
+
+def test_a_picture_that_is_liked_sets_the_brightness(studio, tmp_path):
+    """As --match does; a model without brightness refuses."""
+    write(np.full((40, 40, 3), 153, np.uint8), tmp_path / "liked.png")
+    token = put(studio, tmp_path / "liked.png")
+    assert studio.match(token, "natural") == ({"exposure_level": 0.6}, [])
+    with pytest.raises(UsageError, match="takes no brightness"):
+        studio.match(token, "supervised")
+    assert len(studio.why(token, Look())) > 4
+
+
+def test_two_models_beside_each_other(studio, tmp_path):
+    """Scores come with a reference, equal ones are perfect, and one of another size is refused by name."""
+    write(NIGHT, tmp_path / "night.png")
+    write(NIGHT[:30], tmp_path / "half.png")
+    night, half = put(studio, tmp_path / "night.png"), put(studio, tmp_path / "half.png")
+    plain, natural = compare(studio, night, (AS_IT_IS, "natural"))
+    assert set(plain.scores) == {"brightness"} and natural.scores["brightness"] > plain.scores["brightness"]
+    assert compare(studio, night, (AS_IT_IS,), night)[0].scores["psnr"] == 100
+    with pytest.raises(UsageError, match=r"half\.png has 80x30 pixels and the photograph 80x60"):
+        compare(studio, night, (AS_IT_IS,), half)
+
+
+def test_bad_files_are_refused_by_their_own_names(studio, tmp_path):
+    """No folder of ours stands in a message."""
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 100)
+    for work in (lambda token: studio.preview(token, Look()), lambda token: studio.save(token, Look())):
+        with pytest.raises(UsageError, match=r"^torn\.jpg: damaged") as told:
+            work(put(studio, tmp_path / "torn.jpg"))
+        assert str(studio.shelf.folder) not in str(told.value)
+
+
+def test_a_line_is_bounded():
+    """Beyond its places it says that it is busy, at once; later it takes work again; failures come to their callers."""
+    line, gate, done = Line(places=2), threading.Event(), []
+    threads = [threading.Thread(target=lambda: done.append(line.do(gate.wait, 20))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while line.inside < 2:
+        time.sleep(0.001)
+    with pytest.raises(Busy, match="2 pictures are in work or waiting"):
+        line.do(print)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert done == [True, True] and line.do_patiently(lambda: 7) == 7
+    with pytest.raises(UsageError, match="bad"):
+        line.do(lambda: (_ for _ in ()).throw(UsageError("bad")))
+    line.close()
+
+
+def test_who_waits_too_long_is_told():
+    """And what had not begun is never done."""
+    line, gate, ran = Line(places=3, patience=0.05), threading.Event(), []
+
+    def begin():
+        with pytest.raises(Busy, match="it took more than"):
+            line.do(gate.wait, 20)
+
+    first = threading.Thread(target=begin)
+    first.start()
+    while not line.inside:
+        time.sleep(0.001)
+    with pytest.raises(Busy, match="its turn did not come"):
+        line.do(ran.append, 1)
+    gate.set()
+    first.join()
+    line.close()
+    assert not ran
+
+
+def test_files_on_a_shelf_go(tmp_path):
+    """Old ones are removed, used ones stay, a full shelf takes no more, and no token is a path."""
+    now = [1e9]
+    shelf = Shelf(tmp_path / "shelf", megabytes=0.001, minutes=10, clock=lambda: now[0])
+    kept, other = shelf.new("../../a.jpg"), shelf.new("b.png")
+    for one in (kept, other):
+        one.path.write_bytes(b"x" * 400)
+        shelf.find(one.token)
+    assert kept.path.parent == shelf.folder and kept.name == "a.jpg" and kept.path.stem == kept.token
+    now[0] += 500
+    shelf.find(kept.token)
+    now[0] += 500
+    shelf.sweep()
+    assert kept.path.exists() and not other.path.exists()
+    with pytest.raises(UsageError, match="no longer here"):
+        shelf.find(other.token)
+    kept.path.write_bytes(b"x" * 2000)
+    shelf.find(kept.token)
+    with pytest.raises(UsageError, match="full"):
+        shelf.new("c.jpg")
+    for word in ("../a.jpg", "/etc/passwd", "", None, 3, "0" * 31, "0" * 32, f"../{kept.token}"):
+        with pytest.raises(UsageError, match="choose it again"):
+            shelf.find(word)
+    shelf.close()
+    assert not shelf.folder.exists()
+
+
+@pytest.mark.parametrize("name, clean", [("../../etc/passwd", "passwd"), ("a\0b\n.jpg", "ab.jpg"),
+                                         (".bashrc", "bashrc"), ("x" * 5000 + ".jpg", "x" * 116 + ".jpg"),
+                                         ("C:\\x\\y.png", "y.png"), ("Ночь 夜.jpg", "Ночь 夜.jpg"), ("", "picture"),
+                                         (None, "None")])
+def test_names_are_cleaned(name, clean):
+    """What is left of a client's name can be shown, and is no path."""
+    assert clean_name(name) == clean
+
+
+@pytest.mark.parametrize("text", ["{", "3", '["a", 1]', '{"a": 1}', ["a"]])
+def test_lists_of_tokens_are_lists_of_tokens(text):
+    """What a client sends otherwise is refused, or is nothing."""
+    if isinstance(text, list):
+        assert tokens_of(text) == []
+        return
+    with pytest.raises(UsageError, match="choose them again"):
+        tokens_of(text)
+
+
+def test_words_of_others_are_escaped():
+    """Names of files and columns are text, never HTML."""
+    bad = '<img src=x onerror="alert(1)">'
+    for text in (figures([("data:", (bad, bad))]), notes([bad]), table([bad], [[bad]]), chart(bad, {bad: [(0, 1)]})):
+        assert "<img src=x" not in text
+
+
+def test_a_run_is_read_while_it_is_written(tmp_path):
+    """Half a last line is left out, samples are in order, and a collapse is an alarm."""
+    run = tmp_path / "lol/first"
+    (run / "samples").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"kind": "rlenhance run", "arguments": {"learner": "a3c"}}))
+    (run / "metrics.csv").write_text("step,return,watch/constant_psnr,watch/dominant\n0,1,20,0.4\n5,2,51.5,0.999\n6,")
+    for step in (10, 2):
+        write(NIGHT, run / f"samples/episodes-{step:06d}.png")
+    assert list(list_runs(tmp_path)) == ["lol/first"] and list_runs(None) == {}
+    found = open_run(tmp_path, "lol/first")
+    assert found.curves["return"] == [(0, 1), (5, 2)]
+    assert [step for step, _ in found.samples["episodes"]] == [2, 10]
+    assert [sign.alarm for sign in found.watch()] == [True, True]
+    for word in ("../lol/first", "/etc", None, ""):
+        with pytest.raises(UsageError, match="no run"):
+            open_run(tmp_path, word)
+
+
+@pytest.mark.parametrize("host, own", [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False),
+                                       ("192.168.1.4", False), ("example.org", False)])
+def test_other_machines_need_a_password(host, own, capsys):
+    """Listening for others without --auth is refused before anything is loaded."""
+    assert is_own(host) == own
+    if not own:
+        assert main(["demo", "--host", host]) == 2
+        assert "--auth USER:PASSWORD" in capsys.readouterr().err
+
+
+def test_options_that_say_nothing_are_refused(tmp_path, capsys):
+    """With the way out."""
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    for words, said in ((["--auth", "anna"], "USER:PASSWORD"), (["--auth", "@nowhere"], "cannot be read"),
+                        (["--port", "99999"], "65535"), (["--queue", "0"], "at least one"),
+                        (["--max-megabytes", "0"], "above 0"), (["--model", "nothing-of-that-name"], "no such run")):
+        assert main(["demo", "--port", "0", *words]) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "secret").write_text("anna:pass:word\n")
+    assert read_auth(f"@{tmp_path / 'secret'}") == ("anna", "pass:word")
+
+
+def test_without_gradio_the_line_that_installs_it_is_told(monkeypatch, capsys):
+    """And nothing else happens."""
+    monkeypatch.setattr("rlenhance.web.server.find_spec", lambda name: None)
+    assert main(["demo"]) == 2
+    assert 'pip install "rlenhance[demo]"' in capsys.readouterr().err
+
+
+def told_by(door, **headers):
+    """What a door says to a request, as (status, way)."""
+    pairs = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return lambda method, path: getattr(door.refuse(method, path, pairs), "status", None)
+
+
+def test_the_door_lets_in_what_the_page_needs():
+    """Nothing else of Gradio, no other host's name, no other site, no stranger, nothing too large."""
+    door = Door(None, megabytes=1)
+    ask = told_by(door, host="127.0.0.1:7860")
+    for way in ("/", "/assets/index-x.js", "/gradio_api/queue/data", "/take/" + "a" * 32, "/api"):
+        assert ask("GET", way) is None
+    for way in ("/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://x", "/monitoring", "/gradio_api/runs",
+                "/assets/../../x", "/take/../x", "/gradio_api/deep_link", "/docs", "/openapi.json"):
+        assert ask("GET", way) == 404
+    for way in ("/gradio_api/upload", "/gradio_api/run/predict", "/gradio_api/call/x", "/gradio_api/vibe-edit",
+                "/login", "/gradio_api/component_server"):
+        assert ask("POST", way) == 404
+    assert ask("POST", "/api/enhance") is None and ask("PUT", "/upload") == 404
+    assert told_by(door, host="evil.example")("GET", "/") == 403
+    assert told_by(door, host="localhost:1", origin="https://evil.example")("POST", "/upload") == 403
+    assert told_by(door, host="localhost:1", origin="http://localhost:1")("POST", "/upload") is None
+    assert told_by(door, host="localhost", content_length="1000001")("POST", "/upload") == 413
+    closed = Door(None, host="0.0.0.0", auth=("anna", "pass:word"))
+    key = base64.b64encode(b"anna:pass:word").decode()
+    assert told_by(closed, host="any")("GET", "/") == 401
+    assert told_by(closed, host="any", authorization="Basic ????")("GET", "/") == 401
+    assert told_by(closed, host="any", authorization=f"Basic {key[:-4]}")("GET", "/") == 401
+    assert told_by(closed, host="any", authorization=f"Basic {key}")("GET", "/") is None
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """A program that talks to the page's server."""
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    from starlette.testclient import TestClient
+
+    from rlenhance.web.server import Settings, assemble
+
+    folder = tmp_path_factory.mktemp("served")
+    app, studio, line = assemble(Settings(megabytes=0.5, megapixels=0.3, places=2), folder)
+    with TestClient(app, base_url="http://127.0.0.1:7860", raise_server_exceptions=False) as found:
+        found.folder, found.line, found.studio = folder / "shelf", line, studio
+        yield found
+    line.close()
+
+
+def jpeg(size=(60, 80)):
+    """The bytes of a dark photograph."""
+    from io import BytesIO
+
+    file = BytesIO()
+    Image.fromarray(np.resize(NIGHT, (*size, 3))).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_a_program_gets_the_commands_bytes(client, tmp_path, monkeypatch):
+    """/api/enhance and /api/denoise answer with the file that the command writes, and leave nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "night.jpg").write_bytes(jpeg())
+    main(["enhance", "night.jpg", "--preset", "vivid", "--contrast", "0.2", "--strength", "0.9"])
+    main(["denoise", "night.jpg", "--noise", "20"])
+    answer = client.post("/api/enhance?name=night.jpg&preset=vivid&contrast=0.2&strength=0.9", content=jpeg())
+    assert answer.status_code == 200 and "night_enhanced.jpg" in answer.headers["content-disposition"]
+    assert answer.content == (tmp_path / "night_enhanced.jpg").read_bytes()
+    answer = client.post("/api/denoise?name=night.jpg&noise=20", content=jpeg())
+    assert answer.content == (tmp_path / "night_denoised.jpg").read_bytes()
+    unnamed = client.post("/api/enhance?exposure=auto", content=jpeg())
+    assert unnamed.status_code == 200 and "picture_enhanced.jpg" in unnamed.headers["content-disposition"]
+    assert list(client.folder.iterdir()) == []
+
+
+def test_a_program_has_holes_filled(client):
+    """A picture with a black hole, or a form with picture and mask; what is missing in the form is told."""
+    from io import BytesIO
+
+    room = np.full((60, 80, 3), 120, np.uint8)
+    room[20:40, 30:50] = 0
+    parts = {}
+    for name, pixels in (("picture", room), ("mask", (room == 0) * np.uint8(255))):
+        Image.fromarray(pixels).save(file := BytesIO(), "PNG")
+        parts[name] = (f"{name}.png", file.getvalue())
+    answers = [client.post("/api/complete?name=picture.png", content=parts["picture"][1]),
+               client.post("/api/complete", files=parts)]
+    for answer in answers:
+        assert answer.status_code == 200 and "picture_completed.png" in answer.headers["content-disposition"]
+        assert np.asarray(Image.open(BytesIO(answer.content))).min() > 100
+    assert client.post("/api/complete", files={"mask": parts["mask"]}).status_code == 400
+    assert client.post("/api/complete?model=/etc", content=parts["picture"][1]).status_code == 400
+    assert list(client.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("words, body, status, said", [
+    ("enhance?name=a.jpg", b"not a picture", 400, "a.jpg: not a picture"),
+    ("enhance?name=a.jpg", b"", 400, "a.jpg: the file is empty"),
+    ("enhance?name=../../etc/passwd.jpg", b"\xff\xd8\xff", 400, "passwd.jpg: damaged"),
+    ("enhance?name=a.jpg", jpeg((600, 600)), 400, "0.36 megapixels, the limit is 0.3"),
+    ("enhance?name=a.png", b"\x89PNG\r\n\x1a\n" + b"x" * 600_000, 413, "larger than 0.5 MB"),
+    ("enhance?model=../../etc", jpeg(), 400, "model is one of"),
+    ("enhance?preset=../../etc/x.json", jpeg(), 400, "preset is one of"),
+    ("enhance?format=../x", jpeg(), 400, "--format is one of"),
+    ("enhance?exposure=bright", jpeg(), 400, "exposure: a number"),
+    ("enhance?exposure=7", jpeg(), 400, "must lie between"),
+    ("enhance?strength=nan", jpeg(), 400, "strength must lie between"),
+    ("enhance?strip=maybe", jpeg(), 400, "strip is 0 or 1"),
+    ("enhance?recipe=/etc/passwd", jpeg(), 400, "takes name, model"),
+    ("denoise?noise=900", jpeg(), 400, "between 0 and 75"),
+    ("nothing", jpeg(), 404, ""),
+])
+def test_what_cannot_be_done_is_told_in_a_sentence(client, words, body, status, said):
+    """No trace, no path of ours, and no file left."""
+    answer = client.post(f"/api/{words}", content=body)
+    assert answer.status_code == status and said in answer.text
+    assert "Traceback" not in answer.text and str(client.folder) not in answer.text
+    assert list(client.folder.iterdir()) == []
+
+
+def test_a_body_is_counted_while_it_comes(client):
+    """Without a length that warns, it is cut off all the same."""
+    answer = client.post("/api/enhance?name=a.jpg", content=iter([b"\xff\xd8\xff"] + [b"x" * 100_000] * 20))
+    assert answer.status_code == 413 and list(client.folder.iterdir()) == []
+
+
+def test_a_full_line_is_told_with_its_own_status(client):
+    """429, and when to come again."""
+    gate = threading.Event()
+    threads = [threading.Thread(target=client.line.do, args=(gate.wait, 20)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while client.line.inside < 2:
+        time.sleep(0.001)
+    answer = client.post("/api/enhance?name=a.jpg", content=jpeg())
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert answer.status_code == 429 and "busy" in answer.json()["error"] and answer.headers["retry-after"]
+
+
+def test_the_server_answers_no_one_else(client):
+    """Closed ways, foreign names, and a policy that keeps the browser here."""
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    assert client.get("/gradio_api/file=/etc/passwd").status_code == 404
+    page = client.get("/")
+    assert page.status_code == 200 and "connect-src 'self'" in page.headers["content-security-policy"]
+    assert client.get("/take/" + "0" * 32).status_code == 400
+    about = client.get("/api").json()
+    assert set(about["models"]["natural"]["takes"]) == set(OPTIONS) and about["limits"]["megabytes"] == 0.5
+
+
+def test_every_knob_has_words_of_its_own(client):
+    """The sliders are called by what they do to a photograph, and turn into the options that the command has."""
+    import gradio
+
+    from rlenhance.web.components import KNOBS, Controls
+
+    assert list(KNOBS) == list(OPTIONS)
+    with gradio.Blocks():
+        controls = Controls(client.studio)
+    natural = client.studio.choice("natural")
+    plain = [*controls.values(natural, {}, None), 0, "natural", "as the original", False]
+    assert controls.look(*plain) == Look()
+    vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), 0.25, "natural", "PNG", True]
+    assert controls.look(*vivid) == Look(None, {"color": 0.8}, 0.5, 0.25, True, "png")
+    for place, bad in ((3, "x"), (0 + 8, "nothing"), (9, "exe"), (6, None)):
+        words = list(plain)
+        words[place] = bad
+        with pytest.raises(UsageError):
+            controls.look(*words)
+
+
+def test_several_come_in_one_file(client, tmp_path):
+    """Names are kept apart, what fails is named, and only the package stays."""
+    import gradio
+
+    from rlenhance.web.components import Controls, Desk
+    from rlenhance.web.tabs.several_tab import SeveralTab
+
+    with gradio.Blocks():
+        controls = Controls(client.studio)
+        tab = SeveralTab(Desk(client.studio, client.line), controls)
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    tokens = [put(client.studio, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
+    words = [*controls.values(client.studio.default, {}, None), 0, "natural", "as the original", False]
+    steps = list(tab.enhance(json.dumps(tokens), *words))
+    assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]
+    (package,) = client.folder.glob("*.zip")
+    with zipfile.ZipFile(package) as archive:
+        assert archive.namelist() == ["a_enhanced.jpg", "a_enhanced-2.jpg"]
+    assert len(list(client.folder.iterdir())) == 4  # three photographs and the package
+    with pytest.raises(UsageError, match="choose photographs first"):
+        list(tab.enhance("", *words))

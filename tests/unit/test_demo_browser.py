@@ -1,0 +1,377 @@
+"""The page in a real browser: every path that a person takes, with nothing reachable but this machine.
+
+It needs Playwright and a Chromium of the system (Debian: apt-get install chromium). Screenshots go to
+build/screenshots; `make screenshots` puts them into docs/page.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from rlenhance.cli.main import main
+from rlenhance.data.samples import photograph
+from rlenhance.io import read, write
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs/page"
+SHOTS = Path(os.environ.get("RLENHANCE_SCREENSHOTS", ROOT / "build/screenshots"))
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WAIT = 60_000  # milliseconds: a starved machine is no failure
+in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here; on Debian: apt-get install chromium")
+
+
+def sources():
+    """A sum over all that decides how the page looks."""
+    files = sorted(path for path in (ROOT / "rlenhance/demo").iterdir() if path.suffix in (".css", ".js")
+                   or path.name.endswith("_tab.py") or path.name in ("page.py", "parts.py", "display.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def test_the_screenshots_in_the_pages_are_of_this_page():
+    """Whoever changes the page makes them anew; where that is done now, they are."""
+    if SHOTS.resolve() == PAGES:
+        return
+    assert (PAGES / "made-of.txt").read_text().strip() == sources(), "the page has changed: make screenshots"
+    assert all(path.stat().st_size < 200_000 for path in PAGES.iterdir())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sample photographs in bad light, and a run."""
+    place = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for name, exposure, side in (("coffee", 1 / 10, 1200), ("astronaut", 1 / 6, 600)):
+        picture = read(photograph(name)).pixels
+        height, width = picture.shape[:2]
+        picture = cv2.resize(picture, (side, side * height // width), interpolation=cv2.INTER_CUBIC)
+        light = (picture / 255) ** 2.2 * exposure
+        light = light + rng.normal(0, 1, picture.shape) * np.sqrt(light * 2e-4 + 4e-7)
+        write(np.rint(np.clip(light, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8), place / f"{name}.jpg")
+    coffee = cv2.resize(read(photograph("coffee")).pixels, (900, 600), interpolation=cv2.INTER_CUBIC)
+    write(np.clip(np.rint(coffee + rng.normal(0, 22, coffee.shape)), 0, 255).astype(np.uint8), place / "grainy.png")
+    holed = read(photograph("chelsea")).pixels.copy()
+    holed[60:130, 250:330] = 0
+    write(holed, place / "holed.png")
+    (place / "torn.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 500)
+    run = place / "runs/lol/first"
+    (run / "samples").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"kind": "rlenhance run", "arguments": {"learner": "a3c"}}))
+    rows = [f"{step},{-3 + 2 * step / (step + 60)},{22 - 8 * np.exp(-step / 80)},{18 + np.sin(step / 9)},"
+            f"{0.4 - step / 900}" for step in range(0, 300, 10)]
+    (run / "metrics.csv").write_text("\n".join(["step,return,val/psnr,watch/constant_psnr,entropy/picture", *rows]))
+    for step in (0, 100, 200):
+        write(np.clip(read(photograph("chelsea")).pixels[:200] * (0.2 + step / 250), 0, 255).astype(np.uint8),
+              run / f"samples/episodes-{step:06d}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """The page, served as a person would; it is not waited for."""
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    words = [sys.executable, "-m", "rlenhance", "demo", "--port", "0", "--runs", str(folder / "runs")]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=folder,
+                          env={**os.environ, "PYTHONPATH": path}) as server:
+        yield server
+        server.terminate()
+        assert server.wait(60) in (0, 143)
+
+
+@pytest.fixture(scope="module")
+def browser(server):
+    """A Chromium that finds no other machine; it starts while the server does."""
+    tools = pytest.importorskip("playwright.sync_api", reason='no Playwright here: pip install "rlenhance[dev]"')
+    with tools.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=BROWSER, args=[
+            "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-gpu",
+            "--disable-background-networking"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def address(server, browser):
+    """Where the page is."""
+    return re.search(r"http://\S+", server.stdout.readline())[0]
+
+
+def opened(browser, address, **options):
+    """The page, and every host that it asks for."""
+    context = browser.new_context(accept_downloads=True, **options)
+    context.set_default_timeout(WAIT)
+    page = context.new_page()
+    page.asked, page.errors = set(), []
+    page.on("request", lambda request: page.asked.add(urlsplit(request.url).hostname))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address)
+    page.wait_for_selector("#drop-enhance photo-drop")
+    return page
+
+
+@pytest.fixture(scope="module")
+def page(browser, address):
+    """One for all tests, in the dark; each works in its own tab."""
+    found = opened(browser, address, viewport={"width": 1240, "height": 880}, color_scheme="dark")
+    yield found
+    assert found.errors == []
+    found.context.close()
+
+
+def shot(page, name, whole=False):
+    """A screenshot of what is in view, or of the whole page."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.jpg", type="jpeg", quality=72, full_page=whole)
+
+
+def choose(page, name, *files):
+    """Files into a place for them."""
+    page.set_input_files(f"#drop-{name} input[type=file]", [str(file) for file in files])
+
+
+def shown(page, view="#view"):
+    """The right picture of a divided one."""
+    return page.locator(f"{view} before-after").get_attribute("after")
+
+
+def changed(page, before, view="#view"):
+    """Wait until it is another one."""
+    page.wait_for_function("([view, before]) => { const found = document.querySelector(view + ' before-after');"
+                           "return found && found.getAttribute('after') !== before; }", arg=[view, before])
+    return shown(page, view)
+
+
+def level(page, name):
+    """A slider's number."""
+    return float(page.input_value(f"#{name} input[type=number]"))
+
+
+def tab(page, name):
+    """Open a tab, from the menu where there is no room for it."""
+    found = page.get_by_role("tab", name=name, exact=True)
+    if not found.first.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown button", has_text=name).first.click()
+        return
+    found.first.click()
+
+
+@in_a_browser
+def test_one_photograph_from_drop_to_save(page, folder, tmp_path, monkeypatch):
+    """It is shown before and after; a slider that is dragged or pressed changes it; what is saved is the command's."""
+    choose(page, "enhance", folder / "coffee.jpg")
+    page.wait_for_selector("#view before-after")
+    first = shown(page)
+    bar = page.locator("#contrast input[type=range]")
+    box = bar.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    second = changed(page, first)
+    assert 0.2 < level(page, "contrast") < 0.6
+    page.locator("#exposure-level input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    changed(page, second)
+    page.wait_for_function("() => !document.querySelector('#auto input').checked")
+    shot(page, "enhance")
+    page.get_by_text("The same as a command").click()
+    page.wait_for_function("() => document.querySelector('#command textarea')?.value.includes('--exposure')")
+    words = shlex.split(page.input_value("#command textarea"))
+    assert words[:3] == ["rlenhance", "enhance", "coffee.jpg"] and json.loads(page.input_value("#recipe textarea"))
+    with page.expect_download() as waiting:
+        page.click("#save")
+    assert waiting.value.suggested_filename == "coffee_enhanced.jpg"
+    shutil.copy(folder / "coffee.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(words[1:]) == 0
+    assert Path(waiting.value.path()).read_bytes() == Path("coffee_enhanced.jpg").read_bytes()
+
+
+@in_a_browser
+def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
+    """Each sets the sliders, and the picture follows; the reasons show each step."""
+    choose(page, "enhance", folder / "astronaut.jpg")
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('astronaut')")
+    before = shown(page)
+    page.click("#preset-vivid")
+    before = changed(page, before)
+    assert (level(page, "color"), level(page, "contrast"), page.is_checked("#auto input")) == (0.8, 0.5, True)
+    page.click("#four")
+    page.wait_for_selector("#variants button[data-number='3']")
+    page.click("#variants button[data-number='0']")
+    before = changed(page, before)
+    assert level(page, "color") == 0.5 and not page.is_checked("#auto input")
+    page.get_by_text("Match a picture that you like").click()
+    choose(page, "match", photograph("chelsea"))
+    changed(page, before)
+    assert level(page, "exposure-level") == pytest.approx(read(photograph("chelsea")).pixels.mean() / 255, abs=0.006)
+    page.click("#why")
+    page.wait_for_selector("#reasons figure:nth-of-type(9)")
+    page.locator("#reasons").scroll_into_view_if_needed()
+    page.evaluate("document.querySelector('#variants').scrollIntoView()")
+    shot(page, "why")
+    page.evaluate("scrollTo(0, 0)")
+
+
+@in_a_browser
+def test_what_cannot_be_read_is_named_without_a_trace(page, folder):
+    """What is no picture is refused where it was dropped, what is damaged in a message."""
+    choose(page, "enhance", ROOT / "README.md")
+    page.wait_for_function("() => document.querySelector('#drop-enhance photo-drop').shadowRoot.textContent"
+                           ".includes('README.md: not a picture')")
+    choose(page, "enhance", folder / "torn.jpg")
+    said = page.get_by_text("torn.jpg: damaged").first
+    said.wait_for()
+    assert "Traceback" not in page.content() and "/shelf/" not in page.content()
+    page.get_by_test_id("toast-close").first.click()
+
+
+@in_a_browser
+def test_several_photographs_come_in_one_file(page, folder):
+    """A gallery, a package, and the bad one by its name."""
+    tab(page, "Several")
+    choose(page, "several", folder / "coffee.jpg", folder / "torn.jpg", folder / "astronaut.jpg")
+    page.get_by_text("3 photographs", exact=True).wait_for()
+    with page.expect_download() as waiting:
+        page.click("#all")
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert archive.namelist() == ["coffee_enhanced.jpg", "astronaut_enhanced.jpg"]
+    assert page.locator("#gallery figure").count() == 2 and "torn.jpg: damaged" in page.inner_text("#several-status")
+    shot(page, "several")
+
+
+def fill_it(page):
+    """Press the button, and wait for another result: its two pictures."""
+    result = "document.querySelector('#completed figure:nth-of-type(2) img')?.src"
+    before = page.evaluate(result)
+    page.click("#fill")
+    page.wait_for_function(f"before => {{ const now = {result}; return now && now !== before; }}", arg=before)
+    return [image.get_attribute("src") for image in page.locator("#completed img").all()]
+
+
+@in_a_browser
+def test_a_hole_is_found_painted_and_filled(page, folder):
+    """A black hole is marked by itself; a brush, of mouse or keys, marks more; the result stands beside the input."""
+    tab(page, "Complete")
+    choose(page, "complete", folder / "holed.png")
+    page.get_by_text("A black hole was found").wait_for()
+    found = fill_it(page)
+    with page.expect_download() as waiting:
+        page.click("#completed a.take")
+    whole, holed = read(waiting.value.path()).pixels, read(folder / "holed.png").pixels
+    assert waiting.value.suggested_filename == "holed_completed.png"
+    assert whole[60:130, 250:330].min() > 0 and (whole[:50] == holed[:50]).all()
+    canvas = page.locator("#painting canvas")
+    page.evaluate("scrollTo(0, 0)")
+    box = canvas.bounding_box()
+    for x, y in ((0.2, 0.3), (0.3, 0.35)):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.mouse.down() if x == 0.2 else page.mouse.up()
+    painted = fill_it(page)
+    assert painted[1] != found[1]
+    shot(page, "complete", whole=True)
+    page.get_by_role("button", name="Clear").click()
+    canvas.focus()
+    page.keyboard.down(" ")
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.up(" ")
+    assert fill_it(page)[1] not in (found[1], painted[1])
+
+
+@in_a_browser
+def test_grain_is_taken_out(page, folder):
+    """A detail, pixel for pixel, follows its sliders; the whole is saved."""
+    tab(page, "Denoise")
+    choose(page, "denoise", folder / "grainy.png")
+    page.wait_for_selector("#denoise-view before-after")
+    before = shown(page, "#denoise-view")
+    page.locator("#down input[type=range]").focus()
+    page.keyboard.press("Home")
+    changed(page, before, "#denoise-view")
+    assert "600 × 400 of 900 × 600" in page.inner_text("#denoise-status")
+    shot(page, "denoise")
+    with page.expect_download() as waiting:
+        page.click("#denoise-save")
+    assert waiting.value.suggested_filename == "grainy_denoised.png"
+
+
+@in_a_browser
+def test_models_are_compared(page, folder):
+    """Reinforcement learning against its supervised twin, with scores where the reference lies beside it."""
+    tab(page, "Compare models")
+    choose(page, "compare", folder / "astronaut.jpg")
+    page.wait_for_selector("#scores table")
+    write(cv2.resize(read(photograph("astronaut")).pixels, (600, 600)), folder / "good.png")
+    choose(page, "reference", folder / "good.png")
+    page.locator("#scores", has_text="SSIM").wait_for()
+    assert page.locator("#scores tbody tr").count() == 3
+    shot(page, "compare")
+
+
+@in_a_browser
+def test_a_training_run_is_opened(page):
+    """Its curves, its samples over time, and the watch for collapse."""
+    tab(page, "Training runs")
+    page.click("#run input")
+    page.get_by_role("option", name="lol/first").click()
+    page.wait_for_selector("#sample-view img")
+    assert page.locator("#charts svg").count() == 4 and "each in its own way" in page.inner_text("#watch")
+    last = page.locator("#sample-view img").get_attribute("src")
+    page.locator("#sample input[type=range]").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("last => document.querySelector('#sample-view img').src !== last", arg=last)
+    shot(page, "runs")
+
+
+@in_a_browser
+def test_a_telephone_and_a_keyboard_are_enough(browser, address, folder):
+    """Nothing is wider than the screen; Tab, arrows and Enter reach the file, the divider, presets and sliders."""
+    page = opened(browser, address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    choose(page, "enhance", folder / "coffee.jpg")
+    page.wait_for_selector("#view before-after")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(page, "phone")
+    reached, focused = set(), """() => { let at = document.activeElement;
+        while (at.shadowRoot && at.shadowRoot.activeElement) at = at.shadowRoot.activeElement;
+        return at.getAttribute('aria-label') || at.id || at.closest('[id]').id; }"""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        at = page.evaluate(focused)
+        reached.add(at)
+        if at.startswith("Divider"):
+            before = page.evaluate("document.activeElement.shadowRoot.activeElement.value")
+            page.keyboard.press("ArrowLeft")
+            assert page.evaluate("document.activeElement.shadowRoot.activeElement.value") != before
+        if at == "preset-vivid":
+            before = shown(page)
+            page.keyboard.press("Enter")
+            changed(page, before)
+            break
+    assert any(word.startswith("Drop a dark photograph") for word in reached)
+    assert any(word.startswith("Divider") for word in reached) and {"save", "four", "why"} <= reached
+    tab(page, "Training runs")
+    page.wait_for_selector("#run input")
+    assert page.asked == {"127.0.0.1"} and page.errors == []
+    page.context.close()
+
+
+@in_a_browser
+def test_no_other_machine_was_asked(page):
+    """No font, no script, no count of visitors: whatever was opened above came from here."""
+    assert page.asked - {None} == {"127.0.0.1"}
+    if SHOTS.resolve() == PAGES:  # every path has been taken, and left its picture
+        (PAGES / "made-of.txt").write_text(sources() + "\n")

@@ -1,0 +1,63 @@
+"""The exported graph does what torch does."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from rlenhance.cli.main import main
+from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.pipelines import onnx as export
+from rlenhance.pipelines.enhance import Enhancer
+from tests.support.networks import CHOICE, make_policy, make_tone, stir
+
+needs_onnx = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
+                                reason="the extra `onnx` is not installed")
+
+
+def _run(folder, policy):
+    return save_checkpoint(folder / "best", stir(policy, 0.05))
+
+
+@needs_onnx
+@pytest.mark.parametrize("policy", [
+    lambda: make_tone(horizon=3), lambda: make_policy({"kind": "categorical"}, preferences=CHOICE, horizon=2),
+    lambda: make_policy({"picture_agent": False, "channels": "chroma"}, horizon=2),
+], ids=["tone", "categorical", "no knobs"])
+def test_the_graph_equals_torch(policy, tmp_path):
+    """On three sizes, with automatic and with named preferences: within 1e-4."""
+    enhancer = Enhancer(_run(tmp_path, policy()))
+    found = export.export_onnx(enhancer, tmp_path / "new" / "model.onnx")
+    assert found["largest"] <= 1e-4 and found["inputs"] == ["image", *enhancer.ranges, "strength"]
+    data = (tmp_path / "new" / "model.onnx").read_bytes()
+    if enhancer.ranges:
+        named = {name: low + 0.8 * (high - low) for name, (low, _, high) in enhancer.ranges.items()}
+        assert export.compare(enhancer.model, data, found["inputs"], named) <= 1e-4
+
+
+@needs_onnx
+def test_the_command_writes_a_graph(tmp_path, capsys):
+    """It tells the inputs; a file that exists is kept; strength and the knobs are inputs that count."""
+    import onnxruntime
+
+    run, target = _run(tmp_path, make_tone(horizon=2)), tmp_path / "model.onnx"
+    words = ["export", "--onnx", str(target), "--model", str(run)]
+    assert main(words) == 0 and "exposure_level" in capsys.readouterr().out
+    assert main(words) == 2 and "exists" in capsys.readouterr().err
+    session = onnxruntime.InferenceSession(str(target))
+    image = 0.3 * torch.rand(1, 3, 40, 50).numpy()
+    one = {entry.name: image if entry.name == "image" else torch.zeros(1).numpy() for entry in session.get_inputs()}
+    assert (session.run(None, one)[0] == image).all()
+
+
+def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
+    """A policy without a state size, and a missing extra, which is named with its line."""
+    enhancer = Enhancer(_run(tmp_path, make_policy(state_size=None)))
+    monkeypatch.setattr(export, "_NEEDED", ())
+    with pytest.raises(UsageError, match="only a policy with a state size"):
+        export.export_onnx(enhancer, tmp_path / "model.onnx")
+    monkeypatch.setattr(export, "_NEEDED", ("no_such_package",))
+    with pytest.raises(UsageError, match=r"pip install \"rlenhance\[onnx\]\""):
+        export.export_onnx(enhancer, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()

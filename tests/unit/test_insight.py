@@ -1,0 +1,135 @@
+"""Regions, .cube tables and explanations: where a look applies, what it is, and why it came about."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from rlenhance.cli.main import main
+from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.io import read, write
+from rlenhance.ops.region import blend_region, region_weights
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.explain import explain
+from rlenhance.pipelines.lut import make_cube, to_text
+from tests.support.networks import make_policy, stir
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_region_changes_nothing_outside(tone_run, dark, dtype):
+    """Outside every bit stays, deep inside all of the change is made, at the edge part of it."""
+    picture = dark.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    picture = (picture / 255).astype(dtype) if dtype == np.float32 else picture
+    mask = np.zeros((60, 90), np.uint8)
+    mask[10:50, 20:80] = 255
+    whole, part = Enhancer(tone_run)(picture), Enhancer(tone_run, region=mask)(picture)
+    assert np.array_equal(part[mask == 0], picture[mask == 0])
+    assert np.array_equal(part[25:35, 40:60], whole[25:35, 40:60])
+    assert not np.array_equal(part, whole) and part.dtype == dtype
+
+
+def test_the_edge_of_a_region_is_soft_and_lies_inside():
+    """Weights rise from the edge inward without a jump; greys are partial; the picture's border is no edge."""
+    mask = np.zeros((100, 400))
+    mask[:, :200] = 1.0
+    weights = region_weights(mask, soft=0.05)
+    assert (weights[:, 200:] == 0).all() and (weights[:, :150] == 1).all()
+    assert 0 < np.abs(np.diff(weights, axis=1)).max() < 0.12 and (np.diff(weights[50]) <= 0).all()
+    assert np.allclose(region_weights(np.full((9, 9), 51, np.uint8)), 0.2)
+    assert (region_weights(np.ones((9, 9), bool)) == 1).all()
+
+
+def test_a_grey_region_makes_part_of_the_change(dark):
+    """Half grey is half of the change, within rounding."""
+    other = dark + 40
+    blended = blend_region(dark, other, np.full(dark.shape[:2], 0.5, np.float32))
+    assert np.array_equal(blended, dark + 20)
+
+
+@pytest.mark.parametrize("region, words", [
+    (np.zeros((10, 12), np.uint8), "12x10 and the picture 90x60"), (np.zeros((4, 4, 3), np.uint8), r"\(H, W\)"),
+    (np.full((60, 90), 7.0), r"\[0, 1\]"), (np.zeros((60, 90), np.int64), "int64"), (np.full((60, 90), np.nan), "0, 1"),
+], ids=["size", "colours", "range", "integers", "nan"])
+def test_a_wrong_region_is_refused(tone_run, dark, region, words):
+    """Another size names both; another kind of number names what would do."""
+    with pytest.raises(UsageError, match=words):
+        Enhancer(tone_run, region=region)(dark)
+
+
+def test_a_cube_is_the_picture_level_look(tone_run, dark):
+    """Pillow, applying the table, comes to what the policy does without its local agents, within two levels."""
+    enhancer = Enhancer(tone_run)
+    actions = enhancer.decide(dark)
+    cube = make_cube(enhancer.model, actions)
+    table = ImageFilter.Color3DLUT(cube.shape[0], cube.reshape(-1, 3).astype(float).ravel().tolist())
+    seen = np.asarray(Image.fromarray(dark + 40).filter(table)).astype(int)
+    still = [{level: entry if level == "picture" else torch.zeros_like(entry) for level, entry in action.items()}
+             for action in actions]
+    wanted = enhancer(dark + 40, still).astype(int)
+    assert np.abs(seen - wanted).max() <= 2 and np.abs(wanted - dark - 40).max() > 10
+    half = make_cube(enhancer.model, actions, points=5, strength=0.5)
+    ramp = np.linspace(0, 1, 5)
+    same = np.stack(np.meshgrid(ramp, ramp, ramp, indexing="ij")[::-1], axis=-1)
+    assert np.allclose(half, same + 0.5 * (make_cube(enhancer.model, actions, points=5) - same), atol=1e-6)
+
+
+def test_a_cube_is_written_as_others_read_it(tone_run, dark):
+    """Size and range stand in the head, red changes fastest, black and white stay."""
+    enhancer = Enhancer(tone_run)
+    lines = to_text(make_cube(enhancer.model, enhancer.decide(dark), points=3), "a look").splitlines()
+    numbers = np.array([[float(word) for word in line.split()] for line in lines if line[0].isdigit()])
+    assert "LUT_3D_SIZE 3" in lines and lines[0] == 'TITLE "a look"' and numbers.shape == (27, 3)
+    assert (numbers[0] == 0).all() and (numbers[-1] == 1).all()
+    assert numbers[2, 0] == 1 and numbers[2, 1] == 0 and numbers[6, 1] == 1 and numbers[18, 2] == 1
+
+
+def test_a_cube_needs_a_look_of_the_whole(tmp_path, dark):
+    """A policy that decides pixel by pixel has none, and says so."""
+    policy = stir(make_policy({"agent_stride": 1, "picture_agent": False}, state_size=None))
+    with pytest.raises(UsageError, match="place by place"):
+        make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).model, [])
+
+
+def test_an_explanation_shows_every_step(tone_run, dark):
+    """Input, output, gain, histogram, curve, and a map per step; a policy without a state size shows the first four."""
+    cells = explain(Enhancer(tone_run), dark)
+    labels = [cell.lines[0] for cell in cells]
+    steps = Enhancer(tone_run).model.steps
+    assert labels[:2] == ["input", "output"] and labels[-1] == f"step {steps} of {steps}" and len(cells) == 5 + steps
+    assert all(cell.pixels.dtype == np.uint8 and cell.pixels.shape[2] == 3 for cell in cells)
+    assert any("brightness" in line for line in cells[-1].lines)
+    assert len(explain(Enhancer(tone_run, steps=1), dark)) == 6
+
+
+def test_the_command_takes_region_explanation_and_cube(tone_run, dark, tmp_path, capsys):
+    """One command writes all; the result outside the region is the photograph, byte for byte."""
+    mask = np.zeros((60, 90, 3), np.uint8)
+    mask[:, :45] = 255
+    write(dark, tmp_path / "night.png")
+    write(mask, tmp_path / "mask.png")
+    words = ["enhance", str(tmp_path / "night.png"), "--model", str(tone_run), "--region", str(tmp_path / "mask.png"),
+             "--explain", str(tmp_path / "why.png"), "--cube", str(tmp_path / "look.cube")]
+    assert main(words) == 0
+    result = read(tmp_path / "night_enhanced.png").pixels
+    assert np.array_equal(result[:, 45:], dark[:, 45:]) and not np.array_equal(result[:, :30], dark[:, :30])
+    assert np.array_equal(result, Enhancer(tone_run, region=mask[..., 0])(dark))
+    assert (tmp_path / "look.cube").read_text().startswith("TITLE") and read(tmp_path / "why.png").pixels.size
+    assert main(words) == 2 and "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, told", [
+    (["--explain", "why.txt"], "must end in"), (["--cube", "look.png"], "must end in .cube"),
+    (["other.png", "--cube", "night.cube"], "about one photograph"), (["--region", "none.png"], "none.png"),
+    (["--region", "small.png"], "and the picture 90x60"), (["--explain", "night.png"], "place of a photograph"),
+], ids=str)
+def test_the_command_refuses_what_cannot_be(tone_run, dark, tmp_path, capsys, monkeypatch, words, told):
+    """Each mistake is named, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("night.png", "other.png"):
+        write(dark, tmp_path / name)
+    write(dark[:8, :9], tmp_path / "small.png")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert main(["enhance", "night.png", *words, "--model", str(tone_run)]) == 2
+    assert told in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

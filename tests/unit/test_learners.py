@@ -1,0 +1,318 @@
+"""Learners: what each must learn on pictures with a known answer, and the laws of their steps."""
+
+import math
+
+import pytest
+import torch
+
+from agents import (
+    A3C,
+    LEARNERS,
+    SAC,
+    A3CConfig,
+    Direct,
+    DirectConfig,
+    NonFinite,
+    OptimiserConfig,
+    SACConfig,
+    Supervised,
+    SupervisedConfig,
+)
+from agents.a3c import EntropyTarget
+from agents.base import Learner
+from agents.critic import Critic
+from agents.optim import Optimiser
+from agents.replay import EpisodeReplay
+from agents.sac import TrustRegion
+from rlenhance.core.errors import UsageError
+from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.models import MODELS, build_model, observe, warm_start
+from rlenhance.nn.backbones import BACKBONES
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, picture_statistics
+from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
+from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_error, policy
+
+
+def policy_for(kind, **arguments):
+    """The policy that an acting learner asks for."""
+    return policy(deviation=kind.deviation, **arguments)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a3c_finds_the_known_answer(seed):
+    """From the same curve for all pictures to each one's own: within 0.03 of the asked level, over three seeds."""
+    learner = A3C(policy(), REWARD, A3CConfig(optimiser=FAST), seed=seed)
+    before = mean_error(learner.network)
+    for step in range(60):
+        learner.step(grey_batch(100 * seed + step), step / 60)
+    assert before > 0.08 and mean_error(learner.network) < 0.03
+
+
+def test_a3c_finds_it_with_categorical_agents():
+    """27 levels per head, the same answer, within half a level's effect."""
+    learner = A3C(policy(actions={"name": "curve", "kind": "categorical", "agent_stride": 0}), REWARD,
+                  A3CConfig(optimiser=FAST, rollouts_per_image=8), seed=0)
+    before = mean_error(learner.network)
+    for step in range(80):
+        learner.step(grey_batch(step), step / 80)
+    assert mean_error(learner.network) < min(0.08, 0.5 * before)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_sac_finds_the_known_answer(seed):
+    """The same answer off policy, over three seeds."""
+    config = SACConfig(optimiser=OptimiserConfig(learning_rate=7e-3),
+                       critic_optimiser=OptimiserConfig(learning_rate=5e-3), episodes=12)
+    learner = SAC(policy_for(SAC), REWARD, config, seed=seed)
+    before = mean_error(learner.network)
+    for step in range(60):
+        learner.step(grey_batch(100 * seed + step), step / 60)
+    assert before > 0.08 and mean_error(learner.network) < 0.04
+
+
+def test_direct_finds_the_known_answer():
+    """Back-propagation through the episode meets the level."""
+    learner = Direct(policy(), REWARD, DirectConfig(optimiser=FAST))
+    for step in range(80):
+        learner.step(grey_batch(step), step / 80)
+    assert mean_error(learner.network) < 0.02
+
+
+def test_supervised_learns_a_known_map():
+    """The residual head learns to add 0.3."""
+    torch.manual_seed(0)
+    learner = Supervised(MODELS.create("restorer", backbone={"name": "compact", "width": 8}),
+                         SupervisedConfig(optimiser=FAST))
+    losses = []
+    for step in range(80):
+        image = grey_batch(step).image
+        losses.append(learner.step(Batch(image, target=image + 0.3), step / 80)["l1"])
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("kind, config", [
+    (A3C, A3CConfig(optimiser=FAST)),
+    pytest.param(SAC, SACConfig(optimiser=OptimiserConfig(learning_rate=7e-3), episodes=12,
+                                critic_optimiser=OptimiserConfig(learning_rate=5e-3)), marks=pytest.mark.slow),
+])
+def test_a3c_and_sac_follow_a_reward_without_gradient(kind, config):
+    """A term that back-propagation cannot pass: `direct` refuses it by name, the others climb."""
+
+    @state_term("steps_away")
+    def steps_away(image, transition):
+        """Distance of the mean from LEVEL in whole tenths."""
+        return ((image.mean(dim=(1, 2, 3), keepdim=True) - LEVEL).abs() * 10).round() / 10
+
+    try:
+        reward = Reward(RewardWeights.only(steps_away=4))
+        learner = kind(policy_for(kind), reward, config)
+        before = mean_error(learner.network)
+        for step in range(60):
+            learner.step(grey_batch(step), step / 60)
+        assert mean_error(learner.network) < 0.6 * before
+        with pytest.raises(UsageError, match=r"no gradient passes through the reward term steps_away.* a3c or sac"):
+            Direct(policy(), reward, DirectConfig(optimiser=FAST))
+    finally:
+        TERMS.remove("steps_away")
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_every_learner_steps_saves_and_repeats(name):
+    """Numbers come back finite; a learner that takes up another's state goes on exactly as that one."""
+    def make() -> Learner:
+        torch.manual_seed(1)
+        kind = LEARNERS[name]
+        if kind.acts:
+            return kind(policy_for(kind, preferences={"exposure_level": (0.3, 0.475, 0.65)}), REWARD, seed=5)
+        return kind(MODELS.create("restorer", backbone={"name": "compact", "width": 8}), seed=5)
+
+    def batch(step):
+        image = grey_batch(step).image
+        return Batch(image, target=(image * 2).clamp(0, 1))
+
+    one = make()
+    for step in range(2):
+        numbers = one.step(batch(step), 0.1 * step)
+        assert numbers and all(math.isfinite(value) for value in numbers.values())
+    two = make()
+    two.network.load_state_dict(one.network.state_dict())
+    two.load_state(one.state())
+    for learner in (one, two):
+        learner.step(batch(2), 0.2)
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True))
+
+
+def test_same_seed_same_weights():
+    """Two runs with one seed are equal, bit for bit; another seed differs."""
+    def weights(seed):
+        learner = A3C(policy(), REWARD, seed=seed)
+        learner.step(grey_batch(0))
+        return torch.cat([parameter.flatten() for parameter in learner.network.parameters()])
+
+    assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_not_a_number_changes_no_weight_and_is_named(name):
+    """A batch with NaN raises NonFinite with the culprit's name; weights and optimiser stay."""
+    kind = LEARNERS[name]
+    restorer = MODELS.create("restorer", backbone={"name": "compact"})
+    learner = kind(policy_for(kind), REWARD) if kind.acts else kind(restorer)
+    if not kind.acts:
+        learner.network.forward = lambda image: learner.network.residual(image)  # past the door that refuses NaN
+    image = grey_batch(0).image
+    image[0, 0, 0, 0] = float("nan")
+    before = [parameter.clone() for parameter in learner.network.parameters()]
+    with pytest.raises(NonFinite) as caught:
+        learner.step(Batch(image, target=image))
+    assert caught.value.term.split()[-1] in ("exposure", "l1")
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
+
+
+def test_gradient_is_clipped_and_a_non_finite_one_is_refused():
+    """One huge gradient moves the weights no further than the norm allows; an infinite one not at all."""
+    layer = torch.nn.Linear(1, 1)
+    optimiser = Optimiser(layer, OptimiserConfig(gradient_norm=0.5))
+    optimiser.update({"loss": 1e6 * layer(torch.ones(1, 1)).sum()}, 0.0)
+    assert torch.cat([p.grad.flatten() for p in layer.parameters()]).norm() <= 0.5 + 1e-4
+    layer.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(NonFinite, match="gradient"):
+        optimiser.update({"loss": layer(torch.ones(1, 1)).sum()}, 0.0)
+
+
+def test_learning_rate_warms_up_and_decays():
+    """It rises over the warm-up, and ends at the final share."""
+    optimiser = Optimiser(torch.nn.Linear(1, 1), OptimiserConfig(learning_rate=1.0, warmup=4, final=0.1))
+    assert optimiser.rate(0.0) == pytest.approx(0.25)
+    optimiser._steps = 10
+    assert optimiser.rate(0.0) == pytest.approx(1.0) and optimiser.rate(1.0) == pytest.approx(0.1)
+
+
+def test_entropy_coefficient_rises_below_its_target_and_falls_above():
+    """The bonus counteracts."""
+    target = EntropyTarget()
+    start = target.coefficient
+    target.adapt(0.1, 0.5)
+    assert target.coefficient > start
+    for _ in range(3):
+        target.adapt(0.9, 0.5)
+    assert target.coefficient < start
+
+
+def test_scheduled_deviation_fixes_the_entropy():
+    """The picture agent's entropy is that of the scheduled deviation, at the start and at the end."""
+    learner = A3C(policy(), REWARD)
+    for progress, log_std in ((0.0, -1.0), (1.0, -1.7)):
+        entropy = learner.step(grey_batch(0), progress)["entropy/picture"]
+        assert entropy == pytest.approx(log_std + 0.5 * math.log(2 * math.pi * math.e), abs=1e-5)
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ({"gamma": 1.05}, "gamma"), ({"rollouts_per_image": 0}, "rollouts_per_image"),
+    ({"rollouts_per_image": 1, "value_weight": 0.0}, "baseline"), ({"reward_map_kernel": 4}, "odd"),
+])
+def test_settings_that_cannot_learn_are_refused(arguments, text):
+    """With the value seen, and the way out."""
+    with pytest.raises(UsageError, match=text):
+        A3CConfig(**arguments)
+
+
+def test_supervised_without_reference_is_refused():
+    """It says what to do instead."""
+    learner = Supervised(MODELS.create("restorer", backbone={"name": "compact"}))
+    with pytest.raises(UsageError, match="--learner a3c"):
+        learner.step(grey_batch(0))
+
+
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_warm_start_sees_what_the_supervised_model_saw(backbone, image, tmp_path):
+    """The policy's features are the restorer's, whatever it is asked for; its heads stay neutral."""
+    torch.manual_seed(0)
+    restorer = MODELS.create("restorer", backbone={"name": backbone})
+    with torch.no_grad():
+        for parameter in restorer.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    restorer = load_network(save_checkpoint(tmp_path / "labelled", restorer))
+    start = policy(backbone={"name": backbone}, preferences={"exposure_level": (0.3, DEFAULT_EXPOSURE, 0.65)})
+    before = {name: value.clone() for name, value in start.heads.state_dict().items()}
+    warm_start(start, restorer)
+    statistics = picture_statistics(image, torch.tensor(DEFAULT_EXPOSURE))
+    wanted, _ = restorer.backbone(image, statistics)
+    features, _ = start.backbone(image, start.context(observe(image, 0.5, torch.zeros(2, 1))))
+    assert torch.allclose(features, wanted, atol=1e-5)
+    assert all(torch.equal(value, start.heads.state_dict()[name]) for name, value in before.items())
+
+
+def test_value_first_trains_the_value_alone():
+    """For so many updates nothing else moves; then everything does."""
+    learner = A3C(policy(), REWARD, A3CConfig(value_first=1))
+    for moves in (False, True):
+        before = {name: value.clone() for name, value in learner.network.named_parameters()}
+        learner.step(grey_batch(0))
+        moved = {name for name, value in learner.network.named_parameters() if not torch.equal(value, before[name])}
+        assert any(name.startswith("values") for name in moved)
+        assert any(not name.startswith("values") for name in moved) == moves
+
+
+def test_kl_to_the_start_holds_the_policy_back():
+    """With a large weight the policy moves less far from where it began."""
+    def distance(weight):
+        learner = A3C(policy(), REWARD, A3CConfig(kl_to_start=(weight, weight)), seed=1)
+        for step in range(10):
+            learner.step(grey_batch(step))
+        return (build_model(learner.network)(grey_batch(0).image)
+                - build_model(policy())(grey_batch(0).image)).abs().mean()
+
+    assert distance(100.0) < 0.5 * distance(0.0)
+
+
+def test_trust_region_raises_its_price_while_the_bound_is_broken():
+    """The dual variable rises above the bound and falls below it; a held policy moves less than a free one."""
+    trust = TrustRegion(0.02)
+    start = trust.price
+    trust.adapt(0.05)
+    assert trust.price > start
+    for _ in range(20):
+        trust.adapt(0.001)
+    assert trust.price < start
+
+    def moved(bound):
+        learner = SAC(policy_for(SAC), REWARD, SACConfig(trust_region=bound, episodes=6, optimiser=FAST), seed=1)
+        kls = [learner.step(grey_batch(step)).get("trust_kl", 0.0) for step in range(6)]
+        return sum(kls[2:]) / len(kls[2:])
+
+    assert 0 < moved(0.01) < moved(10.0)
+
+
+def test_critic_sees_the_neighbours_actions(image):
+    """What a cell's action is worth depends on what the cells beside it do."""
+    torch.manual_seed(0)
+    actor = policy_for(SAC, state_size=None)
+    critic = Critic(actor)
+    observation = observe(image, 1.0, torch.zeros(2, 0))
+    context = actor.context(observation)
+    action = {"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
+    other = {**action, "local": action["local"].clone()}
+    other["local"][..., 2, 3] = 1.0
+    changed = (critic(observation, context, action)["local"] - critic(observation, context, other)["local"]).abs()
+    assert (changed[..., 2, 3] > 0).all() and (changed[..., 2, 2] > 0).all()
+
+
+def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
+    """Pictures to the nearest of 256 levels, actions exactly; the ring keeps its capacity; its state resumes."""
+    replay = EpisodeReplay(4)
+    for number in range(3):
+        image = torch.full((2, 3, 8, 8), number / 10)
+        actions = [{"picture": torch.full((2, 1, 1, 1), float(10 * number + step))} for step in range(3)]
+        replay.add(Batch(image), torch.full((2, 1), float(number)), actions)
+    assert len(replay) == 4
+    again = EpisodeReplay(4)
+    again.load_state(replay.state(), torch.device("cpu"))
+    for memory in (replay, again):
+        drawn = memory.draw(32, torch.Generator().manual_seed(0))
+        numbers = drawn.preference.flatten()
+        assert set(numbers.tolist()) == {1.0, 2.0}
+        assert (drawn.batch.image[:, 0, 0, 0] - numbers / 10).abs().max() <= 0.5 / 255
+        for step, action in enumerate(drawn.actions):
+            assert torch.equal(action["picture"].flatten(), 10 * numbers + step)

@@ -1,0 +1,181 @@
+"""Recipes: what was done is written down, and done again to the last byte, with the same weights or not at all."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.scripts import package_model as ship
+from rlenhance import __version__
+from rlenhance.cli import main as cli
+from rlenhance.hub import shipped as weights
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.io import read, write
+from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
+
+
+@pytest.fixture
+def night(tmp_path, monkeypatch):
+    """The folder one stands in: a dark photograph of 16 bits, a policy with every knob in runs/lol, a one-pass model
+    in plain/."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_tone()))
+    save_checkpoint(tmp_path / "plain/best", stir(make_model("restorer")))
+    dark = np.random.default_rng(0).integers(0, 16000, (20, 28, 3), dtype=np.uint16)
+    return write(dark, tmp_path / "night.png")
+
+
+def _run(*words):
+    return cli.main(["enhance", "night.png", *words])
+
+
+@pytest.mark.parametrize("words", [
+    [], ["--exposure", "0.61"], ["--exposure", "auto", "--color", "-0.25"], ["--strength", "0.3333333333333333"],
+    ["--steps", "2"], ["--preset", "night-mood"], ["--preset", "mine.json", "--strength", "0.7"], ["--model", "plain"],
+    ["--strength", "0"], ["--match", "liked.png", "--preset", "natural"],
+], ids=lambda words: " ".join(words))
+def test_a_recipe_makes_the_same_bytes_again(night, tmp_path, capsys, words):
+    """Whatever was asked for, the recipe alone makes the same file."""
+    (tmp_path / "mine.json").write_text('{"preference": {"exposure_level": 0.7}, "strength": 0.5}')
+    write(read(night).pixels * 3, tmp_path / "liked.png")
+    assert _run("-o", "first.png", *words, "--save-recipe", "done.json") == 0
+    assert "recipe -> done.json" in capsys.readouterr().out
+    (tmp_path / "mine.json").unlink()
+    (tmp_path / "liked.png").unlink()
+    newer = save_checkpoint(tmp_path / "runs/lol/second/best", stir(make_policy(preferences=CHOICE), 0.3))
+    assert _run("-o", "again.png", "--recipe", "done.json") == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(newer)
+
+
+def test_a_recipe_tells_what_was_done(night, tmp_path):
+    """Model, checksum, every setting wherever it came from, and the version stand in it."""
+    assert _run("--preset", "night-mood", "--strength", "0.6", "--steps", "3", "--save-recipe", "sub/done.json") == 0
+    found = json.loads((tmp_path / "sub/done.json").read_text())
+    assert found.pop("made_with").keys() == {"torch", "device"}
+    best = tmp_path / "runs/lol/first/best"
+    assert found == {
+        "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
+        "denoise": 0.0, "together": False,
+        "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
+        "preference": {"exposure_level": 0.3, "contrast": 0.3, "highlights": 0.6},
+    }
+    assert _run("-o", "b.png", "--preset", "natural", "--save-recipe", "auto.json") == 0
+    found = json.loads((tmp_path / "auto.json").read_text())
+    assert found["preference"] == {"exposure_level": "auto", "highlights": 0.3} and found["strength"] == 1
+
+
+def test_other_weights_are_refused(night, tmp_path, capsys):
+    """Where the weights have changed, both checksums are told; the right ones may lie elsewhere."""
+    assert _run("-o", "first.png", "--save-recipe", "done.json") == 0
+    shutil.copytree(tmp_path / "runs/lol/first", tmp_path / "kept")
+    save_checkpoint(tmp_path / "runs/lol/first/best", stir(make_policy(preferences=CHOICE), 0.3))
+    assert _run("-o", "again.png", "--recipe", "done.json") == 2
+    error = capsys.readouterr().err
+    for place in ("kept/best", "runs/lol/first/best"):
+        assert hashlib.sha256((tmp_path / place / "model.safetensors").read_bytes()).hexdigest() in error
+    assert not (tmp_path / "again.png").exists()
+    assert _run("-o", "again.png", "--recipe", "done.json", "--model", "kept") == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+    shutil.rmtree(tmp_path / "runs")
+    capsys.readouterr()
+    assert _run("--recipe", "done.json") == 2
+    error = capsys.readouterr().err
+    assert "done.json: runs/lol/first/best" in error and "--model" in error
+
+
+def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
+    """A recipe made with a shipped model works from any folder."""
+    card = "A model.\n" + "".join(f"## {title}\nSome.\n" for title in weights.HEADINGS)
+    (tmp_path / "card.md").write_text(card)
+    ship.main(ship.Arguments(tmp_path / "runs/lol/first", "dusk", tmp_path / "card.md", True, tmp_path / "weights"))
+    assert _run("-o", "first.png", "--save-recipe", "done.json") == 0
+    assert json.loads((tmp_path / "done.json").read_text())["model"] == "dusk"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli.main(["enhance", "../night.png", "-o", "again.png", "--recipe", "../done.json"]) == 0
+    assert (tmp_path / "elsewhere/again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+
+
+@pytest.mark.parametrize("words", [
+    ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "natural"], ["--steps", "2"],
+    ["--match", "night.png"], ["--color", "0"], ["--together"], ["--save-recipe", "b.json"],
+], ids=lambda words: words[0])
+def test_options_beside_a_recipe_are_refused(night, capsys, words):
+    """A recipe settles the result: an option that would change it is told to be left out."""
+    assert _run("--save-recipe", "done.json") == 0
+    assert _run("-o", "again.png", "--recipe", "done.json", *words) == 2
+    assert f"leave out {words[0]}" in capsys.readouterr().err
+
+
+def test_another_version_is_told(night, tmp_path, capsys):
+    """A recipe of another version or library is followed, with a note that the result may differ."""
+    assert _run("--save-recipe", "done.json") == 0
+    found = json.loads((tmp_path / "done.json").read_text())
+    found["version"], found["made_with"]["torch"] = "0.0.1", "1.0"
+    (tmp_path / "done.json").write_text(json.dumps(found))
+    assert _run("-o", "again.png", "--recipe", "done.json") == 0
+    error = capsys.readouterr().err
+    assert "note: done.json: rlenhance 0.0.1 then" in error and "torch 1.0 then" in error
+
+
+def _changed(**entries):
+    return lambda found: {key: value for key, value in {**found, **entries}.items() if value is not ...}
+
+
+@pytest.mark.parametrize("change, told", [
+    (_changed(sha256=...), "lacks sha256"), (_changed(kind="something"), "not a recipe"),
+    (_changed(sha256="12"), "64 hexadecimal digits"), (_changed(steps=1.5), "steps must be a whole number"),
+    (_changed(steps=99), "--steps lies between"), (_changed(steps=True), "steps must be"),
+    (_changed(strength=2), "strength must be a number between 0 and 1; got 2"),
+    (_changed(together=1), "together must be true or false"),
+    (_changed(exposure=1), "unknown key 'exposure'"), (_changed(made_with=3), "made_with must be"),
+    (_changed(preference={"exposure_level": 3}), "exposure_level must lie between"),
+    (_changed(preference={"contrast": 3}), "contrast"), (_changed(model=3), "model must be a text"),
+    (lambda found: [found], "must hold an object"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_wrong_in_a_recipe_is_named(night, tmp_path, capsys, change, told):
+    """File, key and value are told in one line, and nothing is written."""
+    assert _run("-o", "first.png", "--save-recipe", "done.json") == 0
+    (tmp_path / "done.json").write_text(json.dumps(change(json.loads((tmp_path / "done.json").read_text()))))
+    capsys.readouterr()
+    assert _run("--recipe", "done.json") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: done.json: ") and told in error and error.count("\n") == 1
+    assert not (tmp_path / "night_enhanced.png").exists()
+
+
+def test_recipes_take_nothings_place(night, tmp_path, capsys):
+    """A recipe is never written over a file, but over another recipe when that is asked for."""
+    (tmp_path / "mine.json").write_text('{"strength": 0.5}')
+    for place, words in (("mine.json", []), ("mine.json", ["--overwrite"]), ("night.png", ["--overwrite"]),
+                         ("night_enhanced.png", []), (".", ["--overwrite"]), ("night.png/a.json", [])):
+        assert _run("--save-recipe", place, *words) == 2
+        assert place in capsys.readouterr().err
+        assert not (tmp_path / "night_enhanced.png").exists()
+    assert _run("--save-recipe", "done.json") == 0
+    before = (tmp_path / "done.json").read_bytes()
+    assert _run("-o", "b.png", "--strength", "0.5", "--save-recipe", "done.json") == 2
+    assert (tmp_path / "done.json").read_bytes() == before and not (tmp_path / "b.png").exists()
+    assert _run("-o", "b.png", "--strength", "0.5", "--save-recipe", "done.json", "--overwrite") == 0
+    assert (tmp_path / "done.json").read_bytes() != before
+
+
+def test_where_nothing_was_made_no_recipe_is_written(night, tmp_path):
+    """A recipe stands for a result."""
+    night.write_text("no picture")
+    assert _run("--save-recipe", "done.json") == 2
+    assert not (tmp_path / "done.json").exists()
+
+
+def test_recipes_serve_other_photographs(night, tmp_path):
+    """A folder is enhanced by the recipe of one photograph as by its options."""
+    write(read(night).pixels // 2, tmp_path / "in/a.png")
+    assert _run("--preset", "bright", "--save-recipe", "done.json") == 0
+    assert cli.main(["enhance", "in", "-o", "out", "--recipe", "done.json"]) == 0
+    assert cli.main(["enhance", "in", "-o", "wanted", "--preset", "bright"]) == 0
+    assert (tmp_path / "out/a.png").read_bytes() == (tmp_path / "wanted/a.png").read_bytes()

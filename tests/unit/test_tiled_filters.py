@@ -1,0 +1,152 @@
+"""Policies over filters on pictures of any size: tiles leave no trace; grey ones take colours channel by channel."""
+
+import numpy as np
+import pytest
+import torch
+
+from rlenhance.actions import TOOLS
+from rlenhance.core.errors import UsageError
+from rlenhance.models import MODELS, UnrolledPolicy
+from rlenhance.models.tiled_filters import play_tiled, reach
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.explain_filters import map_tools
+from tests.support.networks import stir
+
+UNET = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
+NETWORKS = {
+    "gru_unet": {"backbone": UNET},
+    "gru_unet that looks at each step": {"backbone": {**UNET, "memory": "every"}},
+    "gru_unet without memory": {"backbone": {**UNET, "memory": "none"}},
+    "gru_unet of three views": {"backbone": UNET, "noise": (5, 55), "views": 3},
+    "gru_fcn in colour": {"backbone": {"name": "gru_fcn", "width": 6, "dilations": (1, 2)}, "planes": 3},
+    "gru_fcn that is not told": {"backbone": {"name": "gru_fcn", "width": 6, "stride": 2}, "told_noise": False,
+                                 "estimate": False},
+    "pixelrl": None,
+}
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def make_policy(name="gru_unet", **config):
+    """A policy whose choices are of all kinds, reproducibly."""
+    torch.manual_seed(3)
+    given = NETWORKS[name]
+    if given is None:
+        return stir(MODELS.create("pixelrl", width=6, horizon=3, planes=1, **config)).eval()
+    return stir(MODELS.create("filter_policy", **{"horizon": 3, "planes": 1, **given, **config})).eval()
+
+
+def played_in_tiles(policy, image, tile):
+    """The picture at the end, and the choices of all steps, (T, N, 1, H, W)."""
+    choices = torch.full((policy.horizon, len(image), 1, *image.shape[2:]), -1)
+
+    def see(place, step, choice):
+        choices[(step, *place)] = choice
+
+    return play_tiled(policy, image, policy.preferences.encode(None, len(image)), policy.horizon, tile, see), choices
+
+
+@every_network
+def test_tiled_is_whole(name, generator):
+    """Small tiles of odd pictures: the same choices but where two tools are level, and the same picture within 1e-5."""
+    policy = make_policy(name)
+    image = torch.rand(2, policy.planes, 67, 94, generator=generator)
+    with torch.inference_mode():
+        episode = UnrolledPolicy(policy).play(image)
+        chosen = torch.stack([action["local"] for action in episode.actions])
+        result, choices = played_in_tiles(policy, image, 32)
+    same = choices == chosen  # a tie may fall otherwise
+    assert same.float().mean() > 0.9995
+    gap = (policy.leave(result, image) - episode.image).abs()
+    assert (gap < 1e-5).float().mean() > 0.999
+    assert len(chosen.unique()) > 1
+
+
+@every_network
+def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
+    """What is changed beyond it changes nothing; and something within it does."""
+    policy = make_policy(name)
+    first, _ = reach(policy)
+    image = torch.rand(1, policy.planes, 80, 80, generator=generator)
+    noise, left = policy.tell(image), torch.ones(1, 1)
+
+    def chances(picture):
+        state = policy.begin(picture, noise)
+        return policy({"image": picture, "steps_left": left}, state)[0].levels["local"].log_probs[0, 0]
+
+    place = 40 // policy.unit * policy.unit
+    other = image.clone()
+    other[..., place : place + policy.unit, place : place + policy.unit] = 1.0
+    with torch.no_grad():
+        changed = (chances(image) != chances(other)).any(dim=0)
+    rows = changed.any(dim=1).nonzero().flatten()
+    assert len(rows)
+    assert rows.min() >= place - first * policy.unit and rows.max() < place + (first + 1) * policy.unit
+
+
+def test_large_pictures_are_tiled_in_use(generator, monkeypatch):
+    """In inference mode the model goes tile by tile, and gives what it gives otherwise."""
+    from rlenhance.models import tiled_filters
+
+    policy = make_policy()
+    image = torch.rand(1, 1, 60, 75, generator=generator)
+    with torch.no_grad():
+        whole = UnrolledPolicy(policy)(image)
+    monkeypatch.setattr(tiled_filters, "_TILE", 8)
+    with torch.inference_mode():
+        tiled = UnrolledPolicy(policy)(image)
+    assert (tiled - whole).abs().max() < 1e-5 or ((tiled - whole).abs() > 1e-5).float().mean() < 5e-4
+
+
+def test_a_tool_that_does_not_tell_how_far_it_looks_is_run_on_the_whole(generator):
+    """One of the user's own may see the whole picture: no tiles."""
+    TOOLS.register("even")(lambda image: image.mean(dim=(2, 3), keepdim=True).expand_as(image))
+    try:
+        policy = make_policy(tools=("nothing", "even", "box"))
+        assert reach(policy) is None
+        image = torch.rand(1, 1, 33, 40, generator=generator)
+        with torch.inference_mode():
+            encoded = policy.preferences.encode(None, 1)
+            assert torch.equal(policy.leave(play_tiled(policy, image, encoded, 3, 16), image),
+                               UnrolledPolicy(policy)(image))
+    finally:
+        TOOLS.remove("even")
+
+
+def test_grey_policies_take_colours_channel_by_channel(generator):
+    """As if each were a picture; grey in three channels stays grey; observations of environments are refused."""
+    policy = make_policy()
+    model, image = UnrolledPolicy(policy), torch.rand(2, 3, 20, 26, generator=generator)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            expected = torch.cat([model(image[:, channel : channel + 1]) for channel in range(3)], dim=1)
+            assert torch.allclose(model(image), expected, atol=1e-6)
+            grey = image[:, :1]
+            assert torch.equal(model(grey.expand(-1, 3, -1, -1)), model(grey).expand(-1, 3, -1, -1))
+    with pytest.raises(UsageError, match="use a model for colour, make it grey"):
+        policy({"image": image, "steps_left": torch.ones(2, 1)})
+
+
+def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch):
+    """The map of a picture in tiles is that of the whole; of colours, the winner among the channels."""
+    from rlenhance.models import tiled_filters
+
+    policy = make_policy()
+    grey = np.repeat(torch.rand(50, 66, 1, generator=generator).numpy(), 3, axis=2)
+    colours = torch.rand(20, 26, 3, generator=generator).numpy()
+    whole, found = map_tools(UnrolledPolicy(policy), grey), map_tools(UnrolledPolicy(policy), colours)
+    monkeypatch.setattr(tiled_filters, "_TILE", 8)
+    tiled = map_tools(UnrolledPolicy(policy), grey)
+    assert (tiled.winner == whole.winner).mean() > 0.999 and np.allclose(tiled.shares, whole.shares, atol=1e-3)
+    assert found.winner.shape == (20, 26) and np.allclose(found.shares.sum(axis=1), 1)
+
+
+def test_photographs_of_one_pixel_and_in_sixteen_bits(tmp_path, generator):
+    """Every file goes through."""
+    from rlenhance.hub.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "policy", make_policy())
+    enhancer = Enhancer(tmp_path / "policy")
+    for pixels in (np.full((1, 1, 3), 90, np.uint8), np.full((1, 7, 3), (9, 80, 200), np.uint8),
+                   (torch.rand(9, 11, 3, generator=generator).numpy() * 65535).astype(np.uint16)):
+        result = enhancer(pixels)
+        assert result.shape == pixels.shape and result.dtype == pixels.dtype

@@ -1,0 +1,171 @@
+"""Asynchronous workers: they learn, lose no step, and leave nothing behind however the run ends."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+from agents import A3C, A3CConfig, AsynchronousA3C, NonFinite, Optimiser, OptimiserConfig, WorkerFailed
+from agents.shared_adam import SharedOptimiser, SharedWeights
+from experiments import lol_train
+from experiments.core.config_cli import run_command
+from experiments.core.fit import FitConfig, TrainingFailed, fit
+from experiments.core.run import Run
+from experiments.tasks.lowlight_evaluate import LowLightEvaluator
+from rlenhance.core.errors import UsageError
+from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network, read_config
+from tests.support.known_answer import FAST, REWARD, grey_batch, mean_error, policy
+
+CONFIG = A3CConfig(optimiser=FAST)
+
+
+def flat(network):
+    """All weights."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_shared_adam_is_adam():
+    """Steps through shared memory are torch's own, to rounding; moments and count come back with the weights."""
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        networks.append(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)))
+    plain, config = Optimiser(networks[0], OptimiserConfig()), OptimiserConfig()
+    shared = SharedWeights(networks[1])
+    shared.publish(networks[1], Optimiser(networks[1], config))
+    stepping = SharedOptimiser(networks[1], shared, config)
+    stepping.adam.take_up()
+    for step in range(5):
+        inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(step))
+        for network, optimiser in zip(networks, (plain, stepping), strict=True):
+            optimiser.update({"loss": network(inputs).square().mean()}, step / 5)
+    collected = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    optimiser = Optimiser(collected, config)
+    shared.collect(collected, optimiser)
+    assert torch.allclose(flat(collected), flat(networks[0]), atol=1e-7)
+    mine, theirs = optimiser.state(), plain.state()
+    assert mine["steps"] == theirs["steps"] == 5
+    for index, moments in theirs["moments"].items():
+        for name, value in moments.items():
+            assert torch.allclose(mine["moments"][index][name], value, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """Two workers after 60 updates of the known answer, and the distance from it before."""
+    learner = AsynchronousA3C(policy(), REWARD, CONFIG, seed=0, workers=2)
+    before = mean_error(learner.network)
+    rows = [learner.step(grey_batch(step), step / 60) for step in range(60)]
+    rows.append(learner.settle())
+    yield learner, before, rows
+    learner.close()
+
+
+@pytest.mark.slow
+def test_workers_find_the_known_answer(learnt):
+    """As the batched learner does, and say how stale their gradients were."""
+    learner, before, rows = learnt
+    assert before > 0.08 and mean_error(learner.network) < 0.04
+    told = [row for row in rows if row]  # none at first
+    assert all(row["staleness"] >= 0 for row in told) and told[-1]["return"] > told[0]["return"]
+
+
+@pytest.mark.slow
+def test_no_step_is_lost_and_the_batched_learner_takes_up_the_state(learnt):
+    """Every update's gradient steps are counted once; settled weights stay; the state is that of any `a3c`."""
+    learner, _, _ = learnt
+    state = learner.state()
+    assert state["optimiser"]["steps"] == 60 * CONFIG.epochs
+    batched = A3C(policy(), REWARD, CONFIG)
+    batched.network.load_state_dict(learner.network.state_dict())
+    batched.load_state(state)
+    batched.step(grey_batch(7), 0.9)
+    assert batched.optimiser.state()["steps"] == 61 * CONFIG.epochs
+    before = flat(learner.network)
+    assert torch.equal(before, flat(learner.network))
+
+
+@pytest.mark.slow
+def test_not_a_number_changes_no_weight_and_is_named(learnt):
+    """The term comes back from the worker; the weights stay."""
+    learner, _, _ = learnt
+    before, image = flat(learner.network), grey_batch(0).image
+    image[0, 0, 0, 0] = float("nan")
+    learner.step(Batch(image))
+    learner.settle()
+    with pytest.raises(NonFinite, match="reward term exposure"):
+        learner.step(Batch(image))
+    learner.settle()
+    assert torch.equal(before, flat(learner.network))
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_named_and_the_run_stops(learnt, tmp_path, image):
+    """kill -9: index and exit code in the message, last/ loads, no process is left."""
+    learner, _, _ = learnt
+    others = set(multiprocessing.active_children()) - {worker.process for worker in learner._crew}
+
+    def batches(step):
+        if step == 6:
+            os.kill(learner._crew[1].process.pid, signal.SIGKILL)
+        return grey_batch(step)
+
+    run = Run.create(tmp_path / "run", {}, {})
+    with pytest.raises(TrainingFailed, match=r"worker 1 died \(exit code -9\).*last.*--resume"):
+        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], REWARD), run, FitConfig(50, evaluate_every=3),
+            show=False)
+    assert read_config(run.path / "last")["about"]["step"] in (3, 6)
+    load_network(run.path / "last")
+    assert set(multiprocessing.active_children()) <= others
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_answer_are_named():
+    """Nothing waits for ever, and closing ends them."""
+    others = set(multiprocessing.active_children())
+    learner = AsynchronousA3C(policy(), REWARD, CONFIG, workers=2, patience=0.05)
+    with pytest.raises(WorkerFailed, match="worker 0 and 1 gave no answer"):
+        learner.step(grey_batch(0))
+    learner.close()
+    assert set(multiprocessing.active_children()) <= others
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_saved_and_the_run_goes_on(tmp_path, pairs, monkeypatch):
+    """What was handed out is finished and saved; resuming completes the run; one number more than the batched has."""
+    step, calls, others = AsynchronousA3C.step, [], set(multiprocessing.active_children())
+
+    def pressing(self, batch, progress=0.0):
+        calls.append(0)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, progress)
+
+    monkeypatch.setattr(AsynchronousA3C, "step", pressing)
+    words = ["--data", str(pairs), "--out", str(tmp_path), "--updates", "5", "--batch-size", "2", "--state-size", "16",
+             "--horizon", "2", "--device", "cpu", "--no-progress"]
+    assert run_command(lol_train.main, lol_train.Arguments, [*words, "--name", "run", "--workers", "2"]) == 130
+    assert read_config(tmp_path / "run" / "last")["about"]["step"] == 3
+    result = lol_train.main(lol_train.Arguments(resume=tmp_path / "run", device="cpu", progress=False))
+    assert result.fitted.updates == 5 and not result.fitted.interrupted
+    assert run_command(lol_train.main, lol_train.Arguments, [*words, "--name", "batched"]) == 0
+    columns = [set((tmp_path / name / "metrics.csv").read_text().splitlines()[0].split(","))
+               for name in ("run", "batched")]
+    assert columns[0] - columns[1] == {"staleness"} and not columns[1] - columns[0]
+    assert set(multiprocessing.active_children()) <= others
+
+
+@pytest.mark.parametrize("changes, text", [
+    ({"workers": 0}, "at least 1"), ({"workers": 2, "learner": "direct"}, "are for a3c"),
+    ({"workers": 2, "device": "cuda"}, "--device cpu"), ({"workers": 2, "precision": "bf16"}, "--precision 32"),
+    ({"workers": 2, "devices": 2}, "--devices 1"),
+])
+def test_what_workers_cannot_do_is_refused(tmp_path, pairs, changes, text):
+    """Before anything is started or written."""
+    with pytest.raises(UsageError, match=text):
+        lol_train.main(lol_train.Arguments(out=tmp_path / "runs", progress=False,
+                                           pictures=lol_train.PictureConfig(data=pairs), **changes))
+    assert not (tmp_path / "runs").exists()
