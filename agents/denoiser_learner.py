@@ -54,7 +54,8 @@ class Denoising(Learner):
     """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop.
 
     The loss is the squared difference over the standard deviation of the noise: what can be reached grows about
-    so, and every strength counts alike in decibels. A batch that brings its noise (`Batch.noise`) is taken as it is.
+    so, and every strength counts alike in decibels. A batch that brings its noise (`Batch.noise_std`) is taken as
+    it is.
 
     Attributes:
         network: the running mean of the weights, which is validated and saved.
@@ -79,16 +80,16 @@ class Denoising(Learner):
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
             raise UsageError("a denoiser learns from clean pictures, and these have none")
-        if batch.noise is None:
+        if batch.noise_std is None:
             noisy, noise = self.spoil(clean := self._turned(self._planes(batch.target))[0])
         else:
             clean, noisy, noise = self._turned(self._planes(batch.target), self._planes(batch.image),
-                                               batch.noise.clamp(max=LARGEST_NOISE))
+                                               batch.noise_std.clamp(max=LARGEST_NOISE))
         # through the wrapped network for its precision; float32 for the rest
         output = noisy - noise * self.optimiser.network(noisy, noise).float()
         squared = (output - clean) ** 2
-        weight = 100 if batch.noise is None else 100 * _TOLD
-        losses = {"squared" if batch.noise is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
+        weight = 100 if batch.noise_std is None else 100 * _TOLD
+        losses = {"squared" if batch.noise_std is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
         log = self.optimiser.update(losses, progress)
         follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
         return as_floats({**losses, **log})

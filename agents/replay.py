@@ -58,7 +58,7 @@ class EpisodeReplay:
         entry = {"image": _quantise(batch.image), "preference": preference}
         if batch.target is not None:
             entry["target"] = _quantise(batch.target)
-        for name, value in (("mask", batch.mask), ("judged", batch.judged)):
+        for name, value in (("mask", batch.mask), ("judged", batch.target_weight)):
             if value is not None:
                 entry[name] = value
         for level in actions[0]:

@@ -11,7 +11,7 @@ import torch
 from agents import A3C, A3CConfig
 from experiments.tasks.lowlight import PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, PictureCache, Sampler, sample_photographs
+from rlenhance.data import Batch, ImageCache, Sampler, sample_photographs
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -93,4 +93,4 @@ PIXELWISE_CONTINUOUS = replace(PIXELWISE, classic=False)
 
 @lru_cache(maxsize=8)
 def _crops(pictures: int, side: int) -> Batch:
-    return Sampler(sample_photographs().train, PictureCache(), side, crop="native").batch(0, pictures)
+    return Sampler(sample_photographs().train, ImageCache(), side, crop="native").batch(0, pictures)

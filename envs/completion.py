@@ -15,7 +15,7 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv, Source
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, OccludedSampler, PictureCache, occluded_pictures, scan
+from rlenhance.data import Batch, CompletionSampler, ImageCache, open_completion, validate_splits
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.hub.shipped import locate
 from rlenhance.ops.inpaint import find_method
@@ -43,9 +43,9 @@ class Begun:
         drawn = self.source.batch(step, count) if part is None else self.source.batch(step, count, part)  # type: ignore
         return begin(drawn, self.guess, self.window)
 
-    def reseeded(self, seed: int) -> Begun:
+    def with_seed(self, seed: int) -> Begun:
         """Another stream of the same source."""
-        return Begun(self.source.reseeded(seed), self.guess, self.window)
+        return Begun(self.source.with_seed(seed), self.guess, self.window)
 
 
 def begin(batch: Batch, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None) -> Batch:
@@ -130,12 +130,12 @@ class CompletionEnv(PixelEnv):
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         if actions not in ("fill", "touch_up"):
             raise UsageError(f"actions is fill or touch_up; got {actions!r}")
-        cache = PictureCache()
-        splits, _ = scan(occluded_pictures(data), cache)
+        cache = ImageCache()
+        splits, _ = validate_splits(open_completion(data), cache)
         made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if actions == "fill" else {}))
         super().__init__(
             made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD)), every_term=False), horizon=horizon,
-            source=Begun(OccludedSampler(splits.train, cache, size, holes=holes), first_guess(start)),
+            source=Begun(CompletionSampler(splits.train, cache, size, holes=holes), first_guess(start)),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )

@@ -13,7 +13,7 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import PictureCache, Sampler, noisy_pictures, scan
+from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The reward of PixelRL: how much the squared error of a pixel falls, on the scale of 255.
@@ -79,8 +79,8 @@ class DenoiseEnv(PixelEnv):
                  color: bool = False, size: int = 64, horizon: int = 5, tools: Sequence[str] = PIXELRL_TOOLS,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
-        cache = PictureCache()
-        splits, _ = scan(noisy_pictures(data, noise, eight_bit), cache)
+        cache = ImageCache()
+        splits, _ = validate_splits(open_noisy(data, noise, eight_bit), cache)
         if not splits.has_references:
             raise UsageError(f"{data}: denoising needs clean references; name good pictures, or pairs")
         self.planes = 3 if color else 1

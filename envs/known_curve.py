@@ -72,7 +72,7 @@ class KnownCurves:
         _check_level("exposure_level", level, level)
         self.actions, self.horizon, self.size, self.level, self.seed = actions, horizon, size, level, seed
 
-    def reseeded(self, seed: int) -> KnownCurves:
+    def with_seed(self, seed: int) -> KnownCurves:
         """Another stream of such pictures."""
         return KnownCurves(self.actions, self.horizon, self.size, level=self.level, seed=seed)
 

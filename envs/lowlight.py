@@ -13,7 +13,7 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
-from rlenhance.data import PictureCache, Sampler, open_folder, sample_photographs, scan
+from rlenhance.data import ImageCache, Sampler, open_dataset, sample_photographs, validate_splits
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
@@ -78,8 +78,8 @@ class LowLightEnv(PixelEnv):
                  preferences: Mapping[str, tuple[float, float, float]] | None = None, auto: Sequence[str] = (),
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
-        cache = PictureCache(max_side=4 * size)
-        splits, _ = scan(open_folder(data) if data else sample_photographs(), cache)
+        cache = ImageCache(max_side=4 * size)
+        splits, _ = validate_splits(open_dataset(data) if data else sample_photographs(), cache)
         rewards = Reward(RewardWeights(reward, exposure_level=exposure_level))
         rewards.check(splits.has_references)
         super().__init__(

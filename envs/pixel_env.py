@@ -28,7 +28,7 @@ class Source(Protocol):
 
     def batch(self, step: int, count: int) -> Batch: ...
 
-    def reseeded(self, seed: int) -> Source: ...
+    def with_seed(self, seed: int) -> Source: ...
 
 
 class PixelEnv(gymnasium.vector.VectorEnv):
@@ -166,7 +166,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         assert self._source is not None
         if seed is not None or self._stream is None:
             chosen = int(self.np_random.integers(2**31)) if seed is None else seed
-            self._stream, self._drawn = self._source.reseeded(chosen), 0
+            self._stream, self._drawn = self._source.with_seed(chosen), 0
         self._drawn += 1
         return self._stream.batch(self._drawn - 1, self._drawn_at_once)
 
@@ -201,7 +201,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         previous, strength = self._strength, self.actions.strength(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,
-                                self._batch.target, self._batch.mask, previous, self._batch.judged, self._costs,
+                                self._batch.target, self._batch.mask, previous, self._batch.target_weight, self._costs,
                                 blocks=getattr(self.actions, "blocks", None))
         terms = self.reward.terms(transition)
         self._costs = transition.costs_after

@@ -12,7 +12,7 @@ from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet, LatentMoves
 from rlenhance.core.errors import UsageError
-from rlenhance.data import PictureCache, Sampler, noisy_pictures, scan
+from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.rewards import Reward, RewardWeights
@@ -83,8 +83,8 @@ class SelfEnhanceEnv(PixelEnv):
                  size: int = 64, horizon: int = 4, model: str | Path = "", target_psnr: float | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
-        cache = PictureCache()
-        splits, _ = scan(noisy_pictures(data, noise, eight_bit=True), cache)
+        cache = ImageCache()
+        splits, _ = validate_splits(open_noisy(data, noise, eight_bit=True), cache)
         if not splits.has_references:
             raise UsageError(f"{data}: self-enhancement needs clean references; name good pictures, or pairs")
         super().__init__(

@@ -22,15 +22,15 @@ from experiments.tasks.lowlight import Pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
-    CodedSampler,
+    CameraJpegSampler,
     Example,
-    PictureCache,
+    ImageCache,
     Sampler,
     Splits,
-    clean_folder,
-    open_folder,
+    open_clean,
+    open_dataset,
     sample_photographs,
-    scan,
+    validate_splits,
 )
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
@@ -168,8 +168,8 @@ def sampler_of(arguments: Arguments, pictures: Pictures, train: Sequence[Example
     plain = Sampler(train, pictures.cache, arguments.crop, crop="native", seed=arguments.seed)
     if not arguments.coded:
         return lambda step: plain.batch(step, arguments.batch_size)
-    pairs = open_folder(arguments.pairs).train if arguments.pairs else ()
-    coded = CodedSampler(train, pictures.cache, arguments.crop, _told, pairs=pairs, seed=arguments.seed)
+    pairs = open_dataset(arguments.pairs).train if arguments.pairs else ()
+    coded = CameraJpegSampler(train, pictures.cache, arguments.crop, _told, pairs=pairs, seed=arguments.seed)
 
     def draw(step: int) -> Batch:
         before = int(step * arguments.coded)
@@ -182,7 +182,7 @@ def sampler_of(arguments: Arguments, pictures: Pictures, train: Sequence[Example
 
 def coded_validation(arguments: Arguments, pictures: Pictures) -> Batch:
     """Crops of brightened photographs of the validation pictures, always the same."""
-    sampler = CodedSampler(pictures.splits.val, pictures.cache, 128, _told, seed=1)
+    sampler = CameraJpegSampler(pictures.splits.val, pictures.cache, 128, _told, seed=1)
     return Batch.stack([sampler.batch(16 * number, 1) for number in range(_SHOWN)])
 
 
@@ -193,16 +193,16 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, li
     """Good pictures of several folders, scanned, and those to train on so repeated that each folder counts alike.
 
     Raises:
-        UsageError: bad files; a folder that cannot be used, see `clean_folder`.
+        UsageError: bad files; a folder that cannot be used, see `open_clean`.
     """
     if max_side < 0:
         raise UsageError(f"--max-side must not be negative; got {max_side}")
-    cache = PictureCache(max_side=max_side or None)
-    parts = [clean_folder(folder) for folder in folders] or [_samples()]
+    cache = ImageCache(max_side=max_side or None)
+    parts = [open_clean(folder) for folder in folders] or [_samples()]
     train, val, test = ([example for part in parts for example in part.parts[name]]
                         for name in ("train", "val", "test"))
     joined = Splits(train, val, test, ", ".join(part.source for part in parts))
-    splits, skipped = scan(joined, cache)
+    splits, skipped = validate_splits(joined, cache)
     most = max(len(part.train) for part in parts)
     repeated = [example for part in parts for example in list(part.train) * -(-most // len(part.train))]
     return Pictures(splits, cache, skipped), repeated
@@ -250,10 +250,10 @@ def validate(network: Denoiser, pictures: Sequence[torch.Tensor], photographs: B
             rows[level].append(psnr(output.clamp(0, 1), clean).item())
     means = {f"val/psnr-{level}": sum(row) / len(row) for level, row in rows.items()}
     if photographs is not None:
-        assert photographs.target is not None and photographs.noise is not None
+        assert photographs.target is not None and photographs.noise_std is not None
         image, target = (part if network.channels == 3 else part.mean(dim=1, keepdim=True)
                          for part in (photographs.image, photographs.target))
-        output = network.denoise(image.to(device), photographs.noise.clamp(max=LARGEST_NOISE).to(device)).cpu()
+        output = network.denoise(image.to(device), photographs.noise_std.clamp(max=LARGEST_NOISE).to(device)).cpu()
         means["val/psnr-coded"] = -10 * ((output.clamp(0, 1) - target) ** 2).mean().log10().item()
     levels = [means[f"val/psnr-{level}"] for level in LEVELS]
     return {"val/psnr": sum(levels) / len(levels), **means}

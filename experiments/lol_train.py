@@ -33,7 +33,7 @@ from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
-from rlenhance.data import PictureCache, load_example
+from rlenhance.data import ImageCache, load_example
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
@@ -297,7 +297,7 @@ def _report(arguments: Arguments, run: Run, fitted: Fitted, rows: dict[str, dict
                                           f"{row[column]:.3f}" for column in names))
     if arguments.pictures.data is None:
         print("  (a demonstration: the rules' one number was chosen on three pictures)")
-    full_size = PictureCache(0)
+    full_size = ImageCache(0)
     dark = write(to_array(load_example(pictures.splits.val[len(pictures.splits.val) // 2], full_size).image),
                  run.path / "samples" / "dark.png")
     print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"

@@ -21,7 +21,7 @@ from experiments.core.fit import FitConfig, Fitted, fit
 from experiments.core.run import Run
 from experiments.tasks.restore import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.data import Shrink
+from rlenhance.data import Downscale
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.models import MODELS
@@ -196,7 +196,7 @@ def learner_config(own: Own) -> SupervisedConfig:
 def make_task(arguments: Arguments, own: Own) -> Task:
     """The pictures."""
     if arguments.model == "combined":
-        shrink = Shrink(arguments.scale, arguments.blur[1], arguments.blur[0], arguments.noise)
+        shrink = Downscale(arguments.scale, arguments.blur[1], arguments.blur[0], arguments.noise)
         return pair_task(arguments.data, own.size, shrink, arguments.seed)
     return hole_task(arguments.data, own.size, arguments.holes, arguments.seed)
 

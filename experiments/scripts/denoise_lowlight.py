@@ -19,7 +19,7 @@ from experiments.core.markdown import text_table
 from experiments.tasks.lowlight_baselines import small_steps, steps_to_mean
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import Darken, PictureCache, load_split, open_folder, sample_photographs, scan
+from rlenhance.data import Darken, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
 from rlenhance.io import list_photos, read
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import (
@@ -80,14 +80,14 @@ def main(arguments: Arguments) -> dict[str, Any]:
     Raises:
         UsageError: pictures or models that cannot be used.
     """
-    splits, _ = scan(open_folder(arguments.data) if arguments.data else sample_photographs(), PictureCache())
+    splits, _ = validate_splits(open_dataset(arguments.data) if arguments.data else sample_photographs(), ImageCache())
     if arguments.split not in splits.parts:
         raise UsageError(f"--split is one of {', '.join(splits.parts)}; got {arguments.split!r}")
     examples = splits.parts[arguments.split] or splits.val
     if not splits.has_references:
         raise UsageError(f"{splits.source}: has no references; name it with --plain")
     ways = make_ways(arguments)
-    pictures = load_split(examples, PictureCache(0), limit=arguments.limit or None)
+    pictures = load_split(examples, ImageCache(0), limit=arguments.limit or None)
     sensor = Darken(1.0, 1.0, arguments.shot, arguments.read)
     tables: dict[str, Any] = {"noisy": score_pairs(ways, pictures, sensor)} if arguments.noisy else {}
     tables["clean"] = score_pairs(ways, pictures, None)

@@ -18,7 +18,7 @@ from experiments.core.config_cli import run_command
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors, grid
-from rlenhance.data import RELIT, Darken, PictureCache, Relight, as_jpeg
+from rlenhance.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
@@ -45,10 +45,10 @@ class Arguments:
 def scenes() -> dict[str, Tensor]:
     """The sample photographs, dark and unevenly lit, the same at every call: name -> (1, 3, H, W)."""
     found: dict[str, Tensor] = {}
-    cache = PictureCache()  # 8 bits, whatever the file has
+    cache = ImageCache()  # 8 bits, whatever the file has
     for number, name in enumerate(ROLES):
         good = cache.load(photograph(name))
-        kind = RELIT[number % len(RELIT)]
+        kind = RELIGHT_KINDS[number % len(RELIGHT_KINDS)]
         made: list[tuple[str, Darken | Relight]] = [
             (f"{name} 1/{round(1 / exposure)}", Darken(exposure, exposure)) for exposure in _EXPOSURES]
         made.append((f"{name} {kind}", Relight(kind, 3.5, 3.5)))
@@ -94,7 +94,7 @@ def noisy_rows(model: str, side: int) -> list[list[Tensor]]:
     """Of every sample photograph a part as large as the sheet shows it, taken in a sixteenth of its light and coded as
     JPEG of quality 85: as the policy brightens it, with half and all of its noise taken, and the good one."""
     enhancers = [Enhancer(model, denoise=share) for share in (0.0, 0.5, 1.0)]
-    rows, cache = [], PictureCache()
+    rows, cache = [], ImageCache()
     for number, name in enumerate(ROLES):
         good = to_array(limit_side(to_tensor(cache.load(photograph(name))), 512))
         dark = as_jpeg(Darken(1 / 16, 1 / 16)(good, np.random.default_rng(number)), 85)

@@ -15,7 +15,7 @@ import tyro
 from experiments.core.config_cli import run_command
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Darken, Example, PictureCache, clean_folder
+from rlenhance.data import Darken, Example, ImageCache, open_clean
 from rlenhance.io import write
 
 _CAMERAS = ("S6", "GP", "N6", "G4", "IP")  # as SIDD names them; here they differ in the exposure alone
@@ -54,7 +54,7 @@ def main(arguments: Arguments) -> Path:
     if min(arguments.scenes, arguments.blocks, arguments.side // 64) < 1:
         raise UsageError(f"--scenes and --blocks are at least 1, --side 64; got {arguments.scenes}, {arguments.blocks} "
                          f"and {arguments.side}")
-    splits, cache = clean_folder(arguments.data), PictureCache(max_side=arguments.side)
+    splits, cache = open_clean(arguments.data), ImageCache(max_side=arguments.side)
     rng = np.random.default_rng(arguments.seed)
     learned = [*splits.val, *splits.train][: arguments.scenes]
     for number, example in enumerate(learned, 1):
@@ -78,7 +78,7 @@ def with_sensor_noise(picture: np.ndarray, exposure: float, rng: np.random.Gener
     return np.rint(srgb_from_linear(light.clip(0, 1)) * 255).astype(np.uint8)
 
 
-def _good(example: Example, cache: PictureCache) -> np.ndarray:
+def _good(example: Example, cache: ImageCache) -> np.ndarray:
     assert example.target is not None
     return cache.load(example.target)
 

@@ -20,11 +20,11 @@ from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
-    OccludedSampler,
-    PictureCache,
-    load_occluded,
-    occluded_pictures,
-    scan,
+    CompletionSampler,
+    ImageCache,
+    load_completion,
+    open_completion,
+    validate_splits,
     without_near_duplicates,
 )
 from rlenhance.hub.checkpoint import create_network, find_checkpoint, load_network
@@ -117,7 +117,7 @@ class HolePictures(Pictures):
         part = [example for example in self.splits.parts[split] if example.target is not None]
         if limit and len(part) > limit:
             part = [part[i * len(part) // limit] for i in range(limit)]
-        return [load_occluded(example, self.cache, side, self.config.holes) for example in part]
+        return [load_completion(example, self.cache, side, self.config.holes) for example in part]
 
 
 def load_pictures(config: PictureConfig) -> HolePictures:
@@ -128,8 +128,8 @@ def load_pictures(config: PictureConfig) -> HolePictures:
     """
     if config.window < 16 or config.size < 32:
         raise UsageError(f"--size is at least 32 and --window at least 16; got {config.size} and {config.window}")
-    cache = PictureCache()
-    splits, skipped = scan(occluded_pictures(config.data), cache, config.on_bad_image)
+    cache = ImageCache()
+    splits, skipped = validate_splits(open_completion(config.data), cache, config.on_bad_image)
     about = ""
     if config.data:
         splits, about = without_near_duplicates(splits, cache)
@@ -141,7 +141,7 @@ def load_pictures(config: PictureConfig) -> HolePictures:
 def make_batches(pictures: HolePictures, network: Any, batch_size: int, seed: int) -> Callable[[int], Batch]:
     """Update number -> training batch: windows about new holes that the network's prior has filled."""
     config = pictures.config
-    source = Begun(OccludedSampler(pictures.splits.train, pictures.cache, config.size, holes=config.holes, seed=seed),
+    source = Begun(CompletionSampler(pictures.splits.train, pictures.cache, config.size, holes=config.holes, seed=seed),
                    guess_of(network), config.window)
     return lambda step: source.batch(step, batch_size)
 

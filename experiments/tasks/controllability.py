@@ -13,7 +13,7 @@ from torch import Tensor
 from experiments.core.collapse import distance_to_single_curve
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
-from rlenhance.data import Batch, PictureCache
+from rlenhance.data import Batch, ImageCache
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.metrics.full_reference import (
     evenness,
@@ -124,7 +124,7 @@ def well_exposed(pictures: Sequence[Batch], side: int) -> list[Tensor]:
     chosen = [reference for reference in references.values() if _needs_nothing(reference)]
     if chosen:
         return chosen
-    cache = PictureCache(0, side)
+    cache = ImageCache(0, side)
     samples = [limit_side(to_tensor(cache.load(photograph(name))), side) for name in ROLES]
     return [sample for sample in samples if _needs_nothing(sample)]
 

@@ -20,15 +20,15 @@ from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.data import (
     Batch,
     Example,
+    ImageCache,
     Noise,
-    PictureCache,
     Sampler,
     check_disjoint,
     load_split,
     noise_of,
-    noisy_pictures,
+    open_noisy,
     parse_noise,
-    scan,
+    validate_splits,
 )
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
@@ -153,8 +153,9 @@ def load_noisy(config: PictureConfig) -> NoisyPictures:
     Raises:
         UsageError: bad files, splits that overlap, noise that cannot be.
     """
-    cache = PictureCache()
-    splits, skipped = scan(noisy_pictures(config.data, config.noise, config.eight_bit), cache, config.on_bad_image)
+    cache = ImageCache()
+    splits = open_noisy(config.data, config.noise, config.eight_bit)
+    splits, skipped = validate_splits(splits, cache, config.on_bad_image)
     if config.data:
         check_disjoint(splits, cache)
     pictures = NoisyPictures(splits, cache, skipped)

@@ -28,15 +28,15 @@ from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (
     Batch,
     Example,
-    PictureCache,
+    ImageCache,
     Relight,
     Sampler,
     Splits,
     check_disjoint,
     load_split,
-    open_folder,
+    open_dataset,
     sample_photographs,
-    scan,
+    validate_splits,
 )
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.io import list_photos
@@ -127,7 +127,7 @@ class Pictures:
     """Splits that were scanned, and the cache that holds them."""
 
     splits: Splits
-    cache: PictureCache
+    cache: ImageCache
     skipped: list[str]
 
     def load(self, split: str, *, limit: int | None = None, side: int | None = None) -> Sequence[Batch]:
@@ -138,7 +138,7 @@ class Pictures:
         """A hash of each split's pictures."""
         return {
             name: hashlib.blake2b("".join(sorted(
-                self.cache.facts(path).digest for example in part for path in example.paths)).encode(),
+                self.cache.info(path).digest for example in part for path in example.paths)).encode(),
                 digest_size=16).hexdigest()
             for name, part in self.splits.parts.items() if part
         }
@@ -156,9 +156,9 @@ def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = N
     """
     if config.cache_megabytes < 1:
         raise UsageError(f"--cache-megabytes must be at least 1; got {config.cache_megabytes}")
-    cache = PictureCache(config.cache_megabytes << 20, max_side)
-    splits = open_folder(config.data, seed, config.fold) if config.data else sample_photographs()
-    splits, skipped = scan(splits, cache, config.on_bad_image)
+    cache = ImageCache(config.cache_megabytes << 20, max_side)
+    splits = open_dataset(config.data, seed, config.fold) if config.data else sample_photographs()
+    splits, skipped = validate_splits(splits, cache, config.on_bad_image)
     if config.data:
         check_disjoint(splits, cache)
     return Pictures(splits, cache, skipped)
@@ -250,7 +250,7 @@ def with_more_light(examples: Sequence[Example], config: PictureConfig) -> list[
         UsageError: there are no well-lit pictures.
     """
     if config.judge_relit_alone:
-        examples = [replace(example, judged=False) for example in examples]
+        examples = [replace(example, target_in_reward=False) for example in examples]
     if not (config.well_exposed or config.relit):
         return list(examples)
     goods = {example.target: example for example in examples if example.target is not None}

@@ -23,7 +23,7 @@ from experiments.tasks.lowlight_baselines import Baseline
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
-from rlenhance.data import Batch, PictureCache, load_split, open_folder, sample_photographs, scan
+from rlenhance.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import Policy, UnrolledPolicy, build_model
@@ -198,10 +198,10 @@ def main(arguments: Arguments) -> dict[str, Any]:
     if behaves and arguments.watch:
         raise UsageError("--watch goes with the scores: leave out --obey, --adapt and --scenes, or call twice")
     model = load_model(arguments.run)
-    cache = PictureCache()
+    cache = ImageCache()
     stored, fold = data_of(arguments.run)
     data, fold = arguments.data or stored, fold if arguments.fold is None else arguments.fold
-    splits, skipped = scan(open_folder(data, fold=fold) if data else sample_photographs(), cache, "skip")
+    splits, skipped = validate_splits(open_dataset(data, fold=fold) if data else sample_photographs(), cache, "skip")
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
     split = arguments.split or ("test" if splits.test else "val")

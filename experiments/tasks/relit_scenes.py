@@ -11,7 +11,7 @@ from experiments.core.collapse import fit_single_curve
 from experiments.tasks.controllability import defaults, enhance
 from experiments.tasks.lowlight_baselines import oracle_stop
 from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import RELIT, Batch, Relight
+from rlenhance.data import RELIGHT_KINDS, Batch, Relight
 from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
 from rlenhance.models import Policy, UnrolledPolicy
 
@@ -61,9 +61,9 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
         good: see `experiments.tasks.controllability.well_exposed`.
 
     Returns:
-        Kind of light (`RELIT`) -> way -> scores, see `compare`. "best uniform curve" is the number of equal curve
-        steps, "best free curve" the 256 values per channel, that bring this very picture nearest to its reference: no
-        curve for a whole picture comes nearer in PSNR than the free one.
+        Kind of light (`RELIGHT_KINDS`) -> way -> scores, see `compare`. "best uniform curve" is the number of equal
+        curve steps, "best free curve" the 256 values per channel, that bring this very picture nearest to its
+        reference: no curve for a whole picture comes nearer in PSNR than the free one.
 
     Raises:
         UsageError: the policy has no picture-level agent.
@@ -71,7 +71,7 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
     ways = _INPUT | _CURVES | _with_and_without(policy)
     truths = [to_array(image) for image in good]
     relit = {kind: [(to_tensor(Relight(kind)(truth, np.random.default_rng([number, place]))), to_tensor(truth))
-                    for number, truth in enumerate(truths)] for place, kind in enumerate(RELIT)}
+                    for number, truth in enumerate(truths)] for place, kind in enumerate(RELIGHT_KINDS)}
     return {kind: compare(ways, pairs) for kind, pairs in relit.items() if pairs}
 
 

@@ -18,18 +18,18 @@ from experiments.tasks.lowlight import Pictures
 from rlenhance.core.visualize import grid
 from rlenhance.data import (
     Batch,
+    CompletionSampler,
+    Downscale,
     Example,
-    OccludedSampler,
-    PictureCache,
-    ReducedSampler,
-    Shrink,
+    ImageCache,
+    SuperResolutionSampler,
     check_sizes,
-    load_occluded,
-    load_reduced,
-    occluded_pictures,
-    open_pairs,
+    load_completion,
+    load_super_resolution,
+    open_completion,
+    open_super_resolution,
     sample_photographs,
-    scan,
+    validate_splits,
     without_near_duplicates,
 )
 from rlenhance.data.splits import Splits
@@ -100,35 +100,35 @@ def hole_task(data: Path | None, size: int, holes: str, seed: int) -> Task:
     """Completing: originals with holes made anew in each; judged on the pairs' true holes, at `size` x `size`.
 
     Raises:
-        UsageError: see `occluded_pictures` and `scan`.
+        UsageError: see `open_completion` and `validate_splits`.
     """
-    cache = PictureCache()
-    splits, skipped = scan(occluded_pictures(data, 0), cache)
+    cache = ImageCache()
+    splits, skipped = validate_splits(open_completion(data, 0), cache)
     line = splits.describe()
     if data is not None:
         splits, alike = without_near_duplicates(splits, cache)
         line = f"{alike}\n{splits.describe()}"
-    sampler = OccludedSampler(splits.train, cache, size, holes=holes, seed=seed)
+    sampler = CompletionSampler(splits.train, cache, size, holes=holes, seed=seed)
     return Task(Pictures(splits, cache, skipped), splits.train, sampler.batch,
-                lambda example: load_occluded(example, cache, size), line)
+                lambda example: load_completion(example, cache, size), line)
 
 
-def pair_task(data: Path | None, size: int, shrink: Shrink, seed: int) -> Task:
+def pair_task(data: Path | None, size: int, shrink: Downscale, seed: int) -> Task:
     """Restoring: pairs, or good pictures that are shrunk when they are drawn.
 
     Raises:
-        UsageError: see `open_pairs` and `check_sizes`.
+        UsageError: see `open_super_resolution` and `check_sizes`.
     """
-    cache = PictureCache()
-    splits = sample_photographs() if data is None else open_pairs(data)
+    cache = ImageCache()
+    splits = sample_photographs() if data is None else open_super_resolution(data)
     if data is None:  # the good ones alone
         parts = [list({e.scene: Example(e.scene, e.scene, e.target, e.target) for e in part}.values())
                  for part in (splits.train, splits.val)]
         splits = Splits(parts[0], parts[1], (), "sample photographs (a demonstration on four photographs)")
     check_sizes(splits, cache, shrink.scale)
-    sampler = ReducedSampler(splits.train, cache, size, shrink, seed=seed)
+    sampler = SuperResolutionSampler(splits.train, cache, size, shrink, seed=seed)
     return Task(Pictures(splits, cache, []), splits.train, sampler.batch,
-                lambda example: load_reduced(example, cache, shrink), splits.describe())
+                lambda example: load_super_resolution(example, cache, shrink), splits.describe())
 
 
 def plainly(batch: Batch) -> Tensor:

@@ -22,15 +22,15 @@ class Batch:
             plane, and noise that leaves [0, 1].)
         target: the reference, of the same shape, or None.
         mask: (N, 1, H, W), 1 where pixels may change, or None for everywhere.
-        judged: (N, 1, 1, 1), 1 for pictures whose reference counts in the reward, 0 for the others; None: all count.
-        noise: (N, 1, H, W), what is known of the deviation of the pictures' noise, on their scale, or None.
+        target_weight: (N, 1, 1, 1), 1 where the reference counts in the reward, 0 elsewhere; None: everywhere.
+        noise_std: (N, 1, H, W), what is known of the deviation of the pictures' noise, on their scale, or None.
     """
 
     image: Tensor
     target: Tensor | None = None
     mask: Tensor | None = None
-    judged: Tensor | None = None
-    noise: Tensor | None = None
+    target_weight: Tensor | None = None
+    noise_std: Tensor | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]
@@ -51,18 +51,18 @@ class Batch:
         wanted = (len(self), 1, *self.image.shape[-2:])
         if self.mask is not None and self.mask.shape != wanted:
             raise UsageError(f"mask must be {wanted}; got {tuple(self.mask.shape)}")
-        if self.noise is not None and self.noise.shape != wanted:
-            raise UsageError(f"noise must be {wanted}; got {tuple(self.noise.shape)}")
-        if self.judged is not None and self.judged.shape != (len(self), 1, 1, 1):
-            raise UsageError(f"judged must be {(len(self), 1, 1, 1)}; got {tuple(self.judged.shape)}")
+        if self.noise_std is not None and self.noise_std.shape != wanted:
+            raise UsageError(f"noise_std must be {wanted}; got {tuple(self.noise_std.shape)}")
+        if self.target_weight is not None and self.target_weight.shape != (len(self), 1, 1, 1):
+            raise UsageError(f"target_weight must be {(len(self), 1, 1, 1)}; got {tuple(self.target_weight.shape)}")
         return self
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         def apply(value: Any) -> Any:
             return None if value is None else function(value)
 
-        return Batch(apply(self.image), apply(self.target), apply(self.mask), apply(self.judged),
-                     apply(self.noise))
+        return Batch(apply(self.image), apply(self.target), apply(self.mask), apply(self.target_weight),
+                     apply(self.noise_std))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same pictures on another device."""
@@ -82,5 +82,5 @@ class Batch:
             return None if any(value is None for value in values) else torch.cat(values)
 
         return Batch(join([b.image for b in batches]), join([b.target for b in batches]),
-                     join([b.mask for b in batches]), join([b.judged for b in batches]),
-                     join([b.noise for b in batches]))
+                     join([b.mask for b in batches]), join([b.target_weight for b in batches]),
+                     join([b.noise_std for b in batches]))

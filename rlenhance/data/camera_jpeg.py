@@ -15,12 +15,12 @@ from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, to_planes
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 
 #: (H, W, 3) float32 in [0, 1] -> the same, brightened.
-Lift = Callable[[np.ndarray], np.ndarray]
+ToneCurve = Callable[[np.ndarray], np.ndarray]
 #: A dark photograph, uint8, and how it is brightened -> the map of the noise after that, (1, 1, h, w).
-Seen = Callable[[np.ndarray, Lift], Tensor]
+NoiseEstimator = Callable[[np.ndarray, ToneCurve], Tensor]
 _STEPS = 8  # of the curve
 _RECENT, _EACH = 16, 3  # pictures that crops are cut from at a time, and batches after which one of them is replaced
 _SLOW = 16.0  # pixels: differences of real pairs that are smoother than this are no noise
@@ -28,7 +28,7 @@ _BURNT = 250  # a reference at or above says nothing of what is there
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraModel:
     """How a good picture becomes a dark photograph: less light, shot and read noise, smoothing, 8 bits, JPEG.
 
     Ranges are drawn from for every picture, the first three log-uniformly.
@@ -88,7 +88,7 @@ def as_jpeg(picture: np.ndarray, quality: int, halved: bool = True) -> np.ndarra
     return np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[:, :, ::-1])
 
 
-def lift_to(picture: np.ndarray, level: float) -> Lift:
+def brighten_to(picture: np.ndarray, level: float) -> ToneCurve:
     """The curve that brings a dark picture's mean to a level: c + A c (1 - c), eight times, the same A in [0, 1]."""
     small = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA)
     low, high = 0.0, 1.0
@@ -104,7 +104,7 @@ def _bent(values: np.ndarray, amount: float) -> np.ndarray:
     return values
 
 
-def matching_curve(dark: np.ndarray, reference: np.ndarray) -> Lift:
+def matching_curve(dark: np.ndarray, reference: np.ndarray) -> ToneCurve:
     """The rising curve of each channel that brings a dark frame nearest to its reference, slightly rounded.
 
     Args:
@@ -129,7 +129,7 @@ def matching_curve(dark: np.ndarray, reference: np.ndarray) -> Lift:
     return lift
 
 
-def matched_pair(dark: np.ndarray, reference: np.ndarray) -> tuple[Lift, np.ndarray]:
+def align_pair(dark: np.ndarray, reference: np.ndarray) -> tuple[ToneCurve, np.ndarray]:
     """A real dark frame's curve to its reference, and what the brightened frame should be: (H, W, 3) float32.
 
     That is the reference, but for what differs smoothly between them, which is light and no noise; where the reference
@@ -150,11 +150,11 @@ def _blurred(values: np.ndarray) -> np.ndarray:
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), _SLOW / 8), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-class CodedSampler:
+class CameraJpegSampler:
     """Draws crops of brightened dark photographs, and of what they would be without the noise.
 
-    An example with a picture and another reference is a real pair (`matched_pair`); of any other the reference is
-    spoiled (`Camera`). Pictures are worked on whole, and each serves a number of batches in a row; the stream is a
+    An example with a picture and another reference is a real pair (`align_pair`); of any other the reference is
+    spoiled (`CameraModel`). Pictures are worked on whole, and each serves a number of batches in a row; the stream is a
     function of the step, so a resumed run draws what it would have drawn.
 
     Args:
@@ -168,14 +168,14 @@ class CodedSampler:
         seed: of the stream.
     """
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, seen: Seen, *,
-                 pairs: Sequence[Example] = (), real: float = 0.3, camera: Camera | None = None, seed: int = 0):
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, seen: NoiseEstimator, *,
+                 pairs: Sequence[Example] = (), real: float = 0.3, camera: CameraModel | None = None, seed: int = 0):
         if size < 16 or size % 16:
             raise UsageError(f"crops of coded pictures have a side that is a multiple of 16; got {size}")
         if not examples:
             raise UsageError("no examples to draw from")
         self.examples, self.pairs, self.cache, self.size, self.seen = list(examples), list(pairs), cache, size, seen
-        self.real, self.camera, self.seed = real if pairs else 0.0, camera or Camera(), seed
+        self.real, self.camera, self.seed = real if pairs else 0.0, camera or CameraModel(), seed
         self._picture = lru_cache(2 * _RECENT)(self._make)
 
     def batch(self, step: int, count: int) -> Batch:
@@ -193,7 +193,7 @@ class CodedSampler:
         if rng.random() < 0.75:  # as the tiles of a photograph lie: on the grid of its JPEG
             top, left = top // 16 * 16, left // 16 * 16
         place = (..., slice(top, top + self.size), slice(left, left + self.size))
-        return Batch(image[place], target[place], noise=noise[place])
+        return Batch(image[place], target[place], noise_std=noise[place])
 
     def _make(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """The whole picture, what it should be, and the map: (1, 3, H, W) twice and (1, 1, H, W)."""
@@ -202,14 +202,14 @@ class CodedSampler:
             image, target = self.pairs[rng.integers(len(self.pairs))].load(self.cache)
             assert image is not None and target is not None
             photograph = image
-            lift, wanted = matched_pair(image, target)
+            lift, wanted = align_pair(image, target)
         else:
             good = self.examples[rng.integers(len(self.examples))].load(self.cache)[1]
             assert good is not None
             short = [max(0, self.size - length) for length in good.shape[:2]]
             good = cv2.copyMakeBorder(good, 0, short[0], 0, short[1], cv2.BORDER_REFLECT) if any(short) else good
             photograph, still = self.camera(good, rng)
-            lift = lift_to(still, rng.uniform(0.3, 0.55))
+            lift = brighten_to(still, rng.uniform(0.3, 0.55))
             wanted = lift(still)
         bright = lift(photograph.astype(np.float32) / 255)
         noise = self.seen(photograph, lift)

@@ -24,7 +24,7 @@ def open_celeba(path: Path | str) -> Splits | None:
     """The splits of CelebA or CelebA-HQ; None where the path is neither.
 
     Where the data says which pictures are held out, image and target of an example are the same good picture; where
-    it does not, there are no targets, all examples are in `train`, and `clean_folder` deals them out.
+    it does not, there are no targets, all examples are in `train`, and `open_clean` deals them out.
 
     Args:
         path: `img_align_celeba/` or the folder around it, with `list_eval_partition.txt` (0 is training, 1 validation,

@@ -9,7 +9,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.celeba import open_celeba
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.examples import Example
-from rlenhance.data.folders import open_folder
+from rlenhance.data.folders import open_dataset
 from rlenhance.data.sources import Source
 from rlenhance.data.splits import Splits, split_by_scene
 
@@ -17,12 +17,12 @@ from rlenhance.data.splits import Splits, split_by_scene
 HELD_OUT, VALIDATED = 64, 16
 
 
-def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, held_out: int = HELD_OUT,
+def open_clean(folder: Path | str, degradation: Degradation | None = None, *, held_out: int = HELD_OUT,
                  validated: int = VALIDATED) -> Splits:
     """The good pictures of a folder as the splits that every denoising experiment takes.
 
     Pictures that lie directly in the folder are dealt out by a hash of their names. Where the folder has pairs or
-    splits of its own (see `open_folder`), its splits stay, and their references are the good pictures, one per scene;
+    splits of its own (see `open_dataset`), its splits stay, and their references are the good pictures, one per scene;
     so do the splits of CelebA and CelebA-HQ (see `open_celeba`), whose pictures may lie in TFRecord files.
 
     Args:
@@ -40,7 +40,7 @@ def clean_folder(folder: Path | str, degradation: Degradation | None = None, *, 
         64
     """
     faces = open_celeba(folder)
-    found = faces or open_folder(folder)
+    found = faces or open_dataset(folder)
     if found.has_references:
         train, val, test = (_references(part, degradation) for part in found.parts.values())
         return Splits(train, val, test, str(folder), faces.unmatched if faces else ())

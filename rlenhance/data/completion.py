@@ -15,10 +15,10 @@ import torch
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data.batch import Batch
-from rlenhance.data.clean import clean_folder
+from rlenhance.data.clean import open_clean
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.folders import picture_files
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.samples import ROLES, photograph
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.ops.masks import (
@@ -38,7 +38,7 @@ _PREFIX = "occluded_"
 _NUMBER = re.compile(r"(\d+)$")
 
 
-def occluded_pictures(folder: Path | str | None, seed: int = 0) -> Splits:
+def open_completion(folder: Path | str | None, seed: int = 0) -> Splits:
     """The splits of a completion experiment.
 
     Args:
@@ -60,7 +60,7 @@ def occluded_pictures(folder: Path | str | None, seed: int = 0) -> Splits:
                          f"or from a folder of good pictures")
     home = folder / "train" if (folder / "train" / "original_images").is_dir() else folder
     if not (home / "original_images").is_dir():
-        found = clean_folder(folder)
+        found = open_clean(folder)
         train, val, test = ([replace(e, image=None) for e in part] for part in found.parts.values())
         return Splits(train, val, test, found.source)
     pairs, unmatched = _pairs(home / "occluded_images", home / "original_images")
@@ -91,7 +91,7 @@ def _by_number(name: str) -> tuple[str, int]:
     return (name[: match.start()], int(match.group(1))) if match else (name, -1)
 
 
-def without_near_duplicates(splits: Splits, cache: PictureCache, near: int = NEAR) -> tuple[Splits, str]:
+def without_near_duplicates(splits: Splits, cache: ImageCache, near: int = NEAR) -> tuple[Splits, str]:
     """Of pictures that look alike, one stays: the first, in the order test, validation, training.
 
     So none that is learned from resembles one that is judged on.
@@ -128,7 +128,7 @@ def difference_hash(picture: np.ndarray) -> np.ndarray:
     return (small[:, 1:] > small[:, :-1]).ravel()
 
 
-def load_occluded(example: Example, cache: PictureCache, side: int | None = None, holes: str = "square") -> Batch:
+def load_completion(example: Example, cache: ImageCache, side: int | None = None, holes: str = "square") -> Batch:
     """The picture, its original (where there is one) and its mask, the same at every call: (1, C, side, side).
 
     Args:
@@ -163,7 +163,7 @@ def _batch(image: np.ndarray, target: np.ndarray | None, mask: np.ndarray, side:
     return Batch(small, None if target is None else resize(to_planes(target), size), small_hole)
 
 
-class OccludedSampler:
+class CompletionSampler:
     """Draws originals with holes made anew in each: `batch(step, count)` gives a `Batch(image, target, mask)`.
 
     Every sample has a random stream of its own, keyed by (seed, its number): a part of the picture of at least `least`
@@ -178,7 +178,7 @@ class OccludedSampler:
         least: see above; 1 takes the whole picture.
     """
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int = 128, *, holes: str = "square",
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int = 128, *, holes: str = "square",
                  seed: int = 0, least: float = 0.75):
         if size < 16:
             raise UsageError(f"pictures with holes are at least 16 pixels wide; got size {size}")
@@ -194,9 +194,9 @@ class OccludedSampler:
         """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
         return Batch.stack([self._sample(step * count + i) for i in range(count)[part]])
 
-    def reseeded(self, seed: int) -> OccludedSampler:
+    def with_seed(self, seed: int) -> CompletionSampler:
         """Another stream over the same pictures; the cache is shared."""
-        return OccludedSampler(self.examples, self.cache, self.size, holes=self.holes, seed=seed, least=self.least)
+        return CompletionSampler(self.examples, self.cache, self.size, holes=self.holes, seed=seed, least=self.least)
 
     def _sample(self, number: int) -> Batch:
         epoch, place = divmod(number, len(self.examples))

@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError
 #: scale of [0, 1] where nothing rounds it.
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 #: Where the light falls in a relit picture, see `Relight`.
-RELIT = ("backlit", "lamp", "corner")
+RELIGHT_KINDS = ("backlit", "lamp", "corner")
 
 _LINEAR = linear_from_srgb(np.arange(256, dtype=np.float32) / 255)
 
@@ -92,8 +92,8 @@ class Relight:
     bits: int = 12
 
     def __post_init__(self) -> None:
-        if self.kind not in (*RELIT, "any"):
-            raise UsageError(f"kind is {', '.join(RELIT)} or any; got {self.kind!r}")
+        if self.kind not in (*RELIGHT_KINDS, "any"):
+            raise UsageError(f"kind is {', '.join(RELIGHT_KINDS)} or any; got {self.kind!r}")
         if not 0 < self.shallowest <= self.deepest <= 16:
             raise UsageError(f"depths must satisfy 0 < shallowest <= deepest <= 16 stops; "
                              f"got {self.shallowest} and {self.deepest}")
@@ -101,7 +101,7 @@ class Relight:
 
     def field(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Stops at every pixel, between -depth and 0: (H, W) float32."""
-        kind = self.kind if self.kind != "any" else RELIT[rng.integers(len(RELIT))]
+        kind = self.kind if self.kind != "any" else RELIGHT_KINDS[rng.integers(len(RELIGHT_KINDS))]
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         x = np.linspace(-1, 1, width, dtype=np.float32)[None]
         depth, softness = rng.uniform(self.shallowest, self.deepest), rng.uniform(0.08, 0.38)

@@ -13,7 +13,7 @@ from torch import Tensor
 from rlenhance.core.image import limit_side
 from rlenhance.data.batch import Batch
 from rlenhance.data.degradations import Degradation
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.sources import Source
 
 
@@ -27,7 +27,7 @@ class Example:
         image: the picture to enhance; None where `degradation` makes it from the target.
         target: the reference, or None.
         degradation: makes the image from the target, anew at each draw.
-        judged: the reference counts in the reward; without, it serves scores alone.
+        target_in_reward: the reference counts in the reward; without, it serves scores alone.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Example:
     image: Source | None
     target: Source | None = None
     degradation: Degradation | None = None
-    judged: bool = True
+    target_in_reward: bool = True
 
     @property
     def paths(self) -> tuple[Source, ...]:
         """The files behind it, or the places in them."""
         return tuple(path for path in (self.image, self.target) if path is not None)
 
-    def load(self, cache: PictureCache) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def load(self, cache: ImageCache) -> tuple[np.ndarray | None, np.ndarray | None]:
         """(image, target) as uint8 (H, W, 3); the image is None where the degradation has yet to make it."""
         image = None if self.image is None else cache.load(self.image)
         target = None if self.target is None else cache.load(self.target)
@@ -60,7 +60,7 @@ def grey(part: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY))[:, :, None]
 
 
-def load_example(example: Example, cache: PictureCache, max_side: int | None = None, planes: int = 3) -> Batch:
+def load_example(example: Example, cache: ImageCache, max_side: int | None = None, planes: int = 3) -> Batch:
     """The whole picture as a batch of one, the same at every call: what a degradation draws depends on the name alone.
 
     Args:

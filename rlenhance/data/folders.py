@@ -68,10 +68,11 @@ def examples_in(folder: Path) -> tuple[list[Example], list[str]]:
     return examples, sorted(unmatched)
 
 
-def open_folder(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
+def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
     """Find out how a data folder is laid out, and split it.
 
-    Validation is always carved from training, never from the test split. Nothing is decoded here: see `scan`.
+    Validation is always carved from training, never from the test split. Nothing is decoded here, see
+    `validate_splits`.
 
     Args:
         folder: one of the layouts above.

@@ -11,19 +11,19 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.sources import Held, Source
+from rlenhance.data.sources import ImageSource, Source
 from rlenhance.io.files import read
 
 
 @dataclass(frozen=True)
-class PictureFacts:
+class ImageInfo:
     """What a decoding has shown: size in pixels (height, width) and a hash of the pixels."""
 
     size: tuple[int, int]
     digest: str
 
 
-class PictureCache:
+class ImageCache:
     """Decodes pictures and keeps the least recently used out.
 
     Args:
@@ -40,24 +40,24 @@ class PictureCache:
         self.budget, self.max_side, self.most = budget, max_side, most
         self.used = 0
         self._kept: OrderedDict[Source, np.ndarray] = OrderedDict()
-        self._facts: dict[Source, PictureFacts] = {}
+        self._facts: dict[Source, ImageInfo] = {}
         self._lock = threading.Lock()
 
     def load(self, path: Source) -> np.ndarray:
         """(H, W, 3) uint8, not to be written to.
 
         Raises:
-            UsageError: the file cannot be read; see `rlenhance.io.read`, or `Held.read`.
+            UsageError: the file cannot be read; see `rlenhance.io.read`, or `ImageSource.read`.
         """
         with self._lock:
             if path in self._kept:
                 self._kept.move_to_end(path)
                 return self._kept[path]
-        pixels = path.read() if isinstance(path, Held) else read(path).pixels
+        pixels = path.read() if isinstance(path, ImageSource) else read(path).pixels
         if pixels.dtype == np.uint16:
             pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         digest = hashlib.blake2b(f"{pixels.shape}".encode() + pixels.tobytes(), digest_size=16).hexdigest()
-        facts = PictureFacts(pixels.shape[:2], digest)
+        facts = ImageInfo(pixels.shape[:2], digest)
         height, width = facts.size
         if self.max_side and max(height, width) > self.max_side:
             scale = self.max_side / max(height, width)
@@ -74,7 +74,7 @@ class PictureCache:
                     self.used -= dropped.nbytes
         return pixels
 
-    def facts(self, path: Source) -> PictureFacts:
+    def info(self, path: Source) -> ImageInfo:
         """Size and hash of the file's full picture, decoded now if it never was."""
         if path not in self._facts:
             self.load(path)

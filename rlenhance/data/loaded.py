@@ -7,13 +7,13 @@ from typing import Any
 
 from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, load_example
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 
 
-class LoadedSplit(Sequence[Batch]):
+class EvalSplit(Sequence[Batch]):
     """The pictures of a split, one batch each, decoded when they are asked for: a large set fills no memory."""
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, side: int | None, planes: int = 3):
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, side: int | None, planes: int = 3):
         self._examples, self._cache, self._side, self._planes = examples, cache, side, planes
 
     def __len__(self) -> int:
@@ -21,12 +21,12 @@ class LoadedSplit(Sequence[Batch]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return LoadedSplit(self._examples[index], self._cache, self._side, self._planes)
+            return EvalSplit(self._examples[index], self._cache, self._side, self._planes)
         return load_example(self._examples[index], self._cache, self._side, self._planes)
 
 
-def load_split(examples: Sequence[Example], cache: PictureCache, *, limit: int | None = None,
-               side: int | None = None, planes: int = 3) -> LoadedSplit:
+def load_split(examples: Sequence[Example], cache: ImageCache, *, limit: int | None = None,
+               side: int | None = None, planes: int = 3) -> EvalSplit:
     """The pictures of a split; `limit` takes that many, evenly spread over the list.
 
     Args:
@@ -35,4 +35,4 @@ def load_split(examples: Sequence[Example], cache: PictureCache, *, limit: int |
     """
     if limit and len(examples) > limit:
         examples = [examples[i * len(examples) // limit] for i in range(limit)]
-    return LoadedSplit(examples, cache, side, planes)
+    return EvalSplit(examples, cache, side, planes)

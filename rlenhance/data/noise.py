@@ -45,13 +45,13 @@ class Noise:
             raise UsageError(f"a noise level lies between {self.least:g} and {self.most:g} {self.unit}, the lower one "
                              f"first; got {self.low:g} to {self.high:g}")
 
-    def spoil(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
         """(H, W, C) uint8 -> float32 on the scale of [0, 1]."""
-        raise TypeError("a kind of noise defines spoil")
+        raise TypeError("a kind of noise defines corrupt")
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(H, W, C) uint8 -> float32, (H, W, C); all randomness from `rng`."""
-        noisy = self.spoil(picture, rng.uniform(self.low, self.high), rng)
+        noisy = self.corrupt(picture, rng.uniform(self.low, self.high), rng)
         if self.eight_bit:
             return np.rint(noisy.clip(0, 1) * 255).astype(np.float32) / np.float32(255)
         return noisy.clip(-NOISE_MARGIN, 1 + NOISE_MARGIN).astype(np.float32)
@@ -66,7 +66,7 @@ def _unit(picture: np.ndarray) -> np.ndarray:
 class GaussianNoise(Noise):
     """The same deviation everywhere, in 255ths."""
 
-    def spoil(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
         return _unit(picture) + np.float32(strength / 255) * rng.standard_normal(picture.shape, dtype=np.float32)
 
 
@@ -79,7 +79,7 @@ class PoissonGaussianNoise(Noise):
     Source: Foi et al. 2008, equation 3, with the Gaussian approximation of the photon noise.
     """
 
-    def spoil(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
         light = _unit(picture)
         deviation = np.float32(strength / 255) * np.sqrt(0.99 * light + 0.01)
         return light + deviation * rng.standard_normal(picture.shape, dtype=np.float32)
@@ -94,7 +94,7 @@ class SaltPepperNoise(Noise):
     high: float = 5.0
     unit: ClassVar[str] = "percent"
 
-    def spoil(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
         drawn, share = rng.random(picture.shape, dtype=np.float32), strength / 100
         return np.where(drawn < share / 2, 0, np.where(drawn < share, 1, _unit(picture)))
 
@@ -109,7 +109,7 @@ class JpegNoise(Noise):
     unit: ClassVar[str] = "of quality"
     least: ClassVar[float] = 1.0
 
-    def spoil(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
         ordered = np.ascontiguousarray(picture[:, :, ::-1])  # OpenCV writes BGR
         _, coded = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, round(strength)])
         decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)).reshape(picture.shape)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.clean import clean_folder
+from rlenhance.data.clean import open_clean
 from rlenhance.data.examples import Example
-from rlenhance.data.folders import open_folder
+from rlenhance.data.folders import open_dataset
 from rlenhance.data.noise import Noise, parse_noise
 from rlenhance.data.samples import sample_photographs
 from rlenhance.data.splits import Splits
@@ -21,7 +21,7 @@ def noise_of(text: str, eight_bit: bool = False) -> Noise | None:
     return None if text == REAL else parse_noise(text, eight_bit)
 
 
-def noisy_pictures(folder: Path | str | None, noise: str, eight_bit: bool = False) -> Splits:
+def open_noisy(folder: Path | str | None, noise: str, eight_bit: bool = False) -> Splits:
     """The splits of a denoising experiment.
 
     Args:
@@ -30,20 +30,20 @@ def noisy_pictures(folder: Path | str | None, noise: str, eight_bit: bool = Fals
         eight_bit: noisy pictures are clipped and rounded as a file has them.
 
     Raises:
-        UsageError: noise that cannot be; "real" without pairs; see `clean_folder`.
+        UsageError: noise that cannot be; "real" without pairs; see `open_clean`.
     """
     made = noise_of(noise, eight_bit)
     if made is None:
         if folder is None:
             raise UsageError(f"noise {REAL!r} is what pairs bring with them: name their folder, with input/ (noisy) "
                              f"and gt/ (clean)")
-        splits = open_folder(folder)
+        splits = open_dataset(folder)
         if not splits.has_references:
             raise UsageError(f"{folder}: noise {REAL!r} needs pairs, input/ (noisy) and gt/ (clean); for good pictures "
                              f"alone name the noise to make, as in 25")
         return splits
     if folder is not None:
-        return clean_folder(folder, made)
+        return open_clean(folder, made)
     found = sample_photographs()
     train, val = ([Example(name, name, None, path, made) for name, path in {e.scene: e.target for e in part}.items()]
                   for part in (found.train, found.val))

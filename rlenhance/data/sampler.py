@@ -13,7 +13,7 @@ import torch
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, grey, to_planes
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 
 
 class Sampler:
@@ -32,7 +32,7 @@ class Sampler:
         planes: channels; 1 makes the pictures grey before anything is done to them.
     """
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, *, crop: str = "whole",
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, *, crop: str = "whole",
                  seed: int = 0, planes: int = 3):
         if crop not in ("whole", "native"):
             raise UsageError(f"crop is whole or native; got {crop!r}")
@@ -42,13 +42,13 @@ class Sampler:
             raise UsageError(f"pictures to train on must be at least 8 pixels wide; got size {size}")
         self.examples, self.cache, self.size, self.crop, self.seed = list(examples), cache, size, crop, seed
         self.planes = planes
-        self._choosy = not all(example.judged for example in examples)
+        self._choosy = not all(example.target_in_reward for example in examples)
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of update `step`, on the CPU; of these only `part`, where processes share them."""
         return Batch.stack([self._sample(step * count + i) for i in range(count)[part]])
 
-    def reseeded(self, seed: int) -> Sampler:
+    def with_seed(self, seed: int) -> Sampler:
         """Another stream over the same pictures; the cache is shared."""
         return Sampler(self.examples, self.cache, self.size, crop=self.crop, seed=seed, planes=self.planes)
 
@@ -74,7 +74,7 @@ class Sampler:
         batch = Batch(*(to_planes(part) for part in parts))
         if not self._choosy:
             return batch
-        return replace(batch, judged=torch.full((1, 1, 1, 1), float(example.judged)))
+        return replace(batch, target_weight=torch.full((1, 1, 1, 1), float(example.target_in_reward)))
 
     def _cut(self, parts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """The same random box of each part."""
@@ -93,7 +93,7 @@ class Sampler:
         return [part[top : top + box_height, left : left + box_width] for part in parts]
 
 
-class PortionSampler(Sampler):
+class ShardedSampler(Sampler):
     """The same, a portion of the files after the other, so that few pictures need be in memory at a time.
 
     In an epoch every picture gives `visits` crops: those of the first portion in turn, then those of the next.
@@ -107,7 +107,7 @@ class PortionSampler(Sampler):
         UsageError: an empty portion, or no visit; see `Sampler`.
     """
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, *, portion: int, visits: int,
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, *, portion: int, visits: int,
                  crop: str = "native", seed: int = 0, planes: int = 3):
         super().__init__(examples, cache, size, crop=crop, seed=seed, planes=planes)
         if portion < 1 or visits < 1:
@@ -120,8 +120,8 @@ class PortionSampler(Sampler):
         """Samples in which every picture has been visited its times."""
         return len(self.examples) * self.visits
 
-    def reseeded(self, seed: int) -> PortionSampler:
-        return PortionSampler(self.examples, self.cache, self.size, portion=self.portion, visits=self.visits,
+    def with_seed(self, seed: int) -> ShardedSampler:
+        return ShardedSampler(self.examples, self.cache, self.size, portion=self.portion, visits=self.visits,
                               crop=self.crop, seed=seed, planes=self.planes)
 
     def _place(self, number: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
-from rlenhance.data.sources import Held
+from rlenhance.data.sources import ImageSource
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.io.containers import EXTENSIONS
 
@@ -133,7 +133,7 @@ def validation_blocks(noisy: Path | str, clean: Path | str | None = None) -> lis
     if shape != other_shape:
         raise UsageError(f"{noisy}: {name} is {shape}, but {partner} in {clean} is {other_shape}")
     return [Example(f"block {picture:02d}-{block:02d}", f"validation {picture:02d}",
-                    Block(noisy, name, picture, block), Block(clean, partner, picture, block))
+                    MatBlock(noisy, name, picture, block), MatBlock(clean, partner, picture, block))
             for picture in range(shape[0]) for block in range(shape[1])]
 
 
@@ -148,7 +148,7 @@ def _blocks_file(path: Path, role: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Block(Held):
+class MatBlock(ImageSource):
     """One block of a .mat file of them.
 
     Attributes:

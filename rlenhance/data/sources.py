@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 
-class Held:
+class ImageSource:
     """Base class: a picture that is no file of its own. Frozen dataclasses; `str` is what messages call it."""
 
     def read(self) -> np.ndarray:
@@ -20,4 +20,4 @@ class Held:
 
 
 #: A file, or a place in one.
-Source = Path | Held
+Source = Path | ImageSource

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def split_by_scene(examples: Sequence[Example], fractions: dict[str, float], see
     return parts
 
 
-def check_disjoint(splits: Splits, cache: PictureCache) -> None:
+def check_disjoint(splits: Splits, cache: ImageCache) -> None:
     """Refuse a picture that stands in two splits, by the hash of its pixels (a reference too).
 
     Raises:
@@ -90,7 +90,7 @@ def check_disjoint(splits: Splits, cache: PictureCache) -> None:
     for name, part in splits.parts.items():
         for example in part:
             for path in example.paths:
-                digest = cache.facts(path).digest
+                digest = cache.info(path).digest
                 other, where = seen.setdefault(digest, (name, str(path)))
                 if other != name:
                     raise UsageError(

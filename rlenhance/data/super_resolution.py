@@ -12,15 +12,15 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
-from rlenhance.data.clean import clean_folder
+from rlenhance.data.clean import open_clean
 from rlenhance.data.examples import Example, to_planes
-from rlenhance.data.folders import open_folder
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.folders import open_dataset
+from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.splits import Splits
 
 
 @dataclass(frozen=True)
-class Shrink:
+class Downscale:
     """What a small, cheap camera does: blur, fewer pixels, noise, 8 bits.
 
     Attributes:
@@ -44,19 +44,19 @@ class Shrink:
         return np.rint(small.clip(0, 255)).astype(np.uint8)
 
 
-def open_pairs(folder: Path | str) -> Splits:
+def open_super_resolution(folder: Path | str) -> Splits:
     """The splits of a folder of pairs (train/{train,gt}, val, test, ...), or of one of good pictures alone.
 
     Good pictures are shrunk when they are drawn.
 
     Raises:
-        UsageError: see `open_folder` and `clean_folder`.
+        UsageError: see `open_dataset` and `open_clean`.
     """
-    found = open_folder(folder)
-    return found if found.has_references else clean_folder(folder)
+    found = open_dataset(folder)
+    return found if found.has_references else open_clean(folder)
 
 
-def check_sizes(splits: Splits, cache: PictureCache, scale: int) -> None:
+def check_sizes(splits: Splits, cache: ImageCache, scale: int) -> None:
     """Decode every file once.
 
     Raises:
@@ -65,7 +65,7 @@ def check_sizes(splits: Splits, cache: PictureCache, scale: int) -> None:
     faults = list(splits.unmatched)
     for part in splits.parts.values():
         for example in part:
-            sizes = [cache.facts(path).size for path in example.paths]
+            sizes = [cache.info(path).size for path in example.paths]
             if example.image != example.target and len(sizes) == 2:
                 wanted = sizes[0][0] * scale, sizes[0][1] * scale
                 if sizes[1] != wanted:
@@ -77,7 +77,7 @@ def check_sizes(splits: Splits, cache: PictureCache, scale: int) -> None:
         raise UsageError(f"{splits.source}: {len(faults)} bad files:\n  {shown}{more}")
 
 
-def load_reduced(example: Example, cache: PictureCache, shrink: Shrink) -> Batch:
+def load_super_resolution(example: Example, cache: ImageCache, shrink: Downscale) -> Batch:
     """The whole picture, the same at every call: (1, 3, H, W) and its reference, (1, 3, scale H, scale W)."""
     image, target = example.load(cache)
     assert target is not None
@@ -88,7 +88,7 @@ def load_reduced(example: Example, cache: PictureCache, shrink: Shrink) -> Batch
     return Batch(to_planes(image), to_planes(target))
 
 
-class ReducedSampler:
+class SuperResolutionSampler:
     """Draws crops: `batch(step, count)` gives a `Batch` of (N, 3, size, size) and references `scale` times as large.
 
     Every sample has a random stream of its own, keyed by (seed, its number).
@@ -104,7 +104,7 @@ class ReducedSampler:
         UsageError: no examples, or a picture that is too small.
     """
 
-    def __init__(self, examples: Sequence[Example], cache: PictureCache, size: int, shrink: Shrink, *, seed: int = 0):
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, shrink: Downscale, *, seed: int = 0):
         if not examples:
             raise UsageError("no examples to draw from")
         if size < 8:

@@ -12,14 +12,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.sources import Held
+from rlenhance.data.sources import ImageSource
 
 _HEADER = 12  # bytes before the data: length and its CRC; the data's CRC, 4 bytes, stands behind it
 _LARGEST = 1 << 30  # bytes of a record: a length beyond it is a damaged one
 
 
 @dataclass(frozen=True)
-class Record(Held):
+class TFRecordImage(ImageSource):
     """One picture of a TFRecord file: a `tf.train.Example` with `shape` (C, H, W) and `data`, uint8 in that order.
 
     Attributes:
@@ -50,19 +50,19 @@ class Record(Held):
         return f"{self.file}, record {self.number}"
 
 
-def records(path: Path | str) -> list[Record]:
+def records(path: Path | str) -> list[TFRecordImage]:
     """The pictures of a TFRecord file, none of them read: what is looked at are the lengths between them.
 
     Raises:
         UsageError: no such file, no TFRecord file, or one that was cut off.
     """
     path, place = Path(path), 0
-    found: list[Record] = []
+    found: list[TFRecordImage] = []
     try:
         end = path.stat().st_size
         with path.open("rb") as stream:
             while place < end:
-                record = Record(path, len(found), place)
+                record = TFRecordImage(path, len(found), place)
                 stream.seek(place)
                 place += _HEADER + _length(stream, record) + 4
                 if place > end:
@@ -75,7 +75,7 @@ def records(path: Path | str) -> list[Record]:
     return found
 
 
-def _length(stream: BinaryIO, record: Record) -> int:
+def _length(stream: BinaryIO, record: TFRecordImage) -> int:
     header = stream.read(_HEADER)
     if len(header) < _HEADER:
         raise UsageError(f"{record}: the file ends within it; it was cut off")
@@ -86,7 +86,7 @@ def _length(stream: BinaryIO, record: Record) -> int:
     return length
 
 
-def _picture(data: bytes, record: Record) -> np.ndarray:
+def _picture(data: bytes, record: TFRecordImage) -> np.ndarray:
     """(H, W, 3) uint8 out of a serialised example."""
     features = dict(_features(data, record))
     if "shape" not in features or "data" not in features:
@@ -101,7 +101,7 @@ def _picture(data: bytes, record: Record) -> np.ndarray:
     return np.ascontiguousarray(np.frombuffer(values, np.uint8).reshape(shape).transpose(1, 2, 0))
 
 
-def _features(data: bytes, record: Record) -> Iterator[tuple[str, list[int] | bytes]]:
+def _features(data: bytes, record: TFRecordImage) -> Iterator[tuple[str, list[int] | bytes]]:
     """Names and values: Example.features (1) holds entries (1) of a key (1) and a Feature (2)."""
     for features in _messages(data, 1, record):
         for entry in _messages(features, 1, record):
@@ -120,7 +120,7 @@ class _Field:
     number: int
     value: Any
 
-    def numbers(self, record: Record) -> list[int]:
+    def numbers(self, record: TFRecordImage) -> list[int]:
         if isinstance(self.value, int):
             return [self.value]
         values, place = [], 0
@@ -130,13 +130,13 @@ class _Field:
         return values
 
 
-def _messages(data: bytes, number: int, record: Record) -> list[bytes]:
+def _messages(data: bytes, number: int, record: TFRecordImage) -> list[bytes]:
     """The parts of a message that stand under a number."""
     return [field.value for field in _fields(data, record)
             if field.number == number and isinstance(field.value, bytes)]
 
 
-def _fields(data: bytes, record: Record) -> Iterator[_Field]:
+def _fields(data: bytes, record: TFRecordImage) -> Iterator[_Field]:
     place = 0
     while place < len(data):
         tag, place = _varint(data, place, record)
@@ -157,7 +157,7 @@ def _fields(data: bytes, record: Record) -> Iterator[_Field]:
         place += size
 
 
-def _varint(data: bytes, place: int, record: Record) -> tuple[int, int]:
+def _varint(data: bytes, place: int, record: TFRecordImage) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
         if place >= len(data):

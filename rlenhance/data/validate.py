@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.splits import Splits
 
 _SHOWN = 20
 
 
-def _fault(example: Example, cache: PictureCache) -> str | None:
+def _fault(example: Example, cache: ImageCache) -> str | None:
     """What is wrong with an example, or None; decodes its files, which fills the cache."""
     try:
-        sizes = [cache.facts(path).size for path in example.paths]
+        sizes = [cache.info(path).size for path in example.paths]
     except UsageError as error:
         return str(error)
     if len(set(sizes)) > 1:
@@ -28,7 +28,7 @@ def _fault(example: Example, cache: PictureCache) -> str | None:
     return None
 
 
-def scan(splits: Splits, cache: PictureCache, on_bad_image: str = "stop") -> tuple[Splits, list[str]]:
+def validate_splits(splits: Splits, cache: ImageCache, on_bad_image: str = "stop") -> tuple[Splits, list[str]]:
     """Decode every file once, and name each that is unreadable, unmatched or mis-sized.
 
     Args:

@@ -28,7 +28,7 @@ class Transition:
         levels: what the user may choose, name -> (N, 1, 1, 1): "exposure_level".
         target: the reference, or None.
         mask: (N, 1, H, W), 1 where the picture may change, or None.
-        judged: (N, 1, 1, 1), 1 for pictures whose reference counts, 0 for the others; None: all count.
+        target_weight: (N, 1, 1, 1), 1 for pictures whose reference counts, 0 for the others; None: all count.
         blocks: the patches that agents stand on, or None where they do not.
         costs_before: costs of the state terms before the step, where they are known already.
         costs_after: filled by `Reward.terms`, so that the next step need not compute them again.
@@ -42,7 +42,7 @@ class Transition:
     target: Tensor | None = None
     mask: Tensor | None = None
     previous: Tensor | None = None
-    judged: Tensor | None = None
+    target_weight: Tensor | None = None
     costs_before: Mapping[str, Tensor] = field(default_factory=dict)
     costs_after: dict[str, Tensor] = field(default_factory=dict)
     blocks: PatchGrid | None = None

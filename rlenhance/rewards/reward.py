@@ -78,8 +78,8 @@ class Reward:
             factor = term.factor(transition.levels)
             if isinstance(factor, float) and factor == 0:  # a knob that this policy does not take
                 continue
-            if term.reference and transition.judged is not None:
-                factor = factor * transition.judged
+            if term.reference and transition.target_weight is not None:
+                factor = factor * transition.target_weight
             if term.kind == "action":
                 previous = transition.strength if transition.previous is None else transition.previous
                 values[name] = -factor * as_cost(

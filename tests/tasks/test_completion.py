@@ -24,10 +24,10 @@ from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
-    OccludedSampler,
-    PictureCache,
-    load_occluded,
-    occluded_pictures,
+    CompletionSampler,
+    ImageCache,
+    load_completion,
+    open_completion,
     without_near_duplicates,
 )
 from rlenhance.hub.checkpoint import create_network, load_network, save_checkpoint
@@ -162,28 +162,28 @@ def test_reduced_pictures_have_no_black_in_them():
 
 def test_pairs_are_split_by_id_and_near_duplicates_left_out(bedrooms):
     """Names pair, the count is told, the mask lies where the hole is, and the sampler repeats."""
-    cache = PictureCache()
-    splits = occluded_pictures(bedrooms)
+    cache = ImageCache()
+    splits = open_completion(bedrooms)
     names = [e.name for part in splits.parts.values() for e in part]
     assert len(names) == 11 and len(set(names)) == 11 and splits.test and splits.has_references
     fewer, line = without_near_duplicates(splits, cache)
     assert "1 of 11 pictures left out" in line and "6 of 64 bits" in line
     assert len([e for part in fewer.parts.values() for e in part]) == 10
-    batch = load_occluded(fewer.val[0], cache, 64)
+    batch = load_completion(fewer.val[0], cache, 64)
     assert batch.image.shape == (1, 3, 64, 64) and 0.05 < batch.mask.mean() < 0.2
     assert (batch.image * batch.mask).abs().max() == 0
     outside = ((batch.image - batch.target) * (1 - batch.mask)).abs().mean()
     assert outside < 0.02
-    sampler = OccludedSampler(fewer.train, cache, 48)
+    sampler = CompletionSampler(fewer.train, cache, 48)
     one, again = sampler.batch(3, 4), sampler.batch(3, 4)
     assert torch.equal(one.image, again.image) and torch.equal(one.mask, again.mask)
     assert torch.equal(sampler.batch(3, 4, slice(2, 4)).target, one.target[2:])
-    assert not torch.equal(sampler.reseeded(1).batch(3, 4).mask, one.mask)
+    assert not torch.equal(sampler.with_seed(1).batch(3, 4).mask, one.mask)
     (bedrooms / "occluded_images/occluded_bed_3.jpg").unlink()
-    assert "no picture occluded_bed_3" in occluded_pictures(bedrooms).unmatched[0]
+    assert "no picture occluded_bed_3" in open_completion(bedrooms).unmatched[0]
     (bedrooms / "occluded_images").rename(bedrooms / "occluded_test")
     with pytest.raises(UsageError, match="no such folder; beside original_images/"):
-        occluded_pictures(bedrooms)
+        open_completion(bedrooms)
 
 
 # --- fills ---

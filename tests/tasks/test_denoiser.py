@@ -13,8 +13,8 @@ from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, check_disjoint, clean_folder
-from rlenhance.data.image_cache import PictureCache
+from rlenhance.data import Batch, check_disjoint, open_clean
+from rlenhance.data.image_cache import ImageCache
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import Photo, read, write
@@ -274,12 +274,12 @@ def test_clean_folders_are_dealt_by_name(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(24):
         write(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8), tmp_path / f"flat/p{number}.png")
-    splits = clean_folder(tmp_path / "flat", held_out=6, validated=2)
+    splits = open_clean(tmp_path / "flat", held_out=6, validated=2)
     assert [len(part) for part in splits.parts.values()] == [16, 2, 6]
-    assert splits == clean_folder(tmp_path / "flat", held_out=6, validated=2)
-    check_disjoint(splits, PictureCache())
-    assert len(clean_folder(tmp_path / "flat").test) == 4  # too few for 64: a sixth
-    pairs = clean_folder(make_pairs(tmp_path / "pairs"))
+    assert splits == open_clean(tmp_path / "flat", held_out=6, validated=2)
+    check_disjoint(splits, ImageCache())
+    assert len(open_clean(tmp_path / "flat").test) == 4  # too few for 64: a sixth
+    pairs = open_clean(make_pairs(tmp_path / "pairs"))
     scenes = [example.scene for part in pairs.parts.values() for example in part]
     assert len(scenes) == len(set(scenes)) == 6
     assert all(example.target.parent.name == "high" for example in pairs.train)

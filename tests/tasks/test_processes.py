@@ -20,7 +20,7 @@ from experiments.core.config_cli import run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, PictureCache, Sampler, open_folder
+from rlenhance.data import Batch, ImageCache, Sampler, open_dataset
 from rlenhance.hub.checkpoint import load_training
 from rlenhance.models import MODELS, build_model
 from rlenhance.rewards import Reward, RewardWeights
@@ -127,7 +127,7 @@ def test_processes_hold_the_same_weights_and_refuse_a_bad_batch_together(halves,
 
 def test_shares_of_a_batch_are_the_batch(pairs):
     """What one process draws does not depend on how many share the update."""
-    sampler = Sampler(open_folder(pairs).train, PictureCache(), 16, seed=1)
+    sampler = Sampler(open_dataset(pairs).train, ImageCache(), 16, seed=1)
     whole = sampler.batch(5, 4)
     parts = Batch.stack([sampler.batch(5, 4, slice(start, start + 2)) for start in (0, 2)])
     assert torch.equal(whole.image, parts.image) and torch.equal(whole.target, parts.target)

@@ -17,7 +17,14 @@ from experiments.scripts.import_weights import read_gated_pixelrnn
 from experiments.tasks.restore import OWN, epoch_means
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.data import Batch, PictureCache, ReducedSampler, Shrink, load_reduced, open_pairs
+from rlenhance.data import (
+    Batch,
+    Downscale,
+    ImageCache,
+    SuperResolutionSampler,
+    load_super_resolution,
+    open_super_resolution,
+)
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.exif import EXIF_IFD, directories
@@ -401,7 +408,7 @@ def test_enhance_names_the_command_that_fits(tmp_path, enlarger):
 def test_shrunk_pictures_come_from_their_references(generator):
     """A shrunk picture is the reference made small, up to blur and noise; the same name gives the same one."""
     picture = (255 * smooth(1, (64, 80), generator)[0].permute(1, 2, 0).numpy()).astype(np.uint8)
-    small = Shrink(4, strongest=0.0)(picture, np.random.default_rng(0))
+    small = Downscale(4, strongest=0.0)(picture, np.random.default_rng(0))
     assert small.shape == (16, 20, 3)
     assert np.abs(small.astype(int) - cv2.resize(picture, (20, 16), interpolation=cv2.INTER_AREA)).mean() < 4
 
@@ -485,10 +492,10 @@ def test_crops_of_pairs_belong_together(tmp_path):
                         np.ones((2, 2, 1), np.uint8))
         write(large, tmp_path / "gt" / f"{number}.png")
         write(np.ascontiguousarray(large[::2, ::2]), tmp_path / "input" / f"{number}.png")
-    splits = open_pairs(tmp_path)
-    batch = ReducedSampler(splits.train, PictureCache(), 8, Shrink(2)).batch(0, 6)
+    splits = open_super_resolution(tmp_path)
+    batch = SuperResolutionSampler(splits.train, ImageCache(), 8, Downscale(2)).batch(0, 6)
     assert torch.equal(batch.target[..., ::2, ::2], batch.image)
-    loaded = load_reduced(splits.train[0], PictureCache(), Shrink(2))
+    loaded = load_super_resolution(splits.train[0], ImageCache(), Downscale(2))
     assert torch.equal(loaded.target[..., ::2, ::2], loaded.image)
 
 

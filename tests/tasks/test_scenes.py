@@ -6,7 +6,7 @@ import torch
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.actions import advance
 from rlenhance.core.errors import UsageError
-from rlenhance.data import RELIT, Batch
+from rlenhance.data import RELIGHT_KINDS, Batch
 from rlenhance.models import UnrolledPolicy
 from tests.support.networks import make_policy, stir
 
@@ -47,7 +47,7 @@ def good(generator):
 def test_relit_scenes_know_their_truth(good):
     """Every kind of light has every way; relighting costs, curves give some of it back, the free one the most."""
     tables = relit_scenes(stir(make_policy()), good)
-    assert tuple(tables) == RELIT
+    assert tuple(tables) == RELIGHT_KINDS
     for rows in tables.values():
         assert list(rows) == ["input", "best uniform curve", "best free curve", "local agents off", "local agents on"]
         assert all(list(row) == ["pictures", "psnr", "gt_mean_psnr", "ssim"] and row["pictures"] == 2

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
-    PictureCache,
+    ImageCache,
     Sampler,
     check_disjoint,
-    clean_folder,
     load_split,
-    noisy_pictures,
     open_celeba,
+    open_clean,
+    open_noisy,
     parse_noise,
     records,
-    scan,
+    validate_splits,
 )
 from rlenhance.data.tfrecords import crc32c, masked_crc
 from rlenhance.io import write
@@ -116,17 +116,17 @@ def test_other_contents_are_told(tmp_path):
 def test_records_are_examples_like_others(tmp_path):
     """A file of records is a folder of good pictures: dealt out, scanned, cropped, spoiled."""
     path = make_records(tmp_path / "celebahq-r04.tfrecords", faces(24))
-    splits = clean_folder(path, parse_noise("25"))
+    splits = open_clean(path, parse_noise("25"))
     assert [len(part) for part in splits.parts.values()] == [16, 4, 4]
-    assert splits == clean_folder(path, parse_noise("25")) == noisy_pictures(path, "25")
-    assert [e.name for part in clean_folder(tmp_path).parts.values() for e in part] == \
+    assert splits == open_clean(path, parse_noise("25")) == open_noisy(path, "25")
+    assert [e.name for part in open_clean(tmp_path).parts.values() for e in part] == \
         [e.name for part in splits.parts.values() for e in part]
-    cache = PictureCache()
-    scan(splits, cache)
+    cache = ImageCache()
+    validate_splits(splits, cache)
     check_disjoint(splits, cache)
     assert len(Sampler(splits.train, cache, 8, crop="native").batch(0, 4)) == 4
     assert load_split(splits.test, cache)[0].target.shape == (1, 3, 16, 16)
-    tight = PictureCache(budget=1000)  # one picture of 768 bytes: what is in memory stays within it
+    tight = ImageCache(budget=1000)  # one picture of 768 bytes: what is in memory stays within it
     for batch in load_split(splits.train, tight):
         assert batch.image.shape == (1, 3, 16, 16) and tight.used <= 1000
 
@@ -137,7 +137,7 @@ def test_the_same_picture_in_two_splits_is_refused(tmp_path):
     make_records(tmp_path / "train" / "train-r04-s-0000-of-0001.tfrecords", [*faces(5, 1), twin])
     make_records(tmp_path / "validation" / "validation-r04-s-0000-of-0001.tfrecords", [twin])
     with pytest.raises(UsageError, match="same picture"):
-        check_disjoint(clean_folder(tmp_path), PictureCache())
+        check_disjoint(open_clean(tmp_path), ImageCache())
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -147,7 +147,7 @@ def test_shards_say_what_is_held_out(tmp_path, apart):
         for shard in range(2):
             home = tmp_path / part if apart else tmp_path
             make_records(home / f"{part}-r08-s-{shard:04d}-of-0002.tfrecords", faces(count, 10 * seed + shard))
-    splits = clean_folder(tmp_path)
+    splits = open_clean(tmp_path)
     assert [len(part) for part in splits.parts.values()] == [7, 1, 6]
     assert all("validation" in str(example.target) for example in splits.test)
 
@@ -156,11 +156,11 @@ def test_of_several_sizes_the_published_one_is_taken(tmp_path):
     """256x256, whose files are called -r08; without them the user has to choose."""
     for level in (7, 8, 9):
         make_records(tmp_path / f"celebahq-r{level:02d}.tfrecords", faces(6, level, 2**(level - 4)))
-    splits = clean_folder(tmp_path)
+    splits = open_clean(tmp_path)
     assert {str(e.target.file.name) for part in splits.parts.values() for e in part} == {"celebahq-r08.tfrecords"}
     (tmp_path / "celebahq-r08.tfrecords").unlink()
     with pytest.raises(UsageError, match=r"celebahq-r07.*name one file"):
-        clean_folder(tmp_path)
+        open_clean(tmp_path)
 
 
 def _photographs(folder, count):
@@ -179,21 +179,21 @@ def test_the_list_deals_celeba_out(tmp_path, place, inside):
     text = "image_id,partition\n" + "".join(f"{name},{part}\n" for name, part in rows) if place.endswith("csv") else \
         "".join(f"{name} {part}\n" for name, part in rows)
     (tmp_path / place).write_text(text)
-    splits = clean_folder(tmp_path, parse_noise("36"))
+    splits = open_clean(tmp_path, parse_noise("36"))
     assert [len(part) for part in splits.parts.values()] == [4, 2, 2]
     assert [e.name for e in splits.test] == ["000007.png", "000008.png"]
     assert all(e.image is None and e.degradation is not None for e in splits.train)
     assert len(splits.unmatched) == 1 and "000009" in splits.unmatched[0]
-    assert [e.name for e in clean_folder(tmp_path / inside).test] == ["000007.png", "000008.png"]
+    assert [e.name for e in open_clean(tmp_path / inside).test] == ["000007.png", "000008.png"]
 
 
 def test_without_the_list_names_decide(tmp_path):
     """As in any folder of good pictures, whether the folder or what is around it is named."""
     _photographs(tmp_path / "img_align_celeba", 24)
-    splits = clean_folder(tmp_path)
+    splits = open_clean(tmp_path)
     assert [len(part) for part in splits.parts.values()] == [16, 4, 4]
-    assert splits.test == clean_folder(tmp_path / "img_align_celeba").test
+    assert splits.test == open_clean(tmp_path / "img_align_celeba").test
     (tmp_path / "list_eval_partition.txt").write_text("000900.jpg 0\n")
     with pytest.raises(UsageError, match="names none as training"):
-        clean_folder(tmp_path)
+        open_clean(tmp_path)
     assert open_celeba(tmp_path / "nowhere") is None

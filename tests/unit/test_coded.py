@@ -9,8 +9,8 @@ from agents.denoiser_learner import Denoising, DenoisingConfig
 from agents.optim import OptimiserConfig
 from experiments.denoiser_train import Arguments, main
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, Camera, CodedSampler, Example, PictureCache, as_jpeg
-from rlenhance.data.camera_jpeg import lift_to, matched_pair, matching_curve
+from rlenhance.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
+from rlenhance.data.camera_jpeg import align_pair, brighten_to, matching_curve
 from rlenhance.ops.noise_estimation import UNSEEN, estimate_noise, noise_map, seen_noise
 from tests.support.data import make_pairs
 from tests.support.networks import make_model
@@ -33,18 +33,18 @@ def example(tmp_path):
 
 def test_a_camera_without_faults_only_darkens():
     """No noise, no JPEG: the photograph is the clean dark picture in 8 bits; at full exposure it is the good one."""
-    still = Camera(shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothed=0, coded=0)
+    still = CameraModel(shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothed=0, coded=0)
     photograph, clean = still(scene(), np.random.default_rng(0))
     assert np.abs(photograph / 255 - clean).max() <= 0.5 / 255 + 1e-6
     assert photograph.mean() < scene().mean()
-    bright = Camera(exposure=(1, 1), shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothed=0, coded=0)
+    bright = CameraModel(exposure=(1, 1), shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothed=0, coded=0)
     assert np.array_equal(bright(scene(), np.random.default_rng(0))[0], scene())
 
 
 def test_smoothing_and_coding_hide_noise_but_do_not_remove_it():
     """What is left of the noise is far more than what is measured of it: that is why the network has to see it."""
     flat = np.full((256, 256, 3), 90, np.uint8)
-    camera = Camera(exposure=(1, 1), shot=(1e-9, 1e-9), read=(0.02, 0.02), smoothed=1, width=(0.8, 0.8), coded=1,
+    camera = CameraModel(exposure=(1, 1), shot=(1e-9, 1e-9), read=(0.02, 0.02), smoothed=1, width=(0.8, 0.8), coded=1,
                     quality=(85, 85))
     photograph, clean = camera(flat, np.random.default_rng(0))
     left = 255 * (photograph / 255 - clean).std()
@@ -62,18 +62,18 @@ def test_halved_colours_are_coded_coarser():
 
 def test_a_lift_reaches_its_level_and_rises():
     dark = scene().astype(np.float32) / 255 * 0.2
-    lift = lift_to(dark, 0.4)
+    lift = brighten_to(dark, 0.4)
     assert abs(lift(dark).mean() - 0.4) < 0.01
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[:, None, None].repeat(3, 2)
     assert (np.diff(lift(ramp), axis=0) >= 0).all()
-    assert np.array_equal(lift_to(scene().astype(np.float32) / 255, 0.2)(ramp), ramp) or lift(ramp)[-1, 0, 0] == 1
+    assert np.array_equal(brighten_to(scene().astype(np.float32) / 255, 0.2)(ramp), ramp) or lift(ramp)[-1, 0, 0] == 1
 
 
 def test_a_pair_that_a_curve_relates_has_nothing_to_clean():
     """A dark frame that is its reference through a curve: the curve is found, and the brightened frame is right."""
     reference = scene()
     dark = (reference // 3).astype(np.uint8)
-    lift, wanted = matched_pair(dark, reference)
+    lift, wanted = align_pair(dark, reference)
     bright = lift(dark.astype(np.float32) / 255)
     assert np.abs(bright - reference / 255.0).mean() < 2 / 255
     assert np.abs(bright - wanted).mean() < 2 / 255
@@ -86,7 +86,7 @@ def test_a_pair_shows_the_noise_and_not_the_light():
     reference = np.full((256, 256, 3), 120, np.float32) + y + 20 * (np.arange(256) % 64 > 32)[None, :, None]
     dark = np.rint(reference * 0.4 + 3 * rng.standard_normal(reference.shape)).clip(0, 255).astype(np.uint8)
     tilted = (reference + 10 * np.linspace(-1, 1, 256)[None, :, None]).clip(0, 255).astype(np.uint8)
-    lift, wanted = matched_pair(dark, tilted)
+    lift, wanted = align_pair(dark, tilted)
     bright = lift(dark.astype(np.float32) / 255)
     slow = cv2.GaussianBlur(bright - wanted, (0, 0), 24)
     assert (bright - wanted).std() > 10 * slow[32:-32, 32:-32].std()
@@ -96,7 +96,7 @@ def test_where_a_reference_is_burnt_nothing_is_wanted():
     reference = scene()
     reference[:20] = 255
     dark = (reference // 3).astype(np.uint8)
-    lift, wanted = matched_pair(dark, reference)
+    lift, wanted = align_pair(dark, reference)
     assert np.allclose(wanted[:20], lift(dark.astype(np.float32) / 255)[:20].clip(0, 1))
 
 
@@ -111,7 +111,7 @@ def test_curves_rise():
 def test_the_stream_is_a_function_of_the_step(example):
     """A resumed run draws what it would have drawn, whatever was drawn before."""
     def sampler():
-        return CodedSampler([example], PictureCache(), 32, seen_noise, pairs=[example], real=0.5, seed=3)
+        return CameraJpegSampler([example], ImageCache(), 32, seen_noise, pairs=[example], real=0.5, seed=3)
 
     first = sampler()
     for step in range(5):
@@ -119,17 +119,17 @@ def test_the_stream_is_a_function_of_the_step(example):
     one, other = first.batch(5, 3), sampler().batch(5, 3)
     assert torch.equal(one.image, other.image)
     assert torch.equal(one.target, other.target)
-    assert torch.equal(one.noise, other.noise)
+    assert torch.equal(one.noise_std, other.noise_std)
     assert one.check().image.shape == (3, 3, 32, 32)
-    assert (one.noise > 0).all()
+    assert (one.noise_std > 0).all()
     assert not torch.equal(one.image, sampler().batch(6, 3).image)
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda e: CodedSampler([e], PictureCache(), 40, seen_noise), "multiple of 16"),
-    (lambda e: CodedSampler([], PictureCache(), 32, seen_noise), "no examples"),
-    (lambda e: Camera(exposure=(0, 1)), "exposure lies in"),
-    (lambda e: Camera(quality=(0, 10)), "quality between"),
+    (lambda e: CameraJpegSampler([e], ImageCache(), 40, seen_noise), "multiple of 16"),
+    (lambda e: CameraJpegSampler([], ImageCache(), 32, seen_noise), "no examples"),
+    (lambda e: CameraModel(exposure=(0, 1)), "exposure lies in"),
+    (lambda e: CameraModel(quality=(0, 10)), "quality between"),
 ])
 def test_settings_that_cannot_be_are_named(example, make, text):
     with pytest.raises(UsageError, match=text):
@@ -154,12 +154,12 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
     cv2.imwrite(str(example.target), np.full((48, 48, 3), 100, np.uint8))
     learner = Denoising(make_model("denoiser", channels=3, **SMALL),
                         DenoisingConfig(optimiser=OptimiserConfig(1e-2, 5, 0.1, 1.0), average=0.9))
-    camera = Camera(exposure=(0.2, 0.2), read=(4e-3, 4e-3), coded=1, quality=(95, 95))
-    batch = CodedSampler([example], PictureCache(), 32, seen_noise, camera=camera, seed=1).batch(0, 2)
+    camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), coded=1, quality=(95, 95))
+    batch = CameraJpegSampler([example], ImageCache(), 32, seen_noise, camera=camera, seed=1).batch(0, 2)
     losses = [learner.step(batch)["coded"] for _ in range(20)]
     assert np.mean(losses[-10:]) < losses[0]
-    with pytest.raises(UsageError, match="noise must be"):
-        Batch(batch.image, batch.target, noise=batch.noise[..., 1:]).check()
+    with pytest.raises(UsageError, match="noise_std must be"):
+        Batch(batch.image, batch.target, noise_std=batch.noise_std[..., 1:]).check()
 
 
 def test_training_with_photographs_and_real_pairs(tmp_path):

@@ -12,21 +12,21 @@ from experiments.tasks.lowlight import PictureConfig, with_more_light
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
-    RELIT,
+    RELIGHT_KINDS,
     Batch,
     Darken,
     Example,
-    PictureCache,
-    PortionSampler,
+    ImageCache,
     Relight,
     Sampler,
+    ShardedSampler,
     Splits,
     check_disjoint,
     load_example,
-    open_folder,
+    open_dataset,
     sample_photographs,
-    scan,
     split_by_scene,
+    validate_splits,
 )
 from rlenhance.io import write
 from tests.support.data import make_pairs
@@ -105,7 +105,7 @@ def test_documented_layouts_are_recognised(tmp_path, layout):
     """Every picture of every documented layout is in one split; none is empty but the test, and scenes stay whole."""
     make, count, tested, references = _LAYOUTS[layout]
     make(tmp_path)
-    splits = open_folder(tmp_path)
+    splits = open_dataset(tmp_path)
     assert sum(len(part) for part in splits.parts.values()) == count
     assert splits.train and splits.val
     assert tested is None or len(splits.test) == tested
@@ -113,7 +113,7 @@ def test_documented_layouts_are_recognised(tmp_path, layout):
     assert not splits.unmatched
     files = [path for part in splits.parts.values() for example in part for path in example.paths]
     assert len(files) == len(set(files)) == count * (1 + references)
-    check_disjoint(splits, PictureCache())
+    check_disjoint(splits, ImageCache())
     assert all(name in splits.describe() for name, part in splits.parts.items() if part)
 
 
@@ -122,28 +122,28 @@ def test_no_scene_stands_in_two_splits(tmp_path, layout):
     """Pictures of one scene are learned from or judged on, never both."""
     _LAYOUTS[layout][0](tmp_path)
     for seed in range(5):
-        scenes = [{example.scene for example in part} for part in open_folder(tmp_path, seed).parts.values()]
+        scenes = [{example.scene for example in part} for part in open_dataset(tmp_path, seed).parts.values()]
         assert sum(len(part) for part in scenes) == len(set().union(*scenes))
 
 
 def test_folds_test_every_scene_once(tmp_path):
     """The folds of a folder hold out different scenes, none twice; one too many is refused."""
     _scenes(tmp_path)
-    tests = [{example.scene for example in open_folder(tmp_path, fold=fold).test} for fold in range(5)]
-    everything = {example.scene for part in open_folder(tmp_path).parts.values() for example in part}
+    tests = [{example.scene for example in open_dataset(tmp_path, fold=fold).test} for fold in range(5)]
+    everything = {example.scene for part in open_dataset(tmp_path).parts.values() for example in part}
     assert sum(map(len, tests)) == len(set().union(*tests))
     assert len(set().union(*tests)) == 5 * len(tests[0])
     for fold, held_out in enumerate(tests):
-        splits = open_folder(tmp_path, fold=fold)
+        splits = open_dataset(tmp_path, fold=fold)
         assert not held_out & {example.scene for part in (splits.train, splits.val) for example in part}
     with pytest.raises(UsageError, match="fold"):
-        open_folder(tmp_path, fold=len(everything))
+        open_dataset(tmp_path, fold=len(everything))
 
 
 def test_pairs_are_partners(tmp_path):
     """The picture and the reference of an example come from the two folders and bear one name."""
     _scenes(tmp_path)
-    for part in open_folder(tmp_path).parts.values():
+    for part in open_dataset(tmp_path).parts.values():
         for example in part:
             assert (example.image.parent.name, example.target.parent.name) == ("low", "high")
             assert example.image.name == example.target.name
@@ -152,7 +152,7 @@ def test_pairs_are_partners(tmp_path):
 def test_lol_validation_is_carved_from_training(tmp_path):
     """The test split of LOL is eval15, whole; validation is taken from our485 and never from there."""
     _lol(tmp_path)
-    splits = open_folder(tmp_path)
+    splits = open_dataset(tmp_path)
     assert {example.image.parent.parent.name for example in (*splits.train, *splits.val)} == {"our485"}
     assert {example.image.parent.parent.name for example in splits.test} == {"eval15"}
 
@@ -160,7 +160,7 @@ def test_lol_validation_is_carved_from_training(tmp_path):
 def test_ready_splits_are_kept(tmp_path):
     """Ready-made splits are taken as they are."""
     _ready(tmp_path)
-    for name, part in open_folder(tmp_path).parts.items():
+    for name, part in open_dataset(tmp_path).parts.items():
         assert {example.image.parent.parent.name for example in part} == {name}
 
 
@@ -168,7 +168,7 @@ def test_no_picture_is_passed_over(tmp_path):
     """Two files that differ only in their ending are two pictures; none disappears without a word."""
     _bare(tmp_path)
     write(_picture(77), tmp_path / "IMG 0.png")
-    splits = open_folder(tmp_path)
+    splits = open_dataset(tmp_path)
     named = " ".join(map(str, splits.unmatched))
     for path in tmp_path.iterdir():
         assert any(path in example.paths for part in splits.parts.values() for example in part) or path.name in named
@@ -177,12 +177,12 @@ def test_no_picture_is_passed_over(tmp_path):
 def test_folders_without_a_layout_are_refused(tmp_path):
     """No folder, no picture, too few pictures: the text says which layouts are known, or what is missing."""
     with pytest.raises(UsageError, match="no such folder"):
-        open_folder(tmp_path / "nowhere")
+        open_dataset(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="known layouts"):
-        open_folder(tmp_path)
+        open_dataset(tmp_path)
     _pairs(tmp_path, _numbered(2))
     with pytest.raises(UsageError, match="at least three"):
-        open_folder(tmp_path)
+        open_dataset(tmp_path)
 
 
 _EXAMPLES = [Example(f"s{scene:03d}_{frame}", f"s{scene:03d}", None) for scene in range(9) for frame in range(3)]
@@ -231,7 +231,7 @@ def test_scan_names_every_bad_file_and_stops(pairs):
     """All bad files are named at once, before the first step."""
     bad = _spoiled(pairs)
     with pytest.raises(UsageError, match="3 bad files") as caught:
-        scan(open_folder(pairs), PictureCache())
+        validate_splits(open_dataset(pairs), ImageCache())
     assert all(name in str(caught.value) for name in bad)
     assert "--on-bad-image skip" in str(caught.value)
 
@@ -239,7 +239,7 @@ def test_scan_names_every_bad_file_and_stops(pairs):
 def test_scan_skips_bad_files_and_says_so(pairs):
     """On skip exactly the bad ones are left out, with a line for each."""
     bad = _spoiled(pairs)
-    splits, faults = scan(open_folder(pairs), PictureCache(), "skip")
+    splits, faults = validate_splits(open_dataset(pairs), ImageCache(), "skip")
     names = {example.name for part in splits.parts.values() for example in part}
     assert len(names) == 12 - len(bad) and not names & set(bad)
     assert len(faults) == len(bad) and all(any(name in fault for fault in faults) for name in bad)
@@ -248,8 +248,8 @@ def test_scan_skips_bad_files_and_says_so(pairs):
 
 def test_scan_changes_nothing_where_all_is_well(pairs):
     """Without a bad file the splits come back as they were."""
-    before = open_folder(pairs)
-    after, faults = scan(before, PictureCache())
+    before = open_dataset(pairs)
+    after, faults = validate_splits(before, ImageCache())
     assert faults == []
     assert {name: list(part) for name, part in after.parts.items()} == \
            {name: list(part) for name, part in before.parts.items()}
@@ -257,13 +257,13 @@ def test_scan_changes_nothing_where_all_is_well(pairs):
 
 def test_scan_refuses_an_empty_split(pairs):
     """When skipping leaves nothing to validate on, that is said and nothing is trained."""
-    splits = open_folder(pairs)
+    splits = open_dataset(pairs)
     for example in splits.val:
         example.image.write_bytes(b"")
     with pytest.raises(UsageError, match="left in the val split"):
-        scan(splits, PictureCache(), "skip")
+        validate_splits(splits, ImageCache(), "skip")
     with pytest.raises(UsageError, match="stop or skip"):
-        scan(splits, PictureCache(), "sometimes")
+        validate_splits(splits, ImageCache(), "sometimes")
 
 
 @pytest.mark.parametrize("role", ["image", "target"])
@@ -271,8 +271,8 @@ def test_scan_refuses_an_empty_split(pairs):
 def test_overlap_is_refused_by_content(tmp_path, ending, role):
     """A training picture in the test split is found under another name and kind of file, as a reference too."""
     _ready(tmp_path)
-    splits = open_folder(tmp_path)
-    cache = PictureCache()
+    splits = open_dataset(tmp_path)
+    cache = ImageCache()
     stolen = write(cache.load(getattr(splits.train[0], role)), tmp_path / f"new{ending}")
     lone = Example("new", "new", stolen)
     with pytest.raises(UsageError, match="two splits") as caught:
@@ -283,14 +283,14 @@ def test_overlap_is_refused_by_content(tmp_path, ending, role):
 
 def test_sample_photographs_do_not_overlap():
     """What is validated on is never trained on, in the bundled photographs too."""
-    check_disjoint(sample_photographs(), PictureCache(max_side=64))
+    check_disjoint(sample_photographs(), ImageCache(max_side=64))
 
 
 @pytest.mark.parametrize("budget", [0, 2000, 4000, 1 << 20])
 def test_cache_keeps_to_its_budget(tmp_path, budget):
     """Whatever is asked for in whatever order, the budget holds and the pixels are those of the file."""
     paths = [write(_picture(n, (20, 10 * (n + 1))), tmp_path / f"{n}.png") for n in range(5)]
-    cache, without = PictureCache(budget), PictureCache(0)
+    cache, without = ImageCache(budget), ImageCache(0)
     for number in np.random.default_rng(0).integers(0, 5, 40):
         pixels = cache.load(paths[number])
         assert np.array_equal(pixels, without.load(paths[number]))
@@ -302,21 +302,21 @@ def test_cache_keeps_to_its_budget(tmp_path, budget):
 def test_cache_reduces_and_still_knows_the_file(tmp_path):
     """A limit on the side limits what is kept; size and hash are those of the full picture."""
     path = write(_picture(0, (30, 60)), tmp_path / "a.png")
-    small, full = PictureCache(max_side=20), PictureCache()
+    small, full = ImageCache(max_side=20), ImageCache()
     assert small.load(path).shape == (10, 20, 3)
-    assert small.facts(path) == full.facts(path)
-    assert full.facts(path).size == (30, 60)
+    assert small.info(path) == full.info(path)
+    assert full.info(path).size == (30, 60)
 
 
 def test_negative_budget_is_refused():
     """A budget below nothing is refused."""
     with pytest.raises(UsageError, match="budget"):
-        PictureCache(-1)
+        ImageCache(-1)
 
 
 def _sampler(folder, crop="whole", size=16, seed=3):
-    splits = open_folder(folder)
-    return Sampler([*splits.train, *splits.val], PictureCache(), size, crop=crop, seed=seed)
+    splits = open_dataset(folder)
+    return Sampler([*splits.train, *splits.val], ImageCache(), size, crop=crop, seed=seed)
 
 
 def _equal(one, other):
@@ -330,8 +330,8 @@ def test_same_seed_and_step_draw_the_same_batch(pairs, crop):
     one, other = _sampler(pairs, crop), _sampler(pairs, crop)
     other.batch(0, 3)
     _equal(one.batch(5, 4), other.batch(5, 4))
-    _equal(one.batch(5, 4), one.reseeded(4).reseeded(3).batch(5, 4))
-    assert not torch.equal(one.batch(5, 4).image, one.reseeded(4).batch(5, 4).image)
+    _equal(one.batch(5, 4), one.with_seed(4).with_seed(3).batch(5, 4))
+    assert not torch.equal(one.batch(5, 4).image, one.with_seed(4).batch(5, 4).image)
 
 
 @pytest.mark.parametrize("crop", ["whole", "native"])
@@ -387,7 +387,7 @@ def test_pictures_alone_have_no_reference(tmp_path):
 @pytest.mark.parametrize("wrong", [{"crop": "centre"}, {"size": 4}, {"examples": []}])
 def test_sampler_refuses_what_it_cannot_draw(pairs, wrong):
     """An unknown crop, a tiny size and an empty split are refused."""
-    config = {"examples": open_folder(pairs).train, "cache": PictureCache(), "size": 16, **wrong}
+    config = {"examples": open_dataset(pairs).train, "cache": ImageCache(), "size": 16, **wrong}
     with pytest.raises(UsageError):
         Sampler(**config)
 
@@ -439,7 +439,7 @@ def test_impossible_sensors_are_refused(wrong):
 
 
 @pytest.mark.parametrize("size", [(96, 96), (60, 140), (1, 7)])
-@pytest.mark.parametrize("kind", RELIT)
+@pytest.mark.parametrize("kind", RELIGHT_KINDS)
 def test_relit_light_reaches_from_none_lost_to_the_depth(kind, size):
     """The field is 0 at its brightest place and minus the depth at its darkest, and smooth between."""
     for seed in range(5):
@@ -450,7 +450,7 @@ def test_relit_light_reaches_from_none_lost_to_the_depth(kind, size):
             assert max(np.abs(np.diff(field, axis=axis)).max() for axis in (0, 1)) < 0.6
 
 
-@pytest.mark.parametrize("kind", RELIT)
+@pytest.mark.parametrize("kind", RELIGHT_KINDS)
 def test_relit_fields_grow_with_the_picture(kind):
     """A picture of twice the size is lit the same."""
     small, large = (Relight(kind).field(n, 2 * n, np.random.default_rng(4)) for n in (64, 128))
@@ -460,7 +460,8 @@ def test_relit_fields_grow_with_the_picture(kind):
 
 def test_relit_pictures_are_dark_where_their_kind_says():
     """Back-lit: the middle is darker than the corners; a lamp: most of the picture is dark; a corner: it has sides."""
-    fields = {kind: [Relight(kind).field(64, 64, np.random.default_rng(seed)) for seed in range(20)] for kind in RELIT}
+    fields = {kind: [Relight(kind).field(64, 64, np.random.default_rng(seed)) for seed in range(20)]
+              for kind in RELIGHT_KINDS}
     for field in fields["backlit"]:
         assert field[40:44, 28:36].mean() < field[:8, ::63].mean() - 1
     assert np.mean([field < field.min() / 2 for field in fields["lamp"]]) > 0.6
@@ -500,7 +501,7 @@ def test_impossible_relighting_is_refused(wrong, told):
 def test_a_relit_example_is_the_same_at_every_call(tmp_path):
     """Like every degradation, relighting depends on the example's name alone."""
     example = Example("a-lamp", "a", None, write(_picture(0), tmp_path / "a.png"), Relight("lamp"))
-    _equal(load_example(example, PictureCache()), load_example(example, PictureCache()))
+    _equal(load_example(example, ImageCache()), load_example(example, ImageCache()))
 
 
 def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
@@ -509,19 +510,19 @@ def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
     make_pairs(tmp_path / "data", scenes=3)
     for number in range(7):
         write(_picture(number), tmp_path / "light" / f"{number}.png")
-    dark = [example for part in open_folder(tmp_path / "data").parts.values() for example in part]
+    dark = [example for part in open_dataset(tmp_path / "data").parts.values() for example in part]
     goods = len({example.target for example in dark}) + 7
     config = PictureConfig(well_exposed=True, relit=True, light=tmp_path / "light")
     every = with_more_light(dark, config)
     assert sum(example.degradation is not None for example in every) == goods
     assert sum(example.image is not None and example.image == example.target for example in every) == goods
-    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.judged for example in every)
+    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.target_in_reward for example in every)
     assert with_more_light(dark, PictureConfig()) == dark
     hidden = with_more_light(dark, replace(config, judge_relit_alone=True))
-    assert {example.judged for example in hidden if example.image in {e.image for e in dark}} == {False}
-    batch = Sampler(hidden, PictureCache(), 8, seed=1).batch(0, 32).check()
-    assert set(batch.judged.flatten().tolist()) == {0.0, 1.0}
-    assert Sampler(every, PictureCache(), 8, seed=1).batch(0, 4).judged is None
+    assert {example.target_in_reward for example in hidden if example.image in {e.image for e in dark}} == {False}
+    batch = Sampler(hidden, ImageCache(), 8, seed=1).batch(0, 32).check()
+    assert set(batch.target_weight.flatten().tolist()) == {0.0, 1.0}
+    assert Sampler(every, ImageCache(), 8, seed=1).batch(0, 4).target_weight is None
     with pytest.raises(UsageError, match="--light"):
         with_more_light([Example("a", "a", tmp_path / "light/0.png")], PictureConfig(relit=True))
 
@@ -529,7 +530,7 @@ def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
 def test_darkened_example_is_the_same_at_every_call(tmp_path):
     """What is judged on does not change between looks, and two exposures of one picture differ."""
     path = write(_picture(0), tmp_path / "a.png")
-    cache = PictureCache()
+    cache = ImageCache()
     one, other = (Example(name, "a", None, path, Darken()) for name in ("a-2", "a-4"))
     _equal(load_example(one, cache), load_example(one, cache))
     assert not torch.equal(load_example(one, cache).image, load_example(other, cache).image)
@@ -569,8 +570,8 @@ def test_portions_bound_what_is_in_memory(tmp_path):
     for number in range(7):
         write(_picture(number, (12, 12)), tmp_path / f"p{number}.png")
     examples = [Example(p.stem, p.stem, p, p) for p in sorted(tmp_path.iterdir())]
-    cache = PictureCache(most=3)
-    sampler = PortionSampler(examples, cache, 8, portion=3, visits=4, seed=1)
+    cache = ImageCache(most=3)
+    sampler = ShardedSampler(examples, cache, 8, portion=3, visits=4, seed=1)
     for epoch in range(2):
         places = [sampler._place(epoch * sampler.epoch + number) for number in range(sampler.epoch)]
         assert sorted(places) == sorted(list(range(7)) * 4)
@@ -579,9 +580,9 @@ def test_portions_bound_what_is_in_memory(tmp_path):
     for step in range(7):
         loaded.append(sampler.batch(step, 4).image)
         assert len(cache._kept) <= 3
-    again = sampler.reseeded(1)
+    again = sampler.with_seed(1)
     assert all(torch.equal(again.batch(step, 4).image, seen) for step, seen in enumerate(loaded))
-    assert not torch.equal(sampler.reseeded(2).batch(0, 4).image, loaded[0])
+    assert not torch.equal(sampler.with_seed(2).batch(0, 4).image, loaded[0])
     for wrong in ({"portion": 0, "visits": 1}, {"portion": 1, "visits": 0}):
         with pytest.raises(UsageError, match="portion"):
-            PortionSampler(examples, cache, 8, **wrong)
+            ShardedSampler(examples, cache, 8, **wrong)

@@ -123,7 +123,7 @@ def test_drawing_depends_on_the_seed_and_the_number_alone():
     source = KnownCurves(ACTION_SETS.create("curve", agent_stride=0), 4, 16, seed=3)
     parts = Batch.stack([source.batch(0, 2), source.batch(1, 2)])
     assert torch.equal(parts.image, source.batch(0, 4).image)
-    assert not torch.equal(parts.image, source.reseeded(4).batch(0, 4).image)
+    assert not torch.equal(parts.image, source.with_seed(4).batch(0, 4).image)
 
 
 def test_next_episode_has_an_oracle_of_its_own():

@@ -386,8 +386,8 @@ def test_references_count_for_the_pictures_that_are_judged(name, generator):
     levels = {"exposure_level": LEVEL} | {term.knob: torch.ones(2, 1, 1, 1) for term in (TERMS[name],) if term.knob}
     reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
 
-    def value(judged):
-        step = Transition(before, after, before, torch.rand(2, 1, 4, 4), levels, target, judged=judged)
+    def value(target_weight):
+        step = Transition(before, after, before, torch.rand(2, 1, 4, 4), levels, target, target_weight=target_weight)
         return reward.terms(step)[name]
 
     everywhere, second = value(None), value(torch.tensor([0.0, 1.0])[:, None, None, None])

@@ -9,13 +9,13 @@ from scipy.io import savemat
 from experiments.scripts import sidd_layout
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
-    PictureCache,
+    ImageCache,
     check_disjoint,
     load_split,
-    noisy_pictures,
-    open_folder,
+    open_dataset,
+    open_noisy,
     open_sidd,
-    scan,
+    validate_splits,
     validation_blocks,
 )
 from rlenhance.io import write
@@ -27,7 +27,7 @@ from tests.support.data import CLEAN, NOISY, make_blocks, make_sidd
 def test_pairs_are_split_by_scene(tmp_path, place, small):
     """Wherever the instances lie, every pair is in one split, a scene in one only; no test split without blocks."""
     make_sidd(tmp_path / place, small=small)
-    splits = open_folder(tmp_path)
+    splits = open_dataset(tmp_path)
     assert len(splits.train) + len(splits.val) == 16 and splits.train and splits.val and not splits.test
     assert splits.has_references and not splits.unmatched
     scenes = [{example.scene for example in part} for part in (splits.train, splits.val)]
@@ -37,7 +37,7 @@ def test_pairs_are_split_by_scene(tmp_path, place, small):
         assert example.image.name.replace("NOISY", "GT") == example.target.name
     names = [example.name for part in splits.parts.values() for example in part]
     assert len(set(names)) == len(names)
-    check_disjoint(splits, PictureCache())
+    check_disjoint(splits, ImageCache())
 
 
 def test_case_and_loners(tmp_path):
@@ -47,11 +47,11 @@ def test_case_and_loners(tmp_path):
         path.rename(path.with_name(path.name.lower().replace(".png", ".PNG")))
     lost = next(tmp_path.rglob("0002_GT_SRGB_010.png"))
     lost.unlink()
-    splits = open_folder(tmp_path)
+    splits = open_dataset(tmp_path)
     assert len(splits.train) + len(splits.val) == 15
     assert len(splits.unmatched) == 1 and "0002_NOISY_SRGB_010.png" in splits.unmatched[0]
     with pytest.raises(UsageError, match="0002_NOISY_SRGB_010"):
-        scan(splits, PictureCache())
+        validate_splits(splits, ImageCache())
 
 
 def test_noisy_and_clean_may_lie_apart(tmp_path):
@@ -72,10 +72,10 @@ def test_blocks_are_the_test_split(tmp_path, options):
     """Each block is a picture of its own with its reference, the same values as in the file."""
     make_sidd(tmp_path / "SIDD_Small_sRGB_Only/Data")
     noisy, clean = make_blocks(tmp_path / "SIDD_Validation_sRGB", **options)
-    splits = open_folder(tmp_path)
+    splits = open_dataset(tmp_path)
     assert [len(part) for part in splits.parts.values()][2] == 6
-    scan(splits, PictureCache())
-    batches = load_split(splits.test, PictureCache())
+    validate_splits(splits, ImageCache())
+    batches = load_split(splits.test, ImageCache())
     for batch, wanted, given in zip(batches, clean.reshape(-1, 16, 16, 3), noisy.reshape(-1, 16, 16, 3), strict=True):
         assert np.array_equal((batch.target[0] * 255).round().permute(1, 2, 0).numpy(), wanted)
         assert np.array_equal((batch.image[0] * 255).round().permute(1, 2, 0).numpy(), given)
@@ -96,7 +96,7 @@ def test_opening_reads_no_values(tmp_path, monkeypatch):
     blocks = validation_blocks(tmp_path)
     assert not read
     for example in blocks:
-        example.load(PictureCache(0))
+        example.load(ImageCache(0))
     assert len(read) == 2
 
 
@@ -125,22 +125,22 @@ def test_bad_blocks_are_told(tmp_path):
             validation_blocks(tmp_path)
     clean.write_bytes(good[:-100])  # the header is whole, the values are not
     with pytest.raises(UsageError, match=CLEAN):
-        validation_blocks(tmp_path)[0].load(PictureCache())
+        validation_blocks(tmp_path)[0].load(ImageCache())
     clean.unlink()
     with pytest.raises(UsageError, match=f"{CLEAN}.mat: no such file"):
         validation_blocks(noisy)
     with pytest.raises(UsageError, match="pairs are what is learned from"):
-        open_folder(tmp_path)
+        open_dataset(tmp_path)
     make_sidd(tmp_path, scenes=2)
     with pytest.raises(UsageError, match="2 scenes are too few"):
-        open_folder(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_the_denoising_experiments_take_it(tmp_path):
     """Noise `real` is what these pairs bring; the same folder is also one of good pictures."""
     make_sidd(tmp_path)
-    assert noisy_pictures(tmp_path, "real") == open_folder(tmp_path)
-    made = noisy_pictures(tmp_path, "25")
+    assert open_noisy(tmp_path, "real") == open_dataset(tmp_path)
+    made = open_noisy(tmp_path, "25")
     assert all("GT" in example.target.name and example.image is None for example in made.train)
 
 
@@ -151,10 +151,10 @@ def test_the_layout_can_be_made(tmp_path):
         coarse = rng.integers(20, 230, (4, 4, 3), dtype=np.uint8)
         write(np.kron(coarse, np.ones((20, 24, 1), np.uint8)), tmp_path / f"good/p{number}.png")
     made = sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "sidd", scenes=6, side=80))
-    splits = open_folder(made)
+    splits = open_dataset(made)
     assert [len(part) for part in splits.parts.values()] == [5, 1, 8] and not splits.unmatched
-    scan(splits, PictureCache())
-    for batch in load_split([*splits.train, *splits.test], PictureCache()):
+    validate_splits(splits, ImageCache())
+    for batch in load_split([*splits.train, *splits.test], ImageCache()):
         error = (batch.image - batch.target).square().mean().sqrt().item()
         assert 0.01 < error < 0.2
     with pytest.raises(UsageError, match="holds something"):

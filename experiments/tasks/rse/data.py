@@ -13,16 +13,16 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
     Example,
-    PictureCache,
+    ImageCache,
     Splits,
     check_disjoint,
-    clean_folder,
     load_split,
-    noisy_pictures,
     open_celeba,
+    open_clean,
+    open_noisy,
     open_sidd,
     parse_noise,
-    scan,
+    validate_splits,
     validation_blocks,
     without_near_duplicates,
 )
@@ -90,8 +90,8 @@ def open_rse(data_set: str, paths: PathConfig) -> RsePictures:
                                            or paths.test_validation_files_path):
         raise UsageError("name the pictures to learn from as well: --train_files_path DIR")
     splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
-    cache = PictureCache(most=portion_of(data_set, paths) * (1 if data_set == "celeba" else 2))
-    splits, skipped = scan(splits, cache, paths.on_bad_image)
+    cache = ImageCache(most=portion_of(data_set, paths) * (1 if data_set == "celeba" else 2))
+    splits, skipped = validate_splits(splits, cache, paths.on_bad_image)
     if paths.test_files_path:  # chosen by the user, who wants to know
         check_disjoint(splits, cache)
     if paths.train_files_path and data_set == "celeba" and sum(map(len, splits.parts.values())) <= _COMPARED:
@@ -116,7 +116,7 @@ def portion_of(data_set: str, paths: PathConfig) -> int:
 
 
 def _celeba(paths: PathConfig) -> Splits:
-    splits = noisy_pictures(paths.train_files_path, PUBLISHED_NOISE, eight_bit=True)
+    splits = open_noisy(paths.train_files_path, PUBLISHED_NOISE, eight_bit=True)
     if paths.test_files_path is None:
         return splits
     noise = parse_noise(PUBLISHED_NOISE, eight_bit=True)
@@ -129,16 +129,16 @@ def _every_one(path: Path) -> list[Example]:
     found = open_celeba(path)
     if found is None and path.is_dir() and picture_files(path):
         return examples_in(path)[0]
-    found = found or clean_folder(path)
+    found = found or open_clean(path)
     return [example for part in found.parts.values() for example in part]
 
 
 def _sidd(paths: PathConfig) -> Splits:
     train, test = paths.train_files_path, paths.test_files_path
     if train is None:
-        return noisy_pictures(None, SENSOR_NOISE, eight_bit=True)
+        return open_noisy(None, SENSOR_NOISE, eight_bit=True)
     splits = open_sidd(train, paths.validation_file_path) if paths.validation_file_path else \
-        noisy_pictures(train, "real")
+        open_noisy(train, "real")
     if test is None:
         return splits
     clean = paths.test_validation_files_path

@@ -32,7 +32,7 @@ from experiments.tasks.rse.model import (
     passes,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.data import PortionSampler
+from rlenhance.data import ShardedSampler
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
@@ -64,7 +64,7 @@ class Stages:
     def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, mixed: bool, run: Run):
         self.plan, self.pictures, self.fabric, self.mixed, self.run = plan, pictures, fabric, mixed, run
         self.device = fabric.device
-        sampler = PortionSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
+        sampler = ShardedSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
                                  visits=plan.budget.visits, seed=plan.seed)
         self._sampler = sampler
         self._validation = pictures.shown("val", plan.budget.validate_on, plan.budget.validate_side)
@@ -176,7 +176,7 @@ class Stages:
             spec: Any = learner.network
             stage = Run.open(folder)[0] if (folder / "config.json").is_file() else \
                 Run.create(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
-            sampler = self._sampler.reseeded(seed)
+            sampler = self._sampler.with_seed(seed)
             fitted = fit(learner, lambda step: sampler.batch(step, count), judge, stage, budget, show=self.plan.show)
             stage.close()
             if fitted.interrupted:
