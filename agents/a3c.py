@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, as_floats
-from agents.optim import OptimiserConfig
+from agents.base import LEARNERS, PolicyLearner, to_scalars
+from agents.optim import OptimizerConfig
 from agents.rollout import (
     Rollout,
-    action_costs,
+    action_penalties,
     binomial_kernel,
-    check_finite,
-    describe,
-    group_baseline,
-    join,
-    level_rewards,
-    play,
-    replay,
-    returns_to_go,
+    collect_rollout,
+    concat_steps,
+    discounted_returns,
+    evaluate_actions,
+    leave_one_out_baseline,
+    require_finite,
+    rollout_metrics,
+    scope_rewards,
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -68,7 +68,7 @@ class A3CConfig:
     """Weight of the KL from the policy at the start of the run (per agent), at the start and the end of the run."""
     preference_share: float = 0.5
     """Share of the pictures whose preferences are drawn from the whole range."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class A3CConfig:
             raise UsageError(f"entropy_target is a share in [0, 1]; got {self.entropy_target}")
 
 
-class EntropyTarget:
+class EntropyController:
     """Keeps a categorical policy's entropy near a target, by an entropy bonus that grows while it is below.
 
     Source: the temperature of SAC (Haarnoja et al. 2018, b), section 5; here multiplicative.
@@ -131,7 +131,7 @@ class A3C(PolicyLearner):
     2019). We depart in the group baseline beside the value, and in taking action terms on the mean action.
     """
 
-    data_parallel: ClassVar[bool] = True
+    supports_ddp: ClassVar[bool] = True
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
@@ -141,26 +141,26 @@ class A3C(PolicyLearner):
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
         self.origin = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_to_start) else None
-        self.entropy_targets = {level: EntropyTarget() for level in network.actions.levels}
+        self.entropy_targets = {level: EntropyController() for level in network.actions.levels}
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config, policy = self.config, self.policy
         self._set_deviation(progress)
-        preference = self.draw_preferences(batch).repeat_interleave(config.rollouts_per_image, dim=0)
-        rollout = play(self.optimiser.network, self.env, batch.repeat(config.rollouts_per_image), preference,
-                       self.exploration())
-        check_finite(rollout)
+        preference = self.sample_preferences(batch).repeat_interleave(config.rollouts_per_image, dim=0)
+        rollout = collect_rollout(self.optimiser.network, self.env, batch.repeat(config.rollouts_per_image), preference,
+                       self.exploration_generator())
+        require_finite(rollout)
         returns = self._returns(rollout)
-        advantages, deviations = self._advantages(returns, join(rollout.values))
+        advantages, deviations = self._advantages(returns, concat_steps(rollout.values))
         # the action terms are divided like the advantages beside them, so that the weights mean what they say
         scale = 1 / next(iter(deviations.values()))
-        old = join(rollout.log_probs)
-        actions = join(rollout.actions)
+        old = concat_steps(rollout.log_probs)
+        actions = concat_steps(rollout.actions)
         log: dict[str, Tensor | float] = {}
         for _ in range(config.epochs):
-            distribution, values = replay(self.optimiser.network, rollout)
+            distribution, values = evaluate_actions(self.optimiser.network, rollout)
             losses, seen = self._losses(distribution, values, actions, old, advantages, returns)
-            costs = action_costs(self.reward, self.env, distribution)
+            costs = action_penalties(self.reward, self.env, distribution)
             losses |= {name: scale * cost for name, cost in costs.items()}
             if self.origin is not None:
                 losses["kl_to_start"] = self._kl_to_start(rollout, distribution, progress)
@@ -168,7 +168,7 @@ class A3C(PolicyLearner):
                 losses = self._values_alone(losses)
             log = {**losses, **seen, **self.optimiser.update(losses, progress)}
         self.updates += 1
-        numbers = as_floats({**log, **describe(rollout, self.reward, costs),
+        numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
                              **{f"deviation/{level}": value for level, value in deviations.items()}})
         if policy.actions.choices is not None:
             self._adapt_entropy(numbers, progress)
@@ -177,9 +177,9 @@ class A3C(PolicyLearner):
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
         """Level -> returns to go of all steps, (T * B, 1, h, w)."""
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
-        steps = [level_rewards(self.reward, terms, grids, self.config.answerable) for terms in rollout.terms]
+        steps = [scope_rewards(self.reward, terms, grids, self.config.answerable) for terms in rollout.terms]
         return {
-            level: torch.cat(returns_to_go([step[level] for step in steps], self.config.gamma,
+            level: torch.cat(discounted_returns([step[level] for step in steps], self.config.gamma,
                                            self.kernel if level == "local" else None))
             for level in grids
         }
@@ -191,7 +191,7 @@ class A3C(PolicyLearner):
         for level in returns:
             surprise = returns[level] - values[level] if config.value_weight else returns[level]
             # copies of a picture stand beside each other within a step, and steps one after the other
-            surprise = surprise - group_baseline(surprise, config.rollouts_per_image)
+            surprise = surprise - leave_one_out_baseline(surprise, config.rollouts_per_image)
             deviations[level] = surprise.std(correction=0).clamp(min=config.advantage_floor)
             advantages[level] = (surprise / deviations[level]).clamp(-config.advantage_clip, config.advantage_clip)
         return advantages, deviations
@@ -225,7 +225,7 @@ class A3C(PolicyLearner):
         first, last = self.config.kl_to_start
         with torch.no_grad():
             assert self.origin is not None
-            origin, _ = replay(self.origin, rollout)
+            origin, _ = evaluate_actions(self.origin, rollout)
         divergence = torch.stack([kl.mean() for kl in distribution.kl(origin).values()]).mean()
         return (first + (last - first) * progress) * divergence
 
@@ -254,13 +254,13 @@ class A3C(PolicyLearner):
             target.adapt(numbers[f"entropy/{level}"] / largest, first + (last - first) * progress)
             numbers[f"entropy_coefficient/{level}"] = target.coefficient
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         coefficients = {level: target.coefficient for level, target in self.entropy_targets.items()}
         origin = None if self.origin is None else {k: v.clone() for k, v in self.origin.state_dict().items()}
-        return {**super().state(), "entropy": coefficients, "updates": self.updates, "origin": origin}
+        return {**super().state_dict(), "entropy": coefficients, "updates": self.updates, "origin": origin}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        super().load_state(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
         self.updates = state["updates"]
         if self.origin is not None:
             self.origin.load_state_dict(state["origin"])

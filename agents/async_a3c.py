@@ -14,8 +14,8 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from agents.a3c import A3C, A3CConfig
-from agents.base import NonFinite
-from agents.shared_adam import SharedAdam, SharedOptimiser, SharedWeights
+from agents.base import NonFiniteError
+from agents.shared_adam import SharedAdam, SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import create_network
@@ -24,7 +24,7 @@ from rlenhance.rewards import Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import loaded
 
 
-class WorkerFailed(RuntimeError):
+class WorkerError(RuntimeError):
     """A worker has died, or has not answered in time; the text names it."""
 
 
@@ -68,14 +68,14 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
     network = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
     actor = _Actor(network, Reward(weights), config)
-    optimiser = SharedOptimiser(network, shared, config.optimiser)
+    optimiser = SharedOptimizerStep(network, shared, config.optimiser)
     actor.optimiser = optimiser
     try:
         pipe.send(("ready", None))
         while (job := pipe.recv()) is not None:
             try:
                 pipe.send(("done", actor.perform(job, optimiser.adam)))
-            except NonFinite as error:
+            except NonFiniteError as error:
                 pipe.send(("not finite", error.term))
             except Exception as error:
                 pipe.send(("failed", f"{type(error).__name__}: {error}"))
@@ -98,7 +98,7 @@ class _Worker:
         return self.started and self.job is None
 
 
-class AsynchronousA3C(A3C):
+class AsyncA3C(A3C):
     """`a3c` by several workers at once.
 
     `step` hands its batch to a worker that is free, waiting for one if it must, and returns the numbers of the
@@ -107,7 +107,7 @@ class AsynchronousA3C(A3C):
     worker waits for another, and no run repeats bit for bit.
 
     Args:
-        network, reward, config, seed: as for `A3C`. The network itself stays as it was at the last `settle`.
+        network, reward, config, seed: as for `A3C`. The network itself stays as it was at the last `synchronize`.
         workers: how many processes; each uses one thread.
         patience: seconds without any answer after which the run is given up.
 
@@ -115,7 +115,7 @@ class AsynchronousA3C(A3C):
     depart in Adam for RMSProp, and in the lock around the step (see `SharedWeights`).
     """
 
-    data_parallel = False
+    supports_ddp = False
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu", workers: int = 2, patience: float = 600.0):
@@ -148,10 +148,10 @@ class AsynchronousA3C(A3C):
         worker.job = job
         self._returned, self._arrived = self._arrived, []
         if self._failures:
-            raise NonFinite(self._failures.pop(0))
+            raise NonFiniteError(self._failures.pop(0))
         return _mean(self._returned)
 
-    def settle(self) -> dict[str, float]:
+    def synchronize(self) -> dict[str, float]:
         """Wait until no worker is at anything, and take their weights into the network.
 
         Raises:
@@ -165,7 +165,7 @@ class AsynchronousA3C(A3C):
         self._returned, self._arrived = self._returned + self._arrived, []
         return _mean(self._returned)
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         """End all workers, at once where they are at something."""
         for worker in self._crew:
             if worker.idle and worker.process.is_alive():
@@ -185,13 +185,13 @@ class AsynchronousA3C(A3C):
             worker.process.close()
         self._crew = []
 
-    def state(self) -> dict[str, Any]:
-        self.settle()
-        return super().state()
+    def state_dict(self) -> dict[str, Any]:
+        self.synchronize()
+        return super().state_dict()
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.close()
-        super().load_state(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.shutdown()
+        super().load_state_dict(state)
 
     def _start(self) -> None:
         self.shared.publish(self.network, self.optimiser)
@@ -216,7 +216,7 @@ class AsynchronousA3C(A3C):
         ready: Sequence[Any] = connection.wait([x for w in self._crew for x in (w.pipe, w.process.sentinel)], seconds)
         if not ready and seconds and time.monotonic() >= until:
             busy = [index for index, worker in enumerate(self._crew) if not worker.idle]
-            raise WorkerFailed(f"worker {' and '.join(map(str, busy))} gave no answer for {seconds:.0f} s")
+            raise WorkerError(f"worker {' and '.join(map(str, busy))} gave no answer for {seconds:.0f} s")
         for worker in self._crew:
             if worker.pipe in ready:
                 try:
@@ -230,7 +230,7 @@ class AsynchronousA3C(A3C):
         """One message."""
         job, worker.job, worker.started = worker.job, None, True
         if kind == "failed":
-            raise WorkerFailed(f"worker {self._crew.index(worker)} failed ({content})")
+            raise WorkerError(f"worker {self._crew.index(worker)} failed ({content})")
         if kind == "not finite":
             self._failures.append(content)
         elif kind == "done":
@@ -241,7 +241,7 @@ class AsynchronousA3C(A3C):
 
     def _bury(self, worker: _Worker) -> None:
         worker.process.join(5)
-        raise WorkerFailed(f"worker {self._crew.index(worker)} died (exit code {worker.process.exitcode})")
+        raise WorkerError(f"worker {self._crew.index(worker)} died (exit code {worker.process.exitcode})")
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

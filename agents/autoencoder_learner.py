@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Learner, as_floats
-from agents.optim import Optimiser, OptimiserConfig, follow
-from agents.self_training import Generations
+from agents.base import Learner, to_scalars
+from agents.optim import OptimizerConfig, OptimizerStep, update_ema
+from agents.self_training import SelfTrainingBuffer
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch
@@ -24,7 +24,7 @@ _TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stan
 
 
 @dataclass(frozen=True)
-class AutoencodingConfig:
+class AutoencoderConfig:
     """The parts of the loss, and Adam."""
 
     code: float = 0.1
@@ -41,7 +41,7 @@ class AutoencodingConfig:
     """Outputs that are kept; the oldest go first."""
     average: float = 0.998
     """The saved weights are a running mean of the trained ones; each step this share of it stays."""
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(1e-3, 100, 0.0, 1.0))
+    optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 100, 0.0, 1.0))
     """Adam."""
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class AutoencodingConfig:
                              f"{self.code}, {self.divergence}, {self.contrast} and {self.average}")
 
 
-class Autoencoding(Learner):
+class AutoencoderLearner(Learner):
     """Regress clean pictures from noisy ones, through the merged patches; and the terms that make codes.
 
     A batch brings noisy pictures and clean ones. The strength of the noise is told as the noisy picture shows it
@@ -69,17 +69,17 @@ class Autoencoding(Learner):
     al. 2018), equation 4.
     """
 
-    acts: ClassVar[bool] = False
-    needs_reference: ClassVar[bool] = True
+    is_policy: ClassVar[bool] = False
+    requires_target: ClassVar[bool] = True
 
-    def __init__(self, network: PatchDenoiser, config: AutoencodingConfig | None = None, *, seed: int = 0,
+    def __init__(self, network: PatchDenoiser, config: AutoencoderConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
-        self.config = config or AutoencodingConfig()
+        self.config = config or AutoencoderConfig()
         super().__init__(network, self.config.optimiser, seed, device)
         self.denoiser = network
         self.trained = copy.deepcopy(network.network)
-        self.optimiser = Optimiser(self.trained, self.config.optimiser)
-        self.generations = Generations(self.config.kept, self.config.recursion, self.config.depth)
+        self.optimiser = OptimizerStep(self.trained, self.config.optimiser)
+        self.generations = SelfTrainingBuffer(self.config.kept, self.config.recursion, self.config.depth)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
@@ -91,8 +91,8 @@ class Autoencoding(Learner):
         log = self.optimiser.update(losses, progress)
         if self.config.recursion:
             self.generations.keep(output, start, clean, generation)
-        follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
-        return as_floats({**losses, **log})
+        update_ema(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
+        return to_scalars({**losses, **log})
 
     def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The terms of the loss, each a scalar, and what one pass makes of the pictures.
@@ -135,14 +135,14 @@ class Autoencoding(Learner):
         super().use_fabric(fabric)
         self._fabric = fabric
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
-        return {**super().state(), "trained": weights, "generations": self.generations.state()}
+        return {**super().state_dict(), "trained": weights, "generations": self.generations.state_dict()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        super().load_state(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
         self.trained.load_state_dict(state["trained"])
-        self.generations.load_state(state["generations"], self.device)
+        self.generations.load_state_dict(state["generations"], self.device)
 
 
 def contrast(noisy: Tensor, clean: Tensor) -> Tensor:

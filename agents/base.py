@@ -9,8 +9,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
-from agents import distributed as processes
-from agents.optim import NonFinite, Optimiser, OptimiserConfig
+from agents import distributed
+from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep
 from envs import PixelEnv
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
@@ -23,7 +23,7 @@ from rlenhance.rewards.trial import without_gradient
 #: Learners by name.
 LEARNERS = Registry("learner")
 
-__all__ = ["LEARNERS", "Learner", "NonFinite", "PolicyLearner", "as_floats"]
+__all__ = ["LEARNERS", "Learner", "NonFiniteError", "PolicyLearner", "to_scalars"]
 
 
 class Learner:
@@ -36,19 +36,19 @@ class Learner:
         device: where the network and the stream live.
 
     Attributes:
-        needs_reference: every batch must have a target.
-        acts: the network is a policy, otherwise it restores in one pass.
-        data_parallel: several processes may train it together, each with its share of the batch.
+        requires_target: every batch must have a target.
+        is_policy: the network is a policy, otherwise it restores in one pass.
+        supports_ddp: several processes may train it together, each with its share of the batch.
     """
 
-    needs_reference: ClassVar[bool] = False
-    acts: ClassVar[bool] = True
-    data_parallel: ClassVar[bool] = False
+    requires_target: ClassVar[bool] = False
+    is_policy: ClassVar[bool] = True
+    supports_ddp: ClassVar[bool] = False
 
-    def __init__(self, network: nn.Module, optimiser: OptimiserConfig, seed: int, device: torch.device | str):
+    def __init__(self, network: nn.Module, optimiser: OptimizerConfig, seed: int, device: torch.device | str):
         self.device = torch.device(device)
         self.network = network.to(self.device)
-        self.optimiser = Optimiser(self.network, optimiser)
+        self.optimiser = OptimizerStep(self.network, optimiser)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -76,20 +76,20 @@ class Learner:
         """Hand what is trained to a lightning Fabric (device, precision)."""
         self.optimiser.use_fabric(fabric)
 
-    def settle(self) -> dict[str, float]:
+    def synchronize(self) -> dict[str, float]:
         """Finish what is under way: the network stays as it is until the next step. Numbers for the log."""
         return {}
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         """End what the learner has started beside itself."""
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """All that resuming needs beside the network's weights."""
-        return {"optimiser": self.optimiser.state(), "generator": self.generator.get_state()}
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` gave."""
-        self.optimiser.load_state(state["optimiser"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
 
 
@@ -114,7 +114,7 @@ class PolicyLearner(Learner):
     deviation: ClassVar[str] = "scheduled"
     differentiates: ClassVar[frozenset[str]] = frozenset({"action"})
 
-    def __init__(self, network: PixelPolicy, reward: Reward, *, preference_share: float, optimiser: OptimiserConfig,
+    def __init__(self, network: PixelPolicy, reward: Reward, *, preference_share: float, optimiser: OptimizerConfig,
                  seed: int, device: torch.device | str):
         super().__init__(network, optimiser, seed, device)
         self.check_reward(reward.weights, network.state_size or 64)
@@ -143,21 +143,21 @@ class PolicyLearner(Learner):
         raise UsageError(f"{named}: action terms are taken on the policy's mean action, by back-propagation; write it "
                          f"in torch without rounding or comparing, or as a state term")
 
-    def draw_preferences(self, batch: Batch) -> Tensor:
+    def sample_preferences(self, batch: Batch) -> Tensor:
         """Encoded preferences for the pictures of a batch; each of several processes takes its share of the joint
         draw. What is no wish but a fact (how strong the noise is) is told as the references show it."""
         count = len(batch)
-        drawn = self.policy.preferences.sample(count * processes.count(), self.generator, self.preference_share)
-        drawn = drawn[count * processes.rank() : count * (processes.rank() + 1)]
+        drawn = self.policy.preferences.sample(count * distributed.world_size(), self.generator, self.preference_share)
+        drawn = drawn[count * distributed.rank() : count * (distributed.rank() + 1)]
         return self.policy.preferences.tell_facts(drawn, batch.image, batch.target)
 
-    def exploration(self) -> torch.Generator:
+    def exploration_generator(self) -> torch.Generator:
         """The stream that actions are drawn from: the learner's own; where several processes train, one for each of
         them and each update, seeded by the learner's own, which thereby stays the same in all of them."""
-        if processes.count() == 1:
+        if distributed.world_size() == 1:
             return self.generator
         seed = torch.randint(2**62, (), generator=self.generator, device=self.device).item()
-        return torch.Generator(self.device).manual_seed(int(seed) + processes.rank())
+        return torch.Generator(self.device).manual_seed(int(seed) + distributed.rank())
 
 
 def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:
@@ -166,9 +166,9 @@ def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> Pixe
                     autoreset_mode=AutoresetMode.DISABLED)
 
 
-def as_floats(values: Mapping[str, Tensor | float]) -> dict[str, float]:
+def to_scalars(values: Mapping[str, Tensor | float]) -> dict[str, float]:
     """Scalars as Python numbers, with one copy from the device; of several processes, their mean."""
     tensors = {name: value.detach().float().mean() for name, value in values.items() if isinstance(value, Tensor)}
-    fetched = dict(zip(tensors, processes.average(torch.stack(list(tensors.values()))).tolist(), strict=True)) \
+    fetched = dict(zip(tensors, distributed.average(torch.stack(list(tensors.values()))).tolist(), strict=True)) \
         if tensors else {}
     return {name: fetched.get(name, value) for name, value in values.items()}  # type: ignore[misc]

@@ -70,7 +70,7 @@ class TwinCritic(nn.Module):
         return [critic(observation, context, action) for critic in self.twins]
 
 
-def lower(answers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def min_q(answers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The lower of two answers, level by level."""
     one, other = answers
     return {level: torch.minimum(one[level], other[level]) for level in one}

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Learner, as_floats
-from agents.optim import Optimiser, OptimiserConfig, follow
+from agents.base import Learner, to_scalars
+from agents.optim import OptimizerConfig, OptimizerStep, update_ema
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import WAYS, turned
 from rlenhance.data import Batch
@@ -23,7 +23,7 @@ _TOLD = 0.25  # weight of crops that bring their noise: more of it is left, and 
 
 
 @dataclass(frozen=True)
-class DenoisingConfig:
+class DenoiserConfig:
     """The noise that is made, and Adam."""
 
     noise: tuple[float, float] = (0.0, 75.0)
@@ -36,7 +36,7 @@ class DenoisingConfig:
     """Share of the crops whose noise is slightly blurred, as a camera's processing leaves it."""
     average: float = 0.999
     """The saved weights are a running mean of the trained ones; each step this share of it stays."""
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(1e-3, 200, 0.0, 1.0))
+    optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 200, 0.0, 1.0))
     """Adam."""
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class DenoisingConfig:
                              f"got {low:g} and {high:g}")
 
 
-class Denoising(Learner):
+class DenoiserLearner(Learner):
     """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop.
 
     The loss is the squared difference over the standard deviation of the noise: what can be reached grows about
@@ -66,16 +66,16 @@ class Denoising(Learner):
         seed, device: as for every learner.
     """
 
-    acts: ClassVar[bool] = False
-    needs_reference: ClassVar[bool] = True
+    is_policy: ClassVar[bool] = False
+    requires_target: ClassVar[bool] = True
 
-    def __init__(self, network: Denoiser, config: DenoisingConfig | None = None, *, seed: int = 0,
+    def __init__(self, network: Denoiser, config: DenoiserConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
-        self.config = config or DenoisingConfig()
+        self.config = config or DenoiserConfig()
         super().__init__(network, self.config.optimiser, seed, device)
         self.denoiser = network
         self.trained = copy.deepcopy(network.network)
-        self.optimiser = Optimiser(self.trained, self.config.optimiser)
+        self.optimiser = OptimizerStep(self.trained, self.config.optimiser)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
@@ -91,8 +91,8 @@ class Denoising(Learner):
         weight = 100 if batch.noise_std is None else 100 * _TOLD
         losses = {"squared" if batch.noise_std is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
         log = self.optimiser.update(losses, progress)
-        follow(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
-        return as_floats({**losses, **log})
+        update_ema(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
+        return to_scalars({**losses, **log})
 
     def spoil(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy pictures and the map of their noise: (N, C, H, W) -> the same, and (N, 1, H, W)."""
@@ -132,10 +132,10 @@ class Denoising(Learner):
         way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
         return [turned(each, way) for each in maps]
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
-        return {**super().state(), "trained": weights}
+        return {**super().state_dict(), "trained": weights}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        super().load_state(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
         self.trained.load_state_dict(state["trained"])

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, as_floats
-from agents.optim import OptimiserConfig, refuse
+from agents.base import LEARNERS, PolicyLearner, to_scalars
+from agents.optim import OptimizerConfig, raise_if_any_nonfinite
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
@@ -22,7 +22,7 @@ class DirectConfig:
 
     preference_share: float = 0.5
     """Share of the pictures whose preferences are drawn from the whole range."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Direct(PolicyLearner):
         UsageError: no gradient passes through a term of the reward: it would be ignored without a word.
     """
 
-    data_parallel: ClassVar[bool] = True
+    supports_ddp: ClassVar[bool] = True
     differentiates: ClassVar[frozenset[str]] = frozenset({"state", "action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
@@ -55,7 +55,7 @@ class Direct(PolicyLearner):
                          optimiser=self.config.optimiser, seed=seed, device=device)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        observation, _ = self.env.reset(options={"batch": batch, "preference": self.draw_preferences(batch)})
+        observation, _ = self.env.reset(options={"batch": batch, "preference": self.sample_preferences(batch)})
         memory, gain, strengths = None, batch.image.new_zeros(len(batch)), []
         sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):
@@ -66,10 +66,10 @@ class Direct(PolicyLearner):
             gain = gain + reward
             for name, part in info["reward_terms"].items():
                 sums[name] = sums.get(name, 0) + part["raw"].detach()
-        refuse(next((f"reward term {name}" for name, value in sums.items() if not torch.isfinite(value).all()), None),
-               gain.device)
+        raise_if_any_nonfinite(next((f"reward term {name}" for name, value in sums.items()
+                                     if not torch.isfinite(value).all()), None), gain.device)
         log = self.optimiser.update({"return": -gain.mean()}, progress)
-        return as_floats({
+        return to_scalars({
             **log, "return": gain, **{f"term/{name}": value for name, value in sums.items()},
             **{f"strength/step{i + 1}": strength for i, strength in enumerate(strengths)},
             "strength/spread": torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in strengths]),

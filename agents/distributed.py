@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from rlenhance.core.errors import UsageError
 
 
-class ProcessLost(RuntimeError):
+class DistributedError(RuntimeError):
     """Another process has ended in the middle of an update; its own error says why."""
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """This process's number; the first, 0, validates, writes and speaks."""
-    return dist.get_rank() if count() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
-def share_of(total: int, processes: int | None = None) -> int:
+def local_batch_size(total: int, processes: int | None = None) -> int:
     """Pictures of a batch of `total` that fall to each process.
 
     Args:
@@ -36,7 +36,7 @@ def share_of(total: int, processes: int | None = None) -> int:
     Raises:
         UsageError: the total does not divide; it is never changed.
     """
-    processes = processes or count()
+    processes = processes or world_size()
     if total % processes:
         near = sorted({max(1, total // processes) * processes, (total // processes + 1) * processes})
         raise UsageError(f"a batch of {total} pictures does not divide among {processes} processes: use --batch-size "
@@ -54,7 +54,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     gradients is right in all of these cases, and the networks are small enough that overlapping it with the backward
     pass would gain little.
     """
-    if count() == 1:
+    if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = average(torch.cat([gradient.flatten() for gradient in gradients]))
@@ -64,31 +64,31 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 def average(values: Tensor) -> Tensor:
     """The mean over the processes, of the same shape."""
-    if count() == 1:
+    if world_size() == 1:
         return values
     total = values.clone()
     with _waiting():
         dist.all_reduce(total)
-    return total / count()
+    return total / world_size()
 
 
-def first_failure(failure: str | None, device: torch.device) -> str | None:
+def gather_failure(failure: str | None, device: torch.device) -> str | None:
     """What the first process that failed calls its failure, in every process; None where none failed."""
-    if count() == 1:
+    if world_size() == 1:
         return failure
     flag = torch.tensor([float(failure is not None)], device=device)
     with _waiting():
         dist.all_reduce(flag)
         if not flag.item():
             return None
-        failures: list[Any] = [None] * count()
+        failures: list[Any] = [None] * world_size()
         dist.all_gather_object(failures, failure)
     return next(name for name in failures if name is not None)
 
 
-def hand_out(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The first process's value, in every process: numbers, strings, tensors on the CPU, and mappings of them."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     with _waiting():
@@ -96,15 +96,15 @@ def hand_out(value: Any) -> Any:
     return box[0]
 
 
-def lead(update: int | None, progress: float, device: torch.device) -> None:
+def broadcast_step(update: int | None, progress: float, device: torch.device) -> None:
     """The first process tells the others to make an update (its number), or to stop (None)."""
-    if count() > 1:
+    if world_size() > 1:
         order = torch.tensor([-1 if update is None else update, progress], dtype=torch.float64, device=device)
         with _waiting():
             dist.broadcast(order, 0)
 
 
-def orders(device: torch.device) -> Iterator[tuple[int, float]]:
+def receive_steps(device: torch.device) -> Iterator[tuple[int, float]]:
     """What the first process tells the others to do, (update, progress) each, until it says stop."""
     while True:
         order = torch.empty(2, dtype=torch.float64, device=device)
@@ -122,4 +122,4 @@ def _waiting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessLost(f"process {rank()} has lost the others ({str(error).splitlines()[0]})") from error
+        raise DistributedError(f"process {rank()} has lost the others ({str(error).splitlines()[0]})") from error

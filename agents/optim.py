@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents import distributed as processes
+from agents import distributed
 from rlenhance.core.errors import UsageError
 
 
-class NonFinite(ArithmeticError):
+class NonFiniteError(ArithmeticError):
     """A loss, a reward term or a gradient is NaN or infinite.
 
     Attributes:
@@ -26,7 +26,7 @@ class NonFinite(ArithmeticError):
         super().__init__(f"{term} is not finite")
 
 
-def refuse(term: str | None, device: torch.device) -> None:
+def raise_if_any_nonfinite(term: str | None, device: torch.device) -> None:
     """Refuse an update in every process where one has met a number that is not finite: none waits for another.
 
     Args:
@@ -35,13 +35,13 @@ def refuse(term: str | None, device: torch.device) -> None:
     Raises:
         NonFinite: names the first term.
     """
-    term = processes.first_failure(term, device)
+    term = distributed.gather_failure(term, device)
     if term is not None:
-        raise NonFinite(term)
+        raise NonFiniteError(term)
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """Adam and its schedule."""
 
     learning_rate: float = 3e-3
@@ -61,7 +61,7 @@ class OptimiserConfig:
 
 
 @torch.no_grad()
-def follow(mean: nn.Module, trained: nn.Module, stays: float, done: int) -> None:
+def update_ema(mean: nn.Module, trained: nn.Module, stays: float, done: int) -> None:
     """A running mean of weights takes a step, in place; in the beginning a longer one.
 
     Args:
@@ -74,7 +74,7 @@ def follow(mean: nn.Module, trained: nn.Module, stays: float, done: int) -> None
         old.lerp_(new, share)
 
 
-class Optimiser:
+class OptimizerStep:
     """Adam over a network.
 
     Args:
@@ -85,7 +85,7 @@ class Optimiser:
         network: call this one in a training step: `use_fabric` wraps it for the chosen precision and devices.
     """
 
-    def __init__(self, network: nn.Module, config: OptimiserConfig):
+    def __init__(self, network: nn.Module, config: OptimizerConfig):
         self.config, self.network, self._fabric = config, network, None
         self._adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         self._steps = 0
@@ -109,7 +109,7 @@ class Optimiser:
             NonFinite: names the first loss that is not finite, or the gradient; no weight has changed.
         """
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        refuse(None if torch.isfinite(total) else
+        raise_if_any_nonfinite(None if torch.isfinite(total) else
                next((name for name, loss in losses.items() if not torch.isfinite(loss)), "loss"), total.device)
         rate = self.rate(progress)
         for group in self._adam.param_groups:
@@ -118,18 +118,18 @@ class Optimiser:
         limit = self.config.gradient_norm or math.inf
         if self._fabric is None:
             total.backward()
-            processes.average_gradients(self.network.parameters())
+            distributed.average_gradients(self.network.parameters())
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
             scaled = False
         else:
             self._fabric.backward(total)
-            processes.average_gradients(self.network.parameters())
+            distributed.average_gradients(self.network.parameters())
             norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
             scaled = self._fabric.strategy.precision.precision == "16-mixed"
         # a scaler meets infinities in its normal work, skips them and halves its scale; below 1 it is no overflow
         if not torch.isfinite(norm) and (not scaled or self._scaler().get_scale() < 1):
             self._adam.zero_grad(set_to_none=True)
-            raise NonFinite("gradient")
+            raise NonFiniteError("gradient")
         self._adam.step()
         self._steps += 1
         return {"loss": total.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
@@ -143,7 +143,7 @@ class Optimiser:
         """The gradient scaler of fp16 training, or None."""
         return None if self._fabric is None else getattr(self._fabric.strategy.precision, "scaler", None)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Moments and step counts, as tensors of their own and numbers."""
         moments = {
             str(index): {name: value.clone() for name, value in entry.items()}
@@ -152,8 +152,8 @@ class Optimiser:
         scaler = self._scaler()
         return {"steps": self._steps, "moments": moments, "scaler": scaler.state_dict() if scaler else None}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` gave."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
         self._steps = state["steps"]
         adam = self._adam.state_dict()
         adam["state"] = {int(key): value for key, value in state["moments"].items()}

@@ -15,7 +15,7 @@ from rlenhance.data import Batch
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EpisodeBatch:
     """What a draw gives.
 
     Attributes:
@@ -31,7 +31,7 @@ class Episodes:
     states: list[Tensor] | None = None
 
 
-class EpisodeReplay:
+class EpisodeReplayBuffer:
     """A ring of episodes. The environment is deterministic, so the beginning and the actions are the whole episode:
     states and rewards are computed again at each draw, under the reward as it is then.
 
@@ -77,7 +77,7 @@ class EpisodeReplay:
         self._next = int((self._next + len(batch)) % self.capacity)
         self.count = min(self.capacity, self.count + len(batch))
 
-    def draw(self, count: int, generator: torch.Generator) -> Episodes:
+    def draw(self, count: int, generator: torch.Generator) -> EpisodeBatch:
         """Episodes at random, with replacement."""
         if not self.count:
             raise UsageError("the replay is empty: add episodes first")
@@ -89,16 +89,16 @@ class EpisodeReplay:
         levels = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
         steps = next(iter(levels.values())).shape[1]
         states = [drawn["states"][:, t].float() for t in range(steps + 1)] if self.keep_states else None
-        return Episodes(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)],
+        return EpisodeBatch(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)],
                         states)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What it holds; bounded by the capacity."""
         kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
         return {"count": self.count, "next": self._next, "kept": kept}
 
-    def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Take up what `state` gave."""
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take up what `state_dict` gave."""
         self.count, self._next = state["count"], state["next"]
         self._kept = {}
         for name, value in state["kept"].items():

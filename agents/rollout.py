@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.optim import refuse
+from agents.optim import raise_if_any_nonfinite
 from envs import PixelEnv
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
@@ -45,7 +45,7 @@ class Rollout:
     final: Tensor
 
 
-def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
+def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
          correlation: int = 1, given: Sequence[Action] | None = None,
          states: Sequence[Tensor] | None = None) -> Rollout:
     """Play one episode per picture, without gradients.
@@ -80,7 +80,7 @@ def play(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generato
     return rollout
 
 
-def check_finite(rollout: Rollout) -> None:
+def require_finite(rollout: Rollout) -> None:
     """Refuse rewards that are not finite.
 
     Raises:
@@ -90,16 +90,16 @@ def check_finite(rollout: Rollout) -> None:
     if not torch.isfinite(torch.stack(rollout.rewards)).all():
         culprit = next((f"reward term {name}" for terms in rollout.terms for name, value in terms.items()
                         if not torch.isfinite(value).all()), "reward")
-    refuse(culprit, rollout.final.device)
+    raise_if_any_nonfinite(culprit, rollout.final.device)
 
 
-def replay(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
+def evaluate_actions(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
     """The policy's present distributions and values at the rollout's observations: T * B of them, step by step.
 
     A recurrent policy is unrolled from the first step; any other is asked once for all steps.
     """
     if not rollout.recurrent:
-        distribution, values, _ = network(join(rollout.observations), None)
+        distribution, values, _ = network(concat_steps(rollout.observations), None)
         return distribution, values
     steps, memory = [], None
     for observation in rollout.observations:
@@ -112,12 +112,12 @@ def replay(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str,
     )
 
 
-def join(parts: Sequence[Any]) -> Any:
+def concat_steps(parts: Sequence[Any]) -> Any:
     """Concatenate mappings of tensors, key by key, along the first dimension."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[str, tuple[int, int]],
+def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[str, tuple[int, int]],
                   answerable: bool = False) -> dict[str, Tensor]:
     """The reward of each agent at its own scale: level -> (B, 1, h, w).
 
@@ -150,7 +150,7 @@ def level_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     return rewards
 
 
-def action_costs(reward: Reward, env: PixelEnv, distribution: JointDistribution) -> dict[str, Tensor]:
+def action_penalties(reward: Reward, env: PixelEnv, distribution: JointDistribution) -> dict[str, Tensor]:
     """The weighted action terms of a policy's mean action, as losses: name -> scalar, the mean over T * B steps."""
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
@@ -167,7 +167,7 @@ def action_costs(reward: Reward, env: PixelEnv, distribution: JointDistribution)
     return costs
 
 
-def returns_to_go(rewards: Sequence[Tensor], gamma: float, kernel: Tensor | None = None) -> list[Tensor]:
+def discounted_returns(rewards: Sequence[Tensor], gamma: float, kernel: Tensor | None = None) -> list[Tensor]:
     """R_t = r_t + gamma (kernel * R_{t+1}): a list of (B, 1, h, w), one per step.
 
     Args:
@@ -212,7 +212,7 @@ def binomial_kernel(size: int) -> Tensor:
     return (kernel / kernel.sum()).float()
 
 
-def group_baseline(returns: Tensor, group: int) -> Tensor:
+def leave_one_out_baseline(returns: Tensor, group: int) -> Tensor:
     """The mean of the other rollouts of the same picture: (B, ...) -> (B, ...), copies beside each other.
 
     All rollouts of a picture begin alike, so the mean of the others is what to expect at the first step, and close to
@@ -224,7 +224,7 @@ def group_baseline(returns: Tensor, group: int) -> Tensor:
     return ((grouped.sum(dim=1, keepdim=True) - grouped) / (group - 1)).flatten(0, 1)
 
 
-def describe(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
+def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
     """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ.
 
     The return counts the state terms of the sampled episodes, and the action terms on the mean action, as the

@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, as_floats
-from agents.critic import TwinCritic, lower
-from agents.optim import NonFinite, Optimiser, OptimiserConfig
-from agents.replay import EpisodeReplay, Episodes
+from agents.base import LEARNERS, PolicyLearner, to_scalars
+from agents.critic import TwinCritic, min_q
+from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep
+from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from agents.rollout import (
     Rollout,
-    action_costs,
-    check_finite,
-    describe,
-    join,
-    level_rewards,
-    play,
-    replay,
-    returns_to_go,
+    action_penalties,
+    collect_rollout,
+    concat_steps,
+    discounted_returns,
+    evaluate_actions,
+    require_finite,
+    rollout_metrics,
+    scope_rewards,
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -67,9 +67,9 @@ class SACConfig:
     """Share of the pictures whose preferences are drawn from the whole range."""
     critic_backbone: str = "compact"
     """Backbone of the critics."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam, of the actor."""
-    critic_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=3e-3))
+    critic_optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
     """Adam, of the critics."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class SACConfig:
                              f"got {self.trust_region} and {self.temperature}")
 
 
-class SeenRange:
+class ReturnBounds:
     """The least and the largest return to go that episodes have had: what a value of this reward can be.
 
     A critic that bootstraps with a discount of 1 may run away from any truth; its targets are held within what was
@@ -105,7 +105,7 @@ class SeenRange:
         return value.clamp(self.low - margin, self.high + margin)
 
 
-class TrustRegion:
+class KLConstraint:
     """A price on the KL divergence from the last policy, that rises while the bound is broken. What an update
     nevertheless takes too far is taken back.
 
@@ -154,12 +154,13 @@ class SAC(PolicyLearner):
                          optimiser=self.config.optimiser, seed=seed, device=device)
         self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
         self.slow = copy.deepcopy(self.critic).requires_grad_(False)
-        self.critic_optimiser = Optimiser(self.critic, self.config.critic_optimiser)
-        self.memory = EpisodeReplay(self.config.capacity, keep_states=isinstance(network.actions, torch.nn.Module))
+        self.critic_optimiser = OptimizerStep(self.critic, self.config.critic_optimiser)
+        self.memory = EpisodeReplayBuffer(self.config.capacity,
+                                          keep_states=isinstance(network.actions, torch.nn.Module))
         self.log_temperature = math.log(self.config.temperature)
         self.batches = 0
-        self.ranges = {level: SeenRange() for level in network.actions.levels}
-        self.trust = TrustRegion(self.config.trust_region) if self.config.trust_region else None
+        self.ranges = {level: ReturnBounds() for level in network.actions.levels}
+        self.trust = KLConstraint(self.config.trust_region) if self.config.trust_region else None
 
     def use_fabric(self, fabric: Any) -> None:
         super().use_fabric(fabric)
@@ -167,9 +168,10 @@ class SAC(PolicyLearner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config = self.config
-        preference = self.draw_preferences(batch)
-        rollout = play(self.optimiser.network, self.env, batch, preference, self.generator, config.correlation)
-        check_finite(rollout)
+        preference = self.sample_preferences(batch)
+        rollout = collect_rollout(self.optimiser.network, self.env, batch, preference, self.generator,
+                                  config.correlation)
+        require_finite(rollout)
         states = [*(observation["image"] for observation in rollout.observations), rollout.final]
         self.memory.add(batch, preference, rollout.actions, states)
         before = copy.deepcopy(self.policy).requires_grad_(False) if self.trust else None
@@ -185,18 +187,18 @@ class SAC(PolicyLearner):
         if before is not None and self.batches >= config.critic_first:
             log["trust_kl"] = self._hold(episodes, before)
         self.batches += 1
-        return as_floats({**log, **describe(rollout, self.reward, costs)})
+        return to_scalars({**log, **rollout_metrics(rollout, self.reward, costs)})
 
-    def _again(self, drawn: Episodes) -> tuple[Rollout, dict[str, Tensor]]:
+    def _again(self, drawn: EpisodeBatch) -> tuple[Rollout, dict[str, Tensor]]:
         """The episodes as they went, and every agent's rewards, (T * B, 1, h, w) per level."""
-        rollout = play(self.policy, self.env, drawn.batch, drawn.preference, None, given=drawn.actions,
+        rollout = collect_rollout(self.policy, self.env, drawn.batch, drawn.preference, None, given=drawn.actions,
                        states=drawn.states)
-        check_finite(rollout)
+        require_finite(rollout)
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
-        rewards = [level_rewards(self.reward, terms, grids) for terms in rollout.terms]
+        rewards = [scope_rewards(self.reward, terms, grids) for terms in rollout.terms]
         for level, seen in self.ranges.items():
-            seen.widen(torch.stack(returns_to_go([step[level] for step in rewards], self.config.gamma)))
-        return rollout, join(rewards)
+            seen.widen(torch.stack(discounted_returns([step[level] for step in rewards], self.config.gamma)))
+        return rollout, concat_steps(rewards)
 
     def _soft(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Temperature times log-probability, per action dimension."""
@@ -205,17 +207,17 @@ class SAC(PolicyLearner):
 
     def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
         count = rollout.final.shape[0]
-        observation: Observation = join(rollout.observations)
+        observation: Observation = concat_steps(rollout.observations)
         context = self.policy.context(observation)
         with torch.no_grad():
-            distribution, _ = replay(self.policy, rollout)
+            distribution, _ = evaluate_actions(self.policy, rollout)
             action, log_prob = distribution.sample_with_log_prob(self.generator)
-            value = lower(self.slow(observation, context, action))
+            value = min_q(self.slow(observation, context, action))
             soft = self._soft(log_prob)
             goal = {}
             for level, reward in rewards.items():
                 goal[level] = self._goals(reward, self.ranges[level].hold(value[level]) - soft[level], count)
-        answers = self.critic_optimiser.network(observation, context, join(rollout.actions))
+        answers = self.critic_optimiser.network(observation, context, concat_steps(rollout.actions))
         losses = {f"critic/{level}": torch.stack([((answer[level] - goal[level]) ** 2).mean()
                                                   for answer in answers]).mean() for level in goal}
         seen = self.critic_optimiser.update(losses, progress)
@@ -234,16 +236,16 @@ class SAC(PolicyLearner):
 
     def _fit_actor(self, rollout: Rollout, before: PixelPolicy | None,
                    progress: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        observation: Observation = join(rollout.observations)
+        observation: Observation = concat_steps(rollout.observations)
         context = self.policy.context(observation)
-        distribution, _ = replay(self.optimiser.network, rollout)
+        distribution, _ = evaluate_actions(self.optimiser.network, rollout)
         action, log_prob = distribution.sample_with_log_prob(self.generator)
         self.critic.requires_grad_(False)  # judged, not taught
-        value = lower(self.critic(observation, context, action))
+        value = min_q(self.critic(observation, context, action))
         self.critic.requires_grad_(True)
         soft = self._soft(log_prob)
         losses = {f"policy/{level}": (soft[level] - value[level]).mean() for level in value}
-        costs = action_costs(self.reward, self.env, distribution)
+        costs = action_penalties(self.reward, self.env, distribution)
         losses |= costs
         seen: dict[str, Any] = {}
         heads = self.policy.actions.heads
@@ -256,7 +258,7 @@ class SAC(PolicyLearner):
         density = torch.stack([value.mean() / heads for value in log_prob.values()]).mean()
         excess = float(density.detach()) + self.config.target_entropy  # positive: entropy below its target
         if not math.isfinite(excess):
-            raise NonFinite("entropy")
+            raise NonFiniteError("entropy")
         self.log_temperature += self.config.temperature_rate * max(-1.0, min(1.0, excess))
         self.log_temperature = max(-12.0, min(2.0, self.log_temperature))
         seen |= {f"entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
@@ -265,7 +267,7 @@ class SAC(PolicyLearner):
     def _divergence(self, distribution: JointDistribution, rollout: Rollout, before: PixelPolicy) -> Tensor:
         """KL from the policy before the update, in nat per action dimension."""
         with torch.no_grad():
-            last, _ = replay(before, rollout)
+            last, _ = evaluate_actions(before, rollout)
         heads = self.policy.actions.heads
         return torch.stack([kl.mean() / heads for kl in distribution.kl(last).values()]).mean()
 
@@ -277,7 +279,7 @@ class SAC(PolicyLearner):
         """
         assert self.trust is not None
         for _ in range(_HALVINGS):
-            divergence = self._divergence(replay(self.policy, rollout)[0], rollout, before)
+            divergence = self._divergence(evaluate_actions(self.policy, rollout)[0], rollout, before)
             if divergence <= self.trust.bound:
                 return divergence
             for ours, theirs in zip(self.policy.parameters(), before.parameters(), strict=True):
@@ -291,24 +293,24 @@ class SAC(PolicyLearner):
             for slow, fast in zip(self.slow.parameters(), self.critic.parameters(), strict=True):
                 slow.lerp_(fast, self.config.tau)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         def weights(network: torch.nn.Module) -> dict[str, Tensor]:
             return {name: value.clone() for name, value in network.state_dict().items()}
 
         return {
-            **super().state(), "critic": weights(self.critic), "slow": weights(self.slow),
-            "critic_optimiser": self.critic_optimiser.state(), "memory": self.memory.state(),
+            **super().state_dict(), "critic": weights(self.critic), "slow": weights(self.slow),
+            "critic_optimiser": self.critic_optimiser.state_dict(), "memory": self.memory.state_dict(),
             "log_temperature": self.log_temperature, "batches": self.batches,
             "ranges": {level: [seen.low, seen.high] for level, seen in self.ranges.items()},
             "trust_price": self.trust.price if self.trust else 0.0,
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        super().load_state(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
         self.critic.load_state_dict(state["critic"])
         self.slow.load_state_dict(state["slow"])
-        self.critic_optimiser.load_state(state["critic_optimiser"])
-        self.memory.load_state(state["memory"], self.device)
+        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        self.memory.load_state_dict(state["memory"], self.device)
         self.log_temperature, self.batches = state["log_temperature"], state.get("batches", 0)
         for level, (low, high) in state["ranges"].items():
             self.ranges[level].low, self.ranges[level].high = low, high

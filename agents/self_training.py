@@ -12,7 +12,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 
 
-class Generations:
+class SelfTrainingBuffer:
     """Earlier outputs, which take a share of each training batch.
 
     Of a picture three things are kept, as 8-bit values: the output, which is where the next episode begins, the noisy
@@ -97,13 +97,13 @@ class Generations:
         self._next = int((self._next + len(chosen)) % self.capacity)
         self.count = min(self.capacity, self.count + len(chosen))
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What it holds; bounded by the capacity."""
         kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
         return {"count": self.count, "next": self._next, "kept": kept}
 
-    def load_state(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Take up what `state` of a store with the same capacity gave."""
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        """Take up what `state_dict` of a store with the same capacity gave."""
         self.count, self._next = state["count"], state["next"]
         self._kept = {}
         for name, value in state["kept"].items():
@@ -122,7 +122,7 @@ def _quantised(image: Tensor) -> Tensor:
     return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-class Falling:
+class EarlyStopping:
     """The rule that ends a recursion: the held-out PSNR falls.
 
     Args:
@@ -156,10 +156,10 @@ class Falling:
             return False
         return not psnr >= self.best - self.slack
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What has been judged."""
         return {"best": self.best, "rounds": self.rounds, "best_round": self.best_round}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` gave."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
         self.best, self.rounds, self.best_round = state["best"], state["rounds"], state["best_round"]

@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 
-from agents.optim import Optimiser, OptimiserConfig
+from agents.optim import OptimizerConfig, OptimizerStep
 
 _LOCK_SECONDS = 60.0  # a process that was killed while it wrote leaves the lock closed
 
@@ -33,9 +33,9 @@ class SharedWeights:
         self.steps = torch.zeros(1, dtype=torch.int64).share_memory_()
         self.lock = multiprocessing.get_context("spawn").Lock()
 
-    def publish(self, network: nn.Module, optimiser: Optimiser) -> None:
+    def publish(self, network: nn.Module, optimiser: OptimizerStep) -> None:
         """Write a network's weights and its optimiser's state."""
-        state = optimiser.state()
+        state = optimiser.state_dict()
         self.steps[0] = state["steps"]
         for index, (parameter, (weights, first, second)) in enumerate(self._parts(network)):
             weights.copy_(parameter.detach())
@@ -43,14 +43,14 @@ class SharedWeights:
             first.copy_(moments["exp_avg"]) if moments else first.zero_()
             second.copy_(moments["exp_avg_sq"]) if moments else second.zero_()
 
-    def collect(self, network: nn.Module, optimiser: Optimiser) -> None:
+    def collect(self, network: nn.Module, optimiser: OptimizerStep) -> None:
         """Read them back."""
         steps, moments = int(self.steps), {}
         for index, (parameter, (weights, first, second)) in enumerate(self._parts(network)):
             parameter.detach().copy_(weights)
             moments[str(index)] = {"step": torch.tensor(float(steps)), "exp_avg": first.clone(),
                                    "exp_avg_sq": second.clone()}
-        optimiser.load_state({"steps": steps, "moments": moments})
+        optimiser.load_state_dict({"steps": steps, "moments": moments})
 
     def copy_weights(self, network: nn.Module) -> None:
         """Read the weights alone."""
@@ -77,7 +77,7 @@ class SharedAdam:
         behind: for each step, how many steps others had made since this worker took up the weights.
     """
 
-    def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimiserConfig):
+    def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimizerConfig):
         self.network, self.shared, self.behind = network, shared, list[int]()
         self._weights = nn.Parameter(shared.flat[0])  # a view, not a copy
         self._adam = torch.optim.Adam([self._weights], lr=config.learning_rate)
@@ -123,10 +123,10 @@ class SharedAdam:
         self._taken = int(self.shared.steps)
 
 
-class SharedOptimiser(Optimiser):
-    """An `Optimiser` whose Adam is the shared one; the warm-up counts everyone's steps."""
+class SharedOptimizerStep(OptimizerStep):
+    """An `OptimizerStep` whose Adam is the shared one; the warm-up counts everyone's steps."""
 
-    def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimiserConfig):
+    def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimizerConfig):
         super().__init__(network, config)
         self.shared = shared
         self._adam: Any = SharedAdam(network, shared, config)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.base import LEARNERS, Learner, as_floats
-from agents.optim import Optimiser, OptimiserConfig, follow
+from agents.base import LEARNERS, Learner, to_scalars
+from agents.optim import OptimizerConfig, OptimizerStep, update_ema
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr, ssim_map
@@ -34,7 +34,7 @@ class SupervisedConfig:
     """Of SSIM's window in pixels: 5 is the usual window of 11."""
     average: float = 0.0
     """The saved weights are a running mean of the trained ones; each step this share of it stays (0: no mean)."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
@@ -59,9 +59,9 @@ class Supervised(Learner):
         seed, device: as for every learner.
     """
 
-    needs_reference: ClassVar[bool] = True
-    acts: ClassVar[bool] = False
-    data_parallel: ClassVar[bool] = True
+    requires_target: ClassVar[bool] = True
+    is_policy: ClassVar[bool] = False
+    supports_ddp: ClassVar[bool] = True
 
     def __init__(self, network: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
@@ -70,7 +70,7 @@ class Supervised(Learner):
         self.trained = self.network
         if self.config.average:
             self.trained = copy.deepcopy(self.network).train()
-            self.optimiser = Optimiser(self.trained, self.config.optimiser)
+            self.optimiser = OptimizerStep(self.trained, self.config.optimiser)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
@@ -94,15 +94,15 @@ class Supervised(Learner):
             losses["psnr_loss"] = -self.config.psnr / 10 * scores["psnr"].mean()
         log = self.optimiser.update(losses, progress)
         if self.trained is not self.network:
-            follow(self.network, self.trained, self.config.average, self.optimiser.steps)
-        return as_floats({**losses, **log, **scores})
+            update_ema(self.network, self.trained, self.config.average, self.optimiser.steps)
+        return to_scalars({**losses, **log, **scores})
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         trained = {} if self.trained is self.network else \
             {"trained": {name: value.detach().clone() for name, value in self.trained.state_dict().items()}}
-        return {**super().state(), **trained}
+        return {**super().state_dict(), **trained}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        super().load_state(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
         if self.trained is not self.network:
             self.trained.load_state_dict(state["trained"])

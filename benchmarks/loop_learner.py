@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents import A3C
-from agents.rollout import action_costs, join
+from agents.rollout import action_penalties, concat_steps
 from benchmarks.loop_env import LoopEnv, resized
 from rlenhance.data import Batch
 from rlenhance.models.policy import observe
@@ -54,7 +54,7 @@ class LoopA3C(A3C):
         """One update; `given` are actions to take, one mapping of (B, heads, h, w) per step."""
         group = self.config.rollouts_per_image
         self._set_deviation(progress)
-        preference = self.draw_preferences(batch)
+        preference = self.sample_preferences(batch)
         episodes = []
         for number in range(len(batch) * group):
             wanted = None if given is None else [{k: v[number].numpy() for k, v in action.items()} for action in given]
@@ -146,7 +146,7 @@ class LoopA3C(A3C):
             distribution, values = self._asked_again(episode)
             losses, _ = self._losses(distribution, values, _steps(episode.actions), _maps(episode.log_probs),
                                      _levels(own_advantages), _levels(own_returns))
-            costs = action_costs(self.reward, self.env, distribution)
+            costs = action_penalties(self.reward, self.env, distribution)
             total = torch.stack([*losses.values(), *(scale * cost for cost in costs.values())]).sum() / len(episodes)
             for gradient, part in zip(gradients, torch.autograd.grad(total, parameters, allow_unused=True),
                                       strict=True):
@@ -157,13 +157,13 @@ class LoopA3C(A3C):
 
     def _asked_again(self, episode: Episode) -> tuple[JointDistribution, dict[str, Tensor]]:
         if not self.policy.backbone.recurrent:
-            distribution, values, _ = self.policy(join(episode.observations), None)
+            distribution, values, _ = self.policy(concat_steps(episode.observations), None)
             return distribution, values
         steps, memory = [], None
         for observation in episode.observations:
             distribution, values, memory = self.policy(observation, memory)
             steps.append((distribution, values))
-        return JointDistribution.cat([distribution for distribution, _ in steps]), join([v for _, v in steps])
+        return JointDistribution.cat([distribution for distribution, _ in steps]), concat_steps([v for _, v in steps])
 
 
 def _values_of(episode: Episode, level: str, weight: float) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.rollout import play
+from agents.rollout import collect_rollout
 from benchmarks.cases import Case
 from benchmarks.loop_env import LoopEnv
 from benchmarks.loop_learner import LoopA3C
@@ -57,7 +57,7 @@ def measure_updates(cases: Sequence[Case], repeats: int) -> Table:
 
         images = batch.repeat(case.rollouts)
         seconds = interleaved({
-            "act": partial(play, learner.policy, learner.env, images, preference, learner.generator),
+            "act": partial(collect_rollout, learner.policy, learner.env, images, preference, learner.generator),
             "act in loop": partial(_play_in_loop, loop, images.image, preference),
             "update": partial(learner.step, batch),
             "update in loop": partial(loop.step, batch),

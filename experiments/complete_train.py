@@ -138,7 +138,7 @@ def _reward(arguments: Arguments) -> RewardWeights:
     Raises:
         UsageError: a term or weight that is none; a score to select by that there is not.
     """
-    scores = ("val/psnr", "val/ssim", "val/return") if LEARNERS[arguments.learner].acts else ("val/psnr", "val/ssim")
+    scores = ("val/psnr", "val/ssim", *(["val/return"] if LEARNERS[arguments.learner].is_policy else []))
     if arguments.select not in scores:
         raise UsageError(f"--select is one of {', '.join(scores)}; got {arguments.select!r}")
     if not arguments.reward:

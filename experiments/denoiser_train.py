@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from agents.denoiser_learner import Denoising, DenoisingConfig
+from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
@@ -93,7 +93,7 @@ class Arguments:
     one for grey pictures."""
     progress: bool = True
     """Show a progress bar."""
-    denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
+    denoising: DenoiserConfig = field(default_factory=DenoiserConfig)
     """The noise that is made, and the optimiser."""
 
 
@@ -132,7 +132,7 @@ def main(arguments: Arguments) -> Result:
                             up=arguments.up, unseen=UNSEEN if arguments.coded else 0.0)
     if arguments.init and not stored:
         begin_with(network, arguments.init)
-    learner = Denoising(network, arguments.denoising, seed=arguments.seed, device=fabric.device)
+    learner = DenoiserLearner(network, arguments.denoising, seed=arguments.seed, device=fabric.device)
     if not stored:
         whole = dataclasses.replace(arguments, data=tuple(path.resolve() for path in arguments.data))
         name = arguments.name or f"denoiser-{arguments.channels}-{time.strftime('%Y%m%d-%H%M%S')}"

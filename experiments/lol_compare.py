@@ -169,7 +169,7 @@ def compare(arguments: Arguments) -> Comparison:
         runs = [_train(arguments, own, learner, words, seed) for seed in arguments.seeds]
         trained = [load_model(run / "best") for run, _ in runs]
         models[name] = trained[0]
-        used = LEARNERS[learner].needs_reference or bool(_weights(words, own).needs_reference)
+        used = LEARNERS[learner].requires_target or bool(_weights(words, own).needs_reference)
         updates = statistics.fmean(numbers["updates"] for _, numbers in runs)
         rows.append(_row(name, [score_pictures(model, test, reward) for model in trained], "yes" if used else "no",
                          parameters=_count(trained[0]), updates=updates, pictures=updates * arguments.batch_size,
@@ -190,7 +190,7 @@ def _check(arguments: Arguments) -> list[str]:
     for learner, reward in itertools.product(arguments.learners, arguments.rewards):
         weights, kind = _weights(reward, own), LEARNERS[learner]
         try:
-            if kind.acts:
+            if kind.is_policy:
                 kind.check_reward(weights)
         except UsageError as error:
             raise UsageError(f"{learner}, {reward}: {error}; or leave {learner} out of --learners") from error
@@ -228,7 +228,7 @@ def _variants(arguments: Arguments) -> list[tuple[str, str, str]]:
     """(name, learner, reward) of every row that is trained."""
     variants = []
     for learner in arguments.learners:
-        rewards: Sequence[str] = arguments.rewards if LEARNERS[learner].acts else ("",)
+        rewards: Sequence[str] = arguments.rewards if LEARNERS[learner].is_policy else ("",)
         variants += [(f"{learner}, {reward}" if reward else learner, learner, reward) for reward in rewards]
     return variants
 
@@ -238,7 +238,7 @@ def _train(arguments: Arguments, own: Sequence[str], learner: str, reward: str,
     """One run, and its budget's numbers; a finished one is taken as it is."""
     slug = "-".join(part.lower().replace(" ", "_").replace("+", "and") for part in (learner, reward, str(seed)) if part)
     done = arguments.out / slug / "done.json"
-    acts = LEARNERS[learner].acts
+    acts = LEARNERS[learner].is_policy
     wanted = lol_train.Arguments(
         learner=learner, reward=_words(reward, own) if acts else (), reward_term=arguments.reward_term if acts else (),
         exposure_level=arguments.exposure_level, name=slug,

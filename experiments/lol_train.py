@@ -13,8 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import LEARNERS
-from agents import distributed as processes
+from agents import LEARNERS, distributed
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import launch, make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
@@ -123,7 +122,7 @@ def main(arguments: Arguments) -> Result:
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
     budget = FitConfig(updates, arguments.minutes, arguments.evaluate_every,
-                       "val/return" if LEARNERS[arguments.learner].acts else "val/psnr")
+                       "val/return" if LEARNERS[arguments.learner].is_policy else "val/psnr")
     pictures = load_pictures(arguments.pictures, max_side=_kept_side(arguments))
     _check_references(arguments, weights, pictures)
     if stored and stored["data"]["digest"] != pictures.digest():
@@ -189,16 +188,16 @@ def _make_fabric(arguments: Arguments) -> Any:
         device = "cpu"
     fabric = make_fabric(device, arguments.precision, arguments.devices)
     if fabric.world_size > 1:
-        if not LEARNERS[arguments.learner].data_parallel:
-            shared = ", ".join(name for name in LEARNERS if LEARNERS[name].data_parallel)
+        if not LEARNERS[arguments.learner].supports_ddp:
+            shared = ", ".join(name for name in LEARNERS if LEARNERS[name].supports_ddp)
             raise UsageError(f"{arguments.learner} learns in one process; --devices is for {shared}")
-        processes.share_of(arguments.batch_size, fabric.world_size)
+        distributed.local_batch_size(arguments.batch_size, fabric.world_size)
     return fabric
 
 
 def _kept_side(arguments: Arguments) -> int | None:
     """Policies that look at a reduced picture need no more than this of it."""
-    acts = LEARNERS[arguments.learner].acts
+    acts = LEARNERS[arguments.learner].is_policy
     if not acts or not arguments.policy.state_size:
         return None
     return max(256, 2 * arguments.policy.state_size)
@@ -208,9 +207,9 @@ def _check_references(arguments: Arguments, weights: RewardWeights, pictures: Pi
     has_references = pictures.splits.has_references
     Reward(weights).check(has_references)
     counting = [name for name in weights.active if arguments.policy.knobs or TERMS[name].unasked]
-    if LEARNERS[arguments.learner].acts and not counting:
+    if LEARNERS[arguments.learner].is_policy and not counting:
         raise UsageError("every reward has the weight 0: there is nothing to learn from; weigh one, as in exposure=4")
-    if LEARNERS[arguments.learner].needs_reference and not has_references:
+    if LEARNERS[arguments.learner].requires_target and not has_references:
         raise UsageError(f"{arguments.learner} learns from references, and {pictures.splits.source} has none: "
                          f"use pairs (low/ and high/), or --learner a3c")
 
@@ -286,7 +285,7 @@ def _report(arguments: Arguments, run: Run, fitted: Fitted, rows: dict[str, dict
             pictures: Pictures) -> None:
     """The last lines: how it compares, where it lies, what to type next."""
     print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
-          f"(chosen by the validation {'PSNR' if not LEARNERS[arguments.learner].acts else 'return'})")
+          f"(chosen by the validation {'PSNR' if not LEARNERS[arguments.learner].is_policy else 'return'})")
     print(f"on {len(pictures.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
     for name in load_terms(arguments.reward_term):
         if f"val/term/{name}" in fitted.best:

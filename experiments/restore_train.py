@@ -14,7 +14,7 @@ import torch
 import tyro
 
 from agents import Supervised, SupervisedConfig
-from agents.optim import OptimiserConfig
+from agents.optim import OptimizerConfig
 from experiments.core.config_cli import rebuild, run_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitConfig, Fitted, fit
@@ -190,7 +190,7 @@ def learner_config(own: Own) -> SupervisedConfig:
     """The learner's settings."""
     weights = {term: own.loss.get(term, 0.0) for term in _TERMS}
     return SupervisedConfig(**weights, ssim_radius=own.ssim_radius, average=own.average,
-                            optimiser=OptimiserConfig(own.learning_rate, 100, own.final, 1.0))
+                            optimiser=OptimizerConfig(own.learning_rate, 100, own.final, 1.0))
 
 
 def make_task(arguments: Arguments, own: Own) -> Task:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.base import make_env
-from agents.rollout import Rollout, play
+from agents.rollout import Rollout, collect_rollout
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
@@ -103,7 +103,7 @@ def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[s
     with torch.no_grad():
         for batch in pictures:
             state = Batch(resize(batch.image, policy.state_size) if policy.state_size else batch.image).to(device)
-            rollouts.append(play(policy, env, state, policy.preferences.encode(None, 1, device), None))
+            rollouts.append(collect_rollout(policy, env, state, policy.preferences.encode(None, 1, device), None))
             memory = None
             for observation in rollouts[-1].observations:
                 distribution, _, memory = policy(observation, memory)

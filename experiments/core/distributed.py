@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from agents import Learner, NonFinite
-from agents import distributed as processes
+from agents import Learner, NonFiniteError, distributed
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import flatten, restore
@@ -102,16 +101,16 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
 
 def sync_initial_state(learner: Learner) -> None:
     """Every process takes up the first one's weights, optimiser and random stream."""
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return
     state: Any = None
-    if processes.rank() == 0:
-        state = flatten({"network": learner.network.state_dict(), "learner": learner.state()})
-    tensors, outline = processes.hand_out(state)
-    if processes.rank():
+    if distributed.rank() == 0:
+        state = flatten({"network": learner.network.state_dict(), "learner": learner.state_dict()})
+    tensors, outline = distributed.broadcast(state)
+    if distributed.rank():
         state = restore(tensors, outline)
         learner.network.load_state_dict(state["network"])
-        learner.load_state(state["learner"])
+        learner.load_state_dict(state["learner"])
 
 
 def run_follower(learner: Learner, batches: Callable[[int], Batch]) -> int:
@@ -124,8 +123,8 @@ def run_follower(learner: Learner, batches: Callable[[int], Batch]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process finishes, saves, and says stop
     sync_initial_state(learner)
     done = 0
-    for update, progress in processes.orders(learner.device):
-        with suppress(NonFinite):  # the first process meets it too, and counts it
+    for update, progress in distributed.receive_steps(learner.device):
+        with suppress(NonFiniteError):  # the first process meets it too, and counts it
             learner.step(batches(update).to(learner.device), progress)
         done = update + 1
     return done

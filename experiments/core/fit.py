@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agents import Learner, NonFinite, ProcessLost, WorkerFailed
-from agents import distributed as processes
+from agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
 from experiments.core.collapse import collapse_warning
 from experiments.core.distributed import make_fabric, run_follower, sync_initial_state
 from experiments.core.run import Run
@@ -94,7 +93,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
         TrainingFailed: three updates in a row were not finite, naming the term; a worker or another process has died.
             last/ holds the last good state.
     """
-    if processes.rank():
+    if distributed.rank():
         return Fitted(run_follower(learner, batches), 0.0, 0, {})
     state = _State(learner, run, config)
     begun_before = state.resume()
@@ -107,12 +106,12 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
             state.judge(0, evaluate, sample, {})
         while done < config.updates and not state.out_of_time() and not interrupted():
             begun, progress = time.perf_counter(), state.progress(done)
-            processes.lead(done, progress, learner.device)
+            distributed.broadcast_step(done, progress, learner.device)
             try:
                 batch = ahead.take(done, last=done + 1 >= config.updates)
                 numbers = learner.step(batch.to(learner.device), progress)
                 strikes = 0
-            except NonFinite as error:
+            except NonFiniteError as error:
                 strikes, numbers = strikes + 1, {"skipped": 1.0}
                 tqdm.write(f"update {done + 1}: {error}; the step is skipped ({strikes} of {_STRIKES} in a row)")
                 if strikes == _STRIKES:
@@ -209,7 +208,7 @@ class _State:
         folder, training, about = found
         self.learner.network.load_state_dict(load_network(folder).state_dict())
         self.learner.network.train()
-        self.learner.load_state(training)
+        self.learner.load_state_dict(training)
         self.seconds, self.best_step, self.best = about["seconds"], about["best_step"], about["best"]
         self.run.truncate_log(about["step"])
         return about["step"]
@@ -220,7 +219,7 @@ class _State:
         """Validate, log, keep best/ and last/."""
         network = self.learner.network
         begun = time.perf_counter()
-        numbers = {**numbers, **self.learner.settle()}
+        numbers = {**numbers, **self.learner.synchronize()}
         self.seconds += time.perf_counter() - begun
         scores = evaluate(network)
         self.run.log(step, {**numbers, **scores, "seconds": self.seconds})
@@ -238,9 +237,9 @@ class _State:
         return scores
 
     def save_last(self, step: int) -> None:
-        self.learner.settle()
+        self.learner.synchronize()
         about = {"step": step, "seconds": self.seconds, "best_step": self.best_step, "best": self.best}
-        self.run.save("last", self.learner.network, about, self.learner.state())
+        self.run.save("last", self.learner.network, about, self.learner.state_dict())
 
 
 @contextmanager
@@ -250,15 +249,15 @@ def _together(learner: Learner, run: Run) -> Iterator[None]:
         try:
             yield
         except TrainingFailed:
-            processes.lead(None, 0.0, learner.device)
+            distributed.broadcast_step(None, 0.0, learner.device)
             raise
-        processes.lead(None, 0.0, learner.device)
-    except (WorkerFailed, ProcessLost) as error:
+        distributed.broadcast_step(None, 0.0, learner.device)
+    except (WorkerError, DistributedError) as error:
         run.close()
         raise TrainingFailed(f"{error}, and the run stops; the last good checkpoint is {run.path / 'last'}: go on with "
                              f"--resume {run.path}") from error
     finally:
-        learner.close()
+        learner.shutdown()
 
 
 @contextmanager

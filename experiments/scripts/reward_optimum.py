@@ -58,7 +58,7 @@ class Arguments:
 
 def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: Sequence[str]) -> Tensor:
     """What a level of agents is after: (N,). Local agents beside a picture's get the terms that say where, as in
-    training (`agents.rollout.level_rewards`)."""
+    training (`agents.rollout.scope_rewards`)."""
     kept = {name: value for name, value in terms.items()
             if TERMS[name].kind == "action" or value.shape[-2:] != (1, 1) or level == "picture" or len(levels) == 1}
     return reward.total(kept) if kept else next(iter(terms.values())).new_zeros(1)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SACConfig, SupervisedConfig
 from agents.base import make_env
-from agents.optim import OptimiserConfig
-from agents.rollout import play
+from agents.optim import OptimizerConfig
+from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, Begun, begin
 from experiments.tasks.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
@@ -81,13 +81,13 @@ class NetworkConfig:
 
 def _a3c() -> A3CConfig:
     return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
-                     answerable=True, optimiser=OptimiserConfig(6e-4, 10, 0.05, 0.5))
+                     answerable=True, optimiser=OptimizerConfig(6e-4, 10, 0.05, 0.5))
 
 
 def _sac() -> SACConfig:
     return SACConfig(capacity=64, episodes=4, gradient_steps=2, target_entropy=-3.0, temperature=1e-4,
-                     optimiser=OptimiserConfig(3e-4, 10, 0.1, 0.5),
-                     critic_optimiser=OptimiserConfig(1e-3, 10, 0.1, 0.5))
+                     optimiser=OptimizerConfig(3e-4, 10, 0.1, 0.5),
+                     critic_optimiser=OptimizerConfig(1e-3, 10, 0.1, 0.5))
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class LearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimiserConfig(1e-3, 10, 0.05, 0.5)))
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimizerConfig(1e-3, 10, 0.05, 0.5)))
     sac: SACConfig = field(default_factory=_sac)
     supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, ssim=0.0, psnr=1.0, average=0.995, optimiser=OptimiserConfig(1e-3, 50, 0.05, 0.5)))
+        l1=0.0, ssim=0.0, psnr=1.0, average=0.995, optimiser=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
 
 
 class HolePictures(Pictures):
@@ -253,7 +253,8 @@ class CompletionEvaluator:
 
     def _play(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         env = make_env(network, Reward(self.reward, every_term=False), batch.image.device)
-        rollout = play(network, env, batch, network.preferences.encode(None, len(batch), batch.image.device), None)
+        rollout = collect_rollout(network, env, batch,
+                                  network.preferences.encode(None, len(batch), batch.image.device), None)
         scores = {"val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item()}
         if isinstance(network, CompletionPolicy):
             assert batch.mask is not None

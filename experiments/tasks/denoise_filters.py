@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
-from agents.optim import OptimiserConfig
+from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
 from experiments.tasks.lowlight import Pictures
 from rlenhance.actions.filters import tool_shares
@@ -92,7 +92,7 @@ class NetworkConfig:
 
 def _a3c() -> A3CConfig:
     return A3CConfig(rollouts_per_image=4, epochs=2, entropy_target=(0.25, 0.02), reward_map_kernel=5,
-                     optimiser=OptimiserConfig(5e-5, 10, 0.02, 0.5))
+                     optimiser=OptimizerConfig(5e-5, 10, 0.02, 0.5))
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class LearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimiserConfig(3e-4, 20, 0.02, 0.5)))
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimizerConfig(3e-4, 20, 0.02, 0.5)))
     supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, ssim=0.0, psnr=1.0, optimiser=OptimiserConfig(3e-3, 100, 0.01, 0.5)))
+        l1=0.0, ssim=0.0, psnr=1.0, optimiser=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
 
 
 class NoisyPictures(Pictures):
@@ -200,7 +200,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if init is not None and warm is not None:
         raise UsageError("--init and --warm-start both give the network its weights: use one of them")
     torch.manual_seed(seed)
-    made = make_network(network, kind.acts, pictures.config.planes, pictures.noise)
+    made = make_network(network, kind.is_policy, pictures.config.planes, pictures.noise)
     if init is not None:
         _begin_with(made, load_network(init), init)
     if warm is not None:
@@ -210,7 +210,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
                              f"{type(source).__name__}: use --init for the same network")
         warm_start(made, source)
     made.to(memory_format=torch.channels_last)  # see `Remembering.forward`
-    if kind.acts:
+    if kind.is_policy:
         return kind(made, Reward(RewardWeights.only(**DENOISING_REWARD)), settings, seed=seed, device=device)
     return kind(made, settings, seed=seed, device=device)
 

@@ -13,14 +13,12 @@ import torch
 from agents import (
     LEARNERS,
     A3CConfig,
-    AsynchronousA3C,
+    AsyncA3C,
     DirectConfig,
     Learner,
     SACConfig,
     SupervisedConfig,
-)
-from agents import (
-    distributed as processes,
+    distributed,
 )
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
@@ -211,7 +209,7 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
     """
     kind = LEARNERS[name]
     torch.manual_seed(seed)
-    if kind.acts:
+    if kind.is_policy:
         network: Any = make_policy(policy, weights, kind.deviation)
     else:
         network = MODELS.create("restorer", backbone={"name": policy.backbone})
@@ -228,15 +226,15 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
                              f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
     if warm is not None:
         restorer = load_network(warm)
-        if not kind.acts or not isinstance(restorer, Restorer | Combined):
+        if not kind.is_policy or not isinstance(restorer, Restorer | Combined):
             raise UsageError(f"--warm-start begins a policy from a supervised run; {warm} holds a "
-                             f"{type(restorer).__name__}, and {name} {'acts' if kind.acts else 'does not act'}: "
+                             f"{type(restorer).__name__}, and {name} {'acts' if kind.is_policy else 'does not act'}: "
                              f"use --init for the same network")
         warm_start(network, restorer)
     settings = getattr(learners, name, None)
     if workers > 1:
-        return AsynchronousA3C(network, Reward(weights), settings, seed=seed, device=device, workers=workers)
-    if kind.acts:
+        return AsyncA3C(network, Reward(weights), settings, seed=seed, device=device, workers=workers)
+    if kind.is_policy:
         return kind(network, Reward(weights), settings, seed=seed, device=device)
     return kind(network, settings, seed=seed, device=device)
 
@@ -277,8 +275,8 @@ def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, ba
     examples = with_more_light(pictures.splits.train, config)
     sampler = Sampler(examples, pictures.cache, state_size or config.crop,
                       crop="whole" if state_size else "native", seed=seed)
-    share = processes.share_of(batch_size)
-    part = slice(processes.rank() * share, (processes.rank() + 1) * share)
+    share = distributed.local_batch_size(batch_size)
+    part = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
     return lambda step: sampler.batch(step, batch_size, part)
 
 

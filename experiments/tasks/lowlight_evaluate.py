@@ -15,7 +15,7 @@ import tyro
 from torch import Tensor
 
 from agents.base import make_env
-from agents.rollout import play
+from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.core.markdown import text_table
 from experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
@@ -119,7 +119,7 @@ class LowLightEvaluator:
         device = next(policy.parameters()).device
         env = make_env(policy, self.reward, device)
         preference = policy.preferences.encode(None, len(batch), device)
-        rollout = play(policy, env, batch.to(device), preference, None)
+        rollout = collect_rollout(policy, env, batch.to(device), preference, None)
         terms = {name: sum(terms[name].mean().item() for terms in rollout.terms) for name in rollout.terms[0]}
         watch = collapse_metrics(policy, [rollout])
         return {

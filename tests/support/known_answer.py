@@ -2,7 +2,7 @@
 
 import torch
 
-from agents import OptimiserConfig
+from agents import OptimizerConfig
 from rlenhance.data import Batch
 from rlenhance.models import MODELS, build_model
 from rlenhance.ops.image_statistics import exposure_of
@@ -11,7 +11,7 @@ from rlenhance.rewards import Reward, RewardWeights
 LEVEL = 0.5
 
 
-FAST = OptimiserConfig(learning_rate=1e-2)
+FAST = OptimizerConfig(learning_rate=1e-2)
 
 
 def grey_batch(seed, count=6):

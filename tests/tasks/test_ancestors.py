@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import correlate
 
 from agents.base import make_env
-from agents.rollout import play
+from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.scripts.import_weights import read_rellie, read_zero_dce
 from experiments.tasks.lowlight_evaluate import score_picture
@@ -192,7 +192,7 @@ def test_published_rellie_scores_as_published_and_is_flagged():
     for name, batch in pairs.items():
         with torch.no_grad():
             episode = build_model(policy).play(batch.image)
-        rollouts.append(play(policy, env, batch, policy.preferences.encode(None, 1), None))
+        rollouts.append(collect_rollout(policy, env, batch, policy.preferences.encode(None, 1), None))
         chosen, states = published_episode(batch.image[0].numpy(), arrays)
         expected = -10 * np.log10(np.mean((states[-1] - batch.target[0].numpy()) ** 2, dtype=np.float64))
         for output in (episode.image, rollouts[-1].final):

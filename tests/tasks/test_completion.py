@@ -14,7 +14,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from agents import A3C, A3CConfig, Direct
-from agents.rollout import level_rewards
+from agents.rollout import scope_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
@@ -511,7 +511,7 @@ def test_agents_answer_for_what_they_do_to_their_neighbours(term):
     action = env.actions.neutral(1, 40, 40)
     action["local"][..., 19, 20] = env.actions.tools.index("copy_e_8")
     terms = env.step(action)[-1]["term_maps"]
-    own, answered = (level_rewards(env.reward, terms, {"local": (40, 40)}, answerable)["local"][0, 0, 19, 20].item()
+    own, answered = (scope_rewards(env.reward, terms, {"local": (40, 40)}, answerable)["local"][0, 0, 19, 20].item()
                      for answerable in (False, True))
     whole = terms[term].sum().item()
     assert whole != 0 and abs(answered / whole - 1) < 0.15

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from agents.denoiser_learner import Denoising, DenoisingConfig
-from agents.optim import OptimiserConfig
+from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
+from agents.optim import OptimizerConfig
 from experiments import denoiser_train
 from experiments.denoiser_train import Arguments, begin_with
 from rlenhance.cli import main as cli
@@ -289,9 +289,9 @@ def test_it_learns(generator):
     """On even pictures a few steps take most of the noise out; the saved weights are the mean of the trained."""
     torch.manual_seed(0)
     network = MODELS.create("denoiser", channels=1, **SMALL)
-    config = DenoisingConfig(optimiser=OptimiserConfig(1e-2, 5, 0.1, 1.0), average=0.9, uneven=0.5, coded=0.2,
+    config = DenoiserConfig(optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0), average=0.9, uneven=0.5, coded=0.2,
                              correlated=0.2)
-    learner = Denoising(network, config, seed=0)
+    learner = DenoiserLearner(network, config, seed=0)
     flat = torch.rand(8, 3, 1, 1, generator=generator).expand(-1, -1, 16, 16)
     for step in range(60):
         numbers = learner.step(Batch(flat, flat), step / 60)
@@ -300,28 +300,28 @@ def test_it_learns(generator):
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
     with torch.no_grad():
         assert (psnr(network.denoise(noisy, 0.1), clean) > psnr(noisy, clean) + 3).all()
-    again = Denoising(MODELS.create("denoiser", channels=1, **SMALL), config, seed=3)
+    again = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), config, seed=3)
     again.network.load_state_dict(network.state_dict())
-    again.load_state(learner.state())
+    again.load_state_dict(learner.state_dict())
     assert learner.step(Batch(flat, flat), 0.5) == again.step(Batch(flat, flat), 0.5)
 
 
 def test_made_noise_is_what_the_map_says(generator):
     """Even, uneven, coded, correlated: the map is the deviation of what was added."""
     clean = torch.full((256, 1, 24, 24), 0.5)
-    for config, slack in ((DenoisingConfig(uneven=1), 0.06), (DenoisingConfig(correlated=1), 0.12)):
-        learner = Denoising(MODELS.create("denoiser", channels=1, **SMALL), config, seed=0)
+    for config, slack in ((DenoiserConfig(uneven=1), 0.06), (DenoiserConfig(correlated=1), 0.12)):
+        learner = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), config, seed=0)
         noisy, noise = learner.spoil(clean)
         ratio = ((noisy - clean) / noise.clamp(min=1e-4)).std(dim=(1, 2, 3))
         assert (ratio.mean() - 1).abs() < slack
         assert noise.min() >= 0 and noise.max() <= 75 / 255
-    narrow = Denoising(MODELS.create("denoiser", channels=1, **SMALL), DenoisingConfig(noise=(20, 30), uneven=0))
+    narrow = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), DenoiserConfig(noise=(20, 30), uneven=0))
     _, noise = narrow.spoil(clean)
     assert 20 / 255 <= noise.min() < 21 / 255 and 29 / 255 < noise.max() <= 30 / 255 + 1e-6
     with pytest.raises(UsageError, match="shares in"):
-        DenoisingConfig(uneven=2)
+        DenoiserConfig(uneven=2)
     with pytest.raises(UsageError, match=r"\[0, 75\] of 255; got 20 and 80"):
-        DenoisingConfig(noise=(20, 80))
+        DenoiserConfig(noise=(20, 80))
 
 
 def test_training_runs_resumes_and_begins_with_another(tmp_path):

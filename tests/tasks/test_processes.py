@@ -13,8 +13,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from agents import LEARNERS, NonFinite
-from agents import distributed as processes
+from agents import LEARNERS, NonFiniteError, distributed
 from experiments import lol_train
 from experiments.core.config_cli import run_command
 from experiments.core.distributed import make_fabric
@@ -32,7 +31,7 @@ PLAIN = {name: value for name, value in os.environ.items() if name not in ("LOCA
 def make(name):
     """A small learner, the same at every call; its preferences vary, and no weight is zero."""
     torch.manual_seed(0)
-    if LEARNERS[name].acts:
+    if LEARNERS[name].is_policy:
         network = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact", "width": 8},
                                 horizon=3, state_size=16, preferences={"exposure_level": (0.3, 0.475, 0.65)})
     else:
@@ -40,7 +39,7 @@ def make(name):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    return LEARNERS[name](network, *([Reward(RewardWeights())] if LEARNERS[name].acts else []), seed=3)
+    return LEARNERS[name](network, *([Reward(RewardWeights())] if LEARNERS[name].is_policy else []), seed=3)
 
 
 def joint_batch(step, count=4):
@@ -58,9 +57,9 @@ def one_of_two(rank, folder):
     """A process: four updates of each learner on its half, then a batch that is bad in the second process alone."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    share = processes.share_of(4)
+    share = distributed.local_batch_size(4)
     for name in LEARNERS:
-        if not LEARNERS[name].data_parallel:
+        if not LEARNERS[name].supports_ddp:
             continue
         learner = make(name)
         for step in range(4):
@@ -69,12 +68,12 @@ def one_of_two(rank, folder):
         bad = joint_batch(9)[:share]
         if rank:
             bad.image[0, 0, 0, 0] = float("nan")
-            if not LEARNERS[name].acts:
+            if not LEARNERS[name].is_policy:
                 learner.network.forward = learner.network.residual  # past the door that refuses NaN
         try:
             learner.step(bad)
             term = ""
-        except NonFinite as error:
+        except NonFiniteError as error:
             term = error.term
         torch.save({"weights": before, "after": flat(learner.network), "numbers": numbers, "term": term,
                     "stream": learner.generator.get_state()}, folder / f"{name}-{rank}.pt")

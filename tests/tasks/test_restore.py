@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from agents import Supervised, SupervisedConfig
-from agents.optim import OptimiserConfig
+from agents.optim import OptimizerConfig
 from experiments import restore_train
 from experiments.scripts import submission
 from experiments.scripts.import_weights import read_gated_pixelrnn
@@ -187,7 +187,7 @@ def test_the_prior_is_the_same_in_the_mirror(generator):
 def test_filling_learns(name, generator):
     """A few updates of the learner bring the loss in the holes down; the running mean is what is kept."""
     config = SupervisedConfig(l1=1.0, ssim=0.2, ssim_radius=3, average=0.5 if name == "prior" else 0.0,
-                              optimiser=OptimiserConfig(1e-2, 0))
+                              optimiser=OptimizerConfig(1e-2, 0))
     learner = Supervised(make(name), config)
     target = 0.3 + 0.1 * smooth(2, (32, 32), generator)
     target[:, 0] += 0.3
@@ -198,7 +198,7 @@ def test_filling_learns(name, generator):
     assert min(losses[-3:]) < 0.8 * losses[0]
     again = Supervised(make(name), config)
     again.network.load_state_dict(learner.network.state_dict())
-    again.load_state(learner.state())
+    again.load_state_dict(learner.state_dict())
     assert again.step(batch)["loss"] == pytest.approx(learner.step(batch)["loss"], rel=1e-4)
 
 

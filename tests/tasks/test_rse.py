@@ -10,10 +10,10 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from agents import SAC, SACConfig
-from agents.autoencoder_learner import Autoencoding, AutoencodingConfig, contrast
-from agents.optim import OptimiserConfig
-from agents.replay import EpisodeReplay
-from agents.rollout import play, replay
+from agents.autoencoder_learner import AutoencoderConfig, AutoencoderLearner, contrast
+from agents.optim import OptimizerConfig
+from agents.replay import EpisodeReplayBuffer
+from agents.rollout import collect_rollout, evaluate_actions
 from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
 from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
@@ -150,7 +150,7 @@ def test_a_denoiser_is_a_start():
 def test_learning_reaches_every_weight(equivariant):
     """One step moves every parameter, and the terms of the loss are all there."""
     network = MODELS.create("patch_denoiser", block=16, overlap=4, equivariant=equivariant, **SMALL)
-    learner = Autoencoding(network, AutoencodingConfig(average=0.0))
+    learner = AutoencoderLearner(network, AutoencoderConfig(average=0.0))
     torch.nn.init.normal_(learner.trained.skip.exit.weight, std=0.1)
     torch.nn.init.normal_(learner.trained.bend[2].weight, std=0.1)
     log = learner.step(noisy())
@@ -163,7 +163,7 @@ def test_the_autoencoder_learns_to_denoise():
     """A few dozen steps on soft pictures take most of the noise away."""
     torch.manual_seed(0)
     network = MODELS.create("patch_denoiser", block=16, overlap=4, **SMALL)
-    learner = Autoencoding(network, AutoencodingConfig(average=0.5, optimiser=OptimiserConfig(1e-2, 5, 0.1, 1.0)))
+    learner = AutoencoderLearner(network, AutoencoderConfig(average=0.5, optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0)))
     for step in range(80):
         learner.step(noisy(4, 32, seed=step), step / 80)
     batch = noisy(4, 32, seed=1000)
@@ -293,17 +293,18 @@ def test_kept_states_are_the_episodes_states():
     """What the replay gives back are the episodes as they were, to half precision, without working them out again."""
     network, batch = policy(), noisy(4)
     learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)))
-    rollout = play(network, learner.env, batch, torch.zeros(4, 0), learner.generator)
+    rollout = collect_rollout(network, learner.env, batch, torch.zeros(4, 0), learner.generator)
     states = [*(observation["image"] for observation in rollout.observations), rollout.final]
-    memory = EpisodeReplay(4, keep_states=True)
+    memory = EpisodeReplayBuffer(4, keep_states=True)
     memory.add(batch, torch.zeros(4, 0), rollout.actions, states)
     drawn = memory.draw(4, torch.Generator().manual_seed(0))
-    again = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions, states=drawn.states)
-    worked_out = play(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions)
+    again = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions,
+                            states=drawn.states)
+    worked_out = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions)
     assert torch.allclose(again.final, worked_out.final, atol=1e-3)
     assert torch.allclose(again.rewards[0], worked_out.rewards[0], atol=0.05)
     with pytest.raises(UsageError, match="keeps states"):
-        EpisodeReplay(4, keep_states=True).add(batch, torch.zeros(4, 0), rollout.actions)
+        EpisodeReplayBuffer(4, keep_states=True).add(batch, torch.zeros(4, 0), rollout.actions)
 
 
 def test_networks_of_the_actions_do_not_learn():
@@ -367,12 +368,12 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
 def test_the_trust_region_holds(bound):
     """Whatever the learning rate, no update takes the policy further than the bound; without it, one does."""
     learner = SAC(policy(), Reward(RewardWeights.only(squared_error=255.0)), SACConfig(
-        trust_region=bound, episodes=4, optimiser=OptimiserConfig(0.05, 0)))
+        trust_region=bound, episodes=4, optimiser=OptimizerConfig(0.05, 0)))
     seen = []
     for seed in range(4):
         before, batch = copy.deepcopy(learner.policy), noisy(4, seed=seed)
         log = learner.step(batch)
-        rollout = play(before, learner.env, batch, torch.zeros(4, 0), torch.Generator().manual_seed(0))
-        seen.append(learner._divergence(replay(learner.policy, rollout)[0], rollout, before).item())
+        rollout = collect_rollout(before, learner.env, batch, torch.zeros(4, 0), torch.Generator().manual_seed(0))
+        seen.append(learner._divergence(evaluate_actions(learner.policy, rollout)[0], rollout, before).item())
         assert not bound or log["trust_kl"] <= bound
     assert max(seen) < 2 * bound if bound else max(seen) > 0.1

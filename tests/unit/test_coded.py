@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.denoiser_learner import Denoising, DenoisingConfig
-from agents.optim import OptimiserConfig
+from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
+from agents.optim import OptimizerConfig
 from experiments.denoiser_train import Arguments, main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
@@ -152,8 +152,8 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
     """A denoiser gets better at photographs that were coded, told no more than what can be measured."""
     torch.manual_seed(0)
     cv2.imwrite(str(example.target), np.full((48, 48, 3), 100, np.uint8))
-    learner = Denoising(make_model("denoiser", channels=3, **SMALL),
-                        DenoisingConfig(optimiser=OptimiserConfig(1e-2, 5, 0.1, 1.0), average=0.9))
+    learner = DenoiserLearner(make_model("denoiser", channels=3, **SMALL),
+                        DenoiserConfig(optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0), average=0.9))
     camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), coded=1, quality=(95, 95))
     batch = CameraJpegSampler([example], ImageCache(), 32, seen_noise, camera=camera, seed=1).batch(0, 2)
     losses = [learner.step(batch)["coded"] for _ in range(20)]

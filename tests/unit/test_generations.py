@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.self_training import Falling, Generations
+from agents.self_training import EarlyStopping, SelfTrainingBuffer
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 
@@ -24,7 +24,7 @@ def _round(store, batch, generator, improve=0.03):
 def test_at_first_the_batch_is_the_batch(generator):
     """Without outputs nothing is replaced: current and start are the noisy pictures, generation 0."""
     batch = _batch(10)
-    current, start, target, generation = Generations(20).mix(batch, generator)
+    current, start, target, generation = SelfTrainingBuffer(20).mix(batch, generator)
     assert torch.equal(current, batch.image) and torch.equal(start, batch.image)
     assert torch.equal(target, batch.target) and (generation == 0).all()
 
@@ -33,7 +33,7 @@ def test_at_first_the_batch_is_the_batch(generator):
 @pytest.mark.parametrize("size", [1, 7, 16])
 def test_the_share_is_kept_on_average(share, size, generator):
     """However small a batch, over many of them outputs take their share; never more than one picture off it."""
-    store = Generations(64, share)
+    store = SelfTrainingBuffer(64, share)
     store.keep(*(_batch(64).image,) * 3, torch.zeros(64, dtype=torch.int64))
     counts = torch.tensor([(store.mix(_batch(size), generator)[3] > 0).sum() for _ in range(400)]).float()
     assert abs(counts.mean() / size - share) < 0.06
@@ -42,7 +42,7 @@ def test_the_share_is_kept_on_average(share, size, generator):
 
 def test_no_output_stands_twice_in_a_batch(generator):
     """And where there are few outputs the batch brings the rest."""
-    store = Generations(64, share=1.0)
+    store = SelfTrainingBuffer(64, share=1.0)
     store.keep(_batch(5).image, _batch(5).image, _batch(5).target, torch.zeros(5, dtype=torch.int64))
     _, _, target, generation = store.mix(_batch(12, mark=100), generator)
     assert (generation > 0).sum() == 5
@@ -51,7 +51,7 @@ def test_no_output_stands_twice_in_a_batch(generator):
 
 def test_what_belongs_together_stays_together(generator):
     """Start and reference follow their picture through the generations; each generation is nearer to it."""
-    store, seen = Generations(40), set()
+    store, seen = SelfTrainingBuffer(40), set()
     for step in range(60):
         current, start, target, generation = _round(store, _batch(12, mark=step), generator)
         assert ((start - target - 0.1).abs() < 2 / 255).all()
@@ -64,17 +64,17 @@ def test_what_belongs_together_stays_together(generator):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_nothing_is_deeper_than_the_depth(depth, generator):
     """The outputs of the deepest generation are let go."""
-    store = Generations(30, depth=depth)
+    store = SelfTrainingBuffer(30, depth=depth)
     deepest = max(int(_round(store, _batch(10, step), generator)[3].max()) for step in range(50))
     assert deepest == depth
-    before = store.state()
+    before = store.state_dict()
     store.keep(*(_batch(4, 99).image,) * 3, torch.full((4,), depth))
-    assert torch.equal(before["kept"]["target"], store.state()["kept"]["target"])
+    assert torch.equal(before["kept"]["target"], store.state_dict()["kept"]["target"])
 
 
 def test_the_oldest_go_first(generator):
     """The store holds the newest, as many as its capacity says, in 8 bits."""
-    store = Generations(10, share=1.0)
+    store = SelfTrainingBuffer(10, share=1.0)
     for step in range(7):
         batch = _batch(4, 4 * step)
         store.keep(batch.image, batch.image, batch.target, torch.zeros(4, dtype=torch.int64))
@@ -85,16 +85,16 @@ def test_the_oldest_go_first(generator):
     store.keep(large.image, large.image, large.target, torch.zeros(25, dtype=torch.int64))  # more than fits
     _, _, target, _ = store.mix(_batch(10, 200), generator)
     assert sorted((target[:, 0, 0, 0] * 255).round().int().tolist()) == list(range(65, 75))
-    assert {value.dtype for name, value in store.state()["kept"].items() if name != "generation"} == {torch.uint8}
+    assert {value.dtype for name, value in store.state_dict()["kept"].items() if name != "generation"} == {torch.uint8}
 
 
 def test_a_resumed_store_draws_what_it_would_have_drawn(generator):
     """State and stream are all there is."""
-    store = Generations(16)
+    store = SelfTrainingBuffer(16)
     for step in range(9):
         _round(store, _batch(5, step), generator)
-    other = Generations(16)
-    other.load_state(store.state())
+    other = SelfTrainingBuffer(16)
+    other.load_state_dict(store.state_dict())
     streams = [torch.Generator().manual_seed(3) for _ in range(2)]
     for step in range(9):
         pairs = [_round(s, _batch(5, step), g) for s, g in zip((store, other), streams, strict=True)]
@@ -106,8 +106,8 @@ def test_what_cannot_be_is_refused(generator):
     for wrong in ({"capacity": 0}, {"capacity": 4, "share": 1.5}, {"capacity": 4, "depth": 0},
                   {"capacity": 4, "share": float("nan")}):
         with pytest.raises(UsageError, match="share between 0 and 1"):
-            Generations(**wrong)
-    store = Generations(8, share=1.0)
+            SelfTrainingBuffer(**wrong)
+    store = SelfTrainingBuffer(8, share=1.0)
     with pytest.raises(UsageError, match="have none"):
         store.mix(Batch(_batch(3).image), generator)
     batch = _batch(4)
@@ -123,13 +123,13 @@ def test_what_cannot_be_is_refused(generator):
 
 def test_it_stops_when_the_score_falls():
     """The first fall ends it, rises do not; within the slack it may go on, but the best stays the best."""
-    falling = Falling()
+    falling = EarlyStopping()
     assert [falling.after(psnr) for psnr in (28.0, 28.5, 28.5, 28.4)] == [False, False, False, True]
     assert falling.best == 28.5 and falling.best_round == 1
-    falling = Falling(slack=0.2)
+    falling = EarlyStopping(slack=0.2)
     assert not any(falling.after(psnr) for psnr in (28.0, 27.9, 27.85))
-    again = Falling(slack=0.2)
-    again.load_state(falling.state())
+    again = EarlyStopping(slack=0.2)
+    again.load_state_dict(falling.state_dict())
     assert again.after(27.7) and falling.after(float("nan")) and again.best_round == 0
     with pytest.raises(UsageError, match="slack"):
-        Falling(-1)
+        EarlyStopping(-1)

@@ -12,18 +12,18 @@ from agents import (
     A3CConfig,
     Direct,
     DirectConfig,
-    NonFinite,
-    OptimiserConfig,
+    NonFiniteError,
+    OptimizerConfig,
     SACConfig,
     Supervised,
     SupervisedConfig,
 )
-from agents.a3c import EntropyTarget
+from agents.a3c import EntropyController
 from agents.base import Learner
 from agents.critic import Critic
-from agents.optim import Optimiser
-from agents.replay import EpisodeReplay
-from agents.sac import TrustRegion
+from agents.optim import OptimizerStep
+from agents.replay import EpisodeReplayBuffer
+from agents.sac import KLConstraint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
@@ -62,8 +62,8 @@ def test_a3c_finds_it_with_categorical_agents():
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_sac_finds_the_known_answer(seed):
     """The same answer off policy, over three seeds."""
-    config = SACConfig(optimiser=OptimiserConfig(learning_rate=7e-3),
-                       critic_optimiser=OptimiserConfig(learning_rate=5e-3), episodes=12)
+    config = SACConfig(optimiser=OptimizerConfig(learning_rate=7e-3),
+                       critic_optimiser=OptimizerConfig(learning_rate=5e-3), episodes=12)
     learner = SAC(policy_for(SAC), REWARD, config, seed=seed)
     before = mean_error(learner.network)
     for step in range(60):
@@ -93,8 +93,8 @@ def test_supervised_learns_a_known_map():
 
 @pytest.mark.parametrize("kind, config", [
     (A3C, A3CConfig(optimiser=FAST)),
-    pytest.param(SAC, SACConfig(optimiser=OptimiserConfig(learning_rate=7e-3), episodes=12,
-                                critic_optimiser=OptimiserConfig(learning_rate=5e-3)), marks=pytest.mark.slow),
+    pytest.param(SAC, SACConfig(optimiser=OptimizerConfig(learning_rate=7e-3), episodes=12,
+                                critic_optimiser=OptimizerConfig(learning_rate=5e-3)), marks=pytest.mark.slow),
 ])
 def test_a3c_and_sac_follow_a_reward_without_gradient(kind, config):
     """A term that back-propagation cannot pass: `direct` refuses it by name, the others climb."""
@@ -123,7 +123,7 @@ def test_every_learner_steps_saves_and_repeats(name):
     def make() -> Learner:
         torch.manual_seed(1)
         kind = LEARNERS[name]
-        if kind.acts:
+        if kind.is_policy:
             return kind(policy_for(kind, preferences={"exposure_level": (0.3, 0.475, 0.65)}), REWARD, seed=5)
         return kind(MODELS.create("restorer", backbone={"name": "compact", "width": 8}), seed=5)
 
@@ -137,7 +137,7 @@ def test_every_learner_steps_saves_and_repeats(name):
         assert numbers and all(math.isfinite(value) for value in numbers.values())
     two = make()
     two.network.load_state_dict(one.network.state_dict())
-    two.load_state(one.state())
+    two.load_state_dict(one.state_dict())
     for learner in (one, two):
         learner.step(batch(2), 0.2)
     assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True))
@@ -158,13 +158,13 @@ def test_not_a_number_changes_no_weight_and_is_named(name):
     """A batch with NaN raises NonFinite with the culprit's name; weights and optimiser stay."""
     kind = LEARNERS[name]
     restorer = MODELS.create("restorer", backbone={"name": "compact"})
-    learner = kind(policy_for(kind), REWARD) if kind.acts else kind(restorer)
-    if not kind.acts:
+    learner = kind(policy_for(kind), REWARD) if kind.is_policy else kind(restorer)
+    if not kind.is_policy:
         learner.network.forward = lambda image: learner.network.residual(image)  # past the door that refuses NaN
     image = grey_batch(0).image
     image[0, 0, 0, 0] = float("nan")
     before = [parameter.clone() for parameter in learner.network.parameters()]
-    with pytest.raises(NonFinite) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         learner.step(Batch(image, target=image))
     assert caught.value.term.split()[-1] in ("exposure", "l1")
     assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
@@ -173,17 +173,17 @@ def test_not_a_number_changes_no_weight_and_is_named(name):
 def test_gradient_is_clipped_and_a_non_finite_one_is_refused():
     """One huge gradient moves the weights no further than the norm allows; an infinite one not at all."""
     layer = torch.nn.Linear(1, 1)
-    optimiser = Optimiser(layer, OptimiserConfig(gradient_norm=0.5))
+    optimiser = OptimizerStep(layer, OptimizerConfig(gradient_norm=0.5))
     optimiser.update({"loss": 1e6 * layer(torch.ones(1, 1)).sum()}, 0.0)
     assert torch.cat([p.grad.flatten() for p in layer.parameters()]).norm() <= 0.5 + 1e-4
     layer.weight.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(NonFinite, match="gradient"):
+    with pytest.raises(NonFiniteError, match="gradient"):
         optimiser.update({"loss": layer(torch.ones(1, 1)).sum()}, 0.0)
 
 
 def test_learning_rate_warms_up_and_decays():
     """It rises over the warm-up, and ends at the final share."""
-    optimiser = Optimiser(torch.nn.Linear(1, 1), OptimiserConfig(learning_rate=1.0, warmup=4, final=0.1))
+    optimiser = OptimizerStep(torch.nn.Linear(1, 1), OptimizerConfig(learning_rate=1.0, warmup=4, final=0.1))
     assert optimiser.rate(0.0) == pytest.approx(0.25)
     optimiser._steps = 10
     assert optimiser.rate(0.0) == pytest.approx(1.0) and optimiser.rate(1.0) == pytest.approx(0.1)
@@ -191,7 +191,7 @@ def test_learning_rate_warms_up_and_decays():
 
 def test_entropy_coefficient_rises_below_its_target_and_falls_above():
     """The bonus counteracts."""
-    target = EntropyTarget()
+    target = EntropyController()
     start = target.coefficient
     target.adapt(0.1, 0.5)
     assert target.coefficient > start
@@ -269,7 +269,7 @@ def test_kl_to_the_start_holds_the_policy_back():
 
 def test_trust_region_raises_its_price_while_the_bound_is_broken():
     """The dual variable rises above the bound and falls below it; a held policy moves less than a free one."""
-    trust = TrustRegion(0.02)
+    trust = KLConstraint(0.02)
     start = trust.price
     trust.adapt(0.05)
     assert trust.price > start
@@ -301,14 +301,14 @@ def test_critic_sees_the_neighbours_actions(image):
 
 def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
     """Pictures to the nearest of 256 levels, actions exactly; the ring keeps its capacity; its state resumes."""
-    replay = EpisodeReplay(4)
+    replay = EpisodeReplayBuffer(4)
     for number in range(3):
         image = torch.full((2, 3, 8, 8), number / 10)
         actions = [{"picture": torch.full((2, 1, 1, 1), float(10 * number + step))} for step in range(3)]
         replay.add(Batch(image), torch.full((2, 1), float(number)), actions)
     assert len(replay) == 4
-    again = EpisodeReplay(4)
-    again.load_state(replay.state(), torch.device("cpu"))
+    again = EpisodeReplayBuffer(4)
+    again.load_state_dict(replay.state_dict(), torch.device("cpu"))
     for memory in (replay, again):
         drawn = memory.draw(32, torch.Generator().manual_seed(0))
         numbers = drawn.preference.flatten()

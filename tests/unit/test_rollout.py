@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from agents.base import make_env
-from agents.rollout import binomial_kernel, check_kernel, group_baseline, level_rewards, play, replay, returns_to_go
+from agents.rollout import (
+    binomial_kernel,
+    check_kernel,
+    collect_rollout,
+    discounted_returns,
+    evaluate_actions,
+    leave_one_out_baseline,
+    scope_rewards,
+)
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import MODELS
@@ -17,17 +25,17 @@ def maps(*values):
 
 def test_returns_follow_the_definition():
     """R_t = r_t + gamma R_{t+1}, worked by hand: 1 + 0.5 (2 + 0.5 * 4) = 3."""
-    assert [r.mean().item() for r in returns_to_go(maps(1, 2, 4), 0.5)] == [3.0, 4.0, 4.0]
-    assert [r.mean().item() for r in returns_to_go(maps(1, 2, 4), 1.0)] == [7.0, 6.0, 4.0]
+    assert [r.mean().item() for r in discounted_returns(maps(1, 2, 4), 0.5)] == [3.0, 4.0, 4.0]
+    assert [r.mean().item() for r in discounted_returns(maps(1, 2, 4), 1.0)] == [7.0, 6.0, 4.0]
 
 
 def test_reward_map_convolution_shares_but_adds_nothing():
     """A constant map stays as it is; a peak is spread over its neighbours; the sum inside is kept."""
     kernel = binomial_kernel(3)
-    assert torch.allclose(returns_to_go(maps(1, 2), 1.0, kernel)[0], returns_to_go(maps(1, 2), 1.0)[0])
+    assert torch.allclose(discounted_returns(maps(1, 2), 1.0, kernel)[0], discounted_returns(maps(1, 2), 1.0)[0])
     peak = torch.zeros(1, 1, 7, 7)
     peak[..., 3, 3] = 1
-    spread = returns_to_go([torch.zeros_like(peak), peak], 1.0, kernel)[0]
+    spread = discounted_returns([torch.zeros_like(peak), peak], 1.0, kernel)[0]
     assert spread.sum().item() == pytest.approx(1) and spread[..., 3, 2] > 0 and spread[..., 3, 3] < 1
 
 
@@ -42,8 +50,8 @@ def test_kernels_that_are_no_average_are_refused(kernel):
 def test_group_baseline_leaves_the_rollout_itself_out():
     """Each rollout is held against the mean of the others of its picture, never of another picture's."""
     returns = torch.tensor([1.0, 2, 3, 10, 20, 30]).view(6, 1, 1, 1)
-    assert group_baseline(returns, 3).flatten().tolist() == [2.5, 2, 1.5, 25, 20, 15]
-    assert group_baseline(returns, 1).abs().sum() == 0
+    assert leave_one_out_baseline(returns, 3).flatten().tolist() == [2.5, 2, 1.5, 25, 20, 15]
+    assert leave_one_out_baseline(returns, 1).abs().sum() == 0
 
 
 def test_agents_get_rewards_at_their_own_scale():
@@ -52,10 +60,10 @@ def test_agents_get_rewards_at_their_own_scale():
     where = torch.zeros(1, 1, 4, 4)
     where[..., 0, 0] = 4
     terms = {"exposure": torch.full((1, 1, 1, 1), 3.0), "clipping": where}
-    both = level_rewards(reward, terms, {"picture": (1, 1), "local": (2, 2)})
+    both = scope_rewards(reward, terms, {"picture": (1, 1), "local": (2, 2)})
     assert both["picture"].item() == 2 * 3 + 4 / 16
     assert both["local"].flatten().tolist() == [1, 0, 0, 0]
-    alone = level_rewards(reward, terms, {"local": (2, 2)})
+    alone = scope_rewards(reward, terms, {"local": (2, 2)})
     assert alone["local"].flatten().tolist() == [7, 6, 6, 6]
 
 
@@ -71,9 +79,9 @@ def test_replay_scores_what_was_sampled(image, generator, kind, backbone):
         for parameter in policy.parameters():  # heads begin at zero, which would hide the memory
             parameter.add_(0.1 * torch.randn_like(parameter))
     env = make_env(policy, Reward(RewardWeights()), "cpu")
-    rollout = play(policy, env, Batch(image), torch.zeros(2, 0), generator)
+    rollout = collect_rollout(policy, env, Batch(image), torch.zeros(2, 0), generator)
     assert rollout.recurrent == policy.backbone.recurrent
-    distribution, values = replay(policy, rollout)
+    distribution, values = evaluate_actions(policy, rollout)
     scored = distribution.log_prob({k: torch.cat([a[k] for a in rollout.actions]) for k in rollout.actions[0]})
     for level, value in scored.items():
         assert torch.allclose(value, torch.cat([p[level] for p in rollout.log_probs]), atol=1e-4)

@@ -7,8 +7,8 @@ import signal
 import pytest
 import torch
 
-from agents import A3C, A3CConfig, AsynchronousA3C, NonFinite, Optimiser, OptimiserConfig, WorkerFailed
-from agents.shared_adam import SharedOptimiser, SharedWeights
+from agents import A3C, A3CConfig, AsyncA3C, NonFiniteError, OptimizerConfig, OptimizerStep, WorkerError
+from agents.shared_adam import SharedOptimizerStep, SharedWeights
 from experiments import lol_train
 from experiments.core.config_cli import run_command
 from experiments.core.fit import FitConfig, TrainingFailed, fit
@@ -33,20 +33,20 @@ def test_shared_adam_is_adam():
     for _ in range(2):
         torch.manual_seed(0)
         networks.append(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)))
-    plain, config = Optimiser(networks[0], OptimiserConfig()), OptimiserConfig()
+    plain, config = OptimizerStep(networks[0], OptimizerConfig()), OptimizerConfig()
     shared = SharedWeights(networks[1])
-    shared.publish(networks[1], Optimiser(networks[1], config))
-    stepping = SharedOptimiser(networks[1], shared, config)
+    shared.publish(networks[1], OptimizerStep(networks[1], config))
+    stepping = SharedOptimizerStep(networks[1], shared, config)
     stepping.adam.take_up()
     for step in range(5):
         inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(step))
         for network, optimiser in zip(networks, (plain, stepping), strict=True):
             optimiser.update({"loss": network(inputs).square().mean()}, step / 5)
     collected = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-    optimiser = Optimiser(collected, config)
+    optimiser = OptimizerStep(collected, config)
     shared.collect(collected, optimiser)
     assert torch.allclose(flat(collected), flat(networks[0]), atol=1e-7)
-    mine, theirs = optimiser.state(), plain.state()
+    mine, theirs = optimiser.state_dict(), plain.state_dict()
     assert mine["steps"] == theirs["steps"] == 5
     for index, moments in theirs["moments"].items():
         for name, value in moments.items():
@@ -56,12 +56,12 @@ def test_shared_adam_is_adam():
 @pytest.fixture(scope="module")
 def learnt():
     """Two workers after 60 updates of the known answer, and the distance from it before."""
-    learner = AsynchronousA3C(policy(), REWARD, CONFIG, seed=0, workers=2)
+    learner = AsyncA3C(policy(), REWARD, CONFIG, seed=0, workers=2)
     before = mean_error(learner.network)
     rows = [learner.step(grey_batch(step), step / 60) for step in range(60)]
-    rows.append(learner.settle())
+    rows.append(learner.synchronize())
     yield learner, before, rows
-    learner.close()
+    learner.shutdown()
 
 
 @pytest.mark.slow
@@ -77,13 +77,13 @@ def test_workers_find_the_known_answer(learnt):
 def test_no_step_is_lost_and_the_batched_learner_takes_up_the_state(learnt):
     """Every update's gradient steps are counted once; settled weights stay; the state is that of any `a3c`."""
     learner, _, _ = learnt
-    state = learner.state()
+    state = learner.state_dict()
     assert state["optimiser"]["steps"] == 60 * CONFIG.epochs
     batched = A3C(policy(), REWARD, CONFIG)
     batched.network.load_state_dict(learner.network.state_dict())
-    batched.load_state(state)
+    batched.load_state_dict(state)
     batched.step(grey_batch(7), 0.9)
-    assert batched.optimiser.state()["steps"] == 61 * CONFIG.epochs
+    assert batched.optimiser.state_dict()["steps"] == 61 * CONFIG.epochs
     before = flat(learner.network)
     assert torch.equal(before, flat(learner.network))
 
@@ -95,10 +95,10 @@ def test_not_a_number_changes_no_weight_and_is_named(learnt):
     before, image = flat(learner.network), grey_batch(0).image
     image[0, 0, 0, 0] = float("nan")
     learner.step(Batch(image))
-    learner.settle()
-    with pytest.raises(NonFinite, match="reward term exposure"):
+    learner.synchronize()
+    with pytest.raises(NonFiniteError, match="reward term exposure"):
         learner.step(Batch(image))
-    learner.settle()
+    learner.synchronize()
     assert torch.equal(before, flat(learner.network))
 
 
@@ -126,17 +126,17 @@ def test_a_worker_that_dies_is_named_and_the_run_stops(learnt, tmp_path, image):
 def test_workers_that_do_not_answer_are_named():
     """Nothing waits for ever, and closing ends them."""
     others = set(multiprocessing.active_children())
-    learner = AsynchronousA3C(policy(), REWARD, CONFIG, workers=2, patience=0.05)
-    with pytest.raises(WorkerFailed, match="worker 0 and 1 gave no answer"):
+    learner = AsyncA3C(policy(), REWARD, CONFIG, workers=2, patience=0.05)
+    with pytest.raises(WorkerError, match="worker 0 and 1 gave no answer"):
         learner.step(grey_batch(0))
-    learner.close()
+    learner.shutdown()
     assert set(multiprocessing.active_children()) <= others
 
 
 @pytest.mark.slow
 def test_ctrl_c_is_saved_and_the_run_goes_on(tmp_path, pairs, monkeypatch):
     """What was handed out is finished and saved; resuming completes the run; one number more than the batched has."""
-    step, calls, others = AsynchronousA3C.step, [], set(multiprocessing.active_children())
+    step, calls, others = AsyncA3C.step, [], set(multiprocessing.active_children())
 
     def pressing(self, batch, progress=0.0):
         calls.append(0)
@@ -144,7 +144,7 @@ def test_ctrl_c_is_saved_and_the_run_goes_on(tmp_path, pairs, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, progress)
 
-    monkeypatch.setattr(AsynchronousA3C, "step", pressing)
+    monkeypatch.setattr(AsyncA3C, "step", pressing)
     words = ["--data", str(pairs), "--out", str(tmp_path), "--updates", "5", "--batch-size", "2", "--state-size", "16",
              "--horizon", "2", "--device", "cpu", "--no-progress"]
     assert run_command(lol_train.main, lol_train.Arguments, [*words, "--name", "run", "--workers", "2"]) == 130

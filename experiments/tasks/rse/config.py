@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agents import A3CConfig, DirectConfig, SACConfig
-from agents.autoencoder_learner import AutoencodingConfig
-from agents.optim import OptimiserConfig
+from agents.autoencoder_learner import AutoencoderConfig
+from agents.optim import OptimizerConfig
 from experiments.core.fit import FitConfig
 from experiments.tasks.rse.model import NetworkConfig
 from rlenhance.core.errors import UsageError
@@ -18,23 +18,23 @@ _NO_LIMIT = 10**9  # updates, where time is the limit
 
 def _sac() -> SACConfig:
     return SACConfig(trust_region=0.02, correlation=1, critic_first=10, episodes=8, target_entropy=-1.6,
-                     optimiser=OptimiserConfig(2e-4, 20, 0.1, 0.5),
-                     critic_optimiser=OptimiserConfig(3e-3, 20, 0.1, 0.5))
+                     optimiser=OptimizerConfig(2e-4, 20, 0.1, 0.5),
+                     critic_optimiser=OptimizerConfig(3e-3, 20, 0.1, 0.5))
 
 
 def _a3c() -> A3CConfig:
     return A3CConfig(rollouts_per_image=4, epochs=2, value_weight=0.0, log_std_local=(-1.7, -2.2),
-                     advantage_floor=0.005, optimiser=OptimiserConfig(4e-4, 10, 0.1, 0.5))
+                     advantage_floor=0.005, optimiser=OptimizerConfig(4e-4, 10, 0.1, 0.5))
 
 
 @dataclass(frozen=True)
 class LearnerConfigs:
     """Settings of each learner."""
 
-    autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)
+    autoencoding: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     sac: SACConfig = field(default_factory=_sac)
     a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimiserConfig(1e-3, 20, 0.05, 0.5)))
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimizerConfig(1e-3, 20, 0.05, 0.5)))
 
 
 @dataclass(frozen=True)

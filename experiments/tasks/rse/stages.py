@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents import LEARNERS, Falling, Learner
-from agents.autoencoder_learner import Autoencoding
+from agents import LEARNERS, EarlyStopping, Learner
+from agents.autoencoder_learner import AutoencoderLearner
 from agents.base import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.core.bootstrap import Interval, bootstrap_interval
@@ -92,7 +92,7 @@ class Stages:
         self._alone("", first)
         if plan.learner == "none":
             return
-        falling = Falling()
+        falling = EarlyStopping()
         policy, best = self.learn_moves("policy", first, None, 1.0, plan.seed)
         falling.after(best)
         if "constant" not in self.notes:
@@ -135,7 +135,7 @@ class Stages:
                     raise UsageError(f"--warm-start {self.plan.warm_start}: a learned denoiser for colour is wanted, "
                                      f"as denoiser; it holds a {type(source).__name__}")
                 network.network.begin_with(source.network)
-            return Autoencoding(network, self.plan.learners.autoencoding, seed=seed, device=self.device)
+            return AutoencoderLearner(network, self.plan.learners.autoencoding, seed=seed, device=self.device)
 
         judge = PassEvaluator(self._validation, self.plan.network.horizon)
         network, _ = self._fit(name, make, self.plan.budget.autoencoder(self._sampler.epoch, share), judge,
