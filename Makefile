@@ -21,11 +21,11 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m mypy rlenhance envs agents experiments benchmarks
 
-bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/benchmarks.md)
+bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/results/benchmarks.md)
 	$(BIN)/python -m benchmarks
 
-screenshots: $(VENV)/.dev     ## the pictures of the web page in docs/page, made anew by its tests in a Chromium
-	RLENHANCE_SCREENSHOTS=docs/page $(BIN)/python -m pytest tests/test_demo_browser.py
+screenshots: $(VENV)/.dev     ## the pictures of the web page in docs/images/page, made anew by its tests in a Chromium
+	RLENHANCE_SCREENSHOTS=docs/images/page $(BIN)/python -m pytest tests/unit/test_demo_browser.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"

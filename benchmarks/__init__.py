@@ -1,1 +1,1 @@
-"""What training costs, measured side by side in one run: `python -m benchmarks` (docs/benchmarks.md)."""
+"""What training costs, measured side by side in one run: `python -m benchmarks` (docs/results/benchmarks.md)."""

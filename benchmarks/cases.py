@@ -15,7 +15,7 @@ from rlenhance.data import Batch, ImageCache, Sampler, sample_photographs
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.rewards import Reward, RewardWeights
 
-#: The curve of the classic pixel-wise form (docs/training.md): 27 levels for each of three coupled channels.
+#: The curve of the classic pixel-wise form (docs/reference/training.md): 27 levels for each of three coupled channels.
 CLASSIC = {"curve": "categorical", "channels": "coupled", "lead": 2, "momentum": 0.2}
 
 

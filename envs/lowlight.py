@@ -54,7 +54,7 @@ class LowLightEnv(PixelEnv):
 
     ## Arguments
 
-    data: folder of pictures (see docs/data.md), or None for the sample photographs. size: side of the square
+    data: folder of pictures (see docs/howto/data.md), or None for the sample photographs. size: side of the square
     pictures in pixels (64). horizon: steps (8). curve: arguments of the `Curve` action set. actions: instead of it,
     an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; terms that are not
     named keep their default. exposure_level: asked exposure (0.475). preferences: name -> (lowest, default, highest).

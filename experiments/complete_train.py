@@ -52,7 +52,7 @@ class Arguments:
     minutes: float = 0.0
     """Stop after this much training time, validation left out (0: only `updates` counts)."""
     reward: tuple[str, ...] = ()
-    """Policies: weights of the terms that count, as name=weight (docs/rewards.md); default l1=1 ssim=0.2. seam and
+    """Policies: weights of the terms that count, as name=weight (docs/reference/rewards.md); default l1=1 ssim=0.2. seam and
     texture need no original."""
     select: str = "val/psnr"
     """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""

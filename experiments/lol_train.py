@@ -50,9 +50,9 @@ class Arguments:
     learner: str = "a3c"
     """a3c (advantage actor-critic), sac, direct (back-propagation through the episode) or supervised."""
     reward: tuple[str, ...] = ()
-    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/rewards.md)."""
+    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/reference/rewards.md)."""
     reward_term: tuple[str, ...] = ()
-    """Terms of your own, module:function each, as in `my_rewards:edges` (docs/own_reward.md)."""
+    """Terms of your own, module:function each, as in `my_rewards:edges` (docs/tutorials/own_reward.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
     name: str = ""
@@ -72,7 +72,7 @@ class Arguments:
     device: str = "auto"
     """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
     devices: int = 1
-    """How many devices, with a process and an equal share of `batch_size` each (docs/training.md)."""
+    """How many devices, with a process and an equal share of `batch_size` each (docs/reference/training.md)."""
     workers: int = 1
     """a3c on a CPU: asynchronous actor-learners, a process each (1: all pictures in one batch, the default)."""
     precision: str = "32"

@@ -40,7 +40,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class Arguments:
     """Train a network that fills holes (gated_pixelrnn, convlstm_autoencoder, prior) or restores and enlarges
-    (combined). What is 0 or empty is the network's own setting (docs/restore.md lists them)."""
+    (combined). What is 0 or empty is the network's own setting (docs/howto/restore.md lists them)."""
 
     model: Annotated[str, tyro.conf.Positional] = ""
     """gated_pixelrnn, convlstm_autoencoder, prior or combined."""

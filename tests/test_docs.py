@@ -26,7 +26,7 @@ from tests.support.data import make_pairs
 from tests.support.networks import make_policy
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -37,14 +37,14 @@ def blocks(kind):
 
 
 def test_every_reward_term_stands_in_its_table_with_its_weight():
-    """docs/rewards.md lists what is registered, no more and no less."""
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", (ROOT / "docs/rewards.md").read_text(), re.MULTILINE))
+    """docs/reference/rewards.md lists what is registered, no more and no less."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", (ROOT / "docs/reference/rewards.md").read_text(), re.MULTILINE))
     assert {name: float(weight) for name, weight in rows.items()} == {name: TERMS[name].default for name in TERMS}
 
 
 def test_every_logged_number_is_explained(tmp_path, pairs):
-    """Each column of metrics.csv matches a row of docs/training.md."""
-    table = (ROOT / "docs/training.md").read_text().split("## Every number")[1]
+    """Each column of metrics.csv matches a row of docs/reference/training.md."""
+    table = (ROOT / "docs/reference/training.md").read_text().split("## Every number")[1]
     names = {name for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
              for name in re.findall(r"`([^`]+)`", cell)}
     patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
@@ -62,8 +62,8 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
 
 
 def test_every_knob_preset_and_measure_stands_in_its_place():
-    """docs/enhance.md lists the knobs with their preferences, the measured ones, and names every preset."""
-    text = (ROOT / "docs/enhance.md").read_text()
+    """docs/howto/enhance.md lists the knobs with their preferences, the measured ones, and names every preset."""
+    text = (ROOT / "docs/howto/enhance.md").read_text()
     rows = re.findall(r"^\| `(--\w+)[^`]*` \| `(\w+)` \|", text, re.MULTILINE)
     assert {name: option for option, name in rows} == OPTIONS
     assert set(re.findall(r"^\| `(\w+)` \|", text.split("--match` measures")[1], re.MULTILINE)) == set(MEASURES)
@@ -71,8 +71,8 @@ def test_every_knob_preset_and_measure_stands_in_its_place():
 
 
 def test_every_knob_and_number_of_obedience_is_explained(tmp_path, pairs):
-    """docs/adapt_obey.md lists the knobs, and every row and column that evaluate prints."""
-    text = (ROOT / "docs/adapt_obey.md").read_text()
+    """docs/explanation/adapt_obey.md lists the knobs, and every row and column that evaluate prints."""
+    text = (ROOT / "docs/explanation/adapt_obey.md").read_text()
     assert re.findall(r"^\| `(--\w+)` \|", text, re.MULTILINE) == list(OPTIONS.values())
     save_checkpoint(tmp_path / "run", make_policy(preferences={name: (0.2, 0.5, 0.7) for name in OPTIONS}))
     tables = evaluate.main(evaluate.Arguments(tmp_path / "run", data=pairs, side=16, obey=True, adapt=True,

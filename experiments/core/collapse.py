@@ -125,4 +125,4 @@ def collapse_warning(scores: Mapping[str, float]) -> str | None:
         return None
     return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "
             f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; let it explore "
-            f"more (docs/training.md), or weigh the reward differently")
+            f"more (docs/reference/training.md), or weigh the reward differently")

@@ -1,5 +1,5 @@
 """Pictures of what a model does, from the sample photographs:
-`python -m experiments.scripts.gallery MODEL -o docs/gallery`."""
+`python -m experiments.scripts.gallery MODEL -o docs/images/gallery`."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class PictureConfig:
     """Which pictures, and their noise."""
 
     data: Path | None = None
-    """Folder of good pictures (docs/denoising.md), or of pairs with --noise real; without it, the sample photographs:
+    """Folder of good pictures (docs/howto/denoising.md), or of pairs with --noise real; without it, the sample photographs:
     a demonstration."""
     noise: str = "25"
     """Deviation in 255ths, a range as in 5-55, blind (that range), poisson_gaussian, salt_pepper or jpeg, each with

@@ -54,7 +54,7 @@ class PictureConfig:
     """Which pictures."""
 
     data: Path | None = None
-    """Data folder (layouts in docs/data.md); without it, the sample photographs: a demonstration."""
+    """Data folder (layouts in docs/howto/data.md); without it, the sample photographs: a demonstration."""
     fold: int = 0
     """Which part of the scenes is held out: of a folder of pairs, a fifth is the test split of each fold, 0 to 4."""
     on_bad_image: str = "stop"

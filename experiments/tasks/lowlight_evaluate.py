@@ -136,7 +136,7 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder, or a checkpoint in it."""
     data: Path | None = None
-    """Data folder (docs/data.md); without it what the run was trained on."""
+    """Data folder (docs/howto/data.md); without it what the run was trained on."""
     fold: int | None = None
     """Which scenes are held out; without it those that the run has not learned from."""
     split: str = ""
@@ -146,7 +146,7 @@ class Arguments:
     watch: bool = False
     """Look for collapse too, on up to 16 of the pictures (policies): one action everywhere, one curve for all."""
     obey: bool = False
-    """Instead of the scores: turn each knob, and measure whether the pictures follow (docs/adapt_obey.md)."""
+    """Instead of the scores: turn each knob, and measure whether the pictures follow (docs/explanation/adapt_obey.md)."""
     adapt: bool = False
     """Instead of the scores: what becomes of good and of dark pictures when nothing is asked."""
     scenes: bool = False

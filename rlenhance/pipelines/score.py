@@ -81,7 +81,7 @@ def without_reference(picture: np.ndarray, origin: np.ndarray | None = None,
 
     Returns:
         "level", the mean of its values in [0, 1]; and the costs of the reward terms that need no reference
-        (docs/rewards.md), at `SIDE` pixels: less is better.
+        (docs/reference/rewards.md), at `SIDE` pixels: less is better.
 
     Raises:
         UsageError: two sizes.

@@ -136,7 +136,7 @@ def _term(module: ModuleType, function: str) -> Term:
         inspect.signature(found).bind(None, None)
     except TypeError as error:
         raise UsageError(f"{module.__name__}:{function} cannot be called as {function}(image, transition): {error}; "
-                         f"see docs/own_reward.md") from error
+                         f"see docs/tutorials/own_reward.md") from error
     if function in TERMS:
         other = LOADED[function].source if function in LOADED else "a term of rlenhance's own"
         raise UsageError(f"{module.__name__}:{function}: the name {function} is taken ({other}); rename the function, "

@@ -1,4 +1,4 @@
-"""The ways in for files: the page's upload and download, and `/api` for programs (docs/page.md)."""
+"""The ways in for files: the page's upload and download, and `/api` for programs (docs/howto/web_page.md)."""
 
 from __future__ import annotations
 

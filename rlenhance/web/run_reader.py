@@ -55,7 +55,7 @@ class Run:
                 if points and any(re.fullmatch(pattern, name) for pattern in patterns)}
 
     def watch(self) -> list[Sign]:
-        """Signs of collapse in the last evaluation (docs/training.md says what the numbers are)."""
+        """Signs of collapse in the last evaluation (docs/reference/training.md says what the numbers are)."""
         last = {name.removeprefix("watch/"): points[-1][1] for name, points in self.curves.items()
                 if name.startswith("watch/") and points}
         signs = []

@@ -1,7 +1,7 @@
 """The page in a real browser: every path that a person takes, with nothing reachable but this machine.
 
 It needs Playwright and a Chromium of the system (Debian: apt-get install chromium). Screenshots go to
-build/screenshots; `make screenshots` puts them into docs/page.
+build/screenshots; `make screenshots` puts them into docs/images/page.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from rlenhance.data.samples import photograph
 from rlenhance.io import read, write
 
 ROOT = Path(__file__).parents[2]
-PAGES = ROOT / "docs/page"
+PAGES = ROOT / "docs/images/page"
 SHOTS = Path(os.environ.get("RLENHANCE_SCREENSHOTS", ROOT / "build/screenshots"))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WAIT = 60_000  # milliseconds: a starved machine is no failure
