@@ -60,11 +60,11 @@ class SelfEnhanceEnv(PixelEnv):
 
     ## Arguments
 
-    data: folder of good pictures, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise: as
-    for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square pictures in pixels (64). horizon:
-    steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones with random
-    weights, which do nothing useful). target_psnr: in dB (None). device: where the tensors live ("cpu"). render_mode:
-    None or "rgb_array".
+    data: folder of good pictures, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
+    as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square pictures in pixels (64).
+    horizon: steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones
+    with random weights, which do nothing useful). target_psnr: in dB (None). device: where the tensors live ("cpu").
+    render_mode: None or "rgb_array".
 
     ## Vectorized environment
 

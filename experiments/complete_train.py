@@ -52,8 +52,8 @@ class Arguments:
     minutes: float = 0.0
     """Stop after this much training time, validation left out (0: only `updates` counts)."""
     reward: tuple[str, ...] = ()
-    """Policies: weights of the terms that count, as name=weight (docs/reference/rewards.md); default l1=1 ssim=0.2. seam and
-    texture need no original."""
+    """Policies: weights of the terms that count, as name=weight (docs/reference/rewards.md); default l1=1 ssim=0.2.
+    seam and texture need no original."""
     select: str = "val/psnr"
     """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""
     batch_size: int = 4

@@ -50,7 +50,8 @@ class Arguments:
     learner: str = "a3c"
     """a3c (advantage actor-critic), sac, direct (back-propagation through the episode) or supervised."""
     reward: tuple[str, ...] = ()
-    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default (docs/reference/rewards.md)."""
+    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default
+    (docs/reference/rewards.md)."""
     reward_term: tuple[str, ...] = ()
     """Terms of your own, module:function each, as in `my_rewards:edges` (docs/tutorials/own_reward.md)."""
     exposure_level: float = DEFAULT_EXPOSURE

@@ -38,7 +38,8 @@ def blocks(kind):
 
 def test_every_reward_term_stands_in_its_table_with_its_weight():
     """docs/reference/rewards.md lists what is registered, no more and no less."""
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", (ROOT / "docs/reference/rewards.md").read_text(), re.MULTILINE))
+    text = (ROOT / "docs/reference/rewards.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
     assert {name: float(weight) for name, weight in rows.items()} == {name: TERMS[name].default for name in TERMS}
 
 

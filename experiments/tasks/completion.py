@@ -44,8 +44,8 @@ class PictureConfig:
     """Which pictures, and their holes."""
 
     data: Path | None = None
-    """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion.md); without it, the
-    sample photographs: a demonstration."""
+    """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion.md); without it,
+    the sample photographs: a demonstration."""
     holes: str = "square"
     """What is made in the pictures to learn from: square, squares, brush or mixed."""
     size: int = 128

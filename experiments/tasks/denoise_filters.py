@@ -45,8 +45,8 @@ class PictureConfig:
     """Which pictures, and their noise."""
 
     data: Path | None = None
-    """Folder of good pictures (docs/howto/denoising.md), or of pairs with --noise real; without it, the sample photographs:
-    a demonstration."""
+    """Folder of good pictures (docs/howto/denoising.md), or of pairs with --noise real; without it, the sample
+    photographs: a demonstration."""
     noise: str = "25"
     """Deviation in 255ths, a range as in 5-55, blind (that range), poisson_gaussian, salt_pepper or jpeg, each with
     :LEVEL or :LOW-HIGH; or real: pairs bring their own."""

@@ -146,7 +146,8 @@ class Arguments:
     watch: bool = False
     """Look for collapse too, on up to 16 of the pictures (policies): one action everywhere, one curve for all."""
     obey: bool = False
-    """Instead of the scores: turn each knob, and measure whether the pictures follow (docs/explanation/adapt_obey.md)."""
+    """Instead of the scores: turn each knob, and measure whether the pictures follow
+    (docs/explanation/adapt_obey.md)."""
     adapt: bool = False
     """Instead of the scores: what becomes of good and of dark pictures when nothing is asked."""
     scenes: bool = False
