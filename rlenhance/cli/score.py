@@ -19,8 +19,8 @@ def add(commands: Any) -> None:
         "score", help="score photographs, against references or without",
         description="Score photographs. With --reference: PSNR in dB, SSIM, and the PSNR at the reference's mean "
                     "brightness. Without: the mean level, and the costs of the reward terms that need no reference, "
-                    "where less is better (docs/reference/rewards.md); --source adds those that compare with the original. "
-                    "The last line is the mean. Exit status: 0, or 2 where a photograph could not be scored.",
+                    "where less is better (docs/reference/rewards.md); --source adds those that compare with the "
+                    "original. The last line is the mean. Exit status: 0, or 2 where a photograph could not be scored.",
     )
     score.add_argument("photos", nargs="+", metavar="PHOTO|DIR", help="photographs, folders of them, patterns")
     score.add_argument("--reference", type=Path, metavar="FILE|DIR",
