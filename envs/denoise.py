@@ -58,10 +58,10 @@ class DenoiseEnv(PixelEnv):
 
     data: folder of good pictures, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
     "25" (Gaussian, deviation in 255ths), a range ("5-55"), "blind" (that range), "poisson_gaussian", "salt_pepper",
-    "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy pictures are clipped and
-    rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square pictures in
-    pixels (64). horizon: steps (5). tools: names of filters, registered ones of one's own among them. device: where the
-    tensors live ("cpu"). render_mode: None or "rgb_array".
+    "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy pictures are clipped
+    and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square pictures
+    in pixels (64). horizon: steps (5). tools: names of filters, registered ones of one's own among them. device: where
+    the tensors live ("cpu"). render_mode: None or "rgb_array".
 
     ## Vectorized environment
 
