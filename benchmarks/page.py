@@ -38,28 +38,29 @@ def dark(width: int, height: int) -> np.ndarray:
 
 def previews(folder: Path) -> None:
     """Print what a preview costs: the first of a photograph, which reads it, and those that follow a slider."""
-    from rlenhance.web.file_store import Shelf
-    from rlenhance.web.html import split
-    from rlenhance.web.service import Look, Studio
+    from rlenhance.web.file_store import FileStore
+    from rlenhance.web.html import before_after
+    from rlenhance.web.service import EnhanceService, EnhanceSettings
 
-    studio = Studio(Shelf(folder / "shelf"))
+    service = EnhanceService(FileStore(folder / "files"))
     print("| photograph | first preview | a slider moved | and grain taken out |\n|---|---|---|---|")
     for name, size in SIZES.items():
         times = []
         for round_ in range(4):  # the first one warms up
-            kept = studio.shelf.new("night.jpg")
-            write(dark(*size), kept.path)
+            stored = service.store.create("night.jpg")
+            write(dark(*size), stored.path)
             row = []
-            for look in (Look(), Look(preference={"contrast": 0.1 * round_}), Look(denoise=0.5)):
-                def work(token: str = kept.token, look: Look = look) -> None:
-                    made = studio.preview(token, look)
-                    split(made.before, made.after)
+            for settings in (EnhanceSettings(), EnhanceSettings(preference={"contrast": 0.1 * round_}),
+                             EnhanceSettings(denoise=0.5)):
+                def work(token: str = stored.token, settings: EnhanceSettings = settings) -> None:
+                    made = service.preview(token, settings)
+                    before_after(made.before, made.after)
 
                 row.append(cpu(work))
             times.append(row)
         medians = [sorted(column)[1] for column in zip(*times[1:], strict=True)]
         print(f"| {name} | " + " | ".join(f"{seconds:.2f} s" for seconds in medians) + " |", flush=True)
-    studio.shelf.close()
+    service.store.close()
 
 
 def cpu(work: Callable[[], Any]) -> float:

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: an option that says nothing, a place that is taken, or no Gradio.
     """
-    from rlenhance.web.security import is_own, read_auth
+    from rlenhance.web.security import is_loopback, read_auth
     from rlenhance.web.server import Settings, check_extra, serve
 
     check_extra()
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.queue < 1:
         raise UsageError(f"--queue: at least one picture is in work at a time; got {arguments.queue}")
     auth = read_auth(arguments.auth)
-    if auth is None and not is_own(arguments.host):
+    if auth is None and not is_loopback(arguments.host):
         raise UsageError(f"--host {arguments.host} lets other machines in: say who may with --auth USER:PASSWORD (or "
                          f"--auth @FILE)")
     runs = arguments.runs if arguments.runs.is_dir() else None

@@ -19,11 +19,11 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
 from rlenhance.pipelines.options import OPTIONS, number_or_auto
 from rlenhance.pipelines.presets import load_preset, shipped_presets
-from rlenhance.web.complete_service import fill, fillers
-from rlenhance.web.file_store import Kept
-from rlenhance.web.job_queue import Busy, Line
-from rlenhance.web.previews import save_denoised
-from rlenhance.web.service import Look, Result, Studio
+from rlenhance.web.complete_service import complete, completion_methods
+from rlenhance.web.file_store import StoredFile
+from rlenhance.web.job_queue import JobQueue, QueueFull
+from rlenhance.web.previews import denoise
+from rlenhance.web.service import EnhanceService, EnhanceSettings, Result
 
 #: What /api/enhance and /api/denoise take, beside the knobs.
 ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip")
@@ -40,75 +40,77 @@ class Api:
         limits: what is told of them ("megabytes", "megapixels", ...).
     """
 
-    def __init__(self, studio: Studio, line: Line, limits: Mapping[str, float]):
-        self.studio, self.line, self.limits = studio, line, dict(limits)
-        self.fillers = list(fillers(studio.runs).values())
+    def __init__(self, service: EnhanceService, queue: JobQueue, limits: Mapping[str, float]):
+        self.service, self.queue, self.limits = service, queue, dict(limits)
+        self.methods = list(completion_methods(service.runs).values())
 
     def routes(self) -> list[BaseRoute]:
         """For Starlette."""
         ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise,
                 "/api/complete": self.complete}
-        return [*(Route(path, told(way), methods=["POST"]) for path, way in ways.items()),
-                Route("/take/{token}", told(self.take), methods=["GET"]),
-                Route("/api", told(self.about), methods=["GET"])]
+        return [*(Route(path, json_errors(way), methods=["POST"]) for path, way in ways.items()),
+                Route("/take/{token}", json_errors(self.take), methods=["GET"]),
+                Route("/api", json_errors(self.about), methods=["GET"])]
 
     async def about(self, _: Request) -> Response:
         """What there is."""
         models = {choice.model: {"takes": choice.ranges, "auto": choice.auto}
-                  for choice in self.studio.choices.values()}
+                  for choice in self.service.choices.values()}
         return JSONResponse({
-            "rlenhance": __version__, "models": models, "default": self.studio.default.model,
+            "rlenhance": __version__, "models": models, "default": self.service.default.model,
             "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
             "POST /api/enhance": [*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())],
-            "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE), "fillers": self.fillers})
+            "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE),
+            "fillers": self.methods})
 
     async def upload(self, request: Request) -> Response:
         """A file of the page: its bytes become a token."""
-        kept = await self.receive(request, request.query_params.get("name", "picture"))
-        return JSONResponse({"token": kept.token, "name": kept.name})
+        stored = await self.receive(request, request.query_params.get("name", "picture"))
+        return JSONResponse({"token": stored.token, "name": stored.name})
 
     async def take(self, request: Request) -> Response:
         """A result."""
-        kept = self.studio.shelf.find(request.path_params["token"])
-        return FileResponse(kept.path, filename=kept.name, media_type="application/octet-stream",
+        stored = self.service.store.get(request.path_params["token"])
+        return FileResponse(stored.path, filename=stored.name, media_type="application/octet-stream",
                             headers={"cache-control": "no-store"})
 
     async def enhance(self, request: Request) -> Response:
         """A photograph in, the file that `rlenhance enhance` would write out."""
         words = _words(request, (*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())))
-        look = self.look(words)
-        kept = await self.receive(request, words.get("name", "picture"))
-        return await self._answer(kept, self.studio.save, kept.token, look, command=look.command(kept.name))
+        settings = self.settings(words)
+        stored = await self.receive(request, words.get("name", "picture"))
+        return await self._answer(stored, self.service.save, stored.token, settings,
+                                  command=settings.command(stored.name))
 
     async def denoise(self, request: Request) -> Response:
         """The same as `rlenhance denoise`."""
         words = _words(request, DENOISE)
         noise, strength = (_number(words, name) for name in ("noise", "strength"))
-        kept = await self.receive(request, words.get("name", "picture"))
-        return await self._answer(kept, save_denoised, self.studio, kept.token, noise=noise,
+        stored = await self.receive(request, words.get("name", "picture"))
+        return await self._answer(stored, denoise, self.service, stored.token, noise=noise,
                                   strength=1.0 if strength is None else strength)
 
     async def complete(self, request: Request) -> Response:
         """The same as `rlenhance complete`: a form with `picture` and `mask`, or a picture with a black hole."""
         words = _words(request, COMPLETE)
-        filler = words.get("model", self.fillers[0])
-        if filler not in self.fillers:
-            raise UsageError(f"model is one of {', '.join(self.fillers)}; got {filler!r}")
+        method = words.get("model", self.methods[0])
+        if method not in self.methods:
+            raise UsageError(f"model is one of {', '.join(self.methods)}; got {method!r}")
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            kept, mask = await self.receive(request, words.get("name", "picture")), None
+            stored, mask = await self.receive(request, words.get("name", "picture")), None
         else:
             async with request.form(max_files=2, max_fields=2) as form:
                 parts = [form.get(name) for name in ("picture", "mask")]
                 if not all(isinstance(part, UploadFile) for part in parts):
                     raise UsageError("the form holds two files, picture and mask")
-                kept, mask = [self.keep(await part.read(), part.filename) for part in parts]  # type: ignore[union-attr]
+                stored, mask = [self.keep(await part.read(), part.filename) for part in parts]  # type: ignore[union-attr]
         try:
-            return await self._answer(kept, fill, self.studio, kept.token, filler, mask=mask and mask.token)
+            return await self._answer(stored, complete, self.service, stored.token, method, mask=mask and mask.token)
         finally:
             if mask:
-                self.studio.shelf.drop(mask.token)
+                self.service.store.remove(mask.token)
 
-    def look(self, words: Mapping[str, str]) -> Look:
+    def settings(self, words: Mapping[str, str]) -> EnhanceSettings:
         """What the words of a request ask for.
 
         Raises:
@@ -124,74 +126,75 @@ class Api:
             if text is not None:
                 value = _parsed(option.lstrip("-"), text)
                 wanted[name] = None if isinstance(value, str) else value
-        models = {choice.model: choice for choice in self.studio.choices.values()}
-        if words.get("model", self.studio.default.model) not in models:
+        models = {choice.model: choice for choice in self.service.choices.values()}
+        if words.get("model", self.service.default.model) not in models:
             raise UsageError(f"model is one of {', '.join(models)}; got {words['model']!r}")
-        choice = models[words.get("model", self.studio.default.model)]
+        choice = models[words.get("model", self.service.default.model)]
         strength, denoise = _number(words, "strength"), _number(words, "denoise")
         if strength is None:
             strength = preset.strength if preset and preset.strength is not None else 1.0
         if words.get("strip", "0") not in ("0", "1"):
             raise UsageError(f"strip is 0 or 1; got {words['strip']!r}")
-        return Look(choice.asked, wanted, strength, denoise or 0.0, words.get("strip") == "1", words.get("format"))
+        return EnhanceSettings(choice.asked, wanted, strength, denoise or 0.0, words.get("strip") == "1",
+                               words.get("format"))
 
-    async def receive(self, request: Request, name: str) -> Kept:
+    async def receive(self, request: Request, name: str) -> StoredFile:
         """The body of a request as a file on the shelf; what is no picture is refused by its first bytes.
 
         Raises:
             UsageError: no known kind of picture; or the shelf is full.
         """
-        kept = self.studio.shelf.new(name)
+        stored = self.service.store.create(name)
         try:
             start = b""
-            with kept.path.open("wb") as file:
+            with stored.path.open("wb") as file:
                 async for chunk in request.stream():
                     start += chunk[: 4096 - len(start)]
                     file.write(chunk)
-            return self._checked(kept, start)
+            return self._checked(stored, start)
         except (UsageError, ClientDisconnect):
-            self.studio.shelf.drop(kept.token)
+            self.service.store.remove(stored.token)
             raise
 
-    def keep(self, data: bytes | str, name: str | None) -> Kept:
+    def keep(self, data: bytes | str, name: str | None) -> StoredFile:
         """The same for bytes that are here.
 
         Raises:
             UsageError: see `receive`.
         """
-        kept = self.studio.shelf.new(name or "picture")
+        stored = self.service.store.create(name or "picture")
         data = data.encode() if isinstance(data, str) else data
-        kept.path.write_bytes(data)
+        stored.path.write_bytes(data)
         try:
-            return self._checked(kept, data[:4096])
+            return self._checked(stored, data[:4096])
         except UsageError:
-            self.studio.shelf.drop(kept.token)
+            self.service.store.remove(stored.token)
             raise
 
-    def _checked(self, kept: Kept, start: bytes) -> Kept:
-        kind = sniff(start, kept.name)
-        if container_by_extension(kept.name) is None:  # its name says nothing: results need an ending
-            return self.studio.shelf.rename(kept, kept.name + CONTAINERS[kind.name].endings[0])
-        return kept
+    def _checked(self, stored: StoredFile, start: bytes) -> StoredFile:
+        kind = sniff(start, stored.name)
+        if container_by_extension(stored.name) is None:  # its name says nothing: results need an ending
+            return self.service.store.rename(stored, stored.name + CONTAINERS[kind.name].endings[0])
+        return stored
 
-    async def _answer(self, kept: Kept, work: Any, *words: Any, command: str = "", **named: Any) -> Response:
+    async def _answer(self, stored: StoredFile, work: Any, *words: Any, command: str = "", **named: Any) -> Response:
         try:
-            result: Result = await run_in_threadpool(self.line.do, work, *words, **named)
+            result: Result = await run_in_threadpool(self.queue.run, work, *words, **named)
         finally:
-            self.studio.shelf.drop(kept.token)
+            self.service.store.remove(stored.token)
         headers = {"x-notes": json.dumps(result.notes)} if result.notes else {}
         if command:
             headers["x-command"] = quote(command, safe=" '/-.:=")
         return FileResponse(result.file.path, filename=result.file.name, media_type="application/octet-stream",
-                            headers=headers, background=BackgroundTask(self.studio.shelf.drop, result.file.token))
+                            headers=headers, background=BackgroundTask(self.service.store.remove, result.file.token))
 
 
-def told(way: Any) -> Any:
+def json_errors(way: Any) -> Any:
     """A route whose refusals are told as JSON: 400, and 429 where the line is full."""
     async def answer(request: Request) -> Response:
         try:
             return await way(request)
-        except Busy as error:
+        except QueueFull as error:
             return JSONResponse({"error": str(error)}, 429, headers={"retry-after": "5"})
         except UsageError as error:
             return JSONResponse({"error": str(error)}, 400)

@@ -20,7 +20,7 @@ from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, as_hole
 from rlenhance.web.model_catalog import KINDS, kind_of, run_folders
-from rlenhance.web.service import Result, Studio, named
+from rlenhance.web.service import EnhanceService, Result, with_own_name
 
 #: Longer side in pixels of the picture that is painted on.
 SIDE = 960
@@ -32,14 +32,14 @@ _PNG = "data:image/png;base64,"
 
 
 @dataclass(frozen=True)
-class Marked:
+class MarkedPhoto:
     """A photograph reduced, (h, w, 3) uint8, and what of it is a hole, (h, w) bool, or None."""
 
     picture: np.ndarray
     hole: np.ndarray | None
 
 
-def fillers(runs: Path | None) -> dict[str, str]:
+def completion_methods(runs: Path | None) -> dict[str, str]:
     """What fills holes: label -> name; the default stands first.
 
     Args:
@@ -60,7 +60,7 @@ def fillers(runs: Path | None) -> dict[str, str]:
     return {label: name for label, name in rules.items() if name == FALLBACK} | rules | networks
 
 
-def mark(studio: Studio, token: str, mask: str | None = None) -> Marked:
+def detect_mask(service: EnhanceService, token: str, mask: str | None = None) -> MarkedPhoto:
     """A photograph as it is painted on, with its hole: of a mask's file, else the black rectangle that is found.
 
     Args:
@@ -70,15 +70,15 @@ def mark(studio: Studio, token: str, mask: str | None = None) -> Marked:
     Raises:
         UsageError: a file cannot be read; a mask of another size.
     """
-    pixels = studio.whole(studio.shelf.find(token)).pixels
-    hole = _found(pixels) if mask is None else _read(studio, mask, pixels)
+    pixels = service.full_photo(service.store.get(token)).pixels
+    hole = _found(pixels) if mask is None else _read(service, mask, pixels)
     small = fitted(pixels, SIDE)
     if hole is not None:
         hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
-    return Marked(small, hole)
+    return MarkedPhoto(small, hole)
 
 
-def fill(studio: Studio, token: str, filler: str, *, painted: str = "", mask: str | None = None) -> Result:
+def complete(service: EnhanceService, token: str, method: str, *, painted: str = "", mask: str | None = None) -> Result:
     """The whole photograph with its hole filled: the file that `rlenhance complete` writes, byte for byte.
 
     Args:
@@ -90,21 +90,21 @@ def fill(studio: Studio, token: str, filler: str, *, painted: str = "", mask: st
     Raises:
         UsageError: it cannot be done.
     """
-    completer = Completer(filler, device=studio.device)
+    completer = Completer(method, device=service.device)
 
     def process(photo: Photo) -> tuple[Photo, dict[str, object]]:
         hole = _painted(painted, photo.pixels) if painted else None if mask is None else \
-            _read(studio, mask, photo.pixels)
+            _read(service, mask, photo.pixels)
         result, told = completer.complete_photo(photo, hole)
         return result, dict(told)
 
-    return studio.carry_out(token, process, OutputNaming(SUFFIX))
+    return service.run_job(token, process, OutputNaming(SUFFIX))
 
 
-def beside(studio: Studio, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:
+def before_after(service: EnhanceService, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:
     """A photograph and its result, reduced to be shown beside each other."""
-    return tuple(fitted(studio.whole(kept).pixels, SIDE)  # type: ignore[return-value]
-                 for kept in (studio.shelf.find(token), result.file))
+    return tuple(fitted(service.full_photo(stored).pixels, SIDE)  # type: ignore[return-value]
+                 for stored in (service.store.get(token), result.file))
 
 
 def _found(pixels: np.ndarray) -> np.ndarray | None:
@@ -114,12 +114,12 @@ def _found(pixels: np.ndarray) -> np.ndarray | None:
         return None
 
 
-def _read(studio: Studio, mask: str, pixels: np.ndarray) -> np.ndarray:
-    kept = studio.shelf.find(mask)
+def _read(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.ndarray:
+    stored = service.store.get(mask)
     try:
-        return read_mask(kept.path, pixels.shape[:2])
+        return read_mask(stored.path, pixels.shape[:2])
     except UsageError as error:
-        raise UsageError(named(str(error), kept)) from error
+        raise UsageError(with_own_name(str(error), stored)) from error
 
 
 def _painted(address: str, pixels: np.ndarray) -> np.ndarray:

@@ -12,14 +12,14 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS
-from rlenhance.web.file_store import tokens_of
+from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import download, notes
-from rlenhance.web.job_queue import Line
-from rlenhance.web.model_catalog import Choice
-from rlenhance.web.service import Look, Result, Studio
+from rlenhance.web.job_queue import JobQueue
+from rlenhance.web.model_catalog import ModelChoice
+from rlenhance.web.service import EnhanceService, EnhanceSettings, Result
 
 #: Preference -> what its slider is called, and what it does to a photograph.
-KNOBS = {
+SLIDERS = {
     "exposure_level": ("Brightness", "how light the whole picture becomes"),
     "contrast": ("Contrast", "left: flatter and softer; right: light and dark farther apart"),
     "color": ("Colour", "left: paler; right: richer"),
@@ -34,7 +34,7 @@ _SENT = """element.addEventListener('dropped', (event) => {
   props.value = event.detail.tokens; trigger('upload'); });"""
 
 
-def told(work: Callable[..., Any]) -> Callable[..., Any]:
+def show_errors(work: Callable[..., Any]) -> Callable[..., Any]:
     """An event whose refusals the person sees as a sentence; whatever else fails stays in the server's own log."""
     if isgeneratorfunction(work):
         @wraps(work)
@@ -60,26 +60,26 @@ def _shown(error: UsageError) -> gr.Error:
     return gr.Error(html.escape(str(error)), duration=30, title="Not done", print_exception=False)
 
 
-def drop(words: str, name: str, several: bool = False) -> gr.HTML:
-    """A place for photographs; its event `upload` comes when they are here, its value is what `tokens_of` reads."""
+def photo_drop(words: str, name: str, several: bool = False) -> gr.HTML:
+    """A place for photographs; its event `upload` comes when they are here, its value is what `parse_tokens` reads."""
     return gr.HTML("", elem_id=f"drop-{name}", js_on_load=_SENT, html_template=(
         f'<photo-drop name="{name}" words="{html.escape(words)}" accept="image/*,{",".join(EXTENSIONS)}"'
         f'{" several" if several else ""}></photo-drop>'))
 
 
-def token_of(text: object) -> str:
-    """The photograph of a `drop`.
+def require_token(text: object) -> str:
+    """The photograph of a `photo_drop`.
 
     Raises:
         UsageError: there is none.
     """
-    tokens = tokens_of(text)
+    tokens = parse_tokens(text)
     if not tokens:
         raise UsageError("choose a photograph first")
     return tokens[0]
 
 
-def nothing(words: str) -> str:
+def placeholder(words: str) -> str:
     """What stands where no picture is yet."""
     return f'<div class="nothing">{html.escape(words)}</div>'
 
@@ -107,59 +107,59 @@ class Controls:
         studio: which models there are.
     """
 
-    def __init__(self, studio: Studio):
-        self.studio = studio
-        choice = studio.default
+    def __init__(self, service: EnhanceService):
+        self.service = service
+        choice = service.default
         self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Let the photograph decide how bright",
                                 elem_id="auto", visible="exposure_level" in choice.auto)
         self.sliders = {name: slider(label=words, info=info, elem_id=name.replace("_", "-"), step=0.01,
-                                        **_slider(choice, name)) for name, (words, info) in KNOBS.items()}
+                                        **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
         self.strength = slider(0, 1, 1, step=0.01, label="How much of all this", elem_id="strength",
                                   info="left: the photograph as it was")
         self.denoise = slider(0, 1, 0, step=0.01, label="Take out grain", elem_id="denoise",
                                  info="the noise that brightening shows; takes longer")
         with gr.Accordion("More", open=False):
-            self.model = gr.Dropdown(list(studio.choices), value=choice.label, label="Who decides (model)",
+            self.model = gr.Dropdown(list(service.choices), value=choice.label, label="Who decides (model)",
                                      elem_id="model", filterable=False)
             self.format = gr.Dropdown(list(FORMATS), value=next(iter(FORMATS)), label="Save as", filterable=False,
                                       elem_id="format")
             self.strip = gr.Checkbox(False, label="Leave out camera, date and place", elem_id="strip")
 
     @property
-    def turned(self) -> list[Any]:
+    def adjusted(self) -> list[Any]:
         """What presets, variants and references set: auto, the knobs, strength."""
         return [self.auto, *self.sliders.values(), self.strength]
 
     @property
     def all(self) -> list[Any]:
         """What makes a look: the above, denoise, model, format, strip."""
-        return [*self.turned, self.denoise, self.model, self.format, self.strip]
+        return [*self.adjusted, self.denoise, self.model, self.format, self.strip]
 
-    def look(self, *values: Any) -> Look:
+    def settings(self, *values: Any) -> EnhanceSettings:
         """The look of the values of `all`; what stands at a model's default is left out, as one would type it.
 
         Raises:
             UsageError: a value that is none.
         """
         auto, *levels, strength, denoise, model, form, strip = values
-        choice = self.studio.choice(model)
+        choice = self.service.choice(model)
         if form not in FORMATS:
             raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
         wanted: dict[str, float | None] = {}
-        for name, level in zip(KNOBS, levels, strict=True):
+        for name, level in zip(SLIDERS, levels, strict=True):
             if name not in choice.ranges or (name == "exposure_level" and auto and name in choice.auto):
                 continue
-            value, default = number(level, KNOBS[name][0]), choice.ranges[name][1]
+            value, default = number(level, SLIDERS[name][0]), choice.ranges[name][1]
             if value != default or name in choice.auto:
                 wanted[name] = value
-        return Look(choice.asked, wanted, number(strength, "How much"), number(denoise, "Take out grain"), bool(strip),
-                    FORMATS[form])
+        return EnhanceSettings(choice.asked, wanted, number(strength, "How much"), number(denoise, "Take out grain"),
+                               bool(strip), FORMATS[form])
 
-    def values(self, choice: Choice, preference: Mapping[str, float | None], strength: float | None) -> list[Any]:
+    def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None) -> list[Any]:
         """The values of `turned` for a look; what is not named has the model's default."""
         auto = "exposure_level" in choice.auto and preference.get("exposure_level") is None
         levels = []
-        for name in KNOBS:
+        for name in SLIDERS:
             default = choice.ranges.get(name, (0.0, 0.0, 1.0))[1]
             value = preference.get(name)
             levels.append(default if value is None else value)
@@ -167,13 +167,13 @@ class Controls:
 
     def of_model(self, label: Any) -> list[Any]:
         """The sliders as another model takes them: `turned`."""
-        choice = self.studio.choice(label)
+        choice = self.service.choice(label)
         auto = "exposure_level" in choice.auto
-        return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in KNOBS),
+        return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in SLIDERS),
                 gr.update()]
 
 
-def _slider(choice: Choice, name: str) -> dict[str, Any]:
+def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:
     low, default, high = choice.ranges.get(name, (0.0, 0.0, 1.0))
     return {"minimum": low, "maximum": high, "value": default, "visible": name in choice.ranges}
 
@@ -189,18 +189,18 @@ def number(value: Any, words: str) -> float:
     return round(float(value), 3)
 
 
-class Desk:
+class AppContext:
     """A studio and the line before it.
 
     Args:
         studio: does the work. line: in turn.
     """
 
-    def __init__(self, studio: Studio, line: Line):
-        self.studio, self.line = studio, line
-        self.do = line.do
+    def __init__(self, service: EnhanceService, queue: JobQueue):
+        self.service, self.queue = service, queue
+        self.run = queue.run
 
 
-def model_labels(desk: Desk, more: Sequence[str] = ()) -> list[str]:
+def model_labels(context: AppContext, more: Sequence[str] = ()) -> list[str]:
     """Every model, and what else can be compared."""
-    return [*desk.studio.choices, *more]
+    return [*context.service.choices, *more]

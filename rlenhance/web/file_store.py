@@ -22,39 +22,39 @@ _LONGEST = 120  # letters of a name
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredFile:
     """One file.
 
     Attributes:
         token: what clients call it.
         path: where it lies; made of the token and a known ending, of nothing that a client sent.
         name: what its owner calls it, to be shown and to name results after.
-        since: when it was given its place, in seconds since 1970.
+        created: when it was given its place, in seconds created 1970.
     """
 
     token: str
     path: Path
     name: str
-    since: float
+    created: float
 
 
-class Shelf:
+class FileStore:
     """A folder of files under random tokens, with a bound on its size and on their age.
 
     Args:
         folder: it is made, and removed by `close`.
         megabytes: that all files together may take.
         minutes: after which a file that nobody uses is removed.
-        clock: seconds since 1970, for tests.
+        clock: seconds created 1970, for tests.
     """
 
     def __init__(self, folder: Path, megabytes: float = 4000, minutes: float = 60,
                  clock: Callable[[], float] = time.time):
         self.folder, self.megabytes, self.minutes = folder, megabytes, minutes
-        self._clock, self._names, self._lock = clock, dict[str, Kept](), threading.Lock()
+        self._clock, self._names, self._lock = clock, dict[str, StoredFile](), threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def new(self, name: str, ending: str | None = None) -> Kept:
+    def create(self, name: str, ending: str | None = None) -> StoredFile:
         """A place for a file.
 
         Args:
@@ -64,52 +64,52 @@ class Shelf:
         Raises:
             UsageError: the shelf is full.
         """
-        self.sweep()
+        self.remove_expired()
         if self.size() > self.megabytes * 1e6:
             raise UsageError(f"the room for files is full ({self.megabytes:g} MB); what is old is removed after "
                              f"{self.minutes:g} minutes: try again later")
         name, token = clean_name(name), secrets.token_hex(16)
         own = Path(name).suffix.lower()
         ending = ending if ending is not None else own if own in EXTENSIONS else ""
-        kept = Kept(token, self.folder / f"{token}{ending}", name, self._clock())
+        stored = StoredFile(token, self.folder / f"{token}{ending}", name, self._clock())
         with self._lock:
-            self._names[token] = kept
-        return kept
+            self._names[token] = stored
+        return stored
 
-    def find(self, token: object) -> Kept:
+    def get(self, token: object) -> StoredFile:
         """The file of a token, whose age begins anew.
 
         Raises:
             UsageError: no token, or its file is gone.
         """
-        kept = self._names.get(token) if isinstance(token, str) and TOKEN.fullmatch(token) else None
-        if kept is None or not kept.path.is_file():
+        stored = self._names.get(token) if isinstance(token, str) and TOKEN.fullmatch(token) else None
+        if stored is None or not stored.path.is_file():
             raise UsageError(f"the file is no longer here: files are kept for {self.minutes:g} minutes; "
                              f"choose it again")
-        os.utime(kept.path, (self._clock(), self._clock()))
-        return kept
+        os.utime(stored.path, (self._clock(), self._clock()))
+        return stored
 
-    def rename(self, kept: Kept, name: str) -> Kept:
+    def rename(self, stored: StoredFile, name: str) -> StoredFile:
         """Call a file otherwise; what its name says of its kind, its place says too."""
-        path = kept.path.with_suffix(Path(name).suffix.lower())
-        os.replace(kept.path, path)
-        kept = replace(kept, name=name, path=path)
+        path = stored.path.with_suffix(Path(name).suffix.lower())
+        os.replace(stored.path, path)
+        stored = replace(stored, name=name, path=path)
         with self._lock:
-            self._names[kept.token] = kept
-        return kept
+            self._names[stored.token] = stored
+        return stored
 
-    def drop(self, token: str) -> None:
+    def remove(self, token: str) -> None:
         """Remove one."""
         with self._lock:
-            kept = self._names.pop(token, None)
-        if kept:
-            kept.path.unlink(missing_ok=True)
+            stored = self._names.pop(token, None)
+        if stored:
+            stored.path.unlink(missing_ok=True)
 
     def size(self) -> int:
         """Bytes that all of them take."""
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
 
-    def sweep(self) -> None:
+    def remove_expired(self) -> None:
         """Remove what is too old."""
         oldest = self._clock() - 60 * self.minutes
         for path in list(self.folder.iterdir()):
@@ -119,9 +119,8 @@ class Shelf:
             except FileNotFoundError:
                 continue
         with self._lock:
-            gone = [kept.token for kept in self._names.values() if kept.since < oldest and not kept.path.exists()]
-            for token in gone:
-                del self._names[token]
+            self._names = {token: stored for token, stored in self._names.items()
+                           if stored.created >= oldest or stored.path.exists()}
 
     def close(self) -> None:
         """Remove everything."""
@@ -148,7 +147,7 @@ def clean_name(name: object) -> str:
     return text or "picture"
 
 
-def tokens_of(text: object) -> list[str]:
+def parse_tokens(text: object) -> list[str]:
     """What the page's upload gives: a JSON list of tokens.
 
     Raises:
@@ -163,11 +162,11 @@ def tokens_of(text: object) -> list[str]:
     return found
 
 
-def apart(names: list[str]) -> list[str]:
+def unique_names(names: list[str]) -> list[str]:
     """The same names, the second of a name with a number behind it.
 
     Example:
-        >>> apart(["a.jpg", "a.jpg", "b.jpg"])
+        >>> unique_names(["a.jpg", "a.jpg", "b.jpg"])
         ['a.jpg', 'a-2.jpg', 'b.jpg']
     """
     found: list[str] = []

@@ -41,7 +41,8 @@ def file_uri(path: Path) -> str:
         raise UsageError(f"{path.name}: cannot be read ({error.strerror})") from error
 
 
-def split(before: np.ndarray, after: np.ndarray, *, left: str = "Before", right: str = "After", name: str = "") -> str:
+def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before", right: str = "After",
+                 name: str = "") -> str:
     """Two pictures of one size over each other, with a handle between them."""
     height, width = before.shape[:2]
     return (f'<before-after before="{data_uri(before)}" after="{data_uri(after)}" left="{html.escape(left)}" '

@@ -14,11 +14,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Busy(UsageError):
+class QueueFull(UsageError):
     """Too many are waiting; nothing was begun."""
 
 
-class Line:
+class JobQueue:
     """Work is done one piece after the other, in one thread, so that memory stays where it is.
 
     Args:
@@ -41,7 +41,7 @@ class Line:
         """How many are in the line now."""
         return self._inside
 
-    def do(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
+    def run(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
         """Do it when its turn comes, and give back its result; what it raises is raised here.
 
         Raises:
@@ -49,7 +49,7 @@ class Line:
         """
         with self._lock:
             if self._inside >= self.places:
-                raise Busy(f"busy: {self._inside} pictures are in work or waiting; try again in a moment")
+                raise QueueFull(f"busy: {self._inside} pictures are in work or waiting; try again in a moment")
             self._inside += 1
         future = self._pool.submit(work, *words, **named)
         future.add_done_callback(self._leave)
@@ -59,16 +59,16 @@ class Line:
             if future.done() and not future.cancelled():  # the work's own
                 raise
             begun = not future.cancel()
-            raise Busy(f"busy: {'it took' if begun else 'its turn did not come in'} more than {self.patience:g} "
+            raise QueueFull(f"busy: {'it took' if begun else 'its turn did not come in'} more than {self.patience:g} "
                        f"seconds; {'reduce the picture' if begun else 'try again later'}") from error
 
-    def do_patiently(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
+    def run_when_free(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
         """The same for one picture of many: where the line is full, it waits for a place as long as for a result."""
         end = time.monotonic() + self.patience
         while True:
             try:
-                return self.do(work, *words, **named)
-            except Busy:
+                return self.run(work, *words, **named)
+            except QueueFull:
                 if time.monotonic() > end or self._inside < self.places:
                     raise
                 time.sleep(0.25)

@@ -17,7 +17,7 @@ KINDS = ("pixel_policy", "restorer")
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """One model.
 
     Attributes:
@@ -35,7 +35,7 @@ class Choice:
     auto: tuple[str, ...]
 
 
-def choices(own: str | None, runs: Path | None) -> dict[str, Choice]:
+def choices(own: str | None, runs: Path | None) -> dict[str, ModelChoice]:
     """Models that enhance, by their labels; the default stands first.
 
     Args:
@@ -49,7 +49,7 @@ def choices(own: str | None, runs: Path | None) -> dict[str, Choice]:
     found = {_label(default): _choice(default, None if own is None else own)}
     for model in weights.shipped_models():
         if kind_of(model.folder) in KINDS and model.name not in found:
-            found[model.name] = Choice(model.name, model.name, model.name, model.ranges, model.auto)
+            found[model.name] = ModelChoice(model.name, model.name, model.name, model.ranges, model.auto)
     for folder in run_folders(runs):
         if kind_of(folder / "best") not in KINDS:
             continue
@@ -89,9 +89,9 @@ def _label(model: str) -> str:
     return "/".join(path.parts[-3:-1] if path.name == "best" and len(path.parts) > 2 else path.parts[-2:])
 
 
-def _choice(model: str, asked: str | None) -> Choice:
+def _choice(model: str, asked: str | None) -> ModelChoice:
     try:
         enhancer = Enhancer(model)
     except UsageError as error:
         raise UsageError(f"{error}; --model names another one") from error
-    return Choice(_label(model), model, asked, dict(enhancer.ranges), tuple(enhancer.auto))
+    return ModelChoice(_label(model), model, asked, dict(enhancer.ranges), tuple(enhancer.auto))

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from rlenhance import __version__
-from rlenhance.web.components import Desk
+from rlenhance.web.components import AppContext
 from rlenhance.web.tabs.compare_tab import CompareTab
 from rlenhance.web.tabs.complete_tab import CompleteTab
 from rlenhance.web.tabs.denoise_tab import DenoiseTab
@@ -22,7 +22,7 @@ _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans
 _CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
-def build(desk: Desk) -> gr.Blocks:
+def build(context: AppContext) -> gr.Blocks:
     """The page over a studio."""
     with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain taken '
@@ -30,21 +30,21 @@ def build(desk: Desk) -> gr.Blocks:
                 f"</div>")
         with gr.Tabs():
             with gr.Tab("Enhance", id="enhance"):
-                enhance = EnhanceTab(desk)
+                enhance = EnhanceTab(context)
             with gr.Tab("Several", id="several"):
-                SeveralTab(desk, enhance.controls)
+                SeveralTab(context, enhance.controls)
             with gr.Tab("Complete", id="complete"):
-                CompleteTab(desk)
+                CompleteTab(context)
             with gr.Tab("Denoise", id="denoise"):
-                DenoiseTab(desk)
+                DenoiseTab(context)
             with gr.Tab("Compare models", id="compare"):
-                CompareTab(desk)
+                CompareTab(context)
             with gr.Tab("Training runs", id="runs"):
-                RunsTab(desk)
+                RunsTab(context)
     return page
 
 
-def dress() -> dict[str, Any]:
+def theme_options() -> dict[str, Any]:
     """Theme, style and script, as Gradio takes them: fonts of the system, nothing from elsewhere."""
     theme = gr.themes.Base(primary_hue="orange", secondary_hue="orange", neutral_hue="stone", font=_FONTS,
                            font_mono=_CODE).set(body_background_fill_dark="#1b1a19")

@@ -15,13 +15,13 @@ from rlenhance.io.contact_sheet import fitted, reduced
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import NoiseRemover
 from rlenhance.pipelines.score import with_reference
-from rlenhance.web.service import Look, Preview, Result, Studio
+from rlenhance.web.service import EnhanceService, EnhanceSettings, Preview, Result
 
 #: Height and width of the detail that is shown pixel for pixel.
 DETAIL = (400, 600)
 #: Longer side in pixels at which models are compared.
 SIDE = 1280
-AS_IT_IS = "the photograph as it is"
+UNCHANGED = "the photograph as it is"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Detail:
     noise: float
 
 
-def show_noise(studio: Studio, token: str, *, noise: float | None = None, strength: float = 1.0,
+def preview_denoised(service: EnhanceService, token: str, *, noise: float | None = None, strength: float = 1.0,
                across: float = 0.5, down: float = 0.5) -> Detail:
     """What `rlenhance denoise` makes of a part of a photograph.
 
@@ -44,8 +44,8 @@ def show_noise(studio: Studio, token: str, *, noise: float | None = None, streng
     Raises:
         UsageError: it cannot be read, or a number outside its range.
     """
-    remover = NoiseRemover(noise=noise, strength=strength, device=studio.device)
-    photo = studio.whole(studio.shelf.find(token))
+    remover = NoiseRemover(noise=noise, strength=strength, device=service.device)
+    photo = service.full_photo(service.store.get(token))
     pixels = photo.visible_pixels
     height, width = pixels.shape[:2]
     sides = min(DETAIL[0], height), min(DETAIL[1], width)
@@ -60,18 +60,18 @@ def show_noise(studio: Studio, token: str, *, noise: float | None = None, streng
     return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())
 
 
-def save_denoised(studio: Studio, token: str, *, noise: float | None = None, strength: float = 1.0) -> Result:
+def denoise(service: EnhanceService, token: str, *, noise: float | None = None, strength: float = 1.0) -> Result:
     """The whole photograph without its noise: the file that `rlenhance denoise` writes, byte for byte.
 
     Raises:
         UsageError: it cannot be made.
     """
-    remover = NoiseRemover(noise=noise, strength=strength, device=studio.device)
-    return studio.carry_out(token, remover.denoise_photo, OutputNaming(SUFFIX))
+    remover = NoiseRemover(noise=noise, strength=strength, device=service.device)
+    return service.run_job(token, remover.denoise_photo, OutputNaming(SUFFIX))
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedModel:
     """One side of a comparison: what it is called, (h, w, 3) uint8, and its numbers by name."""
 
     label: str
@@ -79,34 +79,36 @@ class Contender:
     scores: dict[str, float]
 
 
-def compare(studio: Studio, token: str, labels: Sequence[object], reference: str | None = None,
-            side: int = SIDE) -> list[Contender]:
+def compare(service: EnhanceService, token: str, labels: Sequence[object], reference: str | None = None,
+            side: int = SIDE) -> list[ComparedModel]:
     """What several models make of one photograph, reduced to `side` pixels, each with its own defaults.
 
     Args:
         studio, token: the photograph.
-        labels: models as the page calls them, or `AS_IT_IS`.
+        labels: models as the page calls them, or `UNCHANGED`.
         reference: token of what it should look like.
 
     Raises:
         UsageError: a file that cannot be read, an unknown model, or a reference of another size.
     """
-    photo = studio.whole(studio.shelf.find(token))
+    photo = service.full_photo(service.store.get(token))
     wanted = None
     if reference:
-        kept = studio.shelf.find(reference)
-        target = studio.whole(kept).visible_pixels
+        stored = service.store.get(reference)
+        target = service.full_photo(stored).visible_pixels
         (height, width), (rows, columns) = photo.pixels.shape[:2], target.shape[:2]
         if (height, width) != (rows, columns):
-            raise UsageError(f"{kept.name} has {columns}x{rows} pixels and the photograph {width}x{height}; a "
+            raise UsageError(f"{stored.name} has {columns}x{rows} pixels and the photograph {width}x{height}; a "
                              f"reference is the same scene, pixel for pixel")
         wanted = fitted(target, side)
     small = Photo(reduced(photo.visible_pixels, side), grey=photo.grey)
     found = []
     for label in labels:
-        after = small if label == AS_IT_IS else studio.enhancer(Look(studio.choice(label).asked)).enhance_photo(small)
+        after = small
+        if label != UNCHANGED:
+            after = service.enhancer(EnhanceSettings(service.choice(label).asked)).enhance_photo(small)
         shown = fitted(after.pixels, side)
         scores = {"brightness": float(shown.mean() / 255)} | (with_reference(shown, wanted) if wanted is not None
                                                               else {})
-        found.append(Contender(str(label), shown, scores))
+        found.append(ComparedModel(str(label), shown, scores))
     return found

@@ -26,7 +26,7 @@ _SAMPLE = re.compile(r"(.+)-(\d+)\.png")
 
 
 @dataclass(frozen=True)
-class Sign:
+class CollapseSign:
     """One thing that the watch for collapse looks at: what it says, and whether that is an alarm."""
 
     text: str
@@ -54,23 +54,24 @@ class Run:
         return {name: points for name, points in self.curves.items()
                 if points and any(re.fullmatch(pattern, name) for pattern in patterns)}
 
-    def watch(self) -> list[Sign]:
+    def watch(self) -> list[CollapseSign]:
         """Signs of collapse in the last evaluation (docs/reference/training.md says what the numbers are)."""
         last = {name.removeprefix("watch/"): points[-1][1] for name, points in self.curves.items()
                 if name.startswith("watch/") and points}
         signs = []
         if "constant_psnr" in last:
             alarm = last["constant_psnr"] > 45
-            signs.append(Sign(f"likeness to one fixed curve: {last['constant_psnr']:.1f} dB; " + (
+            signs.append(CollapseSign(f"likeness to one fixed curve: {last['constant_psnr']:.1f} dB; " + (
                 "the policy does the same to every picture" if alarm else "pictures are treated each in its own way "
                 "(above 45 dB they would not be)"), alarm))
         if "dominant" in last:
             alarm = last["dominant"] > 0.99
-            signs.append(Sign(f"the commonest action is taken by {100 * last['dominant']:.0f} % of the agents" + (
+            text = f"the commonest action is taken by {100 * last['dominant']:.0f} % of the agents"
+            signs.append(CollapseSign(text + (
                 ": they have stopped choosing" if alarm else " (above 99 % they have stopped choosing)"), alarm))
         if "distinct" in last:
             alarm = last["distinct"] <= 1
-            signs.append(Sign(f"{last['distinct']:.0f} different actions are in use", alarm))
+            signs.append(CollapseSign(f"{last['distinct']:.0f} different actions are in use", alarm))
         return signs
 
 
@@ -120,10 +121,10 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
                 value = _number(text) if name and text else None
                 if value is not None:
                     curves.setdefault(name, []).append((step, value))
-    return {name: thinned(points) for name, points in curves.items()}
+    return {name: subsample(points) for name, points in curves.items()}
 
 
-def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def subsample(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most so many as can be seen, the last one among them."""
     every = -(-len(points) // _POINTS)
     return [*points[::every], points[-1]] if every > 1 else points

@@ -21,20 +21,20 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: The page itself, its parts, its events; our own ways in. Everything else that Gradio offers is shut.
-OPEN = {
+ALLOWED_ROUTES = {
     "GET": re.compile(r"/|/(assets|static)/[\w./@-]+|/theme\.css|/favicon\.ico|/manifest\.json|/take/[0-9a-f]{32}"
                       r"|/gradio_api/(startup-events|queue/data|heartbeat/[\w-]+|info)|/api"),
     "POST": re.compile(r"/upload|/api/[a-z]+|/gradio_api/(queue/join|cancel|reset)/?"),
 }
 #: Ways on which files come in; on the others there is only room for settings and painted masks.
-FILES = re.compile(r"/upload|/api/[a-z]+")
+FILE_ROUTES = re.compile(r"/upload|/api/[a-z]+")
 SETTINGS_BYTES = 4_000_000
 #: The browser asks no other host than this one, whatever the page's parts would like.
-POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+CONTENT_SECURITY_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; "
           "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; "
           "base-uri 'self'; form-action 'self'; frame-ancestors 'none'")
-_HEADERS = ((b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"),
+_HEADERS = ((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()), (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
 
 
@@ -47,7 +47,7 @@ class Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Door:
+class SecurityMiddleware:
     """An application behind a door.
 
     Args:
@@ -61,7 +61,7 @@ class Door:
     def __init__(self, app: App, *, host: str = "127.0.0.1", auth: tuple[str, str] | None = None,
                  megabytes: float = 100.0):
         self.app, self.megabytes = app, megabytes
-        self._names = {"localhost", "127.0.0.1", "[::1]", host.lower()} if is_own(host) else None
+        self._names = {"localhost", "127.0.0.1", "[::1]", host.lower()} if is_loopback(host) else None
         self._key = None if auth is None else ":".join(auth).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {name: value for name, value in scope["headers"]}
-        refusal = self.refuse(scope["method"], scope["path"], headers)
+        refusal = self.check_request(scope["method"], scope["path"], headers)
         if refusal is not None:
             await answer(send, refusal)
             return
@@ -98,8 +98,8 @@ class Door:
                 return
             if message["type"] == "http.response.start":
                 begun = True
-                kept = [pair for pair in message.get("headers", []) if pair[0].lower() != b"server"]
-                message = {**message, "headers": [*kept, *_HEADERS]}
+                stored = [pair for pair in message.get("headers", []) if pair[0].lower() != b"server"]
+                message = {**message, "headers": [*stored, *_HEADERS]}
             await send(message)
 
         try:
@@ -110,7 +110,7 @@ class Door:
         if over and not begun:
             await answer(send, self._too_large(limit))
 
-    def refuse(self, method: str, path: str, headers: MutableMapping[bytes, bytes]) -> Refusal | None:
+    def check_request(self, method: str, path: str, headers: MutableMapping[bytes, bytes]) -> Refusal | None:
         """Why a request is not let in, or None.
 
         Args:
@@ -122,7 +122,7 @@ class Door:
         if self._key is not None and not secrets.compare_digest(_given(headers), self._key):
             return Refusal(401, "name and password, please", ((b"www-authenticate", b'Basic realm="rlenhance"'),))
         method = "GET" if method == "HEAD" else method
-        if method not in OPEN or ".." in path or not OPEN[method].fullmatch(path):
+        if method not in ALLOWED_ROUTES or ".." in path or not ALLOWED_ROUTES[method].fullmatch(path):
             return Refusal(404, f"nothing here at {method} {path[:80]!r}")
         if method == "GET":
             return None
@@ -135,7 +135,7 @@ class Door:
         return None
 
     def _limit(self, path: str) -> float:
-        return self.megabytes * 1e6 if FILES.fullmatch(path) else SETTINGS_BYTES
+        return self.megabytes * 1e6 if FILE_ROUTES.fullmatch(path) else SETTINGS_BYTES
 
     def _too_large(self, limit: float) -> Refusal:
         return Refusal(413, f"the file is larger than {limit / 1e6:g} MB, the limit of this page (--max-megabytes)",
@@ -151,7 +151,7 @@ async def answer(send: Send, refusal: Refusal) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def is_own(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """A machine's own address, which no other machine reaches."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -16,10 +16,10 @@ from typing import Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.limits import missing_extra
-from rlenhance.web.file_store import Shelf
-from rlenhance.web.job_queue import Line
-from rlenhance.web.security import App, Door
-from rlenhance.web.service import Studio
+from rlenhance.web.file_store import FileStore
+from rlenhance.web.job_queue import JobQueue
+from rlenhance.web.security import App, SecurityMiddleware
+from rlenhance.web.service import EnhanceService
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Settings:
         megabytes, megapixels: the largest photograph that comes in.
         places: pictures that may be in work or waiting.
         minutes: how long files are kept that nobody uses.
-        model, runs, device: see `Studio`.
+        model, runs, device: see `EnhanceService`.
         browser: open one.
     """
 
@@ -59,7 +59,7 @@ def check_extra() -> None:
         raise missing_extra("the page", "demo")
 
 
-def assemble(settings: Settings, folder: Path) -> tuple[App, Studio, Line]:
+def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, JobQueue]:
     """The application, and what does its work.
 
     Args:
@@ -69,47 +69,47 @@ def assemble(settings: Settings, folder: Path) -> tuple[App, Studio, Line]:
         UsageError: no model, or no Gradio.
     """
     check_extra()
-    studio = Studio(Shelf(folder / "shelf", minutes=settings.minutes), model=settings.model, runs=settings.runs,
-                    megapixels=settings.megapixels, device=settings.device)
+    service = EnhanceService(FileStore(folder / "files", minutes=settings.minutes), model=settings.model,
+                             runs=settings.runs, megapixels=settings.megapixels, device=settings.device)
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
                       GRADIO_TEMP_DIR=str(folder / "gradio"))  # before Gradio is imported
     import gradio as gr
     from fastapi import FastAPI
 
     from rlenhance.web.api import Api
-    from rlenhance.web.components import Desk
-    from rlenhance.web.page import build, dress
+    from rlenhance.web.components import AppContext
+    from rlenhance.web.page import build, theme_options
 
-    line = Line(settings.places)
-    api = Api(studio, line, {"megabytes": settings.megabytes, "megapixels": settings.megapixels,
-                             "places": settings.places, "minutes": settings.minutes})
+    queue = JobQueue(settings.places)
+    api = Api(service, queue, {name: getattr(settings, name) for name in ("megabytes", "megapixels", "places",
+                                                                          "minutes")})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:
-        task = asyncio.create_task(_sweep(studio.shelf))
+        task = asyncio.create_task(_sweep(service.store))
         yield
         task.cancel()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan, routes=api.routes())
-    page = build(Desk(studio, line))
+    page = build(AppContext(service, queue))
     page.state_session_capacity = 64
     page.queue(max_size=4 * settings.places, default_concurrency_limit=None)
     app = gr.mount_gradio_app(app, page, "/", show_error=False, ssr_mode=False, mcp_server=False, run_history=False,
-                              enable_monitoring=False, footer_links=[], max_file_size=1, **dress())
-    return Door(app, host=settings.host, auth=settings.auth, megabytes=settings.megabytes), studio, line
+                              enable_monitoring=False, footer_links=[], max_file_size=1, **theme_options())
+    return SecurityMiddleware(app, host=settings.host, auth=settings.auth, megabytes=settings.megabytes), service, queue
 
 
 def serve(settings: Settings) -> None:
     """Serve the page until somebody stops it; its files are removed at the end.
 
     Raises:
-        UsageError: the place is taken, or see `assemble`.
+        UsageError: the place is taken, or see `create_app`.
     """
     check_extra()
     bound = _bound(settings.host, settings.port)
     address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{bound.getsockname()[1]}"
     with bound, tempfile.TemporaryDirectory(prefix="rlenhance-page-") as folder:
-        app, _, line = assemble(settings, Path(folder))
+        app, _, queue = create_app(settings, Path(folder))
         import uvicorn
 
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
@@ -120,7 +120,7 @@ def serve(settings: Settings) -> None:
         try:
             server.run(sockets=[bound])
         finally:
-            line.close()
+            queue.close()
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -143,9 +143,9 @@ def _bound(host: str, port: int) -> socket.socket:
     return found
 
 
-async def _sweep(shelf: Shelf) -> None:
+async def _sweep(store: FileStore) -> None:
     """Remove what is too old, once a minute."""
     with suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(60)
-            shelf.sweep()
+            store.remove_expired()

@@ -23,8 +23,8 @@ from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, recipe_of
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import as_options
-from rlenhance.web.file_store import Kept, Shelf
-from rlenhance.web.model_catalog import Choice, choices
+from rlenhance.web.file_store import FileStore, StoredFile
+from rlenhance.web.model_catalog import ModelChoice, choices
 
 #: Longer side in pixels of the picture that a preview is made on.
 SIDE = 840
@@ -36,7 +36,7 @@ _SHARES = (("A little", 0.25), ("Half", 0.5), ("Most of it", 0.75), ("All of it"
 
 
 @dataclass(frozen=True)
-class Look:
+class EnhanceSettings:
     """How a photograph is to be enhanced: what the options of `rlenhance enhance` say.
 
     Attributes:
@@ -58,7 +58,7 @@ class Look:
         """The same, typed.
 
         Example:
-            >>> Look(preference={"contrast": 0.2}, denoise=0.5).command("my night.jpg")
+            >>> EnhanceSettings(preference={"contrast": 0.2}, denoise=0.5).command("my night.jpg")
             "rlenhance enhance 'my night.jpg' --contrast 0.2 --denoise 0.5"
         """
         words = ["rlenhance enhance", shlex.quote(name)]
@@ -83,19 +83,19 @@ class Preview:
 class Result:
     """A file that was made, and what there is to say of it."""
 
-    file: Kept
+    file: StoredFile
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Reduced:
+class ReducedPhoto:
     """A reduced photograph (its file's size is kept beside it)."""
 
     photo: Photo
     size: tuple[int, int]
 
 
-class Studio:
+class EnhanceService:
     """Photographs on a shelf, and what can be done with them.
 
     Args:
@@ -109,19 +109,19 @@ class Studio:
         UsageError: no model, or no such device.
     """
 
-    def __init__(self, shelf: Shelf, *, model: str | None = None, runs: Path | None = None, megapixels: float = 100.0,
-                 device: str = "cpu"):
-        self.shelf, self.megapixels, self.device, self.runs = shelf, megapixels, check_device(device), runs
-        self._reduced: OrderedDict[str, Reduced] = OrderedDict()
+    def __init__(self, store: FileStore, *, model: str | None = None, runs: Path | None = None,
+                 megapixels: float = 100.0, device: str = "cpu"):
+        self.store, self.megapixels, self.device, self.runs = store, megapixels, check_device(device), runs
+        self._reduced: OrderedDict[str, ReducedPhoto] = OrderedDict()
         self._lock = threading.Lock()
-        self.choices: dict[str, Choice] = choices(model, runs)
+        self.choices: dict[str, ModelChoice] = choices(model, runs)
 
     @property
-    def default(self) -> Choice:
+    def default(self) -> ModelChoice:
         """What stands first."""
         return next(iter(self.choices.values()))
 
-    def choice(self, label: object) -> Choice:
+    def choice(self, label: object) -> ModelChoice:
         """The model of a label.
 
         Raises:
@@ -132,29 +132,29 @@ class Studio:
             raise UsageError(f"no model {label!r} on this page; there are {', '.join(self.choices)}")
         return found
 
-    def enhancer(self, look: Look) -> Enhancer:
+    def enhancer(self, settings: EnhanceSettings) -> Enhancer:
         """What makes a look; the same that the command makes.
 
         Raises:
             UsageError: the model cannot.
         """
-        return Enhancer(look.model or self.default.model, device=self.device, preference=look.preference,
-                        strength=look.strength, denoise=look.denoise)
+        return Enhancer(settings.model or self.default.model, device=self.device, preference=settings.preference,
+                        strength=settings.strength, denoise=settings.denoise)
 
-    def small(self, token: str) -> Reduced:
+    def reduced_photo(self, token: str) -> ReducedPhoto:
         """A photograph reduced for previews; the last few are remembered.
 
         Raises:
             UsageError: it cannot be read; the text calls it by its own name.
         """
-        kept = self.shelf.find(token)
+        stored = self.store.get(token)
         with self._lock:
             if token in self._reduced:
                 self._reduced.move_to_end(token)
                 return self._reduced[token]
-        photo = self.whole(kept)
+        photo = self.full_photo(stored)
         alpha = None if photo.alpha is None else reduced(photo.alpha, SIDE)
-        found = Reduced(replace(photo, pixels=reduced(photo.pixels, SIDE), alpha=alpha, wide_gamut=None),
+        found = ReducedPhoto(replace(photo, pixels=reduced(photo.pixels, SIDE), alpha=alpha, wide_gamut=None),
                         (photo.pixels.shape[1], photo.pixels.shape[0]))
         with self._lock:
             self._reduced[token] = found
@@ -162,69 +162,70 @@ class Studio:
                 self._reduced.popitem(last=False)
         return found
 
-    def whole(self, kept: Kept) -> Photo:
+    def full_photo(self, stored: StoredFile) -> Photo:
         """A photograph as its file has it.
 
         Raises:
             UsageError: it cannot be read.
         """
         try:
-            return read(kept.path, megapixels=self.megapixels)
+            return read(stored.path, megapixels=self.megapixels)
         except UsageError as error:
-            raise UsageError(named(str(error), kept)) from error
+            raise UsageError(with_own_name(str(error), stored)) from error
 
-    def preview(self, token: str, look: Look) -> Preview:
+    def preview(self, token: str, settings: EnhanceSettings) -> Preview:
         """The look on the reduced photograph."""
-        small = self.small(token)
-        after = self.enhancer(look).enhance_photo(small.photo)
+        small = self.reduced_photo(token)
+        after = self.enhancer(settings).enhance_photo(small.photo)
         return Preview(fitted(small.photo.pixels, SIDE), fitted(after.pixels, SIDE), small.size)
 
-    def save(self, token: str, look: Look) -> Result:
+    def save(self, token: str, settings: EnhanceSettings) -> Result:
         """The look on the whole photograph: the file that the command writes, byte for byte.
 
         Raises:
             UsageError: it cannot be made.
         """
-        return self.carry_out(token, process_of(self.enhancer(look)), OutputNaming(SUFFIX, extension=ending_of(look)),
-                              strip=look.strip)
+        naming = OutputNaming(SUFFIX, extension=extension_of(settings))
+        return self.run_job(token, process_of(self.enhancer(settings)), naming, strip=settings.strip)
 
-    def carry_out(self, token: str, process: Process, naming: OutputNaming, *, strip: bool = False,
+    def run_job(self, token: str, process: Process, naming: OutputNaming, *, strip: bool = False,
                   copy: bool = True) -> Result:
         """One photograph through `run_batch`, from the shelf to the shelf, as every command does it.
 
         Raises:
             UsageError: what the command would say, under the photograph's own name.
         """
-        source = self.shelf.find(token)
+        source = self.store.get(token)
         name = naming.name(Path(source.name), "1", beside=True)
-        target = self.shelf.new(name, Path(name).suffix.lower())
+        target = self.store.create(name, Path(name).suffix.lower())
         coder: Callable[[Photo, str], bytes] = partial(encode, strip=True) if strip else encode
         (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, at_once=1, copy=copy and not strip,
                                encode=coder, megapixels=self.megapixels)
         if outcome.error:
-            self.shelf.drop(target.token)
-            raise UsageError(named(outcome.error, source))
-        return Result(target, tuple(named(note, source) for note in outcome.warnings))
+            self.store.remove(target.token)
+            raise UsageError(with_own_name(outcome.error, source))
+        return Result(target, tuple(with_own_name(note, source) for note in outcome.warnings))
 
-    def recipe(self, look: Look) -> str:
+    def recipe(self, settings: EnhanceSettings) -> str:
         """The look as a recipe, which `rlenhance enhance --recipe` takes."""
-        return recipe_of(self.enhancer(look), look.model or self.default.model).to_json()
+        return recipe_of(self.enhancer(settings), settings.model or self.default.model).to_json()
 
-    def variants(self, token: str, look: Look) -> list[tuple[str, Look, np.ndarray]]:
+    def variants(self, token: str, settings: EnhanceSettings) -> list[tuple[str, EnhanceSettings, np.ndarray]]:
         """Four looks around the one that is set: label, look, and the reduced photograph (h, w, 3) uint8."""
-        small = self.small(token)
-        choice = next(choice for choice in self.choices.values() if choice.asked == look.model)
+        small = self.reduced_photo(token)
+        choice = next(choice for choice in self.choices.values() if choice.asked == settings.model)
         if "exposure_level" in choice.ranges:
-            others = [(label, self._moved(look, choice, small.photo, brighter, livelier))
+            others = [(label, self._moved(settings, choice, small.photo, brighter, livelier))
                       for label, brighter, livelier in _VARIANTS]
         else:
-            others = [(label, replace(look, strength=share)) for label, share in _SHARES]
+            others = [(label, replace(settings, strength=share)) for label, share in _SHARES]
         return [(label, other, fitted(self.enhancer(other).enhance_photo(small.photo).pixels))
                 for label, other in others]
 
-    def _moved(self, look: Look, choice: Choice, photo: Photo, brighter: float, livelier: float) -> Look:
+    def _moved(self, settings: EnhanceSettings, choice: ModelChoice, photo: Photo, brighter: float,
+               livelier: float) -> EnhanceSettings:
         """The look with other brightness, contrast and colour, as far as the model takes them."""
-        ranges, wanted = choice.ranges, dict(look.preference)
+        ranges, wanted = choice.ranges, dict(settings.preference)
         if wanted.get("exposure_level") is None:
             wanted["exposure_level"] = auto_exposure(to_tensor(photo.visible_pixels)).item() \
                 if "exposure_level" in choice.auto else ranges["exposure_level"][1]
@@ -233,7 +234,7 @@ class Studio:
                 low, default, high = ranges[name]
                 value = wanted.get(name)
                 wanted[name] = round(min(max((default if value is None else value) + step, low), high), 2)
-        return replace(look, preference=wanted)
+        return replace(settings, preference=wanted)
 
     def match(self, token: str, label: object) -> tuple[dict[str, float], list[str]]:
         """What a picture that looks as wanted asks a model for, and what had to be moved into its ranges.
@@ -242,19 +243,19 @@ class Studio:
             UsageError: the picture cannot be read, or the model takes nothing that is measured.
         """
         choice = self.choice(label)
-        values, moved = into_ranges(measures(to_tensor(self.small(token).photo.visible_pixels)), choice.ranges)
+        values, moved = into_ranges(measures(to_tensor(self.reduced_photo(token).photo.visible_pixels)), choice.ranges)
         if not values:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
         return {name: round(value, 2) for name, value in values.items()}, moved
 
-    def why(self, token: str, look: Look) -> Sequence[Cell]:
+    def explain(self, token: str, settings: EnhanceSettings) -> Sequence[Cell]:
         """The cells that `rlenhance enhance --explain` writes, on the reduced photograph."""
         from rlenhance.pipelines.explain import explain
 
-        return explain(self.enhancer(look), self.small(token).photo.visible_pixels)
+        return explain(self.enhancer(settings), self.reduced_photo(token).photo.visible_pixels)
 
 
-def ending_of(look: Look) -> str | None:
+def extension_of(settings: EnhanceSettings) -> str | None:
     """The ending that a look asks for.
 
     Raises:
@@ -262,15 +263,15 @@ def ending_of(look: Look) -> str | None:
     """
     from rlenhance.io.containers import WRITTEN
 
-    if look.format is None:
+    if settings.format is None:
         return None
-    if f".{look.format}" not in WRITTEN:
+    if f".{settings.format}" not in WRITTEN:
         raise UsageError(f"--format is one of {' '.join(ending.lstrip('.') for ending in WRITTEN)}; "
-                         f"got {look.format!r}")
-    return f".{look.format}"
+                         f"got {settings.format!r}")
+    return f".{settings.format}"
 
 
-def named(text: str, kept: Kept) -> str:
+def with_own_name(text: str, stored: StoredFile) -> str:
     """A message about a file on the shelf under the name that its owner knows."""
-    return text.replace(str(kept.path), kept.name)
+    return text.replace(str(stored.path), stored.name)
 

@@ -18,36 +18,38 @@ from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.pipelines.options import OPTIONS
-from rlenhance.web.complete_service import fill, fillers, mark
-from rlenhance.web.file_store import Shelf, clean_name, tokens_of
+from rlenhance.web.complete_service import complete, completion_methods, detect_mask
+from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
-from rlenhance.web.job_queue import Busy, Line
-from rlenhance.web.previews import AS_IT_IS, compare, save_denoised, show_noise
+from rlenhance.web.job_queue import JobQueue, QueueFull
+from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised
 from rlenhance.web.run_reader import list_runs, open_run
-from rlenhance.web.security import Door, is_own, read_auth
-from rlenhance.web.service import Look, Studio
+from rlenhance.web.security import SecurityMiddleware, is_loopback, read_auth
+from rlenhance.web.service import EnhanceService
+from rlenhance.web.service import EnhanceSettings as Settings
 from tests.support import corpus
 
-LOOKS = {"as it comes": Look(), "turned": Look(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
-         "with grain out": Look(strength=0.7, denoise=0.4), "another": Look("relight", {"smoothness": 0.8}),
-         "untouched": Look(strength=0.0), "another kind": Look(format="png"), "alone": Look(strip=True)}
+LOOKS = {"as it comes": Settings(),
+         "turned": Settings(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
+         "with grain out": Settings(strength=0.7, denoise=0.4), "another": Settings("relight", {"smoothness": 0.8}),
+         "untouched": Settings(strength=0.0), "another kind": Settings(format="png"), "alone": Settings(strip=True)}
 NIGHT = np.random.default_rng(0).integers(0, 50, (60, 80, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory):
+def service(tmp_path_factory):
     """A studio with the shipped models."""
-    shelf = Shelf(tmp_path_factory.mktemp("page") / "shelf")
-    yield Studio(shelf)
-    shelf.close()
-    assert not shelf.folder.exists()
+    store = FileStore(tmp_path_factory.mktemp("page") / "files")
+    yield EnhanceService(store)
+    store.close()
+    assert not store.folder.exists()
 
 
-def put(studio, source, name=None):
+def put(service, source, name=None):
     """A file on the shelf, as the page's upload leaves it."""
-    kept = studio.shelf.new(name or source.name)
-    shutil.copy(source, kept.path)
-    return kept.token
+    stored = service.store.create(name or source.name)
+    shutil.copy(source, stored.path)
+    return stored.token
 
 
 @pytest.fixture
@@ -59,45 +61,46 @@ def night(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("settings", LOOKS.values(), ids=LOOKS)
 @pytest.mark.parametrize("name", ["my night.jpg", "deep.png"])
-def test_the_page_saves_what_the_command_writes(studio, night, look, name, monkeypatch):
+def test_the_page_saves_what_the_command_writes(service, night, settings, name, monkeypatch):
     """The command that the page shows makes the file that the page saves, to the last byte, under the same name."""
     monkeypatch.chdir(night)
-    words = shlex.split(look.command(name))
+    words = shlex.split(settings.command(name))
     assert words[0] == "rlenhance" and main(words[1:]) == 0
     made = next(path for path in night.iterdir() if "_enhanced" in path.name)
-    result = studio.save(put(studio, night / name), look)
+    result = service.save(put(service, night / name), settings)
     assert result.file.name == made.name
     assert result.file.path.read_bytes() == made.read_bytes()
 
 
-def test_the_recipe_is_the_commands(studio, night, monkeypatch):
+def test_the_recipe_is_the_commands(service, night, monkeypatch):
     """What the page gives to copy is what --save-recipe writes, and --recipe makes the page's file of it."""
     monkeypatch.chdir(night)
-    look = Look(preference={"contrast": 0.3}, strength=0.9)
+    settings = Settings(preference={"contrast": 0.3}, strength=0.9)
     assert main(["enhance", "deep.png", "--contrast", "0.3", "--strength", "0.9", "--save-recipe", "own.json"]) == 0
-    assert studio.recipe(look) == Path("own.json").read_text()
-    Path("page.json").write_text(studio.recipe(look))
+    assert service.recipe(settings) == Path("own.json").read_text()
+    Path("page.json").write_text(service.recipe(settings))
     assert main(["enhance", "deep.png", "-o", "again.png", "--recipe", "page.json"]) == 0
-    assert Path("again.png").read_bytes() == studio.save(put(studio, Path("deep.png")), look).file.path.read_bytes()
+    saved = service.save(put(service, Path("deep.png")), settings)
+    assert Path("again.png").read_bytes() == saved.file.path.read_bytes()
 
 
 @pytest.mark.parametrize("noise, words", [(None, []), (12.0, ["--noise", "12"])])
-def test_grain_is_taken_out_as_by_the_command(studio, night, noise, words, monkeypatch):
+def test_grain_is_taken_out_as_by_the_command(service, night, noise, words, monkeypatch):
     """The same bytes; and the detail that is shown has the noise that was said, or some that was measured."""
     monkeypatch.chdir(night)
     assert main(["denoise", "my night.jpg", "--strength", "0.8", *words]) == 0
-    token = put(studio, Path("my night.jpg"))
-    result = save_denoised(studio, token, noise=noise, strength=0.8)
+    token = put(service, Path("my night.jpg"))
+    result = denoise(service, token, noise=noise, strength=0.8)
     assert result.file.path.read_bytes() == Path("my night_denoised.jpg").read_bytes()
-    found = show_noise(studio, token, noise=noise, strength=0.8)
+    found = preview_denoised(service, token, noise=noise, strength=0.8)
     assert found.shown.after.shape == found.shown.before.shape
     assert found.noise == pytest.approx(noise) if noise else 3 < found.noise < 30
 
 
 @pytest.mark.parametrize("words", [["--detect-holes"], ["--mask", "mask.png", "--model", "telea"]])
-def test_holes_are_filled_as_by_the_command(studio, tmp_path, words, monkeypatch):
+def test_holes_are_filled_as_by_the_command(service, tmp_path, words, monkeypatch):
     """The same bytes, whether the hole is found or marked; a painted mask fills what it covers and nothing else."""
     monkeypatch.chdir(tmp_path)
     hole = np.zeros((120, 160), bool)
@@ -106,146 +109,146 @@ def test_holes_are_filled_as_by_the_command(studio, tmp_path, words, monkeypatch
     write(np.where(hole[..., None], 0, room).astype(np.uint8), Path("room.png"))
     write(np.repeat(hole[..., None] * np.uint8(255), 3, 2), Path("mask.png"))
     assert main(["complete", "room.png", *words]) == 0
-    token = put(studio, Path("room.png"))
-    mask = put(studio, Path("mask.png")) if "--mask" in words else None
-    result = fill(studio, token, words[-1] if mask else next(iter(fillers(None).values())), mask=mask)
+    token = put(service, Path("room.png"))
+    mask = put(service, Path("mask.png")) if "--mask" in words else None
+    result = complete(service, token, words[-1] if mask else next(iter(completion_methods(None).values())), mask=mask)
     assert result.file.path.read_bytes() == Path("room_completed.png").read_bytes()
     painted = np.zeros((60, 80, 4), np.uint8)
     painted[10:40, 15:50] = 232, 60, 40, 255
     _, data = cv2.imencode(".png", painted)
-    by_hand = fill(studio, token, "laplace", painted=f"data:image/png;base64,{base64.b64encode(data).decode()}")
+    by_hand = complete(service, token, "laplace", painted=f"data:image/png;base64,{base64.b64encode(data).decode()}")
     changed = (read(by_hand.file.path).pixels != read("room.png").pixels).any(axis=2)
     assert changed[hole].all() and not changed[:20].any() and not changed[:, 100:].any()
-    assert mark(studio, token).hole[50, 60] and not mark(studio, token).hole[5, 5]
+    assert detect_mask(service, token).hole[50, 60] and not detect_mask(service, token).hole[5, 5]
 
 
 @pytest.mark.parametrize("painted, said", [("data:image/png;base64,@@", "did not arrive"), ("/etc/passwd", "empty"),
                                            ("data:image/png;base64,aGk=", "not a picture"), ("blank", "nothing is pa")])
-def test_a_painted_mask_is_a_mask(studio, tmp_path, painted, said):
+def test_a_painted_mask_is_a_mask(service, tmp_path, painted, said):
     """Whatever else a client sends is refused."""
     write(NIGHT, tmp_path / "night.png")
     if painted == "blank":
         blank = base64.b64encode(cv2.imencode(".png", np.zeros((6, 8, 4), np.uint8))[1]).decode()
         painted = f"data:image/png;base64,{blank}"
     with pytest.raises(UsageError, match=said):
-        fill(studio, put(studio, tmp_path / "night.png"), "laplace", painted=painted)
+        complete(service, put(service, tmp_path / "night.png"), "laplace", painted=painted)
 
 
-def test_a_preview_is_the_look_in_small(studio, tmp_path):
+def test_a_preview_is_the_look_in_small(service, tmp_path):
     """Before is the photograph, after what the Enhancer makes of the small one; the size told is the file's."""
     write(np.kron(NIGHT, np.ones((20, 20, 1), np.uint8)), tmp_path / "large.png")
-    token = put(studio, tmp_path / "large.png")
-    made = studio.preview(token, LOOKS["turned"])
+    token = put(service, tmp_path / "large.png")
+    made = service.preview(token, LOOKS["turned"])
     assert made.size == (1600, 1200) and made.before.shape == made.after.shape == (630, 840, 3)
-    whole = read(studio.save(token, LOOKS["turned"]).file.path).pixels
+    whole = read(service.save(token, LOOKS["turned"]).file.path).pixels
     assert abs(whole.mean() - made.after.mean()) < 2
 
 
-def test_variants_lie_around_the_look(studio, tmp_path):
+def test_variants_lie_around_the_look(service, tmp_path):
     """Two are darker and two brighter than the look, each as its own words say."""
     write(NIGHT, tmp_path / "night.png")
-    token = put(studio, tmp_path / "night.png")
-    before = studio.preview(token, Look(preference={"exposure_level": 0.45})).after.mean()
-    means = [pixels.mean() for _, _, pixels in studio.variants(token, Look(preference={"exposure_level": 0.45}))]
+    token = put(service, tmp_path / "night.png")
+    before = service.preview(token, Settings(preference={"exposure_level": 0.45})).after.mean()
+    means = [pixels.mean() for _, _, pixels in service.variants(token, Settings(preference={"exposure_level": 0.45}))]
     assert max(means[:2]) < before < min(means[2:])
-    assert len({look.command("x") for _, look, _ in studio.variants(token, Look("supervised"))}) == 4
+    assert len({settings.command("x") for _, settings, _ in service.variants(token, Settings("supervised"))}) == 4
 
 
-def test_a_picture_that_is_liked_sets_the_brightness(studio, tmp_path):
+def test_a_picture_that_is_liked_sets_the_brightness(service, tmp_path):
     """As --match does; a model without brightness refuses."""
     write(np.full((40, 40, 3), 153, np.uint8), tmp_path / "liked.png")
-    token = put(studio, tmp_path / "liked.png")
-    assert studio.match(token, "natural") == ({"exposure_level": 0.6}, [])
+    token = put(service, tmp_path / "liked.png")
+    assert service.match(token, "natural") == ({"exposure_level": 0.6}, [])
     with pytest.raises(UsageError, match="takes no brightness"):
-        studio.match(token, "supervised")
-    assert len(studio.why(token, Look())) > 4
+        service.match(token, "supervised")
+    assert len(service.explain(token, Settings())) > 4
 
 
-def test_two_models_beside_each_other(studio, tmp_path):
+def test_two_models_beside_each_other(service, tmp_path):
     """Scores come with a reference, equal ones are perfect, and one of another size is refused by name."""
     write(NIGHT, tmp_path / "night.png")
     write(NIGHT[:30], tmp_path / "half.png")
-    night, half = put(studio, tmp_path / "night.png"), put(studio, tmp_path / "half.png")
-    plain, natural = compare(studio, night, (AS_IT_IS, "natural"))
+    night, half = put(service, tmp_path / "night.png"), put(service, tmp_path / "half.png")
+    plain, natural = compare(service, night, (UNCHANGED, "natural"))
     assert set(plain.scores) == {"brightness"} and natural.scores["brightness"] > plain.scores["brightness"]
-    assert compare(studio, night, (AS_IT_IS,), night)[0].scores["psnr"] == 100
+    assert compare(service, night, (UNCHANGED,), night)[0].scores["psnr"] == 100
     with pytest.raises(UsageError, match=r"half\.png has 80x30 pixels and the photograph 80x60"):
-        compare(studio, night, (AS_IT_IS,), half)
+        compare(service, night, (UNCHANGED,), half)
 
 
-def test_bad_files_are_refused_by_their_own_names(studio, tmp_path):
+def test_bad_files_are_refused_by_their_own_names(service, tmp_path):
     """No folder of ours stands in a message."""
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 100)
-    for work in (lambda token: studio.preview(token, Look()), lambda token: studio.save(token, Look())):
+    for work in (lambda token: service.preview(token, Settings()), lambda token: service.save(token, Settings())):
         with pytest.raises(UsageError, match=r"^torn\.jpg: damaged") as told:
-            work(put(studio, tmp_path / "torn.jpg"))
-        assert str(studio.shelf.folder) not in str(told.value)
+            work(put(service, tmp_path / "torn.jpg"))
+        assert str(service.store.folder) not in str(told.value)
 
 
 def test_a_line_is_bounded():
     """Beyond its places it says that it is busy, at once; later it takes work again; failures come to their callers."""
-    line, gate, done = Line(places=2), threading.Event(), []
-    threads = [threading.Thread(target=lambda: done.append(line.do(gate.wait, 20))) for _ in range(2)]
+    queue, gate, done = JobQueue(places=2), threading.Event(), []
+    threads = [threading.Thread(target=lambda: done.append(queue.run(gate.wait, 20))) for _ in range(2)]
     for thread in threads:
         thread.start()
-    while line.inside < 2:
+    while queue.inside < 2:
         time.sleep(0.001)
-    with pytest.raises(Busy, match="2 pictures are in work or waiting"):
-        line.do(print)
+    with pytest.raises(QueueFull, match="2 pictures are in work or waiting"):
+        queue.run(print)
     gate.set()
     for thread in threads:
         thread.join()
-    assert done == [True, True] and line.do_patiently(lambda: 7) == 7
+    assert done == [True, True] and queue.run_when_free(lambda: 7) == 7
     with pytest.raises(UsageError, match="bad"):
-        line.do(lambda: (_ for _ in ()).throw(UsageError("bad")))
-    line.close()
+        queue.run(lambda: (_ for _ in ()).throw(UsageError("bad")))
+    queue.close()
 
 
 def test_who_waits_too_long_is_told():
     """And what had not begun is never done."""
-    line, gate, ran = Line(places=3, patience=0.05), threading.Event(), []
+    queue, gate, ran = JobQueue(places=3, patience=0.05), threading.Event(), []
 
     def begin():
-        with pytest.raises(Busy, match="it took more than"):
-            line.do(gate.wait, 20)
+        with pytest.raises(QueueFull, match="it took more than"):
+            queue.run(gate.wait, 20)
 
     first = threading.Thread(target=begin)
     first.start()
-    while not line.inside:
+    while not queue.inside:
         time.sleep(0.001)
-    with pytest.raises(Busy, match="its turn did not come"):
-        line.do(ran.append, 1)
+    with pytest.raises(QueueFull, match="its turn did not come"):
+        queue.run(ran.append, 1)
     gate.set()
     first.join()
-    line.close()
+    queue.close()
     assert not ran
 
 
 def test_files_on_a_shelf_go(tmp_path):
     """Old ones are removed, used ones stay, a full shelf takes no more, and no token is a path."""
     now = [1e9]
-    shelf = Shelf(tmp_path / "shelf", megabytes=0.001, minutes=10, clock=lambda: now[0])
-    kept, other = shelf.new("../../a.jpg"), shelf.new("b.png")
-    for one in (kept, other):
+    store = FileStore(tmp_path / "files", megabytes=0.001, minutes=10, clock=lambda: now[0])
+    stored, other = store.create("../../a.jpg"), store.create("b.png")
+    for one in (stored, other):
         one.path.write_bytes(b"x" * 400)
-        shelf.find(one.token)
-    assert kept.path.parent == shelf.folder and kept.name == "a.jpg" and kept.path.stem == kept.token
+        store.get(one.token)
+    assert stored.path.parent == store.folder and stored.name == "a.jpg" and stored.path.stem == stored.token
     now[0] += 500
-    shelf.find(kept.token)
+    store.get(stored.token)
     now[0] += 500
-    shelf.sweep()
-    assert kept.path.exists() and not other.path.exists()
+    store.remove_expired()
+    assert stored.path.exists() and not other.path.exists()
     with pytest.raises(UsageError, match="no longer here"):
-        shelf.find(other.token)
-    kept.path.write_bytes(b"x" * 2000)
-    shelf.find(kept.token)
+        store.get(other.token)
+    stored.path.write_bytes(b"x" * 2000)
+    store.get(stored.token)
     with pytest.raises(UsageError, match="full"):
-        shelf.new("c.jpg")
-    for word in ("../a.jpg", "/etc/passwd", "", None, 3, "0" * 31, "0" * 32, f"../{kept.token}"):
+        store.create("c.jpg")
+    for word in ("../a.jpg", "/etc/passwd", "", None, 3, "0" * 31, "0" * 32, f"../{stored.token}"):
         with pytest.raises(UsageError, match="choose it again"):
-            shelf.find(word)
-    shelf.close()
-    assert not shelf.folder.exists()
+            store.get(word)
+    store.close()
+    assert not store.folder.exists()
 
 
 @pytest.mark.parametrize("name, clean", [("../../etc/passwd", "passwd"), ("a\0b\n.jpg", "ab.jpg"),
@@ -261,10 +264,10 @@ def test_names_are_cleaned(name, clean):
 def test_lists_of_tokens_are_lists_of_tokens(text):
     """What a client sends otherwise is refused, or is nothing."""
     if isinstance(text, list):
-        assert tokens_of(text) == []
+        assert parse_tokens(text) == []
         return
     with pytest.raises(UsageError, match="choose them again"):
-        tokens_of(text)
+        parse_tokens(text)
 
 
 def test_words_of_others_are_escaped():
@@ -296,7 +299,7 @@ def test_a_run_is_read_while_it_is_written(tmp_path):
                                        ("192.168.1.4", False), ("example.org", False)])
 def test_other_machines_need_a_password(host, own, capsys):
     """Listening for others without --auth is refused before anything is loaded."""
-    assert is_own(host) == own
+    assert is_loopback(host) == own
     if not own:
         assert main(["demo", "--host", host]) == 2
         assert "--auth USER:PASSWORD" in capsys.readouterr().err
@@ -324,12 +327,12 @@ def test_without_gradio_the_line_that_installs_it_is_told(monkeypatch, capsys):
 def told_by(door, **headers):
     """What a door says to a request, as (status, way)."""
     pairs = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return lambda method, path: getattr(door.refuse(method, path, pairs), "status", None)
+    return lambda method, path: getattr(door.check_request(method, path, pairs), "status", None)
 
 
 def test_the_door_lets_in_what_the_page_needs():
     """Nothing else of Gradio, no other host's name, no other site, no stranger, nothing too large."""
-    door = Door(None, megabytes=1)
+    door = SecurityMiddleware(None, megabytes=1)
     ask = told_by(door, host="127.0.0.1:7860")
     for way in ("/", "/assets/index-x.js", "/gradio_api/queue/data", "/take/" + "a" * 32, "/api"):
         assert ask("GET", way) is None
@@ -344,7 +347,7 @@ def test_the_door_lets_in_what_the_page_needs():
     assert told_by(door, host="localhost:1", origin="https://evil.example")("POST", "/upload") == 403
     assert told_by(door, host="localhost:1", origin="http://localhost:1")("POST", "/upload") is None
     assert told_by(door, host="localhost", content_length="1000001")("POST", "/upload") == 413
-    closed = Door(None, host="0.0.0.0", auth=("anna", "pass:word"))
+    closed = SecurityMiddleware(None, host="0.0.0.0", auth=("anna", "pass:word"))
     key = base64.b64encode(b"anna:pass:word").decode()
     assert told_by(closed, host="any")("GET", "/") == 401
     assert told_by(closed, host="any", authorization="Basic ????")("GET", "/") == 401
@@ -358,14 +361,14 @@ def client(tmp_path_factory):
     pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
     from starlette.testclient import TestClient
 
-    from rlenhance.web.server import Settings, assemble
+    from rlenhance.web.server import Settings, create_app
 
     folder = tmp_path_factory.mktemp("served")
-    app, studio, line = assemble(Settings(megabytes=0.5, megapixels=0.3, places=2), folder)
+    app, service, queue = create_app(Settings(megabytes=0.5, megapixels=0.3, places=2), folder)
     with TestClient(app, base_url="http://127.0.0.1:7860", raise_server_exceptions=False) as found:
-        found.folder, found.line, found.studio = folder / "shelf", line, studio
+        found.folder, found.queue, found.service = folder / "files", queue, service
         yield found
-    line.close()
+    queue.close()
 
 
 def jpeg(size=(60, 80)):
@@ -447,10 +450,10 @@ def test_a_body_is_counted_while_it_comes(client):
 def test_a_full_line_is_told_with_its_own_status(client):
     """429, and when to come again."""
     gate = threading.Event()
-    threads = [threading.Thread(target=client.line.do, args=(gate.wait, 20)) for _ in range(2)]
+    threads = [threading.Thread(target=client.queue.run, args=(gate.wait, 20)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    while client.line.inside < 2:
+    while client.queue.inside < 2:
         time.sleep(0.001)
     answer = client.post("/api/enhance?name=a.jpg", content=jpeg())
     gate.set()
@@ -474,37 +477,37 @@ def test_every_knob_has_words_of_its_own(client):
     """The sliders are called by what they do to a photograph, and turn into the options that the command has."""
     import gradio
 
-    from rlenhance.web.components import KNOBS, Controls
+    from rlenhance.web.components import SLIDERS, Controls
 
-    assert list(KNOBS) == list(OPTIONS)
+    assert list(SLIDERS) == list(OPTIONS)
     with gradio.Blocks():
-        controls = Controls(client.studio)
-    natural = client.studio.choice("natural")
+        controls = Controls(client.service)
+    natural = client.service.choice("natural")
     plain = [*controls.values(natural, {}, None), 0, "natural", "as the original", False]
-    assert controls.look(*plain) == Look()
+    assert controls.settings(*plain) == Settings()
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), 0.25, "natural", "PNG", True]
-    assert controls.look(*vivid) == Look(None, {"color": 0.8}, 0.5, 0.25, True, "png")
+    assert controls.settings(*vivid) == Settings(None, {"color": 0.8}, 0.5, 0.25, True, "png")
     for place, bad in ((3, "x"), (0 + 8, "nothing"), (9, "exe"), (6, None)):
         words = list(plain)
         words[place] = bad
         with pytest.raises(UsageError):
-            controls.look(*words)
+            controls.settings(*words)
 
 
 def test_several_come_in_one_file(client, tmp_path):
     """Names are kept apart, what fails is named, and only the package stays."""
     import gradio
 
-    from rlenhance.web.components import Controls, Desk
+    from rlenhance.web.components import AppContext, Controls
     from rlenhance.web.tabs.several_tab import SeveralTab
 
     with gradio.Blocks():
-        controls = Controls(client.studio)
-        tab = SeveralTab(Desk(client.studio, client.line), controls)
+        controls = Controls(client.service)
+        tab = SeveralTab(AppContext(client.service, client.queue), controls)
     (tmp_path / "a.jpg").write_bytes(jpeg())
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
-    tokens = [put(client.studio, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
-    words = [*controls.values(client.studio.default, {}, None), 0, "natural", "as the original", False]
+    tokens = [put(client.service, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
+    words = [*controls.values(client.service.default, {}, None), 0, "natural", "as the original", False]
     steps = list(tab.enhance(json.dumps(tokens), *words))
     assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]
     (package,) = client.folder.glob("*.zip")

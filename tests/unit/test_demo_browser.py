@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_named_without_a_trace(page, folder):
     choose(page, "enhance", folder / "torn.jpg")
     said = page.get_by_text("torn.jpg: damaged").first
     said.wait_for()
-    assert "Traceback" not in page.content() and "/shelf/" not in page.content()
+    assert "Traceback" not in page.content() and "/files/" not in page.content()
     page.get_by_test_id("toast-close").first.click()
 
 

@@ -6,10 +6,18 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance.web.components import Desk, button, drop, model_labels, nothing, token_of, told
-from rlenhance.web.file_store import tokens_of
-from rlenhance.web.html import notes, split, table
-from rlenhance.web.previews import AS_IT_IS, SIDE, compare
+from rlenhance.web.components import (
+    AppContext,
+    button,
+    model_labels,
+    photo_drop,
+    placeholder,
+    require_token,
+    show_errors,
+)
+from rlenhance.web.file_store import parse_tokens
+from rlenhance.web.html import before_after, notes, table
+from rlenhance.web.previews import SIDE, UNCHANGED, compare
 
 #: Score -> what it is called.
 _SCORES = {"brightness": "mean brightness", "psnr": "PSNR in dB", "ssim": "SSIM",
@@ -19,36 +27,37 @@ _SCORES = {"brightness": "mean brightness", "psnr": "PSNR in dB", "ssim": "SSIM"
 class CompareTab:
     """The tab."""
 
-    def __init__(self, desk: Desk):
-        self.desk, self.studio = desk, desk.studio
-        labels = model_labels(desk, (AS_IT_IS,))
-        other = "supervised" if "supervised" in labels else AS_IT_IS
+    def __init__(self, context: AppContext):
+        self.context, self.service = context, context.service
+        labels = model_labels(context, (UNCHANGED,))
+        other = "supervised" if "supervised" in labels else UNCHANGED
         with gr.Row():
             with gr.Column(min_width=300):
-                photo = drop("Drop a photograph here", "compare")
+                photo = photo_drop("Drop a photograph here", "compare")
             with gr.Column(min_width=300):
-                reference = drop("If you have it: the same scene as it should look", "reference")
+                reference = photo_drop("If you have it: the same scene as it should look", "reference")
         with gr.Row():
             left = gr.Dropdown(labels, value=labels[0], label="To the left", elem_id="left", filterable=False)
             right = gr.Dropdown(labels, value=other, label="To the right", elem_id="right", filterable=False)
             start = button("Compare", "compare", main=True)
         scores = gr.HTML("", elem_id="scores")
-        view = gr.HTML(nothing("Both results appear here, one over the other."), elem_id="compare-view")
+        view = gr.HTML(placeholder("Both results appear here, one over the other."), elem_id="compare-view")
         given = [photo, reference, left, right]
         for event in (start.click, photo.upload, reference.upload, left.input, right.input):
-            event(told(self.compare), given, [view, scores])
+            event(show_errors(self.compare), given, [view, scores])
 
     def compare(self, photo: Any, reference: Any, left: Any, right: Any) -> tuple[Any, Any]:
         """Both over each other, and a table of their numbers."""
         if not photo:
             return gr.skip(), gr.skip()
-        wanted = tokens_of(reference)
-        found = self.desk.do(compare, self.studio, token_of(photo), (AS_IT_IS, left, right),
+        wanted = parse_tokens(reference)
+        found = self.context.run(compare, self.service, require_token(photo), (UNCHANGED, left, right),
                              wanted[0] if wanted else None)
         names = [name for name in _SCORES if name in found[0].scores]
         rows = [[one.label, *(f"{one.scores[name]:.2f}" if "psnr" in name else f"{one.scores[name]:.3f}"
                               for name in names)] for one in found]
         said = (f"At most {SIDE} pixels along a side; every model with its own settings. " + (
             "Higher is nearer to the reference." if wanted else "With a reference there are scores."))
-        return (split(found[1].pixels, found[2].pixels, left=found[1].label, right=found[2].label, name="compare"),
+        _, one, two = found
+        return (before_after(one.pixels, two.pixels, left=one.label, right=two.label, name="compare"),
                 table(["", *(_SCORES[name] for name in names)], rows) + notes([said], "line"))

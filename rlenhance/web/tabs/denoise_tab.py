@@ -6,20 +6,31 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance.web.components import LIVE, Desk, button, drop, link, nothing, number, slider, token_of, told
-from rlenhance.web.html import notes, split
-from rlenhance.web.previews import save_denoised, show_noise
+from rlenhance.web.components import (
+    LIVE,
+    AppContext,
+    button,
+    link,
+    number,
+    photo_drop,
+    placeholder,
+    require_token,
+    show_errors,
+    slider,
+)
+from rlenhance.web.html import before_after, notes
+from rlenhance.web.previews import denoise, preview_denoised
 
 
 class DenoiseTab:
     """The tab."""
 
-    def __init__(self, desk: Desk):
-        self.desk, self.studio = desk, desk.studio
-        photo = drop("Drop a grainy photograph here, or press to choose one", "denoise")
+    def __init__(self, context: AppContext):
+        self.context, self.service = context, context.service
+        photo = photo_drop("Drop a grainy photograph here, or press to choose one", "denoise")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
-                view = gr.HTML(nothing("A detail appears here, pixel for pixel, before and after."),
+                view = gr.HTML(placeholder("A detail appears here, pixel for pixel, before and after."),
                                elem_id="denoise-view")
                 status = gr.HTML("", elem_id="denoise-status")
                 save = button("Save in full size", "denoise-save", main=True)
@@ -33,27 +44,28 @@ class DenoiseTab:
                 across = slider(0, 1, 0.5, step=0.01, label="Look farther left or right", elem_id="across")
                 down = slider(0, 1, 0.5, step=0.01, label="Look farther up or down", elem_id="down")
         given, shown = [photo, strength, measured, noise, across, down], [view, status]
-        photo.upload(told(self.show), given, shown).then(lambda: "", outputs=saved)
-        measured.input(lambda own: gr.update(visible=not own), measured, noise).then(told(self.show), given, shown)
+        photo.upload(show_errors(self.show), given, shown).then(lambda: "", outputs=saved)
+        measured.input(lambda own: gr.update(visible=not own), measured, noise).then(
+            show_errors(self.show), given, shown)
         for part in (strength, noise, across, down):
-            part.input(told(self.show), given, shown, **LIVE)
-        save.click(told(self.save), given, saved)
+            part.input(show_errors(self.show), given, shown, **LIVE)
+        save.click(show_errors(self.save), given, saved)
 
     def show(self, photo: Any, strength: Any, measured: Any, noise: Any, across: Any, down: Any) -> tuple[Any, Any]:
         """The detail before and after."""
         if not photo:
             return gr.skip(), gr.skip()
-        found = self.desk.do(show_noise, self.studio, token_of(photo),
+        found = self.context.run(preview_denoised, self.service, require_token(photo),
                              noise=None if measured else number(noise, "Grain"), strength=number(strength, "How much"),
                              across=number(across, "Left or right"),
                              down=number(down, "Up or down"))
         (width, height), (rows, columns) = found.shown.size, found.shown.before.shape[:2]
-        line = (f"{columns} × {rows} of {width} × {height} pixels; grain {'measured' if measured else 'set'}: "
+        said = (f"{columns} × {rows} of {width} × {height} pixels; grain {'measured' if measured else 'set'}: "
                 f"{found.noise:.1f} of 255")
-        return split(found.shown.before, found.shown.after, name="denoise"), notes([line], "line")
+        return before_after(found.shown.before, found.shown.after, name="denoise"), notes([said], "line")
 
     def save(self, photo: Any, strength: Any, measured: Any, noise: Any, *_: Any) -> str:
         """The whole photograph, and the link that fetches it."""
-        return link(self.desk.do(save_denoised, self.studio, token_of(photo),
+        return link(self.context.run(denoise, self.service, require_token(photo),
                                  noise=None if measured else number(noise, "Grain"),
                                  strength=number(strength, "How much")))

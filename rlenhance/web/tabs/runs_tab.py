@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.web.components import Desk, button, nothing, slider, told
+from rlenhance.web.components import LIVE, AppContext, button, placeholder, show_errors, slider
 from rlenhance.web.html import chart, figures, file_uri, notes
 from rlenhance.web.run_reader import PANELS, Run, list_runs, open_run
 
@@ -15,14 +15,14 @@ from rlenhance.web.run_reader import PANELS, Run, list_runs, open_run
 class RunsTab:
     """The tab."""
 
-    def __init__(self, desk: Desk):
-        self.desk, self.root = desk, desk.studio.runs
+    def __init__(self, context: AppContext):
+        self.context, self.root = context, context.service.runs
         names = list(list_runs(self.root))
         with gr.Row():
             run = gr.Dropdown(names, value=None, label=f"Run in {self.root or 'no folder (see --runs)'}", elem_id="run",
                               filterable=False)
             again = button("Look again", "look-again")
-        watch = gr.HTML(nothing("Choose a run: its curves, its samples and the watch for collapse appear here."),
+        watch = gr.HTML(placeholder("Choose a run: its curves, its samples and the watch for collapse appear here."),
                         elem_id="watch")
         charts = gr.HTML("", elem_id="charts")
         more = gr.Dropdown([], multiselect=True, label="More numbers to draw", elem_id="more", visible=False)
@@ -31,13 +31,13 @@ class RunsTab:
             step = slider(0, 1, 0, step=1, label="From the first to the last", elem_id="sample", visible=False)
         sample = gr.HTML("", elem_id="sample-view")
         shown = [watch, charts, more, sheet, step, sample]
-        run.input(told(self.open), run, shown)
-        again.click(told(self.look), run, run).then(told(self.open), run, shown)
-        more.input(told(self.draw), [run, more], charts, show_progress="hidden")
-        sheet.input(told(self.leaf), [run, sheet], [step, sample])
-        step.input(told(self.page), [run, sheet, step], sample, show_progress="hidden", trigger_mode="always_last")
+        run.input(show_errors(self.open), run, shown)
+        again.click(show_errors(self.refresh), run, run).then(show_errors(self.open), run, shown)
+        more.input(show_errors(self.draw), [run, more], charts, show_progress="hidden")
+        sheet.input(show_errors(self.open_samples), [run, sheet], [step, sample])
+        step.input(show_errors(self.page), [run, sheet, step], sample, **LIVE)
 
-    def look(self, label: Any) -> Any:
+    def refresh(self, label: Any) -> Any:
         """The runs that are there now."""
         names = list(list_runs(self.root))
         return gr.update(choices=names, value=label if label in names else None)
@@ -57,7 +57,7 @@ class RunsTab:
                           "line")
         sheets = list(run.samples)
         first = max(sheets, key=lambda name: len(run.samples[name])) if sheets else None
-        step, picture = self._leaf(run, first)
+        step, picture = self._open_samples(run, first)
         return (f"<h3>The watch for collapse</h3>{told_}{notes([asked], 'line') if asked else ''}",
                 self._drawn(run, []),
                 gr.update(choices=sorted(run.curves), value=[], visible=bool(run.curves)),
@@ -67,9 +67,9 @@ class RunsTab:
         """The curves, with those that were asked for."""
         return self._drawn(open_run(self.root, label), more or [])
 
-    def leaf(self, label: Any, sheet: Any) -> tuple[Any, Any]:
+    def open_samples(self, label: Any, sheet: Any) -> tuple[Any, Any]:
         """The last sheet of a name."""
-        return self._leaf(open_run(self.root, label), sheet)
+        return self._open_samples(open_run(self.root, label), sheet)
 
     def page(self, label: Any, sheet: Any, place: Any) -> str:
         """One sheet of those that were made over time."""
@@ -79,7 +79,7 @@ class RunsTab:
         update, path = files[int(place)]
         return figures([(file_uri(path), (f"{sheet} after {update} updates",))], "wide")
 
-    def _leaf(self, run: Run, sheet: Any) -> tuple[Any, Any]:
+    def _open_samples(self, run: Run, sheet: Any) -> tuple[Any, Any]:
         files = run.samples.get(str(sheet), ())
         if not files:
             return gr.update(visible=False), ""

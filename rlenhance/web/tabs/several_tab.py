@@ -10,8 +10,8 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.contact_sheet import CELL, fitted
-from rlenhance.web.components import Controls, Desk, button, drop, link, nothing, told
-from rlenhance.web.file_store import Kept, apart, tokens_of
+from rlenhance.web.components import AppContext, Controls, button, link, photo_drop, placeholder, show_errors
+from rlenhance.web.file_store import StoredFile, parse_tokens, unique_names
 from rlenhance.web.html import data_uri, figures, notes
 from rlenhance.web.service import Result
 
@@ -26,49 +26,50 @@ class SeveralTab:
         desk: does the work. controls: of the look.
     """
 
-    def __init__(self, desk: Desk, controls: Controls):
-        self.desk, self.studio, self.controls = desk, desk.studio, controls
+    def __init__(self, context: AppContext, controls: Controls):
+        self.context, self.service, self.controls = context, context.service, controls
         gr.HTML(notes(["All photographs get the look that is set under Enhance, each at the brightness that it "
                        "needs, unless a brightness is set there."], "line"))
-        photos = drop("Drop several photographs here, or press to choose them", "several", several=True)
+        photos = photo_drop("Drop several photographs here, or press to choose them", "several", several=True)
         start = button("Enhance all of them", "all", main=True)
         status, taken = gr.HTML("", elem_id="several-status"), gr.HTML("", elem_id="several-saved")
-        gallery = gr.HTML(nothing("The results appear here, one by one."), elem_id="gallery")
-        start.click(told(self.enhance), [photos, *controls.all], [status, gallery, taken])
+        gallery = gr.HTML(placeholder("The results appear here, one by one."), elem_id="gallery")
+        start.click(show_errors(self.enhance), [photos, *controls.all], [status, gallery, taken])
 
     def enhance(self, photos: Any, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
         """One after the other; what fails is named and the rest goes on."""
-        look, tokens = self.controls.look(*values), tokens_of(photos)
+        settings, tokens = self.controls.settings(*values), parse_tokens(photos)
         if not tokens:
             raise UsageError("choose photographs first")
         if len(tokens) > MOST:
             raise UsageError(f"{len(tokens)} photographs; {MOST} at a time, please (rlenhance enhance FOLDER takes any "
                              f"number)")
         made: list[tuple[str, tuple[str, ...]]] = []
-        files: list[Kept] = []
+        files: list[StoredFile] = []
         failures: list[str] = []
         for done, token in enumerate(tokens, 1):
             try:
-                result: Result = self.desk.line.do_patiently(self.studio.save, token, look)
+                result: Result = self.context.queue.run_when_free(self.service.save, token, settings)
                 files.append(result.file)
-                small = self.desk.line.do_patiently(self._small, result.file)
+                small = self.context.queue.run_when_free(self._small, result.file)
                 made.append((data_uri(small, 85), (result.file.name, *result.notes)))
             except UsageError as error:
                 failures.append(str(error))
             yield (notes([f"{done} of {len(tokens)} done"], "line") + notes(failures, "bad"),
                    figures(made) if made else gr.skip(), "")
         if files:
-            yield gr.skip(), gr.skip(), link(Result(self.desk.line.do_patiently(self._packed, files)), "Download all:")
+            package = self.context.queue.run_when_free(self._packed, files)
+            yield gr.skip(), gr.skip(), link(Result(package), "Download all:")
 
-    def _small(self, kept: Kept) -> Any:
-        return fitted(self.studio.whole(kept).pixels, CELL)
+    def _small(self, stored: StoredFile) -> Any:
+        return fitted(self.service.full_photo(stored).pixels, CELL)
 
-    def _packed(self, files: list[Kept]) -> Kept:
+    def _packed(self, files: list[StoredFile]) -> StoredFile:
         """All results in one file, names kept apart; the single ones are removed."""
-        package = self.studio.shelf.new("rlenhance.zip", ".zip")
+        package = self.service.store.create("rlenhance.zip", ".zip")
         with zipfile.ZipFile(package.path, "w", zipfile.ZIP_STORED) as archive:
-            for kept, name in zip(files, apart([kept.name for kept in files]), strict=True):
-                archive.write(kept.path, name)
-        for kept in files:
-            self.studio.shelf.drop(kept.token)
+            for stored, name in zip(files, unique_names([stored.name for stored in files]), strict=True):
+                archive.write(stored.path, name)
+        for stored in files:
+            self.service.store.remove(stored.token)
         return package
