@@ -21,7 +21,7 @@ from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import create_network
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights, load_terms
-from rlenhance.rewards.custom import loaded
+from rlenhance.rewards.custom import registered_sources
 
 
 class WorkerError(RuntimeError):
@@ -201,7 +201,8 @@ class AsyncA3C(A3C):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_work, name=f"a3c worker {index}", daemon=True,
-                args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config, loaded()))
+                args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config,
+                      registered_sources()))
             process.start()
             theirs.close()  # so that a dead worker's pipe reads as closed
             self._crew.append(_Worker(process, ours))

@@ -18,10 +18,10 @@ from rlenhance.data import Batch
 from rlenhance.models import Policy, build_model
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.rewards.trial import without_gradient
+from rlenhance.rewards.custom import nondifferentiable
 
 #: Learners by name.
-LEARNERS = Registry("learner")
+LEARNERS: Registry[Any] = Registry("learner")
 
 __all__ = ["LEARNERS", "Learner", "NonFiniteError", "PolicyLearner", "to_scalars"]
 
@@ -133,7 +133,7 @@ class PolicyLearner(Learner):
         Raises:
             UsageError: names the terms, and the learners that follow them.
         """
-        blocked = without_gradient(weights.active, cls.differentiates, size)
+        blocked = nondifferentiable(weights.active, cls.differentiates, size)
         if not blocked:
             return
         named = f"no gradient passes through the reward term{'s' * (len(blocked) > 1)} {', '.join(blocked)}"

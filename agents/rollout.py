@@ -128,8 +128,8 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     Args:
         terms: unweighted, at their natural sizes.
         grids: level -> (h, w) of its agents.
-        answerable: an agent's reward by a term that looks at windows (`Term.reach`) is the sum over all places whose
-            windows hold its pixel. Without, it is its own place's: what it does to its neighbours costs it nothing.
+        answerable: an agent's reward by a term that looks at windows (`RewardTerm.radius`) is the sum over all places
+            whose windows hold its pixel. Without, it is its own place's: what it does to others costs it nothing.
     """
     weighted = {name: reward.weights[name] * value for name, value in terms.items()
                 if reward.weights[name] and TERMS[name].kind == "state"}
@@ -142,7 +142,7 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
                   if not (level == "local" and "picture" in grids and value.shape[-2:] == (1, 1))}
         total = some.new_zeros(some.shape[0], 1, *size)
         for name, value in chosen.items():
-            reach = TERMS[name].reach if answerable and tuple(value.shape[-2:]) == tuple(size) else 0
+            reach = TERMS[name].radius if answerable and tuple(value.shape[-2:]) == tuple(size) else 0
             if reach:
                 value = F.avg_pool2d(value, 2 * reach + 1, 1, reach, divisor_override=1)
             total = total + resize_map(value, size)
@@ -163,7 +163,7 @@ def action_penalties(reward: Reward, env: PixelEnv, distribution: JointDistribut
         factor = TERMS[name].factor(env.levels)
         if isinstance(factor, Tensor):  # of a picture, the same at every step
             factor = factor.repeat(len(strength) // len(factor), 1, 1, 1)
-        costs[name] = reward.weights[name] * (factor * TERMS[name].function(strength, previous)).mean()
+        costs[name] = reward.weights[name] * (factor * TERMS[name].cost(strength, previous)).mean()
     return costs
 
 

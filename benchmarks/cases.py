@@ -20,7 +20,7 @@ CLASSIC = {"curve": "categorical", "channels": "coupled", "lead": 2, "momentum":
 
 
 #: The policies here take no knobs: their terms are left out.
-WITHOUT_KNOBS = {"asked_contrast": 0.0, "asked_color": 0.0, "highlights": 0.0}
+WITHOUT_KNOBS = {"contrast_preference": 0.0, "color_preference": 0.0, "highlights": 0.0}
 
 
 @dataclass(frozen=True)

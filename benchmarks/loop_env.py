@@ -11,7 +11,7 @@ import numpy as np
 from rlenhance.actions.curve import Curve
 from rlenhance.core.errors import UsageError
 from rlenhance.rewards import RewardWeights
-from rlenhance.rewards.no_reference import CELLS, REGIONS
+from rlenhance.rewards.terms import CELLS, REGIONS
 
 _STATE_TERMS = ("exposure", "local_exposure", "clipping", "contrast")
 _ACTION_TERMS = ("smoothness", "effort", "steadiness")

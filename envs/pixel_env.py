@@ -202,9 +202,9 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,
                                 self._batch.target, self._batch.mask, previous, self._batch.target_weight, self._costs,
-                                blocks=getattr(self.actions, "blocks", None))
+                                patch_grid=getattr(self.actions, "blocks", None))
         terms = self.reward.terms(transition)
-        self._costs = transition.costs_after
+        self._costs = transition.costs
         means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}
         reward = self.reward.total(means)
         info: dict[str, Any] = {

@@ -37,7 +37,7 @@ from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
-from rlenhance.rewards.custom import loaded
+from rlenhance.rewards.custom import registered_sources
 
 _UPDATES, _NO_LIMIT = 400, 10**9  # what 0 stands for, without and with a limit of time
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _RULE_PICTURES = 128, 48, 96
@@ -115,7 +115,8 @@ def main(arguments: Arguments) -> Result:
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     own = load_terms(arguments.reward_term, stored.get("reward_terms"))
     named = [word.partition("=")[0] for word in arguments.reward]
-    others = [f"{name}=0" for name in loaded() if name not in (*own, *named)]  # of another run in this process
+    # terms of another run in this process
+    others = [f"{name}=0" for name in registered_sources() if name not in (*own, *named)]
     weights = RewardWeights.parse((*arguments.reward, *others), exposure_level=arguments.exposure_level)
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
     if arguments.batch_size < 1:
@@ -139,14 +140,14 @@ def main(arguments: Arguments) -> Result:
     elif not stored:
         about = {"data": {"source": pictures.splits.source, "digest": pictures.digest(),
                           "skipped": pictures.skipped},
-                 "reward": weights.to_dict(), "reward_terms": {name: loaded()[name] for name in own},
+                 "reward": weights.to_dict(), "reward_terms": {name: registered_sources()[name] for name in own},
                  "model": learner.network.spec}
         run = Run.create(arguments.out / (arguments.name or _default_name(arguments)),
                               dataclasses.asdict(_anchored(arguments)), about)
     if leads:
         print(f"{pictures.splits.describe()}\n{arguments.learner} with {weights}\nrun folder {run.path}", flush=True)
         for name in own:
-            print(f"reward term {name} from {loaded()[name]['file']}" + (
+            print(f"reward term {name} from {registered_sources()[name]['file']}" + (
                 "" if weights[name] else f"; its weight is 0, it is logged only: weigh it with --reward {name}=1"))
     launch(fabric)
     learner.use_fabric(fabric)
@@ -207,7 +208,7 @@ def _kept_side(arguments: Arguments) -> int | None:
 def _check_references(arguments: Arguments, weights: RewardWeights, pictures: Pictures) -> None:
     has_references = pictures.splits.has_references
     Reward(weights).check(has_references)
-    counting = [name for name in weights.active if arguments.policy.knobs or TERMS[name].unasked]
+    counting = [name for name in weights.active if arguments.policy.knobs or TERMS[name].default_factor]
     if LEARNERS[arguments.learner].is_policy and not counting:
         raise UsageError("every reward has the weight 0: there is nothing to learn from; weigh one, as in exposure=4")
     if LEARNERS[arguments.learner].requires_target and not has_references:

@@ -23,7 +23,7 @@ from rlenhance.core.registry import Registry
 from rlenhance.models import MODELS, Completing
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry.
-IMPORTERS = Registry("importer")
+IMPORTERS: Registry[Callable[..., nn.Module]] = Registry("importer")
 #: Smaller values become 0: no output changes, and products that are denormal numbers make a CPU many times slower
 #: (a quarter of Zero-DCE's released weights are so small; as they are it takes 45 times as long).
 _NOTHING = 1e-30

@@ -17,7 +17,7 @@ from rlenhance.core.types import Action
 _SMALL = 1 << 13  # pixels
 
 #: Action sets by name.
-ACTION_SETS = Registry("action set")
+ACTION_SETS: Registry[Any] = Registry("action set")
 
 
 class ActionSet(Protocol):

@@ -20,7 +20,7 @@ from rlenhance.ops.filters_batched import Form, pick, run_all
 
 #: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
 #: entered with `@TOOLS.register("name")`, and named in `Filters(tools=...)`.
-TOOLS = Registry("filter")
+TOOLS: Registry[Callable[[Tensor], Tensor]] = Registry("filter")
 #: The tool that every set has.
 NOTHING = "nothing"
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rlenhance.core.errors import UnknownName, UsageError
 
+Entry = TypeVar("Entry", covariant=True)
+Registered = TypeVar("Registered")
+Product = TypeVar("Product")
 
-class Registry:
-    """A table from names to makers, whose products remember their recipe.
+
+class Registry(Generic[Entry]):
+    """A table from names to entries; entries that make something give their products the recipe.
 
     Args:
         kind: what one entry is called in messages ("backbone", "reward term").
 
     Example:
-        >>> shapes = Registry("shape")
+        >>> shapes: Registry[type] = Registry("shape")
         >>> @shapes.register("square")
         ... class Square:
         ...     def __init__(self, side=1):
@@ -30,35 +34,40 @@ class Registry:
 
     def __init__(self, kind: str):
         self.kind = kind
-        self._makers: dict[str, Any] = {}
+        self._entries: dict[str, Any] = {}
 
-    def register(self, name: str) -> Callable[[Any], Any]:
-        """Decorator: enter the function or class under `name`; a taken name is refused."""
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Decorator: enter the function or class under `name`, and return it unchanged.
 
-        def enter(maker: Any) -> Any:
-            if name in self._makers:
+        Raises:
+            UsageError: the name is taken.
+        """
+
+        def enter(entry: Registered) -> Registered:
+            if name in self._entries:
                 raise UsageError(f"{self.kind} {name!r} is registered already; choose another name")
-            self._makers[name] = maker
-            return maker
+            self._entries[name] = entry
+            return entry
 
         return enter
 
     def remove(self, name: str) -> None:
         """Take an entry out again."""
-        del self._makers[name]
+        del self._entries[name]
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._makers:
-            raise UnknownName(self.kind, name, self._makers)
-        return self._makers[name]
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise UnknownName(self.kind, name, self._entries)
+        entry: Entry = self._entries[name]
+        return entry
 
     def __contains__(self, name: object) -> bool:
-        return name in self._makers
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
+        return iter(self._entries)
 
-    def create(self, name: str, **config: Any) -> Any:
+    def create(self: Registry[Callable[..., Product]], name: str, **config: Any) -> Product:
         """Make the product `name`; `.spec` on it is the full recipe, defaults included.
 
         Raises:
@@ -82,7 +91,7 @@ class Registry:
         object.__setattr__(product, "spec", recipe)
         return product
 
-    def rebuild(self, spec: dict[str, Any]) -> Any:
+    def rebuild(self: Registry[Callable[..., Product]], spec: Mapping[str, Any]) -> Product:
         """Make a product again from its `.spec`."""
         config = dict(spec)
         return self.create(config.pop("name"), **config)

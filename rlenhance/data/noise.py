@@ -13,7 +13,7 @@ from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.core.registry import Registry
 
 #: Kinds of noise by name.
-NOISES = Registry("noise")
+NOISES: Registry[type[Noise]] = Registry("noise")
 #: What `blind` stands for, in 255ths.
 BLIND = (5.0, 55.0)
 

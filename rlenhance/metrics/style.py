@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from rlenhance.core.registry import Registry
 from rlenhance.metrics.full_reference import mean_level
 
 #: Measures by the preference that they answer: each takes (1, 3, H, W) and gives a number in the preference's units.
-MEASURES = Registry("measure")
+MEASURES: Registry[Callable[[Tensor], float]] = Registry("measure")
 
 
 @MEASURES.register("exposure_level")

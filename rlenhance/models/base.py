@@ -13,7 +13,7 @@ from rlenhance.core.registry import Registry
 from rlenhance.nn.preferences import Preferences
 
 #: Networks that a checkpoint can hold, by name.
-MODELS = Registry("model")
+MODELS: Registry[Any] = Registry("model")
 
 
 class Model(Protocol):

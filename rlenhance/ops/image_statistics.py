@@ -63,7 +63,7 @@ def mean_brightness(image: Tensor) -> Tensor:
     return image.mean(dim=(1, 2, 3), keepdim=True)
 
 
-def asked_exposure(image: Tensor, auto: Tensor | None = None) -> Tensor:
+def measured_exposure(image: Tensor, auto: Tensor | None = None) -> Tensor:
     """What is compared with the asked level: (N, 3, H, W) -> (N, 1, 1, 1).
 
     Args:

@@ -22,7 +22,7 @@ from rlenhance.ops.masks import check_mask, composite
 from rlenhance.ops.patchmatch import patchmatch_fill
 
 #: Fills by name: (image, mask) -> image.
-INPAINT_METHODS = Registry("fill")
+INPAINT_METHODS: Registry[Callable[[Tensor, Tensor], Tensor]] = Registry("inpainting method")
 
 
 @INPAINT_METHODS.register("laplace")

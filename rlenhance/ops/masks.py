@@ -6,6 +6,8 @@ holds black there, whatever the hole covers, so that nothing can look under it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ _FLAT = 3  # in 255ths: what was painted stays below it, but for its edge
 #: Side of the hole over the picture's shorter side in the occluded bedrooms: 67 of 224 pixels.
 HOLE_SHARE = 67 / 224
 #: Makers of holes by name: (height, width, random stream) -> (height, width) bool.
-MASK_GENERATORS = Registry("kind of hole")
+MASK_GENERATORS: Registry[Callable[[int, int, np.random.Generator], np.ndarray]] = Registry("mask generator")
 
 _SPECKLE = 5  # pixels: what is narrower is JPEG's noise and no hole
 _SEARCH = 256  # longest side in pixels of the map on which a black rectangle is looked for

@@ -65,7 +65,7 @@ class _Followed(Transition):
     looked = False
 
     def __getattribute__(self, name: str) -> object:
-        if name == "origin":
+        if name == "initial":
             object.__setattr__(self, "looked", True)
         return object.__getattribute__(self, name)
 
@@ -99,7 +99,7 @@ def without_reference(picture: np.ndarray, origin: np.ndarray | None = None,
             if term.kind != "state" or term.reference:
                 continue
             transition = _Followed(image, image, before, image.new_zeros(1, 1, 1, 1), {"exposure_level": level})
-            cost = term.function(image, transition).mean().item()
+            cost = term.cost(image, transition).mean().item()
             if origin is not None or not transition.looked:
                 scores[name] = cost
     return scores

@@ -1,10 +1,10 @@
-"""A reward term: a registered function."""
+"""A reward term: a registered function that gives the cost of an image, or of an action."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -12,83 +12,93 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.ops.patch_grid import PatchGrid
 
-#: Reward terms by name.
-TERMS = Registry("reward term")
+Cost = TypeVar("Cost", bound=Callable[..., Tensor])
 
 
 @dataclass
 class Transition:
-    """One step of an episode, with all that a term may look at.
+    """One step of an episode, with everything that a term may read.
 
     Attributes:
-        before, after: the picture, (N, 3, H, W).
-        origin: the picture with which the episode began.
-        strength: how strongly each agent acted, (N, C, h, w); 0 is nothing (`ActionSet.strength`).
-        previous: `strength` of the step before; None at the first step.
-        levels: what the user may choose, name -> (N, 1, 1, 1): "exposure_level".
-        target: the reference, or None.
-        mask: (N, 1, H, W), 1 where the picture may change, or None.
-        target_weight: (N, 1, 1, 1), 1 for pictures whose reference counts, 0 for the others; None: all count.
-        blocks: the patches that agents stand on, or None where they do not.
-        costs_before: costs of the state terms before the step, where they are known already.
-        costs_after: filled by `Reward.terms`, so that the next step need not compute them again.
+        before, after: the image, (N, 3, H, W) in [0, 1].
+        initial: the image at the start of the episode, (N, 3, H, W).
+        magnitude: how strongly each agent acted, (N, C, h, w); 0 is no change (`ActionSet.magnitude`).
+        preferences: the user's preferences, name -> (N, 1, 1, 1), as "exposure_level".
+        target: the reference, (N, 3, H, W), or None.
+        mask: (N, 1, H, W), 1 where the image may change, or None.
+        previous: `magnitude` of the step before; None at the first step.
+        target_weight: (N, 1, 1, 1), 1 for images whose reference counts, 0 for the others; None: all count.
+        cached_costs: costs of the state terms before the step, where they are known already.
+        costs: costs of the state terms after the step, filled by `Reward.terms`: the next step's `cached_costs`.
+        patch_grid: the patches on which the agents act, or None where they act on pixels.
     """
 
     before: Tensor
     after: Tensor
-    origin: Tensor
-    strength: Tensor
-    levels: Mapping[str, Tensor]
+    initial: Tensor
+    magnitude: Tensor
+    preferences: Mapping[str, Tensor]
     target: Tensor | None = None
     mask: Tensor | None = None
     previous: Tensor | None = None
     target_weight: Tensor | None = None
-    costs_before: Mapping[str, Tensor] = field(default_factory=dict)
-    costs_after: dict[str, Tensor] = field(default_factory=dict)
-    blocks: PatchGrid | None = None
+    cached_costs: Mapping[str, Tensor] = field(default_factory=dict)
+    costs: dict[str, Tensor] = field(default_factory=dict)
+    patch_grid: PatchGrid | None = None
 
 
 @dataclass(frozen=True)
-class Term:
+class RewardTerm:
     """A registered term.
 
     Attributes:
         name: the same on the command line, in config.json and in Python.
-        function: state terms: (image, transition) -> cost map, lower is better; action terms:
-            (strength, previous) -> cost map of the step.
+        cost: state terms: (image, transition) -> cost map, lower is better; action terms: (magnitude, previous) ->
+            cost map of the step.
         kind: "state", rewarded as cost(before) - cost(after), so that it telescopes over an episode; or "action",
             rewarded as minus the cost of the step.
         default: weight when the user names none.
-        knob: the preference that multiplies the weight at use time; None where none does.
-        unasked: the factor where a policy does not take that preference.
-        reference: needs `transition.target`.
-        reach: pixels to each side that the cost of a place looks at, where it is a map of pixels.
+        reference: whether it needs `transition.target`.
+        preference: name of the user's preference that multiplies the weight at use time; None where none does.
+        default_factor: the factor for a policy that does not take that preference.
+        radius: pixels to each side that the cost at a place depends on, for a map of pixels.
     """
 
     name: str
-    function: Callable[[Tensor, Any], Tensor]
+    cost: Callable[..., Tensor]
     kind: str
     default: float
     reference: bool
-    knob: str | None = None
-    unasked: float = 1.0
-    reach: int = 0
+    preference: str | None = None
+    default_factor: float = 1.0
+    radius: int = 0
 
-    def factor(self, levels: Mapping[str, Tensor]) -> Tensor | float:
-        """What the user's preference multiplies the weight by: (N, 1, 1, 1), or one number for all pictures."""
-        return self.unasked if self.knob is None else levels.get(self.knob, self.unasked)
+    def factor(self, preferences: Mapping[str, Tensor]) -> Tensor | float:
+        """Factor of the weight for the user's preferences: (N, 1, 1, 1), or one number for all images."""
+        return self.default_factor if self.preference is None else preferences.get(self.preference, self.default_factor)
 
     @property
     def summary(self) -> str:
         """First line of its docstring."""
-        return (self.function.__doc__ or "").strip().split("\n")[0]
+        return (self.cost.__doc__ or "").strip().split("\n")[0]
 
 
-def as_cost(term: Term, value: Any, like: Tensor) -> Tensor:
-    """What a term gave, as a cost map like the pictures it was given: their type of number, on their device.
+#: Reward terms by name.
+TERMS: Registry[RewardTerm] = Registry("reward term")
+
+
+def check_cost(term: RewardTerm, value: Any, like: Tensor) -> Tensor:
+    """The value of a term as a cost map of the dtype and device of `like`.
+
+    Args:
+        value: what the term's `cost` returned.
+        like: (N, C, H, W), the images or magnitudes that it was given.
+
+    Returns:
+        (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
 
     Raises:
-        UsageError: not a tensor, or of a shape that is no map per picture, region or pixel.
+        UsageError: not a tensor, or not a map per image, region or pixel.
     """
     if not isinstance(value, Tensor) or value.ndim != 4 or value.shape[:2] != (like.shape[0], 1):
         got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -98,27 +108,20 @@ def as_cost(term: Term, value: Any, like: Tensor) -> Tensor:
     return value.to(like)
 
 
-def _enter(name: str, kind: str, default: float, reference: bool, knob: str | None, unasked: float,
-           reach: int = 0) -> Callable[[Callable], Callable]:
-    if default < 0:
-        raise UsageError(f"a weight must not be negative; got {default} for {name}")
+def state_term(name: str, *, default: float = 0.0, reference: bool = False, preference: str | None = None,
+               default_factor: float = 1.0, radius: int = 0) -> Callable[[Cost], Cost]:
+    """Decorator: register `function(image, transition) -> cost map` as a term that rewards a decrease of the cost.
 
-    def register(function: Callable) -> Callable:
-        TERMS.register(name)(Term(name, function, kind, default, reference, knob, unasked, reach))
-        return function
+    The map is (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): the size at which the cost is meant. It may depend on the
+    initial image, the reference and the user's preferences, never on `before` or `after`.
 
-    return register
+    Args:
+        name, default, reference, preference, default_factor: see `RewardTerm`.
+        radius: pixels to each side that the cost at a place depends on; learners that credit an agent for its
+            neighbours' places use it.
 
-
-def state_term(name: str, *, default: float = 0.0, reference: bool = False, knob: str | None = None,
-               unasked: float = 1.0, reach: int = 0) -> Callable[[Callable], Callable]:
-    """Decorator: register `function(image, transition) -> cost map` as a term that rewards its decrease.
-
-    The map may be (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): the size at which the cost is meant. It may depend on
-    the picture the episode began with, the reference and the user's levels, never on `before` or `after`. `knob` is
-    the preference that multiplies its weight, `unasked` the factor where a policy takes no such preference. `reach`:
-    pixels to each side that the cost of a place looks at; learners that hold agents answerable for what they do to
-    their neighbours go by it.
+    Raises:
+        UsageError: a negative weight, or a name that is taken.
 
     Example:
         >>> @state_term("redness")
@@ -129,14 +132,26 @@ def state_term(name: str, *, default: float = 0.0, reference: bool = False, knob
         'Mean of the red channel.'
         >>> TERMS.remove("redness")
     """
-    return _enter(name, "state", default, reference, knob, unasked, reach)
+    return _register(name, "state", default, reference, preference, default_factor, radius)
 
 
-def action_term(name: str, *, default: float = 0.0, knob: str | None = None,
-                unasked: float = 1.0) -> Callable[[Callable], Callable]:
-    """Decorator: register `function(strength, previous) -> cost map` of a single step; it does not telescope.
+def action_term(name: str, *, default: float = 0.0, preference: str | None = None,
+                default_factor: float = 1.0) -> Callable[[Cost], Cost]:
+    """Decorator: register `function(magnitude, previous) -> cost map` as the cost of a single step.
 
-    Both are (N, C, h, w): how strongly each agent acts now, and how strongly it did in the step before (at the first
-    step the same as now).
+    Both arguments are (N, C, h, w): how strongly each agent acts now, and how strongly it acted in the step before (at
+    the first step, the same as now). The other arguments and errors are those of `state_term`.
     """
-    return _enter(name, "action", default, False, knob, unasked)
+    return _register(name, "action", default, False, preference, default_factor)
+
+
+def _register(name: str, kind: str, default: float, reference: bool, preference: str | None, default_factor: float,
+              radius: int = 0) -> Callable[[Cost], Cost]:
+    if default < 0:
+        raise UsageError(f"a weight must not be negative; got {default} for {name}")
+
+    def register(function: Cost) -> Cost:
+        TERMS.register(name)(RewardTerm(name, function, kind, default, reference, preference, default_factor, radius))
+        return function
+
+    return register

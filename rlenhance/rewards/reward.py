@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
-from rlenhance.rewards.base import TERMS, Transition, as_cost
+from rlenhance.rewards.base import TERMS, Transition, check_cost
 from rlenhance.rewards.weights import RewardWeights
 
 
@@ -67,29 +67,29 @@ class Reward:
         """Each term, unweighted, at its natural size: (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
 
         State terms are cost(before) - cost(after), so over an episode they telescope to cost(first) - cost(last).
-        Terms of knobs that the policy does not take are left out.
+        Terms of preferences that the policy does not take are left out.
 
         Raises:
-            UsageError: a term of the user's own gives something else than such a map.
+            UsageError: a term of the user's own gives another shape.
         """
         values: dict[str, Tensor] = {}
         for name in self.names(transition.target is not None):
             term = TERMS[name]
-            factor = term.factor(transition.levels)
-            if isinstance(factor, float) and factor == 0:  # a knob that this policy does not take
+            factor = term.factor(transition.preferences)
+            if isinstance(factor, float) and factor == 0:  # a preference that this policy does not take
                 continue
             if term.reference and transition.target_weight is not None:
                 factor = factor * transition.target_weight
             if term.kind == "action":
-                previous = transition.strength if transition.previous is None else transition.previous
-                values[name] = -factor * as_cost(
-                    term, term.function(transition.strength, previous), transition.strength)
+                previous = transition.magnitude if transition.previous is None else transition.previous
+                values[name] = -factor * check_cost(
+                    term, term.cost(transition.magnitude, previous), transition.magnitude)
                 continue
-            before = transition.costs_before.get(name)
+            before = transition.cached_costs.get(name)
             if before is None:
-                before = as_cost(term, term.function(transition.before, transition), transition.before)
-            after = as_cost(term, term.function(transition.after, transition), transition.after)
-            transition.costs_after[name] = after
+                before = check_cost(term, term.cost(transition.before, transition), transition.before)
+            after = check_cost(term, term.cost(transition.after, transition), transition.after)
+            transition.costs[name] = after
             gain = before - after
             values[name] = gain if isinstance(factor, float) and factor == 1 else factor * gain
         return values

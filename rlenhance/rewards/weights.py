@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards.base import TERMS
 
+#: Terms of release 0.1 that have another name now. Stored configs and typed words may still use the old one.
+RENAMED_TERMS = {"asked_contrast": "contrast_preference", "asked_color": "color_preference"}
+
 
 class RewardWeights(Mapping[str, float]):
-    """A weight for every registered term (0 = off), and the levels that are aimed at.
+    """A weight for every registered term (0 is off), and the exposure level to reach.
 
     Args:
-        weights: name -> weight; terms that are not named keep their default.
-        exposure_level: asked exposure in (0, 1), where no preference overrides it.
+        weights: name -> weight; terms that are not named keep their default. Names of release 0.1 are understood.
+        exposure_level: exposure to reach, in (0, 1), where no preference overrides it.
 
     Raises:
         UnknownName: no such term; the nearest names are listed.
@@ -33,37 +37,40 @@ class RewardWeights(Mapping[str, float]):
     def __init__(self, weights: Mapping[str, float] | None = None, *, exposure_level: float = DEFAULT_EXPOSURE):
         self._weights = {name: TERMS[name].default for name in TERMS}
         for name, weight in (weights or {}).items():
-            term = TERMS[name]  # refuses unknown names
+            term = TERMS[RENAMED_TERMS.get(name, name)]  # refuses unknown names
             if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
                 raise UsageError(f"the weight of {term.name} must be a finite number; got {weight!r}")
             if weight < 0:
                 raise UsageError(f"the weight of {term.name} must not be negative (0 turns it off); got {weight}")
-            self._weights[name] = float(weight)
+            self._weights[term.name] = float(weight)
         if not (isinstance(exposure_level, (int, float)) and 0 < exposure_level < 1):
             raise UsageError(f"the exposure level must lie between 0 and 1; got {exposure_level!r}")
         self.exposure_level = float(exposure_level)
 
     @classmethod
     def only(cls, **weights: float) -> RewardWeights:
-        """These terms and no other: every default is turned off."""
+        """These terms and no other: the other weights are 0."""
         level = weights.pop("exposure_level", DEFAULT_EXPOSURE)
         return cls({**dict.fromkeys(TERMS, 0.0), **weights}, exposure_level=level)
 
     @classmethod
     def parse(cls, words: Iterable[str], *, exposure_level: float = DEFAULT_EXPOSURE) -> RewardWeights:
-        """From the command line's words, `name=weight` each.
+        """Weights from words, `name=weight` each. A name of release 0.1 is reported on standard error.
 
         Raises:
-            UsageError: a word of another form, a name given twice, and as above.
+            UsageError: a word of another form, a name given twice, or an error of the constructor.
         """
         weights: dict[str, float] = {}
         for word in words:
             name, sign, value = word.partition("=")
             if not sign:
                 raise UsageError(f"a reward is written name=weight, as in exposure=1.2; got {word!r}")
+            if name in RENAMED_TERMS:
+                print(f"note: the reward {name} is called {RENAMED_TERMS[name]} now", file=sys.stderr)
+                name = RENAMED_TERMS[name]
             if name in weights:
                 raise UsageError(f"the reward {name} is given twice")
-            TERMS[name]  # an unknown name is told before a bad number
+            TERMS[name]  # an unknown name is reported before a bad number
             try:
                 weights[name] = float(value)
             except ValueError as error:
@@ -73,7 +80,7 @@ class RewardWeights(Mapping[str, float]):
     def __getitem__(self, name: str) -> float:
         return self._weights[TERMS[name].name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._weights)
 
     def __len__(self) -> int:
@@ -81,7 +88,7 @@ class RewardWeights(Mapping[str, float]):
 
     @property
     def active(self) -> dict[str, float]:
-        """The terms that count, without those at 0."""
+        """The terms with a weight above 0."""
         return {name: weight for name, weight in self._weights.items() if weight}
 
     @property
@@ -90,7 +97,7 @@ class RewardWeights(Mapping[str, float]):
         return [name for name in self.active if TERMS[name].reference]
 
     def to_dict(self) -> dict[str, Any]:
-        """For config.json."""
+        """The weights and the exposure level, as stored in config.json."""
         return {"weights": dict(self._weights), "exposure_level": self.exposure_level}
 
     def __repr__(self) -> str:

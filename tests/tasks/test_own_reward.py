@@ -16,8 +16,7 @@ from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
-from rlenhance.rewards.custom import LOADED
-from rlenhance.rewards.trial import try_term, without_gradient
+from rlenhance.rewards.custom import SOURCES, nondifferentiable, validate_term
 
 SMALL = PolicyConfig(state_size=16, horizon=2)
 HEAD = "import numpy as np\nimport torch\nfrom rlenhance.rewards import action_term, state_term\n"
@@ -31,9 +30,9 @@ def levels(image, transition):
 
 def forget():
     """What a new process would not know."""
-    for name in [name for name in TERMS if not TERMS[name].function.__module__.startswith("rlenhance.")]:
+    for name in [name for name in TERMS if not TERMS[name].cost.__module__.startswith("rlenhance.")]:
         TERMS.remove(name)
-    LOADED.clear()
+    SOURCES.clear()
     for name in [name for name in sys.modules if name.startswith("own_")]:
         del sys.modules[name]
 
@@ -109,7 +108,7 @@ def test_what_cannot_be_a_term_is_refused(place, source, text, wanted):
     with pytest.raises(UsageError) as caught:
         load_terms([source])
     assert wanted in str(caught.value)
-    assert list(TERMS) == before and not LOADED
+    assert list(TERMS) == before and not SOURCES
 
 
 def test_a_term_that_was_mended_loads(place):
@@ -137,8 +136,8 @@ def test_numbers_of_another_type_become_the_pictures(place, generator):
 def test_terms_of_the_project_pass_the_trial():
     """Every built-in term is accepted, by every learner."""
     for name in TERMS:
-        try_term(TERMS[name])
-    assert without_gradient(TERMS, {"state", "action"}) == []
+        validate_term(TERMS[name])
+    assert nondifferentiable(TERMS, {"state", "action"}) == []
 
 
 def _rounds(image, transition):

@@ -92,7 +92,7 @@ def test_the_reward_is_what_was_smoothed_away(generator, image):
     reward = Reward(RewardWeights.only(blocking=1.0), every_term=False)
 
     def paid(before, after, blocks=blocks):
-        return reward.terms(Transition(before, after, seamed, torch.zeros(2, 1, 1, 1), levels, blocks=blocks))
+        return reward.terms(Transition(before, after, seamed, torch.zeros(2, 1, 1, 1), levels, patch_grid=blocks))
 
     there = paid(seamed, image)["blocking"]
     assert there.shape == (2, 1, 32, 40) and (there.mean(dim=(1, 2, 3)) > 0).all()

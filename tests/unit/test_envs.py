@@ -135,7 +135,7 @@ def test_reward_is_the_sum_of_its_breakdown_and_the_mean_of_its_map(image, gener
         assert torch.allclose(weighted, reward, atol=1e-6)
         assert torch.allclose(info["reward_map"].mean(dim=(1, 2, 3)), reward, atol=1e-6)
         assert info["reward_map"].shape == (2, 1, 32, 40)
-    told = {name for name in env.reward.weights if TERMS[name].unasked}  # of knobs that are not taken, nothing
+    told = {name for name in env.reward.weights if TERMS[name].default_factor}  # of knobs that are not taken, nothing
     assert set(info["reward_terms"]) == told and info["reward_terms"]["ssim"]["weight"] == 0
 
 

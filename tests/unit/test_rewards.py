@@ -31,7 +31,7 @@ def _step(before, after, origin=None, target=None, strength=None):
 
 
 def _cost(name, image, origin=None, target=None):
-    return TERMS[name].function(image, _step(image, image, origin, target)).mean(dim=(1, 2, 3))
+    return TERMS[name].cost(image, _step(image, image, origin, target)).mean(dim=(1, 2, 3))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (9, 13)])
@@ -45,9 +45,9 @@ def test_state_terms_telescope(name, size, generator):
     for _ in range(5):
         after = curve.apply(state, {"local": torch.rand(2, 1, *size, generator=generator) * 2 - 1})
         transition = _step(state, after, first, target)
-        transition.costs_before = costs
+        transition.cached_costs = costs
         total = total + reward.total(reward.terms(transition))
-        state, costs = after, transition.costs_after
+        state, costs = after, transition.costs
     expected = _cost(name, first, first, target) - _cost(name, state, first, target)
     assert torch.allclose(total, expected, atol=1e-4)
     assert not torch.equal(state, first)
@@ -61,7 +61,7 @@ def test_costs_that_are_known_need_not_be_computed(name, generator):
     earlier = _step(first, second, first, target)
     reward.terms(earlier)
     anew, handed = _step(second, third, first, target), _step(second, third, first, target)
-    handed.costs_before = earlier.costs_after
+    handed.cached_costs = earlier.costs
     assert torch.equal(reward.terms(anew)[name], reward.terms(handed)[name])
 
 
@@ -80,7 +80,7 @@ def test_not_acting_costs_nothing(name, generator):
     reward = Reward(RewardWeights())
     assert (reward.terms(_step(image, image))[name] == 0).all()
     busy = _step(image, image, strength=torch.rand(2, 3, 5, 7, generator=generator) * 2 - 1)
-    busy.previous = -busy.strength
+    busy.previous = -busy.magnitude
     value = reward.terms(busy)[name]
     assert value.shape == (2, 1, 5, 7)
     assert (value <= 0).all() and value.sum() < 0
@@ -90,7 +90,7 @@ def test_the_first_step_is_as_steady_as_can_be(generator):
     """Without a step before it, a step is judged as if the agents had done the same already."""
     image = _pictures(generator)
     first, again = (_step(image, image, strength=torch.full((2, 1, 4, 4), 0.7)) for _ in range(2))
-    again.previous = again.strength
+    again.previous = again.magnitude
     reward = Reward(RewardWeights())
     one, other = reward.terms(first), reward.terms(again)
     assert all(torch.equal(one[name], other[name]) for name in ACTION)
@@ -112,8 +112,8 @@ def test_terms_have_one_channel_and_a_finite_slope(name, generator):
         beside.mask = torch.zeros(4, 1, 32, 32)
         beside.mask[..., 8:20, 10:22] = 1
     if name == "blocking":  # of patches
-        beside.blocks = PatchGrid(16, 4)
-    value = term.function(given_value, beside)
+        beside.patch_grid = PatchGrid(16, 4)
+    value = term.cost(given_value, beside)
     assert value.ndim == 4 and value.shape[:2] == (4, 1)
     assert torch.isfinite(value).all()
     (slope,) = torch.autograd.grad(value.sum(), given_value)
@@ -242,6 +242,17 @@ def test_weights_survive_a_config_file():
     assert again.to_dict() == kept
 
 
+def test_names_of_the_first_release_are_understood(capsys):
+    """Typed, an old name of a term means the new one and says so; stored in a config, it means it silently."""
+    old, new = {"asked_contrast": 1.5, "asked_color": 0.0}, {"contrast_preference": 1.5, "color_preference": 0.0}
+    assert RewardWeights(old).to_dict() == RewardWeights(new).to_dict()
+    assert not capsys.readouterr().err
+    assert RewardWeights.parse(["asked_contrast=1.5", "asked_color=0"]).to_dict() == RewardWeights(new).to_dict()
+    assert capsys.readouterr().err.count("is called") == 2
+    with pytest.raises(UsageError, match="twice"):
+        RewardWeights.parse(["asked_color=1", "color_preference=1"])
+
+
 def test_only_turns_every_other_term_off():
     """These terms and no other."""
     weights = RewardWeights.only(color=0.5, ssim=2, exposure_level=0.3)
@@ -284,8 +295,8 @@ def test_exposure_rewards_the_asked_level_most(level):
     """No grey earns more than the one whose exposure is the asked level, and the way there is uphill."""
     greys = torch.linspace(0.02, 0.7, 60).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
     transition = _step(greys, greys)
-    transition.levels = {"exposure_level": torch.full((1, 1, 1, 1), level)}
-    cost = TERMS["exposure"].function(greys, transition).flatten()
+    transition.preferences = {"exposure_level": torch.full((1, 1, 1, 1), level)}
+    cost = TERMS["exposure"].cost(greys, transition).flatten()
     best = cost.argmin()
     assert cost[best] < 0.01
     assert greys[best].mean().item() == pytest.approx(0.93 * level, abs=0.01)
@@ -383,7 +394,8 @@ def test_references_count_for_the_pictures_that_are_judged(name, generator):
     """Where a picture is not judged by its reference, terms that compare with it say nothing; all others do not
     care."""
     before, after, target = (_pictures(generator) for _ in range(3))
-    levels = {"exposure_level": LEVEL} | {term.knob: torch.ones(2, 1, 1, 1) for term in (TERMS[name],) if term.knob}
+    preference = TERMS[name].preference
+    levels = {"exposure_level": LEVEL} | ({preference: torch.ones(2, 1, 1, 1)} if preference else {})
     reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
 
     def value(target_weight):
@@ -395,8 +407,8 @@ def test_references_count_for_the_pictures_that_are_judged(name, generator):
     assert torch.equal(second[0], everywhere[0] * (not TERMS[name].reference))
 
 
-@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].knob])
-def test_a_knob_multiplies_its_term(name, generator):
+@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].preference])
+def test_a_preference_multiplies_its_term(name, generator):
     """The preference of each picture multiplies the term; without it the term counts as it says."""
     term, (before, after) = TERMS[name], (_pictures(generator) for _ in range(2))
     strength = torch.rand(2, 1, 4, 4, generator=generator)
@@ -406,12 +418,12 @@ def test_a_knob_multiplies_its_term(name, generator):
         step = Transition(before, after, before, strength, {"exposure_level": LEVEL, **levels})
         return reward.terms(step)[name].mean(dim=(1, 2, 3))
 
-    one = value(**{term.knob: torch.ones(2, 1, 1, 1)})
+    one = value(**{term.preference: torch.ones(2, 1, 1, 1)})
     assert one.abs().min() > 0
-    assert torch.allclose(value(**{term.knob: torch.tensor([2.0, -1.0])[:, None, None, None]}),
+    assert torch.allclose(value(**{term.preference: torch.tensor([2.0, -1.0])[:, None, None, None]}),
                           one * torch.tensor([2.0, -1.0]), atol=1e-6)
-    if term.unasked:
-        assert torch.allclose(value(), term.unasked * one, atol=1e-6)
+    if term.default_factor:
+        assert torch.allclose(value(), term.default_factor * one, atol=1e-6)
     else:
         with pytest.raises(KeyError):  # left out
             value()
@@ -422,8 +434,8 @@ def test_an_asked_exposure_is_the_mean_brightness(generator):
     lamps = torch.zeros(1, 3, 16, 16)
     lamps[..., :4] = 0.8
     asked = {"exposure_level": torch.full((1, 1, 1, 1), 0.2), "exposure_level_auto": torch.zeros(1, 1, 1, 1)}
-    cost = TERMS["exposure"].function
+    cost = TERMS["exposure"].cost
     step = Transition(lamps, lamps, lamps, torch.zeros(1, 1, 1, 1), asked)
     assert cost(lamps, step).item() == pytest.approx(0, abs=1e-6)
-    step.levels["exposure_level_auto"].fill_(1)
+    step.preferences["exposure_level_auto"].fill_(1)
     assert cost(lamps, step).item() > 0.05

@@ -11,7 +11,7 @@ from rlenhance.core.registry import Registry
 
 #: Backbones by name. A maker takes `channels` (of the input) and `context` (length of the vector that describes the
 #: whole picture, 0 for none) beside its own arguments.
-BACKBONES = Registry("backbone")
+BACKBONES: Registry[type[Backbone]] = Registry("backbone")
 
 
 class Backbone(nn.Module):
