@@ -36,7 +36,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, Denoiser
-from rlenhance.ops.noise_estimation import LARGEST_NOISE, UNSEEN, seen_noise
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map_from_image
 
 #: The noise that is validated on and reported, in 255ths.
 LEVELS = (15, 25, 50)
@@ -129,7 +129,7 @@ def main(arguments: Arguments) -> Result:
     fabric = make_fabric(arguments.device, arguments.precision)
     torch.manual_seed(arguments.seed)
     network = MODELS.create("denoiser", channels=arguments.channels, widths=arguments.widths, down=arguments.down,
-                            up=arguments.up, unseen=UNSEEN if arguments.coded else 0.0)
+                            up=arguments.up, unseen=NOISE_FLOOR if arguments.coded else 0.0)
     if arguments.init and not stored:
         begin_with(network, arguments.init)
     learner = DenoiserLearner(network, arguments.denoising, seed=arguments.seed, device=fabric.device)
@@ -186,7 +186,7 @@ def coded_validation(arguments: Arguments, pictures: Pictures) -> Batch:
     return Batch.stack([sampler.batch(16 * number, 1) for number in range(_SHOWN)])
 
 
-_told = partial(seen_noise, unseen=UNSEEN)
+_told = partial(noise_map_from_image, noise_floor=NOISE_FLOOR)
 
 
 def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, list[Example]]:

@@ -15,8 +15,8 @@ from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.core.registry import Registry
-from rlenhance.ops.filters import bilateral, box, gaussian, median, on_canvas, shift
-from rlenhance.ops.filters_batched import Form, pick, run_all
+from rlenhance.ops.filters import bilateral, box, find_tiled_filter, gaussian, median, shift
+from rlenhance.ops.filters_batched import TiledFilter, apply_all, apply_selected
 
 #: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
 #: entered with `@TOOLS.register("name")`, and named in `Filters(tools=...)`.
@@ -93,7 +93,7 @@ class Filters:
     @property
     def reach(self) -> int | None:
         """How many pixels around its own the widest tool looks at; None where one of the user's own does not tell."""
-        forms = [on_canvas(TOOLS[name]) for name in self.tools if name != NOTHING]
+        forms = [find_tiled_filter(TOOLS[name]) for name in self.tools if name != NOTHING]
         return None if None in forms else max(form.radius for form in forms if form is not None)
 
     def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
@@ -104,7 +104,7 @@ class Filters:
         forms = self._forms(image)
         if self._left(forms):
             return torch.stack([_run(name, image) for name in self.tools], dim=2)
-        return torch.from_numpy(run_all(image.detach().numpy(), forms))
+        return torch.from_numpy(apply_all(image.detach().numpy(), forms))
 
     def apply(self, image: Tensor, action: Action) -> Tensor:
         choice = action["local"]
@@ -115,7 +115,7 @@ class Filters:
                 2, choice[:, :, None].expand(-1, image.shape[1], -1, -1, -1)).squeeze(2)
         forms, after = self._forms(image), image
         if any(forms):
-            after = torch.from_numpy(pick(image.detach().numpy(), choice.long().numpy(), forms))
+            after = torch.from_numpy(apply_selected(image.detach().numpy(), choice.long().numpy(), forms))
         for index in self._left(forms):
             chosen = choice == index
             which = chosen.flatten(1).any(dim=1)
@@ -124,13 +124,13 @@ class Filters:
                 after = after.index_put((which,), result)
         return after
 
-    def _forms(self, image: Tensor) -> list[Form | None]:
+    def _forms(self, image: Tensor) -> list[TiledFilter | None]:
         """How OpenCV runs each tool on canvases of these pictures; None for "nothing", and where it does not."""
         gradient = torch.is_grad_enabled() and image.requires_grad
         able = image.device.type == "cpu" and image.dtype == torch.float32 and not gradient and image.shape[1] in (1, 3)
-        return [on_canvas(TOOLS[name]) if able and name != NOTHING else None for name in self.tools]
+        return [find_tiled_filter(TOOLS[name]) if able and name != NOTHING else None for name in self.tools]
 
-    def _left(self, forms: Sequence[Form | None]) -> list[int]:
+    def _left(self, forms: Sequence[TiledFilter | None]) -> list[int]:
         """Places of the tools that are run on whole pictures."""
         return [index for index, (name, form) in enumerate(zip(self.tools, forms, strict=True))
                 if form is None and name != NOTHING]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_unit_interval
 from rlenhance.pipelines.options import AUTO, number_or_auto
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, looks: Iterator[Look], side: 
         UsageError: the model does not take a look that was named.
     """
     from rlenhance.io.contact_sheet import Cell, fitted
-    from rlenhance.pipelines.enhance import check_strength
 
     small = fitted(pixels, side)
     yield Cell(small, ("as it is",))
@@ -114,7 +113,7 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, looks: Iterator[Look], side: 
     for look in looks:
         try:
             enhancer.choose(look.preference)
-            enhancer.strength = check_strength(look.strength)
+            enhancer.strength = check_unit_interval("strength", look.strength)
         except UsageError as error:
             if look.asked:
                 raise UsageError(f"{look.words}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a user did that we cannot do: one line that names the value and the way out, and no traceback."""
+"""Errors of usage: one line that names the value and the way out, without a traceback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from collections.abc import Iterable
 
 class UsageError(ValueError):
     """Bad input. Its text names the value seen and the way out; the commands print it and end with status 2."""
+
+
+def check_unit_interval(name: str, value: float) -> float:
+    """The value of the parameter `name`, if it lies in [0, 1].
+
+    Raises:
+        UsageError: it does not, or it is NaN.
+    """
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} must lie between 0 (nothing changes) and 1; got {value}")
+    return float(value)
 
 
 class UnknownName(UsageError, KeyError):

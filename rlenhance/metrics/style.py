@@ -20,7 +20,7 @@ def exposure_level(image: Tensor) -> float:
     return mean_level(image).item()
 
 
-def measures(image: Tensor) -> dict[str, float]:
+def measure(image: Tensor) -> dict[str, float]:
     """Every measure of a picture (1, 3, H, W), by preference.
 
     Raises:
@@ -35,12 +35,12 @@ def measures(image: Tensor) -> dict[str, float]:
     return {name: MEASURES[name](image) for name in MEASURES}
 
 
-def into_ranges(measured: Mapping[str, float],
+def clamp_to_ranges(measured: Mapping[str, float],
                 ranges: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], list[str]]:
     """What a model can be asked for of a look, and what was moved into its ranges.
 
     Args:
-        measured: see `measures`.
+        measured: see `measure`.
         ranges: what the model takes, name -> (lowest, default, highest).
 
     Returns:

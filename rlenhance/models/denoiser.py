@@ -14,7 +14,7 @@ from rlenhance.core.image import NOISE_MARGIN, as_planes, pad_to_multiple, to_ar
 from rlenhance.core.tiling import Tile, tiles
 from rlenhance.models.base import MODELS
 from rlenhance.nn.backbones.noise_unet import NoiseNetwork
-from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 
 
 class NoiseAware(nn.Module):
@@ -92,7 +92,7 @@ class NoiseAware(nn.Module):
         except RuntimeError as error:
             raise UsageError(f"noise is a number or a map (N, 1, H, W) of the picture's size "
                              f"{tuple(image.shape)}; got {tuple(noise.shape)}") from error
-        return check_noise(noise)
+        return check_sigma(noise)
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
@@ -121,7 +121,7 @@ class NoiseAware(nn.Module):
 def _seen(picture: Tensor, unseen: float) -> Tensor:
     """The map of the noise that a picture shows: (1, C, H, W) -> (1, 1, H, W)."""
     pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
-    return enlarged(seen_noise(pixels, unseen=unseen), picture.shape[-2:]).to(picture)
+    return upsample_map(noise_map_from_image(pixels, noise_floor=unseen), picture.shape[-2:]).to(picture)
 
 
 @MODELS.register("denoiser")
@@ -168,7 +168,7 @@ class Denoiser(NoiseAware):
         return noise * self.network(image, noise)
 
 
-def check_noise(noise: Tensor) -> Tensor:
+def check_sigma(noise: Tensor) -> Tensor:
     """Refuse standard deviations outside the range that the networks know; give them back otherwise.
 
     Raises:

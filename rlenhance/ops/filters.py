@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.ops.filters_batched import Form, mirrored, run_all
+from rlenhance.ops.filters_batched import TiledFilter, apply_all, reflect_indices
 
 _BACKENDS = ("auto", "opencv", "tensor")
 
@@ -41,7 +41,7 @@ def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto
         >>> gaussian(torch.full((1, 1, 4, 4), 0.5), 1.5).mean().item()
         0.5
     """
-    form = _gaussian_form(sigma, size)
+    form = _gaussian_tiled(sigma, size)
     if _opencv(image, backend):
         return _by_planes(image, form)
     return _separable(image, _gaussian_weights(sigma, form.radius), form.radius)
@@ -49,7 +49,7 @@ def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto
 
 def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
     """Mean over size x size pixels. Arguments and errors as `gaussian`."""
-    form = _box_form(size)
+    form = _box_tiled(size)
     if _opencv(image, backend):
         return _by_planes(image, form)
     return _separable(image, torch.full((size,), 1 / size), form.radius)
@@ -60,7 +60,7 @@ def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
 
     The gradient goes to the pixel that the median is.
     """
-    radius, form = _radius(size), _median_form(size)
+    radius, form = _radius(size), _median_tiled(size)
     if _opencv(image, backend) and form is not None:
         return _by_planes(image, form)
     height, width = image.shape[-2:]
@@ -89,7 +89,7 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
     Source: Tomasi and Manduchi 1998; the disc and the sum over channels are OpenCV's, whose `sigmaColor` for three
     channels is three times ours.
     """
-    form = _bilateral_form(sigma_color, sigma_space, size)
+    form = _bilateral_tiled(sigma_color, sigma_space, size)
     if _opencv(image, backend) and image.shape[1] in (1, 3):
         return _run(image, form)
     radius = form.radius
@@ -129,7 +129,7 @@ def reflect(image: Tensor, radius: int) -> Tensor:
     height, width = image.shape[-2:]
     if min(height, width) > radius:
         return F.pad(image, (radius,) * 4, mode="reflect")
-    down, across = (torch.from_numpy(mirrored(length, radius)) for length in (height, width))
+    down, across = (torch.from_numpy(reflect_indices(length, radius)) for length in (height, width))
     return image[..., down, :][..., across]
 
 
@@ -161,36 +161,36 @@ def _opencv(image: Tensor, backend: str) -> bool:
     return able and backend != "tensor"
 
 
-def on_canvas(tool: Callable[..., Any]) -> Form | None:
+def find_tiled_filter(tool: Callable[..., Any]) -> TiledFilter | None:
     """How OpenCV runs a filter of this file, or a `partial` of one, on a canvas; None for all else."""
     function, arguments, named = (tool.func, tool.args, tool.keywords) if isinstance(tool, partial) else (tool, (), {})
-    make = _FORMS.get(function) if isinstance(function, FunctionType) else None
+    make = _TILED.get(function) if isinstance(function, FunctionType) else None
     return None if make is None or arguments or "backend" in named else make(**named)
 
 
 @lru_cache(maxsize=32)
-def _gaussian_form(sigma: float, size: int = 5) -> Form:
+def _gaussian_tiled(sigma: float, size: int = 5) -> TiledFilter:
     if not sigma > 0:
         raise UsageError(f"a Gaussian's sigma must be above 0; got {sigma}")
     radius = _radius(size)
     weights = _gaussian_weights(sigma, radius).numpy()
-    return Form(radius, lambda canvas, result: cv2.sepFilter2D(canvas, -1, weights, weights, result))
+    return TiledFilter(radius, lambda canvas, result: cv2.sepFilter2D(canvas, -1, weights, weights, result))
 
 
 @lru_cache(maxsize=32)
-def _box_form(size: int = 5) -> Form:
-    return Form(_radius(size), lambda canvas, result: cv2.blur(canvas, (size, size), result))
+def _box_tiled(size: int = 5) -> TiledFilter:
+    return TiledFilter(_radius(size), lambda canvas, result: cv2.blur(canvas, (size, size), result))
 
 
 @lru_cache(maxsize=32)
-def _median_form(size: int = 5) -> Form | None:
+def _median_tiled(size: int = 5) -> TiledFilter | None:
     if _radius(size) > 2:  # OpenCV has no larger ones of float32
         return None
-    return Form(_radius(size), lambda canvas, result: cv2.medianBlur(canvas, size, result))
+    return TiledFilter(_radius(size), lambda canvas, result: cv2.medianBlur(canvas, size, result))
 
 
 @lru_cache(maxsize=32)
-def _bilateral_form(sigma_color: float, sigma_space: float = 5.0, size: int = 5) -> Form:
+def _bilateral_tiled(sigma_color: float, sigma_space: float = 5.0, size: int = 5) -> TiledFilter:
     if not (sigma_color > 0 and sigma_space > 0):
         raise UsageError(f"a bilateral filter's sigmas must be above 0; got {sigma_color} and {sigma_space}")
 
@@ -198,11 +198,11 @@ def _bilateral_form(sigma_color: float, sigma_space: float = 5.0, size: int = 5)
         channels = 3 if canvas.ndim == 3 else 1
         cv2.bilateralFilter(canvas, size, channels * sigma_color, sigma_space, result)
 
-    return Form(_radius(size), run)
+    return TiledFilter(_radius(size), run)
 
 
 @lru_cache(maxsize=32)
-def _shift_form(amount: float) -> Form:
+def _shift_tiled(amount: float) -> TiledFilter:
     step, most = np.float32(amount), np.float32(1 if amount >= 0 else 0)
     inner, outer = (np.minimum, np.maximum) if amount >= 0 else (np.maximum, np.minimum)
 
@@ -210,19 +210,19 @@ def _shift_form(amount: float) -> Form:
         np.add(canvas, step, out=result)
         outer(canvas, inner(result, most, out=result), out=result)
 
-    return Form(0, run)
+    return TiledFilter(0, run)
 
 
 #: How a filter is made ready for canvases, from the same arguments.
-_FORMS: dict[Any, Callable[..., Form | None]] = {gaussian: _gaussian_form, box: _box_form, median: _median_form,
-                                                 bilateral: _bilateral_form, shift: _shift_form}
+_TILED: dict[Any, Callable[..., TiledFilter | None]] = {
+    gaussian: _gaussian_tiled, box: _box_tiled, median: _median_tiled, bilateral: _bilateral_tiled, shift: _shift_tiled}
 
 
-def _run(image: Tensor, form: Form) -> Tensor:
-    return torch.from_numpy(run_all(image.detach().numpy(), [form]))[:, :, 0]
+def _run(image: Tensor, form: TiledFilter) -> Tensor:
+    return torch.from_numpy(apply_all(image.detach().numpy(), [form]))[:, :, 0]
 
 
-def _by_planes(image: Tensor, form: Form) -> Tensor:
+def _by_planes(image: Tensor, form: TiledFilter) -> Tensor:
     """Each channel by itself, as many as there are."""
     return _run(image.reshape(-1, 1, *image.shape[2:]), form).view(image.shape)
 

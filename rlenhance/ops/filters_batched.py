@@ -20,7 +20,7 @@ _PIECE = 1 << 15  # pixels of a canvas: it and what is made of it stay in the ca
 
 
 @dataclass(frozen=True)
-class Form:
+class TiledFilter:
     """A filter as it runs on a canvas.
 
     Attributes:
@@ -33,7 +33,7 @@ class Form:
     run: Callable[[np.ndarray, np.ndarray], object]
 
 
-def run_all(image: np.ndarray, forms: Sequence[Form | None]) -> np.ndarray:
+def apply_all(image: np.ndarray, forms: Sequence[TiledFilter | None]) -> np.ndarray:
     """What every filter makes of every pixel, None leaving it: (N, C, H, W) float32, C = 1 or 3 -> (N, C, K, H, W)."""
     count, channels, height, width = image.shape
     results = np.empty((count, channels, len(forms), height, width), np.float32)
@@ -50,7 +50,7 @@ def run_all(image: np.ndarray, forms: Sequence[Form | None]) -> np.ndarray:
     return results
 
 
-def pick(image: np.ndarray, choice: np.ndarray, forms: Sequence[Form | None]) -> np.ndarray:
+def apply_selected(image: np.ndarray, choice: np.ndarray, forms: Sequence[TiledFilter | None]) -> np.ndarray:
     """Every pixel takes what its filter gives; None leaves it as it is. What no pixel chose is not run.
 
     Args:
@@ -87,12 +87,12 @@ def pick(image: np.ndarray, choice: np.ndarray, forms: Sequence[Form | None]) ->
     return after
 
 
-def _farthest(forms: Sequence[Form | None]) -> int:
+def _farthest(forms: Sequence[TiledFilter | None]) -> int:
     return max((form.radius for form in forms if form is not None), default=0)
 
 
 @lru_cache(maxsize=64)
-def mirrored(length: int, radius: int) -> np.ndarray:
+def reflect_indices(length: int, radius: int) -> np.ndarray:
     """Indices of a row with `radius` more pixels at both ends, mirrored at its last ones: period 2 (length - 1)."""
     if length == 1:
         return np.zeros(1 + 2 * radius, np.int64)
@@ -121,7 +121,8 @@ class _Piece:
         above, below = self.rows.start - radius, self.rows.stop + radius  # may lie outside
         top, bottom = max(0, above), min(height, below)
         room = np.empty((count, below - above, planes.shape[1], width + 2 * radius, planes.shape[3]), np.float32)
-        canvas, down, across = room[-1], mirrored(height, radius)[self.rows.start :], mirrored(width, radius)
+        canvas = room[-1]
+        down, across = reflect_indices(height, radius)[self.rows.start :], reflect_indices(width, radius)
         inside = canvas[top - above : bottom - above]
         inside[:, :, radius : radius + width] = planes[top:bottom]
         for edge in (slice(0, radius), slice(radius + width, None)):

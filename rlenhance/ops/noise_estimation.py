@@ -24,7 +24,7 @@ _AROUND = np.ones((3, 3), np.uint8)
 _SPREAD = 0.17  # deviation of a flat block's measured variance, over its mean: 256 pixels whose residuals hang together
 _STEP = 1 / 512  # of the finite difference
 #: What coding and smoothing may have hidden of a photograph's noise: a deviation that is the same at every value.
-UNSEEN = 1 / 255
+NOISE_FLOOR = 1 / 255
 #: The strongest noise that networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
 LARGEST_NOISE = 75 / 255
 #: Second differences along both sides, so scaled that noise which is the same everywhere keeps its variance.
@@ -114,7 +114,7 @@ def estimate_sigma(picture: np.ndarray) -> float:
 
 
 def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-              reduced: int = 4, unseen: float = 0.0) -> Tensor:
+              reduced: int = 4, noise_floor: float = 0.0) -> Tensor:
     """Where a picture is how noisy after a tone curve: its variances times the squares of the curve's derivatives.
 
     Where a curve mixes the channels, the derivatives of every channel by every other count. It is worked out on a
@@ -135,19 +135,19 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
     width = picture.shape[1]
     small = np.concatenate([_reduced(band, (-(-len(band) // reduced), -(-width // reduced)))
                             for _, band in _bands(picture, 64 * reduced)])
-    variance = model.deviation(torch.from_numpy(small)).numpy() ** 2 + np.float32(unseen**2)
+    variance = model.deviation(torch.from_numpy(small)).numpy() ** 2 + np.float32(noise_floor**2)
     if curve is not None:
         variance = _bent(small, variance, curve)
     return torch.from_numpy(np.sqrt(variance.mean(axis=2)))[None, None].float()
 
 
-def seen_noise(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-               unseen: float = 0.0) -> Tensor:
+def noise_map_from_image(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
+               noise_floor: float = 0.0) -> Tensor:
     """The map of a photograph's noise from what it shows, and what is assumed beside: see `noise_map`."""
-    return noise_map(picture, estimate_noise(picture), curve, unseen=unseen)
+    return noise_map(picture, estimate_noise(picture), curve, noise_floor=noise_floor)
 
 
-def enlarged(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] | None = None) -> Tensor:
+def upsample_map(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] | None = None) -> Tensor:
     """A map made on a reduced picture at the size of the whole, or of a part of it.
 
     Args:

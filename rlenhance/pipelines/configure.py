@@ -15,13 +15,13 @@ from typing import Any
 import torch
 
 from rlenhance.core.devices import AUTO, find_device
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_unit_interval
 from rlenhance.core.image import to_tensor
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint
 from rlenhance.io import read
-from rlenhance.metrics.style import into_ranges, measures
-from rlenhance.pipelines.enhance import Enhancer, check_strength
+from rlenhance.metrics.style import clamp_to_ranges, measure
+from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import OPTIONS, as_options, asked, describe
 from rlenhance.pipelines.presets import Preset, load_preset
 from rlenhance.pipelines.recipes import Recipe, load_recipe
@@ -40,7 +40,7 @@ def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
     if arguments.recipe:
         return _replayed(arguments)
     preset = load_preset(arguments.preset) if arguments.preset is not None else Preset("", "", {}, None)
-    strength = preset.strength if arguments.strength is None else check_strength(arguments.strength)
+    strength = preset.strength if arguments.strength is None else check_unit_interval("strength", arguments.strength)
     model = model_or_default(arguments.model)
     enhancer = Enhancer(model, steps=arguments.steps, device=check_device(arguments.device),
                         strength=1.0 if strength is None else strength, denoise=arguments.denoise or 0.0)
@@ -146,8 +146,8 @@ def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enh
     """
     if path is None:
         return {}
-    measured = measures(to_tensor(read(path).visible_pixels))
-    values, moved = into_ranges({name: value for name, value in measured.items() if name not in options},
+    measured = measure(to_tensor(read(path).visible_pixels))
+    values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in options},
                                 enhancer.ranges)
     if not set(measured) & set(enhancer.ranges):
         raise UsageError(f"--match {path}: a picture tells {', '.join(measured)}, and this model takes "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_unit_interval
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.tiling import tiles
 from rlenhance.hub import shipped as weights
@@ -18,7 +18,7 @@ from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.io import Photo
 from rlenhance.io.array_types import apply_to
 from rlenhance.models import NoiseAware
-from rlenhance.ops.noise_estimation import LARGEST_NOISE, enlarged, seen_noise
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 
 #: The shipped networks, by the channels that they take.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
@@ -50,7 +50,7 @@ class NoiseRemover:
         if noise is not None and not 0 <= noise <= 255 * LARGEST_NOISE:
             raise UsageError(f"--noise is a standard deviation between 0 and 75, in 255ths; got {noise:g}: reduce a "
                              f"noisier picture first")
-        self.noise, self.strength, self.device = noise, check_share("strength", strength), torch.device(device)
+        self.noise, self.strength, self.device = noise, check_unit_interval("strength", strength), torch.device(device)
         self._networks: dict[str, NoiseAware] = {}
         self._own = model
         if model is not None:
@@ -91,7 +91,7 @@ class NoiseRemover:
             for tile in tiles(picture.shape[0], picture.shape[1], -(-_TILE // network.period) * network.period,
                               network.reach):
                 image = to_tensor(picture[tile.outer[1:]], self.device)
-                around = enlarged(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
+                around = upsample_map(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
                 clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
                 clean = (image + self.strength * (clean.expand_as(image) - image))[tile.cut]
                 result[tile.inner[1:]] = to_array(clean, picture.dtype.type)
@@ -101,7 +101,7 @@ class NoiseRemover:
         """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
         if self.noise is not None:
             return torch.full((1, 1, 1, 1), self.noise / 255)
-        return seen_noise(picture, unseen=self.network_for(picture, coded).unseen)
+        return noise_map_from_image(picture, noise_floor=self.network_for(picture, coded).unseen)
 
     def network_for(self, picture: np.ndarray, coded: bool = False) -> NoiseAware:
         """The network that fits a picture's channels.
@@ -148,7 +148,7 @@ class NoiseRemover:
         """
         if curve is None:
             return self(enhanced, coded=True)
-        return self(enhanced, seen_noise(picture, curve, self.network_for(enhanced, True).unseen), coded=True)
+        return self(enhanced, noise_map_from_image(picture, curve, self.network_for(enhanced, True).unseen), coded=True)
 
     def _load(self, model: Path | str) -> NoiseAware:
         network = load_network(find_checkpoint(weights.locate(model)), self.device)
@@ -162,14 +162,3 @@ def is_grey(picture: np.ndarray) -> bool:
     """All channels of (H, W, 3) are equal; a colour picture is told by its first rows."""
     return all(np.array_equal(rows[..., :1], rows[..., other : other + 1])
                for rows in (picture[:8], picture) for other in (1, 2))
-
-
-def check_share(name: str, value: float) -> float:
-    """Give back a number in [0, 1].
-
-    Raises:
-        UsageError: any other.
-    """
-    if not 0 <= value <= 1:
-        raise UsageError(f"{name} must lie between 0 (nothing changes) and 1; got {value}")
-    return float(value)

@@ -16,7 +16,7 @@ import torch
 
 from rlenhance.actions import Action
 from rlenhance.core.devices import AUTO, check_half, find_device
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_unit_interval
 from rlenhance.core.image import check_image, reduced_tensor, to_array, to_tensor
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_model
@@ -26,7 +26,7 @@ from rlenhance.models import Completing, UnrolledPolicy
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.ops.region import blend_region, check_region, region_weights
-from rlenhance.pipelines.denoise import NoiseRemover, check_share
+from rlenhance.pipelines.denoise import NoiseRemover
 from rlenhance.pipelines.options import check_taken
 from rlenhance.pipelines.video import enhance_clip
 
@@ -59,7 +59,7 @@ class Enhancer:
     def __init__(self, model: Path | str | None = None, *, steps: int | None = None, device: torch.device | str = "cpu",
                  preference: Mapping[str, float | None] | None = None, strength: float = 1.0,
                  denoise: float = 0.0, region: np.ndarray | None = None, half: bool = False):
-        self.strength, self.denoise = check_strength(strength), check_share("denoise", denoise)
+        self.strength, self.denoise = check_unit_interval("strength", strength), check_unit_interval("denoise", denoise)
         self.device, self._may_move = find_device(device), str(device) == AUTO
         #: What takes the noise out, where `denoise` is not 0; it loads its networks when they are needed.
         self.remover = NoiseRemover(strength=self.denoise, device=self.device)
@@ -302,14 +302,3 @@ class Enhancer:
             if tell:
                 tell(outcome)
         return outcomes
-
-
-def check_strength(strength: float) -> float:
-    """Give back a strength in [0, 1].
-
-    Raises:
-        UsageError: any other.
-    """
-    if not 0 <= strength <= 1:
-        raise UsageError(f"strength must lie between 0 (nothing changes) and 1 (the model's result); got {strength}")
-    return float(strength)

@@ -54,7 +54,7 @@ def preview_denoised(service: EnhanceService, token: str, *, noise: float | None
     part = np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
     coded = remover.takes_as_coded(photo)
     known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
-        noise_map(part, estimate_noise(pixels), unseen=remover.network_for(pixels, coded).unseen)
+        noise_map(part, estimate_noise(pixels), noise_floor=remover.network_for(pixels, coded).unseen)
     clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: remover(seen, known, coded))
     side = max(DETAIL)
     return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())

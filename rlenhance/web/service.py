@@ -18,7 +18,7 @@ from rlenhance.core.image import to_tensor
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process
 from rlenhance.io.contact_sheet import Cell, fitted, reduced
-from rlenhance.metrics.style import into_ranges, measures
+from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, recipe_of
 from rlenhance.pipelines.enhance import Enhancer
@@ -243,7 +243,8 @@ class EnhanceService:
             UsageError: the picture cannot be read, or the model takes nothing that is measured.
         """
         choice = self.choice(label)
-        values, moved = into_ranges(measures(to_tensor(self.reduced_photo(token).photo.visible_pixels)), choice.ranges)
+        measured = measure(to_tensor(self.reduced_photo(token).photo.visible_pixels))
+        values, moved = clamp_to_ranges(measured, choice.ranges)
         if not values:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
         return {name: round(value, 2) for name, value in values.items()}, moved

@@ -11,7 +11,7 @@ from experiments.denoiser_train import Arguments, main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
 from rlenhance.data.camera_jpeg import align_pair, brighten_to, matching_curve
-from rlenhance.ops.noise_estimation import UNSEEN, estimate_noise, noise_map, seen_noise
+from rlenhance.ops.noise_estimation import NOISE_FLOOR, estimate_noise, noise_map, noise_map_from_image
 from tests.support.data import make_pairs
 from tests.support.networks import make_model
 
@@ -111,7 +111,7 @@ def test_curves_rise():
 def test_the_stream_is_a_function_of_the_step(example):
     """A resumed run draws what it would have drawn, whatever was drawn before."""
     def sampler():
-        return CameraJpegSampler([example], ImageCache(), 32, seen_noise, pairs=[example], real=0.5, seed=3)
+        return CameraJpegSampler([example], ImageCache(), 32, noise_map_from_image, pairs=[example], real=0.5, seed=3)
 
     first = sampler()
     for step in range(5):
@@ -126,8 +126,8 @@ def test_the_stream_is_a_function_of_the_step(example):
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda e: CameraJpegSampler([e], ImageCache(), 40, seen_noise), "multiple of 16"),
-    (lambda e: CameraJpegSampler([], ImageCache(), 32, seen_noise), "no examples"),
+    (lambda e: CameraJpegSampler([e], ImageCache(), 40, noise_map_from_image), "multiple of 16"),
+    (lambda e: CameraJpegSampler([], ImageCache(), 32, noise_map_from_image), "no examples"),
     (lambda e: CameraModel(exposure=(0, 1)), "exposure lies in"),
     (lambda e: CameraModel(quality=(0, 10)), "quality between"),
 ])
@@ -137,15 +137,15 @@ def test_settings_that_cannot_be_are_named(example, make, text):
 
 
 def test_what_cannot_be_seen_is_assumed():
-    """`unseen` adds its variance before the curve."""
+    """`noise_floor` adds its variance before the curve."""
     picture = np.full((64, 64, 3), 100, np.uint8)
     model = estimate_noise(picture)
 
     def double(values):
         return 2 * values
 
-    plain, told = noise_map(picture, model, double), seen_noise(picture, double, UNSEEN)
-    assert torch.allclose((told**2 - plain**2).sqrt(), torch.tensor(2 * UNSEEN), atol=1e-4)
+    plain, told = noise_map(picture, model, double), noise_map_from_image(picture, double, NOISE_FLOOR)
+    assert torch.allclose((told**2 - plain**2).sqrt(), torch.tensor(2 * NOISE_FLOOR), atol=1e-4)
 
 
 def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
@@ -155,7 +155,7 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
     learner = DenoiserLearner(make_model("denoiser", channels=3, **SMALL),
                         DenoiserConfig(optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0), average=0.9))
     camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), coded=1, quality=(95, 95))
-    batch = CameraJpegSampler([example], ImageCache(), 32, seen_noise, camera=camera, seed=1).batch(0, 2)
+    batch = CameraJpegSampler([example], ImageCache(), 32, noise_map_from_image, camera=camera, seed=1).batch(0, 2)
     losses = [learner.step(batch)["coded"] for _ in range(20)]
     assert np.mean(losses[-10:]) < losses[0]
     with pytest.raises(UsageError, match="noise_std must be"):

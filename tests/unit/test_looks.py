@@ -10,7 +10,7 @@ from rlenhance.core.image import to_tensor
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.metrics.style import MEASURES, into_ranges, measures
+from rlenhance.metrics.style import MEASURES, clamp_to_ranges, measure
 from rlenhance.pipelines.options import OPTIONS
 from tests.support.networks import make_model, make_policy, make_tone, stir
 
@@ -34,7 +34,7 @@ def test_every_measure_answers_a_knob():
     """What is measured can be asked for, and is a finite number in any picture."""
     assert set(MEASURES) <= set(OPTIONS)
     for image in (torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 1, 1), torch.rand(1, 3, 9, 7)):
-        assert all(np.isfinite(value) for value in measures(image).values())
+        assert all(np.isfinite(value) for value in measure(image).values())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -42,22 +42,22 @@ def test_the_exposure_level_is_the_mean(dtype):
     """It is the mean of the 8-bit values, whatever the depth of the file."""
     pixels = np.random.default_rng(3).integers(0, 256, (17, 23, 3))
     scale = np.iinfo(dtype).max // 255
-    measured = measures(to_tensor((pixels * scale).astype(dtype)))
+    measured = measure(to_tensor((pixels * scale).astype(dtype)))
     assert measured["exposure_level"] == pytest.approx(pixels.mean() / 255, abs=1e-12)
 
 
 def test_only_a_picture_is_measured():
     """What is no picture is refused."""
     with pytest.raises(UsageError):
-        measures(torch.full((1, 3, 4, 4), 2.0))
+        measure(torch.full((1, 3, 4, 4), 2.0))
 
 
 def test_values_are_moved_into_the_range():
     """A value outside the range goes to its end and is told; one that the model does not take is left out."""
     ranges = {"exposure_level": (0.3, 0.5, 0.65)}
-    assert into_ranges({"exposure_level": 0.4, "contrast": 3.0}, ranges) == ({"exposure_level": 0.4}, [])
+    assert clamp_to_ranges({"exposure_level": 0.4, "contrast": 3.0}, ranges) == ({"exposure_level": 0.4}, [])
     for value, end in ((0.1, 0.3), (0.9, 0.65)):
-        values, (sentence,) = into_ranges({"exposure_level": value}, ranges)
+        values, (sentence,) = clamp_to_ranges({"exposure_level": value}, ranges)
         assert values == {"exposure_level": end}
         assert f"exposure_level {value}" in sentence and "0.3 to 0.65" in sentence
 

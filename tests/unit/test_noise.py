@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken
-from rlenhance.ops.noise_estimation import NoiseModel, enlarged, estimate_noise, estimate_sigma, noise_map
+from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, estimate_sigma, noise_map, upsample_map
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_no_curve_leaves_the_noise(scene):
 def test_maps_grow_in_parts_as_in_whole():
     """A part of an enlarged map is that part of the whole, and the whole is bilinear."""
     small, size = torch.rand(1, 1, 7, 9, generator=torch.Generator().manual_seed(0)), (27, 35)
-    whole = enlarged(small, size)
+    whole = upsample_map(small, size)
     assert torch.allclose(whole, F.interpolate(small, size, mode="bilinear", align_corners=False), atol=1e-6)
-    assert torch.equal(enlarged(small, size, (slice(5, 20), slice(11, 35))), whole[..., 5:20, 11:35])
-    assert torch.equal(enlarged(torch.full((1, 1, 1, 1), 0.1), (3, 2)), torch.full((1, 1, 3, 2), 0.1))
+    assert torch.equal(upsample_map(small, size, (slice(5, 20), slice(11, 35))), whole[..., 5:20, 11:35])
+    assert torch.equal(upsample_map(torch.full((1, 1, 1, 1), 0.1), (3, 2)), torch.full((1, 1, 3, 2), 0.1))
