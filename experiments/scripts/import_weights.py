@@ -113,7 +113,7 @@ def read_pixelrl(path: Path) -> nn.Module:
     for branch, ours in (("pi", "acting"), ("V", "judging")):
         pairs |= {f"diconv{layer}_{branch}/diconv": f"{ours}.{layer - 5}" for layer in (5, 6)}
     level = re.search(r"_(\d+)$", path.stem)
-    network = MODELS.create("pixelrl", planes=1, noise=(float(level.group(1)),) * 2 if level else None)
+    network = MODELS.create("pixelrl", channels=1, noise=(float(level.group(1)),) * 2 if level else None)
     own = network.state_dict()
     expected = {f"{theirs}/{letter}": tuple(own[f"{ours}.{part}"].shape)
                 for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}

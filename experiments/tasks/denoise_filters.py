@@ -174,10 +174,10 @@ def make_batches(pictures: NoisyPictures, batch_size: int, seed: int) -> Callabl
 def make_network(config: NetworkConfig, acts: bool, planes: int, noise: Noise | None) -> Any:
     """A policy, or the supervised twin on the same backbone, with fresh weights from the global random stream."""
     if not acts:
-        return MODELS.create("restorer", backbone=config.spec, passes=1, planes=planes, statistics=False,
+        return MODELS.create("restorer", backbone=config.spec, passes=1, channels=planes, statistics=False,
                              margin=NOISE_MARGIN, told_noise=config.told_noise)
     levels = None if noise is None else (noise.low, noise.high)
-    return MODELS.create("filter_policy", backbone=config.spec, horizon=config.horizon, planes=planes,
+    return MODELS.create("filter_policy", backbone=config.spec, horizon=config.horizon, channels=planes,
                          estimate=config.estimate, noise=levels, told_noise=config.told_noise, views=config.views)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Action
+from rlenhance.core.types import Action, Purpose
 
 _SMALL = 1 << 13  # pixels
 
@@ -24,6 +24,7 @@ class ActionSet(Protocol):
     """A vocabulary of per-pixel edits.
 
     Attributes:
+        purpose: what a policy over it is for.
         levels: the levels of agents that act, a part of ("picture", "local").
         heads: numbers that one agent chooses.
         choices: how many values a categorical head has, or None for continuous heads in [-1, 1].
@@ -31,6 +32,9 @@ class ActionSet(Protocol):
     """
 
     spec: dict[str, Any]
+
+    @property
+    def purpose(self) -> Purpose: ...
 
     @property
     def levels(self) -> tuple[str, ...]: ...

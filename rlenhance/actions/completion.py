@@ -14,6 +14,7 @@ from torch import Tensor
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
+from rlenhance.core.types import Purpose
 from rlenhance.ops.filters import gaussian, median
 from rlenhance.ops.mask_windows import MaskWindows
 
@@ -51,6 +52,7 @@ class Fill:
         UsageError: a stride that is none, or comes twice.
     """
 
+    purpose: ClassVar[Purpose] = "completion"
     strides: tuple[int, ...] = (8, 4, 2, 1)
 
     #: `advance` hands it the mask, and the picture with which the episode began.
@@ -173,6 +175,7 @@ class TouchUp:
         most: the largest change of a step.
     """
 
+    purpose: ClassVar[Purpose] = "completion"
     most: float = 0.05
 
     recalls: ClassVar[bool] = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, EDGE, Action, spread
 from rlenhance.core.errors import UsageError
+from rlenhance.core.types import Purpose
 
 CHANNELS = ("luminance", "chroma", "coupled")
 
@@ -56,6 +58,7 @@ class Curve:
     coupling and momentum. We depart in the picture-level agent, the grid and the chroma heads.
     """
 
+    purpose: ClassVar[Purpose] = "enhance"
     kind: str = "continuous"
     agent_stride: int = 8
     picture_agent: bool = True

@@ -15,6 +15,7 @@ from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.core.registry import Registry
+from rlenhance.core.types import Purpose
 from rlenhance.ops.filters import bilateral, box, find_tiled_filter, gaussian, median, shift
 from rlenhance.ops.filters_batched import TiledFilter, apply_all, apply_selected
 
@@ -64,6 +65,7 @@ class Filters:
     which end at 0 and 1.
     """
 
+    purpose: ClassVar[Purpose] = "denoise"
     tools: tuple[str, ...] = PIXELRL_TOOLS
 
     #: How far outside [0, 1] its pictures may lie, and how many channels they may have (see `check_image`).
@@ -91,7 +93,7 @@ class Filters:
         return len(self.tools)
 
     @property
-    def reach(self) -> int | None:
+    def receptive_radius(self) -> int | None:
         """How many pixels around its own the widest tool looks at; None where one of the user's own does not tell."""
         forms = [find_tiled_filter(TOOLS[name]) for name in self.tools if name != NOTHING]
         return None if None in forms else max(form.radius for form in forms if form is not None)

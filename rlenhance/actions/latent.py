@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import turned, turned_back
+from rlenhance.core.types import Purpose
 from rlenhance.nn.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
@@ -54,6 +55,7 @@ class LatentMoves(nn.Module):
         told: the deviation of the noise where the user names it, on the scale of [0, 1]; None: as the picture shows it.
     """
 
+    purpose: ClassVar[Purpose] = "denoise"
     levels: tuple[str, ...] = ("local",)
     choices: int | None = None
     recalls = True

@@ -13,6 +13,7 @@ from rlenhance.actions.base import ACTION_SETS, Action, spread
 from rlenhance.actions.curve import squash_together
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, largest
+from rlenhance.core.types import Purpose
 
 _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 
@@ -43,6 +44,7 @@ class Tone:
     Source: the LE-curve of Zero-DCE (Guo et al. 2020), equation 2, whose A is B here; the handles are ours.
     """
 
+    purpose: ClassVar[Purpose] = "enhance"
     agent_stride: int = 8
     low: float = -0.3
     high: float = 1.0

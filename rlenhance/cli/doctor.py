@@ -142,7 +142,7 @@ def _weights() -> Iterator[Finding]:
     from rlenhance.hub import shipped as weights
 
     try:
-        models = weights.shipped_models()
+        models = weights.list_models()
     except UsageError as error:
         yield Finding("weights", str(error), False)
         return

@@ -5,23 +5,29 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.hub.shipped import shipped_models
+from rlenhance.core.types import PURPOSES
+from rlenhance.hub.shipped import list_models
 from rlenhance.pipelines.options import describe
 
 
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
-    commands.add_parser("models", help="list the shipped models", description="List the shipped models: name, size, "
-                        "the knobs that each takes with their ranges (and defaults), and what it is.")
+    command = commands.add_parser("models", help="list the shipped models", description="List the shipped models: "
+                                  "name, purpose, size, the knobs that each takes with their ranges (and defaults), "
+                                  "and "
+                                  "what it is.")
+    command.add_argument("--purpose", choices=PURPOSES, help="list the models for this alone")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
-    found = shipped_models()
+    found = list_models(arguments.purpose)
     if not found:
-        print("no model is shipped with this version: train one with python -m experiments.lol_train (five minutes), "
+        kind = f" for {arguments.purpose}" if arguments.purpose else ""
+        print(f"no model{kind} is shipped with this version: train one with python -m experiments.lol_train (five "
+              f"minutes), "
               "and name it with --model RUN/best")
     for model in found:
-        print(f"{model.name}{' (default)' if model.default else ''}: {model.size / 1e6:.2f} MB, "
-              f"{describe(model.ranges, model.auto)}\n    {model.about}")
+        print(f"{model.name}{' (default)' if model.default else ''}: {model.info.purpose}, {model.size / 1e6:.2f} MB, "
+              f"{describe(model.info.preferences, model.info.auto_preferences)}\n    {model.about}")
     return 0

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: One entry per level of agents. "picture": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
 #: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
 #: of the choices (N, C, K, h, w), which stand for the mixture of their results.
-Action = Mapping[str, Tensor]
+Action: TypeAlias = "Mapping[str, Tensor]"
+
+#: What a trained model is for.
+Purpose = Literal["enhance", "denoise", "completion", "upscale"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

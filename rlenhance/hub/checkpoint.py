@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -16,15 +17,20 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
+from rlenhance.hub import migrate
+from rlenhance.hub.info import CONFIG, FORMAT, MODEL, PICKLE_MARKS, TRAINING, ModelInfo, find_checkpoint, read_config
 from rlenhance.hub.shipped import locate
-from rlenhance.models import MODELS, Policy, build_model
-
-FORMAT = 1  # raised when an older reader would misread
-MODEL, CONFIG, TRAINING = "model.safetensors", "config.json", "training.safetensors"
-_PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the zip that torch.save writes
+from rlenhance.models import MODELS, ImageNetwork, Policy, build_model
 
 
-def save_checkpoint(folder: Path, network: nn.Module, about: Mapping[str, Any] | None = None,
+def describe(network: ImageNetwork, about: Mapping[str, Any] | None = None) -> ModelInfo:
+    """What `save_checkpoint` writes of a network beside its weights."""
+    chosen = network.preferences
+    return ModelInfo(network.purpose, network.scale, network.channels, network.needs_mask, dict(chosen.ranges),
+                     chosen.auto, network.receptive_radius, network.spec, dict(about or {}))
+
+
+def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any] | None = None,
                     training: Mapping[str, Any] | None = None) -> Path:
     """Write a network, checked, as a whole or not at all; what stood there is replaced.
 
@@ -45,7 +51,7 @@ def save_checkpoint(folder: Path, network: nn.Module, about: Mapping[str, Any] |
     reread = load(data)
     if set(reread) != set(tensors) or any(not torch.equal(reread[name], tensors[name]) for name in tensors):
         raise UsageError(f"{folder}: the weights do not load back as they were; the checkpoint is not written")
-    config = {"format": FORMAT, "model": network.spec, "about": dict(about or {})}
+    config = {"format": FORMAT, **dataclasses.asdict(describe(network, about))}
     beside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     try:
         beside.mkdir(parents=True)
@@ -76,45 +82,6 @@ def _swap(new: Path, place: Path) -> None:
         os.replace(place, old)
     os.replace(new, place)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def find_checkpoint(folder: Path | str) -> Path:
-    """The folder that holds the checkpoint: itself, `best/` or `last/` of a run, or what a killed save left behind.
-
-    Raises:
-        UsageError: there is none; the text says what was looked for.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        with folder.open("rb") as file:
-            head = file.read(4)
-        if any(head.startswith(mark) for mark in _PICKLES):
-            raise UsageError(f"{folder}: a pickle (torch.save); pickles can run code and are never loaded: "
-                             f"name a checkpoint folder with {MODEL} and {CONFIG}")
-        raise UsageError(f"{folder}: a file; name the checkpoint folder that holds {MODEL} and {CONFIG}")
-    for candidate in (folder, folder / "best", folder / "last"):
-        for place in (candidate, candidate.parent / f"{candidate.name}.old"):
-            if (place / MODEL).is_file() and (place / CONFIG).is_file():
-                return place
-    raise UsageError(f"{folder}: no checkpoint here (looked for {MODEL} and {CONFIG}, also in best/ and last/); "
-                     f"train one with python -m experiments.lol_train")
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint, checked.
-
-    Raises:
-        UsageError: not JSON, or of another format version.
-    """
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder / CONFIG}: not a checkpoint's config.json ({error!r})") from error
-    if version != FORMAT:
-        raise UsageError(f"{folder}: format version {version!r}, this rlenhance reads {FORMAT}: "
-                         f"install the version of rlenhance that wrote it, or train anew")
-    return config
 
 
 def create_network(name: str, **config: Any) -> nn.Module:
@@ -150,6 +117,8 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.M
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # what a wrong recipe can lead to
         raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error})") from error
     tensors = _read_tensors(folder / MODEL)
+    if config["format"] == 1:
+        tensors = migrate.upgrade_weights(tensors)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -203,7 +172,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         with path.open("rb") as file:
             head = file.read(4)
-        kind = "a pickle under another name, never loaded" if any(head.startswith(m) for m in _PICKLES) else error
+        kind = "a pickle under another name, never loaded" if any(head.startswith(m) for m in PICKLE_MARKS) else error
         raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
 
 

@@ -6,17 +6,17 @@ Their sums are checked whenever one is used. The standard library is enough to l
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.types import Purpose
+from rlenhance.hub.info import CONFIG, MODEL, ModelInfo, read_info
 
 #: Where they lie.
 FOLDER = Path(__file__).parent / "weights"
-MODEL, CONFIG, CARD, SUMS, DEFAULT = "model.safetensors", "config.json", "card.md", "SHA256SUMS", "DEFAULT"
+CARD, SUMS, DEFAULT = "card.md", "SHA256SUMS", "DEFAULT"
 #: What a card tells, a section each.
 HEADINGS = ("Data", "Recipe", "Command", "Seeds", "Scores", "Limits", "Licence of the training data")
 #: Bytes that the files of one model may take.
@@ -34,8 +34,7 @@ class ShippedModel:
         folder: its checkpoint.
         about: the first line of its card.
         size: of its files, in bytes.
-        ranges: preferences that it takes, name -> (lowest, default, highest).
-        auto: those of them that it chooses itself where no number is given.
+        info: what its config.json says: purpose, scale, preferences and more.
         default: used where no model is named.
     """
 
@@ -43,15 +42,15 @@ class ShippedModel:
     folder: Path
     about: str
     size: int
-    ranges: Mapping[str, tuple[float, float, float]]
-    auto: tuple[str, ...]
+    info: ModelInfo
     default: bool
 
 
-def shipped_models(folder: Path | None = None) -> list[ShippedModel]:
-    """Those that are shipped, in the order of their names.
+def list_models(purpose: Purpose | None = None, *, folder: Path | None = None) -> list[ShippedModel]:
+    """The shipped models, in the order of their names.
 
     Args:
+        purpose: those that are for this alone; None: all.
         folder: where they lie (default: in the package).
 
     Raises:
@@ -63,7 +62,8 @@ def shipped_models(folder: Path | None = None) -> list[ShippedModel]:
     if default and default not in names:
         raise UsageError(f"{folder / DEFAULT}: names {default!r}, which is not shipped; there are "
                          f"{', '.join(names) or 'none'}")
-    return [_describe(folder / name, default=name == default) for name in names]
+    found = [_describe(folder / name, default=name == default) for name in names]
+    return [model for model in found if purpose in (None, model.info.purpose)]
 
 
 def default_model(folder: Path | None = None) -> str | None:
@@ -154,13 +154,11 @@ def read_card(path: Path) -> str:
 
 def _describe(place: Path, default: bool) -> ShippedModel:
     try:
-        model = json.loads((place / CONFIG).read_text())["model"]
-        ranges, auto = model.get("preferences") or {}, tuple(model.get("auto") or ())
-        ranges = {name: (float(low), float(middle), float(high)) for name, (low, middle, high) in ranges.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{place / CONFIG}: damaged ({error!r}); install rlenhance again") from error
+        info = read_info(place)
+    except UsageError as error:
+        raise UsageError(f"{error}; install rlenhance again") from error
     size = sum(path.stat().st_size for path in place.iterdir())
-    return ShippedModel(place.name, place, read_card(place / CARD), size, ranges, auto, default)
+    return ShippedModel(place.name, place, read_card(place / CARD), size, info, default)
 
 
 def _names(folder: Path) -> list[str]:

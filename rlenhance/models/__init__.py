@@ -3,7 +3,7 @@
 A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image`.
 """
 
-from rlenhance.models.base import MODELS, Completing, Model, Policy
+from rlenhance.models.base import MODELS, Completing, FeedForwardModel, ImageNetwork, Model, Policy
 from rlenhance.models.completers import AutoencoderFilling, Filling, GatedFilling, Prior
 from rlenhance.models.completion_policy import CompletionPolicy, CompletionRestorer, TouchUpPolicy
 from rlenhance.models.denoiser import Denoiser, NoiseAware
@@ -20,8 +20,37 @@ from rlenhance.models.restorer import Restorer
 from rlenhance.models.warm_start import warm_start
 
 __all__ = [
-    "MODELS", "SCALES", "AutoencoderFilling", "Combined", "Completing", "CompletionPolicy", "CompletionRestorer",
-    "Denoiser", "Episode", "FFDNet", "Filling", "FilterPolicy", "FilteringPolicy", "GatedFilling", "Model",
-    "NoiseAware", "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "Prior", "ReLLIE", "Restorer",
-    "SelfEnhancer", "TouchUpPolicy", "UnrolledPolicy", "ZeroDCE", "build_model", "observe", "warm_start",
+    "MODELS",
+    "SCALES",
+    "AutoencoderFilling",
+    "Combined",
+    "Completing",
+    "CompletionPolicy",
+    "CompletionRestorer",
+    "Denoiser",
+    "Episode",
+    "FFDNet",
+    "FeedForwardModel",
+    "Filling",
+    "FilterPolicy",
+    "FilteringPolicy",
+    "GatedFilling",
+    "ImageNetwork",
+    "Model",
+    "NoiseAware",
+    "Observation",
+    "PatchDenoiser",
+    "PixelPolicy",
+    "PixelRL",
+    "Policy",
+    "Prior",
+    "ReLLIE",
+    "Restorer",
+    "SelfEnhancer",
+    "TouchUpPolicy",
+    "UnrolledPolicy",
+    "ZeroDCE",
+    "build_model",
+    "observe",
+    "warm_start",
 ]

@@ -8,19 +8,121 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from rlenhance.actions import Action, ActionSet, pictures_of
-from rlenhance.core.image import check_image
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import as_planes, check_image
 from rlenhance.core.registry import Registry
+from rlenhance.core.types import Purpose
 from rlenhance.nn.preferences import Preferences
+from rlenhance.ops.masks import check_mask, composite
 
 #: Networks that a checkpoint can hold, by name.
 MODELS: Registry[Any] = Registry("model")
 
 
 class Model(Protocol):
-    """Anything that turns a picture into a better one."""
+    """Anything that turns a picture into a better one, and says what it is for (see `ImageNetwork`)."""
+
+    @property
+    def purpose(self) -> Purpose: ...
+
+    @property
+    def scale(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def needs_mask(self) -> bool: ...
+
+    @property
+    def preferences(self) -> Preferences: ...
+
+    @property
+    def receptive_radius(self) -> int | None: ...
 
     def __call__(self, image: Tensor, mask: Tensor | None = None,
                  preference: Mapping[str, float] | None = None) -> Tensor: ...
+
+
+class ImageNetwork(nn.Module):
+    """Base class of the networks that a checkpoint can hold; what it says of itself is written to config.json.
+
+    Attributes:
+        spec: name in `MODELS` and constructor arguments, stamped by `MODELS.create`.
+        purpose: what the network is for: "enhance", "denoise", "completion" or "upscale".
+        scale: sides of the output over those of the input.
+        channels: of the images that it takes, 1 (grey) or 3 (RGB).
+        needs_mask: it cannot run without a mask.
+        preferences: what the user may choose.
+        receptive_radius: pixels beyond which an input pixel has no influence on an output pixel; None where it is not
+            known. Statistics of the whole image are left out.
+    """
+
+    spec: dict[str, Any]
+    purpose: Purpose = "enhance"
+    scale: int = 1
+    channels: int = 3
+    needs_mask: bool = False
+    preferences: Preferences = Preferences()
+    receptive_radius: int | None = None
+
+
+class FeedForwardModel(ImageNetwork):
+    """Base class of the networks that are models in one pass; a subclass defines `predict`.
+
+    Attributes:
+        range_margin: how far input values may lie outside [0, 1] (noise that no file has clipped yet does).
+        accepted: names that `preference` may hold.
+    """
+
+    range_margin: float = 0.0
+    accepted: tuple[str, ...] = ()
+
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        """The output, not clipped: (N, channels, scale H, scale W).
+
+        Args:
+            image: (N, channels, H, W), checked.
+            mask: (N, 1, H, W); of 0 and 1 alone where the network needs one.
+            preference: names among `accepted`, in the user's units.
+        """
+        raise TypeError(f"{type(self).__name__} defines predict")
+
+    def forward(self, image: Tensor, mask: Tensor | None = None,
+                preference: Mapping[str, float] | None = None) -> Tensor:
+        """The output for images of any size; in evaluation mode it is clipped to [0, 1].
+
+        Args:
+            image: (N, channels, H, W) float in [0, 1]; one channel and three equal ones stand for each other.
+            mask: (N, 1, H, W) in [0, 1]: 1 where the image may change. Where the network needs one: 1 where pixels are
+                missing.
+            preference: name -> value, in the user's units.
+
+        Returns:
+            (N, C, scale H, scale W); outside the mask the image itself.
+
+        Raises:
+            UsageError: no image; a preference that it does not take; a mask that is missing, does not fit, or is given
+                to a network that changes the size.
+        """
+        if others := set(preference or {}) - set(self.accepted):
+            kind = f"the preference {', '.join(self.accepted)} alone" if self.accepted else "no preferences"
+            raise UsageError(f"a network that acts in one pass takes {kind}; got {', '.join(sorted(others))}: "
+                             f"use a policy")
+        planes = as_planes(image, self.channels, self.range_margin)
+        if mask is not None and self.scale > 1:
+            raise UsageError(f"a network of scale {self.scale} changes the size, and a mask would not fit the result: "
+                             f"leave it out")
+        if self.needs_mask:
+            mask = check_mask(mask, planes)
+        out = self.predict(planes, mask, preference or {})
+        if not self.training:  # outside [0, 1] gradients would end
+            out = out.clamp(0, 1)
+        if self.channels < image.shape[1]:
+            out = out.expand(-1, image.shape[1], -1, -1)
+        if mask is None:
+            return out
+        return composite(out, image, mask) if self.needs_mask else image + mask * (out - image)
 
 
 class Completing:
@@ -34,25 +136,33 @@ class Completing:
     """
 
     side: int
+    purpose: Purpose = "completion"
+    needs_mask: bool = True
 
 
-class Policy(nn.Module):
+class Policy(ImageNetwork):
     """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
 
     Attributes:
         actions: what its agents may do.
         horizon: steps of an episode, T.
         state_size: side in pixels of the reduced picture on which episodes run; None: they run on the picture itself.
-        preferences: what the user may choose.
         masked: expects a mask in its observation.
     """
 
-    spec: dict[str, Any]
     actions: ActionSet
     horizon: int
     state_size: int | None
-    preferences: Preferences
     masked: bool = False
+
+    @property
+    def purpose(self) -> Purpose:  # type: ignore[override]
+        """That of its action set."""
+        return self.actions.purpose
+
+    @property
+    def needs_mask(self) -> bool:  # type: ignore[override]
+        return self.masked
 
     def enter(self, image: Tensor) -> Tensor:
         """A picture, checked, as episodes of this policy take it.

@@ -10,15 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import check_image
-from rlenhance.models.base import MODELS, Completing
+from rlenhance.models.base import MODELS, Completing, FeedForwardModel
 from rlenhance.models.restorer import at_pixels, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.ops.harmonic_fill import harmonic_fill
-from rlenhance.ops.masks import check_mask, composite, downscale_masked, mask_out
+from rlenhance.ops.masks import downscale_masked, mask_out
 
 
-class Filling(nn.Module, Completing):
+class Filling(Completing, FeedForwardModel):
     """Base class: a backbone that sees the picture and its mask, and what is made of its features.
 
     Attributes:
@@ -26,7 +25,6 @@ class Filling(nn.Module, Completing):
         side: see `Completing`.
     """
 
-    spec: dict[str, Any]
     backbone: Backbone
 
     def __init__(self, backbone: Mapping[str, Any], side: int):
@@ -40,21 +38,9 @@ class Filling(nn.Module, Completing):
         """What the network expects, (N, 3, H, W), in the hole and around it; the hole comes in black."""
         raise TypeError("a network that fills holes defines fill")
 
-    def forward(self, image: Tensor, mask: Tensor | None = None,
-                preference: Mapping[str, float] | None = None) -> Tensor:
-        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes.
-
-        In training mode nothing is clipped.
-
-        Raises:
-            UsageError: no picture, no mask or one that does not fit, or preferences.
-        """
-        check_image(image)
-        if preference:
-            raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
-        mask = check_mask(mask, image)
-        filled = self.fill(mask_out(image, mask), mask).float()
-        return composite(filled if self.training else filled.clamp(0, 1), image, mask)
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        assert mask is not None  # checked by forward
+        return self.fill(mask_out(image, mask), mask).float()
 
 
 @MODELS.register("gated_pixelrnn")

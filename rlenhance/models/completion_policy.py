@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rlenhance.actions import ACTION_SETS, Action, Fill
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
-from rlenhance.models.base import MODELS, Completing, Policy
+from rlenhance.models.base import MODELS, Completing, FeedForwardModel, ImageNetwork, Policy
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import at_pixels, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
@@ -28,7 +28,7 @@ _NEVER = -1e4  # logit of what is not valid
 _PLANES = 7  # current picture, mask, and what has changed since the start
 
 
-class FromPrior(nn.Module, Completing):
+class FromPrior(Completing, ImageNetwork):
     """Base class of networks that begin with what a prior puts into the hole.
 
     Attributes:
@@ -37,8 +37,6 @@ class FromPrior(nn.Module, Completing):
             it.
         side: see `Completing`.
     """
-
-    spec: dict[str, Any]
 
     def _build_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
         if side < 16:
@@ -192,7 +190,7 @@ def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: MaskWind
 
 
 @MODELS.register("completion_restorer")
-class CompletionRestorer(FromPrior):
+class CompletionRestorer(FromPrior, FeedForwardModel):
     """The supervised twin of `CompletionPolicy`: the same backbone, and a residual on the prior's picture.
 
     Args:
@@ -212,22 +210,16 @@ class CompletionRestorer(FromPrior):
         residual = at_pixels(self.residual(features), self.backbone.stride, start.shape[-2:]).float()
         return composite(start + residual, start, mask)
 
-    def forward(self, image: Tensor, mask: Tensor | None = None,
-                preference: Mapping[str, float] | None = None) -> Tensor:
-        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes.
-
-        In training mode the picture is the prior's already, and nothing is clipped.
-        """
-        if preference:
-            raise UsageError(f"a network that fills holes takes no preferences; got {', '.join(preference)}")
-        hole = check_mask(mask, check_image(image))
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        """The completed image; in training mode `image` is the prior's already."""
+        assert mask is not None  # checked by forward
         if self.training:
-            return self.refine(image, hole)
-        done = self.first_guess(image, hole)
+            return self.refine(image, mask)
+        done = self.first_guess(image, mask)
         for index in range(len(image)):
-            place: Any = (slice(index, index + 1), slice(None), *mask_bbox(hole[index : index + 1]))
-            done[place] = self.refine(done[place], hole[place]).clamp(0, 1)
-        return composite(done, image, hole)
+            place: Any = (slice(index, index + 1), slice(None), *mask_bbox(mask[index : index + 1]))
+            done[place] = self.refine(done[place], mask[place])
+        return done
 
 
 @MODELS.register("touch_up_policy")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NOISE_MARGIN, as_planes, pad_to_multiple, to_array
+from rlenhance.core.image import NOISE_MARGIN, pad_to_multiple, to_array
 from rlenhance.core.tiling import Tile, tiles
-from rlenhance.models.base import MODELS
+from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones.noise_unet import NoiseNetwork
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 
 
-class NoiseAware(nn.Module):
-    """Base class of the networks that take noise away and are told how strong it is.
+class NoiseAware(FeedForwardModel):
+    """Base class of the networks that take noise away and are told how strong it is: by the preference `noise`, an even
+    standard deviation in 255ths, or as each image shows it itself.
 
     Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
@@ -26,15 +26,16 @@ class NoiseAware(nn.Module):
         unseen: what it wants to be told beside the noise that a photograph shows, see
             `rlenhance.ops.noise_estimation.noise_map`.
         period: pixels along each side after which the network's grid repeats.
-        reach: pixels beyond which nothing has an influence, a multiple of `period`.
+        receptive_radius: see `ImageNetwork`; a multiple of `period`.
     """
 
-    spec: dict[str, Any]
-    channels: int
+    purpose = "denoise"
+    range_margin = NOISE_MARGIN
+    accepted = ("noise",)
     levels: int = 1
     unseen: float = 0.0
     period: int
-    reach: int
+    receptive_radius: int  # type: ignore[assignment]
 
     def taken(self, image: Tensor, noise: Tensor) -> Tensor:
         """What has to be taken away: (N, channels, H, W) and (N, levels, H, W), sides multiples of `period`, to
@@ -69,7 +70,8 @@ class NoiseAware(nn.Module):
         if max(image.shape[-2:]) <= side:
             return self.denoise(image, noise)
         noise, result = self.check(image, noise), torch.empty_like(image)
-        for tile in tiles(image.shape[-2], image.shape[-1], -(-side // self.period) * self.period, self.reach):
+        for tile in tiles(image.shape[-2], image.shape[-1], -(-side // self.period) * self.period,
+                          self.receptive_radius):
             result[tile.inner] = self._tile(image, noise, tile)
         return result
 
@@ -94,28 +96,12 @@ class NoiseAware(nn.Module):
                              f"{tuple(image.shape)}; got {tuple(noise.shape)}") from error
         return check_sigma(noise)
 
-    def forward(self, image: Tensor, mask: Tensor | None = None,
-                preference: Mapping[str, float] | None = None) -> Tensor:
-        """Denoise (N, 3, H, W), or one plane of grey, of any size; how noisy it is, each picture shows itself.
-
-        Args:
-            mask: see `Model`.
-            preference: `noise`, an even standard deviation in 255ths, in the place of what a picture shows.
-
-        Raises:
-            UsageError: not a picture; another preference; noise outside the range; a colour picture for a network that
-                knows grey ones.
-        """
-        others = set(preference or {}) - {"noise"}
-        if others:
-            raise UsageError(f"a denoiser takes the preference noise; got {', '.join(sorted(others))}: use a policy")
-        planes, wanted = as_planes(image, self.channels, NOISE_MARGIN), (preference or {}).get("noise")
-        if wanted is not None:
-            noise = torch.full_like(planes[:, :1], wanted / 255)
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        if "noise" in preference:
+            noise = torch.full_like(image[:, :1], preference["noise"] / 255)
         else:
-            noise = torch.cat([_seen(picture, self.unseen) for picture in planes.split(1)]).clamp(max=LARGEST_NOISE)
-        out = (self.denoise if self.training else self.denoise_tiled)(planes, noise).clamp(0, 1).expand_as(image)
-        return out if mask is None else image + mask * (out - image)
+            noise = torch.cat([_seen(picture, self.unseen) for picture in image.split(1)]).clamp(max=LARGEST_NOISE)
+        return (self.denoise if self.training else self.denoise_tiled)(image, noise)
 
 
 def _seen(picture: Tensor, unseen: float) -> Tensor:
@@ -159,7 +145,7 @@ class Denoiser(NoiseAware):
         return int(2 ** len(self.widths))
 
     @property
-    def reach(self) -> int:  # type: ignore[override]
+    def receptive_radius(self) -> int:  # type: ignore[override]
         blocks = [a + b for a, b in zip(self.down, (*self.up, 0), strict=True)]
         convolutions = 2 * 2 + sum(2 * count * 2 ** (level + 1) for level, count in enumerate(blocks))
         return -(-(convolutions + self.period) // self.period) * self.period

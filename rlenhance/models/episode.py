@@ -14,7 +14,7 @@ from rlenhance.actions import Action, Bending, LatentMoves, Sweep, advance, begi
 from rlenhance.actions.latent import GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
-from rlenhance.models.base import Completing, Policy
+from rlenhance.models.base import Completing, ImageNetwork, Policy
 from rlenhance.models.fast_decide import QuickPolicy
 from rlenhance.models.filter_policy import FilteringPolicy
 from rlenhance.models.policy import observe
@@ -41,7 +41,7 @@ class Episode:
     image: Tensor
 
 
-class UnrolledPolicy(nn.Module):
+class UnrolledPolicy(ImageNetwork):
     """`(image, mask=None, preference=None) -> image`: T greedy steps of a policy.
 
     Args:
@@ -61,6 +61,8 @@ class UnrolledPolicy(nn.Module):
         if not local and "picture" not in policy.actions.levels:
             raise UsageError("without its local agents nothing is left of this policy: it has no picture-level agent")
         self.policy, self.local = policy, local
+        for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
+            setattr(self, name, getattr(policy, name))
         self._bending = isinstance(policy.actions, Bending)
         self.steps = policy.horizon if steps is None else steps
 

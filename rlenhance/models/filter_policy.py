@@ -28,14 +28,13 @@ class FilteringPolicy(Policy):
     """Base class of the policies whose agents are pixels that choose filters.
 
     Attributes:
-        planes: channels of the pictures that the network takes; 1: grey ones alone.
+        channels: of the pictures that the network takes; 1: grey ones alone.
         noise: lowest and highest deviation that it was trained for, in 255ths; None where that is not known.
         stride: pixels along each side that share features. unit: pixels after which its grid repeats.
         remembers: it carries a state from step to step.
     """
 
     actions: Filters  # type: ignore[assignment]
-    planes: int
     noise: tuple[float, float] | None
     state_size = None
     stride = unit = 1
@@ -43,7 +42,7 @@ class FilteringPolicy(Policy):
 
     def enter(self, image: Tensor) -> Tensor:
         """A picture as episodes take it: that of grey ones takes the channels of colours one by one, as pictures."""
-        if self.planes == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
+        if self.channels == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
             return check_image(image, margin=self.actions.margin).reshape(-1, 1, *image.shape[2:])
         return self.seen(image)
 
@@ -58,13 +57,13 @@ class FilteringPolicy(Policy):
         Raises:
             UsageError: colours for a network that takes grey pictures alone.
         """
-        return as_planes(image, self.planes, self.actions.margin)
+        return as_planes(image, self.channels, self.actions.margin)
 
     def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
         """What is told of the whole picture when an episode begins; here nothing.
 
         Args:
-            image: (N, planes, H, W).
+            image: (N, channels, H, W).
             preference: (N, P), encoded; None: nobody says anything.
         """
         return None
@@ -119,7 +118,7 @@ class FilterPolicy(FilteringPolicy):
         backbone: spec of a backbone, without `channels` and `context`; its context is the steps left.
         tools: names of the tools.
         horizon: steps of an episode, T.
-        planes: channels of the pictures; 1: it takes grey ones alone.
+        channels: of the pictures; 1: it takes grey ones alone.
         estimate: see above; without, the layer alone decides, as in PixelRL.
         noise: what it was trained for, see `FilteringPolicy`.
         told_noise: it is told how strong the noise of the first picture is, by the user (preference `noise`, a
@@ -132,17 +131,18 @@ class FilterPolicy(FilteringPolicy):
     """
 
     def __init__(self, backbone: Mapping[str, Any], tools: Sequence[str] = PIXELRL_TOOLS, horizon: int = 6,
-                 planes: int = 3, estimate: bool = True, noise: Sequence[float] | None = None,
+                 channels: int = 3, estimate: bool = True, noise: Sequence[float] | None = None,
                  told_noise: bool = True, views: int = 1):
         super().__init__()
         if not 1 <= views <= WAYS:
             raise UsageError(f"views lie between 1 and {WAYS}; got {views}")
-        if horizon < 1 or planes not in (1, 3):
-            raise UsageError(f"an episode needs at least one step, and planes are 1 or 3; got {horizon} and {planes}")
+        if horizon < 1 or channels not in (1, 3):
+            raise UsageError(f"an episode needs at least one step, and channels are 1 or 3; got {horizon} and "
+                             f"{channels}")
         self.actions = ACTION_SETS.create("filters", tools=tuple(tools))
-        self.horizon, self.planes, self.told_noise, self.views = horizon, planes, told_noise, views
+        self.horizon, self.channels, self.told_noise, self.views = horizon, channels, told_noise, views
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": planes + told_noise, "context": 1})
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": channels + told_noise, "context": 1})
         self.stride, self.remembers = self.backbone.stride, self.backbone.recurrent
         self.unit = math.lcm(self.stride, self.backbone.period, getattr(self.backbone, "multiple", 1))
         self.preferences = Preferences()
@@ -151,7 +151,7 @@ class FilterPolicy(FilteringPolicy):
             self.preferences = Preferences({"noise": (low, (low + high) / 2, high)}, auto=("noise",))
         self.heads = residual_head(self.backbone, self.actions.choices + estimate)
         self.values = residual_head(self.backbone, 1)
-        self.residual = residual_head(self.backbone, planes) if estimate else None
+        self.residual = residual_head(self.backbone, channels) if estimate else None
         if estimate:
             assert self.heads.bias is not None
             nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
@@ -233,6 +233,7 @@ def _seems(image: Tensor) -> Tensor:
     everywhere = told(image)
     if min(image.shape[-2:]) < _LARGE:
         return everywhere
-    found = [estimate_sigma(picture.squeeze(-1)) for picture in image.detach().permute(0, 2, 3, 1).cpu().numpy()]
+    found = [estimate_sigma(picture[..., 0] if picture.shape[-1] == 1 else picture)
+             for picture in image.detach().permute(0, 2, 3, 1).cpu().numpy()]
     flat = image.new_tensor(found)[:, None, None, None]
     return torch.where(flat > 0, flat.clamp(min=1 / 255), everywhere)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import check_image
-from rlenhance.models.base import MODELS
+from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.backbones.base import ResidualBlock
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
@@ -52,7 +50,7 @@ class Generator(nn.Module):
 
 
 @MODELS.register("combined")
-class Combined(nn.Module):
+class Combined(FeedForwardModel):
     """MRPNet takes the noise out, the Generator adds what is missing in detail, trained end to end.
 
     The result is `scale` times as large: the denoised picture, enlarged bicubically, plus the Generator's detail.
@@ -66,14 +64,13 @@ class Combined(nn.Module):
             supervised baseline of a policy that bends curves.
 
     Attributes:
-        reach: pixels beyond which nothing has an influence on a pixel, but through the exposure.
+        receptive_radius: pixels beyond which nothing has an influence on a pixel, but through the exposure.
         period: pixels along each side after which the network's grid repeats.
 
     Source: the super-resolution and denoising project (MRPNet with its Generator); for the curve Zero-DCE (Guo et al.
     2020), equation 2.
     """
 
-    spec: dict[str, Any]
     period = 2
 
     def __init__(self, width: int = 64, generator_width: int = 48, blocks: int = 6, scale: int = 1,
@@ -82,13 +79,14 @@ class Combined(nn.Module):
         if scale not in SCALES:
             raise UsageError(f"scale is {', '.join(map(str, SCALES))}; got {scale}")
         self.scale, self.exposure = scale, exposure
+        self.purpose = "upscale" if scale > 1 else "enhance" if exposure else "denoise"
         self.backbone: Backbone = BACKBONES.create("mrpnet", channels=3, context=0, width=width)
         self.clean = nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate")
         nn.init.zeros_(self.clean.weight)
         assert self.clean.bias is not None
         nn.init.zeros_(self.clean.bias)
         self.generator = Generator(generator_width, blocks, scale)
-        self.reach = 2 * (8 + blocks)
+        self.receptive_radius = 2 * (8 + blocks)
         self.curve: nn.Module = nn.Identity()
         if exposure:
             last = nn.Linear(32, 3 * _CURVES)
@@ -114,20 +112,5 @@ class Combined(nn.Module):
                                                             align_corners=False)
         return large + self.generator(clean).float()
 
-    def forward(self, image: Tensor, mask: Tensor | None = None,
-                preference: Mapping[str, float] | None = None) -> Tensor:
-        """Restore (N, 3, H, W) of any size; in training mode nothing is clipped.
-
-        Raises:
-            UsageError: no picture; preferences; a mask where the size changes.
-        """
-        check_image(image)
-        if preference:
-            raise UsageError(f"a supervised network takes no preferences; got {', '.join(preference)}: use a policy")
-        if mask is not None and self.scale > 1:
-            raise UsageError(f"a network of scale {self.scale} changes the size, and a mask would not fit the result: "
-                             f"leave it out")
-        out = self.rendered(self.exposed(image))
-        if not self.training:
-            out = out.clamp(0, 1)
-        return out if mask is None else image + mask * (out - image)
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        return self.rendered(self.exposed(image))

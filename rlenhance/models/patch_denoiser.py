@@ -39,7 +39,7 @@ class PatchDenoiser(NoiseAware):
         return self.network.blocks.stride
 
     @property
-    def reach(self) -> int:  # type: ignore[override]
+    def receptive_radius(self) -> int:  # type: ignore[override]
         blocks = self.network.blocks
         return -(-self.passes * blocks.patch_size // blocks.stride) * blocks.stride
 

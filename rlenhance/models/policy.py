@@ -114,7 +114,8 @@ class PixelPolicy(Policy):
         self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
         self.told_start = told_start
         self.context_size = context = len(self.preferences) + 1 + STATISTICS
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": self.channels, "context": context})
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked + 3 * told_start,
+                                                     "context": context})
         width = self.backbone.width
         outputs = self.actions.heads * (self.actions.choices or (2 if deviation == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
@@ -127,11 +128,6 @@ class PixelPolicy(Policy):
                 self.values[level] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
             self.register_buffer(f"log_std_{level}", torch.tensor(-1.0))
         self._set_start(start)
-
-    @property
-    def channels(self) -> int:
-        """Of what its backbone sees."""
-        return 3 + self.masked + 3 * self.told_start
 
     def _set_start(self, start: float) -> None:
         first = getattr(self.actions, "first", None)

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import as_planes
-from rlenhance.models.base import MODELS
+from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
 
@@ -20,7 +19,7 @@ NOISE_SCALE = 4.0
 
 
 @MODELS.register("restorer")
-class Restorer(nn.Module):
+class Restorer(FeedForwardModel):
     """Backbone and residual head: output = clip(image + residual). Begins as the identity.
 
     It sees the same statistics of the whole picture as a policy, and is trained with a reference.
@@ -28,28 +27,28 @@ class Restorer(nn.Module):
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
         passes: how often a recurrent backbone looks; with one pass its memory would get no gradient.
-        planes: channels of its pictures; 1: it takes grey ones alone.
+        channels: of its pictures; 1: it takes grey ones alone.
         statistics: it is told those of the whole picture; without, a pixel depends on its surroundings alone.
         margin: how far its pictures may leave [0, 1], see `check_image`.
         told_noise: it is told how strong the noise seems to be (`noise_deviation`), and its residual is counted in
             that.
     """
 
-    spec: dict[str, Any]
-
-    def __init__(self, backbone: Mapping[str, Any], passes: int = 3, planes: int = 3, statistics: bool = True,
+    def __init__(self, backbone: Mapping[str, Any], passes: int = 3, channels: int = 3, statistics: bool = True,
                  margin: float = 0.0, told_noise: bool = False):
         super().__init__()
-        if passes < 1 or planes not in (1, 3) or (statistics and planes == 1):
-            raise UsageError(f"passes must be at least 1, planes 3, or 1 without statistics; got {passes} and {planes}")
-        self.passes, self.planes, self.statistics, self.margin = passes, planes, statistics, margin
+        if passes < 1 or channels not in (1, 3) or (statistics and channels == 1):
+            raise UsageError(f"passes must be at least 1, channels 3, or 1 without statistics; got {passes} and "
+                             f"{channels}")
+        self.passes, self.channels, self.statistics, self.range_margin = passes, channels, statistics, margin
+        self.purpose = "enhance" if statistics else "denoise"
         self.told_noise = told_noise
         self.backbone: Backbone = BACKBONES.rebuild(
-            {**backbone, "channels": planes + told_noise, "context": STATISTICS if statistics else 0})
-        self.head = residual_head(self.backbone, planes)
+            {**backbone, "channels": channels + told_noise, "context": STATISTICS if statistics else 0})
+        self.head = residual_head(self.backbone, channels)
 
     def residual(self, image: Tensor) -> Tensor:
-        """What is added to the picture, before clipping: (N, planes, H, W)."""
+        """What is added to the picture, before clipping: (N, channels, H, W)."""
         statistics, state = None, None
         if self.statistics:
             statistics = picture_statistics(image, image.new_tensor(DEFAULT_EXPOSURE))
@@ -59,20 +58,8 @@ class Restorer(nn.Module):
         residual = at_pixels(self.head(features), self.backbone.stride, image.shape[-2:]).float()
         return residual if noise is None else noise * residual
 
-    def forward(self, image: Tensor, mask: Tensor | None = None,
-                preference: Mapping[str, float] | None = None) -> Tensor:
-        """Restore (N, 3, H, W), or one plane of grey, of any size.
-
-        In training mode nothing is clipped: outside [0, 1] gradients would end.
-        """
-        if preference:
-            raise UsageError(f"a restorer takes no preferences; got {', '.join(preference)}: use a policy")
-        planes = as_planes(image, self.planes, self.margin)
-        out = planes + self.residual(planes)
-        if not self.training:
-            out = out.clamp(0, 1)
-        out = out.expand(-1, image.shape[1], -1, -1) if self.planes == 1 else out
-        return out if mask is None else image + mask * (out - image)
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        return image + self.residual(image)
 
 
 def told(image: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def play_tiled(policy: FilteringPolicy, image: Tensor, encoded: Tensor, steps: i
         tile: side in pixels; None: 512 features.
         see: looks at the choices as they are made.
     """
-    seen, (height, width) = reach(policy), image.shape[-2:]
+    seen, (height, width) = receptive_radius(policy), image.shape[-2:]
     side = -(-(tile or _TILE * policy.stride) // policy.unit) * policy.unit if seen else max(height, width)
     actions: Any = policy.actions
     none, done = image.new_zeros(image.shape[0], 0), 0
@@ -61,13 +61,13 @@ def play_tiled(policy: FilteringPolicy, image: Tensor, encoded: Tensor, steps: i
 
 
 @lru_cache(maxsize=8)
-def reach(policy: FilteringPolicy) -> tuple[int, int] | None:
+def receptive_radius(policy: FilteringPolicy) -> tuple[int, int] | None:
     """How far a pixel sees in the first step of an episode, and in each later one, in units of `policy.unit` pixels.
 
     None where it sees all, or where a tool does not tell how far it looks. What is not a number makes all that depends
     on it not a number: one such unit shows how far it is seen.
     """
-    tools = policy.actions.reach
+    tools = policy.actions.receptive_radius
     if tools is None:
         return None
     least, policy = -(-tools // policy.unit), copy.copy(policy)
@@ -98,12 +98,12 @@ def _later(policy: FilteringPolicy, half: int) -> int:
 
 def _blank(policy: FilteringPolicy, half: int) -> Tensor:
     side = (2 * half + 1) * policy.unit
-    return next(policy.parameters()).new_zeros(1, policy.planes, side, side)
+    return next(policy.parameters()).new_zeros(1, policy.channels, side, side)
 
 
 def _step(policy: FilteringPolicy, image: Tensor, state: Any) -> tuple[Tensor, Any]:
     observation: Observation = observe(image, 1.0, image.new_zeros(1, 0))
-    observation["tools"] = image.new_zeros(1, policy.planes, policy.actions.choices, *image.shape[-2:])
+    observation["tools"] = image.new_zeros(1, policy.channels, policy.actions.choices, *image.shape[-2:])
     found, _, state = policy(observation, state)
     chances: Any = found.levels["local"]
     return chances.log_probs[:, 0], state

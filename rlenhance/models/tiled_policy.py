@@ -62,7 +62,7 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
     image, stride = observation["image"], policy.backbone.stride
     height, width = image.shape[-2:]
     rows, columns = _cells(policy, height, width)
-    halo = -(-reach(policy) // stride)  # in cells, as all that follows
+    halo = -(-receptive_radius(policy) // stride)  # in cells, as all that follows
     edge = max(1, tile // stride)
     pieces: dict[str, Tensor] = {}
     sums: Any = None
@@ -89,7 +89,7 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
     return pieces, states
 
 
-def reach(policy: PixelPolicy) -> int:
+def receptive_radius(policy: PixelPolicy) -> int:
     """How many pixels around its own an agent sees in one step, as whole cells of the features.
 
     What is not a number makes all that depends on it not a number: one such pixel shows how far it is seen.

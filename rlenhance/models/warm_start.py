@@ -41,9 +41,10 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
                          f"{given}")
     if not isinstance(network, PixelPolicy) and not isinstance(source, Restorer):
         raise UsageError(f"a policy over filters, and a restorer, begin from a restorer; got a {type(source).__name__}")
-    if isinstance(source, Restorer) and not isinstance(network, PixelPolicy) and network.planes != source.planes:
-        raise UsageError(f"a warm start needs the same pictures: the new network takes {network.planes} planes, the "
-                         f"supervised run {source.planes}")
+    if isinstance(source, Restorer) and not isinstance(network, PixelPolicy) and network.channels != source.channels:
+        raise UsageError(f"a warm start needs the same pictures: the new network takes {network.channels} channels, "
+                         f"the "
+                         f"supervised run {source.channels}")
     if isinstance(network, Restorer):
         if network.state_dict().keys() != source.state_dict().keys() or network.told_noise != source.told_noise:
             raise UsageError("a warm start needs the same inputs: one of the two is told of the noise, or of the whole "
@@ -84,7 +85,7 @@ def as_restorer(denoiser: Denoiser, memory: str = "none") -> Restorer:
         raise UsageError(f"a gru_unet has as many blocks on the way up as on the way down; this denoiser has "
                          f"{list(denoiser.down)} and {list(denoiser.up)}: train one with --up {denoiser.down[:-1]}")
     backbone = {"name": "gru_unet", "widths": denoiser.widths, "blocks": denoiser.down, "memory": memory}
-    restorer: Restorer = MODELS.create("restorer", backbone=backbone, passes=1, planes=denoiser.channels,
+    restorer: Restorer = MODELS.create("restorer", backbone=backbone, passes=1, channels=denoiser.channels,
                                        statistics=False, margin=1.0, told_noise=True)
     weights: dict[str, Tensor] = restorer.state_dict()
     for name, value in denoiser.network.state_dict().items():

@@ -89,7 +89,7 @@ class NoiseRemover:
         noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(picture)
         with torch.inference_mode():
             for tile in tiles(picture.shape[0], picture.shape[1], -(-_TILE // network.period) * network.period,
-                              network.reach):
+                              network.receptive_radius):
                 image = to_tensor(picture[tile.outer[1:]], self.device)
                 around = upsample_map(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
                 clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)

@@ -75,7 +75,7 @@ class Upscaler:
         with torch.inference_mode():
             if network.exposure:  # the curve looks at the whole picture
                 exposed = network.exposed(to_tensor(picture, self.device))
-            for tile in tiles(height, width, _TILE, network.reach):
+            for tile in tiles(height, width, _TILE, network.receptive_radius):
                 image = to_tensor(picture[tile.outer[1:]], self.device) if exposed is None else exposed[tile.outer]
                 large = network.rendered(image).clamp(0, 1)
                 cut, inner = (_larger(spans, by) for spans, by in ((tile.cut, network.scale), (tile.inner, scale)))

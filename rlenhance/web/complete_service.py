@@ -12,7 +12,7 @@ import numpy as np
 
 from rlenhance.cli.complete import SUFFIX
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.shipped import shipped_models
+from rlenhance.hub.shipped import list_models
 from rlenhance.io import OutputNaming, Photo, decode
 from rlenhance.io.contact_sheet import fitted
 from rlenhance.io.masks import read_mask
@@ -46,7 +46,7 @@ def completion_methods(runs: Path | None) -> dict[str, str]:
         runs: folder below which runs are looked for.
     """
     rules = {_RULES.get(name, name): name for name in INPAINT_METHODS}
-    networks = {f"trained ({model.name})": model.name for model in shipped_models() if model.name == SHIPPED}
+    networks = {f"trained ({model.name})": model.name for model in list_models() if model.name == SHIPPED}
     for folder in run_folders(runs):
         if kind_of(folder / "best") in ("", *KINDS):
             continue

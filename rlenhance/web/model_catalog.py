@@ -47,9 +47,10 @@ def choices(own: str | None, runs: Path | None) -> dict[str, ModelChoice]:
     """
     default = str(model_or_default(own))
     found = {_label(default): _choice(default, None if own is None else own)}
-    for model in weights.shipped_models():
+    for model in weights.list_models():
         if kind_of(model.folder) in KINDS and model.name not in found:
-            found[model.name] = ModelChoice(model.name, model.name, model.name, model.ranges, model.auto)
+            found[model.name] = ModelChoice(model.name, model.name, model.name, model.info.preferences,
+                                       model.info.auto_preferences)
     for folder in run_folders(runs):
         if kind_of(folder / "best") not in KINDS:
             continue

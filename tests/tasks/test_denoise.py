@@ -197,12 +197,13 @@ def test_pictures_that_cannot_be_are_refused(change, text):
 def make_policy(**config):
     """A small policy over filters for grey pictures."""
     torch.manual_seed(0)
-    return MODELS.create("filter_policy", **{"backbone": SMALL, "horizon": 3, "planes": 1, "noise": (5, 55), **config})
+    return MODELS.create("filter_policy",
+                         **{"backbone": SMALL, "horizon": 3, "channels": 1, "noise": (5, 55), **config})
 
 
 def test_a_warm_start_begins_near_the_supervised_picture(generator):
     """Every step takes the tool whose result is nearest to the estimate, and that is the restorer's."""
-    restorer = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0,
+    restorer = MODELS.create("restorer", backbone=SMALL, passes=1, channels=1, statistics=False, margin=1.0,
                              told_noise=True)
     with torch.no_grad():
         for value in restorer.parameters():
@@ -215,8 +216,8 @@ def test_a_warm_start_begins_near_the_supervised_picture(generator):
         nearest = (results - estimate[:, :, None]).abs().argmin(dim=2)
         first = UnrolledPolicy(policy.eval()).decide(batch.image)[0]["local"]
     assert (first == nearest).float().mean() > 0.999
-    with pytest.raises(UsageError, match="takes 3 planes, the supervised run 1"):
-        warm_start(make_policy(planes=3), restorer)
+    with pytest.raises(UsageError, match="takes 3 channels, the supervised run 1"):
+        warm_start(make_policy(channels=3), restorer)
 
 
 def small_denoiser():
@@ -242,7 +243,7 @@ def test_a_learned_denoiser_is_a_warm_start(tmp_path):
         restorer = as_restorer(denoiser, "first")
         seen = denoiser.denoise(batch.image, told(batch.image))
         assert torch.allclose(batch.image + restorer.residual(batch.image), seen, atol=1e-5)
-        twin = MODELS.create("restorer", backbone=SMALL, passes=1, planes=1, statistics=False, margin=1.0,
+        twin = MODELS.create("restorer", backbone=SMALL, passes=1, channels=1, statistics=False, margin=1.0,
                              told_noise=True).eval()
         warm_start(twin, denoiser)
         assert torch.equal(twin.residual(batch.image), restorer.residual(batch.image))

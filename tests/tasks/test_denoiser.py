@@ -68,15 +68,15 @@ def test_tiles_give_the_whole(network, size, generator):
 
 @pytest.mark.parametrize("name, config", [("denoiser", {}), ("denoiser", SMALL), ("ffdnet", {"width": 8, "layers": 4})])
 def test_nothing_reaches_further_than_it_says(name, config):
-    """No pixel further than `reach` has an influence; that is what the tiles overlap by."""
+    """No pixel further than `receptive_radius` has an influence; that is what the tiles overlap by."""
     network = stir(make_model(name, **config), 0.05)
-    side = 2 * network.reach + 3 * network.period
+    side = 2 * network.receptive_radius + 3 * network.period
     image = torch.rand(1, 3, side, side, requires_grad=True)
     middle = side // 2
     network.denoise(image, 0.2)[..., middle, middle].sum().backward()
     rows, columns = image.grad.abs().sum(dim=(0, 1)).nonzero(as_tuple=True)
     furthest = max((rows - middle).abs().max(), (columns - middle).abs().max())
-    assert 0.5 * network.reach <= furthest <= network.reach
+    assert 0.5 * network.receptive_radius <= furthest <= network.receptive_radius
 
 
 def test_no_noise_no_change(generator):

@@ -1,18 +1,23 @@
 """What is saved is checked, whole and loads back; what is damaged or could run code is refused."""
 
+import dataclasses
 import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.types import PURPOSES
 from rlenhance.hub import checkpoint
 from rlenhance.hub.checkpoint import (
     CONFIG,
@@ -27,8 +32,11 @@ from rlenhance.hub.checkpoint import (
     restore,
     save_checkpoint,
 )
+from rlenhance.hub.info import read_info
 from rlenhance.models import MODELS, Completing, Policy, build_model
 from tests.support.networks import CHOICE, every_model, make_model, make_policy, stir, use
+
+FORMAT_1 = Path(__file__).parents[1] / "support/format1"
 
 
 @pytest.fixture
@@ -134,7 +142,8 @@ def test_a_pickle_instead_of_a_folder_is_told(tmp_path):
 
 
 def _config(**changes):
-    config = {"format": checkpoint.FORMAT, "model": make_policy(preferences=CHOICE).spec, "about": {}}
+    network = make_policy(preferences=CHOICE)
+    config = {"format": checkpoint.FORMAT, **dataclasses.asdict(checkpoint.describe(network))}
     return json.dumps({**config, **changes})
 
 
@@ -163,6 +172,52 @@ def test_damaged_configs_are_named(saved, damage):
     with pytest.raises(UsageError) as caught:
         load_model(saved)
     assert str(saved) in str(caught.value)
+
+
+@every_model
+def test_a_checkpoint_says_what_it_is_for(name, tmp_path):
+    """Every network's purpose, scale, channels, mask and preferences can be read without its weights."""
+    network = make_model(name)
+    info = read_info(save_checkpoint(tmp_path / "best", network, {"step": 3}))
+    assert info == read_info(tmp_path) and info.purpose in PURPOSES and info.about == {"step": 3}
+    model = load_model(tmp_path)
+    for part in ("purpose", "scale", "channels", "needs_mask", "receptive_radius"):
+        assert getattr(info, part) == getattr(network, part) == getattr(model, part)
+    assert info.preferences == network.preferences.ranges and info.auto_preferences == network.preferences.auto
+
+
+def test_what_a_checkpoint_is_for_is_read_without_torch():
+    """The shipped models are listed by purpose with the standard library alone."""
+    code = ("import sys; from rlenhance.hub.shipped import list_models; "
+            "print(*[m.name for m in list_models('upscale')], 'torch' in sys.modules, 'numpy' in sys.modules)")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["upscale", "False", "False"]
+
+
+@pytest.mark.parametrize("field", ["purpose", "scale", "preferences"])
+def test_damaged_facts_are_named(saved, field):
+    """A field that is missing or nonsense is told with its file."""
+    for value in (None, "nonsense"):
+        config = {**json.loads((saved / CONFIG).read_text()), field: value}
+        (saved / CONFIG).write_text(json.dumps(config))
+        with pytest.raises(UsageError, match=str(saved / CONFIG)):
+            read_info(saved)
+
+
+@pytest.mark.parametrize("name", [path.name for path in FORMAT_1.iterdir() if path.is_dir()])
+def test_checkpoints_of_the_first_format_give_their_pictures(name, tmp_path):
+    """What rlenhance 0.1 has saved loads, gives what it gave there, and is the same after it was saved anew."""
+    known = load_file(FORMAT_1 / "expected.safetensors")
+    network = load_network(FORMAT_1 / name)
+    places = [FORMAT_1 / name, save_checkpoint(tmp_path / "new", network)]
+    infos = [dataclasses.replace(read_info(place), receptive_radius=None, about={}) for place in places]
+    assert infos[0] == infos[1]
+    for place in places:
+        model = load_model(place)
+        image = known["image"] if model.channels == 3 else known["image"][:, :1]
+        with torch.inference_mode():
+            out = model(image, known["mask"] if model.needs_mask else None)
+        assert torch.allclose(out, known[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 1000, -1])

@@ -24,7 +24,7 @@ def test_a_good_installation_passes(capsys):
     found = _answer(capsys)
     assert {"rlenhance", "python", "torch", "numpy", "opencv-python", "pillow", "gymnasium", "threads", "device",
             "self-test"} <= set(found)
-    assert {f"weights {model.name}" for model in weights.shipped_models()} <= set(found)
+    assert {f"weights {model.name}" for model in weights.list_models()} <= set(found)
     assert "brightened" in found["self-test"]["text"]
     assert cli.main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()

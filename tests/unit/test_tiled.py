@@ -8,7 +8,7 @@ from rlenhance.actions import ACTION_SETS, Sweep
 from rlenhance.core.image import reduced_tensor, resize, to_tensor
 from rlenhance.models import UnrolledPolicy
 from rlenhance.models import episode as unrolled_module
-from rlenhance.models.tiled_policy import play_tiled, reach, tileable
+from rlenhance.models.tiled_policy import play_tiled, receptive_radius, tileable
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 NETWORKS = [
@@ -62,7 +62,8 @@ def test_large_pictures_are_tiled_where_they_can_be(generator, monkeypatch):
 @pytest.mark.parametrize("dilations, seen", [((1,), 2), ((1, 2, 3, 4, 3, 2), 16)], ids=str)
 def test_a_network_knows_its_reach(dilations, seen):
     """The sum of its holes, and one for the head: never less, and not much more."""
-    assert seen <= reach(_policy({"name": "fcn", "width": 4, "dilations": dilations}, NETWORKS[0][1])) <= seen + 8
+    assert seen <= receptive_radius(_policy({"name": "fcn", "width": 4, "dilations": dilations},
+                                            NETWORKS[0][1])) <= seen + 8
 
 
 @pytest.mark.parametrize("dtype, size", [(np.uint8, (480, 640)), (np.uint16, (301, 517))], ids=str)

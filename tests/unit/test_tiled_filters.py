@@ -7,7 +7,7 @@ import torch
 from rlenhance.actions import TOOLS
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, UnrolledPolicy
-from rlenhance.models.tiled_filters import play_tiled, reach
+from rlenhance.models.tiled_filters import play_tiled, receptive_radius
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.networks import stir
@@ -18,7 +18,7 @@ NETWORKS = {
     "gru_unet that looks at each step": {"backbone": {**UNET, "memory": "every"}},
     "gru_unet without memory": {"backbone": {**UNET, "memory": "none"}},
     "gru_unet of three views": {"backbone": UNET, "noise": (5, 55), "views": 3},
-    "gru_fcn in colour": {"backbone": {"name": "gru_fcn", "width": 6, "dilations": (1, 2)}, "planes": 3},
+    "gru_fcn in colour": {"backbone": {"name": "gru_fcn", "width": 6, "dilations": (1, 2)}, "channels": 3},
     "gru_fcn that is not told": {"backbone": {"name": "gru_fcn", "width": 6, "stride": 2}, "told_noise": False,
                                  "estimate": False},
     "pixelrl": None,
@@ -31,8 +31,8 @@ def make_policy(name="gru_unet", **config):
     torch.manual_seed(3)
     given = NETWORKS[name]
     if given is None:
-        return stir(MODELS.create("pixelrl", width=6, horizon=3, planes=1, **config)).eval()
-    return stir(MODELS.create("filter_policy", **{"horizon": 3, "planes": 1, **given, **config})).eval()
+        return stir(MODELS.create("pixelrl", width=6, horizon=3, channels=1, **config)).eval()
+    return stir(MODELS.create("filter_policy", **{"horizon": 3, "channels": 1, **given, **config})).eval()
 
 
 def played_in_tiles(policy, image, tile):
@@ -49,7 +49,7 @@ def played_in_tiles(policy, image, tile):
 def test_tiled_is_whole(name, generator):
     """Small tiles of odd pictures: the same choices but where two tools are level, and the same picture within 1e-5."""
     policy = make_policy(name)
-    image = torch.rand(2, policy.planes, 67, 94, generator=generator)
+    image = torch.rand(2, policy.channels, 67, 94, generator=generator)
     with torch.inference_mode():
         episode = UnrolledPolicy(policy).play(image)
         chosen = torch.stack([action["local"] for action in episode.actions])
@@ -65,8 +65,8 @@ def test_tiled_is_whole(name, generator):
 def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
     """What is changed beyond it changes nothing; and something within it does."""
     policy = make_policy(name)
-    first, _ = reach(policy)
-    image = torch.rand(1, policy.planes, 80, 80, generator=generator)
+    first, _ = receptive_radius(policy)
+    image = torch.rand(1, policy.channels, 80, 80, generator=generator)
     noise, left = policy.tell(image), torch.ones(1, 1)
 
     def chances(picture):
@@ -102,7 +102,7 @@ def test_a_tool_that_does_not_tell_how_far_it_looks_is_run_on_the_whole(generato
     TOOLS.register("even")(lambda image: image.mean(dim=(2, 3), keepdim=True).expand_as(image))
     try:
         policy = make_policy(tools=("nothing", "even", "box"))
-        assert reach(policy) is None
+        assert receptive_radius(policy) is None
         image = torch.rand(1, 1, 33, 40, generator=generator)
         with torch.inference_mode():
             encoded = policy.preferences.encode(None, 1)

@@ -53,7 +53,7 @@ def _dark():
 
 def check_shipped(folder):
     """What holds of every folder of shipped models; gives their names."""
-    models = weights.shipped_models(folder)
+    models = weights.list_models(folder=folder)
     assert sum(model.default for model in models) == (1 if models else 0)
     listed = weights.read_sums(folder)
     assert set(listed) == {f"{model.name}/{file}" for model in models for file in (weights.MODEL, weights.CONFIG)}
@@ -191,7 +191,7 @@ def test_damaged_lists_are_named(shelf):
     """SHA256SUMS and DEFAULT are checked as well."""
     (shelf / "DEFAULT").write_text("noon\n")
     with pytest.raises(UsageError, match=r"DEFAULT.*noon"):
-        weights.shipped_models()
+        weights.list_models()
     with pytest.raises(UsageError, match="noon"):
         Enhancer()
     (shelf / "SHA256SUMS").write_text("nonsense\n")
@@ -203,12 +203,14 @@ def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
     """`rlenhance models` names each, its size, its knobs with their defaults, the line of its card, and the default."""
     assert cli.main(["models"]) == 0
     dawn, card, dusk, again = capsys.readouterr().out.splitlines()
-    assert dawn.startswith("dawn: 0.0") and "MB, no knobs" in dawn
-    assert dusk.startswith("dusk (default): 0.0") and dusk.endswith("MB, --exposure 0.25 to 0.75 (0.475)")
+    assert dawn.startswith("dawn: enhance, 0.0") and "MB, no knobs" in dawn
+    assert dusk.startswith("dusk (default): enhance, 0.0") and dusk.endswith("MB, --exposure 0.25 to 0.75 (0.475)")
     assert card.strip() == again.strip() == "A small policy for tests."
     save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))
     ship.main(ship.Arguments(tmp_path / "knobs", "knobs", tmp_path / "card.md", out=shelf))
     capsys.readouterr()
+    assert cli.main(["models", "--purpose", "denoise"]) == 0
+    assert capsys.readouterr().out.startswith("no model")
     assert cli.main(["models"]) == 0
     assert ("MB, --exposure auto or 0.2 to 0.7 (auto), --contrast -1 to 1 (0), --color -1 to 1 (0), "
             "--smoothness 0 to 1 (0.5), --highlights 0 to 1 (0)\n") in capsys.readouterr().out

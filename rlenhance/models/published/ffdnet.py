@@ -33,7 +33,7 @@ class FFDNet(NoiseAware):
         if channels not in (1, 3) or layers < 2:
             raise UsageError(f"channels is 1 or 3, and there are at least 2 layers; got {channels} and {layers}")
         self.channels = self.levels = channels
-        self.reach = 2 * layers + 2
+        self.receptive_radius = 2 * layers + 2
         inputs, outputs = [5 * channels, *[width] * (layers - 1)], [*[width] * (layers - 1), 4 * channels]
         self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, outputs, strict=True))
 

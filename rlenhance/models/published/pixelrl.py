@@ -32,22 +32,23 @@ class PixelRL(FilteringPolicy):
     Args:
         width: channels inside.
         horizon: steps of an episode, T.
-        planes: channels of the pictures (the released networks: 1).
+        channels: of the pictures (the released networks: 1).
         noise: what it was trained for, see `FilteringPolicy`.
 
     Source: PixelRL (Furuta et al. 2019), figure 2, with the convolutional GRU of section 4.1. The kernel of its
     reward-map convolution is needed in training alone and is not part of this.
     """
 
-    def __init__(self, width: int = 64, horizon: int = 5, planes: int = 3, noise: Sequence[float] | None = None):
+    def __init__(self, width: int = 64, horizon: int = 5, channels: int = 3, noise: Sequence[float] | None = None):
         super().__init__()
-        if horizon < 1 or planes not in (1, 3):
-            raise UsageError(f"an episode needs at least one step, and planes are 1 or 3; got {horizon} and {planes}")
+        if horizon < 1 or channels not in (1, 3):
+            raise UsageError(f"an episode needs at least one step, and channels are 1 or 3; got {horizon} and "
+                             f"{channels}")
         self.actions = ACTION_SETS.create("filters")
         self.preferences = Preferences()
-        self.horizon, self.planes = horizon, planes
+        self.horizon, self.channels = horizon, channels
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
-        self.shared = layers(planes, width, _SHARED)
+        self.shared = layers(channels, width, _SHARED)
         self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
         self.cell = ConvGRUCell(width, width, bias=False)
         self.heads = nn.Conv2d(width, self.actions.choices, 3, padding=1)

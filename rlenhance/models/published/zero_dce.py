@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import check_image
-from rlenhance.models.base import MODELS
+from rlenhance.models.base import MODELS, FeedForwardModel
 
 
 @MODELS.register("zero_dce")
-class ZeroDCE(nn.Module):
+class ZeroDCE(FeedForwardModel):
     """Seven 3x3 convolutions choose every pixel's curves from the dark picture; then they are applied one by one.
 
     The convolutions are symmetric: the fifth to seventh take the output of the one before beside that of the third,
@@ -47,16 +46,8 @@ class ZeroDCE(nn.Module):
         maps = torch.tanh(self.layers[6](torch.cat([kept[0], features], dim=1)))
         return list((-maps).split(3, dim=1))
 
-    def forward(self, image: Tensor, mask: Tensor | None = None,
-                preference: Mapping[str, float] | None = None) -> Tensor:
-        """Enhance (N, 3, H, W) of any size.
-
-        Raises:
-            UsageError: not a picture; a preference, of which this model takes none.
-        """
-        if preference:
-            raise UsageError(f"zero_dce takes no preferences; got {', '.join(preference)}: use a policy")
-        out = check_image(image)
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        out = image
         for strength in self.strengths(image):
             out = out + strength * out * (1 - out)
-        return out if mask is None else image + mask * (out - image)
+        return out
