@@ -1,4 +1,4 @@
-"""A large picture in overlapping tiles: what one tile needs to see, and which part of its result counts."""
+"""Large images in overlapping tiles or in bands of rows."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Tile:
-    """Index expressions (..., rows, columns).
+    """Index expressions `(..., rows, columns)`.
 
     Attributes:
-        inner: the part of the picture that this tile gives; like the others an index, `(..., rows, columns)`.
-        outer: what it has to see.
-        cut: `inner`, seen from `outer`.
+        inner: the part of the image that this tile computes.
+        outer: the part that it has to see: `inner` and its halo.
+        crop: `inner` in the coordinates of `outer`.
     """
 
     inner: Any
     outer: Any
-    cut: Any
+    crop: Any
 
 
 def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
-    """Tiles of side x side pixels, each seeing `halo` pixels more to every side where there are any.
+    """Tiles of at most side x side pixels that together cover the image, each with a halo.
 
     Tiles begin at multiples of `side`: a network whose grid repeats after p pixels sees its grid where it would see it
-    in the whole picture if `side` and `halo` are multiples of p.
+    in the whole image if `side` and `halo` are multiples of p.
+
+    Args:
+        height, width: of the image in pixels.
+        side: of a tile in pixels.
+        halo: additional pixels on every side that lies inside the image.
 
     Example:
         >>> [tile.inner[1:] for tile in tiles(3, 5, 4, 2)]
@@ -35,10 +40,20 @@ def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             spans = [_span(start, side, halo, length) for start, length in ((top, height), (left, width))]
-            inner, outer, cut = ((..., *parts) for parts in zip(*spans, strict=True))
-            yield Tile(inner, outer, cut)
+            inner, outer, crop = ((..., *parts) for parts in zip(*spans, strict=True))
+            yield Tile(inner, outer, crop)
 
 
 def _span(start: int, side: int, halo: int, length: int) -> tuple[slice, slice, slice]:
     end, first, last = min(start + side, length), max(0, start - halo), min(start + side + halo, length)
     return slice(start, end), slice(first, last), slice(start - first, end - first)
+
+
+def bands(height: int, rows: int, every: int = 1) -> Iterator[slice]:
+    """Slices of at most `rows` rows that together cover the image, or every second, third, ... of them.
+
+    Example:
+        >>> list(bands(5, 2))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    return (slice(first, min(first + rows, height)) for first in range(0, height, rows * every))

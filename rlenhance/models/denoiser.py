@@ -76,7 +76,7 @@ class NoiseAware(FeedForwardModel):
         return result
 
     def _tile(self, image: Tensor, noise: Tensor, tile: Tile) -> Tensor:
-        return self.denoise(image[tile.outer], noise[tile.outer])[tile.cut]
+        return self.denoise(image[tile.outer], noise[tile.outer])[tile.crop]
 
     def check(self, image: Tensor, noise: Tensor | float) -> Tensor:
         """The noise as a map of the picture's size: (N, levels, H, W).

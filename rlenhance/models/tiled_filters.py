@@ -53,9 +53,9 @@ def play_tiled(policy: FilteringPolicy, image: Tensor, encoded: Tensor, steps: i
             for step in range(done, done + length):
                 action, state = policy.act(observe(part, 1 - step / policy.horizon, none), state)
                 if see:
-                    see(place.inner, step, action["local"][place.cut])
+                    see(place.inner, step, action["local"][place.crop])
                 part = advance(actions, part, action)
-            after[place.inner] = part[place.cut]
+            after[place.inner] = part[place.crop]
         image, done = after, done + length
     return image
 

@@ -7,7 +7,6 @@ in every step, and the recurrent state is cut and put together with them. So the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import Action, advance, even_out
+from rlenhance.core.tiling import tiles
 from rlenhance.models.policy import Observation, PixelPolicy, observe
 
 #: Side of a tile in pixels, without what is around it.
@@ -67,22 +67,21 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
     pieces: dict[str, Tensor] = {}
     sums: Any = None
     states: Any = None
-    for core, cut in _tiles(rows, columns, edge, halo):
+    for place in tiles(rows, columns, edge, halo):
         seen: Any = (slice(span.start * stride, min(span.stop * stride, side))
-                     for span, side in zip(cut, (height, width), strict=True))
+                     for span, side in zip(place.outer[1:], (height, width), strict=True))
         part: Observation = {**observation, "image": image[(..., *seen)]}
-        before = None if memory is None else tuple(entry[(..., *cut)] for entry in memory)
+        before = None if memory is None else tuple(entry[place.outer] for entry in memory)
         features, after = policy.backbone(part["image"], policy.context(part), before)
-        inner: Any = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(core, cut, strict=True))
         action = policy.decide_local(features)
         if not pieces:
             pieces["local"] = action.new_empty(*action.shape[:-2], rows, columns)
             states = None if after is None else tuple(e.new_empty(*e.shape[:2], rows, columns) for e in after)
             sums = features.new_zeros(features.shape[:2], dtype=torch.float64)
-        pieces["local"][(..., *core)] = action[(..., *inner)]
-        sums = sums + features[(..., *inner)].double().sum(dim=(2, 3))
+        pieces["local"][place.inner] = action[place.crop]
+        sums = sums + features[place.crop].double().sum(dim=(2, 3))
         for whole, entry in zip(states or (), after or (), strict=True):
-            whole[(..., *core)] = entry[(..., *inner)]
+            whole[place.inner] = entry[place.crop]
     if "picture" in policy.actions.levels:
         mean = (sums / (rows * columns)).to(image.dtype)
         pieces["picture"] = policy.decide_picture(mean, policy.context(observation))
@@ -120,12 +119,3 @@ def _reach(policy: PixelPolicy, signature: Any) -> int:
 def _cells(policy: PixelPolicy, height: int, width: int) -> tuple[int, int]:
     stride = policy.backbone.stride
     return -(-height // stride), -(-width // stride)
-
-
-def _tiles(rows: int, columns: int, edge: int, halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """(core, core with what is around it) of every tile, in cells."""
-    for top in range(0, rows, edge):
-        for left in range(0, columns, edge):
-            core = slice(top, min(top + edge, rows)), slice(left, min(left + edge, columns))
-            yield core, (slice(max(0, top - halo), min(core[0].stop + halo, rows)),
-                         slice(max(0, left - halo), min(core[1].stop + halo, columns)))

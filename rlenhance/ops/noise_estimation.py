@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means, to_tensor
+from rlenhance.core.tiling import bands
 
 _SIDE = 16  # pixels along a block whose noise is measured
 _ENOUGH = 2_000_000  # pixels that are looked at, in bands spread over the picture
@@ -133,8 +134,8 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
         ceil(W/reduced)).
     """
     width = picture.shape[1]
-    small = np.concatenate([_reduced(band, (-(-len(band) // reduced), -(-width // reduced)))
-                            for _, band in _bands(picture, 64 * reduced)])
+    small = np.concatenate([_reduced(picture[rows], (-(-(rows.stop - rows.start) // reduced), -(-width // reduced)))
+                            for rows in bands(len(picture), 64 * reduced)])
     variance = model.deviation(torch.from_numpy(small)).numpy() ** 2 + np.float32(noise_floor**2)
     if curve is not None:
         variance = _bent(small, variance, curve)
@@ -198,18 +199,13 @@ def _steps(picture: np.ndarray) -> int:
     return 65535
 
 
-def _bands(picture: np.ndarray, rows: int, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-    """Bands of rows and where they begin: each, or every second, third, ... one."""
-    for start in range(0, len(picture), rows * every):
-        yield start, picture[start : start + rows]
-
-
 def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and noise variance of every usable block of all channels together: (B,) each."""
     height, width = picture.shape[:2]
     steps, every = _steps(picture), -(-height * width // _ENOUGH)
     means, variances, blanks = [], [], []
-    for _, band in _bands(picture, 4 * _SIDE, every):
+    for rows in bands(height, 4 * _SIDE, every):
+        band = picture[rows]
         if len(band) < min(_SIDE, height):
             continue
         for channel in range(np.atleast_3d(band).shape[2]):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.tiling import bands
 
 _SOFT = 0.01  # of the longer side: how far inside the edge all of the change is made
 _ROWS = 256  # that are blended at once
@@ -53,8 +54,7 @@ def check_region(weights: np.ndarray, picture: np.ndarray) -> None:
 def blend_region(picture: np.ndarray, result: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The result inside, the picture outside: (H, W, 3) of the picture's dtype; outside not a bit differs."""
     blended = picture.copy()
-    for first in range(0, len(picture), _ROWS):
-        rows = slice(first, first + _ROWS)
+    for rows in bands(len(picture), _ROWS):
         part = weights[rows, :, None]
         if part.any():
             before = picture[rows].astype(np.float64 if picture.dtype == np.float64 else np.float32)

@@ -93,7 +93,7 @@ class NoiseRemover:
                 image = to_tensor(picture[tile.outer[1:]], self.device)
                 around = upsample_map(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
                 clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
-                clean = (image + self.strength * (clean.expand_as(image) - image))[tile.cut]
+                clean = (image + self.strength * (clean.expand_as(image) - image))[tile.crop]
                 result[tile.inner[1:]] = to_array(clean, picture.dtype.type)
         return result
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_tensor
+from rlenhance.core.tiling import bands
 from rlenhance.metrics.full_reference import mean_level, ssim_map
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Transition
@@ -37,12 +36,13 @@ def with_reference(picture: np.ndarray, reference: np.ndarray) -> dict[str, floa
     gain = reference.mean() / _top(reference) / max(picture.mean() / _top(picture), 1e-6)
     errors, similar, counted = np.zeros(2), 0.0, 0
     border = _BORDER if min(picture.shape[:2]) > 2 * _BORDER else 0
-    for first, last in _bands(picture.shape[0], border):
-        one, other = (to_tensor(part[first - border : last + border]) for part in (picture, reference))
-        inner = ssim_map(one, other)[..., border : border + last - first, border : picture.shape[1] - border]
+    inside = picture.shape[0] - 2 * border
+    for rows in bands(inside, _BAND if border else inside):  # borders are reflected: without one, a single band
+        one, other = (to_tensor(part[rows.start : rows.stop + 2 * border]) for part in (picture, reference))
+        inner = ssim_map(one, other)[..., border : border + rows.stop - rows.start, border : picture.shape[1] - border]
         similar, counted = similar + inner.double().sum().item(), counted + inner.numel()
-    for first in range(0, picture.shape[0], _BAND):
-        one, other = (to_tensor(part[first : first + _BAND]).double() for part in (picture, reference))
+    for rows in bands(picture.shape[0], _BAND):
+        one, other = (to_tensor(part[rows]).double() for part in (picture, reference))
         errors += [((scaled - other) ** 2).sum().item() for scaled in (one, (one * gain).clamp(0, 1))]
     psnr, gt_mean = (-10 * np.log10(np.maximum(errors / picture.size, 1e-10))).tolist()
     return {"psnr": psnr, "ssim": similar / counted, "gt_mean_psnr": gt_mean}
@@ -50,13 +50,6 @@ def with_reference(picture: np.ndarray, reference: np.ndarray) -> dict[str, floa
 
 def _top(picture: np.ndarray) -> int:
     return int(np.iinfo(picture.dtype).max)
-
-
-def _bands(height: int, border: int) -> Iterator[tuple[int, int]]:
-    """First and last row of each band, borders left out; with none there is one band, since borders are reflected."""
-    step = _BAND if border else height
-    for first in range(border, height - border, step):
-        yield first, min(first + step, height - border)
 
 
 class _Followed(Transition):

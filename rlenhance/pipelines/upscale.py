@@ -78,7 +78,7 @@ class Upscaler:
             for tile in tiles(height, width, _TILE, network.receptive_radius):
                 image = to_tensor(picture[tile.outer[1:]], self.device) if exposed is None else exposed[tile.outer]
                 large = network.rendered(image).clamp(0, 1)
-                cut, inner = (_larger(spans, by) for spans, by in ((tile.cut, network.scale), (tile.inner, scale)))
+                cut, inner = (_larger(spans, by) for spans, by in ((tile.crop, network.scale), (tile.inner, scale)))
                 part = large[cut]
                 if network.scale > scale:
                     part = resize(part, (part.shape[-2] * scale // network.scale,
