@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, to_scalars
+from agents.base import LEARNERS, PolicyLearner, clone_weights, to_scalars
 from agents.optim import OptimizerConfig
 from agents.rollout import (
     Rollout,
@@ -31,7 +31,7 @@ from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 
-_FARTHEST = 20.0  # log-ratio beyond which an action says nothing of the new policy: its exponential would overflow
+_MAX_LOG_RATIO = 20.0  # log-ratio beyond which an action says nothing of the new policy: its exponential would overflow
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class A3CConfig:
     """K rollouts of the same picture; the mean return of the others is the baseline (1: the learned value alone)."""
     gamma: float = 1.0
     """Discount. 1 is right for a fixed horizon with the steps left observed; above 1 is refused."""
-    value_weight: float = 0.5
+    value_coef: float = 0.5
     """Weight of the value's squared error (0: no learned value, the group mean alone is the baseline)."""
-    clip: float = 0.2
+    clip_range: float = 0.2
     """PPO's bound on the probability ratio (0: none, plain policy gradient; then take one epoch)."""
-    epochs: int = 3
+    update_epochs: int = 3
     """Gradient steps per batch of rollouts."""
-    advantage_clip: float = 4.0
+    max_advantage: float = 4.0
     """Normalised advantages are cut here."""
-    advantage_floor: float = 0.01
+    min_advantage_std: float = 0.01
     """Least deviation by which advantages are divided: what hardly differs is not blown up."""
-    log_std_picture: tuple[float, float] = (-1.0, -1.7)
+    log_std_global: tuple[float, float] = (-1.0, -1.7)
     """Gaussian policies: log-deviation of the picture agent, at the start and the end; it fixes the entropy."""
     log_std_local: tuple[float, float] = (-1.5, -2.2)
     """The same for the local agents."""
@@ -60,37 +60,39 @@ class A3CConfig:
     """Categorical policies: entropy to keep, as a share of the largest possible, at the start and the end."""
     reward_map_kernel: int = 0
     """Side of the reward-map convolution's kernel (odd; 0: none)."""
-    answerable: bool = False
+    credit_neighbors: bool = False
     """Agents are rewarded for what they do to their neighbours too, by terms that look at windows (ssim, texture)."""
-    value_first: int = 0
+    value_warmup_updates: int = 0
     """Updates at the start in which only the value heads learn (for warm starts)."""
-    kl_to_start: tuple[float, float] = (0.0, 0.0)
+    kl_ref_coef: tuple[float, float] = (0.0, 0.0)
     """Weight of the KL from the policy at the start of the run (per agent), at the start and the end of the run."""
-    preference_share: float = 0.5
+    preference_sampling_prob: float = 0.5
     """Share of the pictures whose preferences are drawn from the whole range."""
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:
             raise UsageError(f"gamma must lie in [0, 1]; got {self.gamma}: above 1 later rewards grow without bound")
-        if self.rollouts_per_image < 1 or self.epochs < 1:
-            raise UsageError(f"rollouts_per_image and epochs must be at least 1; "
-                             f"got {self.rollouts_per_image} and {self.epochs}")
-        if self.value_first < 0 or (self.value_first and not self.value_weight) or min(self.kl_to_start) < 0:
-            raise UsageError(f"value_first and kl_to_start must not be negative, and value_first needs a value_weight; "
-                             f"got {self.value_first}, {self.kl_to_start}, {self.value_weight}")
-        if self.rollouts_per_image == 1 and self.value_weight == 0:
-            raise UsageError("no baseline: rollouts_per_image=1 needs value_weight above 0")
+        if self.rollouts_per_image < 1 or self.update_epochs < 1:
+            raise UsageError(f"rollouts_per_image and update_epochs must be at least 1; "
+                             f"got {self.rollouts_per_image} and {self.update_epochs}")
+        warmup = self.value_warmup_updates
+        if warmup < 0 or (warmup and not self.value_coef) or min(self.kl_ref_coef) < 0:
+            raise UsageError(f"value_warmup_updates and kl_ref_coef must not be negative, and value_warmup_updates "
+                             f"needs a value_coef; got {warmup}, {self.kl_ref_coef}, {self.value_coef}")
+        if self.rollouts_per_image == 1 and self.value_coef == 0:
+            raise UsageError("no baseline: rollouts_per_image=1 needs value_coef above 0")
         if self.reward_map_kernel and (self.reward_map_kernel % 2 == 0 or not 0 < self.reward_map_kernel < 100):
             raise UsageError(f"reward_map_kernel must be odd, or 0 for none; got {self.reward_map_kernel}")
-        if not (0 <= self.clip < 1 and 0 <= self.value_weight < math.inf and self.advantage_floor > 0
-                and self.advantage_clip > 0 and 0 <= self.preference_share <= 1):
-            raise UsageError(f"clip lies in [0, 1), value_weight is not negative, advantage_floor and advantage_clip "
-                             f"are positive, preference_share lies in [0, 1]; got {self.clip}, {self.value_weight}, "
-                             f"{self.advantage_floor}, {self.advantage_clip}, {self.preference_share}")
-        if not all(-8 <= value <= 2 for value in (*self.log_std_picture, *self.log_std_local)):
-            raise UsageError(f"log-deviations lie in [-8, 2]; got {self.log_std_picture} and {self.log_std_local}")
+        if not (0 <= self.clip_range < 1 and 0 <= self.value_coef < math.inf and self.min_advantage_std > 0
+                and self.max_advantage > 0 and 0 <= self.preference_sampling_prob <= 1):
+            raise UsageError(f"clip_range lies in [0, 1), value_coef is not negative, min_advantage_std and "
+                             f"max_advantage are positive, preference_sampling_prob lies in [0, 1]; got "
+                             f"{self.clip_range}, {self.value_coef}, {self.min_advantage_std}, {self.max_advantage}, "
+                             f"{self.preference_sampling_prob}")
+        if not all(-8 <= value <= 2 for value in (*self.log_std_global, *self.log_std_local)):
+            raise UsageError(f"log-deviations lie in [-8, 2]; got {self.log_std_global} and {self.log_std_local}")
         if not all(0 <= value <= 1 for value in self.entropy_target):
             raise UsageError(f"entropy_target is a share in [0, 1]; got {self.entropy_target}")
 
@@ -104,7 +106,7 @@ class EntropyController:
     def __init__(self, rate: float = 0.05):
         self.coefficient, self.rate = 1e-3, rate
 
-    def adapt(self, entropy: float, target: float) -> None:
+    def update(self, entropy: float, target: float) -> None:
         """After a step: `entropy` and `target` as shares of the largest possible."""
         change = math.exp(self.rate * max(-1.0, min(1.0, 5 * (target - entropy))))
         self.coefficient = min(1.0, max(1e-6, self.coefficient * change))
@@ -136,18 +138,18 @@ class A3C(PolicyLearner):
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or A3CConfig()
-        super().__init__(network, reward, preference_share=self.config.preference_share,
-                         optimiser=self.config.optimiser, seed=seed, device=device)
+        super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
+                         optimizer=self.config.optimizer, seed=seed, device=device)
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
-        self.origin = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_to_start) else None
+        self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None
         self.entropy_targets = {level: EntropyController() for level in network.actions.levels}
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config, policy = self.config, self.policy
         self._set_deviation(progress)
         preference = self.sample_preferences(batch).repeat_interleave(config.rollouts_per_image, dim=0)
-        rollout = collect_rollout(self.optimiser.network, self.env, batch.repeat(config.rollouts_per_image), preference,
+        rollout = collect_rollout(self.optimizer.network, self.env, batch.repeat(config.rollouts_per_image), preference,
                        self.exploration_generator())
         require_finite(rollout)
         returns = self._returns(rollout)
@@ -157,16 +159,16 @@ class A3C(PolicyLearner):
         old = concat_steps(rollout.log_probs)
         actions = concat_steps(rollout.actions)
         log: dict[str, Tensor | float] = {}
-        for _ in range(config.epochs):
-            distribution, values = evaluate_actions(self.optimiser.network, rollout)
-            losses, seen = self._losses(distribution, values, actions, old, advantages, returns)
+        for _ in range(config.update_epochs):
+            distribution, values = evaluate_actions(self.optimizer.network, rollout)
+            losses, metrics = self._losses(distribution, values, actions, old, advantages, returns)
             costs = action_penalties(self.reward, self.env, distribution)
             losses |= {name: scale * cost for name, cost in costs.items()}
-            if self.origin is not None:
+            if self.reference_policy is not None:
                 losses["kl_to_start"] = self._kl_to_start(rollout, distribution, progress)
-            if self.updates < config.value_first:
+            if self.updates < config.value_warmup_updates:
                 losses = self._values_alone(losses)
-            log = {**losses, **seen, **self.optimiser.update(losses, progress)}
+            log = {**losses, **metrics, **self.optimizer.update(losses, progress)}
         self.updates += 1
         numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
                              **{f"deviation/{level}": value for level, value in deviations.items()}})
@@ -177,7 +179,7 @@ class A3C(PolicyLearner):
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
         """Level -> returns to go of all steps, (T * B, 1, h, w)."""
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
-        steps = [scope_rewards(self.reward, terms, grids, self.config.answerable) for terms in rollout.terms]
+        steps = [scope_rewards(self.reward, terms, grids, self.config.credit_neighbors) for terms in rollout.terms]
         return {
             level: torch.cat(discounted_returns([step[level] for step in steps], self.config.gamma,
                                            self.kernel if level == "local" else None))
@@ -189,11 +191,11 @@ class A3C(PolicyLearner):
         """Per level (T * B, 1, h, w), normalised and cut, and the deviation that was divided by; no gradients pass."""
         config, advantages, deviations = self.config, {}, {}
         for level in returns:
-            surprise = returns[level] - values[level] if config.value_weight else returns[level]
+            advantage = returns[level] - values[level] if config.value_coef else returns[level]
             # copies of a picture stand beside each other within a step, and steps one after the other
-            surprise = surprise - leave_one_out_baseline(surprise, config.rollouts_per_image)
-            deviations[level] = surprise.std(correction=0).clamp(min=config.advantage_floor)
-            advantages[level] = (surprise / deviations[level]).clamp(-config.advantage_clip, config.advantage_clip)
+            advantage = advantage - leave_one_out_baseline(advantage, config.rollouts_per_image)
+            deviations[level] = advantage.std(correction=0).clamp(min=config.min_advantage_std)
+            advantages[level] = (advantage / deviations[level]).clamp(-config.max_advantage, config.max_advantage)
         return advantages, deviations
 
     def _losses(self, distribution: Any, values: Mapping[str, Tensor], actions: Mapping[str, Tensor],
@@ -201,32 +203,32 @@ class A3C(PolicyLearner):
                 ) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         config = self.config
         losses: dict[str, Tensor] = {}
-        seen: dict[str, Tensor | float] = {}
+        metrics: dict[str, Tensor | float] = {}
         new, entropy = distribution.log_prob(actions), distribution.entropy()
         for level, advantage in advantages.items():
-            ratio = (new[level] - old[level]).clamp(-_FARTHEST, _FARTHEST).exp()
+            ratio = (new[level] - old[level]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
             gain = ratio * advantage
-            if config.clip:
-                gain = torch.minimum(gain, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage)
-                seen[f"clipped/{level}"] = ((ratio - 1).abs() > config.clip).float().mean()
+            if config.clip_range:
+                gain = torch.minimum(gain, ratio.clamp(1 - config.clip_range, 1 + config.clip_range) * advantage)
+                metrics[f"clipped/{level}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
             losses[f"policy/{level}"] = -gain.mean()
-            if config.value_weight:
-                losses[f"value/{level}"] = config.value_weight * ((values[level] - returns[level]) ** 2).mean()
+            if config.value_coef:
+                losses[f"value/{level}"] = config.value_coef * ((values[level] - returns[level]) ** 2).mean()
                 spread = returns[level].var().clamp(min=1e-8)
-                seen[f"explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
+                metrics[f"explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
             if self.policy.actions.choices is not None:
                 losses[f"entropy_bonus/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
-            seen[f"entropy/{level}"] = entropy[level].mean()
-            seen[f"kl/{level}"] = (old[level] - new[level]).mean()
-        return losses, seen
+            metrics[f"entropy/{level}"] = entropy[level].mean()
+            metrics[f"kl/{level}"] = (old[level] - new[level]).mean()
+        return losses, metrics
 
     def _kl_to_start(self, rollout: Rollout, distribution: Any, progress: float) -> Tensor:
         """Weighted KL from the policy with which the run began, mean over agents and levels."""
-        first, last = self.config.kl_to_start
+        first, last = self.config.kl_ref_coef
         with torch.no_grad():
-            assert self.origin is not None
-            origin, _ = evaluate_actions(self.origin, rollout)
-        divergence = torch.stack([kl.mean() for kl in distribution.kl(origin).values()]).mean()
+            assert self.reference_policy is not None
+            reference_policy, _ = evaluate_actions(self.reference_policy, rollout)
+        divergence = torch.stack([kl.mean() for kl in distribution.kl(reference_policy).values()]).mean()
         return (first + (last - first) * progress) * divergence
 
     def _values_alone(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -241,7 +243,7 @@ class A3C(PolicyLearner):
     def _set_deviation(self, progress: float) -> None:
         if self.policy.actions.choices is not None or self.policy.deviation != "scheduled":
             return
-        ranges = {"picture": self.config.log_std_picture, "local": self.config.log_std_local}
+        ranges = {"picture": self.config.log_std_global, "local": self.config.log_std_local}
         for level in self.policy.actions.levels:
             first, last = ranges[level]
             self.policy.set_log_std(level, first + (last - first) * progress)
@@ -251,18 +253,18 @@ class A3C(PolicyLearner):
         assert self.policy.actions.choices is not None
         largest = self.policy.actions.heads * math.log(self.policy.actions.choices)
         for level, target in self.entropy_targets.items():
-            target.adapt(numbers[f"entropy/{level}"] / largest, first + (last - first) * progress)
+            target.update(numbers[f"entropy/{level}"] / largest, first + (last - first) * progress)
             numbers[f"entropy_coefficient/{level}"] = target.coefficient
 
     def state_dict(self) -> dict[str, Any]:
         coefficients = {level: target.coefficient for level, target in self.entropy_targets.items()}
-        origin = None if self.origin is None else {k: v.clone() for k, v in self.origin.state_dict().items()}
-        return {**super().state_dict(), "entropy": coefficients, "updates": self.updates, "origin": origin}
+        reference = None if self.reference_policy is None else clone_weights(self.reference_policy)
+        return {**super().state_dict(), "entropy": coefficients, "updates": self.updates, "origin": reference}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.updates = state["updates"]
-        if self.origin is not None:
-            self.origin.load_state_dict(state["origin"])
+        if self.reference_policy is not None:
+            self.reference_policy.load_state_dict(state["origin"])
         for level, coefficient in state["entropy"].items():
             self.entropy_targets[level].coefficient = coefficient

@@ -29,7 +29,7 @@ class WorkerError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Task:
     """What a worker gets for one update: arrays, because tensors would travel as open files."""
 
     arrays: tuple[Any, ...]
@@ -43,17 +43,17 @@ class _Job:
         return Batch(image, target, mask)
 
 
-class _Actor(A3C):
+class _WorkerLearner(A3C):
     """The learner inside a worker. Its exploration is seeded anew for each update, by the process that leads."""
 
-    def perform(self, job: _Job, adam: SharedAdam) -> dict[str, float]:
-        self.generator.manual_seed(job.seed)
-        for level, coefficient in job.coefficients.items():
+    def run(self, task: _Task, adam: SharedAdam) -> dict[str, float]:
+        self.generator.manual_seed(task.seed)
+        for level, coefficient in task.coefficients.items():
             self.entropy_targets[level].coefficient = coefficient
-        adam.take_up()
-        adam.behind.clear()
-        numbers = self.step(job.batch(), job.progress)
-        return {**numbers, "staleness": sum(adam.behind) / len(adam.behind)}
+        adam.pull()
+        adam.staleness.clear()
+        numbers = self.step(task.batch(), task.progress)
+        return {**numbers, "staleness": sum(adam.staleness) / len(adam.staleness)}
 
     def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
         """Left to the process that leads, which sees every worker's entropy."""
@@ -67,14 +67,14 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
     torch.set_num_threads(1)
     network = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
-    actor = _Actor(network, Reward(weights), config)
-    optimiser = SharedOptimizerStep(network, shared, config.optimiser)
-    actor.optimiser = optimiser
+    learner = _WorkerLearner(network, Reward(weights), config)
+    optimizer = SharedOptimizerStep(network, shared, config.optimizer)
+    learner.optimizer = optimizer
     try:
         pipe.send(("ready", None))
-        while (job := pipe.recv()) is not None:
+        while (task := pipe.recv()) is not None:
             try:
-                pipe.send(("done", actor.perform(job, optimiser.adam)))
+                pipe.send(("done", learner.run(task, optimizer.adam)))
             except NonFiniteError as error:
                 pipe.send(("not finite", error.term))
             except Exception as error:
@@ -86,16 +86,16 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
 
 @dataclass
 class _Worker:
-    """The leading process's end of a worker; `job` is what it is at (None: idle), `started` says it has answered."""
+    """The leading process's end of a worker; `task` is what it is at (None: idle), `started` says it has answered."""
 
     process: Any
     pipe: Connection
-    job: _Job | None = None
+    task: _Task | None = None
     started: bool = False
 
     @property
     def idle(self) -> bool:
-        return self.started and self.job is None
+        return self.started and self.task is None
 
 
 class AsyncA3C(A3C):
@@ -111,7 +111,7 @@ class AsyncA3C(A3C):
         workers: how many processes; each uses one thread.
         patience: seconds without any answer after which the run is given up.
 
-    Source: A3C (Mnih et al. 2016), algorithm S3, with shared statistics of the optimiser as in its section 4. We
+    Source: A3C (Mnih et al. 2016), algorithm S3, with shared statistics of the optimizer as in its section 4. We
     depart in Adam for RMSProp, and in the lock around the step (see `SharedWeights`).
     """
 
@@ -123,29 +123,29 @@ class AsyncA3C(A3C):
             raise UsageError(f"workers share their weights in the computer's memory: --workers needs --device cpu; "
                              f"got {device}")
         super().__init__(network, reward, config, seed=seed, device=device)
-        self.workers, self.patience = workers, patience
+        self.num_workers, self.patience = workers, patience
         self.shared = SharedWeights(network)
-        self._crew: list[_Worker] = []
+        self._workers: list[_Worker] = []
         self._arrived: list[dict[str, float]] = []  # not yet returned by a step
         self._returned: list[dict[str, float]] = []  # by the last one
         self._failures: list[str] = []  # terms that were not finite, not yet raised
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        if not self._crew:
+        if not self._workers:
             self._start()
         self._set_deviation(progress)  # for the checkpoint; every worker does the same
         arrays = tuple(None if part is None else part.numpy() for part in (batch.image, batch.target, batch.mask))
         seed = int(torch.randint(2**62, (), generator=self.generator))
-        self._listen(0)
-        while not any(worker.idle for worker in self._crew):
-            self._listen(self.patience)
-        worker = next(worker for worker in self._crew if worker.idle)
-        job = _Job(arrays, progress, seed, {k: target.coefficient for k, target in self.entropy_targets.items()})
+        self._poll(0)
+        while not any(worker.idle for worker in self._workers):
+            self._poll(self.patience)
+        worker = next(worker for worker in self._workers if worker.idle)
+        task = _Task(arrays, progress, seed, {k: target.coefficient for k, target in self.entropy_targets.items()})
         try:
-            worker.pipe.send(job)
+            worker.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
-            self._bury(worker)
-        worker.job = job
+            self._raise_dead(worker)
+        worker.task = task
         self._returned, self._arrived = self._arrived, []
         if self._failures:
             raise NonFiniteError(self._failures.pop(0))
@@ -157,17 +157,17 @@ class AsyncA3C(A3C):
         Raises:
             WorkerFailed: one died or did not answer.
         """
-        if not self._crew:
+        if not self._workers:
             return {}
-        while any(worker.job for worker in self._crew):
-            self._listen(self.patience)
-        self.shared.collect(self.network, self.optimiser)
+        while any(worker.task for worker in self._workers):
+            self._poll(self.patience)
+        self.shared.pull(self.network, self.optimizer)
         self._returned, self._arrived = self._returned + self._arrived, []
         return _mean(self._returned)
 
     def shutdown(self) -> None:
         """End all workers, at once where they are at something."""
-        for worker in self._crew:
+        for worker in self._workers:
             if worker.idle and worker.process.is_alive():
                 try:
                     worker.pipe.send(None)
@@ -175,7 +175,7 @@ class AsyncA3C(A3C):
                     continue  # it has just died
             else:
                 worker.process.terminate()
-        for worker in self._crew:
+        for worker in self._workers:
             for end in (worker.process.terminate, worker.process.kill):
                 worker.process.join(5)
                 if worker.process.is_alive():
@@ -183,7 +183,7 @@ class AsyncA3C(A3C):
             worker.process.join()
             worker.pipe.close()
             worker.process.close()
-        self._crew = []
+        self._workers = []
 
     def state_dict(self) -> dict[str, Any]:
         self.synchronize()
@@ -194,10 +194,10 @@ class AsyncA3C(A3C):
         super().load_state_dict(state)
 
     def _start(self) -> None:
-        self.shared.publish(self.network, self.optimiser)
+        self.shared.push(self.network, self.optimizer)
         context = multiprocessing.get_context("spawn")  # the one that works with every library and system
         buffers = {name: value.numpy().copy() for name, value in self.network.named_buffers()}
-        for index in range(self.workers):
+        for index in range(self.num_workers):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_work, name=f"a3c worker {index}", daemon=True,
@@ -205,44 +205,45 @@ class AsyncA3C(A3C):
                       registered_sources()))
             process.start()
             theirs.close()  # so that a dead worker's pipe reads as closed
-            self._crew.append(_Worker(process, ours))
+            self._workers.append(_Worker(process, ours))
 
-    def _listen(self, seconds: float) -> None:
+    def _poll(self, seconds: float) -> None:
         """Take what the workers have sent, waiting up to this long for the first message.
 
         Raises:
             WorkerFailed: a worker has died or failed, or none has answered in this time (where it is not 0).
         """
         until = time.monotonic() + seconds
-        ready: Sequence[Any] = connection.wait([x for w in self._crew for x in (w.pipe, w.process.sentinel)], seconds)
+        ends = [end for worker in self._workers for end in (worker.pipe, worker.process.sentinel)]
+        ready: Sequence[Any] = connection.wait(ends, seconds)
         if not ready and seconds and time.monotonic() >= until:
-            busy = [index for index, worker in enumerate(self._crew) if not worker.idle]
+            busy = [index for index, worker in enumerate(self._workers) if not worker.idle]
             raise WorkerError(f"worker {' and '.join(map(str, busy))} gave no answer for {seconds:.0f} s")
-        for worker in self._crew:
+        for worker in self._workers:
             if worker.pipe in ready:
                 try:
-                    self._take(worker, *worker.pipe.recv())
+                    self._handle(worker, *worker.pipe.recv())
                 except (EOFError, ConnectionResetError):
-                    self._bury(worker)
+                    self._raise_dead(worker)
             elif worker.process.sentinel in ready:
-                self._bury(worker)
+                self._raise_dead(worker)
 
-    def _take(self, worker: _Worker, kind: str, content: Any) -> None:
+    def _handle(self, worker: _Worker, kind: str, content: Any) -> None:
         """One message."""
-        job, worker.job, worker.started = worker.job, None, True
+        task, worker.task, worker.started = worker.task, None, True
         if kind == "failed":
-            raise WorkerError(f"worker {self._crew.index(worker)} failed ({content})")
+            raise WorkerError(f"worker {self._workers.index(worker)} failed ({content})")
         if kind == "not finite":
             self._failures.append(content)
         elif kind == "done":
-            assert job is not None
+            assert task is not None
             if self.policy.actions.choices is not None:
-                self._adapt_entropy(content, job.progress)
+                self._adapt_entropy(content, task.progress)
             self._arrived.append(content)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _raise_dead(self, worker: _Worker) -> None:
         worker.process.join(5)
-        raise WorkerError(f"worker {self._crew.index(worker)} died (exit code {worker.process.exitcode})")
+        raise WorkerError(f"worker {self._workers.index(worker)} died (exit code {worker.process.exitcode})")
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

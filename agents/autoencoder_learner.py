@@ -27,27 +27,28 @@ _TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stan
 class AutoencoderConfig:
     """The parts of the loss, and Adam."""
 
-    code: float = 0.1
+    code_weight: float = 0.1
     """Weight of the squared difference between what a code shows and the clean patch."""
-    divergence: float = 1e-4
+    kl_weight: float = 1e-4
     """Weight of the KL divergence of codes from the standard normal distribution, per entry."""
-    contrast: float = 0.01
+    contrastive_weight: float = 0.01
     """Weight of the contrastive term: the code of a noisy patch is to be that of the same clean patch."""
-    recursion: float = 0.3
+    self_training_prob: float = 0.3
     """Share of each batch that earlier outputs take, beside the noisy picture with which their line began (0: none)."""
-    depth: int = 3
+    max_generation: int = 3
     """Generations of outputs that re-enter."""
-    kept: int = 256
+    buffer_size: int = 256
     """Outputs that are kept; the oldest go first."""
-    average: float = 0.998
+    ema_decay: float = 0.998
     """The saved weights are a running mean of the trained ones; each step this share of it stays."""
-    optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 100, 0.0, 1.0))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 100, 0.0, 1.0))
     """Adam."""
 
     def __post_init__(self) -> None:
-        if min(self.code, self.divergence, self.contrast) < 0 or not 0 <= self.average < 1:
-            raise UsageError(f"code, divergence and contrast must not be negative, average lies in [0, 1); got "
-                             f"{self.code}, {self.divergence}, {self.contrast} and {self.average}")
+        if min(self.code_weight, self.kl_weight, self.contrastive_weight) < 0 or not 0 <= self.ema_decay < 1:
+            raise UsageError(f"code_weight, kl_weight and contrastive_weight must not be negative, ema_decay lies in "
+                             f"[0, 1); got {self.code_weight}, {self.kl_weight}, "
+                             f"{self.contrastive_weight} and {self.ema_decay}")
 
 
 class AutoencoderLearner(Learner):
@@ -75,23 +76,24 @@ class AutoencoderLearner(Learner):
     def __init__(self, network: PatchDenoiser, config: AutoencoderConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or AutoencoderConfig()
-        super().__init__(network, self.config.optimiser, seed, device)
+        super().__init__(network, self.config.optimizer, seed, device)
         self.denoiser = network
         self.trained = copy.deepcopy(network.network)
-        self.optimiser = OptimizerStep(self.trained, self.config.optimiser)
-        self.generations = SelfTrainingBuffer(self.config.kept, self.config.recursion, self.config.depth)
+        self.optimizer = OptimizerStep(self.trained, self.config.optimizer)
+        self.buffer = SelfTrainingBuffer(self.config.buffer_size, self.config.self_training_prob,
+                                         self.config.max_generation)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
             raise UsageError("a patch autoencoder learns from clean pictures, and these have none")
-        now, start, clean, generation = self.generations.mix(batch, self.generator)
+        now, start, clean, generation = self.buffer.mix_into(batch, self.generator)
         way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
         now, start, clean = (turned(part, way) for part in (now, start, clean))
         losses, output = self.losses(now, start, clean)
-        log = self.optimiser.update(losses, progress)
-        if self.config.recursion:
-            self.generations.keep(output, start, clean, generation)
-        update_ema(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
+        log = self.optimizer.update(losses, progress)
+        if self.config.self_training_prob:
+            self.buffer.add(output, start, clean, generation)
+        update_ema(self.denoiser.network, self.trained, self.config.ema_decay, self.optimizer.steps)
         return to_scalars({**losses, **log})
 
     def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -116,13 +118,13 @@ class AutoencoderLearner(Learner):
         output = blocks.fold(cut + change, (now.shape[-2], now.shape[-1]))
         each = network.each(scale, now)
         losses = {"squared": (scale * (output - clean) ** 2).mean()}
-        if self.config.code:
-            losses["code"] = self.config.code * (each * (guess - goal) ** 2).mean()
-        if self.config.divergence:
-            losses["divergence"] = self.config.divergence * 0.5 * (
+        if self.config.code_weight:
+            losses["code"] = self.config.code_weight * (each * (guess - goal) ** 2).mean()
+        if self.config.kl_weight:
+            losses["divergence"] = self.config.kl_weight * 0.5 * (
                 mean**2 + log_variance.exp() - log_variance - 1).mean()
-        if self.config.contrast:
-            losses["contrast"] = self.config.contrast * contrast(mean[chosen], wanted)
+        if self.config.contrastive_weight:
+            losses["contrast"] = self.config.contrastive_weight * info_nce_loss(mean[chosen], wanted)
         return losses, output
 
     def precision(self) -> Any:
@@ -137,15 +139,15 @@ class AutoencoderLearner(Learner):
 
     def state_dict(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
-        return {**super().state_dict(), "trained": weights, "generations": self.generations.state_dict()}
+        return {**super().state_dict(), "trained": weights, "generations": self.buffer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.trained.load_state_dict(state["trained"])
-        self.generations.load_state_dict(state["generations"], self.device)
+        self.buffer.load_state_dict(state["generations"], self.device)
 
 
-def contrast(noisy: Tensor, clean: Tensor) -> Tensor:
+def info_nce_loss(noisy: Tensor, clean: Tensor) -> Tensor:
     """How badly noisy codes tell their own clean code from others', in nat: (M, C, 8) twice -> scalar."""
     ours, theirs = (F.normalize(code.flatten(1), dim=1) for code in (noisy, clean))
     return F.cross_entropy(ours @ theirs.mT / _TEMPERATURE, torch.arange(len(ours), device=ours.device))

@@ -31,7 +31,7 @@ class Learner:
 
     Args:
         network: what learns and what is saved.
-        optimiser: settings of the optimiser.
+        optimizer: settings of the optimizer.
         seed: of the learner's own random stream.
         device: where the network and the stream live.
 
@@ -45,10 +45,10 @@ class Learner:
     is_policy: ClassVar[bool] = True
     supports_ddp: ClassVar[bool] = False
 
-    def __init__(self, network: nn.Module, optimiser: OptimizerConfig, seed: int, device: torch.device | str):
+    def __init__(self, network: nn.Module, optimizer: OptimizerConfig, seed: int, device: torch.device | str):
         self.device = torch.device(device)
         self.network = network.to(self.device)
-        self.optimiser = OptimizerStep(self.network, optimiser)
+        self.optimizer = OptimizerStep(self.network, optimizer)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -74,7 +74,7 @@ class Learner:
 
     def use_fabric(self, fabric: Any) -> None:
         """Hand what is trained to a lightning Fabric (device, precision)."""
-        self.optimiser.use_fabric(fabric)
+        self.optimizer.use_fabric(fabric)
 
     def synchronize(self) -> dict[str, float]:
         """Finish what is under way: the network stays as it is until the next step. Numbers for the log."""
@@ -85,11 +85,11 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that resuming needs beside the network's weights."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
+        return {"optimiser": self.optimizer.state_dict(), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
 
 
@@ -97,30 +97,30 @@ class PolicyLearner(Learner):
     """A learner whose network is a `PixelPolicy`: it has an environment of its own to play in.
 
     Attributes:
-        deviation: how its policy's deviation comes about, see `PixelPolicy`.
-        differentiates: kinds of reward terms that a gradient must pass through.
+        std_mode: how its policy's deviation comes about, see `PixelPolicy`.
+        differentiable_terms: kinds of reward terms that a gradient must pass through.
 
     Args:
         network: the policy.
         reward: what counts as better; terms of weight 0 are not computed here.
-        preference_share: share of the pictures for which preferences are drawn from their whole range; the others
-            keep the defaults.
-        optimiser, seed, device: see `Learner`.
+        preference_sampling_prob: share of the pictures for which preferences are drawn from their whole range; the
+            others keep the defaults.
+        optimizer, seed, device: see `Learner`.
 
     Raises:
         UsageError: see `check_reward`.
     """
 
-    deviation: ClassVar[str] = "scheduled"
-    differentiates: ClassVar[frozenset[str]] = frozenset({"action"})
+    std_mode: ClassVar[str] = "scheduled"
+    differentiable_terms: ClassVar[frozenset[str]] = frozenset({"action"})
 
-    def __init__(self, network: PixelPolicy, reward: Reward, *, preference_share: float, optimiser: OptimizerConfig,
-                 seed: int, device: torch.device | str):
-        super().__init__(network, optimiser, seed, device)
+    def __init__(self, network: PixelPolicy, reward: Reward, *, preference_sampling_prob: float,
+                 optimizer: OptimizerConfig, seed: int, device: torch.device | str):
+        super().__init__(network, optimizer, seed, device)
         self.check_reward(reward.weights, network.state_size or 64)
         self.policy = network
         self.reward = Reward(reward.weights, every_term=False)
-        self.preference_share = preference_share
+        self.preference_sampling_prob = preference_sampling_prob
         self.env = make_env(network, self.reward, self.device)
 
     @classmethod
@@ -133,11 +133,11 @@ class PolicyLearner(Learner):
         Raises:
             UsageError: names the terms, and the learners that follow them.
         """
-        blocked = nondifferentiable(weights.active, cls.differentiates, size)
+        blocked = nondifferentiable(weights.active, cls.differentiable_terms, size)
         if not blocked:
             return
         named = f"no gradient passes through the reward term{'s' * (len(blocked) > 1)} {', '.join(blocked)}"
-        if "state" in cls.differentiates:
+        if "state" in cls.differentiable_terms:
             raise UsageError(f"{named}, and this learner follows gradients: use a3c or sac, or give the weight 0 "
                              f"(as in {blocked[0]}=0) to have it logged only")
         raise UsageError(f"{named}: action terms are taken on the policy's mean action, by back-propagation; write it "
@@ -147,7 +147,8 @@ class PolicyLearner(Learner):
         """Encoded preferences for the pictures of a batch; each of several processes takes its share of the joint
         draw. What is no wish but a fact (how strong the noise is) is told as the references show it."""
         count = len(batch)
-        drawn = self.policy.preferences.sample(count * distributed.world_size(), self.generator, self.preference_share)
+        drawn = self.policy.preferences.sample(count * distributed.world_size(), self.generator,
+                                               self.preference_sampling_prob)
         drawn = drawn[count * distributed.rank() : count * (distributed.rank() + 1)]
         return self.policy.preferences.tell_facts(drawn, batch.image, batch.target)
 
@@ -164,6 +165,11 @@ def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> Pixe
     """The environment that fits a policy; the caller brings the batches and resets."""
     return PixelEnv(policy.actions, reward, horizon=policy.horizon, preferences=policy.preferences, device=device,
                     autoreset_mode=AutoresetMode.DISABLED)
+
+
+def clone_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers of a network, as tensors of their own."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def to_scalars(values: Mapping[str, Tensor | float]) -> dict[str, float]:

@@ -63,14 +63,14 @@ class TwinCritic(nn.Module):
 
     def __init__(self, policy: PixelPolicy, backbone: str = "compact"):
         super().__init__()
-        self.twins = nn.ModuleList(Critic(policy, backbone) for _ in range(2))
+        self.critics = nn.ModuleList(Critic(policy, backbone) for _ in range(2))
 
     def forward(self, observation: Observation, context: Tensor, action: Action) -> list[dict[str, Tensor]]:
-        """Both answers."""
-        return [critic(observation, context, action) for critic in self.twins]
+        """Both q_values."""
+        return [critic(observation, context, action) for critic in self.critics]
 
 
-def min_q(answers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The lower of two answers, level by level."""
-    one, other = answers
+def min_q(q_values: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The lower of two q_values, level by level."""
+    one, other = q_values
     return {level: torch.minimum(one[level], other[level]) for level in one}

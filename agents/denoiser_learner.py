@@ -28,22 +28,22 @@ class DenoiserConfig:
 
     noise: tuple[float, float] = (0.0, 75.0)
     """The deviations that are drawn, lowest and highest, in 255ths."""
-    uneven: float = 0.25
+    signal_dependent_prob: float = 0.25
     """Share of the crops whose noise grows with the light, as a sensor's does."""
-    coded: float = 0.0
+    quantized_prob: float = 0.0
     """Share of the crops that are clipped and rounded to 8 bits."""
-    correlated: float = 0.0
+    correlated_prob: float = 0.0
     """Share of the crops whose noise is slightly blurred, as a camera's processing leaves it."""
-    average: float = 0.999
+    ema_decay: float = 0.999
     """The saved weights are a running mean of the trained ones; each step this share of it stays."""
-    optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 200, 0.0, 1.0))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 200, 0.0, 1.0))
     """Adam."""
 
     def __post_init__(self) -> None:
-        shares = (self.uneven, self.coded, self.correlated)
-        if not all(0 <= share <= 1 for share in shares) or not 0 <= self.average < 1:
-            raise UsageError(f"uneven, coded and correlated are shares in [0, 1], average lies in [0, 1); got "
-                             f"{self.uneven}, {self.coded}, {self.correlated} and {self.average}")
+        shares = (self.signal_dependent_prob, self.quantized_prob, self.correlated_prob)
+        if not all(0 <= share <= 1 for share in shares) or not 0 <= self.ema_decay < 1:
+            raise UsageError(f"signal_dependent_prob, quantized_prob and correlated_prob are shares in [0, 1], "
+                             f"ema_decay lies in [0, 1); got {', '.join(map(str, shares))} and {self.ema_decay}")
         low, high = self.noise
         if not 0 <= low <= high <= 255 * LARGEST_NOISE:
             raise UsageError(f"noise is a lowest and a highest deviation in [0, {255 * LARGEST_NOISE:g}] of 255; "
@@ -72,29 +72,29 @@ class DenoiserLearner(Learner):
     def __init__(self, network: Denoiser, config: DenoiserConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or DenoiserConfig()
-        super().__init__(network, self.config.optimiser, seed, device)
+        super().__init__(network, self.config.optimizer, seed, device)
         self.denoiser = network
         self.trained = copy.deepcopy(network.network)
-        self.optimiser = OptimizerStep(self.trained, self.config.optimiser)
+        self.optimizer = OptimizerStep(self.trained, self.config.optimizer)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
             raise UsageError("a denoiser learns from clean pictures, and these have none")
         if batch.noise_std is None:
-            noisy, noise = self.spoil(clean := self._turned(self._planes(batch.target))[0])
+            noisy, noise = self.add_noise(clean := self._turned(self._planes(batch.target))[0])
         else:
             clean, noisy, noise = self._turned(self._planes(batch.target), self._planes(batch.image),
                                                batch.noise_std.clamp(max=LARGEST_NOISE))
         # through the wrapped network for its precision; float32 for the rest
-        output = noisy - noise * self.optimiser.network(noisy, noise).float()
+        output = noisy - noise * self.optimizer.network(noisy, noise).float()
         squared = (output - clean) ** 2
         weight = 100 if batch.noise_std is None else 100 * _TOLD
         losses = {"squared" if batch.noise_std is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
-        log = self.optimiser.update(losses, progress)
-        update_ema(self.denoiser.network, self.trained, self.config.average, self.optimiser.steps)
+        log = self.optimizer.update(losses, progress)
+        update_ema(self.denoiser.network, self.trained, self.config.ema_decay, self.optimizer.steps)
         return to_scalars({**losses, **log})
 
-    def spoil(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+    def add_noise(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy pictures and the map of their noise: (N, C, H, W) -> the same, and (N, 1, H, W)."""
         count = clean.shape[0]
         low, high = self.config.noise
@@ -102,13 +102,13 @@ class DenoiserLearner(Learner):
         light = clean.mean(dim=1, keepdim=True)
         floor = self._uniform(count)  # share of the variance that is there without light
         sensor = (floor**2 + (1 - floor**2) * light).sqrt()
-        noise = deviation * torch.where(self._uniform(count) < self.config.uneven, sensor, 1.0)
+        noise = deviation * torch.where(self._uniform(count) < self.config.signal_dependent_prob, sensor, 1.0)
         made = torch.randn(clean.shape, generator=self.generator, device=self.device)
-        if self.config.correlated:
-            made = torch.where(self._uniform(count) < self.config.correlated, self._blurred(made), made)
+        if self.config.correlated_prob:
+            made = torch.where(self._uniform(count) < self.config.correlated_prob, self._blurred(made), made)
         noisy = clean + noise * made
-        if self.config.coded:
-            noisy = torch.where(self._uniform(count) < self.config.coded,
+        if self.config.quantized_prob:
+            noisy = torch.where(self._uniform(count) < self.config.quantized_prob,
                                 (noisy.clamp(0, 1) * 255).round() / 255, noisy)
         return noisy, noise
 

@@ -20,14 +20,14 @@ from rlenhance.rewards import Reward
 class DirectConfig:
     """Settings of `direct`."""
 
-    preference_share: float = 0.5
+    preference_sampling_prob: float = 0.5
     """Share of the pictures whose preferences are drawn from the whole range."""
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.preference_share <= 1:
-            raise UsageError(f"preference_share lies in [0, 1]; got {self.preference_share}")
+        if not 0 <= self.preference_sampling_prob <= 1:
+            raise UsageError(f"preference_sampling_prob lies in [0, 1]; got {self.preference_sampling_prob}")
 
 
 @LEARNERS.register("direct")
@@ -46,20 +46,20 @@ class Direct(PolicyLearner):
     """
 
     supports_ddp: ClassVar[bool] = True
-    differentiates: ClassVar[frozenset[str]] = frozenset({"state", "action"})
+    differentiable_terms: ClassVar[frozenset[str]] = frozenset({"state", "action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or DirectConfig()
-        super().__init__(network, reward, preference_share=self.config.preference_share,
-                         optimiser=self.config.optimiser, seed=seed, device=device)
+        super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
+                         optimizer=self.config.optimizer, seed=seed, device=device)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         observation, _ = self.env.reset(options={"batch": batch, "preference": self.sample_preferences(batch)})
         memory, gain, strengths = None, batch.image.new_zeros(len(batch)), []
         sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):
-            distribution, _, memory = self.optimiser.network(observation, memory)
+            distribution, _, memory = self.optimizer.network(observation, memory)
             action = distribution.relaxed()
             strengths.append(self.env.actions.strength(action).detach())
             observation, reward, _, _, info = self.env.step(action)
@@ -68,7 +68,7 @@ class Direct(PolicyLearner):
                 sums[name] = sums.get(name, 0) + part["raw"].detach()
         raise_if_any_nonfinite(next((f"reward term {name}" for name, value in sums.items()
                                      if not torch.isfinite(value).all()), None), gain.device)
-        log = self.optimiser.update({"return": -gain.mean()}, progress)
+        log = self.optimizer.update({"return": -gain.mean()}, progress)
         return to_scalars({
             **log, "return": gain, **{f"term/{name}": value for name, value in sums.items()},
             **{f"strength/step{i + 1}": strength for i, strength in enumerate(strengths)},

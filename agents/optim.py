@@ -46,18 +46,19 @@ class OptimizerConfig:
 
     learning_rate: float = 3e-3
     """Peak learning rate of Adam."""
-    warmup: int = 10
+    warmup_steps: int = 10
     """Gradient steps over which the learning rate rises to its peak."""
-    final: float = 0.1
+    final_lr_ratio: float = 0.1
     """Share of the peak at the end of the run; between them a half cosine."""
-    gradient_norm: float = 0.5
+    max_grad_norm: float = 0.5
     """The gradient's norm is clipped here, after unscaling (0: never)."""
 
     def __post_init__(self) -> None:
-        fine = 0 < self.learning_rate < math.inf and 0 <= self.final <= 1
-        if not fine or self.warmup < 0 or self.gradient_norm < 0:
-            raise UsageError(f"learning_rate must be positive, final in [0, 1], warmup and gradient_norm not negative; "
-                             f"got {self.learning_rate}, {self.final}, {self.warmup}, {self.gradient_norm}")
+        fine = 0 < self.learning_rate < math.inf and 0 <= self.final_lr_ratio <= 1
+        if not fine or self.warmup_steps < 0 or self.max_grad_norm < 0:
+            raise UsageError(f"learning_rate must be positive, final_lr_ratio in [0, 1], warmup_steps and "
+                             f"max_grad_norm not negative; got {self.learning_rate}, {self.final_lr_ratio}, "
+                             f"{self.warmup_steps}, {self.max_grad_norm}")
 
 
 @torch.no_grad()
@@ -91,15 +92,16 @@ class OptimizerStep:
         self._steps = 0
 
     def use_fabric(self, fabric: Any) -> None:
-        """Hand network and optimiser to a lightning Fabric (device, precision, scaling of gradients)."""
+        """Hand network and optimizer to a lightning Fabric (device, precision, scaling of gradients)."""
         self._fabric = fabric
         self.network, self._adam = fabric.setup(self.network, self._adam)
 
     def rate(self, progress: float) -> float:
         """The learning rate of the next step."""
         config = self.config
-        warm = min(1.0, (self._steps + 1) / config.warmup) if config.warmup else 1.0
-        decay = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        warm = min(1.0, (self._steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        cosine = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        decay = config.final_lr_ratio + (1 - config.final_lr_ratio) * cosine
         return config.learning_rate * warm * decay
 
     def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
@@ -115,7 +117,7 @@ class OptimizerStep:
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.zero_grad(set_to_none=True)
-        limit = self.config.gradient_norm or math.inf
+        limit = self.config.max_grad_norm or math.inf
         if self._fabric is None:
             total.backward()
             distributed.average_gradients(self.network.parameters())

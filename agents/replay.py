@@ -77,7 +77,7 @@ class EpisodeReplayBuffer:
         self._next = int((self._next + len(batch)) % self.capacity)
         self.count = min(self.capacity, self.count + len(batch))
 
-    def draw(self, count: int, generator: torch.Generator) -> EpisodeBatch:
+    def sample(self, count: int, generator: torch.Generator) -> EpisodeBatch:
         """Episodes at random, with replacement."""
         if not self.count:
             raise UsageError("the replay is empty: add episodes first")

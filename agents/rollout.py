@@ -29,9 +29,9 @@ class Rollout:
         log_probs, values: per level, (B, 1, h, w).
         terms: unweighted reward terms at their natural sizes.
         rewards: (B,) per step.
-        recurrent: the policy carried a state.
-        strengths: A of every agent per step.
-        final: the pictures at the end.
+        is_recurrent: the policy carried a state.
+        action_magnitudes: A of every agent per step.
+        final_image: the pictures at the end.
     """
 
     observations: list[Observation]
@@ -40,20 +40,20 @@ class Rollout:
     values: list[dict[str, Tensor]]
     terms: list[dict[str, Tensor]]
     rewards: list[Tensor]
-    strengths: list[Tensor]
-    recurrent: bool
-    final: Tensor
+    action_magnitudes: list[Tensor]
+    is_recurrent: bool
+    final_image: Tensor
 
 
 def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
-         correlation: int = 1, given: Sequence[Action] | None = None,
+         noise_block_size: int = 1, actions: Sequence[Action] | None = None,
          states: Sequence[Tensor] | None = None) -> Rollout:
     """Play one episode per picture, without gradients.
 
     Args:
         generator: actions are drawn with it; None acts greedily.
-        correlation: blocks of so many agents along each side share their noise.
-        given: take these actions instead, one mapping per step: the episode is played again.
+        noise_block_size: blocks of so many agents along each side share their noise.
+        actions: take these actions instead, one mapping per step: the episode is played again.
         states: the pictures of the episode, T + 1, where they were kept: nothing is worked out again.
     """
     with torch.no_grad():
@@ -63,20 +63,20 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
         for step in range(env.horizon):
             observation = network.look(observation)
             distribution, values, memory = network(observation, memory)
-            if given is not None:
-                action = given[step]
+            if actions is not None:
+                action = actions[step]
             else:
-                action = distribution.mode() if generator is None else distribution.sample(generator, correlation)
+                action = distribution.mode() if generator is None else distribution.sample(generator, noise_block_size)
             rollout.observations.append(observation)
             rollout.actions.append(action)
             rollout.log_probs.append(distribution.log_prob(action))
             rollout.values.append(values)
-            rollout.strengths.append(env.actions.strength(action))
+            rollout.action_magnitudes.append(env.actions.strength(action))
             observation, reward, _, _, info = env.step(action, None if states is None else states[step + 1])
             rollout.terms.append(info["term_maps"])
             rollout.rewards.append(reward)
-        rollout.recurrent = memory is not None
-        rollout.final = observation["image"]
+        rollout.is_recurrent = memory is not None
+        rollout.final_image = observation["image"]
     return rollout
 
 
@@ -90,7 +90,7 @@ def require_finite(rollout: Rollout) -> None:
     if not torch.isfinite(torch.stack(rollout.rewards)).all():
         culprit = next((f"reward term {name}" for terms in rollout.terms for name, value in terms.items()
                         if not torch.isfinite(value).all()), "reward")
-    raise_if_any_nonfinite(culprit, rollout.final.device)
+    raise_if_any_nonfinite(culprit, rollout.final_image.device)
 
 
 def evaluate_actions(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
@@ -98,7 +98,7 @@ def evaluate_actions(network: Any, rollout: Rollout) -> tuple[JointDistribution,
 
     A recurrent policy is unrolled from the first step; any other is asked once for all steps.
     """
-    if not rollout.recurrent:
+    if not rollout.is_recurrent:
         distribution, values, _ = network(concat_steps(rollout.observations), None)
         return distribution, values
     steps, memory = [], None
@@ -118,7 +118,7 @@ def concat_steps(parts: Sequence[Any]) -> Any:
 
 
 def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[str, tuple[int, int]],
-                  answerable: bool = False) -> dict[str, Tensor]:
+                  credit_neighbors: bool = False) -> dict[str, Tensor]:
     """The reward of each agent at its own scale: level -> (B, 1, h, w).
 
     A picture-level agent gets the mean of every term. Local agents beside it get only the terms that say where: a
@@ -128,8 +128,8 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     Args:
         terms: unweighted, at their natural sizes.
         grids: level -> (h, w) of its agents.
-        answerable: an agent's reward by a term that looks at windows (`RewardTerm.radius`) is the sum over all places
-            whose windows hold its pixel. Without, it is its own place's: what it does to others costs it nothing.
+        credit_neighbors: an agent's reward by a term that looks at windows (`RewardTerm.radius`) is the sum over all
+            places whose windows hold its pixel. Without, it is its own place's: what it does to others is not counted.
     """
     weighted = {name: reward.weights[name] * value for name, value in terms.items()
                 if reward.weights[name] and TERMS[name].kind == "state"}
@@ -142,7 +142,7 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
                   if not (level == "local" and "picture" in grids and value.shape[-2:] == (1, 1))}
         total = some.new_zeros(some.shape[0], 1, *size)
         for name, value in chosen.items():
-            reach = TERMS[name].radius if answerable and tuple(value.shape[-2:]) == tuple(size) else 0
+            reach = TERMS[name].radius if credit_neighbors and tuple(value.shape[-2:]) == tuple(size) else 0
             if reach:
                 value = F.avg_pool2d(value, 2 * reach + 1, 1, reach, divisor_override=1)
             total = total + resize_map(value, size)
@@ -231,7 +231,7 @@ def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor
     learner does.
     """
     log: dict[str, Tensor | float] = {}
-    gain = torch.zeros((), device=rollout.final.device)
+    gain = torch.zeros((), device=rollout.final_image.device)
     for name in rollout.terms[0]:
         if TERMS[name].kind == "state":
             log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
@@ -240,7 +240,7 @@ def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor
         log[f"term/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
         gain = gain - len(rollout.terms) * cost
     log["return"] = gain
-    for step, strength in enumerate(rollout.strengths):
+    for step, strength in enumerate(rollout.action_magnitudes):
         log[f"strength/step{step + 1}"] = strength
-    log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.strengths])
+    log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.action_magnitudes])
     return log

@@ -39,51 +39,52 @@ _HALVINGS = 12  # of an update that has left the trust region, before it is take
 class SACConfig:
     """Settings of `sac`."""
 
-    capacity: int = 512
+    buffer_size: int = 512
     """Episodes in the replay."""
-    episodes: int = 16
+    batch_size: int = 16
     """Episodes per gradient step, all their steps together."""
     gradient_steps: int = 4
     """Gradient steps per batch of new episodes."""
-    critic_first: int = 0
+    critic_warmup_updates: int = 0
     """Batches in the beginning from which the critics learn alone: what they say at first would lead anywhere."""
     gamma: float = 1.0
     """Discount; 1 is right for a fixed horizon with the steps left observed."""
-    trace: float = 0.8
+    td_lambda: float = 0.8
     """Share of the episode's own further course in the critics' targets (0: one step and a bootstrap)."""
     target_entropy: float = -1.5
     """Entropy to keep, in nat per action dimension (a dimension is one head of one agent)."""
-    temperature: float = 0.01
+    init_alpha: float = 0.01
     """Temperature at the start; it follows the target entropy."""
-    temperature_rate: float = 0.02
+    alpha_lr: float = 0.02
     """How fast its logarithm moves, per nat and gradient step."""
     tau: float = 0.05
     """Share of the critics that enters their slow copies at each gradient step."""
-    correlation: int = 2
+    noise_block_size: int = 2
     """Cells along each side that share their exploration noise (1: each its own)."""
-    trust_region: float = 0.0
+    max_kl: float = 0.0
     """Bound on the KL from the policy before the update, in nat per action dimension (0: none; else 0.01 to 0.05)."""
-    preference_share: float = 0.5
+    preference_sampling_prob: float = 0.5
     """Share of the pictures whose preferences are drawn from the whole range."""
     critic_backbone: str = "compact"
     """Backbone of the critics."""
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam, of the actor."""
-    critic_optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
+    critic_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
     """Adam, of the critics."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1 or not 0 < self.tau <= 1 or not 0 <= self.trace <= 1:
-            raise UsageError(f"gamma and trace lie in [0, 1], tau in (0, 1]; "
-                             f"got {self.gamma}, {self.trace} and {self.tau}")
-        if self.critic_first < 0:
-            raise UsageError(f"critic_first is a number of batches, 0 or more; got {self.critic_first}")
-        if min(self.capacity, self.episodes, self.gradient_steps, self.correlation) < 1:
-            raise UsageError(f"capacity, episodes, gradient_steps and correlation must be at least 1; got "
-                             f"{self.capacity}, {self.episodes}, {self.gradient_steps}, {self.correlation}")
-        if self.trust_region < 0 or not 0 < self.temperature < math.inf:
-            raise UsageError(f"trust_region must not be negative, temperature must be positive; "
-                             f"got {self.trust_region} and {self.temperature}")
+        if not 0 <= self.gamma <= 1 or not 0 < self.tau <= 1 or not 0 <= self.td_lambda <= 1:
+            raise UsageError(f"gamma and td_lambda lie in [0, 1], tau in (0, 1]; "
+                             f"got {self.gamma}, {self.td_lambda} and {self.tau}")
+        if self.critic_warmup_updates < 0:
+            raise UsageError(f"critic_warmup_updates is a number of batches, 0 or more; got "
+                             f"{self.critic_warmup_updates}")
+        if min(self.buffer_size, self.batch_size, self.gradient_steps, self.noise_block_size) < 1:
+            raise UsageError(f"buffer_size, batch_size, gradient_steps and noise_block_size must be at least 1; got "
+                             f"{self.buffer_size}, {self.batch_size}, {self.gradient_steps}, {self.noise_block_size}")
+        if self.max_kl < 0 or not 0 < self.init_alpha < math.inf:
+            raise UsageError(f"max_kl must not be negative, init_alpha must be positive; "
+                             f"got {self.max_kl} and {self.init_alpha}")
 
 
 class ReturnBounds:
@@ -96,11 +97,11 @@ class ReturnBounds:
     def __init__(self) -> None:
         self.low, self.high = math.inf, -math.inf
 
-    def widen(self, returns: Tensor) -> None:
+    def update(self, returns: Tensor) -> None:
         low, high = returns.aminmax()
         self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
 
-    def hold(self, value: Tensor) -> Tensor:
+    def clamp(self, value: Tensor) -> Tensor:
         margin = 0.5 * (self.high - self.low)
         return value.clamp(self.low - margin, self.high + margin)
 
@@ -113,12 +114,12 @@ class KLConstraint:
     """
 
     def __init__(self, bound: float, rate: float = 0.1):
-        self.bound, self.rate, self.price = bound, rate, 1.0
+        self.bound, self.rate, self.multiplier = bound, rate, 1.0
 
-    def adapt(self, divergence: float) -> None:
+    def update(self, divergence: float) -> None:
         """After a step: `divergence` in nat per action dimension."""
         excess = (divergence - self.bound) / self.bound
-        self.price = min(1e4, max(1e-4, self.price * math.exp(self.rate * max(-1.0, min(3.0, excess)))))
+        self.multiplier = min(1e4, max(1e-4, self.multiplier * math.exp(self.rate * max(-1.0, min(3.0, excess)))))
 
 
 @LEARNERS.register("sac")
@@ -141,7 +142,7 @@ class SAC(PolicyLearner):
     the mean action.
     """
 
-    deviation: ClassVar[str] = "predicted"
+    std_mode: ClassVar[str] = "predicted"
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: SACConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
@@ -150,87 +151,88 @@ class SAC(PolicyLearner):
             raise UsageError("sac acts on continuous heads: use --curve continuous, or --learner a3c")
         if network.deviation != "predicted":
             raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.deviation!r}")
-        super().__init__(network, reward, preference_share=self.config.preference_share,
-                         optimiser=self.config.optimiser, seed=seed, device=device)
+        super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
+                         optimizer=self.config.optimizer, seed=seed, device=device)
         self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
-        self.slow = copy.deepcopy(self.critic).requires_grad_(False)
-        self.critic_optimiser = OptimizerStep(self.critic, self.config.critic_optimiser)
-        self.memory = EpisodeReplayBuffer(self.config.capacity,
+        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.critic_optimizer = OptimizerStep(self.critic, self.config.critic_optimizer)
+        self.replay_buffer = EpisodeReplayBuffer(self.config.buffer_size,
                                           keep_states=isinstance(network.actions, torch.nn.Module))
-        self.log_temperature = math.log(self.config.temperature)
+        self.log_alpha = math.log(self.config.init_alpha)
         self.batches = 0
-        self.ranges = {level: ReturnBounds() for level in network.actions.levels}
-        self.trust = KLConstraint(self.config.trust_region) if self.config.trust_region else None
+        self.return_bounds = {level: ReturnBounds() for level in network.actions.levels}
+        self.kl_constraint = KLConstraint(self.config.max_kl) if self.config.max_kl else None
 
     def use_fabric(self, fabric: Any) -> None:
         super().use_fabric(fabric)
-        self.critic_optimiser.use_fabric(fabric)
+        self.critic_optimizer.use_fabric(fabric)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config = self.config
         preference = self.sample_preferences(batch)
-        rollout = collect_rollout(self.optimiser.network, self.env, batch, preference, self.generator,
-                                  config.correlation)
+        rollout = collect_rollout(self.optimizer.network, self.env, batch, preference, self.generator,
+                                  config.noise_block_size)
         require_finite(rollout)
-        states = [*(observation["image"] for observation in rollout.observations), rollout.final]
-        self.memory.add(batch, preference, rollout.actions, states)
-        before = copy.deepcopy(self.policy).requires_grad_(False) if self.trust else None
+        states = [*(observation["image"] for observation in rollout.observations), rollout.final_image]
+        self.replay_buffer.add(batch, preference, rollout.actions, states)
+        before = copy.deepcopy(self.policy).requires_grad_(False) if self.kl_constraint else None
         log: dict[str, Tensor | float] = {}
         costs: dict[str, Tensor] = {}
         for _ in range(config.gradient_steps):
-            episodes, rewards = self._again(self.memory.draw(config.episodes, self.generator))
+            episodes, rewards = self._recompute(self.replay_buffer.sample(config.batch_size, self.generator))
             log = self._fit_critics(episodes, rewards, progress)
-            if self.batches >= config.critic_first:
+            if self.batches >= config.critic_warmup_updates:
                 actor, costs = self._fit_actor(episodes, before, progress)
                 log |= actor
-            self._follow()
-        if before is not None and self.batches >= config.critic_first:
-            log["trust_kl"] = self._hold(episodes, before)
+            self._update_target()
+        if before is not None and self.batches >= config.critic_warmup_updates:
+            log["trust_kl"] = self._backtrack(episodes, before)
         self.batches += 1
         return to_scalars({**log, **rollout_metrics(rollout, self.reward, costs)})
 
-    def _again(self, drawn: EpisodeBatch) -> tuple[Rollout, dict[str, Tensor]]:
+    def _recompute(self, drawn: EpisodeBatch) -> tuple[Rollout, dict[str, Tensor]]:
         """The episodes as they went, and every agent's rewards, (T * B, 1, h, w) per level."""
-        rollout = collect_rollout(self.policy, self.env, drawn.batch, drawn.preference, None, given=drawn.actions,
+        rollout = collect_rollout(self.policy, self.env, drawn.batch, drawn.preference, None, actions=drawn.actions,
                        states=drawn.states)
         require_finite(rollout)
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
         rewards = [scope_rewards(self.reward, terms, grids) for terms in rollout.terms]
-        for level, seen in self.ranges.items():
-            seen.widen(torch.stack(discounted_returns([step[level] for step in rewards], self.config.gamma)))
+        for level, seen in self.return_bounds.items():
+            seen.update(torch.stack(discounted_returns([step[level] for step in rewards], self.config.gamma)))
         return rollout, concat_steps(rewards)
 
-    def _soft(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _entropy_term(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Temperature times log-probability, per action dimension."""
-        temperature = math.exp(self.log_temperature)
+        temperature = math.exp(self.log_alpha)
         return {level: temperature * value / self.policy.actions.heads for level, value in log_prob.items()}
 
     def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
-        count = rollout.final.shape[0]
+        count = rollout.final_image.shape[0]
         observation: Observation = concat_steps(rollout.observations)
         context = self.policy.context(observation)
         with torch.no_grad():
             distribution, _ = evaluate_actions(self.policy, rollout)
             action, log_prob = distribution.sample_with_log_prob(self.generator)
-            value = min_q(self.slow(observation, context, action))
-            soft = self._soft(log_prob)
+            value = min_q(self.critic_target(observation, context, action))
+            soft = self._entropy_term(log_prob)
             goal = {}
             for level, reward in rewards.items():
-                goal[level] = self._goals(reward, self.ranges[level].hold(value[level]) - soft[level], count)
-        answers = self.critic_optimiser.network(observation, context, concat_steps(rollout.actions))
+                bounded = self.return_bounds[level].clamp(value[level])
+                goal[level] = self._lambda_targets(reward, bounded - soft[level], count)
+        answers = self.critic_optimizer.network(observation, context, concat_steps(rollout.actions))
         losses = {f"critic/{level}": torch.stack([((answer[level] - goal[level]) ** 2).mean()
                                                   for answer in answers]).mean() for level in goal}
-        seen = self.critic_optimiser.update(losses, progress)
+        seen = self.critic_optimizer.update(losses, progress)
         return {**losses, "critic_gradient_norm": seen["gradient_norm"],
                 **{f"q/{level}": goal[level].mean() for level in goal}}
 
-    def _goals(self, reward: Tensor, value: Tensor, count: int) -> Tensor:
+    def _lambda_targets(self, reward: Tensor, value: Tensor, count: int) -> Tensor:
         """What the critics should say: r + gamma ((1 - trace) value + trace goal) of the next step, backwards from the
         last step, behind which there is nothing. (T * B, 1, h, w), steps one after the other, `count` episodes."""
         rewards, values = reward.split(count), value.split(count)
         goals = [rewards[-1]]
         for step in range(len(rewards) - 2, -1, -1):
-            after = (1 - self.config.trace) * values[step + 1] + self.config.trace * goals[0]
+            after = (1 - self.config.td_lambda) * values[step + 1] + self.config.td_lambda * goals[0]
             goals.insert(0, rewards[step] + self.config.gamma * after)
         return torch.cat(goals)
 
@@ -238,31 +240,31 @@ class SAC(PolicyLearner):
                    progress: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
         observation: Observation = concat_steps(rollout.observations)
         context = self.policy.context(observation)
-        distribution, _ = evaluate_actions(self.optimiser.network, rollout)
+        distribution, _ = evaluate_actions(self.optimizer.network, rollout)
         action, log_prob = distribution.sample_with_log_prob(self.generator)
         self.critic.requires_grad_(False)  # judged, not taught
         value = min_q(self.critic(observation, context, action))
         self.critic.requires_grad_(True)
-        soft = self._soft(log_prob)
+        soft = self._entropy_term(log_prob)
         losses = {f"policy/{level}": (soft[level] - value[level]).mean() for level in value}
         costs = action_penalties(self.reward, self.env, distribution)
         losses |= costs
         seen: dict[str, Any] = {}
         heads = self.policy.actions.heads
-        if before is not None and self.trust is not None:
+        if before is not None and self.kl_constraint is not None:
             divergence = self._divergence(distribution, rollout, before)
-            losses["trust_region"] = self.trust.price * divergence
-            self.trust.adapt(float(divergence.detach()))
-            seen |= {"trust_price": self.trust.price}
-        log = self.optimiser.update(losses, progress)
+            losses["trust_region"] = self.kl_constraint.multiplier * divergence
+            self.kl_constraint.update(float(divergence.detach()))
+            seen |= {"trust_price": self.kl_constraint.multiplier}
+        log = self.optimizer.update(losses, progress)
         density = torch.stack([value.mean() / heads for value in log_prob.values()]).mean()
         excess = float(density.detach()) + self.config.target_entropy  # positive: entropy below its target
         if not math.isfinite(excess):
             raise NonFiniteError("entropy")
-        self.log_temperature += self.config.temperature_rate * max(-1.0, min(1.0, excess))
-        self.log_temperature = max(-12.0, min(2.0, self.log_temperature))
+        self.log_alpha += self.config.alpha_lr * max(-1.0, min(1.0, excess))
+        self.log_alpha = max(-12.0, min(2.0, self.log_alpha))
         seen |= {f"entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
-        return {**losses, **log, **seen, "density": density, "temperature": math.exp(self.log_temperature)}, costs
+        return {**losses, **log, **seen, "density": density, "temperature": math.exp(self.log_alpha)}, costs
 
     def _divergence(self, distribution: JointDistribution, rollout: Rollout, before: PixelPolicy) -> Tensor:
         """KL from the policy before the update, in nat per action dimension."""
@@ -272,25 +274,25 @@ class SAC(PolicyLearner):
         return torch.stack([kl.mean() / heads for kl in distribution.kl(last).values()]).mean()
 
     @torch.no_grad()
-    def _hold(self, rollout: Rollout, before: PixelPolicy) -> Tensor:
+    def _backtrack(self, rollout: Rollout, before: PixelPolicy) -> Tensor:
         """Take the policy halfway back to what it was until the KL is within the bound; the KL that is left.
 
         The price alone keeps it near the bound on average: what an update takes too far is seen only after it.
         """
-        assert self.trust is not None
+        assert self.kl_constraint is not None
         for _ in range(_HALVINGS):
             divergence = self._divergence(evaluate_actions(self.policy, rollout)[0], rollout, before)
-            if divergence <= self.trust.bound:
+            if divergence <= self.kl_constraint.bound:
                 return divergence
             for ours, theirs in zip(self.policy.parameters(), before.parameters(), strict=True):
                 ours.lerp_(theirs, 0.5)
         self.policy.load_state_dict(before.state_dict())
         return torch.zeros(())
 
-    def _follow(self) -> None:
+    def _update_target(self) -> None:
         """The slow critics follow."""
         with torch.no_grad():
-            for slow, fast in zip(self.slow.parameters(), self.critic.parameters(), strict=True):
+            for slow, fast in zip(self.critic_target.parameters(), self.critic.parameters(), strict=True):
                 slow.lerp_(fast, self.config.tau)
 
     def state_dict(self) -> dict[str, Any]:
@@ -298,21 +300,24 @@ class SAC(PolicyLearner):
             return {name: value.clone() for name, value in network.state_dict().items()}
 
         return {
-            **super().state_dict(), "critic": weights(self.critic), "slow": weights(self.slow),
-            "critic_optimiser": self.critic_optimiser.state_dict(), "memory": self.memory.state_dict(),
-            "log_temperature": self.log_temperature, "batches": self.batches,
-            "ranges": {level: [seen.low, seen.high] for level, seen in self.ranges.items()},
-            "trust_price": self.trust.price if self.trust else 0.0,
+            **super().state_dict(), "critic": weights(self.critic), "slow": weights(self.critic_target),
+            "critic_optimiser": self.critic_optimizer.state_dict(), "memory": self.replay_buffer.state_dict(),
+            "log_temperature": self.log_alpha, "batches": self.batches,
+            "ranges": {level: [seen.low, seen.high] for level, seen in self.return_bounds.items()},
+            "trust_price": self.kl_constraint.multiplier if self.kl_constraint else 0.0,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.critic.load_state_dict(state["critic"])
-        self.slow.load_state_dict(state["slow"])
-        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
-        self.memory.load_state_dict(state["memory"], self.device)
-        self.log_temperature, self.batches = state["log_temperature"], state.get("batches", 0)
+        # version 0.1 called the critics twins
+        self.critic.load_state_dict({name.replace("twins.", "critics."): value
+                                     for name, value in state["critic"].items()})
+        self.critic_target.load_state_dict({name.replace("twins.", "critics."): value
+                                            for name, value in state["slow"].items()})
+        self.critic_optimizer.load_state_dict(state["critic_optimiser"])
+        self.replay_buffer.load_state_dict(state["memory"], self.device)
+        self.log_alpha, self.batches = state["log_temperature"], state.get("batches", 0)
         for level, (low, high) in state["ranges"].items():
-            self.ranges[level].low, self.ranges[level].high = low, high
-        if self.trust:
-            self.trust.price = state["trust_price"]
+            self.return_bounds[level].low, self.return_bounds[level].high = low, high
+        if self.kl_constraint:
+            self.kl_constraint.multiplier = state["trust_price"]

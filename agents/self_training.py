@@ -21,25 +21,26 @@ class SelfTrainingBuffer:
 
     Args:
         capacity: pictures; the oldest go first.
-        share: of a batch that earlier outputs take, on average, as soon as there are enough of them.
-        depth: generation up to which outputs are kept.
+        prob: share of a batch that earlier outputs take, on average, as soon as there are enough of them.
+        max_generation: generation up to which outputs are kept.
 
     Raises:
-        UsageError: a capacity or depth below 1, a share outside [0, 1].
+        UsageError: a capacity or max_generation below 1, a share outside [0, 1].
     """
 
-    def __init__(self, capacity: int, share: float = 0.3, depth: int = 3):
-        if capacity < 1 or depth < 1 or not 0 <= share <= 1:
+    def __init__(self, capacity: int, prob: float = 0.3, max_generation: int = 3):
+        if capacity < 1 or max_generation < 1 or not 0 <= prob <= 1:
             raise UsageError(f"outputs that are kept: at least one, at least one generation deep, and a share between "
-                             f"0 and 1 of each batch; got capacity {capacity}, depth {depth} and share {share}")
-        self.capacity, self.share, self.depth = capacity, share, depth
+                             f"0 and 1 of each batch; got capacity {capacity}, max_generation {max_generation} and "
+                             f"prob {prob}")
+        self.capacity, self.prob, self.max_generation = capacity, prob, max_generation
         self.count = self._next = 0
         self._kept: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return self.count
 
-    def mix(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def mix_into(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A batch, a share of it replaced by earlier outputs, no output twice.
 
         Args:
@@ -57,7 +58,7 @@ class SelfTrainingBuffer:
             raise UsageError("outputs re-enter training beside their references, and these pictures have none")
         start, target = batch.image, batch.target
         drawn = torch.rand((), generator=generator, device=generator.device).item()
-        count = min(int(self.share * len(batch) + drawn), self.count, len(batch))
+        count = min(int(self.prob * len(batch) + drawn), self.count, len(batch))
         generation = torch.zeros(len(batch), dtype=torch.int64, device=start.device)
         if not count:
             return start, start, target, generation
@@ -70,19 +71,19 @@ class SelfTrainingBuffer:
         generation[fresh:] = older["generation"]
         return parts[0], parts[1], parts[2], generation
 
-    def keep(self, output: Tensor, start: Tensor, target: Tensor, generation: Tensor) -> None:
-        """Take in what a model made of pictures that `mix` gave.
+    def add(self, output: Tensor, start: Tensor, target: Tensor, generation: Tensor) -> None:
+        """Take in what a model made of pictures that `mix_into` gave.
 
-        What would be deeper than `depth`, or is not finite, is let go.
+        What would be deeper than `max_generation`, or is not finite, is let go.
 
         Args:
             output: (N, C, H, W); what leaves [0, 1] is clipped.
-            start, target, generation: as `mix` gave them.
+            start, target, generation: as `mix_into` gave them.
 
         Raises:
             UsageError: pictures of another size than those that are kept.
         """
-        wanted = (generation < self.depth) & torch.isfinite(output).flatten(1).all(dim=1)
+        wanted = (generation < self.max_generation) & torch.isfinite(output).flatten(1).all(dim=1)
         chosen = wanted.nonzero()[-self.capacity :, 0]
         if not len(chosen):
             return
@@ -126,7 +127,7 @@ class EarlyStopping:
     """The rule that ends a recursion: the held-out PSNR falls.
 
     Args:
-        slack: dB by which it may lie below the best so far.
+        tolerance: dB by which it may lie below the best so far.
 
     Attributes:
         best: the highest so far, in dB; None before the first.
@@ -134,27 +135,27 @@ class EarlyStopping:
         best_round: which of them was best, counted from 0.
 
     Example:
-        >>> falling = Falling(slack=0.05)
-        >>> [falling.after(psnr) for psnr in (29.0, 29.2, 29.18, 29.1)]
+        >>> falling = Falling(tolerance=0.05)
+        >>> [falling.update(psnr) for psnr in (29.0, 29.2, 29.18, 29.1)]
         [False, False, False, True]
         >>> falling.best_round
         1
     """
 
-    def __init__(self, slack: float = 0.0):
-        if not slack >= 0:
-            raise UsageError(f"the slack must not be negative; got {slack}")
-        self.slack = slack
+    def __init__(self, tolerance: float = 0.0):
+        if not tolerance >= 0:
+            raise UsageError(f"the tolerance must not be negative; got {tolerance}")
+        self.tolerance = tolerance
         self.best: float | None = None
         self.rounds = self.best_round = 0
 
-    def after(self, psnr: float) -> bool:
+    def update(self, psnr: float) -> bool:
         """Take in the PSNR of one more recursion; True means to stop and go back to the best. NaN has fallen."""
         number, self.rounds = self.rounds, self.rounds + 1
         if self.best is None or psnr > self.best:
             self.best, self.best_round = psnr, number
             return False
-        return not psnr >= self.best - self.slack
+        return not psnr >= self.best - self.tolerance
 
     def state_dict(self) -> dict[str, Any]:
         """What has been judged."""

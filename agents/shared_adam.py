@@ -1,4 +1,4 @@
-"""One set of weights for several processes on a CPU, and the optimiser that each of them steps it with."""
+"""One set of weights for several processes on a CPU, and the optimizer that each of them steps it with."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ class SharedWeights:
         self.steps = torch.zeros(1, dtype=torch.int64).share_memory_()
         self.lock = multiprocessing.get_context("spawn").Lock()
 
-    def publish(self, network: nn.Module, optimiser: OptimizerStep) -> None:
+    def push(self, network: nn.Module, optimizer: OptimizerStep) -> None:
         """Write a network's weights and its optimiser's state."""
-        state = optimiser.state_dict()
+        state = optimizer.state_dict()
         self.steps[0] = state["steps"]
-        for index, (parameter, (weights, first, second)) in enumerate(self._parts(network)):
+        for index, (parameter, (weights, first, second)) in enumerate(self._views(network)):
             weights.copy_(parameter.detach())
             moments = state["moments"].get(str(index))
             first.copy_(moments["exp_avg"]) if moments else first.zero_()
             second.copy_(moments["exp_avg_sq"]) if moments else second.zero_()
 
-    def collect(self, network: nn.Module, optimiser: OptimizerStep) -> None:
+    def pull(self, network: nn.Module, optimizer: OptimizerStep) -> None:
         """Read them back."""
         steps, moments = int(self.steps), {}
-        for index, (parameter, (weights, first, second)) in enumerate(self._parts(network)):
+        for index, (parameter, (weights, first, second)) in enumerate(self._views(network)):
             parameter.detach().copy_(weights)
             moments[str(index)] = {"step": torch.tensor(float(steps)), "exp_avg": first.clone(),
                                    "exp_avg_sq": second.clone()}
-        optimiser.load_state_dict({"steps": steps, "moments": moments})
+        optimizer.load_state_dict({"steps": steps, "moments": moments})
 
     def copy_weights(self, network: nn.Module) -> None:
         """Read the weights alone."""
-        for parameter, (weights, _, _) in self._parts(network):
+        for parameter, (weights, _, _) in self._views(network):
             parameter.detach().copy_(weights)
 
-    def _parts(self, network: nn.Module) -> list[tuple[nn.Parameter, list[Tensor]]]:
+    def _views(self, network: nn.Module) -> list[tuple[nn.Parameter, list[Tensor]]]:
         """Each parameter with its views of the three rows."""
         parameters = list(network.parameters())
         rows = self.flat.split([parameter.numel() for parameter in parameters], dim=1)
@@ -74,21 +74,21 @@ class SharedAdam:
         config: settings.
 
     Attributes:
-        behind: for each step, how many steps others had made since this worker took up the weights.
+        staleness: for each step, how many steps others had made since this worker took up the weights.
     """
 
     def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimizerConfig):
-        self.network, self.shared, self.behind = network, shared, list[int]()
+        self.network, self.shared, self.staleness = network, shared, list[int]()
         self._weights = nn.Parameter(shared.flat[0])  # a view, not a copy
         self._adam = torch.optim.Adam([self._weights], lr=config.learning_rate)
         self._moments = {"step": torch.zeros(()), "exp_avg": shared.flat[1], "exp_avg_sq": shared.flat[2]}
         self._adam.state[self._weights] = self._moments
         self.param_groups = self._adam.param_groups
-        self._taken = 0
+        self._version = 0
 
-    def take_up(self) -> None:
+    def pull(self) -> None:
         """Copy the shared weights into the worker's network."""
-        self._enter()
+        self._acquire()
         try:
             self._copy()
         finally:
@@ -102,10 +102,10 @@ class SharedAdam:
         """One step of Adam on the shared weights; a parameter without a gradient counts as having zeros."""
         gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
                               for p in self.network.parameters()])
-        self._enter()
+        self._acquire()
         try:
             steps = int(self.shared.steps)
-            self.behind.append(steps - self._taken)
+            self.staleness.append(steps - self._version)
             self._moments["step"].fill_(steps)
             self._weights.grad = gradient
             self._adam.step()
@@ -114,13 +114,13 @@ class SharedAdam:
         finally:
             self.shared.lock.release()
 
-    def _enter(self) -> None:
+    def _acquire(self) -> None:
         if not self.shared.lock.acquire(timeout=_LOCK_SECONDS):
             raise TimeoutError(f"the shared weights were locked for {_LOCK_SECONDS:.0f} s")
 
     def _copy(self) -> None:
         self.shared.copy_weights(self.network)
-        self._taken = int(self.shared.steps)
+        self._version = int(self.shared.steps)
 
 
 class SharedOptimizerStep(OptimizerStep):

@@ -32,18 +32,18 @@ class SupervisedConfig:
     """Weight of each picture's PSNR, of 10 dB less: every strength of noise counts alike."""
     ssim_radius: int = 5
     """Of SSIM's window in pixels: 5 is the usual window of 11."""
-    average: float = 0.0
+    ema_decay: float = 0.0
     """The saved weights are a running mean of the trained ones; each step this share of it stays (0: no mean)."""
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam."""
 
     def __post_init__(self) -> None:
         weights = (self.l1, self.mse, self.ssim, self.psnr)
         if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
             raise UsageError(f"l1, mse, ssim and psnr must be finite, not negative, and not all 0; got {weights}")
-        if self.ssim_radius < 1 or not 0 <= self.average < 1:
-            raise UsageError(f"ssim_radius is at least 1 and average lies in [0, 1); got {self.ssim_radius} and "
-                             f"{self.average}")
+        if self.ssim_radius < 1 or not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ssim_radius is at least 1 and ema_decay lies in [0, 1); got {self.ssim_radius} and "
+                             f"{self.ema_decay}")
 
 
 @LEARNERS.register("supervised")
@@ -66,11 +66,11 @@ class Supervised(Learner):
     def __init__(self, network: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or SupervisedConfig()
-        super().__init__(network, self.config.optimiser, seed, device)
+        super().__init__(network, self.config.optimizer, seed, device)
         self.trained = self.network
-        if self.config.average:
+        if self.config.ema_decay:
             self.trained = copy.deepcopy(self.network).train()
-            self.optimiser = OptimizerStep(self.trained, self.config.optimiser)
+            self.optimizer = OptimizerStep(self.trained, self.config.optimizer)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
@@ -78,7 +78,7 @@ class Supervised(Learner):
                              "use pairs (low/ and high/), or --learner a3c")
         # through the wrapped network for its precision; float32 for the loss
         whole = (batch.image,) if batch.mask is None else (batch.image, batch.mask)
-        output, target = self.optimiser.network(*whole).float(), batch.target
+        output, target = self.optimizer.network(*whole).float(), batch.target
         share = 1.0 if batch.mask is None else batch.mask.mean()  # outside the holes nothing differs
         losses: dict[str, Tensor] = {}
         scores = {"psnr": psnr(output, target)}
@@ -92,9 +92,9 @@ class Supervised(Learner):
             losses["ssim"] = self.config.ssim * (1 - scores["ssim_mean"]) / share
         if self.config.psnr:
             losses["psnr_loss"] = -self.config.psnr / 10 * scores["psnr"].mean()
-        log = self.optimiser.update(losses, progress)
+        log = self.optimizer.update(losses, progress)
         if self.trained is not self.network:
-            update_ema(self.network, self.trained, self.config.average, self.optimiser.steps)
+            update_ema(self.network, self.trained, self.config.ema_decay, self.optimizer.steps)
         return to_scalars({**losses, **log, **scores})
 
     def state_dict(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class LoopA3C(A3C):
         returns = [self._returns_of(episode) for episode in episodes]
         advantages, deviations = self._advantages_of(episodes, returns, group)
         scale = 1 / next(iter(deviations.values()))
-        for _ in range(self.config.epochs):
+        for _ in range(self.config.update_epochs):
             self._descend(episodes, returns, advantages, scale, progress)
         return {}
 
@@ -122,7 +122,7 @@ class LoopA3C(A3C):
     def _advantages_of(self, episodes: list[Episode], returns: list[dict[str, np.ndarray]],
                        group: int) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
         config = self.config
-        surprises = [{level: value - _values_of(episode, level, config.value_weight) for level, value in own.items()}
+        surprises = [{level: value - _values_of(episode, level, config.value_coef) for level, value in own.items()}
                      for episode, own in zip(episodes, returns, strict=True)]
         advantages: list[dict[str, np.ndarray]] = []
         for number, own in enumerate(surprises):
@@ -130,11 +130,11 @@ class LoopA3C(A3C):
             others = [surprises[other] for other in range(first, first + group) if other != number]
             advantages.append({level: value - (sum(other[level] for other in others) / len(others) if others else 0)
                                for level, value in own.items()})
-        deviations = {level: max(config.advantage_floor, float(np.std([own[level] for own in advantages])))
+        deviations = {level: max(config.min_advantage_std, float(np.std([own[level] for own in advantages])))
                       for level in advantages[0]}
         for own in advantages:
             for level, value in own.items():
-                own[level] = (value / deviations[level]).clip(-config.advantage_clip, config.advantage_clip)
+                own[level] = (value / deviations[level]).clip(-config.max_advantage, config.max_advantage)
         return advantages, deviations
 
     def _descend(self, episodes: list[Episode], returns: list[dict[str, np.ndarray]],
@@ -153,7 +153,7 @@ class LoopA3C(A3C):
                 if part is not None:
                     gradient += part
         products = [(gradient * parameter).sum() for gradient, parameter in zip(gradients, parameters, strict=True)]
-        self.optimiser.update({"loss": torch.stack(products).sum()}, progress)  # its gradient is the sum above
+        self.optimizer.update({"loss": torch.stack(products).sum()}, progress)  # its gradient is the sum above
 
     def _asked_again(self, episode: Episode) -> tuple[JointDistribution, dict[str, Tensor]]:
         if not self.policy.backbone.recurrent:

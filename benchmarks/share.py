@@ -17,7 +17,7 @@ from benchmarks.table import Table
 
 #: Every section of an update.
 SECTIONS = (*NETWORK, "statistics of the picture", "sampling", "log-probabilities", "environment and reward",
-            "returns and advantages", "losses and their gradients", "optimiser", "the rest")
+            "returns and advantages", "losses and their gradients", "optimizer", "the rest")
 
 
 class ReadyMade(nn.Module):

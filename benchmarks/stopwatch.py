@@ -105,7 +105,7 @@ def watched(learner: A3C) -> Iterator[Stopwatch]:
             (learner, "_returns", "returns and advantages"),
             (learner, "_advantages", "returns and advantages"),
             (learner, "_losses", "losses and their gradients"),
-            (learner.optimiser, "update", "losses and their gradients"),
+            (learner.optimizer, "update", "losses and their gradients"),
         ):
             undo.callback(_replace(owner, name, watch.timed(section, getattr(owner, name))))
         undo.callback(_replace(learner, "step", watch.timed("the rest", learner.step)))
@@ -145,7 +145,7 @@ def _backbone_begins(watch: Stopwatch) -> None:
 
     def ended() -> None:
         _network_ends(watch)
-        if watch.innermost != "optimiser":
-            watch.enter("optimiser")
+        if watch.innermost != "optimizer":
+            watch.enter("optimizer")
 
     engine.queue_callback(ended)

@@ -94,7 +94,7 @@ class Arguments:
     progress: bool = True
     """Show a progress bar."""
     denoising: DenoiserConfig = field(default_factory=DenoiserConfig)
-    """The noise that is made, and the optimiser."""
+    """The noise that is made, and the optimizer."""
 
 
 @dataclass

@@ -83,7 +83,8 @@ class Arguments:
     init: Path | None = None
     """Begin with the weights of this run."""
     warm_start: Path | None = None
-    """Begin a policy with the backbone of this supervised run; see also --a3c.value-first and --a3c.kl-to-start."""
+    """Begin a policy with the backbone of this supervised run; see also --a3c.value-warmup-updates and
+    --a3c.kl-ref-coef."""
     progress: bool = True
     """Show a progress bar."""
     pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
@@ -185,8 +186,9 @@ def _make_fabric(arguments: Arguments) -> Any:
             raise UsageError(f"--workers {workers} share weights in memory: they need --device cpu, --precision 32 and "
                              f"--devices 1; got {device}, {arguments.precision} and {arguments.devices}")
         settings = arguments.learners.a3c
-        if settings.value_first or any(settings.kl_to_start):
-            raise UsageError("--a3c.value-first and --a3c.kl-to-start are for the batched learner: leave out --workers")
+        if settings.value_warmup_updates or any(settings.kl_ref_coef):
+            raise UsageError("--a3c.value-warmup-updates and --a3c.kl-ref-coef are for the batched learner: leave "
+                             "out --workers")
         device = "cpu"
     fabric = make_fabric(device, arguments.precision, arguments.devices)
     if fabric.world_size > 1:

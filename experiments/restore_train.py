@@ -189,8 +189,8 @@ def settings(arguments: Arguments) -> Own:
 def learner_config(own: Own) -> SupervisedConfig:
     """The learner's settings."""
     weights = {term: own.loss.get(term, 0.0) for term in _TERMS}
-    return SupervisedConfig(**weights, ssim_radius=own.ssim_radius, average=own.average,
-                            optimiser=OptimizerConfig(own.learning_rate, 100, own.final, 1.0))
+    return SupervisedConfig(**weights, ssim_radius=own.ssim_radius, ema_decay=own.average,
+                            optimizer=OptimizerConfig(own.learning_rate, 100, own.final, 1.0))
 
 
 def make_task(arguments: Arguments, own: Own) -> Task:

@@ -50,7 +50,7 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
              for name in re.findall(r"`([^`]+)`", cell)}
     patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
                 for name in names]
-    configs = LearnerConfigs(sac=SACConfig(trust_region=0.02), a3c=A3CConfig(value_first=1, kl_to_start=(1.0, 0.0)))
+    configs = LearnerConfigs(sac=SACConfig(max_kl=0.02), a3c=A3CConfig(value_warmup_updates=1, kl_ref_coef=(1.0, 0.0)))
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
                            ("sac", "continuous"), ("supervised", "continuous")):
         result = lol_train.main(lol_train.Arguments(

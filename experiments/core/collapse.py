@@ -54,7 +54,7 @@ def action_counts(policy: Policy, rollouts: Sequence[Rollout]) -> Tensor:
     actions = policy.actions
     if actions.choices is None:
         low, high = getattr(actions, "low", -1.0), getattr(actions, "high", 1.0)
-        heads = [s.transpose(0, 1).flatten(1) for rollout in rollouts for s in rollout.strengths]
+        heads = [s.transpose(0, 1).flatten(1) for rollout in rollouts for s in rollout.action_magnitudes]
         return torch.stack([torch.histc(head.float().cpu(), 27, low, high) for head in torch.cat(heads, dim=1)])
     counts = []
     for level in actions.levels:
@@ -77,11 +77,11 @@ def collapse_metrics(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, f
     """
     counts = action_counts(policy, rollouts)
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    steps = list(zip(*([s.cpu() for s in rollout.strengths] for rollout in rollouts), strict=True))
+    steps = list(zip(*([s.cpu() for s in rollout.action_magnitudes] for rollout in rollouts), strict=True))
     cells = [torch.cat([s.std(dim=(-2, -1), correction=0).flatten() for s in step]).mean().item() for step in steps]
     means = [torch.cat([s.mean(dim=(1, 2, 3)) for s in step]).std(correction=0).item() for step in steps]
     begun = [picture for rollout in rollouts for picture in rollout.observations[0]["image"].cpu().split(1)]
-    ended = [picture for rollout in rollouts for picture in rollout.final.cpu().split(1)]
+    ended = [picture for rollout in rollouts for picture in rollout.final_image.cpu().split(1)]
     return {
         "constant_psnr": distance_to_single_curve(begun, ended),
         "dominant": share.max(dim=1).values.min().item(),

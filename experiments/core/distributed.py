@@ -100,7 +100,7 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
 
 
 def sync_initial_state(learner: Learner) -> None:
-    """Every process takes up the first one's weights, optimiser and random stream."""
+    """Every process takes up the first one's weights, optimizer and random stream."""
     if distributed.world_size() == 1:
         return
     state: Any = None

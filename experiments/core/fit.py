@@ -117,7 +117,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
                 if strikes == _STRIKES:
                     raise TrainingFailed(
                         f"{error} in {_STRIKES} updates in a row, the run stops at update {done + 1}; the last good "
-                        f"checkpoint is {run.path / 'last'}: lower the learner's optimiser.learning-rate, or the "
+                        f"checkpoint is {run.path / 'last'}: lower the learner's optimizer.learning-rate, or the "
                         f"weight of that term"
                     ) from error
             state.seconds += time.perf_counter() - begun

@@ -2,7 +2,7 @@
 `python -m experiments.scripts.reward_optimum --data DIR --reward ...`.
 
 A learner that converges to bad pictures may be a bad learner, or a good one with a bad reward. Here every picture's
-actions are optimised by themselves, on the reduced picture, by gradient ascent on the return; then they are applied to
+actions are optimized by themselves, on the reduced picture, by gradient ascent on the return; then they are applied to
 the whole picture and scored. What comes out is what the reward means by "better".
 """
 
@@ -64,7 +64,7 @@ def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: S
     return reward.total(kept) if kept else next(iter(terms.values())).new_zeros(1)
 
 
-def optimise(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -> list[Action]:
+def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -> list[Action]:
     """The actions of every step that maximise the return of each picture by itself.
 
     Args:
@@ -77,9 +77,9 @@ def optimise(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -
     neutral = env.actions.neutral(count, *size)
     raw = {level: torch.atanh(entry.clamp(-0.99, 0.99))[None].repeat(env.horizon, 1, 1, 1, 1).requires_grad_()
            for level, entry in neutral.items()}
-    optimisers = {level: torch.optim.Adam([value], lr=_RATE) for level, value in raw.items()}
+    optimizers = {level: torch.optim.Adam([value], lr=_RATE) for level, value in raw.items()}
     for iteration in range(iterations):
-        for level, optimiser in optimisers.items():
+        for level, optimizer in optimizers.items():
             if level == "local" and "picture" in raw and iteration < _HEAD_START * iterations:
                 continue
             env.reset(options={"batch": batch, "preference": preference})
@@ -91,16 +91,16 @@ def optimise(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -
                 gain = gain + objective(env.reward, info["term_maps"], level, list(raw))
             if not gain.requires_grad:  # no term says anything to these agents
                 continue
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             (-gain.sum()).backward()
-            optimiser.step()
-            for group in optimiser.param_groups:
+            optimizer.step()
+            for group in optimizer.param_groups:
                 group["lr"] *= _DECAY
     return [{level: torch.tanh(value[step]).detach() for level, value in raw.items()} for step in range(env.horizon)]
 
 
 def main(arguments: Arguments) -> dict[str, float]:
-    """Optimise, score, print; returns the mean scores of the optimum.
+    """Optimize, score, print; returns the mean scores of the optimum.
 
     Raises:
         UsageError: categorical agents; a split that is for tests.
@@ -117,7 +117,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     small = Batch.stack([Batch(resize(b.image, policy.state_size),
                                None if b.target is None else resize(b.target, policy.state_size)) for b in chosen])
     env = make_env(policy, Reward(weights, every_term=False), "cpu")
-    actions = optimise(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
+    actions = optimize(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
     model, rows = UnrolledPolicy(policy), []
     for number, batch in enumerate(chosen):
         own = [{level: entry[number : number + 1] for level, entry in action.items()} for action in actions]

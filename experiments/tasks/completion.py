@@ -80,14 +80,14 @@ class NetworkConfig:
 
 
 def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=3, epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
-                     answerable=True, optimiser=OptimizerConfig(6e-4, 10, 0.05, 0.5))
+    return A3CConfig(rollouts_per_image=3, update_epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
+                     credit_neighbors=True, optimizer=OptimizerConfig(6e-4, 10, 0.05, 0.5))
 
 
 def _sac() -> SACConfig:
-    return SACConfig(capacity=64, episodes=4, gradient_steps=2, target_entropy=-3.0, temperature=1e-4,
-                     optimiser=OptimizerConfig(3e-4, 10, 0.1, 0.5),
-                     critic_optimiser=OptimizerConfig(1e-3, 10, 0.1, 0.5))
+    return SACConfig(buffer_size=64, batch_size=4, gradient_steps=2, target_entropy=-3.0, init_alpha=1e-4,
+                     optimizer=OptimizerConfig(3e-4, 10, 0.1, 0.5),
+                     critic_optimizer=OptimizerConfig(1e-3, 10, 0.1, 0.5))
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class LearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimizerConfig(1e-3, 10, 0.05, 0.5)))
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimizer=OptimizerConfig(1e-3, 10, 0.05, 0.5)))
     sac: SACConfig = field(default_factory=_sac)
     supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, ssim=0.0, psnr=1.0, average=0.995, optimiser=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
+        l1=0.0, ssim=0.0, psnr=1.0, ema_decay=0.995, optimizer=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
 
 
 class HolePictures(Pictures):
@@ -262,4 +262,4 @@ class CompletionEvaluator:
             taken = torch.stack([tool_shares(action["local"][inside], network.actions.choices)
                                  for action in rollout.actions]).mean(dim=0)
             scores |= {"tools/largest_share": taken.max().item(), "tools/in_use": float((taken >= 0.01).sum())}
-        return rollout.final, scores
+        return rollout.final_image, scores

@@ -91,8 +91,8 @@ class NetworkConfig:
 
 
 def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=4, epochs=2, entropy_target=(0.25, 0.02), reward_map_kernel=5,
-                     optimiser=OptimizerConfig(5e-5, 10, 0.02, 0.5))
+    return A3CConfig(rollouts_per_image=4, update_epochs=2, entropy_target=(0.25, 0.02), reward_map_kernel=5,
+                     optimizer=OptimizerConfig(5e-5, 10, 0.02, 0.5))
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class LearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimizerConfig(3e-4, 20, 0.02, 0.5)))
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimizer=OptimizerConfig(3e-4, 20, 0.02, 0.5)))
     supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, ssim=0.0, psnr=1.0, optimiser=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
+        l1=0.0, ssim=0.0, psnr=1.0, optimizer=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
 
 
 class NoisyPictures(Pictures):

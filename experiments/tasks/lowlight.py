@@ -210,7 +210,7 @@ def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weig
     kind = LEARNERS[name]
     torch.manual_seed(seed)
     if kind.is_policy:
-        network: Any = make_policy(policy, weights, kind.deviation)
+        network: Any = make_policy(policy, weights, kind.std_mode)
     else:
         network = MODELS.create("restorer", backbone={"name": policy.backbone})
     if init is not None and warm is not None:

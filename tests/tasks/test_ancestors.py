@@ -195,7 +195,7 @@ def test_published_rellie_scores_as_published_and_is_flagged():
         rollouts.append(collect_rollout(policy, env, batch, policy.preferences.encode(None, 1), None))
         chosen, states = published_episode(batch.image[0].numpy(), arrays)
         expected = -10 * np.log10(np.mean((states[-1] - batch.target[0].numpy()) ** 2, dtype=np.float64))
-        for output in (episode.image, rollouts[-1].final):
+        for output in (episode.image, rollouts[-1].final_image):
             assert abs(score_picture(output, batch)["psnr"] - expected) < 0.1, name
         same = [np.mean(a["local"][0].numpy() == b) for a, b in zip(episode.actions, chosen, strict=True)]
         assert same[0] > 0.99999 and min(same) > 0.9999, name

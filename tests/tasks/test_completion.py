@@ -527,7 +527,7 @@ def test_learners_find_the_copy_that_is_right(learner):
     batch = Batch(composite(torch.full_like(stripes, 0.5), stripes, mask), stripes, mask)
     policy = make_policy(horizon=1, strides=(4,))
     reward = Reward(RewardWeights.only(l1=1.0))
-    config = {"config": A3CConfig(rollouts_per_image=4, epochs=2, entropy_target=(0.005, 0.0))} \
+    config = {"config": A3CConfig(rollouts_per_image=4, update_epochs=2, entropy_target=(0.005, 0.0))} \
         if learner is A3C else {}
     made = learner(policy, reward, seed=0, **config)
     for _ in range(12):

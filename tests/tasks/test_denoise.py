@@ -359,7 +359,7 @@ def test_a3c_learns_which_filter_is_right():
     from envs.denoise import DENOISING_REWARD
     from rlenhance.rewards import Reward, RewardWeights
     learner = A3C(policy, Reward(RewardWeights.only(**DENOISING_REWARD)), A3CConfig(
-        rollouts_per_image=2, epochs=2, reward_map_kernel=3, entropy_target=(0.05, 0.0)))
+        rollouts_per_image=2, update_epochs=2, reward_map_kernel=3, entropy_target=(0.05, 0.0)))
     for _ in range(25):
         learner.step(batch)
     share = step_shares(policy.eval(), [batch])[0]

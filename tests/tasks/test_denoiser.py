@@ -289,8 +289,8 @@ def test_it_learns(generator):
     """On even pictures a few steps take most of the noise out; the saved weights are the mean of the trained."""
     torch.manual_seed(0)
     network = MODELS.create("denoiser", channels=1, **SMALL)
-    config = DenoiserConfig(optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0), average=0.9, uneven=0.5, coded=0.2,
-                             correlated=0.2)
+    config = DenoiserConfig(optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9, signal_dependent_prob=0.5,
+                            quantized_prob=0.2, correlated_prob=0.2)
     learner = DenoiserLearner(network, config, seed=0)
     flat = torch.rand(8, 3, 1, 1, generator=generator).expand(-1, -1, 16, 16)
     for step in range(60):
@@ -309,17 +309,18 @@ def test_it_learns(generator):
 def test_made_noise_is_what_the_map_says(generator):
     """Even, uneven, coded, correlated: the map is the deviation of what was added."""
     clean = torch.full((256, 1, 24, 24), 0.5)
-    for config, slack in ((DenoiserConfig(uneven=1), 0.06), (DenoiserConfig(correlated=1), 0.12)):
+    for config, slack in ((DenoiserConfig(signal_dependent_prob=1), 0.06), (DenoiserConfig(correlated_prob=1), 0.12)):
         learner = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), config, seed=0)
-        noisy, noise = learner.spoil(clean)
+        noisy, noise = learner.add_noise(clean)
         ratio = ((noisy - clean) / noise.clamp(min=1e-4)).std(dim=(1, 2, 3))
         assert (ratio.mean() - 1).abs() < slack
         assert noise.min() >= 0 and noise.max() <= 75 / 255
-    narrow = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), DenoiserConfig(noise=(20, 30), uneven=0))
-    _, noise = narrow.spoil(clean)
+    narrow = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL),
+                             DenoiserConfig(noise=(20, 30), signal_dependent_prob=0))
+    _, noise = narrow.add_noise(clean)
     assert 20 / 255 <= noise.min() < 21 / 255 and 29 / 255 < noise.max() <= 30 / 255 + 1e-6
     with pytest.raises(UsageError, match="shares in"):
-        DenoiserConfig(uneven=2)
+        DenoiserConfig(signal_dependent_prob=2)
     with pytest.raises(UsageError, match=r"\[0, 75\] of 255; got 20 and 80"):
         DenoiserConfig(noise=(20, 80))
 

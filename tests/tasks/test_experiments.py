@@ -143,7 +143,7 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     (["--updates", "-1"], "at least 1"),
     (["--horizon", "0"], "at least one step"),
     (["--a3c.gamma", "1.05"], "gamma"),
-    (["--a3c.clip", "nan"], "clip"),
+    (["--a3c.clip-range", "nan"], "clip"),
     (["--batch-size", "0"], "--batch-size"),
     (["--minutes", "inf"], "minutes"),
     (["--name", "../elsewhere"], "--name"),

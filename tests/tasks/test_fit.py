@@ -50,7 +50,7 @@ def numbers(run):
 
 @pytest.mark.parametrize("learner, cut_at", [*((name, 4) for name in LEARNERS), ("a3c", 1), ("a3c", 6)])
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_at):
-    """Weights, optimiser and every logged number are equal, bit for bit, wherever the run was stopped."""
+    """Weights, optimizer and every logged number are equal, bit for bit, wherever the run was stopped."""
     whole = lol_train.main(arguments(tmp_path, pairs, learner=learner)).run
 
     class Stop(Exception):

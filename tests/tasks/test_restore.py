@@ -186,8 +186,8 @@ def test_the_prior_is_the_same_in_the_mirror(generator):
 @fillers
 def test_filling_learns(name, generator):
     """A few updates of the learner bring the loss in the holes down; the running mean is what is kept."""
-    config = SupervisedConfig(l1=1.0, ssim=0.2, ssim_radius=3, average=0.5 if name == "prior" else 0.0,
-                              optimiser=OptimizerConfig(1e-2, 0))
+    config = SupervisedConfig(l1=1.0, ssim=0.2, ssim_radius=3, ema_decay=0.5 if name == "prior" else 0.0,
+                              optimizer=OptimizerConfig(1e-2, 0))
     learner = Supervised(make(name), config)
     target = 0.3 + 0.1 * smooth(2, (32, 32), generator)
     target[:, 0] += 0.3

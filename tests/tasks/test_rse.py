@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from agents import SAC, SACConfig
-from agents.autoencoder_learner import AutoencoderConfig, AutoencoderLearner, contrast
+from agents.autoencoder_learner import AutoencoderConfig, AutoencoderLearner, info_nce_loss
 from agents.optim import OptimizerConfig
 from agents.replay import EpisodeReplayBuffer
 from agents.rollout import collect_rollout, evaluate_actions
@@ -150,7 +150,7 @@ def test_a_denoiser_is_a_start():
 def test_learning_reaches_every_weight(equivariant):
     """One step moves every parameter, and the terms of the loss are all there."""
     network = MODELS.create("patch_denoiser", block=16, overlap=4, equivariant=equivariant, **SMALL)
-    learner = AutoencoderLearner(network, AutoencoderConfig(average=0.0))
+    learner = AutoencoderLearner(network, AutoencoderConfig(ema_decay=0.0))
     torch.nn.init.normal_(learner.trained.skip.exit.weight, std=0.1)
     torch.nn.init.normal_(learner.trained.bend[2].weight, std=0.1)
     log = learner.step(noisy())
@@ -163,7 +163,8 @@ def test_the_autoencoder_learns_to_denoise():
     """A few dozen steps on soft pictures take most of the noise away."""
     torch.manual_seed(0)
     network = MODELS.create("patch_denoiser", block=16, overlap=4, **SMALL)
-    learner = AutoencoderLearner(network, AutoencoderConfig(average=0.5, optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0)))
+    learner = AutoencoderLearner(network, AutoencoderConfig(ema_decay=0.5,
+                                                            optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0)))
     for step in range(80):
         learner.step(noisy(4, 32, seed=step), step / 80)
     batch = noisy(4, 32, seed=1000)
@@ -176,7 +177,7 @@ def test_the_autoencoder_learns_to_denoise():
 def test_contrast_is_least_for_the_right_pairs(generator):
     """Codes beside their own cost nothing, shuffled ones cost much."""
     code = torch.randn(16, 4, WAYS, generator=generator)
-    assert contrast(code, code) < 0.05 < 3 < contrast(code, code.roll(1, 0))
+    assert info_nce_loss(code, code) < 0.05 < 3 < info_nce_loss(code, code.roll(1, 0))
 
 
 def test_priors_are_the_nearest_clean_codes(generator):
@@ -294,14 +295,14 @@ def test_kept_states_are_the_episodes_states():
     network, batch = policy(), noisy(4)
     learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)))
     rollout = collect_rollout(network, learner.env, batch, torch.zeros(4, 0), learner.generator)
-    states = [*(observation["image"] for observation in rollout.observations), rollout.final]
+    states = [*(observation["image"] for observation in rollout.observations), rollout.final_image]
     memory = EpisodeReplayBuffer(4, keep_states=True)
     memory.add(batch, torch.zeros(4, 0), rollout.actions, states)
-    drawn = memory.draw(4, torch.Generator().manual_seed(0))
-    again = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions,
+    drawn = memory.sample(4, torch.Generator().manual_seed(0))
+    again = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, actions=drawn.actions,
                             states=drawn.states)
-    worked_out = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, given=drawn.actions)
-    assert torch.allclose(again.final, worked_out.final, atol=1e-3)
+    worked_out = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, actions=drawn.actions)
+    assert torch.allclose(again.final_image, worked_out.final_image, atol=1e-3)
     assert torch.allclose(again.rewards[0], worked_out.rewards[0], atol=0.05)
     with pytest.raises(UsageError, match="keeps states"):
         EpisodeReplayBuffer(4, keep_states=True).add(batch, torch.zeros(4, 0), rollout.actions)
@@ -311,7 +312,7 @@ def test_networks_of_the_actions_do_not_learn():
     """SAC moves the policy and leaves the autoencoder and the bank as they are."""
     network = policy()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)), SACConfig(trust_region=0.02, episodes=4))
+    learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)), SACConfig(max_kl=0.02, batch_size=4))
     for seed in range(2):
         log = learner.step(noisy(4, seed=seed))
     assert log["trust_kl"] >= 0
@@ -368,7 +369,7 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
 def test_the_trust_region_holds(bound):
     """Whatever the learning rate, no update takes the policy further than the bound; without it, one does."""
     learner = SAC(policy(), Reward(RewardWeights.only(squared_error=255.0)), SACConfig(
-        trust_region=bound, episodes=4, optimiser=OptimizerConfig(0.05, 0)))
+        max_kl=bound, batch_size=4, optimizer=OptimizerConfig(0.05, 0)))
     seen = []
     for seed in range(4):
         before, batch = copy.deepcopy(learner.policy), noisy(4, seed=seed)

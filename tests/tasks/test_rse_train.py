@@ -21,7 +21,7 @@ SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "
          "--groups", "2", "--axes", "2", "--parts", "2", "--block_size", "16", "--overlap", "4", "--horizon", "2",
          "--crop", "32", "--visits", "1", "--batch_size", "2", "--rl_batch_size", "2", "--validate_on", "1",
          "--test_on", "3", "--bank_from", "4", "--evaluate_every", "2", "--rl_evaluate_every", "2",
-         "--recursions", "1", "--sac.gradient_steps", "1", "--sac.episodes", "2", "--no-progress", "--device", "cpu"]
+         "--recursions", "1", "--sac.gradient_steps", "1", "--sac.batch-size", "2", "--no-progress", "--device", "cpu"]
 
 
 def scenes(count, side=48, seed=0):
@@ -131,8 +131,9 @@ def test_a_recursion_that_falls_is_undone(faces, monkeypatch):
 def test_each_part_can_be_turned_off(faces):
     """Equivariance, the contrastive term, neighbours, the trust region, de-blocking, recursion: an option each."""
     table = ran(faces, "celeba", "--train_files_path", faces / "train", "--updates", 1, "--rl_updates", 1,
-                "--no-equivariant", "--autoencoding.contrast", 0, "--autoencoding.recursion", 0, "--parts", 0,
-                "--sac.trust_region", 0, "--blocking", 0, "--recursions", 0)
+                "--no-equivariant", "--autoencoding.contrastive-weight", 0,
+                "--autoencoding.self-training-prob", 0, "--parts", 0,
+                "--sac.max-kl", 0, "--blocking", 0, "--recursions", 0)
     assert "after RL" in table["rows"] and not any("recursion" in name for name in table["rows"])
     header = (faces / "runs/run/policy/metrics.csv").read_text().splitlines()[0]
     assert "trust_kl" not in header and "term/blocking" not in header

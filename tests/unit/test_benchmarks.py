@@ -78,7 +78,7 @@ def test_the_loop_environment_is_the_environment(case, generator):
 @every_case
 def test_the_loop_learner_is_the_learner(case, generator, monkeypatch):
     """From the same actions, an update in a loop and an update in one batch descend the same gradient."""
-    config = A3CConfig(rollouts_per_image=case.rollouts, epochs=1)
+    config = A3CConfig(rollouts_per_image=case.rollouts, update_epochs=1)
     networks = [case.learner().policy for _ in range(2)]
     for network in networks:  # heads that begin at zero would hide differences
         noise = torch.Generator().manual_seed(1)

@@ -153,7 +153,7 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
     torch.manual_seed(0)
     cv2.imwrite(str(example.target), np.full((48, 48, 3), 100, np.uint8))
     learner = DenoiserLearner(make_model("denoiser", channels=3, **SMALL),
-                        DenoiserConfig(optimiser=OptimizerConfig(1e-2, 5, 0.1, 1.0), average=0.9))
+                        DenoiserConfig(optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9))
     camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), coded=1, quality=(95, 95))
     batch = CameraJpegSampler([example], ImageCache(), 32, noise_map_from_image, camera=camera, seed=1).batch(0, 2)
     losses = [learner.step(batch)["coded"] for _ in range(20)]

@@ -180,7 +180,7 @@ def test_a3c_gets_near_the_optimum(curve):
     torch.manual_seed(0)
     policy = MODELS.create("pixel_policy", actions={"name": "curve", **curve}, horizon=4, state_size=16,
                            backbone={"name": "compact", "width": 8})
-    learner = A3C(policy, Reward(RewardWeights.only(l1=1)), A3CConfig(optimiser=OptimizerConfig(learning_rate=1e-2)))
+    learner = A3C(policy, Reward(RewardWeights.only(l1=1)), A3CConfig(optimizer=OptimizerConfig(learning_rate=1e-2)))
     source, env = KnownCurves(policy.actions, 4, 16, seed=1), KnownCurveEnv(32, curve=curve)
 
     def share():

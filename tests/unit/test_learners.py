@@ -36,13 +36,13 @@ from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_err
 
 def policy_for(kind, **arguments):
     """The policy that an acting learner asks for."""
-    return policy(deviation=kind.deviation, **arguments)
+    return policy(deviation=kind.std_mode, **arguments)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a3c_finds_the_known_answer(seed):
     """From the same curve for all pictures to each one's own: within 0.03 of the asked level, over three seeds."""
-    learner = A3C(policy(), REWARD, A3CConfig(optimiser=FAST), seed=seed)
+    learner = A3C(policy(), REWARD, A3CConfig(optimizer=FAST), seed=seed)
     before = mean_error(learner.network)
     for step in range(60):
         learner.step(grey_batch(100 * seed + step), step / 60)
@@ -52,7 +52,7 @@ def test_a3c_finds_the_known_answer(seed):
 def test_a3c_finds_it_with_categorical_agents():
     """27 levels per head, the same answer, within half a level's effect."""
     learner = A3C(policy(actions={"name": "curve", "kind": "categorical", "agent_stride": 0}), REWARD,
-                  A3CConfig(optimiser=FAST, rollouts_per_image=8), seed=0)
+                  A3CConfig(optimizer=FAST, rollouts_per_image=8), seed=0)
     before = mean_error(learner.network)
     for step in range(80):
         learner.step(grey_batch(step), step / 80)
@@ -62,8 +62,8 @@ def test_a3c_finds_it_with_categorical_agents():
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_sac_finds_the_known_answer(seed):
     """The same answer off policy, over three seeds."""
-    config = SACConfig(optimiser=OptimizerConfig(learning_rate=7e-3),
-                       critic_optimiser=OptimizerConfig(learning_rate=5e-3), episodes=12)
+    config = SACConfig(optimizer=OptimizerConfig(learning_rate=7e-3),
+                       critic_optimizer=OptimizerConfig(learning_rate=5e-3), batch_size=12)
     learner = SAC(policy_for(SAC), REWARD, config, seed=seed)
     before = mean_error(learner.network)
     for step in range(60):
@@ -73,7 +73,7 @@ def test_sac_finds_the_known_answer(seed):
 
 def test_direct_finds_the_known_answer():
     """Back-propagation through the episode meets the level."""
-    learner = Direct(policy(), REWARD, DirectConfig(optimiser=FAST))
+    learner = Direct(policy(), REWARD, DirectConfig(optimizer=FAST))
     for step in range(80):
         learner.step(grey_batch(step), step / 80)
     assert mean_error(learner.network) < 0.02
@@ -83,7 +83,7 @@ def test_supervised_learns_a_known_map():
     """The residual head learns to add 0.3."""
     torch.manual_seed(0)
     learner = Supervised(MODELS.create("restorer", backbone={"name": "compact", "width": 8}),
-                         SupervisedConfig(optimiser=FAST))
+                         SupervisedConfig(optimizer=FAST))
     losses = []
     for step in range(80):
         image = grey_batch(step).image
@@ -92,9 +92,9 @@ def test_supervised_learns_a_known_map():
 
 
 @pytest.mark.parametrize("kind, config", [
-    (A3C, A3CConfig(optimiser=FAST)),
-    pytest.param(SAC, SACConfig(optimiser=OptimizerConfig(learning_rate=7e-3), episodes=12,
-                                critic_optimiser=OptimizerConfig(learning_rate=5e-3)), marks=pytest.mark.slow),
+    (A3C, A3CConfig(optimizer=FAST)),
+    pytest.param(SAC, SACConfig(optimizer=OptimizerConfig(learning_rate=7e-3), batch_size=12,
+                                critic_optimizer=OptimizerConfig(learning_rate=5e-3)), marks=pytest.mark.slow),
 ])
 def test_a3c_and_sac_follow_a_reward_without_gradient(kind, config):
     """A term that back-propagation cannot pass: `direct` refuses it by name, the others climb."""
@@ -112,7 +112,7 @@ def test_a3c_and_sac_follow_a_reward_without_gradient(kind, config):
             learner.step(grey_batch(step), step / 60)
         assert mean_error(learner.network) < 0.6 * before
         with pytest.raises(UsageError, match=r"no gradient passes through the reward term steps_away.* a3c or sac"):
-            Direct(policy(), reward, DirectConfig(optimiser=FAST))
+            Direct(policy(), reward, DirectConfig(optimizer=FAST))
     finally:
         TERMS.remove("steps_away")
 
@@ -155,7 +155,7 @@ def test_same_seed_same_weights():
 
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_not_a_number_changes_no_weight_and_is_named(name):
-    """A batch with NaN raises NonFinite with the culprit's name; weights and optimiser stay."""
+    """A batch with NaN raises NonFinite with the culprit's name; weights and optimizer stay."""
     kind = LEARNERS[name]
     restorer = MODELS.create("restorer", backbone={"name": "compact"})
     learner = kind(policy_for(kind), REWARD) if kind.is_policy else kind(restorer)
@@ -173,30 +173,31 @@ def test_not_a_number_changes_no_weight_and_is_named(name):
 def test_gradient_is_clipped_and_a_non_finite_one_is_refused():
     """One huge gradient moves the weights no further than the norm allows; an infinite one not at all."""
     layer = torch.nn.Linear(1, 1)
-    optimiser = OptimizerStep(layer, OptimizerConfig(gradient_norm=0.5))
-    optimiser.update({"loss": 1e6 * layer(torch.ones(1, 1)).sum()}, 0.0)
+    optimizer = OptimizerStep(layer, OptimizerConfig(max_grad_norm=0.5))
+    optimizer.update({"loss": 1e6 * layer(torch.ones(1, 1)).sum()}, 0.0)
     assert torch.cat([p.grad.flatten() for p in layer.parameters()]).norm() <= 0.5 + 1e-4
     layer.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFiniteError, match="gradient"):
-        optimiser.update({"loss": layer(torch.ones(1, 1)).sum()}, 0.0)
+        optimizer.update({"loss": layer(torch.ones(1, 1)).sum()}, 0.0)
 
 
 def test_learning_rate_warms_up_and_decays():
     """It rises over the warm-up, and ends at the final share."""
-    optimiser = OptimizerStep(torch.nn.Linear(1, 1), OptimizerConfig(learning_rate=1.0, warmup=4, final=0.1))
-    assert optimiser.rate(0.0) == pytest.approx(0.25)
-    optimiser._steps = 10
-    assert optimiser.rate(0.0) == pytest.approx(1.0) and optimiser.rate(1.0) == pytest.approx(0.1)
+    optimizer = OptimizerStep(torch.nn.Linear(1, 1), OptimizerConfig(
+        learning_rate=1.0, warmup_steps=4, final_lr_ratio=0.1))
+    assert optimizer.rate(0.0) == pytest.approx(0.25)
+    optimizer._steps = 10
+    assert optimizer.rate(0.0) == pytest.approx(1.0) and optimizer.rate(1.0) == pytest.approx(0.1)
 
 
 def test_entropy_coefficient_rises_below_its_target_and_falls_above():
     """The bonus counteracts."""
     target = EntropyController()
     start = target.coefficient
-    target.adapt(0.1, 0.5)
+    target.update(0.1, 0.5)
     assert target.coefficient > start
     for _ in range(3):
-        target.adapt(0.9, 0.5)
+        target.update(0.9, 0.5)
     assert target.coefficient < start
 
 
@@ -210,7 +211,7 @@ def test_scheduled_deviation_fixes_the_entropy():
 
 @pytest.mark.parametrize("arguments, text", [
     ({"gamma": 1.05}, "gamma"), ({"rollouts_per_image": 0}, "rollouts_per_image"),
-    ({"rollouts_per_image": 1, "value_weight": 0.0}, "baseline"), ({"reward_map_kernel": 4}, "odd"),
+    ({"rollouts_per_image": 1, "value_coef": 0.0}, "baseline"), ({"reward_map_kernel": 4}, "odd"),
 ])
 def test_settings_that_cannot_learn_are_refused(arguments, text):
     """With the value seen, and the way out."""
@@ -246,7 +247,7 @@ def test_warm_start_sees_what_the_supervised_model_saw(backbone, image, tmp_path
 
 def test_value_first_trains_the_value_alone():
     """For so many updates nothing else moves; then everything does."""
-    learner = A3C(policy(), REWARD, A3CConfig(value_first=1))
+    learner = A3C(policy(), REWARD, A3CConfig(value_warmup_updates=1))
     for moves in (False, True):
         before = {name: value.clone() for name, value in learner.network.named_parameters()}
         learner.step(grey_batch(0))
@@ -258,7 +259,7 @@ def test_value_first_trains_the_value_alone():
 def test_kl_to_the_start_holds_the_policy_back():
     """With a large weight the policy moves less far from where it began."""
     def distance(weight):
-        learner = A3C(policy(), REWARD, A3CConfig(kl_to_start=(weight, weight)), seed=1)
+        learner = A3C(policy(), REWARD, A3CConfig(kl_ref_coef=(weight, weight)), seed=1)
         for step in range(10):
             learner.step(grey_batch(step))
         return (build_model(learner.network)(grey_batch(0).image)
@@ -270,15 +271,15 @@ def test_kl_to_the_start_holds_the_policy_back():
 def test_trust_region_raises_its_price_while_the_bound_is_broken():
     """The dual variable rises above the bound and falls below it; a held policy moves less than a free one."""
     trust = KLConstraint(0.02)
-    start = trust.price
-    trust.adapt(0.05)
-    assert trust.price > start
+    start = trust.multiplier
+    trust.update(0.05)
+    assert trust.multiplier > start
     for _ in range(20):
-        trust.adapt(0.001)
-    assert trust.price < start
+        trust.update(0.001)
+    assert trust.multiplier < start
 
     def moved(bound):
-        learner = SAC(policy_for(SAC), REWARD, SACConfig(trust_region=bound, episodes=6, optimiser=FAST), seed=1)
+        learner = SAC(policy_for(SAC), REWARD, SACConfig(max_kl=bound, batch_size=6, optimizer=FAST), seed=1)
         kls = [learner.step(grey_batch(step)).get("trust_kl", 0.0) for step in range(6)]
         return sum(kls[2:]) / len(kls[2:])
 
@@ -310,7 +311,7 @@ def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
     again = EpisodeReplayBuffer(4)
     again.load_state_dict(replay.state_dict(), torch.device("cpu"))
     for memory in (replay, again):
-        drawn = memory.draw(32, torch.Generator().manual_seed(0))
+        drawn = memory.sample(32, torch.Generator().manual_seed(0))
         numbers = drawn.preference.flatten()
         assert set(numbers.tolist()) == {1.0, 2.0}
         assert (drawn.batch.image[:, 0, 0, 0] - numbers / 10).abs().max() <= 0.5 / 255

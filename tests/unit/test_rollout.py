@@ -80,7 +80,7 @@ def test_replay_scores_what_was_sampled(image, generator, kind, backbone):
             parameter.add_(0.1 * torch.randn_like(parameter))
     env = make_env(policy, Reward(RewardWeights()), "cpu")
     rollout = collect_rollout(policy, env, Batch(image), torch.zeros(2, 0), generator)
-    assert rollout.recurrent == policy.backbone.recurrent
+    assert rollout.is_recurrent == policy.backbone.recurrent
     distribution, values = evaluate_actions(policy, rollout)
     scored = distribution.log_prob({k: torch.cat([a[k] for a in rollout.actions]) for k in rollout.actions[0]})
     for level, value in scored.items():

@@ -19,7 +19,7 @@ from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, read_config
 from tests.support.known_answer import FAST, REWARD, grey_batch, mean_error, policy
 
-CONFIG = A3CConfig(optimiser=FAST)
+CONFIG = A3CConfig(optimizer=FAST)
 
 
 def flat(network):
@@ -35,18 +35,18 @@ def test_shared_adam_is_adam():
         networks.append(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)))
     plain, config = OptimizerStep(networks[0], OptimizerConfig()), OptimizerConfig()
     shared = SharedWeights(networks[1])
-    shared.publish(networks[1], OptimizerStep(networks[1], config))
+    shared.push(networks[1], OptimizerStep(networks[1], config))
     stepping = SharedOptimizerStep(networks[1], shared, config)
-    stepping.adam.take_up()
+    stepping.adam.pull()
     for step in range(5):
         inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(step))
-        for network, optimiser in zip(networks, (plain, stepping), strict=True):
-            optimiser.update({"loss": network(inputs).square().mean()}, step / 5)
+        for network, optimizer in zip(networks, (plain, stepping), strict=True):
+            optimizer.update({"loss": network(inputs).square().mean()}, step / 5)
     collected = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-    optimiser = OptimizerStep(collected, config)
-    shared.collect(collected, optimiser)
+    optimizer = OptimizerStep(collected, config)
+    shared.pull(collected, optimizer)
     assert torch.allclose(flat(collected), flat(networks[0]), atol=1e-7)
-    mine, theirs = optimiser.state_dict(), plain.state_dict()
+    mine, theirs = optimizer.state_dict(), plain.state_dict()
     assert mine["steps"] == theirs["steps"] == 5
     for index, moments in theirs["moments"].items():
         for name, value in moments.items():
@@ -78,12 +78,12 @@ def test_no_step_is_lost_and_the_batched_learner_takes_up_the_state(learnt):
     """Every update's gradient steps are counted once; settled weights stay; the state is that of any `a3c`."""
     learner, _, _ = learnt
     state = learner.state_dict()
-    assert state["optimiser"]["steps"] == 60 * CONFIG.epochs
+    assert state["optimiser"]["steps"] == 60 * CONFIG.update_epochs
     batched = A3C(policy(), REWARD, CONFIG)
     batched.network.load_state_dict(learner.network.state_dict())
     batched.load_state_dict(state)
     batched.step(grey_batch(7), 0.9)
-    assert batched.optimiser.state_dict()["steps"] == 61 * CONFIG.epochs
+    assert batched.optimizer.state_dict()["steps"] == 61 * CONFIG.update_epochs
     before = flat(learner.network)
     assert torch.equal(before, flat(learner.network))
 
@@ -106,11 +106,11 @@ def test_not_a_number_changes_no_weight_and_is_named(learnt):
 def test_a_worker_that_dies_is_named_and_the_run_stops(learnt, tmp_path, image):
     """kill -9: index and exit code in the message, last/ loads, no process is left."""
     learner, _, _ = learnt
-    others = set(multiprocessing.active_children()) - {worker.process for worker in learner._crew}
+    others = set(multiprocessing.active_children()) - {worker.process for worker in learner._workers}
 
     def batches(step):
         if step == 6:
-            os.kill(learner._crew[1].process.pid, signal.SIGKILL)
+            os.kill(learner._workers[1].process.pid, signal.SIGKILL)
         return grey_batch(step)
 
     run = Run.create(tmp_path / "run", {}, {})

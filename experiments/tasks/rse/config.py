@@ -17,14 +17,14 @@ _NO_LIMIT = 10**9  # updates, where time is the limit
 
 
 def _sac() -> SACConfig:
-    return SACConfig(trust_region=0.02, correlation=1, critic_first=10, episodes=8, target_entropy=-1.6,
-                     optimiser=OptimizerConfig(2e-4, 20, 0.1, 0.5),
-                     critic_optimiser=OptimizerConfig(3e-3, 20, 0.1, 0.5))
+    return SACConfig(max_kl=0.02, noise_block_size=1, critic_warmup_updates=10, batch_size=8, target_entropy=-1.6,
+                     optimizer=OptimizerConfig(2e-4, 20, 0.1, 0.5),
+                     critic_optimizer=OptimizerConfig(3e-3, 20, 0.1, 0.5))
 
 
 def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=4, epochs=2, value_weight=0.0, log_std_local=(-1.7, -2.2),
-                     advantage_floor=0.005, optimiser=OptimizerConfig(4e-4, 10, 0.1, 0.5))
+    return A3CConfig(rollouts_per_image=4, update_epochs=2, value_coef=0.0, log_std_local=(-1.7, -2.2),
+                     min_advantage_std=0.005, optimizer=OptimizerConfig(4e-4, 10, 0.1, 0.5))
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LearnerConfigs:
     autoencoding: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     sac: SACConfig = field(default_factory=_sac)
     a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimiser=OptimizerConfig(1e-3, 20, 0.05, 0.5)))
+    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimizer=OptimizerConfig(1e-3, 20, 0.05, 0.5)))
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class Stages:
             return
         falling = EarlyStopping()
         policy, best = self.learn_moves("policy", first, None, 1.0, plan.seed)
-        falling.after(best)
+        falling.update(best)
         if "constant" not in self.notes:
             self.notes["constant"] = best_constant(policy, self._validation[:4])
         fixed = Fixed(**{name: value for name, value in self.notes["constant"].items() if name != "psnr"})
@@ -109,7 +109,7 @@ class Stages:
             share, name = plan.budget.recursion_share, f"recursion {number}"
             again = self.learn_codes(f"recursion-{number}/autoencoder", self.autoencoder, share, seed)
             tuned, best = self.learn_moves(f"recursion-{number}/policy", again, self.kept, share, seed)
-            fell = falling.after(best)
+            fell = falling.update(best)
             self._alone(f"{name}, ", again)
             self.score(f"{name}{' (undone)' if fell else ''}", build_model(tuned))
             if fell:
