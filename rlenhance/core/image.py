@@ -115,7 +115,7 @@ def largest(image: Tensor) -> Tensor:
     """The largest channel: (N, 3, H, W) -> (N, 1, H, W)."""
     if torch.is_grad_enabled():
         return image.amax(dim=1, keepdim=True)  # equal channels share the gradient
-    red, green, blue = image.split(1, dim=1)
+    red, green, blue = image.chunk(3, dim=1)
     return torch.maximum(torch.maximum(red, green), blue)  # the same numbers, several times faster
 
 

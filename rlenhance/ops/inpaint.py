@@ -87,7 +87,7 @@ def patches(image: Tensor, mask: Tensor) -> Tensor:
     check_image(image)
     mask = check_mask(mask, image)
     begin = laplace(image, mask)
-    filled = [patchmatch_fill(one, hole) for one, hole in zip(begin.split(1), mask.split(1), strict=True)]
+    filled = [patchmatch_fill(one, hole) for one, hole in zip(begin[:, None], mask[:, None], strict=True)]
     return composite(torch.cat(filled), image, mask)
 
 

@@ -28,7 +28,7 @@ _FLAT = 3  # in 255ths: what was painted stays below it, but for its edge
 #: Side of the hole over the picture's shorter side in the occluded bedrooms: 67 of 224 pixels.
 HOLE_SHARE = 67 / 224
 #: Makers of holes by name: (height, width, random stream) -> (height, width) bool.
-MASK_GENERATORS: Registry[Callable[[int, int, np.random.Generator], np.ndarray]] = Registry("mask generator")
+MASK_GENERATORS: Registry[Callable[..., np.ndarray]] = Registry("mask generator")
 
 _SPECKLE = 5  # pixels: what is narrower is JPEG's noise and no hole
 _SEARCH = 256  # longest side in pixels of the map on which a black rectangle is looked for
@@ -246,7 +246,7 @@ def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
               black[rows.stop + away : rows.stop + away + 2, columns],
               black[rows, max(0, columns.start - away - 2) : max(0, columns.start - away)],
               black[rows, columns.stop + away : columns.stop + away + 2])
-    return sum(strip.size == 0 or strip.mean() < 0.5 for strip in strips) >= 3
+    return bool(sum(strip.size == 0 or strip.mean() < 0.5 for strip in strips) >= 3)
 
 
 def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:

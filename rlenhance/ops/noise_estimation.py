@@ -227,7 +227,8 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
 def _block_means(plane: np.ndarray) -> np.ndarray:
     height, width = (min(_SIDE, length) for length in plane.shape)
     rows, columns = plane.shape[0] // height, plane.shape[1] // width
-    return plane[: rows * height, : columns * width].reshape(rows, height, columns, width).mean(axis=(1, 3)).ravel()
+    blocks = plane[: rows * height, : columns * width].reshape(rows, height, columns, width)
+    return np.asarray(blocks.mean(axis=(1, 3))).ravel()
 
 
 def _bins(light: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -75,7 +75,7 @@ class PatchGrid:
                              f"got {tuple(patches.shape)}")
         whole = tuple(count * self.stride + self.overlap for count in (rows, columns))
         window = self.window(patches.device, patches.dtype)
-        flat = (patches * window).unflatten(0, (-1, rows * columns)).flatten(2).mT
+        flat = (patches * window).reshape(-1, rows * columns, window.numel() * patches.shape[1]).mT
         weight = window.flatten()[None, :, None].expand(1, -1, rows * columns)
         total, share = (F.fold(part, whole, side, stride=self.stride) for part in (flat, weight))
         start = self.overlap // 2

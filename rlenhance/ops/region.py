@@ -36,7 +36,8 @@ def region_weights(region: np.ndarray, soft: float = _SOFT) -> np.ndarray:
         return share
     inside = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 5)
     way = np.clip(inside / np.float32(width), 0, 1)
-    return share * (way * way * (3 - 2 * way))
+    weights: np.ndarray = share * (way * way * (3 - 2 * way))
+    return weights
 
 
 def check_region(weights: np.ndarray, picture: np.ndarray) -> None:
