@@ -24,7 +24,7 @@ from benchmarks.scaling import measure_processes, measure_scaling, process_optio
 from benchmarks.share import measure_share
 from benchmarks.speed import measure_environment, measure_updates
 from benchmarks.table import Table
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.core.run import versions
 from rlenhance.core.errors import UnknownName, UsageError
 
@@ -114,4 +114,4 @@ def main(arguments: Arguments) -> dict[str, Table]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

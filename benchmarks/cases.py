@@ -79,7 +79,7 @@ class Case:
         torch.manual_seed(seed)
         curve: Any = CLASSIC if self.classic else {}
         policy = PolicyConfig(backbone=self.backbone, horizon=self.horizon, agent_stride=self.stride,
-                              picture_agent=self.stride > 1, state_size=self.side if self.stride > 1 else 0,
+                              global_agent=self.stride > 1, state_size=self.side if self.stride > 1 else 0,
                               **curve)
         weights, config = RewardWeights(WITHOUT_KNOBS), A3CConfig(rollouts_per_image=self.rollouts)
         return A3C(make_policy(policy, weights), Reward(weights), config, seed=seed)

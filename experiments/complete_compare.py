@@ -17,9 +17,9 @@ import torch
 import tyro
 
 from experiments.core.bootstrap import Interval, bootstrap_interval
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.core.score_cache import ScoreCache
-from experiments.tasks.completion import HolePictures, PictureConfig, load_pictures
+from experiments.tasks.completion import CompletionDataset, PictureConfig, load_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model
@@ -150,7 +150,7 @@ def gain(rows: Rows, name: str, against: str, size: int, score: str) -> Interval
     return bootstrap_interval(differences, [str(index) for index in range(len(differences))])
 
 
-def describe(arguments: Arguments, pictures: HolePictures, split: str, rows: Rows) -> str:
+def describe(arguments: Arguments, pictures: CompletionDataset, split: str, rows: Rows) -> str:
     """The table in Markdown."""
     count = len(next(iter(rows[_ORIGINAL].values())))
     lines = [*filter(None, [pictures.about]), f"{pictures.splits.describe()}. Scored on {count} {split} pictures, "
@@ -181,4 +181,4 @@ def _cell(name: str, value: float, row: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

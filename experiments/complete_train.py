@@ -13,14 +13,15 @@ import tyro
 
 from agents import LEARNERS
 from envs.completion import COMPLETION_REWARD
-from experiments.core.config_cli import rebuild, run_command
+from experiments.core.cli import run_cli
+from experiments.core.config import from_json
 from experiments.core.distributed import make_fabric
-from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.fit import Budget, FitResult, fit
 from experiments.core.run import Run
 from experiments.tasks.completion import (
     MEMBRANE,
+    CompletionDataset,
     CompletionEvaluator,
-    HolePictures,
     LearnerConfigs,
     NetworkConfig,
     PictureConfig,
@@ -82,7 +83,7 @@ class Result:
     """What a training run came to: its folder, how the loop ended, and the validation scores of the best update."""
 
     run: Path
-    fitted: Fitted
+    fitted: FitResult
     scores: dict[str, float]
 
 
@@ -100,7 +101,7 @@ def main(arguments: Arguments) -> Result:
     if arguments.batch_size < 1 or arguments.validate_on < 1:
         raise UsageError(f"--batch-size and --validate-on must be at least 1; got {arguments.batch_size} and "
                          f"{arguments.validate_on}")
-    budget = FitConfig(arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES), arguments.minutes,
+    budget = Budget(arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES), arguments.minutes,
                        arguments.evaluate_every, arguments.select)
     reward = _reward(arguments)
     pictures = load_pictures(arguments.pictures)
@@ -147,7 +148,7 @@ def _reward(arguments: Arguments) -> RewardWeights:
     return RewardWeights.only(**{word.partition("=")[0]: named[word.partition("=")[0]] for word in arguments.reward})
 
 
-def _begin(arguments: Arguments, pictures: HolePictures, model: dict[str, Any]) -> Run:
+def _begin(arguments: Arguments, pictures: CompletionDataset, model: dict[str, Any]) -> Run:
     """A new run folder; its config.json has whole paths, so that the run can go on from another folder."""
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
@@ -175,10 +176,10 @@ def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:
               and getattr(given, field.name) != getattr(plain, field.name)]
     if others:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {', '.join(others)}")
-    arguments = rebuild(Arguments, stored)
+    arguments = from_json(Arguments, stored)
     device = arguments.device if given.device == plain.device else given.device
     return dataclasses.replace(arguments, progress=given.progress, device=device)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -17,12 +17,12 @@ import torch
 import tyro
 
 from experiments.core.bootstrap import Interval, bootstrap_interval
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.core.score_cache import ScoreCache
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from experiments.tasks.denoise_filters import (
     LEVELS,
-    NoisyPictures,
+    DenoiseDataset,
     PictureConfig,
     load_noisy,
     looking,
@@ -204,7 +204,7 @@ def _entry(kept: ScoreCache, key: str, make: Callable[[], Entry]) -> Entry:
     return Entry(**kept.get_or_compute(key, lambda: dataclasses.asdict(make())))
 
 
-def _find_rules(pictures: NoisyPictures, level: float | None, eight_bit: bool) -> Mapping[str, Baseline]:
+def _find_rules(pictures: DenoiseDataset, level: float | None, eight_bit: bool) -> Mapping[str, Baseline]:
     return denoising_baselines(pictures.at("train", level, eight_bit=eight_bit, limit=_RULE_PICTURES, side=_RULE_SIDE),
                            level)
 
@@ -250,7 +250,7 @@ def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> 
     return Entry(rows, shares=torch.stack(shares).mean(dim=0).tolist() if shares else None)
 
 
-def describe(arguments: Arguments, pictures: NoisyPictures, split: str, rows: Mapping[str, Mapping[str, Entry]],
+def describe(arguments: Arguments, pictures: DenoiseDataset, split: str, rows: Mapping[str, Mapping[str, Entry]],
              models: Mapping[str, Any]) -> str:
     """The table in Markdown, what the rules chose, and the shares of the tools."""
     noises = list(dict.fromkeys(noise for row in rows.values() for noise in row))
@@ -319,4 +319,4 @@ def share_lines(rows: Mapping[str, Mapping[str, Entry]], tools: Mapping[str, Seq
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -12,15 +12,16 @@ from typing import Annotated, Any, cast
 import tyro
 
 from agents import LEARNERS
-from experiments.core.config_cli import rebuild, run_command
+from experiments.core.cli import run_cli
+from experiments.core.config import from_json
 from experiments.core.distributed import make_fabric
-from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.fit import Budget, FitResult, fit
 from experiments.core.run import Run
 from experiments.tasks.denoise_filters import (
+    DenoiseDataset,
     DenoisingEvaluator,
     LearnerConfigs,
     NetworkConfig,
-    NoisyPictures,
     PictureConfig,
     level_scores,
     load_noisy,
@@ -78,7 +79,7 @@ class Result:
     """What a training run came to: its folder, how the loop ended, and validation PSNR by row and noise."""
 
     run: Path
-    fitted: Fitted
+    fitted: FitResult
     scores: dict[str, dict[str, float]]
 
 
@@ -95,7 +96,7 @@ def main(arguments: Arguments) -> Result:
     LEARNERS[arguments.learner]  # an unknown name is told before pictures are read
     if arguments.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
-    budget = FitConfig(arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES), arguments.minutes,
+    budget = Budget(arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES), arguments.minutes,
                        arguments.evaluate_every, "val/psnr")
     pictures = load_noisy(arguments.pictures)
     if stored and stored["data"]["digest"] != pictures.digest():
@@ -129,7 +130,7 @@ def main(arguments: Arguments) -> Result:
     return Result(run.path, fitted, rows)
 
 
-def _begin(arguments: Arguments, pictures: NoisyPictures, model: dict[str, Any]) -> Run:
+def _begin(arguments: Arguments, pictures: DenoiseDataset, model: dict[str, Any]) -> Run:
     """A new run folder; its config.json has whole paths, so that the run can go on from another folder."""
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
@@ -159,10 +160,10 @@ def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:
     if others:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {', '.join(others)} "
                          f"(to change them, begin a new run with --init {given.resume})")
-    arguments = rebuild(Arguments, stored)
+    arguments = from_json(Arguments, stored)
     device = arguments.device if given.device == plain.device else given.device
     return dataclasses.replace(arguments, progress=given.progress, device=device)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

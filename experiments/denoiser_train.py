@@ -14,11 +14,12 @@ from typing import Any, cast
 import torch
 
 from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
-from experiments.core.config_cli import rebuild, run_command
+from experiments.core.cli import run_cli
+from experiments.core.config import from_json
+from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
-from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.fit import Budget, FitResult, fit
 from experiments.core.run import Run
-from experiments.tasks.lowlight import Pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -102,7 +103,7 @@ class Result:
     """What a training run came to: its folder, how the loop ended, and validation PSNR by strength of the noise."""
 
     run: Path
-    fitted: Fitted
+    fitted: FitResult
     scores: dict[str, float]
 
 
@@ -115,12 +116,12 @@ def main(arguments: Arguments) -> Result:
     stored: dict[str, Any] = {}
     if arguments.resume:
         run, stored = Run.open(arguments.resume)
-        arguments = dataclasses.replace(rebuild(Arguments, stored["arguments"]), resume=arguments.resume,
+        arguments = dataclasses.replace(from_json(Arguments, stored["arguments"]), resume=arguments.resume,
                                         device=arguments.device, progress=arguments.progress)
     if arguments.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
-    budget = FitConfig(updates, arguments.minutes, arguments.evaluate_every,
+    budget = Budget(updates, arguments.minutes, arguments.evaluate_every,
                        "val/psnr-coded" if arguments.coded else "val/psnr")
     pictures, train = load_clean(arguments.data, arguments.max_side)
     if stored and stored["data"]["digest"] != pictures.digest():
@@ -157,7 +158,7 @@ def main(arguments: Arguments) -> Result:
     return Result(run.path, fitted, scores)
 
 
-def sampler_of(arguments: Arguments, pictures: Pictures, train: Sequence[Example]) -> Callable[[int], Batch]:
+def sampler_of(arguments: Arguments, pictures: Dataset, train: Sequence[Example]) -> Callable[[int], Batch]:
     """The batch of every update: clean crops, and in their share of the updates brightened photographs with noise.
 
     Raises:
@@ -180,7 +181,7 @@ def sampler_of(arguments: Arguments, pictures: Pictures, train: Sequence[Example
     return draw
 
 
-def coded_validation(arguments: Arguments, pictures: Pictures) -> Batch:
+def coded_validation(arguments: Arguments, pictures: Dataset) -> Batch:
     """Crops of brightened photographs of the validation pictures, always the same."""
     sampler = CameraJpegSampler(pictures.splits.val, pictures.cache, 128, _told, seed=1)
     return Batch.stack([sampler.batch(16 * number, 1) for number in range(_SHOWN)])
@@ -189,7 +190,7 @@ def coded_validation(arguments: Arguments, pictures: Pictures) -> Batch:
 _told = partial(noise_map_from_image, noise_floor=NOISE_FLOOR)
 
 
-def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, list[Example]]:
+def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Dataset, list[Example]]:
     """Good pictures of several folders, scanned, and those to train on so repeated that each folder counts alike.
 
     Raises:
@@ -205,7 +206,7 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> tuple[Pictures, li
     splits, skipped = validate_splits(joined, cache)
     most = max(len(part.train) for part in parts)
     repeated = [example for part in parts for example in list(part.train) * -(-most // len(part.train))]
-    return Pictures(splits, cache, skipped), repeated
+    return Dataset(splits, cache, skipped), repeated
 
 
 def _samples() -> Splits:
@@ -266,4 +267,4 @@ def _middle(picture: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

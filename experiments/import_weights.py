@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.scripts.import_weights import Arguments, main
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -17,9 +17,18 @@ import torch
 import tyro
 
 from agents import LEARNERS
-from experiments import lol_train
-from experiments.core.config_cli import run_command
-from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, Pictures, PolicyConfig, load_pictures
+from experiments.core.cli import run_cli
+from experiments.core.dataset import Dataset
+from experiments.core.train import check_same, train
+from experiments.tasks.lowlight import (
+    LOWLIGHT,
+    LearnerConfigs,
+    LowLightConfig,
+    LowLightDataConfig,
+    LowLightTrainConfig,
+    PolicyConfig,
+    load_pictures,
+)
 from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_evaluate import enhance_batch, mean_scores, score_pictures
 from rlenhance.core.errors import UsageError
@@ -76,7 +85,7 @@ class Arguments:
     """Threads of torch (0: its default)."""
     models: tuple[Path, ...] = ()
     """Runs to add as they are: trained before, or imported (experiments.scripts.import_weights)."""
-    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+    pictures: Annotated[LowLightDataConfig, tyro.conf.arg(name="")] = field(default_factory=LowLightDataConfig)
     policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(default_factory=PolicyConfig)
     configs: Annotated[LearnerConfigs, tyro.conf.arg(name="")] = field(default_factory=LearnerConfigs)
 
@@ -122,7 +131,7 @@ class Comparison:
 
     rows: list[Row]
     models: dict[str, Any]
-    pictures: Pictures
+    pictures: Dataset
     split: str
     test: Sequence[Batch]
     own: list[str]
@@ -238,20 +247,20 @@ def _train(arguments: Arguments, own: Sequence[str], learner: str, reward: str,
     """One run, and its budget's numbers; a finished one is taken as it is."""
     slug = "-".join(part.lower().replace(" ", "_").replace("+", "and") for part in (learner, reward, str(seed)) if part)
     done = arguments.out / slug / "done.json"
-    acts = LEARNERS[learner].is_policy
-    wanted = lol_train.Arguments(
-        learner=learner, reward=_words(reward, own) if acts else (), reward_term=arguments.reward_term if acts else (),
-        exposure_level=arguments.exposure_level, name=slug,
-        out=arguments.out, seed=seed, updates=arguments.updates, minutes=arguments.minutes,
-        batch_size=arguments.batch_size, evaluate_every=arguments.evaluate_every, pictures=arguments.pictures,
-        policy=arguments.policy, learners=arguments.configs,
-    )
+    is_policy = LEARNERS[learner].is_policy
+    wanted = LowLightConfig(
+        LowLightTrainConfig(
+            learner=learner, reward=_words(reward, own) if is_policy else (),
+            reward_term=arguments.reward_term if is_policy else (), exposure_level=arguments.exposure_level, name=slug,
+            out=arguments.out, seed=seed, updates=arguments.updates or None, minutes=arguments.minutes,
+            batch_size=arguments.batch_size, eval_interval=arguments.evaluate_every),
+        arguments.pictures, arguments.policy, arguments.configs)
     begun = (arguments.out / slug / "config.json").is_file()
     if begun:
-        lol_train.check_same(arguments.out / slug, wanted)
+        check_same(LOWLIGHT, arguments.out / slug, wanted)
     if done.is_file():
         return done.parent, json.loads(done.read_text())
-    result = lol_train.main(lol_train.Arguments(resume=arguments.out / slug) if begun else wanted)
+    result = train(LOWLIGHT, LowLightConfig(LowLightTrainConfig(resume=arguments.out / slug)) if begun else wanted)
     numbers = {"updates": float(result.fitted.updates), "seconds": result.fitted.seconds}
     write_atomically(done, json.dumps(numbers).encode())
     return result.run, numbers
@@ -312,4 +321,4 @@ def write_table(arguments: Arguments, comparison: Comparison) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

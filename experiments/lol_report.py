@@ -16,7 +16,7 @@ import tyro
 
 from experiments import lol_compare
 from experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.lol_compare import Comparison, Row
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically
@@ -185,4 +185,4 @@ def _span(interval: Interval, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -15,9 +15,10 @@ import tyro
 
 from agents import Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
-from experiments.core.config_cli import rebuild, run_command
+from experiments.core.cli import run_cli
+from experiments.core.config import from_json
 from experiments.core.distributed import make_fabric
-from experiments.core.fit import FitConfig, Fitted, fit
+from experiments.core.fit import Budget, FitResult, fit
 from experiments.core.run import Run
 from experiments.tasks.restore import OWN, Keeper, Own, Task, hole_task, pair_task, plainly, score, validate
 from rlenhance.core.errors import UnknownName, UsageError
@@ -106,7 +107,7 @@ class Result:
     """What a training run came to: its folder, how the loop ended, validation PSNR, and the plain rule's."""
 
     run: Path
-    fitted: Fitted
+    fitted: FitResult
     psnr: float
     plain: float
 
@@ -120,7 +121,7 @@ def main(arguments: Arguments) -> Result:
     stored: dict[str, Any] = {}
     if arguments.resume:
         run, stored = Run.open(arguments.resume)
-        asked = rebuild(Arguments, stored["arguments"])
+        asked = from_json(Arguments, stored["arguments"])
         arguments = dataclasses.replace(asked, resume=arguments.resume, device=arguments.device,
                                         minutes=arguments.minutes or asked.minutes, progress=arguments.progress)
     own = settings(arguments)
@@ -147,7 +148,7 @@ def main(arguments: Arguments) -> Result:
     plain = sum(score(plainly(batch), batch) for batch in validation) / len(validation)
     print(f"{task.about}\nrun folder {run.path}\nwithout a network: {plain:.2f} dB", flush=True)
     fitted = fit(learner, lambda step: task.batch(step, own.batch_size), lambda model: validate(model, validation), run,
-                 FitConfig(updates, arguments.minutes, arguments.evaluate_every or epoch, "val/psnr"),
+                 Budget(updates, arguments.minutes, arguments.evaluate_every or epoch, "val/psnr"),
                  sample=Keeper(validation, epoch, arguments.keep_every), show=arguments.progress)
     run.close()
     if fitted.interrupted:
@@ -234,4 +235,4 @@ def make_network(arguments: Arguments) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.core.bootstrap import MIN_SCENES, Interval
-from experiments.core.config_cli import rebuild, run_command
+from experiments.core.cli import run_cli
+from experiments.core.config import from_json
 from experiments.core.distributed import make_fabric
 from experiments.core.markdown import text_table
 from experiments.core.run import Run
 from experiments.tasks.rse.config import BudgetConfig, LearnerConfigs, Plan, anchored, settled
-from experiments.tasks.rse.data import PathConfig, RsePictures, bank_pictures, open_rse, portion_of
+from experiments.tasks.rse.data import PathConfig, RSEDataset, bank_pictures, open_rse, portion_of
 from experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
 from experiments.tasks.rse.model import NetworkConfig, check_networks
 from experiments.tasks.rse.stages import Stages
@@ -139,7 +140,7 @@ def _tell(stages: Stages, run: Run) -> dict[str, Interval]:
     return gains
 
 
-def _begin(arguments: Arguments, pictures: RsePictures) -> Run:
+def _begin(arguments: Arguments, pictures: RSEDataset) -> Run:
     """A new run folder; its config.json has whole paths, so that the run can go on from another folder."""
     if Path(arguments.name).name != arguments.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {arguments.name!r}")
@@ -168,10 +169,10 @@ def _resumed(given: Arguments, stored: dict[str, Any]) -> Arguments:
               and getattr(given, part.name) != getattr(plain, part.name)]
     if others:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {', '.join(others)}")
-    arguments = rebuild(Arguments, stored)
+    arguments = from_json(Arguments, stored)
     device = arguments.device if given.device == plain.device else given.device
     return dataclasses.replace(arguments, progress=given.progress, device=device)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

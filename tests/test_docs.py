@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from agents import A3CConfig, SACConfig
-from experiments import lol_train
 from experiments.tasks import lowlight_evaluate as evaluate
-from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from experiments.tasks.lowlight import LearnerConfigs, PolicyConfig
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.style import MEASURES
@@ -24,6 +23,7 @@ from tests.support import corpus
 from tests.support.clips import make_clip
 from tests.support.data import make_pairs
 from tests.support.networks import make_policy
+from tests.support.training import train_lowlight
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -53,10 +53,8 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
     configs = LearnerConfigs(sac=SACConfig(max_kl=0.02), a3c=A3CConfig(value_warmup_updates=1, kl_ref_coef=(1.0, 0.0)))
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
                            ("sac", "continuous"), ("supervised", "continuous")):
-        result = lol_train.main(lol_train.Arguments(
-            learner=learner, out=tmp_path, learners=configs, name=f"{learner}-{curve}", updates=2, batch_size=2,
-            device="cpu", progress=False, pictures=PictureConfig(data=pairs, crop=16),
-            policy=PolicyConfig(state_size=16, horizon=2, curve=curve)))
+        result = train_lowlight(pairs, learner=learner, out=tmp_path, learners=configs, name=f"{learner}-{curve}",
+                                updates=2, batch_size=2, policy=PolicyConfig(state_size=16, horizon=2, curve=curve))
         header = (result.run / "metrics.csv").read_text().splitlines()[0].split(",")
         unexplained = [name for name in header if not any(re.fullmatch(pattern, name) for pattern in patterns)]
         assert unexplained == []
@@ -110,10 +108,8 @@ def workplace(tmp_path_factory):
     write(dark.astype(np.uint16) * 257, folder / "night16.tif")
     (folder / "night.dng").write_bytes(corpus.dng())
     write(dark, folder / "phone.heic")
-    for name, policy in (("first", PolicyConfig()), ("all-knobs", PolicyConfig(actions="tone", knobs=True))):
-        lol_train.main(lol_train.Arguments(
-            out=folder / "runs/lol", name=name, updates=1, batch_size=2, device="cpu", progress=False, policy=policy,
-            pictures=PictureConfig(data=folder / "data")))
+    for name, policy in (("first", PolicyConfig()), ("all-knobs", PolicyConfig(actions="tone", controls=True))):
+        train_lowlight(folder / "data", out=folder / "runs/lol", name=name, updates=1, batch_size=2, policy=policy)
     os.utime(folder / "runs/lol/all-knobs/best/config.json", (4e9, 4e9))
     return folder
 

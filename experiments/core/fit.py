@@ -23,7 +23,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
 
-__all__ = ["FitConfig", "Fitted", "TrainingFailed", "fit", "make_fabric"]
+__all__ = ["Budget", "FitResult", "TrainingFailed", "fit", "make_fabric"]
 
 _STRIKES = 3  # updates in a row that are not finite end the run
 
@@ -33,7 +33,7 @@ class TrainingFailed(UsageError):
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class Budget:
     """How long, how often, on what.
 
     Attributes:
@@ -46,17 +46,17 @@ class FitConfig:
 
     updates: int = 400
     minutes: float = 0.0
-    evaluate_every: int = 40
-    select: str = "val/return"
+    eval_interval: int = 40
+    monitor: str = "val/return"
 
     def __post_init__(self) -> None:
-        if self.updates < 1 or self.evaluate_every < 1 or not 0 <= self.minutes < math.inf:
-            raise UsageError(f"updates and evaluate_every must be at least 1, minutes finite and not negative; "
-                             f"got {self.updates}, {self.evaluate_every}, {self.minutes}")
+        if self.updates < 1 or self.eval_interval < 1 or not 0 <= self.minutes < math.inf:
+            raise UsageError(f"updates and eval_interval must be at least 1, minutes finite and not negative; "
+                             f"got {self.updates}, {self.eval_interval}, {self.minutes}")
 
 
 @dataclass
-class Fitted:
+class FitResult:
     """How a run ended.
 
     Attributes:
@@ -74,8 +74,8 @@ class Fitted:
 
 
 def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[torch.nn.Module], dict[str, float]],
-        run: Run, config: FitConfig, *, sample: Callable[[torch.nn.Module, Run, int], None] | None = None,
-        show: bool = True) -> Fitted:
+        run: Run, config: Budget, *, sample: Callable[[torch.nn.Module, Run, int], None] | None = None,
+        show: bool = True) -> FitResult:
     """Train until the budget is spent, from the last checkpoint of the run where there is one.
 
     Of several processes the first one leads: it validates, writes and speaks; the others only compute with it.
@@ -94,16 +94,17 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
             last/ holds the last good state.
     """
     if distributed.rank():
-        return Fitted(run_follower(learner, batches), 0.0, 0, {})
-    state = _State(learner, run, config)
+        return FitResult(run_follower(learner, batches), 0.0, 0, {})
+    state = _RunState(learner, run, config)
     begun_before = state.resume()
     done = begun_before or 0
     sync_initial_state(learner)
     bar = _Bar(config, done, state.seconds, show)
     strikes = 0
-    with _together(learner, run), closing(bar), _interruptible() as interrupted, _Ahead(batches) as ahead:
+    with (_distributed_session(learner, run), closing(bar), _graceful_interrupt() as interrupted,
+          _Prefetcher(batches) as ahead):
         if begun_before is None:
-            state.judge(0, evaluate, sample, {})
+            state.validate(0, evaluate, sample, {})
         while done < config.updates and not state.out_of_time() and not interrupted():
             begun, progress = time.perf_counter(), state.progress(done)
             distributed.broadcast_step(done, progress, learner.device)
@@ -124,21 +125,21 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
             done += 1
             bar.advance(done, state.seconds)
             last = done == config.updates or state.out_of_time()
-            if done % config.evaluate_every == 0 or last:
-                scores = state.judge(done, evaluate, sample, numbers)
+            if done % config.eval_interval == 0 or last:
+                scores = state.validate(done, evaluate, sample, numbers)
                 bar.tell(done, numbers, scores)
             else:
                 run.log(done, numbers)
         stopped = interrupted() and done < config.updates
         if stopped:
             state.save_last(done)
-    return Fitted(done, state.seconds, state.best_step, state.best, stopped)
+    return FitResult(done, state.seconds, state.best_step, state.best, stopped)
 
 
 class _Bar:
     """Progress for a person at a terminal, and a line per validation for a log file."""
 
-    def __init__(self, config: FitConfig, done: int, seconds: float, show: bool):
+    def __init__(self, config: Budget, done: int, seconds: float, show: bool):
         self.show, self.timed = show, bool(config.minutes)
         total, start = (round(60 * config.minutes), seconds) if self.timed else (config.updates, done)
         form = None if not self.timed else "{l_bar}{bar}| {n:.0f}/{total_fmt} s{postfix}"
@@ -162,14 +163,14 @@ class _Bar:
         self.bar.close()
 
 
-class _Ahead:
+class _Prefetcher:
     """Makes the next batch in a second thread while the learner works; which batch comes when stays the same."""
 
     def __init__(self, batches: Callable[[int], Batch]):
         self._batches, self._pool = batches, ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: dict[int, Future[Batch]] = {}
 
-    def __enter__(self) -> _Ahead:
+    def __enter__(self) -> _Prefetcher:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -183,10 +184,10 @@ class _Ahead:
         return future.result()
 
 
-class _State:
+class _RunState:
     """What a run carries from update to update beside the learner."""
 
-    def __init__(self, learner: Learner, run: Run, config: FitConfig):
+    def __init__(self, learner: Learner, run: Run, config: Budget):
         self.learner, self.run, self.config = learner, run, config
         self.seconds, self.best_step = 0.0, 0
         self.best: dict[str, float] = {}
@@ -213,7 +214,7 @@ class _State:
         self.run.truncate_log(about["step"])
         return about["step"]
 
-    def judge(self, step: int, evaluate: Callable[[torch.nn.Module], dict[str, float]],
+    def validate(self, step: int, evaluate: Callable[[torch.nn.Module], dict[str, float]],
               sample: Callable[[torch.nn.Module, Run, int], None] | None,
               numbers: Mapping[str, float]) -> dict[str, float]:
         """Validate, log, keep best/ and last/."""
@@ -227,8 +228,8 @@ class _State:
         if warning and not self._warned:
             tqdm.write(f"warning at update {step}: {warning}")
         self._warned = bool(warning)
-        select = self.config.select
-        if not self.best or scores[select] > self.best[select]:
+        monitor = self.config.monitor
+        if not self.best or scores[monitor] > self.best[monitor]:
             self.best_step, self.best = step, dict(scores)
             self.run.save("best", network, {"step": step, "scores": scores})
         if sample is not None:
@@ -243,7 +244,7 @@ class _State:
 
 
 @contextmanager
-def _together(learner: Learner, run: Run) -> Iterator[None]:
+def _distributed_session(learner: Learner, run: Run) -> Iterator[None]:
     """Whatever happens, the learner's workers end with the run; the other processes are told to stop."""
     try:
         try:
@@ -261,7 +262,7 @@ def _together(learner: Learner, run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def _graceful_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C asks the loop to save and stop after the step; a second one stops at once."""
     asked = False
 

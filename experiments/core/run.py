@@ -64,9 +64,13 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{path}: cannot be made ({error.strerror}); choose another --out") from error
-        config = {"kind": KIND, "arguments": dict(arguments), "versions": versions(), **about}
-        write_atomically(path / "config.json", json.dumps(config, indent=2, default=str).encode())
-        return cls(path)
+        run = cls(path)
+        run.write_config({"kind": KIND, "arguments": dict(arguments), "versions": versions(), **about})
+        return run
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.json."""
+        write_atomically(self.path / "config.json", json.dumps(config, indent=2, default=str).encode())
 
     @classmethod
     def open(cls, path: Path) -> tuple[Run, dict[str, Any]]:

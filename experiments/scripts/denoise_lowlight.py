@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from experiments.tasks.lowlight_baselines import small_steps, steps_to_mean
 from rlenhance.core.errors import UsageError
@@ -211,4 +211,4 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

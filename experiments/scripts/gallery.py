@@ -14,7 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors, grid
@@ -119,4 +119,4 @@ def _steps(model: UnrolledPolicy, picture: Tensor, side: int) -> list[Tensor]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -16,7 +16,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
@@ -282,4 +282,4 @@ def _checked(path: Path, found: Mapping[str, Callable[[], Any]], expected: Mappi
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

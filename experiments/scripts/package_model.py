@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
@@ -78,4 +78,4 @@ def main(arguments: Arguments) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

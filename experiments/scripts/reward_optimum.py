@@ -20,8 +20,8 @@ from torch import Tensor
 
 from agents.base import make_env
 from envs import PixelEnv
-from experiments.core.config_cli import run_command
-from experiments.tasks.lowlight import PictureConfig, PolicyConfig, load_pictures, make_policy
+from experiments.core.cli import run_cli
+from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig, load_pictures, make_policy
 from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.actions import Action
@@ -52,7 +52,7 @@ class Arguments:
     """Longer side at which the results are scored."""
     iterations: int = 80
     """Steps of the ascent."""
-    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+    pictures: Annotated[LowLightDataConfig, tyro.conf.arg(name="")] = field(default_factory=LowLightDataConfig)
     policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(default_factory=PolicyConfig)
 
 
@@ -136,4 +136,4 @@ def main(arguments: Arguments) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

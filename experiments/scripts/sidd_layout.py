@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Darken, Example, ImageCache, open_clean
@@ -98,4 +98,4 @@ def _write_blocks(pictures: Sequence[np.ndarray], out: Path, rng: np.random.Gene
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

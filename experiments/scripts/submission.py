@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.data.folders import picture_files
 from rlenhance.io import read
@@ -127,4 +127,4 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Arguments))
+    sys.exit(run_cli(main, Arguments))

@@ -15,7 +15,7 @@ from agents.base import make_env
 from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, Begun, begin
-from experiments.tasks.lowlight import Pictures
+from experiments.core.dataset import Dataset
 from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
@@ -101,7 +101,7 @@ class LearnerConfigs:
         l1=0.0, ssim=0.0, psnr=1.0, ema_decay=0.995, optimizer=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
 
 
-class HolePictures(Pictures):
+class CompletionDataset(Dataset):
     """Pictures with holes.
 
     Attributes:
@@ -120,7 +120,7 @@ class HolePictures(Pictures):
         return [load_completion(example, self.cache, side, self.config.holes) for example in part]
 
 
-def load_pictures(config: PictureConfig) -> HolePictures:
+def load_pictures(config: PictureConfig) -> CompletionDataset:
     """Open, scan, and leave out near-duplicates.
 
     Raises:
@@ -133,12 +133,12 @@ def load_pictures(config: PictureConfig) -> HolePictures:
     about = ""
     if config.data:
         splits, about = without_near_duplicates(splits, cache)
-    pictures = HolePictures(splits, cache, skipped)
+    pictures = CompletionDataset(splits, cache, skipped)
     pictures.config, pictures.about = config, about
     return pictures
 
 
-def make_batches(pictures: HolePictures, network: Any, batch_size: int, seed: int) -> Callable[[int], Batch]:
+def make_batches(pictures: CompletionDataset, network: Any, batch_size: int, seed: int) -> Callable[[int], Batch]:
     """Update number -> training batch: windows about new holes that the network's prior has filled."""
     config = pictures.config
     source = Begun(CompletionSampler(pictures.splits.train, pictures.cache, config.size, holes=config.holes, seed=seed),
@@ -155,7 +155,7 @@ def guess_of(network: FromPrior) -> Callable[[Tensor, Tensor], Tensor]:
     return guess
 
 
-def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: HolePictures, *, seed: int,
+def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: CompletionDataset, *, seed: int,
                  device: torch.device | str = "cpu", warm: Path | None = None,
                  reward: RewardWeights | None = None) -> Learner:
     """A learner and its network, with the prior in it.

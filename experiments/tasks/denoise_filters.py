@@ -13,7 +13,7 @@ from torch import Tensor
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
-from experiments.tasks.lowlight import Pictures
+from experiments.core.dataset import Dataset
 from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
@@ -105,7 +105,7 @@ class LearnerConfigs:
         l1=0.0, ssim=0.0, psnr=1.0, optimizer=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
 
 
-class NoisyPictures(Pictures):
+class DenoiseDataset(Dataset):
     """Pictures whose noise is known.
 
     Attributes:
@@ -147,7 +147,7 @@ def middle(batch: Batch, side: int) -> Batch:
     return Batch(image, cut(batch.target))
 
 
-def load_noisy(config: PictureConfig) -> NoisyPictures:
+def load_noisy(config: PictureConfig) -> DenoiseDataset:
     """Open, scan and check the pictures.
 
     Raises:
@@ -158,12 +158,12 @@ def load_noisy(config: PictureConfig) -> NoisyPictures:
     splits, skipped = validate_splits(splits, cache, config.on_bad_image)
     if config.data:
         check_disjoint(splits, cache)
-    pictures = NoisyPictures(splits, cache, skipped)
+    pictures = DenoiseDataset(splits, cache, skipped)
     pictures.config, pictures.noise = config, noise_of(config.noise, config.eight_bit)
     return pictures
 
 
-def make_batches(pictures: NoisyPictures, batch_size: int, seed: int) -> Callable[[int], Batch]:
+def make_batches(pictures: DenoiseDataset, batch_size: int, seed: int) -> Callable[[int], Batch]:
     """Update number -> training batch: crops, with noise of their own each time."""
     config = pictures.config
     sampler = Sampler(pictures.splits.train, pictures.cache, config.crop, crop="native", seed=seed,
@@ -171,9 +171,9 @@ def make_batches(pictures: NoisyPictures, batch_size: int, seed: int) -> Callabl
     return lambda step: sampler.batch(step, batch_size)
 
 
-def make_network(config: NetworkConfig, acts: bool, planes: int, noise: Noise | None) -> Any:
+def make_network(config: NetworkConfig, is_policy: bool, planes: int, noise: Noise | None) -> Any:
     """A policy, or the supervised twin on the same backbone, with fresh weights from the global random stream."""
-    if not acts:
+    if not is_policy:
         return MODELS.create("restorer", backbone=config.spec, passes=1, channels=planes, statistics=False,
                              margin=NOISE_MARGIN, told_noise=config.told_noise)
     levels = None if noise is None else (noise.low, noise.high)
@@ -181,7 +181,7 @@ def make_network(config: NetworkConfig, acts: bool, planes: int, noise: Noise | 
                          estimate=config.estimate, noise=levels, told_noise=config.told_noise, views=config.views)
 
 
-def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: NoisyPictures, *, seed: int,
+def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: DenoiseDataset, *, seed: int,
                  device: torch.device | str = "cpu", init: Path | None = None, warm: Path | None = None) -> Learner:
     """A learner and its network.
 
@@ -282,7 +282,7 @@ class DenoisingEvaluator:
         return scores
 
 
-def validation(pictures: NoisyPictures, limit: int = 12, side: int = 160) -> dict[str, list[Batch]]:
+def validation(pictures: DenoiseDataset, limit: int = 12, side: int = 160) -> dict[str, list[Batch]]:
     """Validation pictures for `DenoisingEvaluator`: at those of `LEVELS` that the run's noise covers."""
     noise = pictures.noise
     if noise is None or type(noise).__name__ != "GaussianNoise" or noise.low == noise.high:

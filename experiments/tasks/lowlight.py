@@ -1,14 +1,16 @@
-"""What the low-light experiments share: pictures, networks, learners, sample sheets."""
+"""Low-light enhancement: pictures, networks, learners, training."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+import os
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 
 from agents import (
     LEARNERS,
@@ -20,8 +22,18 @@ from agents import (
     SupervisedConfig,
     distributed,
 )
+from experiments.core.config import Flat, RunConfig, TrainConfig, one_of
+from experiments.core.dataset import Dataset
+from experiments.core.distributed import make_fabric
+from experiments.core.fit import FitResult
 from experiments.core.run import Run
+from experiments.core.task import ArtifactCallback, Session, Task
+from experiments.core.train import python
+from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
+from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
+from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (
     Batch,
@@ -29,28 +41,32 @@ from rlenhance.data import (
     ImageCache,
     Relight,
     Sampler,
-    Splits,
     check_disjoint,
-    load_split,
+    load_example,
     open_dataset,
     sample_photographs,
     validate_splits,
 )
-from rlenhance.hub.checkpoint import load_network
-from rlenhance.io import list_photos
+from rlenhance.hub.checkpoint import load_model, load_network
+from rlenhance.hub.shipped import locate
+from rlenhance.io import list_photos, write
 from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
+from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
+from rlenhance.rewards.custom import registered_sources
 
-#: Levels that a policy without `knobs` is trained to obey.
+_VALIDATION_SIDE, _VALIDATION_PICTURES, _BASELINE_PICTURES = 128, 48, 96
+_OF_OTHER_TASKS = ("fill", "touch_up", "filters", "latent")  # action sets that a photograph alone does not do for
+#: Levels that a policy without `controls` is trained to obey.
 EXPOSURE_RANGE = (0.3, 0.65)
-#: What a policy with `knobs` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
-KNOBS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
+#: What a policy with `controls` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
+CONTROLS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
          "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.0, 1.0)}
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class LowLightDataConfig:
     """Which pictures."""
 
     data: Path | None = None
@@ -61,13 +77,13 @@ class PictureConfig:
     """stop names every bad file and ends; skip leaves them out."""
     cache_megabytes: int = 1024
     """Memory for decoded pictures."""
-    well_exposed: bool = False
+    train_on_references: bool = False
     """The references stand among the training pictures too: they are to be left alone."""
-    relit: bool = False
+    relight: bool = False
     """The references stand among the training pictures relit, too: back-lit, a lamp at night, a dark corner."""
-    light: Path | None = None
-    """Folder of well-lit photographs that stand beside the references for --well-exposed and --relit."""
-    judge_relit_alone: bool = False
+    extra_references: Path | None = None
+    """Folder of well-lit photographs that stand beside the references for --train-on-references and --relight."""
+    reward_relit_only: bool = False
     """References of dark frames serve scores alone: in the reward only what was relit is judged by its truth."""
     crop: int = 128
     """Side in pixels of the native crops that `supervised`, and policies with --state-size 0, learn from."""
@@ -77,22 +93,24 @@ class PictureConfig:
 class PolicyConfig:
     """Which network, and what an agent may do."""
 
-    actions: str = "curve"
-    """curve, or tone (handles for brightness, contrast, highlights and saturation)."""
-    knobs: bool = False
-    """tone: train for every knob (exposure, automatic too; contrast, color, smoothness, highlights), so that the user
-    can turn them later."""
+    actions: Annotated[str, one_of(ACTION_SETS, _OF_OTHER_TASKS)] = "curve"
+    """What an agent may do: move on a tone curve, or tone (handles for brightness, contrast, highlights and
+    saturation)."""
+    controls: bool = False
+    """tone: train for every control (exposure, automatic too; contrast, color, smoothness, highlights), so that the
+    user can turn them later."""
     smoothness: float = 0.5
-    """Default of the knob smoothness: 1 leaves the picture to one curve, 0 lets the local agents do as they choose."""
-    backbone: str = "compact"
-    """compact, fcn (PixelRL), mrpnet, or pixelrnn (carries a state from step to step)."""
+    """Default of the control smoothness: 1 leaves the picture to one curve, 0 lets the local agents do as they
+    choose."""
+    backbone: Annotated[str, one_of(BACKBONES)] = "compact"
+    """The network under the heads; fcn is PixelRL's, pixelrnn carries a state from step to step."""
     horizon: int = 8
     """Steps of an episode, T."""
     state_size: int = 64
     """Side of the reduced picture on which a policy decides, in training and in use (0: the picture itself)."""
     agent_stride: int = 8
     """Pixels of that picture per local agent, along each side; 1 is pixel-wise, 0 is no local agents."""
-    picture_agent: bool = True
+    global_agent: bool = True
     """One agent acts for the whole picture."""
     curve: str = "continuous"
     """continuous, or categorical (27 levels per head)."""
@@ -110,6 +128,34 @@ class PolicyConfig:
     """Train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
 
 
+def reward_hint(default: str) -> str:
+    """The reward terms and their weights where none is given."""
+    weights = RewardWeights()
+    return f"(default: {' '.join(f'{name}={weights[name]:g}' for name in TERMS)})"
+
+
+@dataclass(frozen=True)
+class LowLightTrainConfig(TrainConfig):
+    """Settings of a training run on dark photographs."""
+
+    learner: Annotated[str, one_of(LEARNERS)] = "a3c"
+    """a3c (advantage actor-critic), sac, direct (back-propagation through the episode), supervised, or your own."""
+    out: Path = Path("runs/lol")
+    """Where run folders are made."""
+    workers: int = 1
+    """a3c on a CPU: asynchronous actor-learners, a process each (1: all pictures in one batch, the default)."""
+    warm_start: Path | None = None
+    """Begin a policy with the backbone of this supervised run; see also --a3c.value-warmup-updates and
+    --a3c.kl-ref-coef."""
+    reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = ()
+    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default
+    (docs/reference/rewards.md)."""
+    reward_term: tuple[str, ...] = ()
+    """Terms of your own, module:function each, as in `my_rewards:edges` (docs/tutorials/own_reward.md)."""
+    exposure_level: float = DEFAULT_EXPOSURE
+    """Asked exposure where the user names none, in (0, 1)."""
+
+
 @dataclass(frozen=True)
 class LearnerConfigs:
     """Settings of each learner."""
@@ -120,29 +166,17 @@ class LearnerConfigs:
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
 
 
-@dataclass
-class Pictures:
-    """Splits that were scanned, and the cache that holds them."""
+@dataclass(frozen=True)
+class LowLightConfig(RunConfig):
+    """Learn to enhance dark photographs."""
 
-    splits: Splits
-    cache: ImageCache
-    skipped: list[str]
-
-    def load(self, split: str, *, limit: int | None = None, side: int | None = None) -> Sequence[Batch]:
-        """Whole pictures of a split, one batch each; `limit` of them, evenly spread."""
-        return load_split(self.splits.parts[split], self.cache, limit=limit, side=side)
-
-    def digest(self) -> dict[str, str]:
-        """A hash of each split's pictures."""
-        return {
-            name: hashlib.blake2b("".join(sorted(
-                self.cache.info(path).digest for example in part for path in example.paths)).encode(),
-                digest_size=16).hexdigest()
-            for name, part in self.splits.parts.items() if part
-        }
+    train: Flat[LowLightTrainConfig] = field(default_factory=LowLightTrainConfig)
+    data: Flat[LowLightDataConfig] = field(default_factory=LowLightDataConfig)
+    network: Flat[PolicyConfig] = field(default_factory=PolicyConfig)
+    learners: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
 
 
-def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = None) -> Pictures:
+def load_pictures(config: LowLightDataConfig, seed: int = 0, max_side: int | None = None) -> Dataset:
     """Open, scan and check the pictures.
 
     Args:
@@ -159,7 +193,19 @@ def load_pictures(config: PictureConfig, seed: int = 0, max_side: int | None = N
     splits, skipped = validate_splits(splits, cache, config.on_bad_image)
     if config.data:
         check_disjoint(splits, cache)
-    return Pictures(splits, cache, skipped)
+    return Dataset(splits, cache, skipped)
+
+
+def _actions(config: PolicyConfig) -> dict[str, Any]:
+    """The recipe of the action set."""
+    if config.actions == "curve":
+        return {"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
+                "picture_agent": config.global_agent, "channels": config.channels, "coupling": config.coupling,
+                "lead": config.lead, "chroma": config.chroma, "momentum": config.momentum}
+    if not config.global_agent or config.curve != "continuous" or config.channels != "luminance":
+        raise UsageError(f"--actions {config.actions} has heads of its own: leave out --no-global-agent, --curve and "
+                         f"--channels")
+    return {"name": config.actions, **({"agent_stride": config.agent_stride} if config.actions == "tone" else {})}
 
 
 def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "scheduled") -> PixelPolicy:
@@ -170,76 +216,21 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
         deviation: see `PixelPolicy`; a learner says which it needs.
     """
     level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
-    if config.knobs and config.actions != "tone":
-        raise UsageError(f"--knobs need agents that can follow them: --actions tone; got {config.actions}")
-    if config.actions == "tone":
-        if not config.picture_agent or config.curve != "continuous" or config.channels != "luminance":
-            raise UsageError("--actions tone has a picture agent, and continuous heads of its own: "
-                             "leave out --no-picture-agent, --curve and --channels")
-        tone: dict[str, Any] = {"name": "tone", "agent_stride": config.agent_stride}
+    if config.controls and config.actions != "tone":
+        raise UsageError(f"--controls need agents that can follow them: --actions tone; got {config.actions}")
     ranges = {"exposure_level": (min(low, level), level, max(high, level))}
     asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
-    if config.knobs:
-        ranges, asked = {**KNOBS, "smoothness": (0.0, config.smoothness, 1.0)}, True
+    if config.controls:
+        ranges, asked = {**CONTROLS, "smoothness": (0.0, config.smoothness, 1.0)}, True
     return MODELS.create(
         "pixel_policy",
-        actions=tone if config.actions == "tone" else {
-                 "name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
-                 "picture_agent": config.picture_agent, "channels": config.channels, "coupling": config.coupling,
-                 "lead": config.lead, "chroma": config.chroma, "momentum": config.momentum},
+        actions=_actions(config),
         backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
-        preferences=ranges if asked else {}, auto=("exposure_level",) if config.knobs else (), deviation=deviation,
+        preferences=ranges if asked else {}, auto=("exposure_level",) if config.controls else (), deviation=deviation,
     )
 
 
-def make_learner(name: str, policy: PolicyConfig, learners: LearnerConfigs, weights: RewardWeights, *, seed: int,
-                 device: torch.device | str = "cpu", init: Path | None = None, warm: Path | None = None,
-                 workers: int = 1) -> Learner:
-    """A learner and its network.
-
-    Args:
-        name: in the registry of learners.
-        init: begin with the weights of this run or checkpoint.
-        warm: begin an acting learner with the backbone of this supervised run.
-        workers: of `a3c`; more than one learn asynchronously.
-
-    Raises:
-        UnknownName: no such learner or backbone.
-        UsageError: `init` holds another network.
-    """
-    kind = LEARNERS[name]
-    torch.manual_seed(seed)
-    if kind.is_policy:
-        network: Any = make_policy(policy, weights, kind.std_mode)
-    else:
-        network = MODELS.create("restorer", backbone={"name": policy.backbone})
-    if init is not None and warm is not None:
-        raise UsageError("--init and --warm-start both give the backbone its weights: use one of them")
-    if init is not None:
-        other = load_network(init)
-        try:
-            network.load_state_dict(other.state_dict())
-        except RuntimeError as error:
-            there: Any = other.spec
-            differing = [key for key, value in network.spec.items() if there.get(key) != value]
-            raise UsageError(f"--init {init}: holds another network than the one asked for; they differ in "
-                             f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
-    if warm is not None:
-        restorer = load_network(warm)
-        if not kind.is_policy or not isinstance(restorer, Restorer | Combined):
-            raise UsageError(f"--warm-start begins a policy from a supervised run; {warm} holds a "
-                             f"{type(restorer).__name__}, and {name} {'acts' if kind.is_policy else 'does not act'}: "
-                             f"use --init for the same network")
-        warm_start(network, restorer)
-    settings = getattr(learners, name, None)
-    if workers > 1:
-        return AsyncA3C(network, Reward(weights), settings, seed=seed, device=device, workers=workers)
-    if kind.is_policy:
-        return kind(network, Reward(weights), settings, seed=seed, device=device)
-    return kind(network, settings, seed=seed, device=device)
-
-
-def with_more_light(examples: Sequence[Example], config: PictureConfig) -> list[Example]:
+def with_more_light(examples: Sequence[Example], config: LowLightDataConfig) -> list[Example]:
     """The examples, and for each well-lit picture one that is to be left alone, and one that is relit.
 
     Where these are more than the examples, the examples are repeated: they stay about half of what is drawn.
@@ -247,37 +238,21 @@ def with_more_light(examples: Sequence[Example], config: PictureConfig) -> list[
     Raises:
         UsageError: there are no well-lit pictures.
     """
-    if config.judge_relit_alone:
+    if config.reward_relit_only:
         examples = [replace(example, target_in_reward=False) for example in examples]
-    if not (config.well_exposed or config.relit):
+    if not (config.train_on_references or config.relight):
         return list(examples)
     goods = {example.target: example for example in examples if example.target is not None}
-    if config.light is not None:
-        goods |= {path: Example(path.name, path.name, path) for path in list_photos(config.light)}
+    if config.extra_references is not None:
+        goods |= {path: Example(path.name, path.name, path) for path in list_photos(config.extra_references)}
     if not goods:
-        raise UsageError("--well-exposed and --relit take their light from references, and these pictures have none: "
-                         "use pairs (low/ and high/), name a folder with --light, or leave it out")
+        raise UsageError("--train-on-references and --relight take their light from references, and these pictures "
+                         "have none: use pairs (low/ and high/), name a folder with --extra-references, or leave it "
+                         "out")
     more = [variant for good, example in goods.items() for variant in (
-        Example(f"{example.name}-good", example.scene, good, good) if config.well_exposed else None,
-        Example(f"{example.name}-relit", example.scene, None, good, Relight()) if config.relit else None) if variant]
+        Example(f"{example.name}-good", example.scene, good, good) if config.train_on_references else None,
+        Example(f"{example.name}-relit", example.scene, None, good, Relight()) if config.relight else None) if variant]
     return [*list(examples) * max(1, len(more) // len(examples)), *more]
-
-
-def make_batches(pictures: Pictures, config: PictureConfig, learner: Learner, batch_size: int,
-                 seed: int) -> Callable[[int], Batch]:
-    """Update number -> training batch, at the size the learner's network looks at; of several processes, each gets
-    its share of the same pictures.
-
-    Raises:
-        UsageError: the batch does not divide by the processes.
-    """
-    state_size = getattr(learner.network, "state_size", None)
-    examples = with_more_light(pictures.splits.train, config)
-    sampler = Sampler(examples, pictures.cache, state_size or config.crop,
-                      crop="whole" if state_size else "native", seed=seed)
-    share = distributed.local_batch_size(batch_size)
-    part = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
-    return lambda step: sampler.batch(step, batch_size, part)
 
 
 def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
@@ -304,7 +279,7 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
     return grid(rows, side), torch.cat(strengths) if strengths else None
 
 
-def make_sample_sheet(pictures: Sequence[Batch]) -> Callable[[torch.nn.Module, Run, int], None]:
+def make_sample_sheet(pictures: Sequence[Batch]) -> ArtifactCallback:
     """What `fit` calls after each validation: the sheet and the histogram of the actions."""
 
     def sample(network: torch.nn.Module, run: Run, step: int) -> None:
@@ -314,3 +289,160 @@ def make_sample_sheet(pictures: Sequence[Batch]) -> Callable[[torch.nn.Module, R
             run.log_histogram("actions/A", strengths, step)
 
     return sample
+
+
+class LowLightTask(Task[LowLightConfig, Dataset]):
+    """Brighten photographs: see docs/reference/training.md."""
+
+    name = "lowlight"
+    command = "experiments.lol_train"
+    env_id = "LowLight-v0"
+    Config = LowLightConfig
+    supports_ddp = True
+
+    def check(self, config: LowLightConfig, stored: Mapping[str, Any]) -> None:
+        load_terms(config.train.reward_term, stored.get("reward_terms"))
+        self.weights(config)
+        super().check(config, stored)
+        train, workers = config.train, config.train.workers
+        if workers < 1 or (workers > 1 and train.learner != "a3c"):
+            raise UsageError(f"--workers is at least 1, and more than one are for a3c; got {workers} for "
+                             f"{train.learner}")
+        if workers > 1:
+            if train.device not in ("auto", "cpu") or train.precision != "32" or train.devices > 1:
+                raise UsageError(f"--workers {workers} share weights in memory: they need --device cpu, --precision "
+                                 f"32 and --devices 1; got {train.device}, {train.precision} and {train.devices}")
+            if config.learners.a3c.value_warmup_updates or any(config.learners.a3c.kl_ref_coef):
+                raise UsageError("--a3c.value-warmup-updates and --a3c.kl-ref-coef are for the batched learner: leave "
+                                 "out --workers")
+
+    def weights(self, config: LowLightConfig) -> RewardWeights:
+        """The weights of the reward; terms that another run in this process has loaded do not count."""
+        train = config.train
+        known = (*load_terms(train.reward_term), *(word.partition("=")[0] for word in train.reward))
+        others = [f"{name}=0" for name in registered_sources() if name not in known]
+        return RewardWeights.parse((*train.reward, *others), exposure_level=train.exposure_level)
+
+    def reward(self, config: LowLightConfig) -> Reward:
+        return Reward(self.weights(config))
+
+    def dataset(self, config: LowLightConfig) -> Dataset:
+        side, is_policy = config.network.state_size, LEARNERS[config.train.learner].is_policy
+        # policies that look at a reduced picture need no more than this of it
+        data = load_pictures(config.data, max_side=max(256, 2 * side) if is_policy and side else None)
+        self._check_references(config, data)
+        return data
+
+    def _check_references(self, config: LowLightConfig, data: Dataset) -> None:
+        weights, kind, has_references = self.weights(config), LEARNERS[config.train.learner], data.splits.has_references
+        Reward(weights).check(has_references)
+        counting = [name for name in weights.active if config.network.controls or TERMS[name].default_factor]
+        if kind.is_policy and not counting:
+            raise UsageError("every reward has the weight 0: there is nothing to learn from; weigh one, as in "
+                             "exposure=4")
+        if kind.requires_target and not has_references:
+            raise UsageError(f"{config.train.learner} learns from references, and {data.splits.source} has none: "
+                             f"use pairs (low/ and high/), or --learner a3c")
+
+    def fabric(self, config: LowLightConfig) -> Any:
+        train = config.train
+        return make_fabric("cpu" if train.workers > 1 else train.device, train.precision, train.devices)
+
+    def model(self, config: LowLightConfig, data: Dataset) -> Any:
+        kind = LEARNERS[config.train.learner]
+        if kind.is_policy:
+            return make_policy(config.network, self.weights(config), kind.std_mode)
+        return MODELS.create("restorer", backbone={"name": config.network.backbone})
+
+    def warm_start(self, network: Any, path: Path) -> None:
+        source = load_network(locate(path))
+        if not isinstance(network, Policy) or not isinstance(source, Restorer | Combined):
+            raise UsageError(f"--warm-start begins a policy from a supervised run; {path} holds a "
+                             f"{type(source).__name__}, and a {type(network).__name__} is to learn: use --init for "
+                             f"the same network")
+        warm_start(network, source)
+
+    def make_learner(self, config: LowLightConfig, network: Any, device: torch.device) -> Learner:
+        train = config.train
+        if train.workers > 1:
+            return AsyncA3C(network, self.reward(config), config.learners.a3c, seed=train.seed, device=device,
+                                   workers=train.workers)
+        return super().make_learner(config, network, device)
+
+    def batches(self, config: LowLightConfig, data: Dataset, model: torch.nn.Module) -> Callable[[int], Batch]:
+        """At the size the network looks at; of several processes, each gets its share of the same pictures."""
+        train, state_size = config.train, getattr(model, "state_size", None)
+        sampler = Sampler(with_more_light(data.splits.train, config.data), data.cache, state_size or config.data.crop,
+                          crop="whole" if state_size else "native", seed=train.seed)
+        share = distributed.local_batch_size(train.batch_size)
+        part = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
+        return lambda step: sampler.batch(step, train.batch_size, part)
+
+    def evaluator(self, config: LowLightConfig, data: Dataset) -> LowLightEvaluator:
+        return LowLightEvaluator(list(data.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE)),
+                                 self.reward(config))
+
+    def monitor(self, config: LowLightConfig) -> str:
+        return "val/return" if LEARNERS[config.train.learner].is_policy else "val/psnr"
+
+    def callback(self, config: LowLightConfig, data: Dataset) -> ArtifactCallback:
+        return make_sample_sheet(list(data.load("val", limit=4, side=256)))
+
+    def facts(self, config: LowLightConfig) -> dict[str, Any]:
+        return {"reward": self.weights(config).to_dict(),
+                "reward_terms": {name: registered_sources()[name] for name in load_terms(config.train.reward_term)}}
+
+    def headline(self, config: LowLightConfig, data: Dataset) -> str:
+        weights = self.weights(config)
+        lines = [data.describe(), f"{config.train.learner} with {weights}"]
+        for name in load_terms(config.train.reward_term):
+            unweighted = "" if weights[name] else \
+                f"; its weight is 0, it is logged only: weigh it with --reward {name}=1"
+            lines.append(f"reward term {name} from {registered_sources()[name]['file']}{unweighted}")
+        return "\n".join(lines)
+
+    def baselines(self, config: LowLightConfig, data: Dataset) -> dict[str, Baseline]:
+        return fit_baselines(data.load("train", limit=_BASELINE_PICTURES, side=_VALIDATION_SIDE),
+                             config.train.exposure_level)
+
+    def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
+        config, data, run, validation = session.config, session.data, session.run, session.evaluator.pictures
+        learner, baselines = config.train.learner, self.baselines(config, data)
+        rows = {baselines[name].name: score(baselines[name], validation) for name in ("input", "constant", "stop")}
+        rows[learner] = score(load_model(run.path / "best"), validation)
+        run.draw_curves({name: row["psnr"] for name, row in rows.items()
+                         if "psnr" in row and name not in ("input", learner)})
+        monitor = self.budget(config, data).monitor
+        chosen = {"val/return": "return", "val/psnr": "PSNR"}.get(monitor, monitor)
+        print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
+              f"(chosen by the validation {chosen})")
+        print(f"on {len(data.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
+        for name in load_terms(config.train.reward_term):
+            if f"val/term/{name}" in fitted.best:
+                print(f"  reward term {name}: {fitted.best[f'val/term/{name}']:+.4f} over an episode, unweighted")
+        names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
+        for name, row in rows.items():
+            print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
+                                              f"{row[column]:.3f}" for column in names))
+        if config.data.data is None:
+            print("  (a demonstration: the rules' one number was chosen on three pictures)")
+        dark = write(to_array(load_example(data.splits.val[len(data.splits.val) // 2], ImageCache(0)).image),
+                     run.path / "samples" / "dark.png")
+        print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"
+              f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
+              f"  {rlenhance_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}")
+        return rows
+
+
+def rlenhance_command() -> str:
+    """The `rlenhance` command as it can be typed here."""
+    script = Path(sysconfig.get_path("scripts")) / "rlenhance"
+    if not script.exists():
+        return f"{python()} -m rlenhance"
+    try:
+        return str(script.relative_to(Path.cwd()))
+    except ValueError:
+        return "rlenhance"
+
+
+LOWLIGHT = LowLightTask()

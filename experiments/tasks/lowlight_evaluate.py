@@ -162,7 +162,8 @@ def data_of(run: Path) -> tuple[Path | None, int]:
     """The data folder that a run (or a checkpoint in it) was trained on, None for the sample photographs; its fold."""
     for folder in (run, run.parent):
         try:
-            stored = json.loads((folder / "config.json").read_text())["arguments"]["pictures"]
+            arguments = json.loads((folder / "config.json").read_text())["arguments"]
+            stored = arguments["pictures" if "pictures" in arguments else "data"]  # of version 0.1, and since
             return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0))
         except (OSError, ValueError, KeyError, TypeError):
             continue

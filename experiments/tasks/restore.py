@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.core.dataset import Dataset
 from experiments.core.run import Run
-from experiments.tasks.lowlight import Pictures
 from rlenhance.core.visualize import grid
 from rlenhance.data import (
     Batch,
@@ -83,7 +83,7 @@ class Task:
         about: a line on the pictures.
     """
 
-    pictures: Pictures
+    pictures: Dataset
     train: Sequence[Example]
     batch: Callable[[int, int], Batch]
     load: Callable[[Example], Batch]
@@ -109,7 +109,7 @@ def hole_task(data: Path | None, size: int, holes: str, seed: int) -> Task:
         splits, alike = without_near_duplicates(splits, cache)
         line = f"{alike}\n{splits.describe()}"
     sampler = CompletionSampler(splits.train, cache, size, holes=holes, seed=seed)
-    return Task(Pictures(splits, cache, skipped), splits.train, sampler.batch,
+    return Task(Dataset(splits, cache, skipped), splits.train, sampler.batch,
                 lambda example: load_completion(example, cache, size), line)
 
 
@@ -127,7 +127,7 @@ def pair_task(data: Path | None, size: int, shrink: Downscale, seed: int) -> Tas
         splits = Splits(parts[0], parts[1], (), "sample photographs (a demonstration on four photographs)")
     check_sizes(splits, cache, shrink.scale)
     sampler = SuperResolutionSampler(splits.train, cache, size, shrink, seed=seed)
-    return Task(Pictures(splits, cache, []), splits.train, sampler.batch,
+    return Task(Dataset(splits, cache, []), splits.train, sampler.batch,
                 lambda example: load_super_resolution(example, cache, shrink), splits.describe())
 
 

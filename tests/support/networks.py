@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from experiments.tasks.lowlight import KNOBS
+from experiments.tasks.lowlight import CONTROLS
 from rlenhance.models import MODELS, Completing
 
 PARTS = {"actions": {"name": "curve", "agent_stride": 4}, "backbone": {"name": "compact", "width": 8, "stride": 4}}
@@ -50,4 +50,4 @@ def make_policy(curve=None, **config):
 def make_tone(**config):
     """A small policy that takes every knob and can choose its exposure."""
     return make_model("pixel_policy", **{"actions": {"name": "tone", "agent_stride": 4}, "state_size": 16,
-                                         "preferences": KNOBS, "auto": ("exposure_level",), **config})
+                                         "preferences": CONTROLS, "auto": ("exposure_level",), **config})

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import lol_compare, lol_train
+from experiments import lol_compare
+from experiments.core.cli import train_command
 from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
-from experiments.core.config_cli import rebuild, run_command
+from experiments.core.config import from_json
 from experiments.tasks import lowlight_evaluate as evaluate
-from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig
+from experiments.tasks.lowlight import (
+    LOWLIGHT,
+    LearnerConfigs,
+    LowLightConfig,
+    LowLightDataConfig,
+    LowLightTrainConfig,
+    PolicyConfig,
+)
 from experiments.tasks.lowlight_baselines import (
     fit_baselines,
     oracle_stop,
@@ -23,8 +31,7 @@ from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, build_model
 from rlenhance.rewards import RewardWeights
-
-SMALL = PolicyConfig(state_size=16, horizon=2)
+from tests.support.training import SMALL, train_lowlight
 
 
 @pytest.fixture
@@ -93,7 +100,7 @@ def test_compare_makes_its_table_and_resumes(tmp_path, pairs, capsys):
     """A row per rule and per learner and reward; finished runs are not trained again."""
     arguments = lol_compare.Arguments(
         learners=("a3c", "supervised"), rewards=("no reference", "SSIM + PSNR"), seeds=(0, 1), minutes=0.0, updates=2,
-        batch_size=2, out=tmp_path / "compare", pictures=PictureConfig(data=pairs, crop=16), policy=SMALL,
+        batch_size=2, out=tmp_path / "compare", pictures=LowLightDataConfig(data=pairs, crop=16), policy=SMALL,
     )
     rows = lol_compare.main(arguments)
     names = [row.name for row in rows]
@@ -115,9 +122,7 @@ def test_compare_makes_its_table_and_resumes(tmp_path, pairs, capsys):
 
 def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     """The command prints the same numbers that it returns; an absent split is named."""
-    run = lol_train.main(lol_train.Arguments(
-        out=tmp_path, name="run", updates=1, device="cpu", progress=False, policy=SMALL,
-        pictures=PictureConfig(data=pairs))).run
+    run = train_lowlight(pairs, out=tmp_path, name="run", updates=1).run
     capsys.readouterr()
     scores = evaluate.main(evaluate.Arguments(run, data=pairs, split="val", json=True))
     assert json.loads(capsys.readouterr().out) == {"split": "val", **scores}
@@ -138,7 +143,7 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     (["--learner", "supervised", "--dark-only"], "--learner a3c"),
     (["--reward", "ssim=1", "--dark-only"], "ssim"),
     (["--resume", "nowhere"], "not a run"),
-    (["--init", "nowhere"], "no checkpoint"),
+    (["--init", "nowhere"], "no such run"),
     (["--init", "nowhere", "--warm-start", "nowhere"], "use one of them"),
     (["--updates", "-1"], "at least 1"),
     (["--horizon", "0"], "at least one step"),
@@ -155,39 +160,35 @@ def test_bad_input_ends_with_one_line_and_status_2(tmp_path, pairs, capsys, word
     if "--dark-only" in words:
         words = [word for word in words if word != "--dark-only"] + ["--data", str(pairs / "low")]
     words = [*words, "--out", str(tmp_path / "runs"), "--device", "cpu", "--no-progress"]
-    assert run_command(lol_train.main, lol_train.Arguments, words) == 2
+    assert train_command(LOWLIGHT, words) == 2
     assert text in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not (tmp_path / "runs").exists()
 
 
 def test_dark_photographs_alone_train(tmp_path, pairs):
     """No reference anywhere: the run still says how bright it became."""
-    result = lol_train.main(lol_train.Arguments(
-        out=tmp_path, name="run", updates=2, evaluate_every=2, batch_size=2, device="cpu", progress=False,
-        policy=SMALL, pictures=PictureConfig(data=pairs / "low")))
+    result = train_lowlight(pairs / "low", out=tmp_path, name="run", updates=2, eval_interval=2, batch_size=2)
     assert "psnr" not in result.scores["a3c"] and 0 < result.scores["a3c"]["mean"] < 1
 
 
 def test_classic_pixel_wise_agents_train(tmp_path, pairs):
     """agent_stride 1 on native crops with PixelRL's network, categorical, with a reward-map kernel."""
-    policy = PolicyConfig(backbone="fcn", state_size=0, agent_stride=1, picture_agent=False, curve="categorical",
+    policy = PolicyConfig(backbone="fcn", state_size=0, agent_stride=1, global_agent=False, curve="categorical",
                           channels="coupled", momentum=0.2, horizon=2)
     learners = LearnerConfigs()
     learners = dataclasses.replace(learners, a3c=dataclasses.replace(learners.a3c, reward_map_kernel=3, epochs=1,
                                                                       rollouts_per_image=2))
-    result = lol_train.main(lol_train.Arguments(
-        out=tmp_path, name="run", updates=1, batch_size=2, device="cpu", progress=False, policy=policy,
-        learners=learners, pictures=PictureConfig(data=pairs, crop=16)))
+    result = train_lowlight(pairs, out=tmp_path, name="run", updates=1, batch_size=2, policy=policy, learners=learners)
     assert np.isfinite(result.scores["a3c"]["psnr"])
 
 
-def test_config_json_becomes_arguments_again(tmp_path):
+def test_config_json_becomes_a_configuration_again(tmp_path):
     """What a run stores is what it was called with; a field of another version is refused."""
-    arguments = lol_train.Arguments(reward=("exposure=2",), init=tmp_path, policy=SMALL)
-    stored = json.loads(json.dumps(dataclasses.asdict(arguments), default=str))
-    assert rebuild(lol_train.Arguments, stored) == arguments
+    config = LowLightConfig(LowLightTrainConfig(reward=("exposure=2",), init=tmp_path), network=SMALL)
+    stored = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    assert from_json(LowLightConfig, stored) == config
     with pytest.raises(UsageError, match="sharpen"):
-        rebuild(lol_train.Arguments, stored | {"sharpen": 1})
+        from_json(LowLightConfig, stored | {"sharpen": 1})
 
 
 def test_rewards_of_the_comparison_parse():

@@ -14,28 +14,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents import LEARNERS
-from experiments import lol_train
-from experiments.core.config_cli import run_command
-from experiments.core.fit import FitConfig, TrainingFailed, fit, make_fabric
+from agents import LEARNERS, SupervisedConfig
+from agents.optim import OptimizerConfig
+from experiments.core.cli import train_command
+from experiments.core.fit import Budget, TrainingFailed, fit, make_fabric
 from experiments.core.run import Run
-from experiments.tasks.lowlight import PictureConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, PolicyConfig
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, load_training, read_config
 from rlenhance.models import MODELS
 from rlenhance.rewards import Reward, RewardWeights
+from tests.support.training import resume, train_lowlight
 
 ROOT = Path(__file__).parents[2]
-SMALL = PolicyConfig(state_size=16, horizon=2)
 
 
-def arguments(tmp_path, pairs, **changes):
+def run_lol(tmp_path, pairs, **changes):
     """A run of seconds."""
-    settings = {"out": tmp_path / "runs", "name": "run", "updates": 6, "evaluate_every": 2, "batch_size": 2,
-                "device": "cpu", "progress": False, "pictures": PictureConfig(data=pairs, crop=16), "policy": SMALL}
-    return lol_train.Arguments(**(settings | changes))
+    settings = {"out": tmp_path / "runs", "name": "run", "updates": 6, "eval_interval": 2, "batch_size": 2}
+    return train_lowlight(pairs, **(settings | changes))
 
 
 def weights(run):
@@ -51,7 +50,7 @@ def numbers(run):
 @pytest.mark.parametrize("learner, cut_at", [*((name, 4) for name in LEARNERS), ("a3c", 1), ("a3c", 6)])
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_at):
     """Weights, optimizer and every logged number are equal, bit for bit, wherever the run was stopped."""
-    whole = lol_train.main(arguments(tmp_path, pairs, learner=learner)).run
+    whole = run_lol(tmp_path, pairs, learner=learner).run
 
     class Stop(Exception):
         """A power cut."""
@@ -68,12 +67,12 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_
     kind.step = failing
     try:
         with pytest.raises(Stop):
-            lol_train.main(arguments(tmp_path, pairs, learner=learner, name="cut"))
+            run_lol(tmp_path, pairs, learner=learner, name="cut")
     finally:
         kind.step = step
     cut = tmp_path / "runs" / "cut"
     assert len(numbers(cut)) == cut_at
-    lol_train.main(lol_train.Arguments(resume=cut, device="cpu", progress=False))
+    resume(LOWLIGHT, cut)
     assert weights(cut) == weights(whole)
     assert numbers(cut) == numbers(whole)
     one, two = (load_training(run / "last") for run in (cut, whole))
@@ -98,9 +97,9 @@ def test_kill_at_any_moment_is_survived(tmp_path, pairs):
     _, _, about = Run(run).last_state()
     assert 0 <= about["step"] < 500
     config = json.loads((run / "config.json").read_text())
-    config["arguments"]["updates"] = about["step"] + 2
+    config["arguments"]["train"]["updates"] = about["step"] + 2
     (run / "config.json").write_text(json.dumps(config))
-    result = lol_train.main(lol_train.Arguments(resume=run, device="cpu", progress=False))
+    result = resume(LOWLIGHT, run)
     assert result.fitted.updates == about["step"] + 2
     assert [int(row["step"]) for row in numbers(run)] == list(range(about["step"] + 3))
 
@@ -119,9 +118,9 @@ def test_ctrl_c_saves_and_exits_130(tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(kind, "step", pressing)
     words = ["--data", str(pairs), "--out", str(tmp_path), "--name", "run", "--updates", "5", "--batch-size", "2",
              "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
-    assert run_command(lol_train.main, lol_train.Arguments, words) == 130
+    assert train_command(LOWLIGHT, words) == 130
     assert read_config(tmp_path / "run" / "last")["about"]["step"] == 3
-    result = lol_train.main(lol_train.Arguments(resume=tmp_path / "run", device="cpu", progress=False))
+    result = resume(LOWLIGHT, tmp_path / "run")
     assert result.fitted.updates == 5 and not result.fitted.interrupted
 
 
@@ -140,7 +139,7 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
 
     run = Run.create(tmp_path / "run", {}, {})
     with pytest.raises(TrainingFailed, match=r"reward term .*3 updates"):
-        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], reward), run, FitConfig(10, evaluate_every=2),
+        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], reward), run, Budget(10, eval_interval=2),
             show=False)
     assert read_config(run.path / "last")["about"]["step"] in (4, 6)
     load_network(run.path / "last")
@@ -149,47 +148,46 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
 
 def test_init_begins_with_the_weights_of_a_run(tmp_path, pairs):
     """Fine-tuning starts where the other run was best; another network is refused."""
-    first = lol_train.main(arguments(tmp_path, pairs)).run
-    tuned = lol_train.main(arguments(tmp_path, pairs, name="tuned", init=first, updates=1, evaluate_every=9))
+    first = run_lol(tmp_path, pairs).run
+    tuned = run_lol(tmp_path, pairs, name="tuned", init=first, updates=1, eval_interval=9)
     begun = numbers(tuned.run)[0]
     assert float(begun["val/psnr"]) == pytest.approx(read_config(first / "best")["about"]["scores"]["val/psnr"])
     with pytest.raises(UsageError, match="--init"):
-        lol_train.main(arguments(tmp_path, pairs, name="other", init=first,
-                                 policy=PolicyConfig(state_size=16, backbone="fcn")))
+        run_lol(tmp_path, pairs, name="other", init=first, policy=PolicyConfig(state_size=16, backbone="fcn"))
 
 
 def test_folders_that_are_no_new_run_are_refused(tmp_path, pairs):
     """A run that exists points to --resume; a folder that is none is left alone; resuming needs a run."""
-    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    run = run_lol(tmp_path, pairs, updates=1).run
     before = sorted(path.name for path in run.iterdir())
     with pytest.raises(UsageError, match="--resume"):
-        lol_train.main(arguments(tmp_path, pairs))
+        run_lol(tmp_path, pairs)
     other = tmp_path / "runs" / "diary"
     other.mkdir()
     (other / "entry.txt").write_text("dear diary")
     with pytest.raises(UsageError, match="not a run"):
-        lol_train.main(arguments(tmp_path, pairs, name="diary"))
+        run_lol(tmp_path, pairs, name="diary")
     with pytest.raises(UsageError, match="not a run"):
-        lol_train.main(lol_train.Arguments(resume=other))
+        resume(LOWLIGHT, other)
     assert sorted(path.name for path in run.iterdir()) == before and [p.name for p in other.iterdir()] == ["entry.txt"]
 
 
 def test_resuming_with_other_pictures_is_refused(tmp_path, pairs):
     """The data's hash is part of the run."""
-    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    run = run_lol(tmp_path, pairs, updates=1).run
     for path in (pairs / "low").iterdir():
         if path.name.startswith("s000"):
             path.unlink()
             (pairs / "high" / path.name).unlink()
     with pytest.raises(UsageError, match="not those the run began with"):
-        lol_train.main(lol_train.Arguments(resume=run, device="cpu", progress=False))
+        resume(LOWLIGHT, run)
 
 
 def test_run_folder_holds_what_is_promised(tmp_path, pairs):
     """config.json with seeds, versions and data hashes; csv, curves, samples, TensorBoard, best and last."""
-    run = lol_train.main(arguments(tmp_path, pairs)).run
+    run = run_lol(tmp_path, pairs).run
     config = json.loads((run / "config.json").read_text())
-    assert config["arguments"]["seed"] == 0 and "torch" in config["versions"] and set(config["data"]["digest"])
+    assert config["arguments"]["train"]["seed"] == 0 and "torch" in config["versions"] and set(config["data"]["digest"])
     assert config["model"]["backbone"]["width"] == 32
     for name in ("metrics.csv", "curves.png", "best/model.safetensors", "last/training.safetensors"):
         assert (run / name).stat().st_size > 0
@@ -211,18 +209,18 @@ def test_devices_and_precisions_that_cannot_be_had_are_refused(device, precision
 
 def test_mixed_precision_trains(tmp_path, pairs):
     """bf16 runs to its end with finite numbers."""
-    result = lol_train.main(arguments(tmp_path, pairs, precision="bf16", updates=2))
+    result = run_lol(tmp_path, pairs, precision="bf16", updates=2)
     assert result.fitted.updates == 2 and result.scores["a3c"]["psnr"] > 0
 
 
 def test_killed_before_the_first_checkpoint_begins_again(tmp_path, pairs):
     """A run that holds nothing but its config.json goes on from the start, and equals one that was never killed."""
-    whole = lol_train.main(arguments(tmp_path, pairs, name="whole", updates=2)).run
-    run = lol_train.main(arguments(tmp_path, pairs, updates=2)).run
+    whole = run_lol(tmp_path, pairs, name="whole", updates=2).run
+    run = run_lol(tmp_path, pairs, updates=2).run
     for name in ("best", "last"):
         shutil.rmtree(run / name)
     (run / "last.1234.part").mkdir()
-    lol_train.main(lol_train.Arguments(resume=run, progress=False))
+    resume(LOWLIGHT, run)
     assert weights(run) == weights(whole) and numbers(run) == numbers(whole)
     assert not (run / "last.1234.part").exists()
 
@@ -236,34 +234,58 @@ def test_killed_before_the_first_checkpoint_begins_again(tmp_path, pairs):
 ])
 def test_damaged_runs_are_told_with_a_way_out(tmp_path, pairs, damage, text, capsys):
     """One line, status 2, and the best checkpoint still there."""
-    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    run = run_lol(tmp_path, pairs, updates=1).run
     damage(run)
     if text == "cannot go on":
-        assert run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run)]) in (0, 2)
+        assert train_command(LOWLIGHT, ["--resume", str(run)]) in (0, 2)
     else:
-        assert run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run)]) == 2
+        assert train_command(LOWLIGHT, ["--resume", str(run)]) == 2
         assert text in " ".join(capsys.readouterr().err.split())
     load_network(run / "best")
 
 
 def test_damaged_log_is_set_aside(tmp_path, pairs):
     """metrics.csv that cannot be read does not stop a run from going on."""
-    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
+    run = run_lol(tmp_path, pairs, updates=1).run
     (run / "metrics.csv").write_bytes(b"\xff\xfe\x00step")
-    lol_train.main(lol_train.Arguments(resume=run, progress=False))
+    resume(LOWLIGHT, run)
     assert (run / "metrics.csv.damaged").exists()
 
 
-def test_settings_beside_resume_are_refused(tmp_path, pairs):
+def test_settings_beside_resume_are_refused(tmp_path, pairs, capsys):
     """They would be ignored otherwise."""
-    run = lol_train.main(arguments(tmp_path, pairs, updates=1)).run
-    with pytest.raises(UsageError, match="leave out updates"):
-        lol_train.main(lol_train.Arguments(resume=run, updates=9))
+    run = run_lol(tmp_path, pairs, updates=1).run
+    with pytest.raises(UsageError, match=r"leave out batch_size \("):
+        resume(LOWLIGHT, run, batch_size=3)
+    words = ["--resume", str(run), "--learner", "sac", "--a3c.gamma", "0.5", "--no-progress"]
+    assert train_command(LOWLIGHT, words) == 2
+    assert "leave out learner, a3c.gamma (" in " ".join(capsys.readouterr().err.split())
+    before = (run / "config.json").read_text()
+    assert train_command(LOWLIGHT, ["--resume", str(run), "--seed", "0", "--device", "cpu", "--no-progress"]) == 0
+    assert (run / "config.json").read_text() == before  # what the run has may be named
+
+
+def test_a_default_beside_resume_is_refused_where_the_run_has_another_value(tmp_path, pairs, capsys):
+    """It was asked for, and would be ignored."""
+    run = run_lol(tmp_path, pairs, updates=1, seed=3).run
+    assert train_command(LOWLIGHT, ["--resume", str(run), "--seed", "0", "--no-progress"]) == 2
+    assert "leave out seed" in capsys.readouterr().err
+
+
+def test_an_extended_run_equals_a_longer_one(tmp_path, pairs):
+    """Where the learning rate stays, a run of four updates that is extended to six is a run of six."""
+    learners = LearnerConfigs(supervised=SupervisedConfig(optimizer=OptimizerConfig(final_lr_ratio=1.0)))
+    whole = run_lol(tmp_path, pairs, learners=learners, learner="supervised", name="whole").run
+    run = run_lol(tmp_path, pairs, learners=learners, learner="supervised", updates=4).run
+    assert resume(LOWLIGHT, run, updates=6).fitted.updates == 6
+    assert weights(run) == weights(whole) and numbers(run) == numbers(whole)
+    assert json.loads((run / "config.json").read_text())["arguments"]["train"]["updates"] == 6
+    assert resume(LOWLIGHT, run, minutes=1e-9).fitted.updates == 6  # time alone is the limit, and it is over
 
 
 def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
     """No traceback, status 2, and what was saved before stands."""
-    run = lol_train.main(arguments(tmp_path, pairs, updates=2)).run
+    run = run_lol(tmp_path, pairs, updates=2).run
     before = weights(run)
 
     def full(*_):
@@ -272,5 +294,5 @@ def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
     monkeypatch.setattr("rlenhance.hub.checkpoint._write", full)
     words = ["--data", str(pairs), "--out", str(tmp_path / "runs"), "--name", "other", "--updates", "1", "--state-size",
              "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
-    assert run_command(lol_train.main, lol_train.Arguments, words) == 2
+    assert train_command(LOWLIGHT, words) == 2
     assert "No space left" in capsys.readouterr().err and weights(run) == before

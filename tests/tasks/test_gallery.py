@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.scripts import gallery
-from experiments.tasks.lowlight import KNOBS
+from experiments.tasks.lowlight import CONTROLS
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read
 from tests.support.networks import make_model, make_policy, make_tone, stir
@@ -20,12 +20,12 @@ def test_every_sheet_is_written(quick, tmp_path, capsys):
     """Before and after, the steps and a sheet per knob lie in the folder, and their places are printed."""
     save_checkpoint(tmp_path / "run/best", stir(make_tone(horizon=4)))
     places = gallery.main(gallery.Arguments(str(tmp_path / "run"), tmp_path / "out", side=12))
-    names = ["before_after", "steps", *(f"knob_{name}" for name in KNOBS), "denoise"]
+    names = ["before_after", "steps", *(f"knob_{name}" for name in CONTROLS), "denoise"]
     assert places == [tmp_path / "out" / f"{name}.jpg" for name in names]
     assert sorted(places) == sorted((tmp_path / "out").iterdir())
     assert capsys.readouterr().out.split() == [str(place) for place in places]
     widths = {place.stem: read(place).pixels.shape[1] for place in places}
-    across = {"before_after": 8, "steps": 5, "denoise": 4} | {f"knob_{name}": 6 for name in KNOBS}
+    across = {"before_after": 8, "steps": 5, "denoise": 4} | {f"knob_{name}": 6 for name in CONTROLS}
     # parts of 12 pixels, 2 between
     assert widths == {name: 14 * parts - 2 for name, parts in across.items()}
 
@@ -49,6 +49,6 @@ def test_a_policy_without_knobs_has_no_sweeps(quick, tmp_path):
 def test_a_network_that_acts_in_one_pass_is_refused(tmp_path, capsys):
     """It has no steps to show; nothing is written."""
     save_checkpoint(tmp_path / "run/best", make_model("restorer"))
-    assert run_command(gallery.main, gallery.Arguments, [str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 2
+    assert run_cli(gallery.main, gallery.Arguments, [str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 2
     assert "acts in one pass and has no steps to show" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from experiments import lol_compare
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.scripts import import_weights
 from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
 from experiments.tasks import lowlight_evaluate as evaluate
-from experiments.tasks.lowlight import LearnerConfigs, PictureConfig, PolicyConfig, make_learner
+from experiments.tasks.lowlight import LowLightDataConfig
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read
-from rlenhance.rewards import RewardWeights
 from tests.support.data import make_pairs
 from tests.support.published import made_up_rellie, made_up_zero_dce
+from tests.support.training import train_lowlight
 
 
 def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_file, zero_dce_file, capsys):
@@ -27,7 +27,7 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
     dark = next((pairs / "low").iterdir())
     for name, file in (("rellie", rellie_file), ("zero_dce", zero_dce_file)):
         words = [name, str(file), "-o", str(tmp_path / name)]
-        assert run_command(import_weights.main, Arguments, words) == 0
+        assert run_cli(import_weights.main, Arguments, words) == 0
         assert json.loads((tmp_path / name / "config.json").read_text())["origin"]["file"] == file.name
         assert command(["enhance", str(dark), "-m", str(tmp_path / name), "-o", str(tmp_path / f"{name}.png")]) == 0
         assert read(tmp_path / f"{name}.png").pixels.shape == (24, 28, 3)
@@ -35,7 +35,7 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/best/*")}
     rows = lol_compare.main(lol_compare.Arguments(
         learners=(), models=(tmp_path / "rellie", tmp_path / "zero_dce", tmp_path / "zero_dce" / "best"),
-        out=tmp_path / "compare", pictures=PictureConfig(data=pairs)))
+        out=tmp_path / "compare", pictures=LowLightDataConfig(data=pairs)))
     assert [row.name for row in rows[-3:]] == ["rellie", "zero_dce", str(tmp_path / "zero_dce" / "best")]
     assert [row.parameters for row in rows[-3:]] == [307602, 79416, 79416]
     assert {row.reference for row in rows[-3:]} == {"imported"} and rows[-1].scores[0]["psnr"] > 0
@@ -46,7 +46,7 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
     with pytest.raises(UsageError, match="--watch is for policies"):
         evaluate.main(evaluate.Arguments(tmp_path / "zero_dce", data=pairs, split="val", watch=True))
     with pytest.raises(UsageError, match="holds another network"):
-        make_learner("a3c", PolicyConfig(), LearnerConfigs(), RewardWeights(), seed=0, init=tmp_path / "rellie")
+        train_lowlight(pairs, out=tmp_path / "runs", init=tmp_path / "rellie")
 
 
 class Malicious:

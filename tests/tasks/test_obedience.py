@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.controllability import RESPONSES, adaptivity, controllability, defaults, well_exposed
@@ -164,7 +164,7 @@ def test_what_cannot_be_measured_is_told(tmp_path, pairs, run, capsys, words, to
     if "plain" in words:
         words, place = words[:-2], "plain"
         save_checkpoint(tmp_path / place, make_model("restorer"))
-    assert run_command(evaluate.main, evaluate.Arguments, [str(tmp_path / place), "--data", str(pairs), *words]) == 2
+    assert run_cli(evaluate.main, evaluate.Arguments, [str(tmp_path / place), "--data", str(pairs), *words]) == 2
     assert told in capsys.readouterr().err
 
 

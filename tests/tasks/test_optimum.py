@@ -5,7 +5,7 @@ import torch
 
 from agents.base import make_env
 from experiments.scripts import reward_optimum as optimum
-from experiments.tasks.lowlight import PictureConfig, PolicyConfig, make_policy
+from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import UnrolledPolicy
@@ -40,7 +40,7 @@ def test_local_agents_are_moved_by_the_terms_that_say_where(generator):
 
 def test_the_command_scores_the_optimum(pairs, capsys):
     """It prints the rule and the optimum side by side, and refuses the test split."""
-    small = {"count": 3, "side": 16, "iterations": 4, "pictures": PictureConfig(data=pairs),
+    small = {"count": 3, "side": 16, "iterations": 4, "pictures": LowLightDataConfig(data=pairs),
              "policy": PolicyConfig(state_size=16, horizon=2)}
     scores = optimum.main(optimum.Arguments(**small))
     assert {"psnr", "gt_mean_psnr", "spread_cells"} <= set(scores)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from agents import A3C, SAC, Direct
-from experiments import lol_compare, lol_train
-from experiments.core.config_cli import gather, run_command
+from experiments import lol_compare
+from experiments.core.cli import gather, train_command
 from experiments.tasks import lowlight_evaluate as evaluate
-from experiments.tasks.lowlight import PictureConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightDataConfig, PolicyConfig
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
@@ -54,7 +54,7 @@ def write_module(folder, text, name="own_terms"):
 
 def train(folder, *words, name="run"):
     """The status of a tiny training run."""
-    return run_command(lol_train.main, lol_train.Arguments, [
+    return train_command(LOWLIGHT, [
         "--out", str(folder), "--name", name, "--updates", "2", "--batch-size", "2", "--device", "cpu", "--no-progress",
         "--state-size", "16", "--horizon", "2", *words])
 
@@ -213,7 +213,7 @@ def test_a_run_keeps_its_term(place, tmp_path, pairs, learner, capsys, monkeypat
         forget()
         monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(place)])
         capsys.readouterr()
-        status = run_command(lol_train.main, lol_train.Arguments, ["--resume", str(run), "--no-progress"])
+        status = train_command(LOWLIGHT, ["--resume", str(run), "--no-progress"])
         return status, capsys.readouterr().err
 
     monkeypatch.chdir(tmp_path)
@@ -271,7 +271,7 @@ def test_a_comparison_takes_rewards_in_words(place, tmp_path, pairs):
     arguments = lol_compare.Arguments(
         learners=("a3c",), rewards=("no reference", "exposure=0 levels=3"), seeds=(0,), minutes=0.0, updates=1,
         batch_size=2, reward_term=("own_terms:levels",), out=tmp_path / "compare",
-        pictures=PictureConfig(data=pairs, crop=16), policy=SMALL)
+        pictures=LowLightDataConfig(data=pairs, crop=16), policy=SMALL)
     rows = lol_compare.main(arguments)
     assert [row.name for row in rows[-2:]] == ["a3c, no reference", "a3c, exposure=0 levels=3"]
     assert rows[0].scores[0]["term/levels"] == 0
@@ -292,7 +292,7 @@ def test_repeated_options_are_brought_together():
     """A list option that is given twice keeps all of its values; other options stay where they are."""
     words = ["--reward", "a=1", "--seed", "1", "--reward=b=2", "c=3", "--reward_term", "x:y", "--reward-term", "x:z",
              "--no-progress"]
-    assert gather(lol_train.Arguments, words) == [
+    assert gather(LowLightConfig, words) == [
         "--reward", "a=1", "b=2", "c=3", "--seed", "1", "--reward-term", "x:y", "x:z", "--no-progress"]
     for words in (["RUN", "--json"], ["--json", "RUN", "--max-side", "3"], []):
         assert gather(evaluate.Arguments, words) == words

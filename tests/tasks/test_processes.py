@@ -14,10 +14,10 @@ import torch.distributed
 import torch.multiprocessing
 
 from agents import LEARNERS, NonFiniteError, distributed
-from experiments import lol_train
-from experiments.core.config_cli import run_command
+from experiments.core.cli import train_command
 from experiments.core.distributed import make_fabric
 from experiments.core.run import Run
+from experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, ImageCache, Sampler, open_dataset
 from rlenhance.hub.checkpoint import load_training
@@ -138,7 +138,7 @@ def test_shares_of_a_batch_are_the_batch(pairs):
 def test_batches_that_do_not_divide_are_refused(tmp_path, pairs, capsys, words, text):
     """The batch is never silently changed; nothing is started or left behind."""
     words = [*words, "--data", str(pairs), "--out", str(tmp_path / "runs"), "--device", "cpu", "--no-progress"]
-    assert run_command(lol_train.main, lol_train.Arguments, words) == 2
+    assert train_command(LOWLIGHT, words) == 2
     assert text in capsys.readouterr().err and not (tmp_path / "runs").exists()
 
 
@@ -175,7 +175,7 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path, pairs):
     """One run folder and one voice, and every logged number of a run in one process, to rounding."""
     out = run_command_line("experiments.lol_train", *words(pairs, tmp_path, "two", 4), "--devices", "2")
     assert out.count("run folder") == 1
-    assert run_command(lol_train.main, lol_train.Arguments, words(pairs, tmp_path, "one", 4)) == 0
+    assert train_command(LOWLIGHT, words(pairs, tmp_path, "one", 4)) == 0
     for one, two in zip(numbers(tmp_path / "one"), numbers(tmp_path / "two"), strict=True):
         assert two == pytest.approx(one, rel=1e-2, abs=1e-3)
 

@@ -12,9 +12,9 @@ from scipy.stats import bootstrap
 
 from experiments import lol_compare, lol_report
 from experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.lol_compare import Comparison, Row
-from experiments.tasks.lowlight import PictureConfig, PolicyConfig
+from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig
 from rlenhance.core.errors import UsageError
 from tests.support.data import make_pairs
 
@@ -152,7 +152,7 @@ def arguments(tmp_path):
     """A tiny report on twelve scenes."""
     return lol_report.Arguments(resamples=100, comparison=lol_compare.Arguments(
         rewards=("no reference",), seeds=(0,), minutes=0.0, updates=1, batch_size=2, out=tmp_path / "report",
-        pictures=PictureConfig(data=make_pairs(tmp_path / "pairs", scenes=12), crop=16),
+        pictures=LowLightDataConfig(data=make_pairs(tmp_path / "pairs", scenes=12), crop=16),
         policy=PolicyConfig(state_size=16, horizon=2)))
 
 
@@ -187,7 +187,7 @@ def test_what_cannot_be_reported_is_refused(tmp_path, pairs, capsys, words, text
     """One line, status 2, and nothing left behind."""
     folder = pairs / "low" if "--dark-only" in words else pairs
     words = [word for word in words if word != "--dark-only"]
-    status = run_command(lol_report.main, lol_report.Arguments,
+    status = run_cli(lol_report.main, lol_report.Arguments,
                          [*words, "--data", str(folder), "--out", str(tmp_path / "report")])
     assert status == 2 and text in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "report").exists()

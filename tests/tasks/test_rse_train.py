@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments import rse_train
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.tasks.rse.config import BudgetConfig
 from experiments.tasks.rse.data import PathConfig, open_rse
 from experiments.tasks.rse.model import NetworkConfig, make_autoencoder, mean_rows, passes
@@ -42,7 +42,7 @@ def faces(tmp_path):
 
 def ran(tmp_path, data_set, *words):
     """The table of a run of the command, which must end well."""
-    status = run_command(rse_train.main, rse_train.Arguments,
+    status = run_cli(rse_train.main, rse_train.Arguments,
                          [data_set, *SMALL, *map(str, words), "--out", str(tmp_path / "runs"), "--name", "run"])
     assert status == 0
     return json.loads((tmp_path / "runs/run/table.json").read_text())

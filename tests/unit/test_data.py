@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.tasks.lowlight import PictureConfig, with_more_light
+from experiments.tasks.lowlight import LowLightDataConfig, with_more_light
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
@@ -512,19 +512,19 @@ def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
         write(_picture(number), tmp_path / "light" / f"{number}.png")
     dark = [example for part in open_dataset(tmp_path / "data").parts.values() for example in part]
     goods = len({example.target for example in dark}) + 7
-    config = PictureConfig(well_exposed=True, relit=True, light=tmp_path / "light")
+    config = LowLightDataConfig(train_on_references=True, relight=True, extra_references=tmp_path / "light")
     every = with_more_light(dark, config)
     assert sum(example.degradation is not None for example in every) == goods
     assert sum(example.image is not None and example.image == example.target for example in every) == goods
-    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.target_in_reward for example in every)
-    assert with_more_light(dark, PictureConfig()) == dark
-    hidden = with_more_light(dark, replace(config, judge_relit_alone=True))
-    assert {example.target_in_reward for example in hidden if example.image in {e.image for e in dark}} == {False}
+    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.judged for example in every)
+    assert with_more_light(dark, LowLightDataConfig()) == dark
+    hidden = with_more_light(dark, replace(config, reward_relit_only=True))
+    assert {example.judged for example in hidden if example.image in {e.image for e in dark}} == {False}
     batch = Sampler(hidden, ImageCache(), 8, seed=1).batch(0, 32).check()
-    assert set(batch.target_weight.flatten().tolist()) == {0.0, 1.0}
-    assert Sampler(every, ImageCache(), 8, seed=1).batch(0, 4).target_weight is None
+    assert set(batch.judged.flatten().tolist()) == {0.0, 1.0}
+    assert Sampler(every, ImageCache(), 8, seed=1).batch(0, 4).judged is None
     with pytest.raises(UsageError, match="--light"):
-        with_more_light([Example("a", "a", tmp_path / "light/0.png")], PictureConfig(relit=True))
+        with_more_light([Example("a", "a", tmp_path / "light/0.png")], LowLightDataConfig(relight=True))
 
 
 def test_darkened_example_is_the_same_at_every_call(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.tasks.lowlight import KNOBS
+from experiments.tasks.lowlight import CONTROLS
 from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
@@ -43,7 +43,7 @@ def test_every_shipped_preset_works(night, name):
     preset = load_preset(name)
     assert preset.about and "\n" not in preset.about
     for knob, value in preset.preference.items():
-        assert value is None or KNOBS[knob][0] <= value <= KNOBS[knob][2]
+        assert value is None or CONTROLS[knob][0] <= value <= CONTROLS[knob][2]
     wanted = Enhancer("runs/lol/first", preference=preset.preference,
                       strength=1 if preset.strength is None else preset.strength)(read(night).pixels)
     assert np.array_equal(_made("--preset", name), wanted)

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from experiments.core.config_cli import run_command
+from experiments.core.cli import run_cli
 from experiments.scripts import package_model as ship
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
@@ -232,7 +232,7 @@ def test_what_cannot_be_shipped_is_refused(shelf, run, tmp_path, monkeypatch, ca
     (tmp_path / "headless.md").write_text(CARD.replace("A small policy for tests.", ""))
     before = {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}
     words = [str(run), "--out", str(shelf), *([] if "--card" in words else ["--card", "card.md"]), *words]
-    assert run_command(ship.main, ship.Arguments, words) == 2
+    assert run_cli(ship.main, ship.Arguments, words) == 2
     assert re.search(told, capsys.readouterr().err)
     assert {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()} == before
 

@@ -9,15 +9,16 @@ import torch
 
 from agents import A3C, A3CConfig, AsyncA3C, NonFiniteError, OptimizerConfig, OptimizerStep, WorkerError
 from agents.shared_adam import SharedOptimizerStep, SharedWeights
-from experiments import lol_train
-from experiments.core.config_cli import run_command
-from experiments.core.fit import FitConfig, TrainingFailed, fit
+from experiments.core.cli import train_command
+from experiments.core.fit import Budget, TrainingFailed, fit
 from experiments.core.run import Run
+from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, read_config
 from tests.support.known_answer import FAST, REWARD, grey_batch, mean_error, policy
+from tests.support.training import resume, train_lowlight
 
 CONFIG = A3CConfig(optimizer=FAST)
 
@@ -115,7 +116,7 @@ def test_a_worker_that_dies_is_named_and_the_run_stops(learnt, tmp_path, image):
 
     run = Run.create(tmp_path / "run", {}, {})
     with pytest.raises(TrainingFailed, match=r"worker 1 died \(exit code -9\).*last.*--resume"):
-        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], REWARD), run, FitConfig(50, evaluate_every=3),
+        fit(learner, batches, LowLightEvaluator([Batch(image[:1])], REWARD), run, Budget(50, eval_interval=3),
             show=False)
     assert read_config(run.path / "last")["about"]["step"] in (3, 6)
     load_network(run.path / "last")
@@ -147,11 +148,11 @@ def test_ctrl_c_is_saved_and_the_run_goes_on(tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(AsyncA3C, "step", pressing)
     words = ["--data", str(pairs), "--out", str(tmp_path), "--updates", "5", "--batch-size", "2", "--state-size", "16",
              "--horizon", "2", "--device", "cpu", "--no-progress"]
-    assert run_command(lol_train.main, lol_train.Arguments, [*words, "--name", "run", "--workers", "2"]) == 130
+    assert train_command(LOWLIGHT, [*words, "--name", "run", "--workers", "2"]) == 130
     assert read_config(tmp_path / "run" / "last")["about"]["step"] == 3
-    result = lol_train.main(lol_train.Arguments(resume=tmp_path / "run", device="cpu", progress=False))
+    result = resume(LOWLIGHT, tmp_path / "run")
     assert result.fitted.updates == 5 and not result.fitted.interrupted
-    assert run_command(lol_train.main, lol_train.Arguments, [*words, "--name", "batched"]) == 0
+    assert train_command(LOWLIGHT, [*words, "--name", "batched"]) == 0
     columns = [set((tmp_path / name / "metrics.csv").read_text().splitlines()[0].split(","))
                for name in ("run", "batched")]
     assert columns[0] - columns[1] == {"staleness"} and not columns[1] - columns[0]
@@ -166,6 +167,5 @@ def test_ctrl_c_is_saved_and_the_run_goes_on(tmp_path, pairs, monkeypatch):
 def test_what_workers_cannot_do_is_refused(tmp_path, pairs, changes, text):
     """Before anything is started or written."""
     with pytest.raises(UsageError, match=text):
-        lol_train.main(lol_train.Arguments(out=tmp_path / "runs", progress=False,
-                                           pictures=lol_train.PictureConfig(data=pairs), **changes))
+        train_lowlight(pairs, out=tmp_path / "runs", **changes)
     assert not (tmp_path / "runs").exists()

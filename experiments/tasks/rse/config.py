@@ -9,7 +9,7 @@ from pathlib import Path
 from agents import A3CConfig, DirectConfig, SACConfig
 from agents.autoencoder_learner import AutoencoderConfig
 from agents.optim import OptimizerConfig
-from experiments.core.fit import FitConfig
+from experiments.core.fit import Budget
 from experiments.tasks.rse.model import NetworkConfig
 from rlenhance.core.errors import UsageError
 
@@ -90,16 +90,16 @@ class BudgetConfig:
             raise UsageError(f"batch sizes, sides, visits, numbers of pictures and updates between validations are at "
                              f"least 1, budgets finite and not negative; got {counts} and {amounts}")
 
-    def autoencoder(self, samples: int, share: float = 1.0) -> FitConfig:
+    def autoencoder(self, samples: int, share: float = 1.0) -> Budget:
         """The autoencoder's budget; `samples` are the crops of an epoch."""
         updates = self.updates or (-(-self.epoch * samples // self.batch_size) if self.epoch else 0) or \
             (_NO_LIMIT if self.minutes else 300)
-        return FitConfig(max(1, math.ceil(updates * share)), self.minutes * share, self.evaluate_every, "val/psnr")
+        return Budget(max(1, math.ceil(updates * share)), self.minutes * share, self.evaluate_every, "val/psnr")
 
-    def agents(self, share: float = 1.0) -> FitConfig:
+    def agents(self, share: float = 1.0) -> Budget:
         """The agents'."""
         updates = self.rl_updates or (_NO_LIMIT if self.rl_minutes else 60)
-        return FitConfig(max(1, math.ceil(updates * share)), self.rl_minutes * share, self.rl_evaluate_every,
+        return Budget(max(1, math.ceil(updates * share)), self.rl_minutes * share, self.rl_evaluate_every,
                          "val/psnr")
 
 

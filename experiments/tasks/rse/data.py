@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envs.self_enhance import PUBLISHED_NOISE
+from experiments.core.dataset import Dataset
 from experiments.tasks.denoise_filters import middle
-from experiments.tasks.lowlight import Pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -55,7 +55,7 @@ class PathConfig:
     """stop names every bad file and ends; skip leaves them out."""
 
 
-class RsePictures(Pictures):
+class RSEDataset(Dataset):
     """Splits of noisy pictures and their references.
 
     Attributes:
@@ -75,7 +75,7 @@ class RsePictures(Pictures):
         return chosen, (middle(batch, side) for batch in load_split(chosen, self.cache))
 
 
-def open_rse(data_set: str, paths: PathConfig) -> RsePictures:
+def open_rse(data_set: str, paths: PathConfig) -> RSEDataset:
     """The pictures of a run, scanned and without overlap.
 
     Raises:
@@ -99,7 +99,7 @@ def open_rse(data_set: str, paths: PathConfig) -> RsePictures:
         print(alike, flush=True)
     if paths.train_files_path:
         check_disjoint(splits, cache)
-    pictures = RsePictures(splits, cache, skipped)
+    pictures = RSEDataset(splits, cache, skipped)
     pictures.held = "test" if splits.test else "val"
     return pictures
 
@@ -154,6 +154,6 @@ def _sidd(paths: PathConfig) -> Splits:
     return replace(splits, train=[*splits.train, *splits.test], test=pairs)
 
 
-def bank_pictures(pictures: Pictures, count: int) -> list[Batch]:
+def bank_pictures(pictures: Dataset, count: int) -> list[Batch]:
     """The middles of training pictures with their noise, from which the bank is filled."""
     return [middle(batch, _BANK_SIDE) for batch in pictures.load("train", limit=count)]

@@ -14,10 +14,10 @@ from agents.autoencoder_learner import AutoencoderLearner
 from agents.base import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.core.bootstrap import Interval, bootstrap_interval
-from experiments.core.fit import FitConfig, fit
+from experiments.core.fit import Budget, fit
 from experiments.core.run import Run
 from experiments.tasks.rse.config import Plan
-from experiments.tasks.rse.data import RsePictures, bank_pictures
+from experiments.tasks.rse.data import RSEDataset, bank_pictures
 from experiments.tasks.rse.model import (
     EpisodeEvaluator,
     Fixed,
@@ -61,7 +61,7 @@ class Stages:
         policies: after RL, and after each recursion that was not undone.
     """
 
-    def __init__(self, plan: Plan, pictures: RsePictures, fabric: Any, mixed: bool, run: Run):
+    def __init__(self, plan: Plan, pictures: RSEDataset, fabric: Any, mixed: bool, run: Run):
         self.plan, self.pictures, self.fabric, self.mixed, self.run = plan, pictures, fabric, mixed, run
         self.device = fabric.device
         sampler = ShardedSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
@@ -164,7 +164,7 @@ class Stages:
         autoencoder.to(self.device)
         return network, best
 
-    def _fit(self, name: str, make: Callable[[], Learner], budget: FitConfig,
+    def _fit(self, name: str, make: Callable[[], Learner], budget: Budget,
              judge: Callable[[nn.Module], dict[str, float]], count: int, seed: int) -> tuple[Any, float]:
         """One stage, unless it is done: the network of its best update, and its validation PSNR."""
         folder = self.run.path / name

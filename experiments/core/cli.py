@@ -1,0 +1,124 @@
+"""A dataclass becomes a command line; what went wrong becomes one line and a status."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tyro
+
+from experiments.core.config import hints_of, is_flat, plain_type
+from experiments.core.migrate import load_config, old_flags
+from experiments.core.task import Task
+from experiments.core.train import open_run, train
+from rlenhance.core.errors import UsageError
+
+
+def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> int:
+    """The command line of a task: `raise SystemExit(train_command(TASK))` is a training script.
+
+    Returns:
+        The exit status, see `run_cli`.
+    """
+    given = _current(task.Config, sys.argv[1:] if words is None else words)
+
+    def run(config: Any) -> None:
+        if config.train.resume:  # parsed again with the run's own settings as defaults: what differs was asked for
+            stored = load_config(task.Config, open_run(task, config.train.resume)[1])
+            stored = dataclasses.replace(stored, train=dataclasses.replace(stored.train, progress=True, devices=1))
+            train(task, _parse(task.Config, given, task.command, stored), unasked=stored)
+        else:
+            train(task, config)
+
+    return run_cli(run, task.Config, given, prog=task.command)
+
+
+def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | None = None, prog: str = "") -> int:
+    """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C).
+
+    Args:
+        main: called with the parsed dataclass.
+        arguments: its class.
+        words: the command line; None: that of this process.
+        prog: the module as the user typed it; "": that of `arguments`.
+    """
+    try:
+        main(_parse(arguments, sys.argv[1:] if words is None else words, prog or _module_name(arguments)))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # tyro has printed help (0), or what it could not parse (2)
+        return int(stop.code or 0)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}; what was saved before stands: make room, or choose another "
+              f"--out", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(arguments: Any, words: Sequence[str], module: str, default: Any = None) -> Any:
+    gathered = gather(arguments, _current(arguments, words))
+    return tyro.cli(arguments, args=gathered, prog=f"python -m {module}",
+                    **({} if default is None else {"default": default}))
+
+
+def _current(arguments: Any, words: Sequence[str]) -> list[str]:
+    """The command line with options of version 0.1 under their names of today; each is told once."""
+    new_names, current = dict(old_flags(arguments)), []
+    for word in words:
+        name, sign, value = word.partition("=")
+        old = name[2:].replace("_", "-") if name.startswith("--") else ""
+        if old in new_names:
+            print(f"{name} is called --{new_names[old]} now; the old name goes with version 0.3", file=sys.stderr)
+            word = f"--{new_names[old]}{sign}{value}"
+        current.append(word)
+    return current
+
+
+def gather(arguments: Any, words: Sequence[str]) -> list[str]:
+    """The command line with the values of options that take several brought together, where one is repeated.
+
+    tyro's append actions take one value each, and add to a default that is not empty.
+
+    Example:
+        `--reward exposure=4 --seed 1 --reward color=1` -> `--reward exposure=4 color=1 --seed 1`
+    """
+    several = set(_lists(arguments))
+    groups: dict[str, list[str]] = {}
+    name = ""
+    for index, word in enumerate(words):
+        option, sign, value = word.partition("=")
+        option = option.replace("_", "-")
+        if word.startswith("--"):
+            name = option if option in several else f"{index} {option}"
+            given = [option, *([value] if sign else [])] if option in several else [word]
+            groups[name] = groups[name] + given[1:] if name in groups else given
+        else:
+            groups.setdefault(name, []).append(word)
+    return [word for group in groups.values() for word in group]
+
+
+def _lists(arguments: Any, prefix: str = "--") -> Iterator[str]:
+    """The options that take any number of values."""
+    for name, hint in hints_of(arguments).items():
+        kind, flag = plain_type(hint), f"{prefix}{name.replace('_', '-')}"
+        if dataclasses.is_dataclass(kind):
+            yield from _lists(kind, prefix if is_flat(hint) else f"{flag}.")
+        elif typing.get_origin(kind) is tuple and typing.get_args(kind)[-1] is Ellipsis:
+            yield flag
+
+
+def _module_name(arguments: Any) -> str:
+    """The module as the user typed it, also where Python calls it __main__."""
+    spec = sys.modules[arguments.__module__].__spec__
+    return spec.name if spec else arguments.__module__

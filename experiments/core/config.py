@@ -1,0 +1,220 @@
+"""The configuration of a training run: its dataclasses, their JSON, and how two of them differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import tyro
+
+from agents import LEARNERS
+from rlenhance.core.errors import UsageError
+
+T = TypeVar("T")
+#: A part of a configuration whose options have no prefix on the command line.
+Flat = Annotated[T, tyro.conf.arg(name="")]
+_LOCATED = "a path or the name of a shipped model"
+#: A run, a checkpoint, or the name of a shipped model.
+ModelName = Annotated[str, _LOCATED]
+
+
+def default_is(text: str, metavar: str | None = None) -> Any:
+    """The help of an option whose None (or 0) stands for a value that depends on others: tells that value."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {text})")
+
+
+def one_of(names: Iterable[str], but: Sequence[str] = ()) -> Any:
+    """The help of an option that takes a registered name: lists all that are registered when help is asked for.
+
+    Args:
+        names: a registry.
+        but: names that are for others.
+    """
+    def hint(default: str) -> str:
+        return f"(one of {', '.join(name for name in names if name not in but)}; default: {default})"
+
+    return tyro.conf.arg(help_behavior_hint=hint)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every training run is told; a task derives its own, with its own defaults."""
+
+    #: Options that may be given anew beside `resume`: they make a run longer.
+    extends: ClassVar[tuple[str, ...]] = ("updates", "minutes")
+
+    learner: Annotated[str, one_of(LEARNERS)] = "a3c"
+    """What learns."""
+    name: Annotated[str, default_is("learner, date and time")] = ""
+    """Of the run folder."""
+    out: Path = Path("runs")
+    """Where run folders are made."""
+    seed: int = 0
+    """Of weights, crops, noise and exploration."""
+    updates: Annotated[int | None, default_is("400, or as many as --minutes allows", "INT")] = None
+    """Learner steps; beside --resume, how many the run is to have in all."""
+    minutes: float = 0.0
+    """Stop after this much training time, validation left out (0: only the updates count)."""
+    batch_size: int = 8
+    """Pictures per update."""
+    eval_interval: int = 40
+    """Updates between validations; each one saves last/."""
+    monitor: Annotated[str | None, default_is("val/return of policies, val/psnr of others", "SCORE")] = None
+    """The validation score whose maximum chooses best/."""
+    device: str = "auto"
+    """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
+    devices: int = 1
+    """How many devices, with a process and an equal share of the batch each (docs/reference/training.md)."""
+    precision: str = "32"
+    """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
+    resume: Path | None = None
+    """Go on with this run; all other settings come from its config.json (but --device, --devices, --no-progress, and
+    --updates and --minutes, which make it longer)."""
+    init: Path | None = None
+    """Begin with the weights of this run."""
+    warm_start: Path | None = None
+    """Begin a policy with the backbone of this supervised run."""
+    progress: bool = True
+    """Show a progress bar."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run is told, in four parts; a task derives its own, with the types and defaults of its parts.
+    It is the command line of the task, and `arguments` in config.json."""
+
+    train: Flat[Any]
+    data: Flat[Any]
+    network: Flat[Any]
+    learners: Flat[Any]
+
+
+def from_json(kind: Any, value: Any) -> Any:
+    """A dataclass again from the JSON of its fields; fields that are unknown are refused.
+
+    Neither cattrs (which turns "3" into 3) nor msgspec (which passes over fields that a dataclass does not have) is as
+    strict.
+
+    Raises:
+        UsageError: a field that this version does not have, or a value of another kind.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return from_json(arguments[0], value)
+    if value is None or kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return from_json(next(inner for inner in arguments if inner is not type(None)), value)
+    if dataclasses.is_dataclass(kind):
+        hints = hints_of(kind)
+        if not isinstance(value, dict):
+            raise UsageError(f"config.json holds {value!r} where settings belong; restore it")
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
+                             f"resume with the version that began the run")
+        make: Any = kind
+        return make(**{name: from_json(hints[name], inner) for name, inner in value.items()})
+    if origin is tuple:
+        return tuple(from_json(arguments[0], item) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if not isinstance(value, kind):
+        raise UsageError(f"config.json holds {value!r} where a {kind.__name__} belongs; restore it")
+    return value
+
+
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass and their types."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def plain_type(hint: Any) -> Any:
+    """A type without what it is annotated with."""
+    return plain_type(typing.get_args(hint)[0]) if typing.get_origin(hint) is Annotated else hint
+
+
+def is_flat(hint: Any) -> bool:
+    """Whether the options of a part have no prefix of their own on the command line, see `Flat`."""
+    return any(getattr(note, "name", None) == "" for note in getattr(hint, "__metadata__", ()))
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting in a dataclass of dataclasses: path with dots, value."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value
+
+
+def differing(one: RunConfig, other: RunConfig) -> list[str]:
+    """Paths of the settings in which two configurations of a task differ."""
+    values = dict(leaves(other))
+    return [path for path, value in leaves(one) if value != values[path]]
+
+
+def option_names(paths: list[str]) -> str:
+    """Settings as the command line calls them, without the name of the part."""
+    return ", ".join(path.partition(".")[2] for path in paths)
+
+
+def replaced(config: T, changes: Mapping[str, Any]) -> T:
+    """The same with other values: path with dots -> value."""
+    made: Any = config
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        made = dataclasses.replace(made, **{name: replaced(getattr(made, name), {rest: value}) if rest else value})
+    return made
+
+
+def anchored(config: T) -> T:
+    """The same with whole paths, so that a run can go on from another folder.
+
+    A path that does not exist is the name of a shipped model, and stays; so does a default, and where runs are made.
+    """
+    made: Any = config
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(made):
+        value = getattr(made, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = anchored(value)
+        elif field.name != "out" and value != field.default:
+            changes[field.name] = _whole(value, hints_of(type(made))[field.name])
+    return dataclasses.replace(made, **changes)
+
+
+def _whole(value: Any, hint: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_whole(item, None) for item in value)
+    if isinstance(value, Path) and value.exists():
+        return value.resolve()
+    if _LOCATED in getattr(hint, "__metadata__", ()) and Path(value).exists():
+        return str(Path(value).resolve())
+    return value
+
+
+def check_budget(config: TrainConfig) -> None:
+    """Refuse what no run can do.
+
+    Raises:
+        UsageError: names the setting and its value.
+    """
+    if config.batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1; got {config.batch_size}")
+    if Path(config.name).name != config.name:
+        raise UsageError(f"--name is the name of a folder in --out, without separators; got {config.name!r}")
+    updates = 1 if config.updates is None else config.updates
+    if updates < 1 or config.eval_interval < 1 or not 0 <= config.minutes < math.inf:
+        raise UsageError(f"--updates and --eval-interval must be at least 1, --minutes finite and not negative; got "
+                         f"{config.updates}, {config.eval_interval}, {config.minutes}")

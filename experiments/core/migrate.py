@@ -1,0 +1,128 @@
+"""Runs and command lines of version 0.1: what their settings are called now."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments.core.config import RunConfig, from_json, hints_of, is_flat, plain_type
+from rlenhance.core.errors import UsageError
+
+#: Of the folder of a run; in config.json since version 0.2.
+FORMAT = 2
+
+#: Class of settings (or a class that it derives from), as it is called now: old name -> new name. Runs of version 0.1
+#: resume with it, and the old command-line options work until version 0.3.
+RENAMED: dict[str, dict[str, str]] = {
+    "TrainConfig": {"evaluate_every": "eval_interval", "select": "monitor"},
+    "LowLightDataConfig": {"well_exposed": "train_on_references", "relit": "relight", "light": "extra_references",
+                              "judge_relit_alone": "reward_relit_only"},
+    "PolicyConfig": {"knobs": "controls", "picture_agent": "global_agent"},
+    "OptimizerConfig": {"warmup": "warmup_steps", "final": "final_lr_ratio", "gradient_norm": "max_grad_norm"},
+    "A3CConfig": {"value_weight": "value_coef", "clip": "clip_range", "epochs": "update_epochs", "advantage_clip":
+                  "max_advantage", "advantage_floor": "min_advantage_std", "log_std_picture": "log_std_global",
+                  "answerable": "credit_neighbors", "value_first": "value_warmup_updates", "kl_to_start":
+                  "kl_ref_coef", "preference_share": "preference_sampling_prob", "optimiser": "optimizer"},
+    "SACConfig": {"capacity": "buffer_size", "episodes": "batch_size", "critic_first": "critic_warmup_updates",
+                  "trace": "td_lambda", "temperature": "init_alpha", "temperature_rate": "alpha_lr", "correlation":
+                  "noise_block_size", "trust_region": "max_kl", "critic_optimiser": "critic_optimizer",
+                  "preference_share": "preference_sampling_prob", "optimiser": "optimizer"},
+    "DirectConfig": {"preference_share": "preference_sampling_prob", "optimiser": "optimizer"},
+    "SupervisedConfig": {"average": "ema_decay", "optimiser": "optimizer"},
+    "DenoiserConfig": {"uneven": "signal_dependent_prob", "coded": "quantized_prob", "correlated": "correlated_prob",
+                       "average": "ema_decay", "optimiser": "optimizer"},
+    "AutoencoderConfig": {"code": "code_weight", "divergence": "kl_weight", "contrast": "contrastive_weight",
+                          "recursion": "self_training_prob", "depth": "max_generation", "kept": "buffer_size",
+                          "average": "ema_decay", "optimiser": "optimizer"},
+}
+#: Parts of a configuration in version 0.1, whose names do not count.
+_PARTS = ("pictures", "paths", "budget", "network", "policy", "learners", "comparison", "configs")
+
+
+def renamed_in(kind: type) -> dict[str, str]:
+    """Old name -> new name of the settings of a class."""
+    return {old: new for base in reversed(kind.__mro__) for old, new in RENAMED.get(base.__name__, {}).items()}
+
+
+def migrate(kind: type[RunConfig], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The `arguments` of a run of version 0.1 as this version has them.
+
+    Options never share a name on the command line, so that it is enough to know each one's name.
+
+    Raises:
+        UsageError: a setting that this version does not have.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in stored.items():
+        flat |= _without_parts(value) if name in _PARTS and isinstance(value, Mapping) else {name: value}
+    flat.pop("resume", None)
+    made = {name: _taken(plain_type(hint), flat) for name, hint in hints_of(kind).items()}
+    if flat:
+        raise UsageError(f"config.json names {', '.join(sorted(flat))}, which this version does not know: resume with "
+                         f"the version that began the run")
+    return made
+
+
+def _without_parts(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a part, and of the parts in it."""
+    flat: dict[str, Any] = {}
+    for name, value in part.items():
+        flat |= _without_parts(value) if name in _PARTS and isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _taken(kind: Any, flat: dict[str, Any]) -> dict[str, Any]:
+    """What belongs to a class, taken out of the settings."""
+    old_names = {new: old for old, new in renamed_in(kind).items()}
+    made = {}
+    for name, hint in hints_of(kind).items():
+        old = old_names.get(name, name)
+        if old not in flat:
+            continue
+        value, inner = flat.pop(old), plain_type(hint)
+        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+            rest = dict(value)
+            made[name] = {**_taken(inner, rest), **rest}
+        else:
+            made[name] = None if _admits_none(inner) and value in (0, "") else value  # 0 stood for "the task's own"
+    return made
+
+
+def _admits_none(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType) and type(None) in typing.get_args(kind)
+
+
+def load_config(kind: type[RunConfig], stored: Mapping[str, Any]) -> Any:
+    """The configuration that a run's config.json holds, of this version or of 0.1.
+
+    Raises:
+        UsageError: settings that this version does not know, or values of another kind.
+    """
+    arguments = stored["arguments"]
+    return from_json(kind, arguments if stored.get("format") == FORMAT else migrate(kind, arguments))
+
+
+def old_flags(kind: Any, old: str = "", new: str = "") -> Iterator[tuple[str, str]]:
+    """Old and new command-line options of a configuration, without their hyphens.
+
+    Args:
+        kind: its class.
+        old, new: how the options of this part begin.
+    """
+    old_names = {now: before for before, now in renamed_in(kind).items()}
+    for name, hint in hints_of(kind).items():
+        for called in dict.fromkeys((name, old_names.get(name, name))):
+            inner, flags = plain_type(hint), (f"{old}{_flag(called)}", f"{new}{_flag(name)}")
+            if dataclasses.is_dataclass(inner):
+                yield from old_flags(inner, old, new) if is_flat(hint) else old_flags(inner, *(f"{f}." for f in flags))
+            elif flags[0] != flags[1]:
+                yield flags
+                if inner is bool:
+                    yield f"{old}no-{_flag(called)}", f"{new}no-{_flag(name)}"
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,176 @@
+"""Training, the same for every task: begin or resume a run, train, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents import LEARNERS, distributed
+from experiments.core.config import TrainConfig, anchored, differing, option_names, replaced
+from experiments.core.distributed import launch
+from experiments.core.fit import FitResult
+from experiments.core.migrate import FORMAT, load_config
+from experiments.core.run import Run
+from experiments.core.task import Session, Task
+from rlenhance.core.errors import UsageError
+
+#: Settings that may be chosen anew whenever a run goes on, beside those that make it longer.
+_OF_A_CALL = ("resume", "progress", "device", "devices")
+
+
+@dataclass
+class TrainResult:
+    """What a training run came to.
+
+    Attributes:
+        run: its folder.
+        fitted: how the loop ended.
+        scores: row -> score -> value on the validation split, of the network and of what it is compared with.
+    """
+
+    run: Path
+    fitted: FitResult
+    scores: dict[str, dict[str, float]]
+
+
+def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult:
+    """Train, and say how it went.
+
+    With `config.train.resume` the settings are those of that run. Only those of this call (device, devices, progress)
+    and those that make the run longer (updates, minutes) may be others; any other that was asked for is refused.
+
+    Args:
+        task: what is learned.
+        config: of the task's class `Config`.
+        unasked: beside `resume`, what `config` is where nothing is asked for; None: the defaults.
+
+    Raises:
+        UsageError: settings or pictures that cannot be used; a run that cannot go on with them.
+        KeyboardInterrupt: after Ctrl-C; the run was saved and can go on.
+    """
+    run, stored = Run(Path()), dict[str, Any]()
+    if config.train.resume:
+        run, stored = open_run(task, config.train.resume)
+        config = resumed(config, load_config(task.Config, stored), unasked or task.Config())
+    task.check(config, stored)
+    data = task.dataset(config)
+    if stored and stored["data"]["digest"] != data.digest():
+        raise UsageError(f"{run.path}: the pictures in {data.splits.source} are not those the run began with; "
+                         f"restore them, or begin a new run with --init {run.path}")
+    fabric = task.fabric(config)
+    _check_processes(task, config.train, fabric.world_size)
+    leads = fabric.global_rank == 0  # the first process alone writes and speaks
+    learner = task.learner(config, data, fabric.device, fresh=not stored)
+    if not leads:
+        run = Run(Path())
+    elif stored:
+        _write_longer(run, stored, config)
+    else:
+        model = {} if learner is None else {"model": learner.network.spec}
+        name = config.train.name or f"{task.default_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+        run = Run.create(config.train.out / name, dataclasses.asdict(anchored(config)), {
+            "format": FORMAT, "task": task.name, "data": {
+                "source": data.splits.source, "digest": data.digest(), "skipped": data.skipped},
+            **task.facts(config), **model})
+    if leads:
+        print(f"{task.headline(config, data)}\nrun folder {run.path}", flush=True)
+    launch(fabric)
+    session = Session(config, data, fabric, run, learner)
+    fitted = task.fit(session)
+    if not leads:
+        return TrainResult(run.path, fitted, {})
+    if fitted.interrupted:
+        run.close()
+        print(f"stopped and saved after {fitted.updates} updates; go on with\n"
+              f"  {python()} -m {task.command} --resume {run.path}")
+        raise KeyboardInterrupt
+    scores = task.report(session, fitted)
+    run.close()
+    return TrainResult(run.path, fitted, scores)
+
+
+def open_run(task: Task[Any, Any], path: Path) -> tuple[Run, dict[str, Any]]:
+    """A run of a task, and its config.json.
+
+    Raises:
+        UsageError: not a run, or one of another task.
+    """
+    run, stored = Run.open(path)
+    if stored.get("task", task.name) != task.name:
+        raise UsageError(f"{path}: a run of the task {stored['task']}, not of {task.name}; resume it with the command "
+                         f"that began it")
+    return run, stored
+
+
+def resumed(given: Any, stored: Any, plain: Any) -> Any:
+    """The settings with which a run goes on.
+
+    Args:
+        given: what was asked for.
+        stored: the run's own.
+        plain: what `given` is where nothing is asked for: the defaults (a setting that has its default was not asked
+            for), or the run's own.
+
+    Raises:
+        UsageError: names the settings that were asked for and would be ignored.
+    """
+    asked = set(differing(given, plain)) & set(differing(given, stored))
+    extends = {f"train.{name}" for name in type(given.train).extends}
+    calls = {f"train.{name}" for name in _OF_A_CALL}
+    others = [path for path in differing(given, stored) if path in asked - extends - calls]
+    if others:
+        raise UsageError(f"--resume goes on with the settings of the run; leave out {option_names(others)} (to change "
+                         f"them, begin a new run with --init {given.train.resume})")
+    changes = {path: getattr(given.train, path.partition(".")[2]) for path in asked & extends}
+    if "train.minutes" in asked and "train.updates" not in asked:
+        changes["train.updates"] = None  # time alone is the limit
+    for name in ("progress", "devices", "resume"):
+        changes[f"train.{name}"] = getattr(given.train, name)
+    if "train.device" in asked:
+        changes["train.device"] = given.train.device
+    return replaced(stored, changes)
+
+
+def check_same(task: Task[Any, Any], run: Path, wanted: Any) -> None:
+    """Refuse a run that was begun with other settings.
+
+    Raises:
+        UsageError: names the settings that differ.
+    """
+    kept = load_config(task.Config, open_run(task, run)[1])
+    calls = {f"train.{name}" for name in (*_OF_A_CALL, "out")}
+    others = [path for path in differing(kept, anchored(wanted)) if path not in calls]
+    if others:
+        raise UsageError(f"{run}: was trained with other settings ({option_names(others)}); choose another --out, or "
+                         f"remove it")
+
+
+def python() -> str:
+    """The interpreter as it can be typed here."""
+    try:
+        return str(Path(sys.executable).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return "python"
+
+
+def _check_processes(task: Task[Any, Any], config: TrainConfig, count: int) -> None:
+    if count == 1:
+        return
+    if not task.supports_ddp:
+        raise UsageError(f"{task.command} learns in one process; leave out --devices")
+    if not LEARNERS[config.learner].supports_ddp:
+        shared = ", ".join(name for name in LEARNERS if LEARNERS[name].supports_ddp)
+        raise UsageError(f"{config.learner} learns in one process; --devices is for {shared}")
+    distributed.local_batch_size(config.batch_size, count)
+
+
+def _write_longer(run: Run, stored: dict[str, Any], config: Any) -> None:
+    """Write a longer budget into config.json, so that the run goes on with it when it is interrupted."""
+    kept = load_config(type(config), stored)
+    longer = replaced(config, {f"train.{name}": getattr(kept.train, name) for name in _OF_A_CALL})
+    if differing(longer, kept):
+        run.write_config({**stored, "format": FORMAT, "arguments": dataclasses.asdict(longer)})
