@@ -143,7 +143,7 @@ class A3C(PolicyLearner):
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
         self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None
-        self.entropy_targets = {level: EntropyController() for level in network.actions.levels}
+        self.entropy_targets = {level: EntropyController() for level in network.actions.scopes}
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config, policy = self.config, self.policy
@@ -172,7 +172,7 @@ class A3C(PolicyLearner):
         self.updates += 1
         numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
                              **{f"deviation/{level}": value for level, value in deviations.items()}})
-        if policy.actions.choices is not None:
+        if policy.actions.num_choices is not None:
             self._adapt_entropy(numbers, progress)
         return numbers
 
@@ -216,7 +216,7 @@ class A3C(PolicyLearner):
                 losses[f"value/{level}"] = config.value_coef * ((values[level] - returns[level]) ** 2).mean()
                 spread = returns[level].var().clamp(min=1e-8)
                 metrics[f"explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
-            if self.policy.actions.choices is not None:
+            if self.policy.actions.num_choices is not None:
                 losses[f"entropy_bonus/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
             metrics[f"entropy/{level}"] = entropy[level].mean()
             metrics[f"kl/{level}"] = (old[level] - new[level]).mean()
@@ -241,17 +241,17 @@ class A3C(PolicyLearner):
         return {"value_first": torch.stack(parts).sum()}
 
     def _set_deviation(self, progress: float) -> None:
-        if self.policy.actions.choices is not None or self.policy.deviation != "scheduled":
+        if self.policy.actions.num_choices is not None or self.policy.deviation != "scheduled":
             return
-        ranges = {"picture": self.config.log_std_global, "local": self.config.log_std_local}
-        for level in self.policy.actions.levels:
+        ranges = {"global": self.config.log_std_global, "local": self.config.log_std_local}
+        for level in self.policy.actions.scopes:
             first, last = ranges[level]
             self.policy.set_log_std(level, first + (last - first) * progress)
 
     def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
         first, last = self.config.entropy_target
-        assert self.policy.actions.choices is not None
-        largest = self.policy.actions.heads * math.log(self.policy.actions.choices)
+        assert self.policy.actions.num_choices is not None
+        largest = self.policy.actions.action_dim * math.log(self.policy.actions.num_choices)
         for level, target in self.entropy_targets.items():
             target.update(numbers[f"entropy/{level}"] / largest, first + (last - first) * progress)
             numbers[f"entropy_coefficient/{level}"] = target.coefficient

@@ -237,7 +237,7 @@ class AsyncA3C(A3C):
             self._failures.append(content)
         elif kind == "done":
             assert task is not None
-            if self.policy.actions.choices is not None:
+            if self.policy.actions.num_choices is not None:
                 self._adapt_entropy(content, task.progress)
             self._arrived.append(content)
 

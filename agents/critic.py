@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import Action
-from rlenhance.models.policy import Observation, PixelPolicy, picture_head, planes_seen, to_grid
+from rlenhance.models.policy import Observation, PixelPolicy, global_head, planes_seen, to_grid
 from rlenhance.nn.backbones import BACKBONES, Backbone
 
 
@@ -26,14 +26,14 @@ class Critic(nn.Module):
         super().__init__()
         actions = policy.actions
         self.actions, self.masked, self.told_start = actions, policy.masked, policy.told_start
-        context = policy.context_size + actions.heads * ("picture" in actions.levels)
-        channels = policy.channels + actions.heads * ("local" in actions.levels)
+        context = policy.context_size + actions.action_dim * ("global" in actions.scopes)
+        channels = policy.channels + actions.action_dim * ("local" in actions.scopes)
         self.backbone: Backbone = BACKBONES.create(backbone, channels=channels, context=context)
         width = self.backbone.width
         self.heads = nn.ModuleDict({
-            level: picture_head(width + context, 1) if level == "picture"
+            level: global_head(width + context, 1) if level == "global"
             else nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate")
-            for level in actions.levels
+            for level in actions.scopes
         })
 
     def forward(self, observation: Observation, context: Tensor, action: Action) -> dict[str, Tensor]:
@@ -46,15 +46,15 @@ class Critic(nn.Module):
         planes = [planes_seen(observation, self.masked, self.told_start)]
         if "local" in action:
             planes.append(F.interpolate(action["local"], image.shape[-2:], mode="nearest"))
-        if "picture" in action:
-            context = torch.cat([context, action["picture"].flatten(1)], dim=1)
+        if "global" in action:
+            context = torch.cat([context, action["global"].flatten(1)], dim=1)
         features, _ = self.backbone(torch.cat(planes, dim=1), context)
         values = {}
         for level, head in self.heads.items():
-            if level == "picture":
+            if level == "global":
                 values[level] = head(torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]).float()
             else:
-                values[level] = head(to_grid(features, self.actions.grid(level, *image.shape[-2:]))).float()
+                values[level] = head(to_grid(features, self.actions.agent_grid(level, *image.shape[-2:]))).float()
         return values
 
 

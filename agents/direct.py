@@ -61,7 +61,7 @@ class Direct(PolicyLearner):
         for _ in range(self.env.horizon):
             distribution, _, memory = self.optimizer.network(observation, memory)
             action = distribution.relaxed()
-            strengths.append(self.env.actions.strength(action).detach())
+            strengths.append(self.env.actions.magnitude(action).detach())
             observation, reward, _, _, info = self.env.step(action)
             gain = gain + reward
             for name, part in info["reward_terms"].items():

@@ -71,7 +71,7 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
             rollout.actions.append(action)
             rollout.log_probs.append(distribution.log_prob(action))
             rollout.values.append(values)
-            rollout.action_magnitudes.append(env.actions.strength(action))
+            rollout.action_magnitudes.append(env.actions.magnitude(action))
             observation, reward, _, _, info = env.step(action, None if states is None else states[step + 1])
             rollout.terms.append(info["term_maps"])
             rollout.rewards.append(reward)
@@ -139,7 +139,7 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     rewards = {}
     for level, size in grids.items():
         chosen = {name: value for name, value in weighted.items()
-                  if not (level == "local" and "picture" in grids and value.shape[-2:] == (1, 1))}
+                  if not (level == "local" and "global" in grids and value.shape[-2:] == (1, 1))}
         total = some.new_zeros(some.shape[0], 1, *size)
         for name, value in chosen.items():
             reach = TERMS[name].radius if credit_neighbors and tuple(value.shape[-2:]) == tuple(size) else 0
@@ -155,7 +155,7 @@ def action_penalties(reward: Reward, env: PixelEnv, distribution: JointDistribut
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
         return {}
-    strength = env.actions.strength(distribution.relaxed())
+    strength = env.actions.magnitude(distribution.relaxed())
     first = strength[: env.num_envs]  # of the first step, which has none before it
     previous = torch.cat([first, strength[: -env.num_envs]]) if len(strength) > env.num_envs else first
     costs = {}

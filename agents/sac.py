@@ -147,7 +147,7 @@ class SAC(PolicyLearner):
     def __init__(self, network: PixelPolicy, reward: Reward, config: SACConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or SACConfig()
-        if network.actions.choices is not None:
+        if network.actions.num_choices is not None:
             raise UsageError("sac acts on continuous heads: use --curve continuous, or --learner a3c")
         if network.deviation != "predicted":
             raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.deviation!r}")
@@ -160,7 +160,7 @@ class SAC(PolicyLearner):
                                           keep_states=isinstance(network.actions, torch.nn.Module))
         self.log_alpha = math.log(self.config.init_alpha)
         self.batches = 0
-        self.return_bounds = {level: ReturnBounds() for level in network.actions.levels}
+        self.return_bounds = {level: ReturnBounds() for level in network.actions.scopes}
         self.kl_constraint = KLConstraint(self.config.max_kl) if self.config.max_kl else None
 
     def use_fabric(self, fabric: Any) -> None:
@@ -204,7 +204,7 @@ class SAC(PolicyLearner):
     def _entropy_term(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Temperature times log-probability, per action dimension."""
         temperature = math.exp(self.log_alpha)
-        return {level: temperature * value / self.policy.actions.heads for level, value in log_prob.items()}
+        return {level: temperature * value / self.policy.actions.action_dim for level, value in log_prob.items()}
 
     def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
         count = rollout.final_image.shape[0]
@@ -250,7 +250,7 @@ class SAC(PolicyLearner):
         costs = action_penalties(self.reward, self.env, distribution)
         losses |= costs
         seen: dict[str, Any] = {}
-        heads = self.policy.actions.heads
+        heads = self.policy.actions.action_dim
         if before is not None and self.kl_constraint is not None:
             divergence = self._divergence(distribution, rollout, before)
             losses["trust_region"] = self.kl_constraint.multiplier * divergence
@@ -270,7 +270,7 @@ class SAC(PolicyLearner):
         """KL from the policy before the update, in nat per action dimension."""
         with torch.no_grad():
             last, _ = evaluate_actions(before, rollout)
-        heads = self.policy.actions.heads
+        heads = self.policy.actions.action_dim
         return torch.stack([kl.mean() / heads for kl in distribution.kl(last).values()]).mean()
 
     @torch.no_grad()

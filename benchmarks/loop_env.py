@@ -103,16 +103,16 @@ class LoopEnv:
             normal = next(iter(bent.values()))
         else:
             local = np.arctanh(bent["local"].clip(-_EDGE, _EDGE))
-            normal = np.tanh(np.arctanh(bent["picture"].clip(-_EDGE, _EDGE)) + local - local.mean(axis=(0, 1)))
+            normal = np.tanh(np.arctanh(bent["global"].clip(-_EDGE, _EDGE)) + local - local.mean(axis=(0, 1)))
         own = (curve.low + curve.high) / 2 + (curve.high - curve.low) / 2 * normal
         if curve.channels == "luminance":
             return own.astype(np.float32)
-        return (curve.coupling * own + (1 - curve.coupling) * own[..., curve.lead, None]).astype(np.float32)
+        return (curve.coupling * own + (1 - curve.coupling) * own[..., curve.lead_channel, None]).astype(np.float32)
 
     def _normal(self, entry: np.ndarray) -> np.ndarray:
-        if self.actions.choices is None:
+        if self.actions.num_choices is None:
             return entry.clip(-1, 1)
-        return entry.astype(np.float32) * np.float32(2 / (self.actions.choices - 1)) - 1
+        return entry.astype(np.float32) * np.float32(2 / (self.actions.num_choices - 1)) - 1
 
     def _cost(self, name: str, image: np.ndarray) -> np.ndarray:
         if name == "exposure":

@@ -79,12 +79,12 @@ class LoopA3C(A3C):
             with torch.no_grad():
                 observation = policy.look(observe(seen, 1 - step / horizon, preference))
                 distribution, values, memory = policy(observation, memory)
-            drawn = {name: self._draw(part) for name, part in distribution.levels.items()} if given is None \
+            drawn = {name: self._draw(part) for name, part in distribution.scopes.items()} if given is None \
                 else dict(given[step])
             done = self.loop.step(drawn)
             episode.observations.append(observation)
             episode.actions.append(drawn)
-            episode.log_probs.append({name: _log_prob(part, drawn[name]) for name, part in distribution.levels.items()})
+            episode.log_probs.append({name: _log_prob(part, drawn[name]) for name, part in distribution.scopes.items()})
             episode.values.append({name: value[0, 0].numpy() for name, value in values.items()})
             episode.rewards.append(self._level_rewards(done.terms, episode.values[-1]))
             picture = done.image
@@ -104,7 +104,7 @@ class LoopA3C(A3C):
         for level, value in values.items():
             total: Any = np.zeros(value.shape, np.float32)
             for name, term in terms.items():
-                shared = level == "local" and "picture" in values and term.shape == (1, 1)
+                shared = level == "local" and "global" in values and term.shape == (1, 1)
                 if TERMS[name].kind == "state" and not shared:
                     total = total + self.reward.weights[name] * resized(term, value.shape)
             rewards[level] = total

@@ -29,9 +29,9 @@ def measure_environment(cases: Sequence[Case], repeats: int) -> Table:
         learner, images = case.learner(), case.batch().repeat(case.rollouts)
         curve: Any = learner.policy.actions
         loop, pictures = LoopEnv(curve, learner.reward.weights), images.image.permute(0, 2, 3, 1).contiguous().numpy()
-        spaces = {level: (case.episodes, curve.heads, *curve.grid(level, case.side, case.side))
-                  for level in curve.levels}
-        actions = [{level: torch.randint(curve.choices, shape) if curve.choices else 2 * torch.rand(shape) - 1
+        spaces = {level: (case.episodes, curve.action_dim, *curve.agent_grid(level, case.side, case.side))
+                  for level in curve.scopes}
+        actions = [{level: torch.randint(curve.num_choices, shape) if curve.num_choices else 2 * torch.rand(shape) - 1
                     for level, shape in spaces.items()} for _ in range(case.horizon)]
         arrays = [[{level: entry[number].numpy() for level, entry in action.items()} for action in actions]
                   for number in range(case.episodes)]

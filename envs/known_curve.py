@@ -98,7 +98,7 @@ class KnownCurves:
     def oracle(self, step: int, count: int) -> dict[str, Tensor]:
         """The action that, taken at every step, finishes the pictures of draw `step`: level -> (count, C, h, w)."""
         drawn = [self._action(self._rng(step * count + i, 1)) for i in range(count)]
-        return {level: torch.stack([action[level] for action in drawn]) for level in self.actions.levels}
+        return {level: torch.stack([action[level] for action in drawn]) for level in self.actions.scopes}
 
     def _rng(self, number: int, part: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self.seed, 2 * number + part]))
@@ -107,7 +107,7 @@ class KnownCurves:
         """(3, H, W) within AMPLITUDE of zero, of mean zero in each channel (of each half, with local agents)."""
         coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 3, 4, 4)).astype(np.float32))
         pattern = F.interpolate(coarse, (self.size, self.size), mode="bilinear", align_corners=False)[0]
-        middle = self.size // 2 if "local" in self.actions.levels else self.size
+        middle = self.size // 2 if "local" in self.actions.scopes else self.size
         halves = [half - half.mean(dim=(1, 2), keepdim=True)
                   for half in (pattern[..., :middle], pattern[..., middle:]) if half.shape[-1]]
         pattern = torch.cat(halves, dim=-1)
@@ -119,18 +119,18 @@ class KnownCurves:
         low, high = (min(gain ** (1 / self.horizon) - 1, 0.9 * curve.high) for gain in GAINS)
         middle, half = (curve.low + curve.high) / 2, (curve.high - curve.low) / 2
         action = {}
-        for level in curve.levels:
-            grid = curve.grid(level, self.size, self.size)
-            left, right = ((rng.uniform(low, high, curve.heads) - middle) / half for _ in range(2))
+        for level in curve.scopes:
+            grid = curve.agent_grid(level, self.size, self.size)
+            left, right = ((rng.uniform(low, high, curve.action_dim) - middle) / half for _ in range(2))
             if curve.channels == "chroma":
                 left[1:], right[1:] = rng.uniform(-0.3, 0.3, (2, 2))
-            if level == "local" and curve.picture_agent:
-                left = rng.uniform(-0.2, 0.2, curve.heads)
+            if level == "local" and curve.global_agent:
+                left = rng.uniform(-0.2, 0.2, curve.action_dim)
                 right = -left
-            sides = left if level == "picture" else np.where(np.arange(grid[1])[:, None] < grid[1] // 2, left, right)
-            value = torch.from_numpy(np.asarray(sides, np.float32).T).reshape(curve.heads, 1, -1).expand(-1, *grid)
-            if curve.choices is not None:
-                value = ((value + 1) / 2 * (curve.choices - 1)).round().long()
+            sides = left if level == "global" else np.where(np.arange(grid[1])[:, None] < grid[1] // 2, left, right)
+            value = torch.from_numpy(np.asarray(sides, np.float32).T).reshape(curve.action_dim, 1, -1).expand(-1, *grid)
+            if curve.num_choices is not None:
+                value = ((value + 1) / 2 * (curve.num_choices - 1)).round().long()
             action[level] = value.contiguous()
         return action
 
@@ -148,7 +148,7 @@ class KnownCurveEnv(PixelEnv):
 
     That of `rlenhance/LowLight-v0`, with the arguments in `curve`. By default there is one agent for the whole
     picture: `Box(-1, 1, (C, 1, 1))`, C = 1 head, -1 means the curve's A = -0.3, +1 means A = 1.0. With
-    `curve={"agent_stride": 8}` there are local agents too, with `{"agent_stride": 8, "picture_agent": False}` only
+    `curve={"agent_stride": 8}` there are local agents too, with `{"agent_stride": 8, "global_agent": False}` only
     those; the left and the right half of the picture then want different curves.
 
     ## Observation Space
@@ -257,7 +257,7 @@ class KnownCurveEnv(PixelEnv):
         self._to_gain = self._to_gain - reward
         self._log_gain = self._log_gain + torch.log1p(strength.clamp(min=-1 + 1e-6))
         even = torch.expm1(self._log_gain / self._steps)
-        error = (even - self.actions.strength(self._oracle)).abs().mean(dim=(1, 2, 3))
+        error = (even - self.actions.magnitude(self._oracle)).abs().mean(dim=(1, 2, 3))
         return {"regret": self._to_gain, "strength_error": error}
 
     def oracle(self) -> Action | Tensor:

@@ -100,17 +100,17 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
         if recalls(self.actions):
             single["start"] = spaces.Box(0.0, 1.0, shape, np.float32)
-        levels = {level: self._level_space(level) for level in self.actions.levels}
+        levels = {level: self._level_space(level) for level in self.actions.scopes}
         self.single_observation_space = spaces.Dict(single)
         self.single_action_space = next(iter(levels.values())) if len(levels) == 1 else spaces.Dict(levels)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     def _level_space(self, level: str) -> spaces.Space:
-        shape = (self.actions.heads, *self.actions.grid(level, *self.size))
-        if self.actions.choices is None:
+        shape = (self.actions.action_dim, *self.actions.agent_grid(level, *self.size))
+        if self.actions.num_choices is None:
             return spaces.Box(-1.0, 1.0, shape, np.float32)
-        return spaces.MultiDiscrete(np.full(shape, self.actions.choices))
+        return spaces.MultiDiscrete(np.full(shape, self.actions.num_choices))
 
     def reset(self, *, seed: int | None = None,
               options: Mapping[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
@@ -198,7 +198,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         before = self._image
         self._image = after if after is not None else \
             self._until_target(advance(self.actions, before, action, self._batch.mask, self._batch.image, self._steps))
-        previous, strength = self._strength, self.actions.strength(action)
+        previous, strength = self._strength, self.actions.magnitude(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,
                                 self._batch.target, self._batch.mask, previous, self._batch.target_weight, self._costs,

@@ -48,8 +48,8 @@ class _Actions(gymnasium.ActionWrapper, RecordConstructorArgs):
         self._actions = inner.env.actions
         whole = inner.action_space
         self._levels: dict[str, Any] = (  # picture first; spaces.Dict would sort them by name
-            {level: whole[level] for level in self._actions.levels} if isinstance(whole, spaces.Dict)
-            else {self._actions.levels[0]: whole})
+            {level: whole[level] for level in self._actions.scopes} if isinstance(whole, spaces.Dict)
+            else {self._actions.scopes[0]: whole})
 
     def reset(self, *, seed: int | None = None,
               options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -60,7 +60,7 @@ class _Actions(gymnasium.ActionWrapper, RecordConstructorArgs):
 
     def _checked(self, action: Any, size: int) -> np.ndarray:
         """The action as (size,) numbers within the space."""
-        flat, choices = np.asarray(action), self._actions.choices
+        flat, choices = np.asarray(action), self._actions.num_choices
         if flat.size != size or flat.ndim > 1:
             raise UsageError(f"{type(self).__name__} takes {size} numbers, shape ({size},); got shape {flat.shape}")
         flat = flat.reshape(size)
@@ -101,7 +101,7 @@ class FlattenActions(_Actions):
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
         size = sum(int(np.prod(space.shape)) for space in self._levels.values())
-        choices = self._actions.choices
+        choices = self._actions.num_choices
         self.action_space = (spaces.Box(-1.0, 1.0, (size,), np.float32) if choices is None
                              else spaces.MultiDiscrete(np.full(size, choices)))
         self._size = size
@@ -116,7 +116,7 @@ class FlattenActions(_Actions):
 
     def flatten(self, action: Any) -> np.ndarray:
         """The other way: what the environment takes -> (n,)."""
-        levels = action if isinstance(action, Mapping) else {self._actions.levels[0]: action}
+        levels = action if isinstance(action, Mapping) else {self._actions.scopes[0]: action}
         return np.concatenate([np.asarray(levels[level]).ravel() for level in self._levels])
 
 
@@ -140,21 +140,21 @@ class PictureAction(_Actions):
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
-        if "picture" not in self._levels:
+        if "global" not in self._levels:
             raise UsageError(f"nobody acts for the whole picture here, only {', '.join(self._levels)} agents do: make "
-                             f"the environment with curve={{'picture_agent': True}}, or take FlattenActions")
-        heads, choices = self._actions.heads, self._actions.choices
+                             f"the environment with curve={{'global_agent': True}}, or take FlattenActions")
+        heads, choices = self._actions.action_dim, self._actions.num_choices
         if choices is None:
             self.action_space = spaces.Box(-1.0, 1.0, (heads,), np.float32)
         else:
             self.action_space = spaces.Discrete(choices) if heads == 1 else spaces.MultiDiscrete([choices] * heads)
-        neutral = self._actions.neutral(1, *self._inner.env.size)
-        self._neutral = {level: neutral[level][0].cpu().numpy() for level in self._levels if level != "picture"}
+        neutral = self._actions.noop(1, *self._inner.env.size)
+        self._neutral = {level: neutral[level][0].cpu().numpy() for level in self._levels if level != "global"}
 
     def action(self, action: Any) -> Any:
         """(C,), or one index -> what the environment takes, level -> (C, h, w)."""
-        heads = self._actions.heads
-        return self._levelled({"picture": self._checked(action, heads).reshape(heads, 1, 1), **self._neutral})
+        heads = self._actions.action_dim
+        return self._levelled({"global": self._checked(action, heads).reshape(heads, 1, 1), **self._neutral})
 
 
 class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):

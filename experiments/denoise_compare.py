@@ -241,7 +241,7 @@ def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> 
                 output = model(batch.image, preference=told) if told else model(batch.image)
             spent, output = time.process_time() - begun, output.clamp(0, 1)
             if policy is not None:
-                shares.append(torch.stack([tool_shares(action["local"], policy.actions.choices)
+                shares.append(torch.stack([tool_shares(action["local"], policy.actions.num_choices)
                                            for action in episode.actions]))
             colors = output.expand(-1, 3, -1, -1), batch.target.expand(-1, 3, -1, -1)
             rows.append({"psnr": psnr(output, batch.target).item(), "ssim": ssim(output, batch.target).item(),

@@ -52,14 +52,14 @@ def action_counts(policy: Policy, rollouts: Sequence[Rollout]) -> Tensor:
     Continuous agents are counted in 27 levels of A, the heads being the channels of A.
     """
     actions = policy.actions
-    if actions.choices is None:
+    if actions.num_choices is None:
         low, high = getattr(actions, "low", -1.0), getattr(actions, "high", 1.0)
         heads = [s.transpose(0, 1).flatten(1) for rollout in rollouts for s in rollout.action_magnitudes]
         return torch.stack([torch.histc(head.float().cpu(), 27, low, high) for head in torch.cat(heads, dim=1)])
     counts = []
-    for level in actions.levels:
+    for level in actions.scopes:
         taken = [a[level].transpose(0, 1).flatten(1) for rollout in rollouts for a in rollout.actions]
-        counts += [torch.bincount(head.cpu(), minlength=actions.choices) for head in torch.cat(taken, dim=1)]
+        counts += [torch.bincount(head.cpu(), minlength=actions.num_choices) for head in torch.cat(taken, dim=1)]
     return torch.stack(counts).float()
 
 

@@ -114,7 +114,7 @@ def _steps(model: UnrolledPolicy, picture: Tensor, side: int) -> list[Tensor]:
     for number, action in enumerate(episode.actions, start=1):
         image = model.render(image, [action])
         if number % 2 == 0:
-            row += [action_colors(model.policy.actions.strength(action)[:, :1], (side, side)), image]
+            row += [action_colors(model.policy.actions.magnitude(action)[:, :1], (side, side)), image]
     return row
 
 

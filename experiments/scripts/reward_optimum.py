@@ -60,7 +60,7 @@ def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: S
     """What a level of agents is after: (N,). Local agents beside a picture's get the terms that say where, as in
     training (`agents.rollout.scope_rewards`)."""
     kept = {name: value for name, value in terms.items()
-            if TERMS[name].kind == "action" or value.shape[-2:] != (1, 1) or level == "picture" or len(levels) == 1}
+            if TERMS[name].kind == "action" or value.shape[-2:] != (1, 1) or level == "global" or len(levels) == 1}
     return reward.total(kept) if kept else next(iter(terms.values())).new_zeros(1)
 
 
@@ -74,13 +74,13 @@ def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -
         One action per step, in [-1, 1].
     """
     count, size = len(batch), batch.image.shape[-2:]
-    neutral = env.actions.neutral(count, *size)
+    neutral = env.actions.noop(count, *size)
     raw = {level: torch.atanh(entry.clamp(-0.99, 0.99))[None].repeat(env.horizon, 1, 1, 1, 1).requires_grad_()
            for level, entry in neutral.items()}
     optimizers = {level: torch.optim.Adam([value], lr=_RATE) for level, value in raw.items()}
     for iteration in range(iterations):
         for level, optimizer in optimizers.items():
-            if level == "local" and "picture" in raw and iteration < _HEAD_START * iterations:
+            if level == "local" and "global" in raw and iteration < _HEAD_START * iterations:
                 continue
             env.reset(options={"batch": batch, "preference": preference})
             gain = batch.image.new_zeros(count)
@@ -109,7 +109,7 @@ def main(arguments: Arguments) -> dict[str, float]:
         raise UsageError(f"--split is train or val; got {arguments.split!r}: rewards are not chosen on test pictures")
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
     policy = make_policy(arguments.policy, weights)
-    if policy.actions.choices is not None or not policy.state_size:
+    if policy.actions.num_choices is not None or not policy.state_size:
         raise UsageError("an optimum is sought for continuous agents on a reduced picture: "
                          "leave out --curve categorical and --state-size 0")
     pictures = load_pictures(arguments.pictures)
@@ -125,7 +125,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     stop = fit_baselines(pictures.load("train", limit=96, side=arguments.side), arguments.exposure_level)["stop"]
     ruled = [score_picture(stop(batch.image), batch) for batch in chosen]
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    strengths = torch.stack([policy.actions.strength(action) for action in actions])
+    strengths = torch.stack([policy.actions.magnitude(action) for action in actions])
     means["spread_cells"] = strengths.std(dim=(-2, -1), correction=0).mean().item()
     rule = {name: sum(row[name] for row in ruled) / len(ruled) for name in ruled[0]}
     print(f"{len(chosen)} {arguments.split} pictures at {arguments.side} pixels; {weights}")

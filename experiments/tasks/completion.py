@@ -259,7 +259,7 @@ class CompletionEvaluator:
         if isinstance(network, CompletionPolicy):
             assert batch.mask is not None
             inside = batch.mask > 0.5
-            taken = torch.stack([tool_shares(action["local"][inside], network.actions.choices)
+            taken = torch.stack([tool_shares(action["local"][inside], network.actions.num_choices)
                                  for action in rollout.actions]).mean(dim=0)
             scores |= {"tools/largest_share": taken.max().item(), "tools/in_use": float((taken >= 0.01).sum())}
         return rollout.final_image, scores

@@ -235,7 +235,7 @@ def step_shares(policy: FilteringPolicy, pictures: Sequence[Batch]) -> Tensor:
     """How often each tool is taken at each step of the greedy episodes, mean of the pictures: (T, K), rows sum to 1."""
     with torch.no_grad():
         chosen = [UnrolledPolicy(policy).decide(batch.image) for batch in pictures]
-    return torch.stack([torch.stack([tool_shares(action["local"], policy.actions.choices) for action in episode])
+    return torch.stack([torch.stack([tool_shares(action["local"], policy.actions.num_choices) for action in episode])
                         for episode in chosen]).mean(dim=0)
 
 

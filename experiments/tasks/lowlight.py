@@ -200,8 +200,8 @@ def _actions(config: PolicyConfig) -> dict[str, Any]:
     """The recipe of the action set."""
     if config.actions == "curve":
         return {"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
-                "picture_agent": config.global_agent, "channels": config.channels, "coupling": config.coupling,
-                "lead": config.lead, "chroma": config.chroma, "momentum": config.momentum}
+                "global_agent": config.global_agent, "channels": config.channels, "coupling": config.coupling,
+                "lead_channel": config.lead, "chroma": config.chroma, "momentum": config.momentum}
     if not config.global_agent or config.curve != "continuous" or config.channels != "luminance":
         raise UsageError(f"--actions {config.actions} has heads of its own: leave out --no-global-agent, --curve and "
                          f"--channels")
@@ -269,7 +269,7 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
             if isinstance(network, Policy):
                 episode = UnrolledPolicy(network).play(batch.image.to(device))
                 for action, state in zip(episode.actions, episode.states[1:], strict=True):
-                    strength = network.actions.strength(action)
+                    strength = network.actions.magnitude(action)
                     strengths.append(strength.flatten())
                     row += [action_colors(strength, (side, side)), state]
                 row.append(episode.image)

@@ -25,9 +25,9 @@ class ActionSet(Protocol):
 
     Attributes:
         purpose: what a policy over it is for.
-        levels: the levels of agents that act, a part of ("picture", "local").
-        heads: numbers that one agent chooses.
-        choices: how many values a categorical head has, or None for continuous heads in [-1, 1].
+        scopes: the scopes of the agents that act, a part of ("global", "local").
+        action_dim: numbers that one agent chooses.
+        num_choices: values of a categorical number, or None for continuous numbers in [-1, 1].
         spec: the recipe, as `Registry.create` stamps it.
     """
 
@@ -37,24 +37,24 @@ class ActionSet(Protocol):
     def purpose(self) -> Purpose: ...
 
     @property
-    def levels(self) -> tuple[str, ...]: ...
+    def scopes(self) -> tuple[str, ...]: ...
 
     @property
-    def heads(self) -> int: ...
+    def action_dim(self) -> int: ...
 
     @property
-    def choices(self) -> int | None: ...
+    def num_choices(self) -> int | None: ...
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        """How many agents a level has on a picture of height x width."""
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        """How many agents a scope has on a picture of height x width."""
 
     def apply(self, image: Tensor, action: Action) -> Tensor:
         """The edited picture: (N, 3, H, W) -> (N, 3, H, W), of any size: coarse actions are spread smoothly."""
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """How strongly each agent acts, 0 where it changes nothing: (N, C', h, w)."""
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """The action that changes nothing, for `count` pictures of height x width."""
 
 
@@ -100,9 +100,9 @@ def even_out(action: Action, smoothness: Tensor | None) -> Action:
 
     Args:
         smoothness: in [0, 1], (N, 1, 1, 1), of every picture; None: as the agents chose. It has a meaning for
-            continuous agents of both levels; others stay as they are.
+            continuous agents of both scopes; others stay as they are.
     """
-    if smoothness is None or set(action) != {"picture", "local"} or not action["local"].is_floating_point():
+    if smoothness is None or set(action) != {"global", "local"} or not action["local"].is_floating_point():
         return action
     return {**action, "local": torch.tanh((1 - smoothness) * torch.atanh(action["local"].clamp(-EDGE, EDGE)))}
 
@@ -144,22 +144,22 @@ def pictures_of(actions: ActionSet) -> dict[str, Any]:
 
 
 def as_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
-    """Take a bare tensor where there is one level of agents, and refuse what the set does not know.
+    """Take a bare tensor where there is one scope of agents, and refuse what the set does not know.
 
     Args:
         size: (height, width) of the picture that will be edited.
 
     Raises:
-        UsageError: other levels, or another number of agents or heads than the picture has.
+        UsageError: other scopes, or another number of agents or heads than the picture has.
     """
     if isinstance(action, Tensor):
-        if len(actions.levels) != 1:
-            raise UsageError(f"this action set has the levels {', '.join(actions.levels)}: pass a mapping of tensors")
-        action = {actions.levels[0]: action}
-    if set(action) != set(actions.levels):
-        raise UsageError(f"an action needs the levels {', '.join(actions.levels)}; got {', '.join(action) or 'none'}")
+        if len(actions.scopes) != 1:
+            raise UsageError(f"this action set has the scopes {', '.join(actions.scopes)}: pass a mapping of tensors")
+        action = {actions.scopes[0]: action}
+    if set(action) != set(actions.scopes):
+        raise UsageError(f"an action needs the scopes {', '.join(actions.scopes)}; got {', '.join(action) or 'none'}")
     for level, entry in action.items():
-        wanted = (actions.heads, *actions.grid(level, *size))
+        wanted = (actions.action_dim, *actions.agent_grid(level, *size))
         seen = (*entry.shape[1:2], *entry.shape[-2:])  # probabilities have the choices between
         if entry.ndim not in (4, 5) or seen != wanted:
             raise UsageError(f"the {level} actions of a {size[1]}x{size[0]} picture are (N, {wanted[0]}, {wanted[1]}, "

@@ -70,18 +70,18 @@ class Fill:
         return ("keep", *copies, *OTHERS)
 
     @property
-    def levels(self) -> tuple[str, ...]:
+    def scopes(self) -> tuple[str, ...]:
         return ("local",)
 
     @property
-    def heads(self) -> int:
+    def action_dim(self) -> int:
         return 1
 
     @property
-    def choices(self) -> int:
+    def num_choices(self) -> int:
         return len(self.tools)
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return height, width
 
     def results(self, image: Tensor, mask: Tensor | None = None, start: Tensor | None = None,
@@ -123,18 +123,18 @@ class Fill:
             mixed = (windows.crop(choice) * self.results(image, mask, start, windows)).sum(dim=2)
             return windows.paste(mixed, image)
         after, seen = image, choice if mask is None else torch.where(mask > 0.5, choice, 0)
-        chosen = range(self.choices) if choice.device.type != "cpu" else seen.unique().tolist()
+        chosen = range(self.num_choices) if choice.device.type != "cpu" else seen.unique().tolist()
         for index in chosen:
             if index:
                 after = torch.where(seen == index, self._run(self.tools[index], image, mask, start), after)
         return after
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """1 where a tool is taken, 0 for "keep"; of probabilities, that of all others: (N, 1, H, W)."""
         choice = action["local"]
         return 1 - choice[:, :, 0] if choice.is_floating_point() else (choice != 0).float()
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """Keep, everywhere."""
         return {"local": torch.zeros((count, 1, height, width), dtype=torch.long)}
 
@@ -179,25 +179,25 @@ class TouchUp:
     most: float = 0.05
 
     recalls: ClassVar[bool] = True
-    choices: ClassVar[None] = None
-    heads: ClassVar[int] = 3
-    levels: ClassVar[tuple[str, ...]] = ("local",)
+    num_choices: ClassVar[None] = None
+    action_dim: ClassVar[int] = 3
+    scopes: ClassVar[tuple[str, ...]] = ("local",)
 
     def __post_init__(self) -> None:
         if not 0 < self.most <= 1:
             raise UsageError(f"the largest change of a step lies in (0, 1]; got {self.most}")
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return height, width
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
         return (image + self.most * action["local"]).clamp(0, 1)
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """Mean change of the channels over the largest: (N, 1, H, W)."""
         return action["local"].abs().mean(dim=1, keepdim=True)
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """No change."""
         return {"local": torch.zeros(count, 3, height, width)}
 

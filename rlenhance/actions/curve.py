@@ -22,10 +22,10 @@ def squash_together(normal: Action) -> Tensor:
     picture, the local ones say what is different where.
 
     Args:
-        normal: "picture" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
+        normal: "global" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
     """
     bent = {level: torch.atanh(entry.clamp(-EDGE, EDGE)) for level, entry in normal.items()}
-    return torch.tanh(bent["picture"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
+    return torch.tanh(bent["global"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
 
 
 @ACTION_SETS.register("curve")
@@ -34,7 +34,7 @@ class Curve:
     """Each agent bends the tone curve of its pixels: c' = c + A c (1 - c), with A in [low, high].
 
     [0, 1] is invariant, black and white stay, A = 0 changes nothing, A < 0 darkens. A continuous head's a in [-1, 1]
-    means A = (low + high) / 2 + a (high - low) / 2; a categorical head has `levels_per_head` evenly spaced values.
+    means A = (low + high) / 2 + a (high - low) / 2; a categorical head has `num_bins` evenly spaced values.
 
     Where a picture-level agent and local agents both act, they add up before the squashing,
     A = squash(atanh(a_picture) + atanh(a_local) - mean over the cells of atanh(a_local)): the picture-level agent
@@ -44,15 +44,15 @@ class Curve:
         kind: "continuous" or "categorical".
         agent_stride: pixels per local agent along each side; 1 is the classic pixel-wise case, 0 leaves the picture
             to its one picture-level agent.
-        picture_agent: one agent acts for the whole picture.
+        global_agent: one agent acts for the whole picture.
         channels: "luminance", one A for all channels; "chroma", that plus a bounded offset for red and for blue;
             "coupled", one head per channel, mixed as ReLLIE does.
         chroma: largest offset of A for red and blue ("chroma").
         coupling: share of a channel's own head in its A; the leading channel's head makes up the rest ("coupled").
-        lead: index (RGB) of the leading channel ("coupled"); the released ReLLIE leads with blue.
+        lead_channel: index (RGB) of the leading channel ("coupled"); the released ReLLIE leads with blue.
         momentum: share of the picture before the step that stays: I <- (1 - momentum) I' + momentum I.
         low, high: range of A.
-        levels_per_head: values of a categorical head.
+        num_bins: values of a categorical head.
 
     Source: Zero-DCE (Guo et al. 2020), equation 2, the LE-curve; ReLLIE (Zhang et al. 2021), its action range,
     coupling and momentum. We depart in the picture-level agent, the grid and the chroma heads.
@@ -61,22 +61,22 @@ class Curve:
     purpose: ClassVar[Purpose] = "enhance"
     kind: str = "continuous"
     agent_stride: int = 8
-    picture_agent: bool = True
+    global_agent: bool = True
     channels: str = "luminance"
     chroma: float = 0.1
     coupling: float = 0.1
-    lead: int = 0
+    lead_channel: int = 0
     momentum: float = 0.0
     low: float = -0.3
     high: float = 1.0
-    levels_per_head: int = 27
+    num_bins: int = 27
 
     def __post_init__(self) -> None:
         if self.kind not in ("continuous", "categorical"):
             raise UsageError(f"curve kind is continuous or categorical; got {self.kind!r}")
         if self.channels not in CHANNELS:
             raise UsageError(f"curve channels is one of {', '.join(CHANNELS)}; got {self.channels!r}")
-        if self.agent_stride < 0 or not (self.agent_stride or self.picture_agent):
+        if self.agent_stride < 0 or not (self.agent_stride or self.global_agent):
             raise UsageError(f"agent_stride must be at least 1, or 0 beside a picture agent; got {self.agent_stride}")
         if not -1 <= self.low < 0 < self.high <= 1:
             raise UsageError(f"A must range from below 0 to above 0 within [-1, 1]; got {self.low} to {self.high}")
@@ -85,37 +85,37 @@ class Curve:
                 "coupling lies in [0, 1], momentum in [0, 1), chroma in [0, 0.5]; "
                 f"got {self.coupling}, {self.momentum}, {self.chroma}"
             )
-        if self.lead not in (0, 1, 2) or self.levels_per_head < 2:
-            raise UsageError(f"lead is 0, 1 or 2 and levels_per_head at least 2; "
-                             f"got {self.lead} and {self.levels_per_head}")
+        if self.lead_channel not in (0, 1, 2) or self.num_bins < 2:
+            raise UsageError(f"lead_channel is 0, 1 or 2 and num_bins at least 2; "
+                             f"got {self.lead_channel} and {self.num_bins}")
 
     @property
-    def levels(self) -> tuple[str, ...]:
-        return ("picture",) * self.picture_agent + ("local",) * bool(self.agent_stride)
+    def scopes(self) -> tuple[str, ...]:
+        return ("global",) * self.global_agent + ("local",) * bool(self.agent_stride)
 
     @property
-    def heads(self) -> int:
+    def action_dim(self) -> int:
         return 1 if self.channels == "luminance" else 3
 
     @property
-    def choices(self) -> int | None:
-        return self.levels_per_head if self.kind == "categorical" else None
+    def num_choices(self) -> int | None:
+        return self.num_bins if self.kind == "categorical" else None
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        if level == "picture":
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        if level == "global":
             return 1, 1
         return -(-height // self.agent_stride), -(-width // self.agent_stride)
 
     def _normal(self, entry: Tensor) -> Tensor:
         """One level's entry as numbers in [-1, 1]: (N, heads, h, w)."""
-        if self.choices is None:
+        if self.num_choices is None:
             return entry.clamp(-1, 1)
         if entry.is_floating_point():  # probabilities: A is linear in the choice, so their mean is the mixture
-            values = torch.linspace(-1, 1, self.choices, device=entry.device, dtype=entry.dtype)
+            values = torch.linspace(-1, 1, self.num_choices, device=entry.device, dtype=entry.dtype)
             return (entry * values[:, None, None]).sum(dim=2)
-        return entry.float() * (2 / (self.choices - 1)) - 1
+        return entry.float() * (2 / (self.num_choices - 1)) - 1
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """A of every agent: (N, 1, h, w) for "luminance", (N, 3, h, w) in RGB otherwise."""
         if len(action) == 1:
             normal = self._normal(next(iter(action.values())))
@@ -129,30 +129,30 @@ class Curve:
             red, blue = normal[:, 1:2], normal[:, 2:3]
             return (common + self.chroma * torch.cat([red, torch.zeros_like(red), blue], dim=1)).clamp(-1, 1)
         own = middle + half * normal
-        return self.coupling * own + (1 - self.coupling) * own[:, self.lead : self.lead + 1]
+        return self.coupling * own + (1 - self.coupling) * own[:, self.lead_channel : self.lead_channel + 1]
 
     def apply(self, image: Tensor, action: Action) -> Tensor:
         return self.bend(image, spread(self.turn(action), image.shape[-2:]))
 
     def turn(self, action: Action) -> Tensor:
         """A of every agent, less what momentum holds back: (N, 1 or 3, h, w)."""
-        return (1 - self.momentum) * self.strength(action)
+        return (1 - self.momentum) * self.magnitude(action)
 
     def bend(self, image: Tensor, handles: Tensor) -> Tensor:
         """The edited picture for A of every pixel."""
         return image + handles * (image * (1 - image))
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """A = 0 everywhere; for categorical heads the value nearest to it."""
         zero = -(self.low + self.high) / (self.high - self.low)
-        shapes = {level: (count, self.heads, *self.grid(level, height, width)) for level in self.levels}
+        shapes = {level: (count, self.action_dim, *self.agent_grid(level, height, width)) for level in self.scopes}
         action = {}
         for level, shape in shapes.items():
             # beside a picture agent the local ones are neutral in the middle
-            value = torch.full(shape, 0.0 if level == "local" and self.picture_agent else zero)
+            value = torch.full(shape, 0.0 if level == "local" and self.global_agent else zero)
             if self.channels == "chroma":
                 value[:, 1:] = 0.0
-            if self.choices is not None:
-                value = ((value + 1) / 2 * (self.choices - 1)).round().long()
+            if self.num_choices is not None:
+                value = ((value + 1) / 2 * (self.num_choices - 1)).round().long()
             action[level] = value
         return action

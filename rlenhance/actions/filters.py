@@ -81,15 +81,15 @@ class Filters:
                              f"got {', '.join(self.tools) or 'none'}")
 
     @property
-    def levels(self) -> tuple[str, ...]:
+    def scopes(self) -> tuple[str, ...]:
         return ("local",)
 
     @property
-    def heads(self) -> int:
+    def action_dim(self) -> int:
         return 1
 
     @property
-    def choices(self) -> int:
+    def num_choices(self) -> int:
         return len(self.tools)
 
     @property
@@ -98,7 +98,7 @@ class Filters:
         forms = [find_tiled_filter(TOOLS[name]) for name in self.tools if name != NOTHING]
         return None if None in forms else max(form.radius for form in forms if form is not None)
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return height, width
 
     def results(self, image: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class Filters:
         return [index for index, (name, form) in enumerate(zip(self.tools, forms, strict=True))
                 if form is None and name != NOTHING]
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """1 where a tool changes something, 0 for "nothing"; of probabilities, that of all others: (N, 1, H, W)."""
         choice, nothing = action["local"], self.tools.index(NOTHING)
         if choice.is_floating_point():
@@ -146,7 +146,7 @@ class Filters:
             return torch.from_numpy(np.not_equal(choice.numpy(), nothing).astype(np.float32))
         return (choice != nothing).float()
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """Nothing, everywhere."""
         return {"local": torch.full((count, 1, height, width), self.tools.index(NOTHING))}
 

@@ -56,8 +56,8 @@ class LatentMoves(nn.Module):
     """
 
     purpose: ClassVar[Purpose] = "denoise"
-    levels: tuple[str, ...] = ("local",)
-    choices: int | None = None
+    scopes: tuple[str, ...] = ("local",)
+    num_choices: int | None = None
     recalls = True
     counts = True
     spec: dict[str, Any]
@@ -80,7 +80,7 @@ class LatentMoves(nn.Module):
         self.requires_grad_(False)
 
     @property
-    def heads(self) -> int:
+    def action_dim(self) -> int:
         return self.parts + self.axes + GATES
 
     @property
@@ -98,7 +98,7 @@ class LatentMoves(nn.Module):
         """The geometry of the patches."""
         return self.autoencoder.blocks
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
         return self.blocks.grid(height, width)
 
     def begin(self, image: Tensor) -> Tensor:
@@ -153,12 +153,12 @@ class LatentMoves(nn.Module):
             moved = moved + torch.einsum("ma,macw->mcw", 0.5 * chosen[:, self.parts :], own)
         return self.autoencoder.decode(moved)
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """How far the gates of each patch are open: (N, 2, h, w), in [0, 1]."""
         return (1 + action["local"][:, -GATES:]) / 2
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """All gates closed."""
-        action = torch.zeros(count, self.heads, *self.grid("local", height, width))
+        action = torch.zeros(count, self.action_dim, *self.agent_grid("local", height, width))
         action[:, -GATES:] = -1
         return {"local": action}

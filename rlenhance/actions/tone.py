@@ -52,9 +52,9 @@ class Tone:
     highlights: float = 0.5
     saturation: float = 1.0
 
-    heads: ClassVar[int] = 4
-    choices: ClassVar[int | None] = None
-    picture_agent: ClassVar[bool] = True
+    action_dim: ClassVar[int] = 4
+    num_choices: ClassVar[int | None] = None
+    global_agent: ClassVar[bool] = True
     #: Every head's name, in order.
     HANDLES: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
 
@@ -68,15 +68,15 @@ class Tone:
                              f"got {self.contrast}, {self.highlights} and {self.saturation}")
 
     @property
-    def levels(self) -> tuple[str, ...]:
-        return ("picture", "local") if self.agent_stride else ("picture",)
+    def scopes(self) -> tuple[str, ...]:
+        return ("global", "local") if self.agent_stride else ("global",)
 
-    def grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        if level == "picture":
+    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+        if level == "global":
             return 1, 1
         return -(-height // self.agent_stride), -(-width // self.agent_stride)
 
-    def strength(self, action: Action) -> Tensor:
+    def magnitude(self, action: Action) -> Tensor:
         """A, and 4 times K, H and S, of every agent: (N, 4, h, w).
 
         More than once, because effort shall not be saved by sharing a plain brightening out between the handles.
@@ -86,7 +86,7 @@ class Tone:
 
     def turn(self, action: Action) -> Tensor:
         """A, K, H and S of every agent: (N, 4, h, w)."""
-        normal = squash_together(action) if len(action) > 1 else action["picture"].clamp(-1, 1)
+        normal = squash_together(action) if len(action) > 1 else action["global"].clamp(-1, 1)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         scale = _column((half, self.contrast, self.highlights, self.saturation), normal.dtype, normal.device)
         return torch.addcmul(_column((middle, 0.0, 0.0, 0.0), normal.dtype, normal.device), normal, scale)
@@ -103,11 +103,12 @@ class Tone:
         bend = (common + saturation * image).clamp(-1, 1)
         return image + bend * (image * (1 - image))
 
-    def neutral(self, count: int, height: int, width: int) -> Action:
+    def noop(self, count: int, height: int, width: int) -> Action:
         """All handles at zero."""
         zero = -(self.low + self.high) / (self.high - self.low)
-        action = {level: torch.zeros(count, self.heads, *self.grid(level, height, width)) for level in self.levels}
-        action["picture"][:, 0] = zero
+        action = {level: torch.zeros(count, self.action_dim, *self.agent_grid(level, height, width))
+                  for level in self.scopes}
+        action["global"][:, 0] = zero
         return action
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: One entry per level of agents. "picture": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
+#: One entry per scope of agents. "global": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
 #: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
 #: of the choices (N, C, K, h, w), which stand for the mixture of their results.
 Action: TypeAlias = "Mapping[str, Tensor]"

@@ -163,7 +163,8 @@ def load_training(folder: Path) -> dict[str, Any]:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
         raise UsageError(f"{path}: not a training state; start from the weights with --init")
-    return restore(flat, json.loads(outline))
+    state = restore(flat, json.loads(outline))
+    return migrate.upgrade_training(state) if read_config(folder)["format"] == 1 else state
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

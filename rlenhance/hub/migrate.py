@@ -19,13 +19,17 @@ ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
     ("model", "restorer"): {"planes": "channels"},
     ("model", "filter_policy"): {"planes": "channels"},
     ("model", "pixelrl"): {"planes": "channels"},
+    ("action set", "curve"): {"global_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
 }
 #: (kind, new name, new argument) -> old value -> new one.
 VALUES: dict[tuple[str, str, str], dict[Any, Any]] = {}
 #: Arguments of a model that are recipes themselves -> their kind.
 PARTS = {"backbone": "backbone", "actions": "action set", "prior": "model"}
 #: Patterns in names of weights -> what stands there now, applied in this order.
-WEIGHTS: dict[str, str] = {}
+WEIGHTS = {
+    r"\b(heads|values)\.picture\.": r"\1.global.",
+    r"\blog_std_picture$": "log_std_global",
+}
 
 _PURPOSES = {"rellie": "enhance", "zero_dce": "enhance", "filter_policy": "denoise", "pixelrl": "denoise",
              "ffdnet": "denoise", "denoiser": "denoise", "patch_denoiser": "denoise"}
@@ -69,6 +73,14 @@ def upgrade_spec(spec: Mapping[str, Any], kind: str = "model") -> dict[str, Any]
 def upgrade_weights(tensors: Mapping[str, T]) -> dict[str, T]:
     """Weights of format 1 under today's names."""
     return {_upgrade_name(name): value for name, value in tensors.items()}
+
+
+def upgrade_training(state: Any) -> Any:
+    """A training state of format 1, a nest of mappings and lists, under today's names of scopes and weights."""
+    if isinstance(state, Mapping):
+        return {"global" if key == "picture" else _upgrade_name(key) if isinstance(key, str) else key:
+                upgrade_training(value) for key, value in state.items()}
+    return [upgrade_training(value) for value in state] if isinstance(state, list) else state
 
 
 def _upgrade_name(name: str) -> str:

@@ -112,7 +112,7 @@ class CompletionPolicy(FromPrior, Policy):
         self.preferences, self.horizon = Preferences(), horizon
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
         cells = 1 if smooth else self.backbone.stride**2
-        self.heads = residual_head(self.backbone, self.actions.choices + 1, cells)
+        self.heads = residual_head(self.backbone, self.actions.num_choices + 1, cells)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, 3)
         assert self.heads.bias is not None
@@ -154,14 +154,14 @@ class CompletionPolicy(FromPrior, Policy):
         image, mask = observation["image"], observation["mask"]
         start, windows = observation.get("start", image), MaskWindows.from_mask(mask)
         features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
-        numbers = in_windows(self.heads, features, self.backbone.stride, windows, self.actions.choices + 1).float()
+        numbers = in_windows(self.heads, features, self.backbone.stride, windows, self.actions.num_choices + 1).float()
         estimate = state
         if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
             estimate = in_windows(self.residual, features, self.backbone.stride, windows).float()
         # |f - e|^2 without |e|^2, which is the same for all tools
         weights = torch.cat([-estimate, torch.ones_like(estimate[:, :1])], dim=1) / 3
         distance = (self._results(observation, windows) * weights[:, :, None]).sum(dim=1)
-        logits = numbers[:, : self.actions.choices] - numbers[:, -1:].clamp(_LEAST, _MOST).exp() * distance
+        logits = numbers[:, : self.actions.num_choices] - numbers[:, -1:].clamp(_LEAST, _MOST).exp() * distance
         logits = logits.masked_fill(~self.actions.valid(mask, windows), _NEVER)
         return features, JointDistribution({"local": PlacedCategorical(logits.unsqueeze(1), windows)}), estimate
 

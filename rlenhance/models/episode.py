@@ -58,7 +58,7 @@ class UnrolledPolicy(ImageNetwork):
         if steps is not None and not 0 <= steps <= policy.horizon:
             raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "
                              f"--steps lies between 0 and {policy.horizon}; got {steps}")
-        if not local and "picture" not in policy.actions.levels:
+        if not local and "global" not in policy.actions.scopes:
             raise UsageError("without its local agents nothing is left of this policy: it has no picture-level agent")
         self.policy, self.local = policy, local
         for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
@@ -254,7 +254,7 @@ class SelfEnhancer(UnrolledPolicy):
                 states.append(now)
                 chosen.append(action)
             patches = moves.blocks.extract(now - before).square().mean(dim=(1, 2, 3)).sqrt() > STILL
-            moving = patches.unflatten(0, (len(image), 1, *moves.grid("local", image.shape[-2], image.shape[-1])))
+            moving = patches.unflatten(0, (len(image), 1, *moves.agent_grid("local", image.shape[-2], image.shape[-1])))
         return states, chosen
 
 

@@ -41,21 +41,21 @@ class QuickPolicy:
         self.films = [(film.linear.weight.detach().numpy(), film.linear.bias.detach().numpy())
                       for film in backbone.films]
         self.heads: dict[str, Any] = {
-            level: [_Matrix(head[0]), _Matrix(head[2])] if level == "picture" else _Matrix(head)
+            level: [_Matrix(head[0]), _Matrix(head[2])] if level == "global" else _Matrix(head)
             for level, head in heads}
 
     @staticmethod
     def serves(policy: Any, image: Tensor) -> bool:
         """Whether this is such a policy and such a picture, and no gradient shall pass."""
         if not (torch.is_inference_mode_enabled() and isinstance(policy, PixelPolicy) and not policy.masked
-                and isinstance(policy.backbone, Compact) and policy.actions.choices is None
+                and isinstance(policy.backbone, Compact) and policy.actions.num_choices is None
                 and policy.deviation == "scheduled" and image.device.type == "cpu" and image.dtype == torch.float32
                 and image.shape[0] == 1 and image[0, 0].numel() <= _MOST * policy.backbone.stride ** 2):
             return False
         grid = tuple(-(-side // policy.backbone.stride) for side in image.shape[-2:])
         layers = [policy.backbone.enter, *policy.backbone.blocks, *policy.heads.values()]
-        return all(level == "picture" or policy.actions.grid(level, *image.shape[-2:]) == grid
-                   for level in policy.actions.levels) and all(_plain(layer) for layer in layers)
+        return all(level == "global" or policy.actions.agent_grid(level, *image.shape[-2:]) == grid
+                   for level in policy.actions.scopes) and all(_plain(layer) for layer in layers)
 
     def act(self, image: Tensor, steps_left: float) -> Action:
         """The greedy action, as `PixelPolicy.act` has it for (1, 3, H, W) and the share of the horizon that is left."""
@@ -76,7 +76,7 @@ class QuickPolicy:
             features = features + np.maximum(change, 0, out=change)
         action = {}
         for level, head in self.heads.items():
-            if level == "picture":
+            if level == "global":
                 first, last = head
                 known = np.concatenate([features.mean(axis=(1, 2)), context])[:, None, None]
                 raw = last(np.maximum(first(known), 0))

@@ -149,7 +149,7 @@ class FilterPolicy(FilteringPolicy):
         if told_noise and self.remembers and self.noise is not None and self.noise[0] < self.noise[1]:
             low, high = self.noise
             self.preferences = Preferences({"noise": (low, (low + high) / 2, high)}, auto=("noise",))
-        self.heads = residual_head(self.backbone, self.actions.choices + estimate)
+        self.heads = residual_head(self.backbone, self.actions.num_choices + estimate)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, channels) if estimate else None
         if estimate:
@@ -217,10 +217,10 @@ class FilterPolicy(FilteringPolicy):
         return torch.cat([at_pixels(head(features), self.backbone.stride, size).float() for head in heads], dim=1)
 
     def _weigh(self, observation: Observation, start: Sequence[Any], numbers: Tensor) -> JointDistribution:
-        logits = numbers[:, : self.actions.choices]
+        logits = numbers[:, : self.actions.num_choices]
         if self.residual is not None:
             first, noise = start
-            precision, residual = numbers[:, self.actions.choices, None], numbers[:, self.actions.choices + 1 :]
+            precision, residual = numbers[:, self.actions.num_choices, None], numbers[:, self.actions.num_choices + 1 :]
             estimate = first + (residual if noise is None else noise * residual)
             squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
             logits = logits - 0.5 * precision.clamp(_LEAST, _MOST).exp() * squared

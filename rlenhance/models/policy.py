@@ -117,12 +117,12 @@ class PixelPolicy(Policy):
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked + 3 * told_start,
                                                      "context": context})
         width = self.backbone.width
-        outputs = self.actions.heads * (self.actions.choices or (2 if deviation == "predicted" else 1))
+        outputs = self.actions.action_dim * (self.actions.num_choices or (2 if deviation == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
-        for level in self.actions.levels:
-            if level == "picture":
-                self.heads[level] = picture_head(width + context, outputs)
-                self.values[level] = picture_head(width + context, 1)
+        for level in self.actions.scopes:
+            if level == "global":
+                self.heads[level] = global_head(width + context, outputs)
+                self.values[level] = global_head(width + context, 1)
             else:
                 self.heads[level] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
                 self.values[level] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
@@ -133,7 +133,7 @@ class PixelPolicy(Policy):
         first = getattr(self.actions, "first", None)
         if first is not None:
             with torch.no_grad():
-                for level in self.actions.levels:
+                for level in self.actions.scopes:
                     head: Any = self.heads[level]
                     head.bias[: len(first)] = torch.atanh(torch.tensor(first))
                     if self.deviation == "predicted":
@@ -144,30 +144,31 @@ class PixelPolicy(Policy):
             return
         if not low < start < high:
             raise UsageError(f"start must lie between {low} and {high}; got {start}")
-        level = self.actions.levels[0]
+        level = self.actions.scopes[0]
         head = self.heads[level]
         last: Any = head[-1] if isinstance(head, nn.Sequential) else head
-        if self.actions.choices is not None:  # a small preference, so that the greedy action is not the first of equals
-            self._prefer(last, round((start - low) / (high - low) * (self.actions.choices - 1)))
-            for other in self.actions.levels[1:]:
-                self._prefer(self.heads[other], (self.actions.choices - 1) // 2)
+        # a small preference, so that the greedy action is not the first of equals
+        if self.actions.num_choices is not None:
+            self._prefer(last, round((start - low) / (high - low) * (self.actions.num_choices - 1)))
+            for other in self.actions.scopes[1:]:
+                self._prefer(self.heads[other], (self.actions.num_choices - 1) // 2)
             return
         with torch.no_grad():
-            heads = self.actions.heads if getattr(self.actions, "channels", None) == "coupled" else 1
+            heads = self.actions.action_dim if getattr(self.actions, "channels", None) == "coupled" else 1
             last.bias[:heads] = math.atanh((start - (low + high) / 2) / ((high - low) / 2))
 
     def _prefer(self, layer: Any, choice: int) -> None:
-        assert self.actions.choices is not None
+        assert self.actions.num_choices is not None
         with torch.no_grad():
-            layer.bias.view(self.actions.heads, self.actions.choices)[:, choice] = 0.5
+            layer.bias.view(self.actions.action_dim, self.actions.num_choices)[:, choice] = 0.5
 
     def set_log_std(self, level: str, value: float) -> None:
         """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
         self.get_buffer(f"log_std_{level}").fill_(value)
 
     def _distribution(self, level: str, raw: Tensor) -> AgentDistribution:
-        if self.actions.choices is not None:
-            return PixelCategorical(raw.unflatten(1, (self.actions.heads, self.actions.choices)))
+        if self.actions.num_choices is not None:
+            return PixelCategorical(raw.unflatten(1, (self.actions.action_dim, self.actions.num_choices)))
         if self.deviation == "predicted":
             mean, log_std = raw.chunk(2, dim=1)
             return SquashedGaussian(mean, (log_std + _USUAL).clamp(-5, 1))
@@ -216,14 +217,14 @@ class PixelPolicy(Policy):
         return {level: self._distribution(level, self.heads[level](source).float()).mode()
                 for level, source in sources.items()}, state
 
-    def decide_local(self, features: Tensor) -> Tensor:
+    def local_action(self, features: Tensor) -> Tensor:
         """The greedy actions of the local agents that stand on these features."""
         return self._distribution("local", self.heads["local"](features).float()).mode()
 
-    def decide_picture(self, mean: Tensor, context: Tensor) -> Tensor:
+    def global_action(self, mean: Tensor, context: Tensor) -> Tensor:
         """The greedy action of the picture-level agent, for the mean of the features (N, width) and the context."""
         known = torch.cat([mean, context], dim=1)[:, :, None, None]
-        return self._distribution("picture", self.heads["picture"](known).float()).mode()
+        return self._distribution("global", self.heads["global"](known).float()).mode()
 
     def _sources(self, observation: Observation, state: Any) -> tuple[dict[str, Tensor], Any]:
         """What the heads of every level look at, and the next state."""
@@ -231,11 +232,11 @@ class PixelPolicy(Policy):
         context = self.context(observation)
         features, state = self.backbone(planes_seen(observation, self.masked, self.told_start), context, state)
         sources = {}
-        for level in self.actions.levels:
-            if level == "picture":
+        for level in self.actions.scopes:
+            if level == "global":
                 sources[level] = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
             else:
-                sources[level] = to_grid(features, self.actions.grid(level, *image.shape[-2:]))
+                sources[level] = to_grid(features, self.actions.agent_grid(level, *image.shape[-2:]))
         return sources, state
 
 
@@ -255,6 +256,6 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def picture_head(inputs: int, outputs: int, hidden: int = 32) -> nn.Sequential:
+def global_head(inputs: int, outputs: int, hidden: int = 32) -> nn.Sequential:
     """From what is known of the whole picture, (N, inputs, 1, 1), to the numbers of its one agent; begins at zero."""
     return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), _zero(nn.Conv2d(hidden, outputs, 1)))

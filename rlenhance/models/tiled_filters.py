@@ -103,9 +103,9 @@ def _blank(policy: FilteringPolicy, half: int) -> Tensor:
 
 def _step(policy: FilteringPolicy, image: Tensor, state: Any) -> tuple[Tensor, Any]:
     observation: Observation = observe(image, 1.0, image.new_zeros(1, 0))
-    observation["tools"] = image.new_zeros(1, policy.channels, policy.actions.choices, *image.shape[-2:])
+    observation["tools"] = image.new_zeros(1, policy.channels, policy.actions.num_choices, *image.shape[-2:])
     found, _, state = policy(observation, state)
-    chances: Any = found.levels["local"]
+    chances: Any = found.scopes["local"]
     return chances.log_probs[:, 0], state
 
 

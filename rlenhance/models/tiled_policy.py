@@ -24,8 +24,8 @@ _PROBES = (64, 160, 352, 736)  # half the sides of the pictures on which a netwo
 
 def tileable(policy: Any, height: int, width: int) -> bool:
     """Whether its local agents stand one by one on the backbone's features, which can then be cut."""
-    return (isinstance(policy, PixelPolicy) and not policy.masked and "local" in policy.actions.levels
-            and policy.actions.grid("local", height, width) == _cells(policy, height, width))
+    return (isinstance(policy, PixelPolicy) and not policy.masked and "local" in policy.actions.scopes
+            and policy.actions.agent_grid("local", height, width) == _cells(policy, height, width))
 
 
 def play_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int = TILE,
@@ -73,7 +73,7 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
         part: Observation = {**observation, "image": image[(..., *seen)]}
         before = None if memory is None else tuple(entry[place.outer] for entry in memory)
         features, after = policy.backbone(part["image"], policy.context(part), before)
-        action = policy.decide_local(features)
+        action = policy.local_action(features)
         if not pieces:
             pieces["local"] = action.new_empty(*action.shape[:-2], rows, columns)
             states = None if after is None else tuple(e.new_empty(*e.shape[:2], rows, columns) for e in after)
@@ -82,9 +82,9 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
         sums = sums + features[place.crop].double().sum(dim=(2, 3))
         for whole, entry in zip(states or (), after or (), strict=True):
             whole[place.inner] = entry[place.crop]
-    if "picture" in policy.actions.levels:
+    if "global" in policy.actions.scopes:
         mean = (sums / (rows * columns)).to(image.dtype)
-        pieces["picture"] = policy.decide_picture(mean, policy.context(observation))
+        pieces["global"] = policy.global_action(mean, policy.context(observation))
     return pieces, states
 
 

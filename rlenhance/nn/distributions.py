@@ -203,36 +203,36 @@ class JointDistribution:
     """The distributions of all levels of agents; every method answers per level."""
 
     def __init__(self, levels: Mapping[str, AgentDistribution]):
-        self.levels = dict(levels)
+        self.scopes = dict(levels)
 
     @classmethod
     def cat(cls, parts: Sequence[JointDistribution]) -> JointDistribution:
         """Several batches as one."""
-        return cls({name: type(level).cat([part.levels[name] for part in parts])
-                    for name, level in parts[0].levels.items()})
+        return cls({name: type(level).cat([part.scopes[name] for part in parts])
+                    for name, level in parts[0].scopes.items()})
 
     def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Action:
-        return {name: level.sample(generator, correlation) for name, level in self.levels.items()}
+        return {name: level.sample(generator, correlation) for name, level in self.scopes.items()}
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Action, dict[str, Tensor]]:
         """A reparametrised sample and its log-density per level (continuous actions)."""
-        drawn = {name: level.sample_with_log_prob(generator) for name, level in self.levels.items()}
+        drawn = {name: level.sample_with_log_prob(generator) for name, level in self.scopes.items()}
         return ({name: action for name, (action, _) in drawn.items()},
                 {name: density for name, (_, density) in drawn.items()})
 
     def mode(self) -> Action:
         """The greedy action: what a model does at use time."""
-        return {name: level.mode() for name, level in self.levels.items()}
+        return {name: level.mode() for name, level in self.scopes.items()}
 
     def relaxed(self) -> Action:
         """An action through which gradients pass: what `direct` differentiates."""
-        return {name: level.relaxed() for name, level in self.levels.items()}
+        return {name: level.relaxed() for name, level in self.scopes.items()}
 
     def log_prob(self, action: Action) -> dict[str, Tensor]:
-        return {name: level.log_prob(action[name]) for name, level in self.levels.items()}
+        return {name: level.log_prob(action[name]) for name, level in self.scopes.items()}
 
     def entropy(self) -> dict[str, Tensor]:
-        return {name: level.entropy() for name, level in self.levels.items()}
+        return {name: level.entropy() for name, level in self.scopes.items()}
 
     def kl(self, other: JointDistribution) -> dict[str, Tensor]:
-        return {name: level.kl(other.levels[name]) for name, level in self.levels.items()}
+        return {name: level.kl(other.scopes[name]) for name, level in self.scopes.items()}

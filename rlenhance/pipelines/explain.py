@@ -89,8 +89,8 @@ def curve_cell(actions: Bending, chosen: Sequence[Action], strength: float) -> C
 def _handles(actions: Bending, chosen: Sequence[Action]) -> tuple[list[Tensor], list[Tensor]]:
     """Per step, the handles without local agents (1, C, 1, 1) and those of every agent (1, C, agents, 1)."""
     each = [actions.turn(action).float().cpu() for action in chosen]
-    still = [{level: entry if level == "picture" else torch.zeros_like(entry) for level, entry in action.items()}
-             if "picture" in action and all(entry.is_floating_point() for entry in action.values()) else None
+    still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
+             if "global" in action and all(entry.is_floating_point() for entry in action.values()) else None
              for action in chosen]
     whole = [handles.mean(dim=(2, 3), keepdim=True) if action is None
              else actions.turn(action).float().cpu()[..., :1, :1] for action, handles in zip(still, each, strict=True)]

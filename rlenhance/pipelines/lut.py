@@ -36,7 +36,7 @@ def make_cube(model: UnrolledPolicy, actions: Sequence[Action], points: int = PO
     Raises:
         UsageError: a policy that decides pixel by pixel: it has no look of the whole picture.
     """
-    if not model.policy.state_size or "picture" not in model.policy.actions.levels:
+    if not model.policy.state_size or "global" not in model.policy.actions.scopes:
         raise UsageError("this policy decides place by place and has no look of the whole picture to put into a .cube "
                          "table; use one with a picture-level agent")
     ramp = torch.linspace(0, 1, points)
@@ -45,7 +45,7 @@ def make_cube(model: UnrolledPolicy, actions: Sequence[Action], points: int = PO
     result = colors
     with torch.inference_mode():
         for action in actions:
-            whole = {level: entry.cpu() if level == "picture" else _still(entry.cpu())
+            whole = {level: entry.cpu() if level == "global" else _still(entry.cpu())
                      for level, entry in action.items()}
             result = advance(model.policy.actions, result, whole)
     result = colors + strength * (result - colors)

@@ -127,7 +127,7 @@ def _steady(enhancer: Enhancer, film: VideoTranscoder) -> Steady[Any]:
     """Decisions for the frames of a clip; as many wait as fit into the memory that is granted."""
     ahead = _BUFFER // film.picture.bytes
     return Steady(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
-                  choices=enhancer.model.policy.actions.choices if enhancer.strength else None,
+                  choices=enhancer.model.policy.actions.num_choices if enhancer.strength else None,
                   ahead=max(1, min(AHEAD, ahead)))
 
 

@@ -5,12 +5,12 @@ import torch
 
 def action_shapes(actions, count, height, width):
     """The shape of each entry of an action."""
-    return {level: (count, actions.heads, *actions.grid(level, height, width)) for level in actions.levels}
+    return {level: (count, actions.action_dim, *actions.agent_grid(level, height, width)) for level in actions.scopes}
 
 
 def random_action(actions, image, generator):
     """Any action that an agent may choose."""
     shapes = action_shapes(actions, image.shape[0], *image.shape[-2:])
-    if actions.choices is None:
+    if actions.num_choices is None:
         return {level: torch.rand(shape, generator=generator) * 2 - 1 for level, shape in shapes.items()}
-    return {level: torch.randint(actions.choices, shape, generator=generator) for level, shape in shapes.items()}
+    return {level: torch.randint(actions.num_choices, shape, generator=generator) for level, shape in shapes.items()}

@@ -112,7 +112,7 @@ def test_rellies_blue_leads(rellie_file, generator):
     """Blue bends by the A of its own head, red and green by nine tenths of it."""
     policy = read_rellie(rellie_file)
     indices = torch.randint(27, (1, 3, 4, 5), generator=generator)
-    strength = policy.actions.strength({"local": indices})
+    strength = policy.actions.magnitude({"local": indices})
     own = -0.3 + 0.05 * indices
     assert torch.allclose(strength[:, 2], own[:, 2], atol=1e-6)
     assert torch.allclose(strength[:, :2], 0.1 * own[:, :2] + 0.9 * own[:, 2:], atol=1e-6)

@@ -315,7 +315,7 @@ def test_the_reward_telescopes_and_only_the_hole_changes(generator):
     env.reset(options={"batch": batch})
     total = 0
     for _ in range(4):
-        action = torch.randint(env.actions.choices, (2, 1, 24, 24), generator=generator)
+        action = torch.randint(env.actions.num_choices, (2, 1, 24, 24), generator=generator)
         _, reward, _, _, info = env.step(action)
         last = info["final_obs"]["image"] if "final_obs" in info else env._image
         assert torch.equal(last * (1 - batch.mask), batch.image * (1 - batch.mask))
@@ -336,7 +336,7 @@ def test_every_tool_does_what_it_says():
     image, mask, start = batch.target, batch.mask, 1 - batch.target
     results, valid = actions.results(image, mask, start)[0], actions.valid(mask)[0]
     tools = actions.tools
-    assert len(tools) == actions.choices == 25 and tools[0] == "keep"
+    assert len(tools) == actions.num_choices == 25 and tools[0] == "keep"
     index = tools.index("copy_ne_4")
     assert torch.equal(results[:, index, 4:, :-4], image[0, :, :-4, 4:])
     assert torch.equal(results[:, index, :4], image[0, :, :4])
@@ -379,7 +379,7 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
         cut, whole = (in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
         assert torch.allclose(cut, windows.crop(whole), atol=1e-5)
         distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
-    placed = distribution.levels["local"]
+    placed = distribution.scopes["local"]
     shares = placed.relaxed()
     plain = PixelCategorical(shares.log().clamp(min=-1e4))
     drawn = placed.sample(generator)
@@ -391,16 +391,16 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
 def test_only_chosen_tools_run_and_mixtures_agree(generator):
     """An index is the mixture with all its weight there; gradients pass through probabilities."""
     actions, batch = ACTION_SETS.create("fill", strides=(2,)), holed()
-    choice = torch.randint(actions.choices, (2, 1, 24, 24), generator=generator)
+    choice = torch.randint(actions.num_choices, (2, 1, 24, 24), generator=generator)
     one = advance(actions, batch.target, {"local": choice}, batch.mask, batch.image)
-    shares = torch.nn.functional.one_hot(choice, actions.choices).permute(0, 1, 4, 2, 3).float().requires_grad_()
+    shares = torch.nn.functional.one_hot(choice, actions.num_choices).permute(0, 1, 4, 2, 3).float().requires_grad_()
     mixed = advance(actions, batch.target, {"local": shares}, batch.mask, batch.image)
     assert torch.allclose(one, mixed, atol=1e-6)
     mixed.sum().backward()
     assert shares.grad.abs().sum() > 0
-    neutral = actions.neutral(2, 24, 24)
+    neutral = actions.noop(2, 24, 24)
     assert torch.equal(advance(actions, batch.target, neutral, batch.mask, batch.image), batch.target)
-    assert (actions.strength(neutral) == 0).all()
+    assert (actions.magnitude(neutral) == 0).all()
 
 
 def make_policy(**config):
@@ -508,7 +508,7 @@ def test_agents_answer_for_what_they_do_to_their_neighbours(term):
     start = INPAINT_METHODS["laplace"](batch.target * (1 - batch_mask), batch_mask)
     env = CompletionEnv(1, size=40, horizon=1, reward={term: 1.0})
     env.reset(options={"batch": Batch(start, batch.target, batch_mask)})
-    action = env.actions.neutral(1, 40, 40)
+    action = env.actions.noop(1, 40, 40)
     action["local"][..., 19, 20] = env.actions.tools.index("copy_e_8")
     terms = env.step(action)[-1]["term_maps"]
     own, answered = (scope_rewards(env.reward, terms, {"local": (40, 40)}, answerable)["local"][0, 0, 19, 20].item()

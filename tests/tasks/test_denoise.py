@@ -288,8 +288,8 @@ def test_memory_is_carried_where_there_is_one(memory):
     image, other = noisy(1).image, noisy(2).image[1:]
     left = torch.full((1, 1), 0.5)
     state = policy({"image": image, "steps_left": left + 0.5})[2]
-    second = policy({"image": other, "steps_left": left}, state)[0].levels["local"].log_probs
-    fresh = policy({"image": other, "steps_left": left})[0].levels["local"].log_probs
+    second = policy({"image": other, "steps_left": left}, state)[0].scopes["local"].log_probs
+    fresh = policy({"image": other, "steps_left": left})[0].scopes["local"].log_probs
     assert (state is None) == (memory == "none") == torch.allclose(second, fresh, atol=1e-5)
 
 

@@ -193,7 +193,7 @@ def test_run_folder_holds_what_is_promised(tmp_path, pairs):
         assert (run / name).stat().st_size > 0
     assert len(list((run / "samples").glob("episodes-*.png"))) == 4 and any((run / "tensorboard").iterdir())
     last = numbers(run)[-1]
-    for name in ("return", "entropy/picture", "gradient_norm", "val/psnr", "val/term/ssim", "watch/constant_psnr",
+    for name in ("return", "entropy/global", "gradient_norm", "val/psnr", "val/term/ssim", "watch/constant_psnr",
                  "watch/dominant", "term/exposure"):
         assert last[name] != "", name
 

@@ -225,7 +225,7 @@ def test_a_full_bank_knows_where_outputs_err():
 def test_a_closed_gate_changes_nothing_whatever_else_is_chosen(generator):
     """Patch by patch: where the gate is closed not a bit moves, beside it something does."""
     actions, batch = ACTION_SETS.create("latent", **MOVES), noisy(1, 48)
-    action = torch.rand(1, actions.heads, 4, 4, generator=generator) * 2 - 1
+    action = torch.rand(1, actions.action_dim, 4, 4, generator=generator) * 2 - 1
     action[:, -2:] = -1
     assert torch.equal(advance(actions, batch.image, {"local": action}, start=batch.image), batch.image)
     action[:, -2:, 0, 0] = 1
@@ -252,7 +252,7 @@ def test_nothing_of_the_reference_can_be_seen():
     seen = []
     for target in (batch.target, 1 - batch.target):
         observation, _ = env.reset(options={"batch": Batch(batch.image, target)})
-        after, *_ = env.step({"local": torch.zeros(2, env.actions.heads, 2, 2)})
+        after, *_ = env.step({"local": torch.zeros(2, env.actions.action_dim, 2, 2)})
         seen.append((observation, after))
     assert set(seen[0][0]) == {"image", "steps_left", "start"}
     for one, other in zip(*seen, strict=True):

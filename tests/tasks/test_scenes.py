@@ -23,7 +23,7 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
     assert not torch.allclose(off.image, image, atol=1e-3)
     whole = image
     for action in off.actions:  # the strengths are those of the picture agent alone
-        strength = policy.actions.strength(action)
+        strength = policy.actions.magnitude(action)
         assert torch.allclose(strength, strength[..., :1, :1].expand_as(strength), atol=1e-5)
         whole = advance(policy.actions, whole, action)
     assert torch.allclose(whole, off.image, atol=1e-5)  # in one pass over the pixels, or step by step
@@ -32,7 +32,7 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
 def test_local_agents_alone_cannot_be_taken_away():
     """A policy without a picture-level agent is refused; one without local agents has none to lose."""
     with pytest.raises(UsageError, match="no picture-level agent"):
-        UnrolledPolicy(make_policy({"picture_agent": False}), local=False)
+        UnrolledPolicy(make_policy({"global_agent": False}), local=False)
     policy, image = stir(make_policy({"agent_stride": 0})), torch.full((1, 3, 16, 16), 0.2)
     assert torch.equal(UnrolledPolicy(policy, local=False)(image), UnrolledPolicy(policy)(image))
 
@@ -73,7 +73,7 @@ def test_real_scenes_stand_in_thirds_by_their_contrast(good):
 
 def test_scenes_are_for_policies_with_a_picture_agent(good):
     """Without one there is nothing to compare the local agents with."""
-    policy = make_policy({"picture_agent": False})
+    policy = make_policy({"global_agent": False})
     for compared in (relit_scenes, real_scenes):
         with pytest.raises(UsageError, match="no picture-level agent"):
             compared(policy, [])

@@ -17,8 +17,8 @@ _CURVES = [
     {"kind": kind, "channels": channels, **agents, "momentum": momentum}
     for kind, channels, agents, momentum in itertools.product(
         ("continuous", "categorical"), ("luminance", "chroma", "coupled"),
-        ({"agent_stride": 8, "picture_agent": True}, {"agent_stride": 1, "picture_agent": False},
-         {"agent_stride": 0, "picture_agent": True}, {"agent_stride": 3, "picture_agent": True}), (0.0, 0.4),
+        ({"agent_stride": 8, "global_agent": True}, {"agent_stride": 1, "global_agent": False},
+         {"agent_stride": 0, "global_agent": True}, {"agent_stride": 3, "global_agent": True}), (0.0, 0.4),
     ) if not momentum or (channels == "coupled" and agents["agent_stride"] == 8)
 ]
 _ALL = [(name, {}) for name in ACTION_SETS] + [("curve", config) for config in _CURVES]
@@ -30,7 +30,7 @@ def _called(value):
 
 every = pytest.mark.parametrize("name, config", _ALL, ids=_called)
 every_categorical = pytest.mark.parametrize("name, config", [
-    (name, config) for name, config in _ALL if ACTION_SETS.create(name, **config).choices is not None
+    (name, config) for name, config in _ALL if ACTION_SETS.create(name, **config).num_choices is not None
 ], ids=_called)
 
 
@@ -38,10 +38,10 @@ every_categorical = pytest.mark.parametrize("name, config", [
 def test_neutral_action_changes_nothing(name, config, image):
     """The neutral action leaves every pixel as it was, and its strength is zero."""
     actions = ACTION_SETS.create(name, **config)
-    neutral = actions.neutral(2, 32, 40)
+    neutral = actions.noop(2, 32, 40)
     assert {level: tuple(value.shape) for level, value in neutral.items()} == action_shapes(actions, 2, 32, 40)
     assert torch.allclose(actions.apply(image, neutral), image, atol=1e-6)
-    assert actions.strength(neutral).abs().max() < 1e-5
+    assert actions.magnitude(neutral).abs().max() < 1e-5
 
 
 @every
@@ -93,11 +93,11 @@ def test_gradient_reaches_every_level(name, config, image, generator):
     actions = ACTION_SETS.create(name, **config)
     relaxed = {}
     for level, shape in action_shapes(actions, 2, 32, 40).items():
-        if actions.choices is None:
+        if actions.num_choices is None:
             relaxed[level] = torch.rand(shape, generator=generator) - 0.5
         else:
             count, heads, *grid = shape
-            relaxed[level] = torch.randn(count, heads, actions.choices, *grid, generator=generator).softmax(dim=2)
+            relaxed[level] = torch.randn(count, heads, actions.num_choices, *grid, generator=generator).softmax(dim=2)
         relaxed[level].requires_grad_()
     (actions.apply(image, relaxed) ** 2).sum().backward()
     for level, value in relaxed.items():
@@ -110,7 +110,7 @@ def test_certain_probabilities_equal_the_choice(name, config, image, generator):
     """Probability one on a choice is that choice."""
     actions = ACTION_SETS.create(name, **config)
     action = random_action(actions, image, generator)
-    certain = {level: F.one_hot(value, actions.choices).movedim(-1, 2).float() for level, value in action.items()}
+    certain = {level: F.one_hot(value, actions.num_choices).movedim(-1, 2).float() for level, value in action.items()}
     assert torch.allclose(actions.apply(image, certain), actions.apply(image, action), atol=1e-5)
 
 
@@ -131,14 +131,14 @@ def test_even_actions_do_the_same_at_any_size(name, config, image, generator):
 def test_levels_are_all_asked_for(name, config, image):
     """An action with a level missing or too many is refused with the names of the levels."""
     actions = ACTION_SETS.create(name, **config)
-    neutral = actions.neutral(2, 32, 40)
+    neutral = actions.noop(2, 32, 40)
     assert as_action(actions, neutral, (32, 40)) is neutral
-    for wrong in ({}, {**neutral, "pixel": neutral[actions.levels[0]]}):
-        with pytest.raises(UsageError, match=actions.levels[0]):
+    for wrong in ({}, {**neutral, "pixel": neutral[actions.scopes[0]]}):
+        with pytest.raises(UsageError, match=actions.scopes[0]):
             as_action(actions, wrong, (32, 40))
-    bare = neutral[actions.levels[0]]
-    if len(actions.levels) == 1:
-        assert as_action(actions, bare, (32, 40))[actions.levels[0]] is bare
+    bare = neutral[actions.scopes[0]]
+    if len(actions.scopes) == 1:
+        assert as_action(actions, bare, (32, 40))[actions.scopes[0]] is bare
     else:
         with pytest.raises(UsageError, match="mapping"):
             as_action(actions, bare, (32, 40))
@@ -156,10 +156,10 @@ def test_local_agents_leave_the_exposure_to_the_picture_agent(channels, image, g
 
 def test_one_agent_per_pixel():
     """With a stride of one, each pixel has an agent, and an agent changes its own pixel alone."""
-    curve = ACTION_SETS.create("curve", agent_stride=1, picture_agent=False)
-    assert curve.grid("local", 9, 13) == (9, 13)
+    curve = ACTION_SETS.create("curve", agent_stride=1, global_agent=False)
+    assert curve.agent_grid("local", 9, 13) == (9, 13)
     picture = torch.full((1, 3, 9, 13), 0.4)
-    action = {level: value.clone() for level, value in curve.neutral(1, 9, 13).items()}
+    action = {level: value.clone() for level, value in curve.noop(1, 9, 13).items()}
     action["local"][0, 0, 4, 7] = 1
     changed = (curve.apply(picture, action) - picture).abs().amax(dim=1)[0] > 1e-6
     assert changed.nonzero().tolist() == [[4, 7]]
@@ -170,18 +170,18 @@ def test_grid_covers_every_pixel(stride):
     """No pixel is left without an agent, and no row of agents without a pixel."""
     curve = ACTION_SETS.create("curve", agent_stride=stride)
     for height, width in ((8, 8), (9, 13), (17, 31)):
-        for agents, side in zip(curve.grid("local", height, width), (height, width), strict=True):
+        for agents, side in zip(curve.agent_grid("local", height, width), (height, width), strict=True):
             assert (agents - 1) * stride < side <= agents * stride
-        assert curve.grid("picture", height, width) == (1, 1)
+        assert curve.agent_grid("global", height, width) == (1, 1)
 
 
 def test_stronger_brightens_and_weaker_darkens(image):
     """The sign of an agent's strength is the sign of the change, and a larger choice is never darker."""
     curve = ACTION_SETS.create("curve", agent_stride=0)
     levels = torch.linspace(-1, 1, 9)
-    results = [curve.apply(image, {"picture": level.expand(2, 1, 1, 1)}) for level in levels]
+    results = [curve.apply(image, {"global": level.expand(2, 1, 1, 1)}) for level in levels]
     for level, result in zip(levels, results, strict=True):
-        strength = curve.strength({"picture": level.expand(2, 1, 1, 1)}).flatten()[0]
+        strength = curve.magnitude({"global": level.expand(2, 1, 1, 1)}).flatten()[0]
         assert torch.equal((result - image).mean().sign(), strength.sign())
     assert all((later >= earlier).all() for earlier, later in itertools.pairwise(results))
 
@@ -190,32 +190,32 @@ def test_strength_spans_the_stated_range():
     """The ends of an action are the ends of A."""
     curve = ACTION_SETS.create("curve", agent_stride=0, low=-0.25, high=0.75)
     for end, strength in ((-1.0, -0.25), (1.0, 0.75)):
-        assert curve.strength({"picture": torch.full((1, 1, 1, 1), end)}).item() == pytest.approx(strength)
+        assert curve.magnitude({"global": torch.full((1, 1, 1, 1), end)}).item() == pytest.approx(strength)
     categorical = ACTION_SETS.create("curve", agent_stride=0, low=-0.25, high=0.75, kind="categorical")
     for end, strength in ((0, -0.25), (26, 0.75)):
-        assert categorical.strength({"picture": torch.full((1, 1, 1, 1), end)}).item() == pytest.approx(strength)
+        assert categorical.magnitude({"global": torch.full((1, 1, 1, 1), end)}).item() == pytest.approx(strength)
 
 
-@pytest.mark.parametrize("lead", [0, 1, 2])
+@pytest.mark.parametrize("lead_channel", [0, 1, 2])
 def test_coupling_mixes_the_lead_in(lead, image, generator):
     """At one each channel follows its own head, at zero all follow the lead, and in between it is their mixture."""
-    own, follow, mixed = (ACTION_SETS.create("curve", channels="coupled", coupling=share, lead=lead)
+    own, follow, mixed = (ACTION_SETS.create("curve", channels="coupled", coupling=share, lead_channel=lead)
                           for share in (1.0, 0.0, 0.3))
     action = random_action(own, image, generator)
-    free = own.strength(action)
+    free = own.magnitude(action)
     for channel in range(3):
         single = ACTION_SETS.create("curve")
-        alone = single.strength({level: value[:, channel : channel + 1] for level, value in action.items()})
+        alone = single.magnitude({level: value[:, channel : channel + 1] for level, value in action.items()})
         assert torch.allclose(free[:, channel : channel + 1], alone, atol=1e-6)
     led = free[:, lead : lead + 1].expand_as(free)
-    assert torch.allclose(follow.strength(action), led, atol=1e-6)
-    assert torch.allclose(mixed.strength(action), 0.3 * free + 0.7 * led, atol=1e-6)
+    assert torch.allclose(follow.magnitude(action), led, atol=1e-6)
+    assert torch.allclose(mixed.magnitude(action), 0.3 * free + 0.7 * led, atol=1e-6)
 
 
 def test_chroma_is_bounded(image, generator):
     """Red and blue never leave green by more than the bound, and green follows the common head."""
     curve = ACTION_SETS.create("curve", channels="chroma", chroma=0.2)
-    strength = curve.strength(random_action(curve, image, generator))
+    strength = curve.magnitude(random_action(curve, image, generator))
     assert (strength - strength[:, 1:2]).abs().max() <= 0.2 + 1e-6
     assert (strength - strength[:, 1:2]).abs().max() > 0.01
 
@@ -230,9 +230,9 @@ def test_momentum_keeps_a_share_of_the_picture_before(momentum, image, generator
 
 
 @pytest.mark.parametrize("wrong", [
-    {"kind": "both"}, {"channels": "hue"}, {"agent_stride": -1}, {"agent_stride": 0, "picture_agent": False},
+    {"kind": "both"}, {"channels": "hue"}, {"agent_stride": -1}, {"agent_stride": 0, "global_agent": False},
     {"low": 0.1}, {"high": 1.5}, {"low": float("nan")}, {"coupling": 1.5}, {"momentum": 1.0}, {"chroma": 0.6},
-    {"lead": 3}, {"levels_per_head": 1},
+    {"lead_channel": 3}, {"num_bins": 1},
 ])
 def test_impossible_curves_are_refused(wrong):
     """A setting outside its range is refused, naming the value."""
@@ -247,7 +247,7 @@ def test_tone_keeps_the_order_of_grey(handles):
     level."""
     grey = torch.linspace(0, 1, 257).expand(1, 3, 1, 257)
     tone = ACTION_SETS.create("tone", agent_stride=0)
-    after = tone.apply(grey, {"picture": torch.tensor(handles).view(1, 4, 1, 1)})
+    after = tone.apply(grey, {"global": torch.tensor(handles).view(1, 4, 1, 1)})
     assert (after.cummax(dim=-1).values - after).max() <= 3e-5
 
 
@@ -257,9 +257,9 @@ def test_tone_handles_move_what_they_are_named_after(handle, measure, generator)
     """Turned up, each handle raises its measure, whatever picture it is turned on."""
     tone = ACTION_SETS.create("tone", agent_stride=0)
     pictures = torch.rand(8, 3, 8, 8, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3) * 0.8 + 0.1
-    actions = [tone.neutral(8, 32, 32)["picture"] for _ in range(2)]
+    actions = [tone.noop(8, 32, 32)["global"] for _ in range(2)]
     actions[1][:, handle] += 0.3
-    low, high = (measure(tone.apply(pictures, {"picture": action})) for action in actions)
+    low, high = (measure(tone.apply(pictures, {"global": action})) for action in actions)
     assert (high > low).all()
 
 

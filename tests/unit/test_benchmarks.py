@@ -39,10 +39,10 @@ def pictures(case, generator):
 def random_actions(case, actions, generator):
     """Actions of all episodes, one mapping per step."""
     for _ in range(case.horizon):
-        shapes = {level: (case.episodes, actions.heads, *actions.grid(level, case.side, case.side))
-                  for level in actions.levels}
-        if actions.choices:
-            yield {level: torch.randint(actions.choices, shape, generator=generator)
+        shapes = {level: (case.episodes, actions.action_dim, *actions.agent_grid(level, case.side, case.side))
+                  for level in actions.scopes}
+        if actions.num_choices:
+            yield {level: torch.randint(actions.num_choices, shape, generator=generator)
                    for level, shape in shapes.items()}
         else:
             yield {level: 2 * torch.rand(shape, generator=generator) - 1 for level, shape in shapes.items()}

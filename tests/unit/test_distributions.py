@@ -160,7 +160,7 @@ def test_relaxed_action_has_a_slope(generator):
 @pytest.mark.parametrize("kind", KINDS)
 def test_joined_batches_equal_their_parts(kind, generator):
     """Several batches as one answer as they did apart, level by level."""
-    parts = [JointDistribution({"picture": _make(kind, generator, height=1, width=1), "local": _make(kind, generator)})
+    parts = [JointDistribution({"global": _make(kind, generator, height=1, width=1), "local": _make(kind, generator)})
              for _ in range(3)]
     joined = JointDistribution.cat(parts)
     actions = [part.sample(generator) for part in parts]

@@ -23,7 +23,7 @@ from rlenhance.rewards import TERMS, Reward, RewardWeights
 CURVE_IDS = [name for name in ENV_IDS if name.split("/")[1] not in ("Denoise-v0", "Completion-v0", "SelfEnhance-v0")]
 VARIANTS = [
     {},
-    {"curve": {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"}, "size": 16},
+    {"curve": {"kind": "categorical", "agent_stride": 1, "global_agent": False, "channels": "coupled"}, "size": 16},
     {"curve": {"agent_stride": 0}, "preferences": {"exposure_level": (0.3, 0.475, 0.65)}},
 ]
 AUTOMATIC = {"preferences": {"color": (-1, 0, 1), "exposure_level": (0.2, 0.475, 0.7)}, "auto": ["exposure_level"]}
@@ -37,8 +37,8 @@ def pixel_env(**arguments):
 
 
 def random_action(env, generator):
-    shapes = {level: (env.num_envs, env.actions.heads, *env.actions.grid(level, *env.size))
-              for level in env.actions.levels}
+    shapes = {level: (env.num_envs, env.actions.action_dim, *env.actions.agent_grid(level, *env.size))
+              for level in env.actions.scopes}
     return {level: torch.rand(shape, generator=generator) * 2 - 1 for level, shape in shapes.items()}
 
 
@@ -60,8 +60,8 @@ def test_any_action_set_can_be_named(image):
     assert kinds[0].actions == kinds[1].actions and kinds[0].action_space == kinds[1].action_space
     env = kinds[2]
     before, _ = env.reset(options={"batch": Batch(image)})
-    assert env.single_action_space["picture"].shape == (4, 1, 1)
-    assert torch.allclose(env.step(env.actions.neutral(2, 32, 40))[0]["image"], before["image"], atol=1e-6)
+    assert env.single_action_space["global"].shape == (4, 1, 1)
+    assert torch.allclose(env.step(env.actions.noop(2, 32, 40))[0]["image"], before["image"], atol=1e-6)
     action = {level: torch.ones(space.shape) for level, space in env.action_space.spaces.items()}
     assert not torch.allclose(env.step(action)[0]["image"], before["image"], atol=0.01)
 
@@ -215,7 +215,7 @@ def test_reset_and_step_run_where_nothing_can_be_read(image, curve):
     env._fit_to(batch)
     env.reset(options={"batch": batch})
     for _ in range(2):
-        _, reward, _, _, info = env.step(env.actions.neutral(2, 32, 40))
+        _, reward, _, _, info = env.step(env.actions.noop(2, 32, 40))
         assert reward.device.type == "meta" and info["reward_map"].shape == (2, 1, 32, 40)
 
 
@@ -231,7 +231,7 @@ def test_spaces_follow_the_pictures(image):
 @pytest.mark.parametrize("options, text", [
     ({"batch": torch.zeros(1, 3, 8, 8)}, "rlenhance.data.Batch"),
     ({"batch": Batch(torch.full((1, 3, 8, 8), 255.0))}, "to_tensor"),
-    ({"picture": 1}, "batch, preference and begun"),
+    ({"global": 1}, "batch, preference and begun"),
 ])
 def test_bad_options_are_refused(options, text):
     """With what would do."""
@@ -244,8 +244,8 @@ def test_actions_of_another_grid_are_refused(image):
     env = pixel_env()
     env.reset(options={"batch": Batch(image)})
     with pytest.raises(UsageError, match=r"\(N, 1, 4, 5\)"):
-        env.step({"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 3, 3)})
-    observation, *_ = env.step({"picture": torch.full((2, 1, 1, 1), 9.0), "local": torch.zeros(2, 1, 4, 5)})
+        env.step({"global": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 3, 3)})
+    observation, *_ = env.step({"global": torch.full((2, 1, 1, 1), 9.0), "local": torch.zeros(2, 1, 4, 5)})
     assert observation["image"].max() <= 1
 
 
@@ -255,7 +255,7 @@ def test_same_step_asks_for_the_same_again(image):
     env = pixel_env(preferences=preferences, horizon=1)
     chosen = preferences.encode({"exposure_level": 0.65}, 2)
     env.reset(options={"batch": Batch(image), "preference": chosen})
-    observation, *_ = env.step({"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)})
+    observation, *_ = env.step({"global": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)})
     assert torch.equal(observation["preference"], chosen)
 
 
@@ -287,7 +287,7 @@ def test_preference_moves_the_asked_level(image):
     rewards = []
     for level in (0.3, 0.65):
         env.reset(options={"batch": Batch(image), "preference": preferences.encode({"exposure_level": level}, 2)})
-        action = {"picture": torch.ones(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
+        action = {"global": torch.ones(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
         _, _, _, _, info = env.step(action)
         rewards.append(info["reward_terms"]["exposure"]["raw"])
     assert (rewards[1] > rewards[0]).all()

@@ -23,7 +23,7 @@ def _run(folder, policy):
 @needs_onnx
 @pytest.mark.parametrize("policy", [
     lambda: make_tone(horizon=3), lambda: make_policy({"kind": "categorical"}, preferences=CHOICE, horizon=2),
-    lambda: make_policy({"picture_agent": False, "channels": "chroma"}, horizon=2),
+    lambda: make_policy({"global_agent": False, "channels": "chroma"}, horizon=2),
 ], ids=["tone", "categorical", "no knobs"])
 def test_the_graph_equals_torch(policy, tmp_path):
     """On three sizes, with automatic and with named preferences: within 1e-4."""

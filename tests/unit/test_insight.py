@@ -64,7 +64,7 @@ def test_a_cube_is_the_picture_level_look(tone_run, dark):
     cube = make_cube(enhancer.model, actions)
     table = ImageFilter.Color3DLUT(cube.shape[0], cube.reshape(-1, 3).astype(float).ravel().tolist())
     seen = np.asarray(Image.fromarray(dark + 40).filter(table)).astype(int)
-    still = [{level: entry if level == "picture" else torch.zeros_like(entry) for level, entry in action.items()}
+    still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
              for action in actions]
     wanted = enhancer(dark + 40, still).astype(int)
     assert np.abs(seen - wanted).max() <= 2 and np.abs(wanted - dark - 40).max() > 10
@@ -86,7 +86,7 @@ def test_a_cube_is_written_as_others_read_it(tone_run, dark):
 
 def test_a_cube_needs_a_look_of_the_whole(tmp_path, dark):
     """A policy that decides pixel by pixel has none, and says so."""
-    policy = stir(make_policy({"agent_stride": 1, "picture_agent": False}, state_size=None))
+    policy = stir(make_policy({"agent_stride": 1, "global_agent": False}, state_size=None))
     with pytest.raises(UsageError, match="place by place"):
         make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).model, [])
 

@@ -16,11 +16,11 @@ from rlenhance.rewards import Reward, RewardWeights
 
 CURVES = {
     "picture": {"agent_stride": 0},
-    "two regions": {"agent_stride": 8, "picture_agent": False},
+    "two regions": {"agent_stride": 8, "global_agent": False},
     "two levels": {"agent_stride": 4},
-    "pixels": {"agent_stride": 1, "picture_agent": False},
+    "pixels": {"agent_stride": 1, "global_agent": False},
     "chroma": {"agent_stride": 0, "channels": "chroma"},
-    "classic": {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"},
+    "classic": {"kind": "categorical", "agent_stride": 1, "global_agent": False, "channels": "coupled"},
     "momentum": {"agent_stride": 0, "momentum": 0.2},
 }
 every_curve = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)

@@ -205,7 +205,7 @@ def test_scheduled_deviation_fixes_the_entropy():
     """The picture agent's entropy is that of the scheduled deviation, at the start and at the end."""
     learner = A3C(policy(), REWARD)
     for progress, log_std in ((0.0, -1.0), (1.0, -1.7)):
-        entropy = learner.step(grey_batch(0), progress)["entropy/picture"]
+        entropy = learner.step(grey_batch(0), progress)["entropy/global"]
         assert entropy == pytest.approx(log_std + 0.5 * math.log(2 * math.pi * math.e), abs=1e-5)
 
 
@@ -293,7 +293,7 @@ def test_critic_sees_the_neighbours_actions(image):
     critic = Critic(actor)
     observation = observe(image, 1.0, torch.zeros(2, 0))
     context = actor.context(observation)
-    action = {"picture": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
+    action = {"global": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
     other = {**action, "local": action["local"].clone()}
     other["local"][..., 2, 3] = 1.0
     changed = (critic(observation, context, action)["local"] - critic(observation, context, other)["local"]).abs()
@@ -305,7 +305,7 @@ def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
     replay = EpisodeReplayBuffer(4)
     for number in range(3):
         image = torch.full((2, 3, 8, 8), number / 10)
-        actions = [{"picture": torch.full((2, 1, 1, 1), float(10 * number + step))} for step in range(3)]
+        actions = [{"global": torch.full((2, 1, 1, 1), float(10 * number + step))} for step in range(3)]
         replay.add(Batch(image), torch.full((2, 1), float(number)), actions)
     assert len(replay) == 4
     again = EpisodeReplayBuffer(4)
@@ -316,4 +316,4 @@ def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
         assert set(numbers.tolist()) == {1.0, 2.0}
         assert (drawn.batch.image[:, 0, 0, 0] - numbers / 10).abs().max() <= 0.5 / 255
         for step, action in enumerate(drawn.actions):
-            assert torch.equal(action["picture"].flatten(), 10 * numbers + step)
+            assert torch.equal(action["global"].flatten(), 10 * numbers + step)

@@ -92,7 +92,7 @@ def test_restorer_gradient_reaches_every_parameter(image):
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
-_AGENTS = [{"agent_stride": 4}, {"agent_stride": 0}, {"agent_stride": 1, "picture_agent": False}]
+_AGENTS = [{"agent_stride": 4}, {"agent_stride": 0}, {"agent_stride": 1, "global_agent": False}]
 
 
 @pytest.mark.parametrize("deviation", ["scheduled", "predicted"])
@@ -103,7 +103,7 @@ def test_first_policy_is_one_curve_for_all(agents, channels, deviation, start, i
     """Before it has learned anything, every agent of every picture bends its curve by `start`."""
     policy = make_policy({**agents, "channels": channels}, start=start, deviation=deviation)
     distribution, _, _ = policy(_observation(policy, image))
-    strength = policy.actions.strength(distribution.mode())
+    strength = policy.actions.magnitude(distribution.mode())
     assert torch.allclose(strength, torch.full_like(strength, start), atol=1e-5)
 
 
@@ -140,10 +140,10 @@ def test_actions_and_values_have_the_size_of_their_agents(curve, image):
     """Each level has one value and one action per agent, and the action is one that can be applied."""
     policy = stir(make_policy(curve))
     distribution, values, _ = policy(_observation(policy, image))
-    for level in policy.actions.levels:
-        grid = policy.actions.grid(level, 32, 40)
+    for level in policy.actions.scopes:
+        grid = policy.actions.agent_grid(level, 32, 40)
         assert values[level].shape == (2, 1, *grid)
-        assert distribution.mode()[level].shape == (2, policy.actions.heads, *grid)
+        assert distribution.mode()[level].shape == (2, policy.actions.action_dim, *grid)
         assert distribution.entropy()[level].shape == (2, 1, *grid)
     assert policy.actions.apply(image, distribution.mode()).shape == image.shape
 
@@ -155,7 +155,7 @@ def test_looking_changes_nothing(deviation, image):
     plain = _observation(policy, image)
     seen = policy.look(plain)
     (one, values, _), (other, values_seen, _) = policy(plain), policy(seen)
-    for level in policy.actions.levels:
+    for level in policy.actions.scopes:
         assert torch.equal(one.mode()[level], other.mode()[level])
         assert torch.equal(values[level], values_seen[level])
     assert "statistics" not in plain
@@ -166,8 +166,8 @@ def test_scheduled_deviation_is_the_learners(image):
     policy = make_policy()
     policy.set_log_std("local", -2.5)
     distribution, _, _ = policy(_observation(policy, image))
-    assert (distribution.levels["local"].log_std == -2.5).all()
-    assert (distribution.levels["picture"].log_std == -1).all()
+    assert (distribution.scopes["local"].log_std == -2.5).all()
+    assert (distribution.scopes["global"].log_std == -1).all()
     assert policy.state_dict()["log_std_local"] == -2.5
 
 
@@ -401,7 +401,7 @@ def test_smoothness_holds_the_local_agents_back(image, smoothness):
     assert torch.allclose(held[0]["local"].atanh(), (1 - smoothness) * chosen, atol=1e-5)
     assert smoothness or all(torch.equal(a["local"], b["local"]) for a, b in zip(free, held, strict=True))
     if smoothness == 1:
-        assert all(torch.equal(a["picture"], b["picture"]) for a, b in zip(alone, held, strict=True))
+        assert all(torch.equal(a["global"], b["global"]) for a, b in zip(alone, held, strict=True))
     env = make_env(policy, Reward(RewardWeights()), "cpu")
     seen, _ = env.reset(options={"batch": Batch(resize(image, 16)), "preference": policy.preferences.encode(asked, 2)})
     memory = None

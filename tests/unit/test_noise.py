@@ -80,7 +80,7 @@ def _tone(action):
     def curve(picture):
         image = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
         for _ in range(2):
-            image = tone.apply(image, {"picture": torch.tensor(action)[None, :, None, None]})
+            image = tone.apply(image, {"global": torch.tensor(action)[None, :, None, None]})
         return image[0].permute(1, 2, 0).numpy()
 
     return curve

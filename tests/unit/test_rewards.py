@@ -38,7 +38,7 @@ def _cost(name, image, origin=None, target=None):
 @pytest.mark.parametrize("name", STATE)
 def test_state_terms_telescope(name, size, generator):
     """Over an episode, the rewards of a state term sum to its cost at the start less its cost at the end."""
-    curve = ACTION_SETS.create("curve", agent_stride=1, picture_agent=False)
+    curve = ACTION_SETS.create("curve", agent_stride=1, global_agent=False)
     first, target = _pictures(generator, size), _pictures(generator, size)
     reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
     state, total, costs = first, 0, {}

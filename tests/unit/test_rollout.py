@@ -60,8 +60,8 @@ def test_agents_get_rewards_at_their_own_scale():
     where = torch.zeros(1, 1, 4, 4)
     where[..., 0, 0] = 4
     terms = {"exposure": torch.full((1, 1, 1, 1), 3.0), "clipping": where}
-    both = scope_rewards(reward, terms, {"picture": (1, 1), "local": (2, 2)})
-    assert both["picture"].item() == 2 * 3 + 4 / 16
+    both = scope_rewards(reward, terms, {"global": (1, 1), "local": (2, 2)})
+    assert both["global"].item() == 2 * 3 + 4 / 16
     assert both["local"].flatten().tolist() == [1, 0, 0, 0]
     alone = scope_rewards(reward, terms, {"local": (2, 2)})
     assert alone["local"].flatten().tolist() == [7, 6, 6, 6]

@@ -17,10 +17,10 @@ def _steady(frames, views=None, decide=float, **options):
     """The decisions (one number each) for frames that are (number, view)."""
     frames = list(enumerate(frames))
     steady = Steady(lambda frame: (frame[0] * FRAME, VIEW if views is None else views[frame[0]]),
-                    lambda frame: [{"picture": torch.full((1, 1, 1, 1), decide(frame[1]))}], **options)
+                    lambda frame: [{"global": torch.full((1, 1, 1, 1), decide(frame[1]))}], **options)
     given = list(steady(frames))
     assert [frame for frame, _ in given] == frames
-    return np.array([actions[0]["picture"].item() for _, actions in given]), steady
+    return np.array([actions[0]["global"].item() for _, actions in given]), steady
 
 
 def test_noise_in_decisions_is_averaged_away():
@@ -88,7 +88,7 @@ def test_frames_are_given_back_soon():
     """At most `ahead` frames wait, and a clip of one frame, or of none, is a clip."""
     taken = []
     frames = (taken.append(number) or number for number in range(100))
-    steady = Steady(lambda number: (number * FRAME, VIEW), lambda _: [{"picture": torch.zeros(1, 1, 1, 1)}], ahead=4)
+    steady = Steady(lambda number: (number * FRAME, VIEW), lambda _: [{"global": torch.zeros(1, 1, 1, 1)}], ahead=4)
     for given, _ in steady(frames):
         assert taken[-1] - given <= 4
     assert _steady([0.5])[0].tolist() == [0.5]
@@ -99,9 +99,9 @@ def test_times_count_not_frames():
     """Twice as many frames per second are smoothed over the same seconds; pauses make a decision forget."""
     step = np.r_[np.zeros(50), np.ones(50)]
     slow = _steady(step, every=0.0)[0]
-    pause = Steady(lambda frame: (frame * 10.0, VIEW), lambda frame: [{"picture": torch.full((1, 1, 1, 1), frame)}])
+    pause = Steady(lambda frame: (frame * 10.0, VIEW), lambda frame: [{"global": torch.full((1, 1, 1, 1), frame)}])
     assert 0.2 < slow[50] < 0.8 and slow[53] > slow[52] > slow[51]
-    assert [round(actions[0]["picture"].item(), 6) for _, actions in pause(range(5))] == [0, 1, 2, 3, 4]
+    assert [round(actions[0]["global"].item(), 6) for _, actions in pause(range(5))] == [0, 1, 2, 3, 4]
 
 
 def test_choices_become_shares_of_a_mixture():

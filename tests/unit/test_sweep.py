@@ -17,8 +17,8 @@ from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 SETS = [
     ("tone", {}), ("tone", {"agent_stride": 0}), ("curve", {}), ("curve", {"agent_stride": 0}),
-    ("curve", {"channels": "chroma"}), ("curve", {"channels": "coupled", "lead": 2, "momentum": 0.4}),
-    ("curve", {"kind": "categorical"}), ("curve", {"agent_stride": 8, "picture_agent": False}),
+    ("curve", {"channels": "chroma"}), ("curve", {"channels": "coupled", "lead_channel": 2, "momentum": 0.4}),
+    ("curve", {"kind": "categorical"}), ("curve", {"agent_stride": 8, "global_agent": False}),
 ]
 every_set = pytest.mark.parametrize("name, config", SETS, ids=lambda v: v if isinstance(v, str) else str(v))
 needs_compiled = pytest.mark.skipif(sweeps.COMPILED is None, reason="the package was installed without a C compiler")
@@ -103,11 +103,11 @@ def test_threads_share_the_rows(way, generator, monkeypatch):
 def test_equal_local_agents_count_as_none(name, config, generator):
     """Where no local agent says anything of its own, one number serves the whole picture."""
     actions, chosen = _episode(name, config, generator)
-    if "picture" not in actions.levels:
+    if "global" not in actions.scopes:
         return
     still = [{**action, "local": torch.zeros_like(action["local"])} if "local" in action else action
              for action in chosen]
-    if actions.choices is None:
+    if actions.num_choices is None:
         assert Sweep(actions, still).handles.shape[-2:] == (1, 1)
 
 
@@ -146,7 +146,7 @@ def test_models_sweep_where_nothing_forbids_it(generator, monkeypatch):
 def test_compiled_code_is_cheap():
     """What the package compiles is what runs: an eighth of a megapixel is bent in one call."""
     tone, calls = ACTION_SETS.create("tone"), []
-    sweep = Sweep(tone, [tone.neutral(1, 64, 64)] * 2)
+    sweep = Sweep(tone, [tone.noop(1, 64, 64)] * 2)
     sweep._run = lambda *words: calls.append(words)
     sweep.pixels(np.zeros((400, 300, 3), np.uint16))
     assert [words[0].__name__ for words in calls] == ["sweep_words"]
@@ -199,7 +199,7 @@ def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_s
             quick = model.decide(image, preference=preference)
         for one, other in zip(plain, quick, strict=True):
             assert all(torch.allclose(one[level], other[level], rtol=0, atol=1e-5) for level in one)
-    assert plain[0][policy.actions.levels[-1]].abs().max() > 1e-3
+    assert plain[0][policy.actions.scopes[-1]].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("config", [

@@ -12,7 +12,7 @@ from rlenhance.models.tiled_policy import play_tiled, receptive_radius, tileable
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 NETWORKS = [
-    ({"name": "fcn", "width": 6}, {"name": "curve", "agent_stride": 1, "picture_agent": False}),
+    ({"name": "fcn", "width": 6}, {"name": "curve", "agent_stride": 1, "global_agent": False}),
     ({"name": "fcn", "width": 6, "dilations": (1, 3)}, {"name": "curve", "agent_stride": 1}),
     ({"name": "compact", "width": 8, "stride": 4}, {"name": "tone", "agent_stride": 4}),
     ({"name": "pixelrnn", "width": 8}, {"name": "curve", "agent_stride": 8}),
@@ -90,7 +90,7 @@ def test_an_edge_of_light_makes_no_step(swing):
     """At a lamp beside the sky, with agents as far apart as those of the shipped models, the sky changes one way only,
     and no more from one pixel to the next than rounding makes. (How far it changes: docs/roadmap.md.)"""
     tone = ACTION_SETS.create("tone", agent_stride=8)
-    action = {"picture": torch.full((1, 4, 1, 1), 0.0), "local": torch.zeros(1, 4, 8, 8)}
+    action = {"global": torch.full((1, 4, 1, 1), 0.0), "local": torch.zeros(1, 4, 8, 8)}
     action["local"][:, 0, :, 4:] = -swing
     result = Sweep(tone, [action] * 8).pixels(_edge()).astype(float)
     sky, lamp = result[32, :512, 0], result[32, 512:, 0]

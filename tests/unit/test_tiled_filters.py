@@ -71,7 +71,7 @@ def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
 
     def chances(picture):
         state = policy.begin(picture, noise)
-        return policy({"image": picture, "steps_left": left}, state)[0].levels["local"].log_probs[0, 0]
+        return policy({"image": picture, "steps_left": left}, state)[0].scopes["local"].log_probs[0, 0]
 
     place = 40 // policy.unit * policy.unit
     other = image.clone()

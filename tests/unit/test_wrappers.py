@@ -19,7 +19,7 @@ from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 
 ID = "rlenhance/KnownCurve-v0"
-CLASSIC = {"kind": "categorical", "agent_stride": 1, "picture_agent": False, "channels": "coupled"}
+CLASSIC = {"kind": "categorical", "agent_stride": 1, "global_agent": False, "channels": "coupled"}
 CURVES = {
     "picture": {"agent_stride": 0},
     "two levels": {"agent_stride": 8},
@@ -29,8 +29,8 @@ CURVES = {
     "classic": CLASSIC,
 }
 every_curve = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)
-with_picture_agent = pytest.mark.parametrize("curve", [c for c in CURVES.values() if c.get("picture_agent", True)],
-                                             ids=[n for n, c in CURVES.items() if c.get("picture_agent", True)])
+with_picture_agent = pytest.mark.parametrize("curve", [c for c in CURVES.values() if c.get("global_agent", True)],
+                                             ids=[n for n, c in CURVES.items() if c.get("global_agent", True)])
 
 
 def make(**arguments):
@@ -73,7 +73,7 @@ def test_flat_actions_are_the_same_actions(curve):
     row = flat.flatten(action)
     assert row.shape == flat.action_space.shape and flat.action_space.contains(row)
     if isinstance(action, dict):
-        assert np.array_equal(row[:action["picture"].size], action["picture"].ravel())
+        assert np.array_equal(row[:action["global"].size], action["global"].ravel())
     both = []
     for env, taken in ((flat, row), (plain, action)):
         env.reset(seed=0)
@@ -98,7 +98,7 @@ def test_picture_action_leaves_the_local_agents_neutral(curve):
 def as_levels(env, action):
     """What the environment below gets, by level."""
     taken = env.action(action)
-    return taken if isinstance(taken, dict) else {"picture": taken}
+    return taken if isinstance(taken, dict) else {"global": taken}
 
 
 def test_picture_action_spaces():
@@ -156,7 +156,7 @@ def test_wrapping_twice_is_refused():
 
 def test_picture_action_needs_a_picture_agent():
     """Where only local agents act it names the argument that helps."""
-    with pytest.raises(UsageError, match=r"only local agents do.*picture_agent.*FlattenActions"):
+    with pytest.raises(UsageError, match=r"only local agents do.*global_agent.*FlattenActions"):
         PictureAction(make(curve=CLASSIC))
 
 

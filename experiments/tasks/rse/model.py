@@ -151,7 +151,7 @@ class Fixed:
 def constant(policy: PixelPolicy, image: Tensor, fixed: Fixed) -> list[Tensor]:
     """The same choice for every patch: the picture at the beginning and after each of the steps."""
     moves = moves_of(policy)
-    action = moves.neutral(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
+    action = moves.noop(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
     action[:, : moves.parts], action[:, -2] = fixed.toward, 2 * fixed.own - 1
     states = [begin(moves, image)]
     for step in range(fixed.steps):

@@ -51,7 +51,7 @@ class PixelRL(FilteringPolicy):
         self.shared = layers(channels, width, _SHARED)
         self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
         self.cell = ConvGRUCell(width, width, bias=False)
-        self.heads = nn.Conv2d(width, self.actions.choices, 3, padding=1)
+        self.heads = nn.Conv2d(width, self.actions.num_choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, observation: Observation,

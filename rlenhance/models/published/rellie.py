@@ -41,14 +41,14 @@ class ReLLIE(Policy):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
-        self.actions = ACTION_SETS.create("curve", kind="categorical", agent_stride=1, picture_agent=False,
-                                          channels="coupled", coupling=0.1, lead=2, momentum=0.2)
+        self.actions = ACTION_SETS.create("curve", kind="categorical", agent_stride=1, global_agent=False,
+                                          channels="coupled", coupling=0.1, lead_channel=2, momentum=0.2)
         self.preferences = Preferences()
         self.horizon, self.state_size = horizon, None
         self.shared = layers(3, width, _SHARED)
         self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
-        assert self.actions.choices is not None
-        self.heads = nn.Conv2d(width, self.actions.heads * self.actions.choices, 3, padding=1)
+        assert self.actions.num_choices is not None
+        self.heads = nn.Conv2d(width, self.actions.action_dim * self.actions.num_choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, observation: Observation,
@@ -56,7 +56,7 @@ class ReLLIE(Policy):
         """Distribution over the actions of the pixels, (N, 3, 27, H, W), their value (N, 1, H, W), and no state."""
         features = through(self.shared, observation["image"])
         raw = self.heads(through(self.acting, features)).float()
-        logits = raw.unflatten(1, (self.actions.heads, -1))
+        logits = raw.unflatten(1, (self.actions.action_dim, -1))
         value = self.value(through(self.judging, features)).float()
         return JointDistribution({"local": PixelCategorical(logits)}), {"local": value}, state
 
