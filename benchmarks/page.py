@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from rlenhance.data import ImageCache
-from rlenhance.data.samples import photograph
+from rlenhance.data.datasets import sample_path
 from rlenhance.io import write
 
 SIZES = {"1 megapixel": (1200, 800), "12 megapixels": (4240, 2832), "24 megapixels": (6000, 4000)}
@@ -32,7 +32,7 @@ SIZES = {"1 megapixel": (1200, 800), "12 megapixels": (4240, 2832), "24 megapixe
 
 def dark(width: int, height: int) -> np.ndarray:
     """A sample photograph of that size in bad light: (height, width, 3) uint8."""
-    picture = cv2.resize(ImageCache().load(photograph("coffee")), (width, height), interpolation=cv2.INTER_CUBIC)
+    picture = cv2.resize(ImageCache().load(sample_path("coffee")), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.rint(((picture / 255) ** 2.2 / 10) ** (1 / 2.2) * 255).astype(np.uint8)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlenhance import Enhancer
 from rlenhance.data import ImageCache
-from rlenhance.data.samples import photograph
+from rlenhance.data.datasets import sample_path
 from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
 
 _RATE, _FRAMES, _SIZE, _NOISE = 25, 60, (160, 112), 5.0
@@ -24,7 +24,7 @@ _RATE, _FRAMES, _SIZE, _NOISE = 25, 60, (160, 112), 5.0
 def frames() -> Iterator[np.ndarray]:
     """The clip: 20 frames of rest, 20 with the lamp, 20 with the light."""
     rng = np.random.default_rng(0)
-    good = cv2.resize(ImageCache().load(photograph("astronaut")), _SIZE, interpolation=cv2.INTER_AREA) / 255
+    good = cv2.resize(ImageCache().load(sample_path("astronaut")), _SIZE, interpolation=cv2.INTER_AREA) / 255
     scene = (good**2.2 / 6) ** (1 / 2.2) * 255
     rows, columns = np.mgrid[: _SIZE[1], : _SIZE[0]]
     for number in range(_FRAMES):

@@ -19,7 +19,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
-from rlenhance.data.samples import ROLES, photograph
+from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
@@ -46,8 +46,8 @@ def scenes() -> dict[str, Tensor]:
     """The sample photographs, dark and unevenly lit, the same at every call: name -> (1, 3, H, W)."""
     found: dict[str, Tensor] = {}
     cache = ImageCache()  # 8 bits, whatever the file has
-    for number, name in enumerate(ROLES):
-        good = cache.load(photograph(name))
+    for number, name in enumerate(SAMPLE_ROLES):
+        good = cache.load(sample_path(name))
         kind = RELIGHT_KINDS[number % len(RELIGHT_KINDS)]
         made: list[tuple[str, Darken | Relight]] = [
             (f"{name} 1/{round(1 / exposure)}", Darken(exposure, exposure)) for exposure in _EXPOSURES]
@@ -95,8 +95,8 @@ def noisy_rows(model: str, side: int) -> list[list[Tensor]]:
     JPEG of quality 85: as the policy brightens it, with half and all of its noise taken, and the good one."""
     enhancers = [Enhancer(model, denoise=share) for share in (0.0, 0.5, 1.0)]
     rows, cache = [], ImageCache()
-    for number, name in enumerate(ROLES):
-        good = to_array(limit_side(to_tensor(cache.load(photograph(name))), 512))
+    for number, name in enumerate(SAMPLE_ROLES):
+        good = to_array(limit_side(to_tensor(cache.load(sample_path(name))), 512))
         dark = as_jpeg(Darken(1 / 16, 1 / 16)(good, np.random.default_rng(number)), 85)
         top, left = ((length - side) // 2 for length in good.shape[:2])
         rows.append([to_tensor(result[max(0, top) :, max(0, left) :][:side, :side])

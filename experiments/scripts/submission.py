@@ -16,7 +16,7 @@ import tyro
 
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
-from rlenhance.data.folders import picture_files
+from rlenhance.data.datasets import image_files
 from rlenhance.io import read
 from rlenhance.io.files import write_atomically
 
@@ -48,7 +48,7 @@ def main(arguments: Arguments) -> Path:
         raise UsageError(f"{arguments.folder}: no such folder; name the one that holds the restored pictures")
     if arguments.every < 1:
         raise UsageError(f"--every must be at least 1; got {arguments.every}")
-    files = [path for path in picture_files(arguments.folder) if path.stem.endswith(arguments.suffix)]
+    files = [path for path in image_files(arguments.folder) if path.stem.endswith(arguments.suffix)]
     if not files:
         raise UsageError(f"{arguments.folder}: holds no picture whose name ends in {arguments.suffix!r}"
                          if arguments.suffix else f"{arguments.folder}: holds no picture")

@@ -14,7 +14,7 @@ from experiments.core.collapse import distance_to_single_curve
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
 from rlenhance.data import Batch, ImageCache
-from rlenhance.data.samples import ROLES, photograph
+from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
 from rlenhance.metrics.full_reference import (
     evenness,
     highlight_protection,
@@ -125,7 +125,7 @@ def well_exposed(pictures: Sequence[Batch], side: int) -> list[Tensor]:
     if chosen:
         return chosen
     cache = ImageCache(0, side)
-    samples = [limit_side(to_tensor(cache.load(photograph(name))), side) for name in ROLES]
+    samples = [limit_side(to_tensor(cache.load(sample_path(name))), side) for name in SAMPLE_ROLES]
     return [sample for sample in samples if _needs_nothing(sample)]
 
 

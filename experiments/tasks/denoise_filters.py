@@ -25,7 +25,7 @@ from rlenhance.data import (
     Sampler,
     check_disjoint,
     load_split,
-    noise_of,
+    noise_from,
     open_noisy,
     parse_noise,
     validate_splits,
@@ -159,7 +159,7 @@ def load_noisy(config: PictureConfig) -> DenoiseDataset:
     if config.data:
         check_disjoint(splits, cache)
     pictures = DenoiseDataset(splits, cache, skipped)
-    pictures.config, pictures.noise = config, noise_of(config.noise, config.eight_bit)
+    pictures.config, pictures.noise = config, noise_from(config.noise, config.eight_bit)
     return pictures
 
 

@@ -23,16 +23,14 @@ from rlenhance.data import (
     Example,
     ImageCache,
     SuperResolutionSampler,
-    check_sizes,
     load_completion,
     load_super_resolution,
+    open_clean,
     open_completion,
     open_super_resolution,
-    sample_photographs,
     validate_splits,
     without_near_duplicates,
 )
-from rlenhance.data.splits import Splits
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import hole_psnr, psnr
 from rlenhance.ops.harmonic_fill import harmonic_fill
@@ -113,22 +111,18 @@ def hole_task(data: Path | None, size: int, holes: str, seed: int) -> Task:
                 lambda example: load_completion(example, cache, size), line)
 
 
-def pair_task(data: Path | None, size: int, shrink: Downscale, seed: int) -> Task:
+def pair_task(data: Path | None, size: int, downscale: Downscale, seed: int) -> Task:
     """Restoring: pairs, or good pictures that are shrunk when they are drawn.
 
     Raises:
-        UsageError: see `open_super_resolution` and `check_sizes`.
+        UsageError: see `open_super_resolution` and `validate_splits`.
     """
     cache = ImageCache()
-    splits = sample_photographs() if data is None else open_super_resolution(data)
-    if data is None:  # the good ones alone
-        parts = [list({e.scene: Example(e.scene, e.scene, e.target, e.target) for e in part}.values())
-                 for part in (splits.train, splits.val)]
-        splits = Splits(parts[0], parts[1], (), "sample photographs (a demonstration on four photographs)")
-    check_sizes(splits, cache, shrink.scale)
-    sampler = SuperResolutionSampler(splits.train, cache, size, shrink, seed=seed)
+    splits = open_clean(None) if data is None else open_super_resolution(data)
+    splits, _ = validate_splits(splits, cache, scale=downscale.scale)
+    sampler = SuperResolutionSampler(splits.train, cache, size, downscale, seed=seed)
     return Task(Dataset(splits, cache, []), splits.train, sampler.batch,
-                lambda example: load_super_resolution(example, cache, shrink), splits.describe())
+                lambda example: load_super_resolution(example, cache, downscale), splits.describe())
 
 
 def plainly(batch: Batch) -> Tensor:

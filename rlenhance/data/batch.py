@@ -1,10 +1,10 @@
-"""What every learner eats."""
+"""The batch: images of one size with what is known of them, and the protocol of what draws batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ from rlenhance.core.image import check_image
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one size, with what is known of them.
+    """Images of one size, with what is known of them.
 
     Attributes:
-        image: (N, 3, H, W) float32 in [0, 1], sRGB: where an episode begins. (Denoising also takes grey pictures as one
-            plane, and noise that leaves [0, 1].)
+        image: (N, 3, H, W) float32 in [0, 1], sRGB: the initial state of an episode. (Denoising also takes grey images
+            with one channel, and noise that leaves [0, 1].)
         target: the reference, of the same shape, or None.
         mask: (N, 1, H, W), 1 where pixels may change, or None for everywhere.
         target_weight: (N, 1, 1, 1), 1 where the reference counts in the reward, 0 elsewhere; None: everywhere.
-        noise_std: (N, 1, H, W), what is known of the deviation of the pictures' noise, on their scale, or None.
+        noise_std: (N, 1, H, W), known standard deviation of the noise, on the images' scale, or None.
     """
 
     image: Tensor
@@ -36,40 +36,37 @@ class Batch:
         return self.image.shape[0]
 
     def check(self, finite: bool = True, *, margin: float = 0.0, planes: Sequence[int] = (3,)) -> Batch:
-        """Refuse what does not fit together.
+        """Refuse tensors that do not fit together.
 
         Args:
-            finite: refuse NaN too; a learner lets it pass, and names the term that it ruins.
-            margin, planes: of the pictures, see `check_image`.
+            finite: refuse NaN too; a learner passes False and names the loss that became NaN.
+            margin, planes: see `check_image`.
 
         Raises:
-            UsageError: a picture outside the convention, or shapes that differ.
+            UsageError: an image outside the convention, or shapes that differ.
         """
         check_image(self.image, finite, margin=margin, planes=planes)
         if self.target is not None and self.target.shape != self.image.shape:
             raise UsageError(f"target {tuple(self.target.shape)} and image {tuple(self.image.shape)} differ in shape")
-        wanted = (len(self), 1, *self.image.shape[-2:])
-        if self.mask is not None and self.mask.shape != wanted:
-            raise UsageError(f"mask must be {wanted}; got {tuple(self.mask.shape)}")
-        if self.noise_std is not None and self.noise_std.shape != wanted:
-            raise UsageError(f"noise_std must be {wanted}; got {tuple(self.noise_std.shape)}")
-        if self.target_weight is not None and self.target_weight.shape != (len(self), 1, 1, 1):
-            raise UsageError(f"target_weight must be {(len(self), 1, 1, 1)}; got {tuple(self.target_weight.shape)}")
+        one_channel = (len(self), 1, *self.image.shape[-2:])
+        for name, shape in (("mask", one_channel), ("noise_std", one_channel), ("target_weight", (len(self), 1, 1, 1))):
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise UsageError(f"{name} must be {shape}; got {tuple(value.shape)}")
         return self
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         def apply(value: Any) -> Any:
             return None if value is None else function(value)
 
-        return Batch(apply(self.image), apply(self.target), apply(self.mask), apply(self.target_weight),
-                     apply(self.noise_std))
+        return Batch(*map(apply, _tensors(self)))
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same pictures on another device."""
+        """The same batch on another device."""
         return self._map(lambda value: value.to(device))
 
     def repeat(self, times: int) -> Batch:
-        """Every picture `times` times, copies beside each other: a b -> a a b b."""
+        """Every image `times` times, copies next to each other: a b -> a a b b."""
         return self._map(lambda value: value.repeat_interleave(times, dim=0))
 
     def __getitem__(self, index: slice | Tensor) -> Batch:
@@ -77,10 +74,27 @@ class Batch:
 
     @staticmethod
     def stack(batches: list[Batch]) -> Batch:
-        """One batch of several with equal sizes; what one of them lacks is None."""
-        def join(values: list[Any]) -> Any:
+        """One batch of several with equal sizes; a field that one of them lacks is None."""
+        def join(values: tuple[Any, ...]) -> Any:
             return None if any(value is None for value in values) else torch.cat(values)
 
-        return Batch(join([b.image for b in batches]), join([b.target for b in batches]),
-                     join([b.mask for b in batches]), join([b.target_weight for b in batches]),
-                     join([b.noise_std for b in batches]))
+        return Batch(*map(join, zip(*map(_tensors, batches), strict=True)))
+
+
+def _tensors(batch: Batch) -> tuple[Any, ...]:
+    return tuple(getattr(batch, name) for name in _FIELDS)
+
+
+_FIELDS = tuple(field.name for field in fields(Batch))
+
+
+class BatchSource(Protocol):
+    """Draws batches as a function of the step, so that a resumed run draws what it would have drawn."""
+
+    def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
+        """The `count` samples of draw `step`; of these only `part`, where processes share them."""
+        ...
+
+    def with_seed(self, seed: int) -> Self:
+        """Another random stream over the same data."""
+        ...

@@ -1,10 +1,11 @@
-"""Dark photographs as cameras write them, brightened: their noise was smoothed, coded as JPEG and bent by a curve."""
+"""Training data of the denoiser: dark camera JPEGs, brightened, so that a tone curve has amplified their noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import cv2
 import numpy as np
@@ -16,42 +17,43 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.image_cache import ImageCache
+from rlenhance.data.sampler import ExampleSampler, pad_to, random_box, rng_of
 
-#: (H, W, 3) float32 in [0, 1] -> the same, brightened.
+#: (H, W, 3) float32 in [0, 1] -> the same, brightened by a curve.
 ToneCurve = Callable[[np.ndarray], np.ndarray]
-#: A dark photograph, uint8, and how it is brightened -> the map of the noise after that, (1, 1, h, w).
+#: A dark photograph, uint8, and the curve that brightens it -> the noise map after that, (1, 1, h, w).
 NoiseEstimator = Callable[[np.ndarray, ToneCurve], Tensor]
-_STEPS = 8  # of the curve
-_RECENT, _EACH = 16, 3  # pictures that crops are cut from at a time, and batches after which one of them is replaced
-_SLOW = 16.0  # pixels: differences of real pairs that are smoother than this are no noise
-_BURNT = 250  # a reference at or above says nothing of what is there
+_STEPS = 8  # iterations of the curve
+_POOL, _BATCHES_PER_IMAGE = 16, 3  # images that crops are cut from, and batches after which one is replaced
+_SLOW = 16.0  # pixels: smoother differences of real pairs are not noise
+_CLIPPED = 250  # a reference at or above this value holds no information
 
 
 @dataclass(frozen=True)
 class CameraModel:
-    """How a good picture becomes a dark photograph: less light, shot and read noise, smoothing, 8 bits, JPEG.
+    """The degradation of a camera in the dark: less light, shot and read noise, smoothing, 8 bits, JPEG.
 
-    Ranges are drawn from for every picture, the first three log-uniformly.
+    Each range is drawn from for every image, the first three log-uniformly.
 
     Attributes:
-        exposure: light, relative to the good picture.
+        exposure: light, relative to the clean image.
         shot: variance of the noise per unit of light, in units of full scale.
-        read: its deviation without light.
-        smoothed: share of the pictures whose noise was smoothed, colours more than brightness.
-        width: of that smoothing in pixels, a Gaussian's deviation.
-        coded: share of the pictures that were JPEGs; the others have 8 bits.
+        read: standard deviation of the noise without light.
+        smoothing_prob: probability that the noise is smoothed, chroma more than luma.
+        blur: standard deviation of that Gaussian smoothing, in pixels.
+        jpeg_prob: probability of JPEG compression; otherwise the image has 8 bits.
         quality: of the JPEG.
-        halved: share of the JPEGs whose colours have half the size.
+        subsampling_prob: probability that the JPEG's chroma has half the size.
     """
 
     exposure: tuple[float, float] = (1 / 16, 1.0)
     shot: tuple[float, float] = (1e-5, 1e-3)
     read: tuple[float, float] = (1e-4, 1.5e-3)
-    smoothed: float = 0.5
-    width: tuple[float, float] = (0.4, 1.0)
-    coded: float = 0.85
+    smoothing_prob: float = 0.5
+    blur: tuple[float, float] = (0.4, 1.0)
+    jpeg_prob: float = 0.85
     quality: tuple[float, float] = (70.0, 98.0)
-    halved: float = 0.8
+    subsampling_prob: float = 0.8
 
     def __post_init__(self) -> None:
         if not (0 < self.exposure[0] <= self.exposure[1] <= 1 and 1 <= self.quality[0] <= self.quality[1] <= 100):
@@ -59,20 +61,21 @@ class CameraModel:
                              f"{self.exposure} and {self.quality}")
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W, 3) uint8 -> the photograph, uint8, and what it would be without any noise, float32 in [0, 1]."""
+        """(H, W, 3) uint8 -> the photograph, uint8, and the same without noise, float32 in [0, 1]."""
         exposure, shot, read = (np.exp(rng.uniform(*np.log(ends))) for ends in (self.exposure, self.shot, self.read))
         light = linear_from_srgb(picture.astype(np.float32) / 255) * np.float32(exposure)
         noise = np.sqrt(shot * light + read**2) * rng.standard_normal(light.shape, dtype=np.float32)
-        if rng.random() < self.smoothed:
-            noise = _smoothed(noise, rng.uniform(*self.width), rng.uniform(0, 2))
+        if rng.random() < self.smoothing_prob:
+            noise = _smoothed(noise, rng.uniform(*self.blur), rng.uniform(0, 2))
         photograph = np.rint(255 * srgb_from_linear((light + noise).clip(0, 1))).astype(np.uint8)
-        if rng.random() < self.coded:
-            photograph = as_jpeg(photograph, round(rng.uniform(*self.quality)), bool(rng.random() < self.halved))
+        if rng.random() < self.jpeg_prob:
+            quality = round(rng.uniform(*self.quality))
+            photograph = as_jpeg(photograph, quality, bool(rng.random() < self.subsampling_prob))
         return photograph, srgb_from_linear(light)
 
 
 def _smoothed(noise: np.ndarray, width: float, more: float) -> np.ndarray:
-    """Noise through a Gaussian; what differs between the channels through one that is wider by `more` pixels."""
+    """Noise through a Gaussian filter; the difference between the channels through a second one of `more` pixels."""
     noise = cv2.GaussianBlur(noise, (0, 0), width)
     if more < 0.3:
         return noise
@@ -80,32 +83,32 @@ def _smoothed(noise: np.ndarray, width: float, more: float) -> np.ndarray:
     return common + cv2.GaussianBlur(noise - common, (0, 0), more)
 
 
-def as_jpeg(picture: np.ndarray, quality: int, halved: bool = True) -> np.ndarray:
-    """(H, W, 3) uint8 as a JPEG of that quality gives it back; `halved`: its colours have half the size (4:2:0)."""
-    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if halved else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+def as_jpeg(picture: np.ndarray, quality: int, subsample: bool = True) -> np.ndarray:
+    """(H, W, 3) uint8 after JPEG compression; `subsample`: with chroma at half the size (4:2:0)."""
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if subsample else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     _, coded = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]),
                             [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])
     return np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[:, :, ::-1])
 
 
 def brighten_to(picture: np.ndarray, level: float) -> ToneCurve:
-    """The curve that brings a dark picture's mean to a level: c + A c (1 - c), eight times, the same A in [0, 1]."""
+    """The curve that brings a dark image's mean to `level`: c + A c (1 - c), eight times, the same A in [0, 1]."""
     small = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA)
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        low, high = (middle, high) if _bent(small, middle).mean() < level else (low, middle)
-    return lambda values: _bent(values, low)
+        low, high = (middle, high) if _apply_curve(small, middle).mean() < level else (low, middle)
+    return lambda values: _apply_curve(values, low)
 
 
-def _bent(values: np.ndarray, amount: float) -> np.ndarray:
+def _apply_curve(values: np.ndarray, amount: float) -> np.ndarray:
     for _ in range(_STEPS):
         values = values + np.float32(amount) * values * (1 - values)
     return values
 
 
 def matching_curve(dark: np.ndarray, reference: np.ndarray) -> ToneCurve:
-    """The rising curve of each channel that brings a dark frame nearest to its reference, slightly rounded.
+    """The monotone curve of each channel that brings a dark frame nearest to its reference, slightly smoothed.
 
     Args:
         dark, reference: (H, W, 3) uint8.
@@ -130,88 +133,86 @@ def matching_curve(dark: np.ndarray, reference: np.ndarray) -> ToneCurve:
 
 
 def align_pair(dark: np.ndarray, reference: np.ndarray) -> tuple[ToneCurve, np.ndarray]:
-    """A real dark frame's curve to its reference, and what the brightened frame should be: (H, W, 3) float32.
+    """The curve of a real dark frame to its reference, and the target of the brightened frame: (H, W, 3) float32.
 
-    That is the reference, but for what differs smoothly between them, which is light and no noise; where the reference
-    is burnt out it is the brightened frame itself.
+    The target is the reference plus the smooth part of the difference, which is light and not noise; where the
+    reference is clipped it is the brightened frame itself.
     """
     lift = matching_curve(dark, reference)
     bright, wanted = lift(dark.astype(np.float32) / 255), reference.astype(np.float32) / 255
-    where = reference.max(axis=2, keepdims=True) < _BURNT
+    where = reference.max(axis=2, keepdims=True) < _CLIPPED
     known = where.astype(np.float32)
     slow = _blurred(known * (bright - wanted)) / np.maximum(_blurred(known), 1e-3)[:, :, None]
     return lift, np.where(where, wanted + slow, bright).clip(0, 1)
 
 
 def _blurred(values: np.ndarray) -> np.ndarray:
-    """What is smooth in (H, W, C), found at an eighth of the size."""
+    """The smooth part of (H, W, C), computed at an eighth of the size."""
     height, width = values.shape[:2]
     small = cv2.resize(values, (-(-width // 8), -(-height // 8)), interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), _SLOW / 8), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-class CameraJpegSampler:
-    """Draws crops of brightened dark photographs, and of what they would be without the noise.
+class CameraJpegSampler(ExampleSampler):
+    """Draws crops of brightened dark photographs, with their noise map and the same without noise as target.
 
-    An example with a picture and another reference is a real pair (`align_pair`); of any other the reference is
-    spoiled (`CameraModel`). Pictures are worked on whole, and each serves a number of batches in a row; the stream is a
-    function of the step, so a resumed run draws what it would have drawn.
+    An example of `pairs` is a real pair (`align_pair`); any other's target is degraded by `camera`. Images are
+    processed whole, and each serves a number of batches in a row.
 
     Args:
-        examples: good pictures.
-        cache: decodes the files.
-        size: side of the square crops in pixels, a multiple of 16.
-        seen: measures the noise of a photograph and follows it through a curve.
+        examples: clean images.
+        cache, size, seed: see `ExampleSampler`; `size` is a multiple of 16.
+        noise_map: measures the noise of a photograph and propagates it through a curve.
         pairs: real pairs.
-        real: share of the pictures that are real pairs, where there are some.
+        real: probability of a real pair, where there are some.
         camera: makes the photographs.
-        seed: of the stream.
+
+    Raises:
+        UsageError: another size; see `ExampleSampler`.
     """
 
-    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, seen: NoiseEstimator, *,
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise_map: NoiseEstimator, *,
                  pairs: Sequence[Example] = (), real: float = 0.3, camera: CameraModel | None = None, seed: int = 0):
         if size < 16 or size % 16:
             raise UsageError(f"crops of coded pictures have a side that is a multiple of 16; got {size}")
-        if not examples:
-            raise UsageError("no examples to draw from")
-        self.examples, self.pairs, self.cache, self.size, self.seen = list(examples), list(pairs), cache, size, seen
-        self.real, self.camera, self.seed = real if pairs else 0.0, camera or CameraModel(), seed
-        self._picture = lru_cache(2 * _RECENT)(self._make)
+        super().__init__(examples, cache, size, seed)
+        self.noise_map, self.pairs = noise_map, list(pairs)
+        self.real, self.camera = real if pairs else 0.0, camera or CameraModel()
+        self._photograph = lru_cache(2 * _POOL)(self._make_photograph)
 
-    def batch(self, step: int, count: int) -> Batch:
-        """`count` crops for update `step`, with the map of their noise."""
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, 1 << 41 | step]))
-        crops = []
-        for place in rng.integers(_RECENT, size=count):
-            crops.append(self._crop(step // _EACH + int(place), rng))
-        return Batch.stack(crops)
+    def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
+        rng = rng_of(self.seed, 1 << 41 | step)
+        numbers = [step // _BATCHES_PER_IMAGE + int(place) for place in rng.integers(_POOL, size=count)]
+        return Batch.stack([self._crop(number, rng) for number in numbers][part])
+
+    def with_seed(self, seed: int) -> Self:
+        other = super().with_seed(seed)
+        other._photograph = lru_cache(2 * _POOL)(other._make_photograph)
+        return other
 
     def _crop(self, number: int, rng: np.random.Generator) -> Batch:
-        image, target, noise = self._picture(number)
-        height, width = image.shape[-2:]
-        top, left = (int(rng.integers(length - self.size + 1)) for length in (height, width))
-        if rng.random() < 0.75:  # as the tiles of a photograph lie: on the grid of its JPEG
-            top, left = top // 16 * 16, left // 16 * 16
-        place = (..., slice(top, top + self.size), slice(left, left + self.size))
-        return Batch(image[place], target[place], noise_std=noise[place])
+        image, target, noise = self._photograph(number)
+        rows, columns = random_box(image.shape[-2:], (self.size, self.size), rng)
+        if rng.random() < 0.75:  # aligned to the grid of the JPEG, as tiles of a photograph are
+            rows, columns = (slice(start, start + self.size) for start in (rows.start // 16 * 16,
+                                                                           columns.start // 16 * 16))
+        box = (..., rows, columns)
+        return Batch(image[box], target[box], noise_std=noise[box])
 
-    def _make(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The whole picture, what it should be, and the map: (1, 3, H, W) twice and (1, 1, H, W)."""
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, 1 << 42 | number]))
+    def _make_photograph(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The whole image, its target, and the noise map: (1, 3, H, W) twice and (1, 1, H, W)."""
+        rng = rng_of(self.seed, 1 << 42 | number)
         if rng.random() < self.real:
-            image, target = self.pairs[rng.integers(len(self.pairs))].load(self.cache)
-            assert image is not None and target is not None
-            photograph = image
-            lift, wanted = align_pair(image, target)
+            photograph, reference = self.pairs[rng.integers(len(self.pairs))].load(self.cache)
+            assert photograph is not None and reference is not None
+            curve, target = align_pair(photograph, reference)
         else:
-            good = self.examples[rng.integers(len(self.examples))].load(self.cache)[1]
-            assert good is not None
-            short = [max(0, self.size - length) for length in good.shape[:2]]
-            good = cv2.copyMakeBorder(good, 0, short[0], 0, short[1], cv2.BORDER_REFLECT) if any(short) else good
-            photograph, still = self.camera(good, rng)
-            lift = brighten_to(still, rng.uniform(0.3, 0.55))
-            wanted = lift(still)
-        bright = lift(photograph.astype(np.float32) / 255)
-        noise = self.seen(photograph, lift)
-        return to_planes(bright), to_planes(wanted), torch.nn.functional.interpolate(
+            clean = self.examples[rng.integers(len(self.examples))].load(self.cache)[1]
+            assert clean is not None
+            photograph, noiseless = self.camera(pad_to(clean, self.size), rng)
+            curve = brighten_to(noiseless, rng.uniform(0.3, 0.55))
+            target = curve(noiseless)
+        bright = curve(photograph.astype(np.float32) / 255)
+        noise = self.noise_map(photograph, curve)
+        return to_planes(bright), to_planes(target), torch.nn.functional.interpolate(
             noise, size=bright.shape[:2], mode="bilinear", align_corners=False)

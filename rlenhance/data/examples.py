@@ -1,9 +1,11 @@
-"""One picture to learn from: where it lies, and its reference."""
+"""Examples, where an image and its reference are stored, and the batches of whole images that evaluation loads."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,21 +15,20 @@ from torch import Tensor
 from rlenhance.core.image import limit_side
 from rlenhance.data.batch import Batch
 from rlenhance.data.degradations import Degradation
-from rlenhance.data.image_cache import ImageCache
-from rlenhance.data.sources import Source
+from rlenhance.data.image_cache import ImageCache, Source
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, or a pair.
+    """An image, or a pair of an image and its reference.
 
     Attributes:
-        name: what messages and tables call it.
-        scene: examples of one scene never stand in two splits.
-        image: the picture to enhance; None where `degradation` makes it from the target.
+        name: its name in messages and tables.
+        scene: examples of one scene are never in two splits.
+        image: the image to enhance; None where `degradation` makes it from the target.
         target: the reference, or None.
         degradation: makes the image from the target, anew at each draw.
-        target_in_reward: the reference counts in the reward; without, it serves scores alone.
+        target_in_reward: the reference counts in the reward; False: it serves scores alone.
     """
 
     name: str
@@ -39,33 +40,33 @@ class Example:
 
     @property
     def paths(self) -> tuple[Source, ...]:
-        """The files behind it, or the places in them."""
+        """Its files, or the images inside files."""
         return tuple(path for path in (self.image, self.target) if path is not None)
 
     def load(self, cache: ImageCache) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(image, target) as uint8 (H, W, 3); the image is None where the degradation has yet to make it."""
+        """(image, target) as uint8 (H, W, 3); the image is None where the degradation is to make it."""
         image = None if self.image is None else cache.load(self.image)
         target = None if self.target is None else cache.load(self.target)
         return image, target
 
 
-def to_planes(part: np.ndarray) -> Tensor:
+def to_planes(pixels: np.ndarray) -> Tensor:
     """(H, W, C) uint8, or float as a degradation gives it, as (1, C, H, W) float32; 255 of uint8 is 1."""
-    plane = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))[None].float()
-    return plane / 255 if part.dtype == np.uint8 else plane
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float()
+    return tensor / 255 if pixels.dtype == np.uint8 else tensor
 
 
-def grey(part: np.ndarray) -> np.ndarray:
+def grey(pixels: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 as its luma (ITU-R BT.601), (H, W, 1); equal channels stay as they are."""
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY))[:, :, None]
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))[:, :, None]
 
 
 def load_example(example: Example, cache: ImageCache, max_side: int | None = None, planes: int = 3) -> Batch:
-    """The whole picture as a batch of one, the same at every call: what a degradation draws depends on the name alone.
+    """The whole image as a batch of one, the same at every call: a degradation is seeded by the example's name.
 
     Args:
         max_side: reduce to this longer side in pixels; None keeps the size.
-        planes: channels; 1 makes the pictures grey before anything is done to them.
+        planes: channels; 1 converts to grey before the degradation.
     """
     image, target = (part if part is None or planes == 3 else grey(part) for part in example.load(cache))
     if image is None:
@@ -73,3 +74,35 @@ def load_example(example: Example, cache: ImageCache, max_side: int | None = Non
         image = example.degradation(target, np.random.default_rng(zlib.crc32(example.name.encode())))
     tensors = [to_planes(part) for part in (image, target) if part is not None]
     return Batch(*(limit_side(tensor, max_side) if max_side else tensor for tensor in tensors))
+
+
+class EvalSplit(Sequence[Batch]):
+    """The whole images of a split, one batch each, decoded on access: memory does not grow with the split.
+
+    Args:
+        examples, cache: the split, and what decodes its files.
+        side, planes: `max_side` and `planes` of `load_example`.
+    """
+
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, side: int | None, planes: int = 3):
+        self._examples, self._cache, self._side, self._planes = examples, cache, side, planes
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return EvalSplit(self._examples[index], self._cache, self._side, self._planes)
+        return load_example(self._examples[index], self._cache, self._side, self._planes)
+
+
+def load_split(examples: Sequence[Example], cache: ImageCache, *, limit: int | None = None,
+               side: int | None = None, planes: int = 3) -> EvalSplit:
+    """The whole images of a split; `limit` takes that many, evenly spread over the list.
+
+    Args:
+        side, planes: see `EvalSplit`.
+    """
+    if limit and len(examples) > limit:
+        examples = [examples[i * len(examples) // limit] for i in range(limit)]
+    return EvalSplit(examples, cache, side, planes)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
-from rlenhance.data.sources import ImageSource
+from rlenhance.data.image_cache import ImageSource
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.io.containers import EXTENSIONS
 

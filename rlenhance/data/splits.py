@@ -1,10 +1,12 @@
-"""Training, validation and test: by scene, never overlapping."""
+"""Training, validation and test splits: by scene, never overlapping, checked before training."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 from rlenhance.core.errors import UsageError
 from rlenhance.data.examples import Example
@@ -13,13 +15,14 @@ from rlenhance.data.image_cache import ImageCache
 
 @dataclass(frozen=True)
 class Splits:
-    """Three lists of examples; the name of a split is the only way to its pictures.
+    """Three lists of examples.
 
     Attributes:
-        train: learned from.
-        val: watched during training; carved from the training material, chooses the best checkpoint.
-        test: looked at once, by a comparison; may be empty.
-        source: one line that says where the pictures come from.
+        train: for the learner.
+        val: evaluated during training; carved from the training data, chooses the best checkpoint.
+        test: evaluated once, by a comparison; may be empty.
+        source: one line that says where the images come from.
+        unmatched: a line for each file without a partner.
     """
 
     train: Sequence[Example]
@@ -35,6 +38,7 @@ class Splits:
 
     @property
     def parts(self) -> dict[str, Sequence[Example]]:
+        """The splits by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def describe(self) -> str:
@@ -51,13 +55,13 @@ def _order(scene: str, seed: int) -> str:
 
 def split_by_scene(examples: Sequence[Example], fractions: dict[str, float], seed: int = 0,
                    fold: int = 0) -> dict[str, list[Example]]:
-    """Deal whole scenes out; what is left over is "train".
+    """Assign whole scenes to splits; the rest is "train".
 
     Args:
         fractions: share of the scenes per split name, below 1 in all; every named split gets at least one scene
             where there are three scenes or more.
-        seed: another deal. A scene's place depends on its name and the seed, not on the order of the files.
-        fold: the same deal, turned so that the split that is named last gets other scenes; its folds never overlap.
+        seed: of the assignment. It depends on the scenes' names and the seed, not on the order of the files.
+        fold: rotates the assignment, so that the last named split gets other scenes; its folds never overlap.
 
     Raises:
         UsageError: there are fewer folds than that.
@@ -69,19 +73,19 @@ def split_by_scene(examples: Sequence[Example], fractions: dict[str, float], see
     if fold and not 0 < fold < len(scenes) // max(1, last):
         raise UsageError(f"{len(scenes)} scenes make {len(scenes) // max(1, last)} folds, counted from 0; got {fold}")
     scenes = scenes[fold * last :] + scenes[: fold * last]
-    dealt: dict[str, str] = {}
+    assigned: dict[str, str] = {}
     start = 0
     for name, count in counts.items():
-        dealt |= dict.fromkeys(scenes[start : start + count], name)
+        assigned |= dict.fromkeys(scenes[start : start + count], name)
         start += count
     parts: dict[str, list[Example]] = {"train": [], **{name: [] for name in fractions}}
     for example in examples:
-        parts[dealt.get(example.scene, "train")].append(example)
+        parts[assigned.get(example.scene, "train")].append(example)
     return parts
 
 
 def check_disjoint(splits: Splits, cache: ImageCache) -> None:
-    """Refuse a picture that stands in two splits, by the hash of its pixels (a reference too).
+    """Refuse an image or reference that is in two splits, by the hash of its pixels.
 
     Raises:
         UsageError: names the two files and the two splits.
@@ -94,6 +98,57 @@ def check_disjoint(splits: Splits, cache: ImageCache) -> None:
                 other, where = seen.setdefault(digest, (name, str(path)))
                 if other != name:
                     raise UsageError(
-                        f"the same picture stands in two splits: {where} ({other}) and {path} ({name}); "
-                        f"take one away, or put both under one scene name (sNNN_...)"
+                        f"the same picture is in two splits: {where} ({other}) and {path} ({name}); "
+                        f"remove one, or put both under one scene name (sNNN_...)"
                     )
+
+
+_MAX_LISTED = 20
+
+
+def validate_splits(splits: Splits, cache: ImageCache, on_bad_image: str = "stop",
+                    scale: int = 1) -> tuple[Splits, list[str]]:
+    """Decode every file once, and name each that is unreadable, unmatched or of the wrong size.
+
+    Args:
+        on_bad_image: "stop" raises with the list; "skip" leaves those examples out.
+        scale: ratio of the sides of a reference and its image.
+
+    Returns:
+        The splits without the bad examples, and a line for each of those.
+
+    Raises:
+        UsageError: on "stop", when there is a bad file; or when nothing is left of a split.
+    """
+    if on_bad_image not in ("stop", "skip"):
+        raise UsageError(f"on_bad_image is stop or skip; got {on_bad_image!r}")
+    faults: list[str] = list(splits.unmatched)
+    good: dict[str, Sequence[Example]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, part in splits.parts.items():
+            found = list(pool.map(lambda example: _fault(example, cache, scale), part))
+            faults += [fault for fault in found if fault]
+            good[name] = [example for example, fault in zip(part, found, strict=True) if not fault]
+    if faults and on_bad_image == "stop":
+        shown = "\n  ".join(faults[:_MAX_LISTED])
+        rest = f"\n  and {len(faults) - _MAX_LISTED} more" if len(faults) > _MAX_LISTED else ""
+        raise UsageError(f"{splits.source}: {len(faults)} bad files:\n  {shown}{rest}\n"
+                         f"repair them, or leave them out with on_bad_image skip")
+    for name in ("train", "val"):
+        if not good[name]:
+            raise UsageError(f"{splits.source}: no usable picture is left in the {name} split")
+    return replace(splits, train=good["train"], val=good["val"], test=good["test"], unmatched=()), faults
+
+
+def _fault(example: Example, cache: ImageCache, scale: int) -> str | None:
+    """What is wrong with an example, or None; decodes its files, which fills the cache."""
+    try:
+        sizes = [cache.info(path).size for path in example.paths]
+    except UsageError as error:
+        return str(error)
+    (height, width), (target_height, target_width) = sizes[0], sizes[-1]
+    same_file = len(sizes) < 2 or example.image == example.target
+    if same_file or (height * scale, width * scale) == (target_height, target_width):
+        return None
+    return (f"{example.image}: {width}x{height}, but its reference {example.target} is {target_width}x{target_height}"
+            + (f", not {scale} times as large" if scale > 1 else ""))

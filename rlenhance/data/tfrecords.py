@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.sources import ImageSource
+from rlenhance.data.image_cache import ImageSource
 
 _HEADER = 12  # bytes before the data: length and its CRC; the data's CRC, 4 bytes, stands behind it
 _LARGEST = 1 << 30  # bytes of a record: a length beyond it is a damaged one

@@ -13,7 +13,7 @@ from tests.support.networks import make_model, make_policy, make_tone, stir
 @pytest.fixture
 def quick(monkeypatch):
     """Two photographs on their way to the smallest sheets."""
-    monkeypatch.setattr(gallery, "ROLES", {"astronaut": "train", "coffee": "train"})
+    monkeypatch.setattr(gallery, "SAMPLE_ROLES", {"astronaut": "train", "coffee": "train"})
 
 
 def test_every_sheet_is_written(quick, tmp_path, capsys):

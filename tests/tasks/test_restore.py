@@ -408,7 +408,7 @@ def test_enhance_names_the_command_that_fits(tmp_path, enlarger):
 def test_shrunk_pictures_come_from_their_references(generator):
     """A shrunk picture is the reference made small, up to blur and noise; the same name gives the same one."""
     picture = (255 * smooth(1, (64, 80), generator)[0].permute(1, 2, 0).numpy()).astype(np.uint8)
-    small = Downscale(4, strongest=0.0)(picture, np.random.default_rng(0))
+    small = Downscale(4, max_noise=0.0)(picture, np.random.default_rng(0))
     assert small.shape == (16, 20, 3)
     assert np.abs(small.astype(int) - cv2.resize(picture, (20, 16), interpolation=cv2.INTER_AREA)).mean() < 4
 

@@ -33,19 +33,19 @@ def example(tmp_path):
 
 def test_a_camera_without_faults_only_darkens():
     """No noise, no JPEG: the photograph is the clean dark picture in 8 bits; at full exposure it is the good one."""
-    still = CameraModel(shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothed=0, coded=0)
+    still = CameraModel(shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothing_prob=0, jpeg_prob=0)
     photograph, clean = still(scene(), np.random.default_rng(0))
     assert np.abs(photograph / 255 - clean).max() <= 0.5 / 255 + 1e-6
     assert photograph.mean() < scene().mean()
-    bright = CameraModel(exposure=(1, 1), shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothed=0, coded=0)
+    bright = CameraModel(exposure=(1, 1), shot=(1e-12, 1e-12), read=(1e-9, 1e-9), smoothing_prob=0, jpeg_prob=0)
     assert np.array_equal(bright(scene(), np.random.default_rng(0))[0], scene())
 
 
 def test_smoothing_and_coding_hide_noise_but_do_not_remove_it():
     """What is left of the noise is far more than what is measured of it: that is why the network has to see it."""
     flat = np.full((256, 256, 3), 90, np.uint8)
-    camera = CameraModel(exposure=(1, 1), shot=(1e-9, 1e-9), read=(0.02, 0.02), smoothed=1, width=(0.8, 0.8), coded=1,
-                    quality=(85, 85))
+    camera = CameraModel(exposure=(1, 1), shot=(1e-9, 1e-9), read=(0.02, 0.02), smoothing_prob=1, blur=(0.8, 0.8),
+                         jpeg_prob=1, quality=(85, 85))
     photograph, clean = camera(flat, np.random.default_rng(0))
     left = 255 * (photograph / 255 - clean).std()
     measured = 255 * estimate_noise(photograph).deviation(torch.tensor([90 / 255])).item()
@@ -154,7 +154,7 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
     cv2.imwrite(str(example.target), np.full((48, 48, 3), 100, np.uint8))
     learner = DenoiserLearner(make_model("denoiser", channels=3, **SMALL),
                         DenoiserConfig(optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9))
-    camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), coded=1, quality=(95, 95))
+    camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), jpeg_prob=1, quality=(95, 95))
     batch = CameraJpegSampler([example], ImageCache(), 32, noise_map_from_image, camera=camera, seed=1).batch(0, 2)
     losses = [learner.step(batch)["coded"] for _ in range(20)]
     assert np.mean(losses[-10:]) < losses[0]

@@ -233,7 +233,7 @@ def test_scan_names_every_bad_file_and_stops(pairs):
     with pytest.raises(UsageError, match="3 bad files") as caught:
         validate_splits(open_dataset(pairs), ImageCache())
     assert all(name in str(caught.value) for name in bad)
-    assert "--on-bad-image skip" in str(caught.value)
+    assert "on_bad_image skip" in str(caught.value)
 
 
 def test_scan_skips_bad_files_and_says_so(pairs):
@@ -295,7 +295,7 @@ def test_cache_keeps_to_its_budget(tmp_path, budget):
         pixels = cache.load(paths[number])
         assert np.array_equal(pixels, without.load(paths[number]))
         assert not pixels.flags.writeable
-        assert cache.used == sum(kept.nbytes for kept in cache._kept.values()) <= budget
+        assert cache.used == sum(kept.nbytes for kept in cache._images.values()) <= budget
     assert without.used == 0
 
 
@@ -427,7 +427,7 @@ def test_light_is_proportional_to_the_exposure(exposure):
 @pytest.mark.parametrize("wrong", [(0, 0.5), (0.5, 0.25), (0.5, 2), (float("nan"), 0.5)])
 def test_impossible_exposures_are_refused(wrong):
     """An exposure of nothing, above one, or a range upside down is refused."""
-    with pytest.raises(UsageError, match="shortest"):
+    with pytest.raises(UsageError, match="min_exposure"):
         Darken(*wrong)
 
 
@@ -443,7 +443,7 @@ def test_impossible_sensors_are_refused(wrong):
 def test_relit_light_reaches_from_none_lost_to_the_depth(kind, size):
     """The field is 0 at its brightest place and minus the depth at its darkest, and smooth between."""
     for seed in range(5):
-        field = Relight(kind, 3, 3).field(*size, np.random.default_rng(seed))
+        field = Relight(kind, 3, 3).exposure_field(*size, np.random.default_rng(seed))
         assert field.shape == size and field.dtype == np.float32
         assert field.max() == 0 and field.min() == pytest.approx(-3, abs=1e-4)
         if size == (96, 96):
@@ -453,14 +453,14 @@ def test_relit_light_reaches_from_none_lost_to_the_depth(kind, size):
 @pytest.mark.parametrize("kind", RELIGHT_KINDS)
 def test_relit_fields_grow_with_the_picture(kind):
     """A picture of twice the size is lit the same."""
-    small, large = (Relight(kind).field(n, 2 * n, np.random.default_rng(4)) for n in (64, 128))
+    small, large = (Relight(kind).exposure_field(n, 2 * n, np.random.default_rng(4)) for n in (64, 128))
     halves = large.reshape(64, 2, 128, 2).mean(axis=(1, 3))
     assert np.abs(halves - small).max() < 0.3
 
 
 def test_relit_pictures_are_dark_where_their_kind_says():
     """Back-lit: the middle is darker than the corners; a lamp: most of the picture is dark; a corner: it has sides."""
-    fields = {kind: [Relight(kind).field(64, 64, np.random.default_rng(seed)) for seed in range(20)]
+    fields = {kind: [Relight(kind).exposure_field(64, 64, np.random.default_rng(seed)) for seed in range(20)]
               for kind in RELIGHT_KINDS}
     for field in fields["backlit"]:
         assert field[40:44, 28:36].mean() < field[:8, ::63].mean() - 1
@@ -473,7 +473,7 @@ def test_relit_light_is_the_picture_times_the_field():
     """Without noise, linear light is the good picture's times 2**field, up to the rounding to 8 bits."""
     picture, relight = np.full((32, 40, 3), 220, np.uint8), Relight("corner", shot=0, read=0, bits=16)
     relit = relight(picture, np.random.default_rng(2))
-    gain = np.exp2(relight.field(32, 40, np.random.default_rng(2)))[:, :, None]
+    gain = np.exp2(relight.exposure_field(32, 40, np.random.default_rng(2)))[:, :, None]
     expected = srgb_from_linear(linear_from_srgb(picture / np.float32(255)) * gain)
     assert np.abs(relit / 255 - expected).max() < 0.5 / 255 + 1e-3
 
@@ -484,13 +484,13 @@ def test_relighting_is_a_function_of_its_random_stream():
     one, same, other = (relight(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one.dtype == np.uint8 and one.shape == picture.shape
     assert np.array_equal(one, same) and not np.array_equal(one, other)
-    drawn = [relight.field(8, 8, np.random.default_rng(seed)).tobytes() for seed in range(30)]
+    drawn = [relight.exposure_field(8, 8, np.random.default_rng(seed)).tobytes() for seed in range(30)]
     assert len(set(drawn)) == 30
 
 
 @pytest.mark.parametrize("wrong, told", [
-    ({"kind": "sunny"}, "backlit, lamp, corner"), ({"shallowest": 0}, "shallowest"), ({"shallowest": 5}, "shallowest"),
-    ({"deepest": float("nan")}, "shallowest"), ({"shot": -1}, "noise"), ({"bits": 17}, "bits"),
+    ({"kind": "sunny"}, "backlit, lamp, corner"), ({"min_depth": 0}, "min_depth"), ({"min_depth": 5}, "min_depth"),
+    ({"max_depth": float("nan")}, "min_depth"), ({"shot": -1}, "noise"), ({"bits": 17}, "bits"),
 ])
 def test_impossible_relighting_is_refused(wrong, told):
     """An unknown kind, a depth of nothing, a range upside down and an impossible sensor are refused."""
@@ -573,13 +573,13 @@ def test_portions_bound_what_is_in_memory(tmp_path):
     cache = ImageCache(most=3)
     sampler = ShardedSampler(examples, cache, 8, portion=3, visits=4, seed=1)
     for epoch in range(2):
-        places = [sampler._place(epoch * sampler.epoch + number) for number in range(sampler.epoch)]
+        places = [sampler._index(epoch * sampler.epoch + number) for number in range(sampler.epoch)]
         assert sorted(places) == sorted(list(range(7)) * 4)
         assert len(set(places[:12])) == len(set(places[12:24])) == 3 and len(set(places[24:])) == 1
     loaded = []
     for step in range(7):
         loaded.append(sampler.batch(step, 4).image)
-        assert len(cache._kept) <= 3
+        assert len(cache._images) <= 3
     again = sampler.with_seed(1)
     assert all(torch.equal(again.batch(step, 4).image, seen) for step, seen in enumerate(loaded))
     assert not torch.equal(sampler.with_seed(2).batch(0, 4).image, loaded[0])

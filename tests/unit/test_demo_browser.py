@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
-from rlenhance.data.samples import photograph
+from rlenhance.data.datasets import sample_path
 from rlenhance.io import read, write
 
 ROOT = Path(__file__).parents[2]
@@ -53,15 +53,15 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     for name, exposure, side in (("coffee", 1 / 10, 1200), ("astronaut", 1 / 6, 600)):
-        picture = read(photograph(name)).pixels
+        picture = read(sample_path(name)).pixels
         height, width = picture.shape[:2]
         picture = cv2.resize(picture, (side, side * height // width), interpolation=cv2.INTER_CUBIC)
         light = (picture / 255) ** 2.2 * exposure
         light = light + rng.normal(0, 1, picture.shape) * np.sqrt(light * 2e-4 + 4e-7)
         write(np.rint(np.clip(light, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8), place / f"{name}.jpg")
-    coffee = cv2.resize(read(photograph("coffee")).pixels, (900, 600), interpolation=cv2.INTER_CUBIC)
+    coffee = cv2.resize(read(sample_path("coffee")).pixels, (900, 600), interpolation=cv2.INTER_CUBIC)
     write(np.clip(np.rint(coffee + rng.normal(0, 22, coffee.shape)), 0, 255).astype(np.uint8), place / "grainy.png")
-    holed = read(photograph("chelsea")).pixels.copy()
+    holed = read(sample_path("chelsea")).pixels.copy()
     holed[60:130, 250:330] = 0
     write(holed, place / "holed.png")
     (place / "torn.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 500)
@@ -72,7 +72,7 @@ def folder(tmp_path_factory):
             f"{0.4 - step / 900}" for step in range(0, 300, 10)]
     (run / "metrics.csv").write_text("\n".join(["step,return,val/psnr,watch/constant_psnr,entropy/picture", *rows]))
     for step in (0, 100, 200):
-        write(np.clip(read(photograph("chelsea")).pixels[:200] * (0.2 + step / 250), 0, 255).astype(np.uint8),
+        write(np.clip(read(sample_path("chelsea")).pixels[:200] * (0.2 + step / 250), 0, 255).astype(np.uint8),
               run / f"samples/episodes-{step:06d}.png")
     return place
 
@@ -215,9 +215,9 @@ def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
     before = changed(page, before)
     assert level(page, "color") == 0.5 and not page.is_checked("#auto input")
     page.get_by_text("Match a picture that you like").click()
-    choose(page, "match", photograph("chelsea"))
+    choose(page, "match", sample_path("chelsea"))
     changed(page, before)
-    assert level(page, "exposure-level") == pytest.approx(read(photograph("chelsea")).pixels.mean() / 255, abs=0.006)
+    assert level(page, "exposure-level") == pytest.approx(read(sample_path("chelsea")).pixels.mean() / 255, abs=0.006)
     page.click("#why")
     page.wait_for_selector("#reasons figure:nth-of-type(9)")
     page.locator("#reasons").scroll_into_view_if_needed()
@@ -315,7 +315,7 @@ def test_models_are_compared(page, folder):
     tab(page, "Compare models")
     choose(page, "compare", folder / "astronaut.jpg")
     page.wait_for_selector("#scores table")
-    write(cv2.resize(read(photograph("astronaut")).pixels, (600, 600)), folder / "good.png")
+    write(cv2.resize(read(sample_path("astronaut")).pixels, (600, 600)), folder / "good.png")
     choose(page, "reference", folder / "good.png")
     page.locator("#scores", has_text="SSIM").wait_for()
     assert page.locator("#scores tbody tr").count() == 3

@@ -26,7 +26,7 @@ from rlenhance.data import (
     validation_blocks,
     without_near_duplicates,
 )
-from rlenhance.data.folders import examples_in, picture_files
+from rlenhance.data.datasets import examples_in, image_files
 from rlenhance.data.sidd import blocks_in, is_sidd, sidd_pairs
 
 #: What a data set brings: good pictures on which noise is made, or pairs.
@@ -127,7 +127,7 @@ def _celeba(paths: PathConfig) -> Splits:
 def _every_one(path: Path) -> list[Example]:
     """All good pictures of a folder, however few."""
     found = open_celeba(path)
-    if found is None and path.is_dir() and picture_files(path):
+    if found is None and path.is_dir() and image_files(path):
         return examples_in(path)[0]
     found = found or open_clean(path)
     return [example for part in found.parts.values() for example in part]

@@ -1,0 +1,245 @@
+"""Data sets on disk: folders of images or pairs in known layouts, and the sample photographs, as splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlenhance.core.errors import UsageError
+from rlenhance.data.celeba import open_celeba
+from rlenhance.data.degradations import Darken, Degradation, Noise, parse_noise
+from rlenhance.data.examples import Example
+from rlenhance.data.image_cache import Source
+from rlenhance.data.sidd import is_sidd, open_sidd
+from rlenhance.data.splits import Splits, split_by_scene
+from rlenhance.io.files import EXTENSIONS
+
+LAYOUTS = """known layouts of a data folder:
+  our485/{low,high} and eval15/{low,high}   the LOL data set: validation is carved from our485, eval15 is the test
+  low/ and high/, or input/ and gt/         pairs by name: split by scene where names begin with sNNN_
+  train/{train,gt}, val/..., test/...       ready-made splits, each with one of the pairs of names above
+  0001_001_S6_.../0001_{NOISY,GT}_SRGB_...  SIDD: pairs, split by scene; the test is Validation*BlocksSrgb.mat
+  pictures directly inside                  dark photographs alone, no reference
+for denoising also img_align_celeba/ beside list_eval_partition.txt, and TFRecord files (*-r08.tfrecords)"""
+
+_INPUTS, _TARGETS = ("low", "input", "train", "val", "test"), ("high", "gt", "target", "normal")
+_SCENE = re.compile(r"^(s\d+)_")
+_ROLE = re.compile(r"^(low|high|normal|input|gt)(?=\d)")  # low00001.png beside normal00001.png
+
+
+def scene_of(name: str) -> str:
+    """The scene that a file name states (`s012_0034` -> `s012`), else the name itself."""
+    match = _SCENE.match(name)
+    return match.group(1) if match else _ROLE.sub("", name)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in a folder, by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+
+
+def _by_name(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The images of one side of the pairs by the name they share with the other, and a line per repeated name."""
+    named: dict[str, Path] = {}
+    clashes = []
+    for path in image_files(folder):
+        other = named.setdefault(_ROLE.sub("", path.stem), path)
+        if other != path:
+            clashes.append(f"{path}: pairs by the same name as {other}")
+    return named, clashes
+
+
+def _pair_folders(folder: Path) -> tuple[Path, Path] | None:
+    inputs = next((folder / n for n in _INPUTS if (folder / n).is_dir()), None)
+    targets = next((folder / n for n in _TARGETS if (folder / n).is_dir()), None)
+    return (inputs, targets) if inputs and targets else None
+
+
+def examples_in(folder: Path) -> tuple[list[Example], list[str]]:
+    """The pairs of one folder, or its images alone, without splitting; and a line per file without a partner."""
+    pair = _pair_folders(folder)
+    if pair is None:
+        low = folder / "low"
+        alone = image_files(low if low.is_dir() else folder)
+        return [Example(path.name, scene_of(path.stem), path) for path in alone], []
+    (inputs, clashes), (targets, more) = _by_name(pair[0]), _by_name(pair[1])
+    unmatched = clashes + more
+    unmatched += [f"{inputs[key]}: no picture of that name in {pair[1]}" for key in inputs.keys() - targets.keys()]
+    unmatched += [f"{targets[key]}: no picture of that name in {pair[0]}" for key in targets.keys() - inputs.keys()]
+    matched = [key for key in inputs if key in targets]
+    examples = [Example(inputs[k].stem, scene_of(inputs[k].stem), inputs[k], targets[k]) for k in matched]
+    return examples, sorted(unmatched)
+
+
+def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
+    """Detect the layout of a data folder, and split it.
+
+    Validation is always carved from training, never from the test split. Nothing is decoded, see `validate_splits`.
+
+    Args:
+        folder: one of `LAYOUTS`.
+        seed, fold: see `split_by_scene`.
+
+    Raises:
+        UsageError: no such folder, no image, too few scenes to hold one out, or no such fold.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; {LAYOUTS}")
+    if is_sidd(folder):
+        return open_sidd(folder, seed=seed, fold=fold)
+    # A pair (low beside high) is asked for first: "train" is both a split's name and an input folder's.
+    parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
+    unmatched: list[str] = []
+    names = {"our485": "train", "eval15": "test"} if (folder / "our485").is_dir() else \
+            {} if _pair_folders(folder) else {name: name for name in parts if (folder / name).is_dir()}
+    for name, part in names.items():
+        if (folder / name).is_dir():
+            parts[part], missing = examples_in(folder / name)
+            unmatched += missing
+    if not names:
+        whole, unmatched = examples_in(folder)
+        parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if _many(whole) else {"val": 0.15}, seed,
+                               fold)
+    elif not parts["val"]:
+        parts |= split_by_scene(parts["train"], {"val": 0.15}, seed, fold)
+    elif fold:
+        raise UsageError(f"{folder}: its splits are ready-made, there is no fold {fold}")
+    if not parts["train"]:
+        raise UsageError(f"{folder}: no picture to train on; {LAYOUTS}")
+    if not parts["val"]:
+        raise UsageError(
+            f"{folder}: {len(parts['train'])} pictures of {len({e.scene for e in parts['train']})} scenes are too few "
+            f"to hold one out for validation: at least three scenes are needed"
+        )
+    return Splits(parts["train"], parts["val"], parts.get("test", []), str(folder), unmatched)
+
+
+def _many(examples: list[Example]) -> bool:
+    return len({example.scene for example in examples}) >= 10
+
+
+#: Number of test and validation images of a folder without splits of its own.
+HELD_OUT, VALIDATED = 64, 16
+
+
+def open_clean(folder: Path | str | None, degradation: Degradation | None = None, *, held_out: int = HELD_OUT,
+                 validated: int = VALIDATED) -> Splits:
+    """The clean images of a folder, split, for denoising and other tasks that degrade them.
+
+    Images directly in the folder are split by a hash of their names. Pairs and splits of its own (see `open_dataset`)
+    stay, and the references are the clean images, one per scene; so do the splits of CelebA and CelebA-HQ (see
+    `open_celeba`), which may be TFRecord files.
+
+    Args:
+        folder: images, pairs, CelebA, or TFRecord files (or one of them); None: the sample photographs.
+        degradation: makes the input image from the clean one; None: the input is the clean image.
+        held_out, validated: number of test and validation images where the folder has no splits; a sixth each where
+            there are fewer than `held_out + 2 * validated`.
+
+    Raises:
+        UsageError: no such folder, no image, too few to hold one out; or pairs without references.
+
+    Example:
+        >>> splits = clean_folder("bsd432_gray")  # doctest: +SKIP
+        >>> len(splits.test)  # doctest: +SKIP
+        64
+    """
+    if folder is None:
+        train, val = ([Example(name, name, None if degradation else sample_path(name), sample_path(name), degradation)
+                       for name, role in SAMPLE_ROLES.items() if role == part] for part in ("train", "val"))
+        return Splits(train, val, (), _SAMPLES)
+    faces = open_celeba(folder)
+    found = faces or open_dataset(folder)
+    if found.has_references:
+        train, val, test = (_references(part, degradation) for part in found.parts.values())
+        return Splits(train, val, test, str(folder), faces.unmatched if faces else ())
+    if any(example.target is not None for part in found.parts.values() for example in part):
+        raise UsageError(f"{folder}: some of its splits have references and some have none; name a folder of pictures")
+    examples = [_degraded(example, example.image, degradation) for part in found.parts.values() for example in part]
+    count = len({example.scene for example in examples})
+    if count < held_out + 2 * validated:
+        held_out = validated = max(1, count // 6)
+    parts = split_by_scene(examples, {"test": held_out / count, "val": validated / count})
+    train, val, test = (sorted(parts[name], key=lambda e: e.name) for name in ("train", "val", "test"))
+    return Splits(train, val, test, str(folder))
+
+
+def _references(part: Sequence[Example], degradation: Degradation | None) -> list[Example]:
+    """The reference of the first example of each scene."""
+    first: dict[str, Example] = {}
+    for example in part:
+        first.setdefault(example.scene, example)
+    return [_degraded(example, example.target, degradation) for example in first.values()]
+
+
+def _degraded(example: Example, good: Source | None, degradation: Degradation | None) -> Example:
+    return Example(example.name, example.scene, None if degradation else good, good, degradation)
+
+
+#: Name of the noise that pairs contain.
+REAL = "real"
+
+
+def noise_from(text: str, eight_bit: bool = False) -> Noise | None:
+    """`parse_noise`, or None for the noise that pairs contain."""
+    return None if text == REAL else parse_noise(text, eight_bit)
+
+
+def open_noisy(folder: Path | str | None, noise: str, eight_bit: bool = False) -> Splits:
+    """The splits of a denoising experiment.
+
+    Args:
+        folder: clean images, or pairs; None: the sample photographs.
+        noise: see `parse_noise`; or "real": pairs (input/ and gt/, low/ and high/) are taken as they are.
+        eight_bit: noisy images are clipped and rounded to 8 bits.
+
+    Raises:
+        UsageError: an unknown noise; "real" without pairs; see `open_clean`.
+    """
+    degradation = noise_from(noise, eight_bit)
+    if degradation is None:
+        if folder is None:
+            raise UsageError(f"noise {REAL!r} is what pairs bring with them: name their folder, with input/ (noisy) "
+                             f"and gt/ (clean)")
+        splits = open_dataset(folder)
+        if not splits.has_references:
+            raise UsageError(f"{folder}: noise {REAL!r} needs pairs, input/ (noisy) and gt/ (clean); for good pictures "
+                             f"alone name the noise to make, as in 25")
+        return splits
+    return open_clean(folder, degradation)
+
+
+#: The split of each sample photograph, which never changes.
+SAMPLE_ROLES = {"astronaut": "train", "coffee": "train", "rocket": "train", "chelsea": "val"}
+_SAMPLES = "sample photographs (a demonstration on four photographs)"
+_SAMPLE_EXPOSURES = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 16, 1 / 32)
+
+
+def sample_path(name: str) -> Path:
+    """The file of a sample photograph: public-domain and CC0 images in scikit-image's package.
+
+    Raises:
+        UsageError: this version of scikit-image does not have it.
+    """
+    import skimage  # here: it costs start-up time
+
+    for ending in (".png", ".jpg"):
+        path = Path(skimage.__file__).parent / "data" / f"{name}{ending}"
+        if path.is_file():
+            return path
+    raise UsageError(f"the sample photograph {name!r} is not in this version of scikit-image; "
+                     f"install the version that constraints.txt names, or name a folder of your own as data")
+
+
+def sample_photographs(darken: Darken | None = None) -> Splits:
+    """Three photographs to train on, darkened anew at each draw; one to validate on, at eight fixed exposures."""
+    darken = darken or Darken()
+    train = [Example(n, n, None, sample_path(n), darken) for n, role in SAMPLE_ROLES.items() if role == "train"]
+    val = [
+        Example(f"{n}-{round(1 / exposure)}", n, None, sample_path(n),
+                Darken(exposure, exposure, darken.shot, darken.read, darken.bits))
+        for n, role in SAMPLE_ROLES.items() if role == "val" for exposure in _SAMPLE_EXPOSURES
+    ]
+    return Splits(train, val, (), _SAMPLES)
