@@ -15,7 +15,7 @@ from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig, OptimizerStep, update_ema
 from agents.self_training import SelfTrainingBuffer
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import WAYS, turned
+from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import PatchDenoiser
 from rlenhance.nn.latent import PatchAutoencoder, told_noise
@@ -87,8 +87,8 @@ class AutoencoderLearner(Learner):
         if batch.target is None:
             raise UsageError("a patch autoencoder learns from clean pictures, and these have none")
         now, start, clean, generation = self.buffer.mix_into(batch, self.generator)
-        way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
-        now, start, clean = (turned(part, way) for part in (now, start, clean))
+        way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
+        now, start, clean = (d4_transform(part, way) for part in (now, start, clean))
         losses, output = self.losses(now, start, clean)
         log = self.optimizer.update(losses, progress)
         if self.config.self_training_prob:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.actions import Action
-from rlenhance.models.policy import Observation, PixelPolicy, global_head, planes_seen, to_grid
+from rlenhance.models.policy import Observation, PixelPolicy, backbone_input, global_head, resample_to_agents
 from rlenhance.nn.backbones import BACKBONES, Backbone
 
 
@@ -43,7 +43,7 @@ class Critic(nn.Module):
             observation: what was seen. context: `policy.context(observation)`. action: continuous, per level.
         """
         image = observation["image"]
-        planes = [planes_seen(observation, self.masked, self.told_start)]
+        planes = [backbone_input(observation, self.masked, self.told_start)]
         if "local" in action:
             planes.append(F.interpolate(action["local"], image.shape[-2:], mode="nearest"))
         if "global" in action:
@@ -54,7 +54,8 @@ class Critic(nn.Module):
             if level == "global":
                 values[level] = head(torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]).float()
             else:
-                values[level] = head(to_grid(features, self.actions.agent_grid(level, *image.shape[-2:]))).float()
+                values[level] = head(resample_to_agents(features,
+                                                        self.actions.agent_grid(level, *image.shape[-2:]))).float()
         return values
 
 

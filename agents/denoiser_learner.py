@@ -13,9 +13,9 @@ from torch import Tensor
 from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig, OptimizerStep, update_ema
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import WAYS, turned
+from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
-from rlenhance.models import Denoiser
+from rlenhance.models import DenoisingUNet
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 
 _LEAST = 1 / 255  # noise below this does not weigh more
@@ -61,7 +61,7 @@ class DenoiserLearner(Learner):
         network: the running mean of the weights, which is validated and saved.
 
     Args:
-        network: a `Denoiser`.
+        network: a `DenoisingUNet`.
         config: settings.
         seed, device: as for every learner.
     """
@@ -69,7 +69,7 @@ class DenoiserLearner(Learner):
     is_policy: ClassVar[bool] = False
     requires_target: ClassVar[bool] = True
 
-    def __init__(self, network: Denoiser, config: DenoiserConfig | None = None, *, seed: int = 0,
+    def __init__(self, network: DenoisingUNet, config: DenoiserConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or DenoiserConfig()
         super().__init__(network, self.config.optimizer, seed, device)
@@ -129,8 +129,8 @@ class DenoiserLearner(Learner):
 
     def _turned(self, *maps: Tensor) -> list[Tensor]:
         """All of them mirrored and turned in one of eight ways, the same for each."""
-        way = int(torch.randint(WAYS, (), generator=self.generator, device=self.device))
-        return [turned(each, way) for each in maps]
+        way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
+        return [d4_transform(each, way) for each in maps]
 
     def state_dict(self) -> dict[str, Any]:
         weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}

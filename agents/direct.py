@@ -60,7 +60,7 @@ class Direct(PolicyLearner):
         sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):
             distribution, _, memory = self.optimizer.network(observation, memory)
-            action = distribution.relaxed()
+            action = distribution.soft_action()
             strengths.append(self.env.actions.magnitude(action).detach())
             observation, reward, _, _, info = self.env.step(action)
             gain = gain + reward

@@ -155,7 +155,7 @@ def action_penalties(reward: Reward, env: PixelEnv, distribution: JointDistribut
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
         return {}
-    strength = env.actions.magnitude(distribution.relaxed())
+    strength = env.actions.magnitude(distribution.soft_action())
     first = strength[: env.num_envs]  # of the first step, which has none before it
     previous = torch.cat([first, strength[: -env.num_envs]]) if len(strength) > env.num_envs else first
     costs = {}

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from benchmarks.table import Table, interleaved
 from envs import DenoiseEnv
 from rlenhance.actions import PIXELRL_TOOLS
-from rlenhance.actions.filters import NOTHING
+from rlenhance.actions.filters import IDENTITY
 from rlenhance.data import Batch
 
 #: What the loop calls for each tool, on one plane of float32.
@@ -87,7 +87,7 @@ def looped(images: np.ndarray, targets: np.ndarray, actions: Sequence[np.ndarray
             plane, choice, after = image[0], action[number, 0], image[0].copy()
             for index, name in enumerate(PIXELRL_TOOLS):
                 chosen = choice == index
-                if name != NOTHING and chosen.any():
+                if name != IDENTITY and chosen.any():
                     result = _CALLS[name](plane) if name in _CALLS else plane + np.float32(_SHIFTS[name])
                     cv2.copyTo(result, chosen.view(np.uint8), after)
             target = targets[number, 0]

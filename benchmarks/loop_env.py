@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from rlenhance.actions.curve import Curve
+from rlenhance.actions.curve import CurveActions
 from rlenhance.core.errors import UsageError
 from rlenhance.rewards import RewardWeights
 from rlenhance.rewards.terms import CELLS, REGIONS
@@ -48,7 +48,7 @@ class LoopEnv:
         UsageError: another curve, or a term that it does not know.
     """
 
-    actions: Curve
+    actions: CurveActions
     weights: RewardWeights
     level: float = 0.0
     _costs: dict[str, np.ndarray] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from agents import A3C
 from agents.rollout import action_penalties, concat_steps
 from benchmarks.loop_env import LoopEnv, resized
 from rlenhance.data import Batch
-from rlenhance.models.policy import observe
+from rlenhance.models.policy import make_observation
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.rewards import TERMS
 
@@ -77,7 +77,7 @@ class LoopA3C(A3C):
         for step in range(horizon):
             seen = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
             with torch.no_grad():
-                observation = policy.look(observe(seen, 1 - step / horizon, preference))
+                observation = policy.look(make_observation(seen, 1 - step / horizon, preference))
                 distribution, values, memory = policy(observation, memory)
             drawn = {name: self._draw(part) for name, part in distribution.scopes.items()} if given is None \
                 else dict(given[step])

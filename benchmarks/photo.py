@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.memory import peak
 from benchmarks.table import Table, interleaved
-from rlenhance.actions import advance
+from rlenhance.actions import apply_action
 from rlenhance.actions import render as sweep
 from rlenhance.core.image import reduced_tensor, to_array, to_tensor
-from rlenhance.models import PixelPolicy, UnrolledPolicy
+from rlenhance.models import GreedyEpisode, PixelPolicy
 
 #: Width and height of the pictures.
 SIZES = ((600, 400), (2000, 1500), (4000, 3000), (8192, 6144))
@@ -78,7 +78,7 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
         with torch.inference_mode():
             image = to_tensor(picture)
             for action in model.decide(image):
-                image = advance(model.policy.actions, image, action)
+                image = apply_action(model.policy.actions, image, action)
             return to_array(image)
 
     deep = picture.astype(np.uint16) * 257
@@ -99,7 +99,7 @@ def _photograph(width: int, height: int) -> np.ndarray:
     return cv2.add(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), fine)
 
 
-def _model() -> UnrolledPolicy:
+def _model() -> GreedyEpisode:
     """With weights at random, so that all agents act."""
     torch.manual_seed(0)
     policy = PixelPolicy({"name": "tone"}, {"name": "compact"}, horizon=8, state_size=64,
@@ -107,7 +107,7 @@ def _model() -> UnrolledPolicy:
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
-    return UnrolledPolicy(policy)
+    return GreedyEpisode(policy)
 
 
 def _clahe(picture: np.ndarray) -> np.ndarray:
@@ -120,12 +120,12 @@ def _clahe(picture: np.ndarray) -> np.ndarray:
 @contextmanager
 def _ways(compiled: bool) -> Iterator[None]:
     """With compiled code, or without."""
-    before = sweep.COMPILED
-    sweep.COMPILED = before if compiled else None
+    before = sweep.NATIVE
+    sweep.NATIVE = before if compiled else None
     try:
         yield
     finally:
-        sweep.COMPILED = before
+        sweep.NATIVE = before
 
 
 def _memory(width: int, height: int, name: str, threads: int) -> float:

@@ -75,10 +75,10 @@ class CompletionEnv(PixelEnv):
 
     ## Action Space
 
-    `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `Fill(strides).tools`: 0 keeps; 1 to 32 copy
-    the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker,
-    brighter, detail (see `rlenhance.actions.Fill`). Outside the hole nothing changes, whatever is named; a copy from
-    outside the picture keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of
+    `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `CompletionActions(strides).tools`: 0 keeps; 1
+    to 32 copy the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker,
+    brighter, detail (see `rlenhance.actions.CompletionActions`). Outside the hole nothing changes, whatever is named; a
+    copy from outside the picture keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of
     each channel.
 
     ## Observation Space
@@ -135,14 +135,14 @@ class CompletionEnv(PixelEnv):
         made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if actions == "fill" else {}))
         super().__init__(
             made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD)), every_term=False), horizon=horizon,
-            source=Begun(CompletionSampler(splits.train, cache, size, holes=holes), first_guess(start)),
+            source=Begun(CompletionSampler(splits.train, cache, size, holes=holes), prefill(start)),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )
         self._resize(num_envs, (3, size, size), masked=True)
 
 
-def first_guess(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def prefill(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """What fills holes, by name: a rule, a shipped network, or a run of one's own.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
-from rlenhance.actions import ACTION_SETS, Action, ActionSet, Curve, advance
+from rlenhance.actions import ACTION_SETS, Action, ActionSet, CurveActions, apply_action
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import Observation
@@ -54,7 +54,7 @@ class KnownCurves:
     Every sample has a random stream of its own, keyed by (seed, its number).
 
     Args:
-        actions: a `Curve` action set.
+        actions: a `CurveActions` action set.
         horizon: steps of an episode, T.
         size: side of the square pictures in pixels, at least 8.
         level: mean of the finished pictures, from 0.3 to 0.7.
@@ -65,7 +65,7 @@ class KnownCurves:
     """
 
     def __init__(self, actions: ActionSet, horizon: int, size: int, *, level: float = DEFAULT_EXPOSURE, seed: int = 0):
-        if not isinstance(actions, Curve):
+        if not isinstance(actions, CurveActions):
             raise UsageError(f"the optimum is known for the action set Curve; got {type(actions).__name__}")
         if size < 8:
             raise UsageError(f"pictures with a known curve are at least 8 pixels wide; got size {size}")
@@ -87,12 +87,12 @@ class KnownCurves:
         action = self.oracle(step, count)
         # what a step makes of mid-grey tells the A of each pixel: c' - c = A / 4
         grey = torch.full_like(image, 0.5)
-        bend = 4 * (advance(self.actions, grey, action) - grey)
+        bend = 4 * (apply_action(self.actions, grey, action) - grey)
         for _ in range(self.horizon):
             image = unbend(image, bend)
         target = image
         for _ in range(self.horizon):  # by the transition itself, so that the oracle meets it to the last bit
-            target = advance(self.actions, target, action)
+            target = apply_action(self.actions, target, action)
         return Batch(image, target)
 
     def oracle(self, step: int, count: int) -> dict[str, Tensor]:
@@ -180,8 +180,8 @@ class KnownCurveEnv(PixelEnv):
 
     ## Arguments
 
-    size: side of the square pictures in pixels (16). horizon: steps (4). curve: arguments of the `Curve` action set
-    (agent_stride 0: one agent). reward: name -> weight over l1, squared_error and ssim, whose cost is zero at the
+    size: side of the square pictures in pixels (16). horizon: steps (4). curve: arguments of the `CurveActions` action
+    set (agent_stride 0: one agent). reward: name -> weight over l1, squared_error and ssim, whose cost is zero at the
     finished picture ({"l1": 1}). exposure_level: mean of the finished picture, 0.3 to 0.7 (0.475). preferences: None,
     or {"exposure_level": (lowest, default, highest)}. device: where the tensors live ("cpu"). render_mode: None or
     "rgb_array".

@@ -28,7 +28,7 @@ class LowLightEnv(PixelEnv):
     cell of h x w, C = 1 head ("luminance"). -1 means the curve's A = -0.3 (darken), +1 means A = 1.0 (brighten most);
     c' = c + A c (1 - c). With one level of agents the space is that level's `Box` alone; with
     `curve={"kind": "categorical"}` the boxes become `MultiDiscrete` of 27 values. With `actions={"name": "tone"}`
-    C = 4 handles: brightness, contrast, highlights, saturation (see `rlenhance.actions.Tone`).
+    C = 4 handles: brightness, contrast, highlights, saturation (see `rlenhance.actions.ToneActions`).
 
     ## Observation Space
 
@@ -55,9 +55,10 @@ class LowLightEnv(PixelEnv):
     ## Arguments
 
     data: folder of pictures (see docs/howto/data.md), or None for the sample photographs. size: side of the square
-    pictures in pixels (64). horizon: steps (8). curve: arguments of the `Curve` action set. actions: instead of it,
-    an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; terms that are not
-    named keep their default. exposure_level: asked exposure (0.475). preferences: name -> (lowest, default, highest).
+    pictures in pixels (64). horizon: steps (8). curve: arguments of the `CurveActions` action set. actions: instead of
+    it, an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; terms that are
+    not named keep their default. exposure_level: asked exposure (0.475). preferences: name -> (lowest, default,
+    highest).
     auto: those of them that take their value from the picture where none is asked for (`["exposure_level"]`).
     device: where the tensors live ("cpu"). render_mode: None or "rgb_array".
 

@@ -13,12 +13,21 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, advance, as_action, begin, even_out, pictures_of, recalls
+from rlenhance.actions import (
+    Action,
+    ActionSet,
+    apply_action,
+    attenuate_local,
+    begin,
+    image_constraints,
+    needs_initial_image,
+    validate_action,
+)
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models.policy import Observation, observe
+from rlenhance.models.policy import Observation, make_observation
 from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward, Transition
 
@@ -89,7 +98,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     def _resize(self, num_envs: int, shape: tuple[int, int, int], masked: bool) -> None:
         """Spaces for this many pictures of this shape, (channels, height, width)."""
         self.num_envs, self.size = num_envs, shape[1:]
-        margin = pictures_of(self.actions)["margin"]
+        margin = image_constraints(self.actions)["margin"]
         single: dict[str, spaces.Space] = {
             "image": spaces.Box(-margin, 1.0 + margin, shape, np.float32),
             "steps_left": spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -98,7 +107,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             single["preference"] = spaces.Box(-1.0, 1.0, (len(self.preferences),), np.float32)
         if masked:
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
-        if recalls(self.actions):
+        if needs_initial_image(self.actions):
             single["start"] = spaces.Box(0.0, 1.0, shape, np.float32)
         levels = {level: self._level_space(level) for level in self.actions.scopes}
         self.single_observation_space = spaces.Dict(single)
@@ -134,7 +143,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if batch is not None and not isinstance(batch, Batch):
             raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
         if batch is not None:
-            batch.check(finite=False, **pictures_of(self.actions))
+            batch.check(finite=False, **image_constraints(self.actions))
         elif self._source is not None:
             batch = self._draw(seed)
         elif self._batch is None:
@@ -172,8 +181,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
     def _observation(self) -> Observation:
         assert self._batch is not None
-        return observe(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask,
-                       self._batch.image if recalls(self.actions) else None)
+        return make_observation(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask,
+                       self._batch.image if needs_initial_image(self.actions) else None)
 
     def step(self, action: Action | Tensor,
              after: Tensor | None = None) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -193,11 +202,13 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             raise UsageError("call reset before step")
         if self._steps >= self.horizon:
             raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
-        action = {level: entry.to(self.device) for level, entry in as_action(self.actions, action, self.size).items()}
-        action = even_out(action, self.levels.get("smoothness"))
+        action = {level: entry.to(self.device) for level,
+                  entry in validate_action(self.actions, action, self.size).items()}
+        action = attenuate_local(action, self.levels.get("smoothness"))
         before = self._image
         self._image = after if after is not None else \
-            self._until_target(advance(self.actions, before, action, self._batch.mask, self._batch.image, self._steps))
+            self._until_target(apply_action(self.actions, before, action, self._batch.mask, self._batch.image,
+                                            self._steps))
         previous, strength = self._strength, self.actions.magnitude(action)
         self._steps, self._strength = self._steps + 1, strength
         transition = Transition(before, self._image, self._batch.image, strength, self.levels,

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
-from rlenhance.actions import ACTION_SETS, ActionSet, LatentMoves
+from rlenhance.actions import ACTION_SETS, ActionSet, LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
@@ -31,7 +31,7 @@ class SelfEnhanceEnv(PixelEnv):
     `Box(-1, 1, (heads, h, w))`, an agent per patch (h = ceil(H / stride)): how far each of three parts of its code goes
     toward the mean of the nearest clean codes, how far the code goes along each of the learned axes of its group, and
     two gates, -1 nothing, 1 all: how much is taken of what the autoencoder makes of the patch as it is now, and of a
-    new look at the patch as it was, turned in another way (see `rlenhance.actions.LatentMoves`).
+    new look at the patch as it was, turned in another way (see `rlenhance.actions.LatentActions`).
 
     ## Observation Space
 
@@ -104,7 +104,7 @@ def latent_moves(model: str | Path) -> Any:
     if not model:
         return ACTION_SETS.create("latent")
     actions: ActionSet | None = getattr(load_network(find_checkpoint(locate(str(model)))), "actions", None)
-    if not isinstance(actions, LatentMoves):
+    if not isinstance(actions, LatentActions):
         raise UsageError(f"{model}: its agents do not move latent codes; name a model of experiments.rse_train")
     return actions
 

@@ -27,7 +27,7 @@ from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
-from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.models import Completing, GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS
 
 #: Names of the numbers of a picture, and how they stand in the table.
@@ -109,7 +109,7 @@ def _named(word: str) -> tuple[str, Any, str]:
     name, sign, path = word.partition("=")
     place = locate(path if sign else word)
     model = load_model(place)
-    inner = model.policy if isinstance(model, UnrolledPolicy) else model
+    inner = model.policy if isinstance(model, GreedyEpisode) else model
     if not isinstance(inner, Completing):
         raise UsageError(f"{place}: a {type(inner).__name__} fills no holes; name a run of complete_train or "
                          f"restore_train")

@@ -30,14 +30,14 @@ from experiments.tasks.denoise_filters import (
     share_table,
 )
 from experiments.tasks.lowlight_baselines import Baseline
-from rlenhance.actions.filters import tool_shares
+from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
 from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import psnr, sharpness_ratio, ssim
-from rlenhance.models import FilterPolicy, NoiseAware
+from rlenhance.models import FilterPolicy, NoiseConditionedModel
 
 _RULE_PICTURES, _RULE_SIDE = 24, 128  # of the training split, to choose what rules choose
 
@@ -229,7 +229,8 @@ def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> 
     policy = policy_of(model)
     told: dict[str, float] = {}
     if level is not None:
-        told = {"noise": level} if isinstance(model, NoiseAware) else policy.tell_noise(level) if policy else {}
+        told = {"noise": level} if isinstance(model,
+                                              NoiseConditionedModel) else policy.tell_noise(level) if policy else {}
     with torch.no_grad():
         for batch in pictures:
             assert batch.target is not None
@@ -241,7 +242,7 @@ def score(model: Any, pictures: Sequence[Batch], level: float | None = None) -> 
                 output = model(batch.image, preference=told) if told else model(batch.image)
             spent, output = time.process_time() - begun, output.clamp(0, 1)
             if policy is not None:
-                shares.append(torch.stack([tool_shares(action["local"], policy.actions.num_choices)
+                shares.append(torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
                                            for action in episode.actions]))
             colors = output.expand(-1, 3, -1, -1), batch.target.expand(-1, 3, -1, -1)
             rows.append({"psnr": psnr(output, batch.target).item(), "ssim": ssim(output, batch.target).item(),

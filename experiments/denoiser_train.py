@@ -36,7 +36,7 @@ from rlenhance.data import (
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, Denoiser
+from rlenhance.models import MODELS, DenoisingUNet
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map_from_image
 
 #: The noise that is validated on and reported, in 255ths.
@@ -217,7 +217,7 @@ def _samples() -> Splits:
     return Splits(list(train), list(val), (), "sample photographs (a demonstration on four photographs)")
 
 
-def begin_with(network: Denoiser, run: Path) -> None:
+def begin_with(network: DenoisingUNet, run: Path) -> None:
     """Take over the weights of another denoiser, those of the same shape.
 
     Raises:
@@ -233,7 +233,8 @@ def begin_with(network: Denoiser, run: Path) -> None:
 
 
 @torch.no_grad()
-def validate(network: Denoiser, pictures: Sequence[torch.Tensor], photographs: Batch | None = None) -> dict[str, float]:
+def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
+             photographs: Batch | None = None) -> dict[str, float]:
     """Mean PSNR in dB of the middles of pictures, the same noise at every call: `val/psnr` over the levels, and each.
 
     Args:

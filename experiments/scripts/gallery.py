@@ -23,7 +23,7 @@ from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.enhance import Enhancer
 
 _SIDE = 140
@@ -66,7 +66,7 @@ def main(arguments: Arguments) -> list[Path]:
         UsageError: not a policy.
     """
     model = load_model(weights.locate(arguments.model))
-    if not isinstance(model, UnrolledPolicy):
+    if not isinstance(model, GreedyEpisode):
         raise UsageError(f"{arguments.model}: acts in one pass and has no steps to show; name a policy")
     pictures = scenes()
     with torch.inference_mode():
@@ -104,11 +104,11 @@ def noisy_rows(model: str, side: int) -> list[list[Tensor]]:
     return rows
 
 
-def _asked(model: UnrolledPolicy, picture: Tensor, preference: Mapping[str, float]) -> Tensor:
+def _asked(model: GreedyEpisode, picture: Tensor, preference: Mapping[str, float]) -> Tensor:
     return model(picture, preference=preference)
 
 
-def _steps(model: UnrolledPolicy, picture: Tensor, side: int) -> list[Tensor]:
+def _steps(model: GreedyEpisode, picture: Tensor, side: int) -> list[Tensor]:
     """Input, map of the first handle and result of every second step."""
     episode, row, image = model.play(picture), [picture], picture
     for number, action in enumerate(episode.actions, start=1):

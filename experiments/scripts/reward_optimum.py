@@ -28,7 +28,7 @@ from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
@@ -118,7 +118,7 @@ def main(arguments: Arguments) -> dict[str, float]:
                                None if b.target is None else resize(b.target, policy.state_size)) for b in chosen])
     env = make_env(policy, Reward(weights, every_term=False), "cpu")
     actions = optimize(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
-    model, rows = UnrolledPolicy(policy), []
+    model, rows = GreedyEpisode(policy), []
     for number, batch in enumerate(chosen):
         own = [{level: entry[number : number + 1] for level, entry in action.items()} for action in actions]
         rows.append(score_picture(model.render(batch.image, own), batch))

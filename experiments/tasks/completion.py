@@ -16,7 +16,7 @@ from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, Begun, begin
 from experiments.core.dataset import Dataset
-from rlenhance.actions.filters import tool_shares
+from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -32,7 +32,7 @@ from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import Completing, CompletionPolicy, CompletionRestorer, Policy
-from rlenhance.models.completion_policy import FromPrior, begin_like
+from rlenhance.models.completion_policy import PriorModel, copy_from_supervised
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The word for the prior that needs no training.
@@ -146,11 +146,11 @@ def make_batches(pictures: CompletionDataset, network: Any, batch_size: int, see
     return lambda step: source.batch(step, batch_size)
 
 
-def guess_of(network: FromPrior) -> Callable[[Tensor, Tensor], Tensor]:
+def guess_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:
     """The first guess of a network, on whatever device it lies; pictures stay on the CPU."""
     def guess(image: Tensor, mask: Tensor) -> Tensor:
         device = next(network.parameters()).device
-        return network.first_guess(image.to(device), mask.to(device)).cpu()
+        return network.prefill(image.to(device), mask.to(device)).cpu()
 
     return guess
 
@@ -203,7 +203,7 @@ def begin_with(made: Any, other: Any, asked: str) -> None:
         UsageError: one of them is something else, or they differ in shape; tells what was `asked`.
     """
     if isinstance(made, CompletionPolicy) and isinstance(other, CompletionRestorer):
-        begin_like(made, other)
+        copy_from_supervised(made, other)
     elif isinstance(made, CompletionPolicy) and isinstance(other, CompletionPolicy):
         try:
             made.load_state_dict(other.state_dict())
@@ -259,7 +259,7 @@ class CompletionEvaluator:
         if isinstance(network, CompletionPolicy):
             assert batch.mask is not None
             inside = batch.mask > 0.5
-            taken = torch.stack([tool_shares(action["local"][inside], network.actions.num_choices)
+            taken = torch.stack([choice_frequencies(action["local"][inside], network.actions.num_choices)
                                  for action in rollout.actions]).mean(dim=0)
             scores |= {"tools/largest_share": taken.max().item(), "tools/in_use": float((taken >= 0.01).sum())}
         return rollout.final_image, scores

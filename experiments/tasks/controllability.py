@@ -23,7 +23,7 @@ from rlenhance.metrics.full_reference import (
     relative_color,
     relative_contrast,
 )
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 
 #: Preference -> what must rise with it: (output, input), each (N, 3, H, W), -> (N,).
 RESPONSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -54,12 +54,12 @@ def enhance(model: Callable[..., Tensor], image: Tensor,
 
 def defaults(model: Any) -> dict[str, float | None]:
     """The choice of a user who asks for nothing: None, the model's own choice, where it can make one."""
-    if not isinstance(model, UnrolledPolicy):
+    if not isinstance(model, GreedyEpisode):
         return {}
     return dict.fromkeys(getattr(model.policy.preferences, "auto", ()))
 
 
-def controllability(model: UnrolledPolicy, pictures: Sequence[Batch]) -> dict[str, dict[str, float]]:
+def controllability(model: GreedyEpisode, pictures: Sequence[Batch]) -> dict[str, dict[str, float]]:
     """Turn each knob and look whether its measure follows; the others stay at their defaults.
 
     The exposure is asked for at nine levels between 0.25 and 0.65, as far as the policy takes them, every other knob

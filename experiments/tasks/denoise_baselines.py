@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.lowlight_baselines import Baseline
-from rlenhance.actions import PIXELRL_TOOLS, TOOLS
-from rlenhance.actions.filters import NOTHING
+from rlenhance.actions import FILTERS, PIXELRL_TOOLS
+from rlenhance.actions.filters import IDENTITY
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
@@ -30,7 +30,7 @@ _STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)  # of non-local means' h, in deviat
 def filtered(image: Tensor, sequence: Sequence[str]) -> Tensor:
     """The same filters for every pixel, one after the other."""
     for name in sequence:
-        image = TOOLS[name](image)
+        image = FILTERS[name](image)
     return image
 
 
@@ -63,8 +63,8 @@ def best_sequences(pictures: Sequence[Batch], tools: Sequence[str] = PIXELRL_TOO
         longer = {}
         for _, sequence, state in beam:
             for name in tools:
-                if name != NOTHING:
-                    result = TOOLS[name](state)
+                if name != IDENTITY:
+                    result = FILTERS[name](state)
                     longer[(*sequence, name)] = (score(result), (*sequence, name), result)
         beam = sorted(longer.values(), key=lambda entry: -entry[0])[:_BEAM]
         single = single or beam[0]

@@ -14,7 +14,7 @@ from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
 from experiments.core.dataset import Dataset
-from rlenhance.actions.filters import tool_shares
+from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.data import (
@@ -33,7 +33,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, Denoiser, FilteringPolicy, Restorer, UnrolledPolicy, build_model, warm_start
+from rlenhance.models import MODELS, BaseFilterPolicy, DenoisingUNet, GreedyEpisode, Restorer, build_model, warm_start
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The noise that tables report, in 255ths.
@@ -205,11 +205,11 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
         _begin_with(made, load_network(init), init)
     if warm is not None:
         source = load_network(locate(str(warm)))
-        if not isinstance(source, Restorer | Denoiser):
+        if not isinstance(source, Restorer | DenoisingUNet):
             raise UsageError(f"--warm-start begins with a supervised run or a learned denoiser; {warm} holds a "
                              f"{type(source).__name__}: use --init for the same network")
         warm_start(made, source)
-    made.to(memory_format=torch.channels_last)  # see `Remembering.forward`
+    made.to(memory_format=torch.channels_last)  # see `RecurrentBackbone.forward`
     if kind.is_policy:
         return kind(made, Reward(RewardWeights.only(**DENOISING_REWARD)), settings, seed=seed, device=device)
     return kind(made, settings, seed=seed, device=device)
@@ -231,11 +231,12 @@ def level_scores(model: Any, pictures: Mapping[str, Sequence[Batch]]) -> dict[st
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
-def step_shares(policy: FilteringPolicy, pictures: Sequence[Batch]) -> Tensor:
+def step_shares(policy: BaseFilterPolicy, pictures: Sequence[Batch]) -> Tensor:
     """How often each tool is taken at each step of the greedy episodes, mean of the pictures: (T, K), rows sum to 1."""
     with torch.no_grad():
-        chosen = [UnrolledPolicy(policy).decide(batch.image) for batch in pictures]
-    return torch.stack([torch.stack([tool_shares(action["local"], policy.actions.num_choices) for action in episode])
+        chosen = [GreedyEpisode(policy).decide(batch.image) for batch in pictures]
+    return torch.stack([torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
+                                     for action in episode])
                         for episode in chosen]).mean(dim=0)
 
 
@@ -247,17 +248,17 @@ def share_table(name: str, noise: str, shares: Sequence[Sequence[float]], tools:
               for step, row in enumerate(shares))]
 
 
-def policy_of(model: Any) -> FilteringPolicy | None:
+def policy_of(model: Any) -> BaseFilterPolicy | None:
     """The policy over filters that a model plays, or None."""
-    policy = model.policy if isinstance(model, UnrolledPolicy) else None
-    return policy if isinstance(policy, FilteringPolicy) else None
+    policy = model.policy if isinstance(model, GreedyEpisode) else None
+    return policy if isinstance(policy, BaseFilterPolicy) else None
 
 
-def looking(model: Any, views: int) -> UnrolledPolicy:
-    """A policy over filters (an `UnrolledPolicy` of one) as it acts with so many views."""
+def looking(model: Any, views: int) -> GreedyEpisode:
+    """A policy over filters (an `GreedyEpisode` of one) as it acts with so many views."""
     turning = MODELS.rebuild({**model.policy.spec, "views": views})
     turning.load_state_dict(model.policy.state_dict())
-    return UnrolledPolicy(turning.eval())
+    return GreedyEpisode(turning.eval())
 
 
 @dataclass
@@ -275,7 +276,7 @@ class DenoisingEvaluator:
         network.eval()
         found = level_scores(build_model(network), self.pictures)
         scores = {"val/psnr": sum(found.values()) / len(found), **{f"val/psnr/{n}": v for n, v in found.items()}}
-        if isinstance(network, FilteringPolicy):
+        if isinstance(network, BaseFilterPolicy):
             taken = step_shares(network, [b for part in self.pictures.values() for b in part[:4]]).mean(dim=0)
             scores |= {"watch/dominant": taken.max().item(), "watch/distinct": float((taken >= 0.01).sum())}
         network.train(was_training)

@@ -50,7 +50,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import list_photos, write
-from rlenhance.models import MODELS, Combined, PixelPolicy, Policy, Restorer, UnrolledPolicy, warm_start
+from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
@@ -267,7 +267,7 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
         for batch in pictures:
             row = [batch.image]
             if isinstance(network, Policy):
-                episode = UnrolledPolicy(network).play(batch.image.to(device))
+                episode = GreedyEpisode(network).play(batch.image.to(device))
                 for action, state in zip(episode.actions, episode.states[1:], strict=True):
                     strength = network.actions.magnitude(action)
                     strengths.append(strength.flatten())
@@ -356,7 +356,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
 
     def warm_start(self, network: Any, path: Path) -> None:
         source = load_network(locate(path))
-        if not isinstance(network, Policy) or not isinstance(source, Restorer | Combined):
+        if not isinstance(network, Policy) or not isinstance(source, Restorer | MRPNetSR):
             raise UsageError(f"--warm-start begins a policy from a supervised run; {path} holds a "
                              f"{type(source).__name__}, and a {type(network).__name__} is to learn: use --init for "
                              f"the same network")

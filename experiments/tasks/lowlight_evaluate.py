@@ -26,7 +26,7 @@ from rlenhance.core.image import resize
 from rlenhance.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
-from rlenhance.models import Policy, UnrolledPolicy, build_model
+from rlenhance.models import GreedyEpisode, Policy, build_model
 from rlenhance.rewards import Reward, Transition
 
 _WATCHED = 16  # pictures on which a finished policy is watched: whole ones fill the memory
@@ -170,8 +170,8 @@ def data_of(run: Path) -> tuple[Path | None, int]:
     return None, 0
 
 
-def _policy_of(arguments: Arguments, model: Any, option: str) -> UnrolledPolicy:
-    if not isinstance(model, UnrolledPolicy):
+def _policy_of(arguments: Arguments, model: Any, option: str) -> GreedyEpisode:
+    if not isinstance(model, GreedyEpisode):
         raise UsageError(f"{arguments.run}: acts in one pass and takes no actions; {option} is for policies")
     return model
 

@@ -13,7 +13,7 @@ from experiments.tasks.lowlight_baselines import oracle_stop
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import RELIGHT_KINDS, Batch, Relight
 from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
-from rlenhance.models import Policy, UnrolledPolicy
+from rlenhance.models import GreedyEpisode, Policy
 
 _SCORES = {"psnr": psnr, "gt_mean_psnr": gt_mean_psnr, "ssim": ssim}
 _Way = Callable[[Tensor, Tensor], Tensor]  # picture and reference -> result
@@ -27,11 +27,11 @@ _CURVES: dict[str, _Way] = {
 
 def _with_and_without(policy: Policy) -> dict[str, _Way]:
     """The policy at its defaults; neither is shown the reference."""
-    def way(model: UnrolledPolicy) -> _Way:
+    def way(model: GreedyEpisode) -> _Way:
         return lambda image, _: enhance(model, image, defaults(model) or None)
 
-    return {"local agents off": way(UnrolledPolicy(policy, local=False)),
-            "local agents on": way(UnrolledPolicy(policy))}
+    return {"local agents off": way(GreedyEpisode(policy, local=False)),
+            "local agents on": way(GreedyEpisode(policy))}
 
 
 def compare(ways: Mapping[str, _Way], pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:

@@ -1,27 +1,44 @@
-"""What one agent may do. `advance` is the transition, in training and in use."""
+"""What one agent may do. `apply_action` is the transition, in training and in use."""
 
 from rlenhance.actions.base import (
     ACTION_SETS,
     Action,
     ActionSet,
-    Bending,
-    advance,
-    as_action,
+    PointwiseActions,
+    apply_action,
+    attenuate_local,
     begin,
-    even_out,
-    pictures_of,
-    recalls,
+    image_constraints,
+    needs_initial_image,
     spread,
+    validate_action,
 )
-from rlenhance.actions.completion import Fill, TouchUp
-from rlenhance.actions.curve import Curve
-from rlenhance.actions.filters import PIXELRL_TOOLS, TOOLS, Filters
-from rlenhance.actions.latent import LatentMoves
-from rlenhance.actions.render import Sweep
-from rlenhance.actions.tone import Tone
+from rlenhance.actions.completion import CompletionActions, ResidualActions
+from rlenhance.actions.curve import CurveActions
+from rlenhance.actions.filters import FILTERS, PIXELRL_TOOLS, FilterActions
+from rlenhance.actions.latent import LatentActions
+from rlenhance.actions.render import FusedRenderer
+from rlenhance.actions.tone import ToneActions
 
 __all__ = [
-    "ACTION_SETS", "PIXELRL_TOOLS", "TOOLS", "Action", "ActionSet", "Bending", "Curve", "Fill", "Filters",
-    "LatentMoves", "Sweep", "Tone", "TouchUp", "advance", "as_action", "begin", "even_out",
-    "pictures_of", "recalls", "spread",
+    "ACTION_SETS",
+    "FILTERS",
+    "PIXELRL_TOOLS",
+    "Action",
+    "ActionSet",
+    "CompletionActions",
+    "CurveActions",
+    "FilterActions",
+    "FusedRenderer",
+    "LatentActions",
+    "PointwiseActions",
+    "ResidualActions",
+    "ToneActions",
+    "apply_action",
+    "attenuate_local",
+    "begin",
+    "image_constraints",
+    "needs_initial_image",
+    "spread",
+    "validate_action",
 ]

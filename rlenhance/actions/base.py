@@ -59,7 +59,7 @@ class ActionSet(Protocol):
 
 
 @runtime_checkable
-class Bending(Protocol):
+class PointwiseActions(Protocol):
     """An action set whose edit of a pixel depends on that pixel alone, and on a few numbers that agents give.
 
     `apply(image, action)` is `bend(image, spread(turn(action), size))`. Several steps may then be done to a part of
@@ -93,7 +93,7 @@ def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
 EDGE = 1 - 1e-6  # keeps atanh finite in float32
 
 
-def even_out(action: Action, smoothness: Tensor | None) -> Action:
+def attenuate_local(action: Action, smoothness: Tensor | None) -> Action:
     """What local agents do beside the picture's agent, held back: at smoothness 1 one curve is left for the picture.
 
     What they chose is multiplied by 1 - smoothness before the squashing, where it is added to the picture's.
@@ -107,7 +107,7 @@ def even_out(action: Action, smoothness: Tensor | None) -> Action:
     return {**action, "local": torch.tanh((1 - smoothness) * torch.atanh(action["local"].clamp(-EDGE, EDGE)))}
 
 
-def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
+def apply_action(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
             start: Tensor | None = None, step: int = 0) -> Tensor:
     """One step of every agent: the environment and inference both call this, so they cannot drift apart.
 
@@ -115,14 +115,14 @@ def advance(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | No
         image: (N, 3, H, W).
         action: see `Action`.
         mask: (N, 1, H, W), 1 where the picture may change; outside it stays as it was, bit for bit.
-        start: the picture with which the episode began, for sets that go back to it (see `recalls`).
+        start: the picture with which the episode began, for sets that go back to it (see `needs_initial_image`).
         step: how many steps came before, for sets that do something else at each (they have a true `counts`).
     """
-    given: dict[str, Any] = {"mask": mask, "start": start} if recalls(actions) else {}
+    given: dict[str, Any] = {"mask": mask, "start": start} if needs_initial_image(actions) else {}
     if getattr(actions, "counts", False):
         given["step"] = step
     after = actions.apply(image, action, **given)
-    if mask is not None and recalls(actions):
+    if mask is not None and needs_initial_image(actions):
         return torch.where(mask > 0.5, after, image)
     return after if mask is None else image + mask * (after - image)
 
@@ -133,17 +133,17 @@ def begin(actions: ActionSet, image: Tensor) -> Tensor:
     return image if first is None else first(image)
 
 
-def recalls(actions: ActionSet) -> bool:
+def needs_initial_image(actions: ActionSet) -> bool:
     """Whether a set's edits look at the mask and at the picture with which the episode began."""
-    return getattr(actions, "recalls", False)
+    return getattr(actions, "needs_initial_image", False)
 
 
-def pictures_of(actions: ActionSet) -> dict[str, Any]:
+def image_constraints(actions: ActionSet) -> dict[str, Any]:
     """What `check_image` is to allow for a set's pictures: three channels in [0, 1], unless the set says otherwise."""
     return {"margin": getattr(actions, "margin", 0.0), "planes": getattr(actions, "planes", (3,))}
 
 
-def as_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
+def validate_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
     """Take a bare tensor where there is one scope of agents, and refuse what the set does not know.
 
     Args:

@@ -31,7 +31,7 @@ _REACH = 8  # pixels: no tool but the copies and those that mirror looks farther
 
 @ACTION_SETS.register("fill")
 @dataclass(frozen=True)
-class Fill:
+class CompletionActions:
     """Each pixel of the hole takes the value that its tool gives there; one head with as many choices as tools.
 
     keep (0); copies of the pixel so many away in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
@@ -55,8 +55,8 @@ class Fill:
     purpose: ClassVar[Purpose] = "completion"
     strides: tuple[int, ...] = (8, 4, 2, 1)
 
-    #: `advance` hands it the mask, and the picture with which the episode began.
-    recalls: ClassVar[bool] = True
+    #: `apply_action` hands it the mask, and the picture with which the episode began.
+    needs_initial_image: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strides", tuple(self.strides))
@@ -168,7 +168,7 @@ class Fill:
 
 @ACTION_SETS.register("touch_up")
 @dataclass(frozen=True)
-class TouchUp:
+class ResidualActions:
     """Each pixel of the hole moves its three channels by a little: continuous heads, for learners that need them.
 
     Args:
@@ -178,7 +178,7 @@ class TouchUp:
     purpose: ClassVar[Purpose] = "completion"
     most: float = 0.05
 
-    recalls: ClassVar[bool] = True
+    needs_initial_image: ClassVar[bool] = True
     num_choices: ClassVar[None] = None
     action_dim: ClassVar[int] = 3
     scopes: ClassVar[tuple[str, ...]] = ("local",)

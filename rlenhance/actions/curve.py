@@ -15,7 +15,7 @@ from rlenhance.core.types import Purpose
 CHANNELS = ("luminance", "chroma", "coupled")
 
 
-def squash_together(normal: Action) -> Tensor:
+def combine_scopes(normal: Action) -> Tensor:
     """What the picture-level agent and the local agents choose together: (N, C, h, w) in [-1, 1].
 
     They add up before the squashing, the mean of the local ones taken out: the picture-level agent alone owns the
@@ -30,7 +30,7 @@ def squash_together(normal: Action) -> Tensor:
 
 @ACTION_SETS.register("curve")
 @dataclass(frozen=True)
-class Curve:
+class CurveActions:
     """Each agent bends the tone curve of its pixels: c' = c + A c (1 - c), with A in [low, high].
 
     [0, 1] is invariant, black and white stay, A = 0 changes nothing, A < 0 darkens. A continuous head's a in [-1, 1]
@@ -120,7 +120,7 @@ class Curve:
         if len(action) == 1:
             normal = self._normal(next(iter(action.values())))
         else:
-            normal = squash_together({level: self._normal(entry) for level, entry in action.items()})
+            normal = combine_scopes({level: self._normal(entry) for level, entry in action.items()})
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         if self.channels == "luminance":
             return middle + half * normal

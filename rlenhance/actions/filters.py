@@ -20,14 +20,14 @@ from rlenhance.ops.filters import bilateral, box, find_tiled_filter, gaussian, m
 from rlenhance.ops.filters_batched import TiledFilter, apply_all, apply_selected
 
 #: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
-#: entered with `@TOOLS.register("name")`, and named in `Filters(tools=...)`.
-TOOLS: Registry[Callable[[Tensor], Tensor]] = Registry("filter")
+#: entered with `@FILTERS.register("name")`, and named in `FilterActions(tools=...)`.
+FILTERS: Registry[Callable[[Tensor], Tensor]] = Registry("filter")
 #: The tool that every set has.
-NOTHING = "nothing"
+IDENTITY = "nothing"
 
 for _name, _tool in {
     "darker": partial(shift, amount=-1 / 255),
-    NOTHING: lambda image: image,
+    IDENTITY: lambda image: image,
     "brighter": partial(shift, amount=1 / 255),
     "gaussian_0.5": partial(gaussian, sigma=0.5),
     "bilateral_0.1": partial(bilateral, sigma_color=0.1),
@@ -36,15 +36,15 @@ for _name, _tool in {
     "bilateral_1.0": partial(bilateral, sigma_color=1.0),
     "box": box,
 }.items():
-    TOOLS.register(_name)(_tool)
+    FILTERS.register(_name)(_tool)
 
 #: The tools of PixelRL, in its order.
-PIXELRL_TOOLS = tuple(TOOLS)
+PIXELRL_TOOLS = tuple(FILTERS)
 
 
 @ACTION_SETS.register("filters")
 @dataclass(frozen=True)
-class Filters:
+class FilterActions:
     """Each pixel takes the value that its tool gives there.
 
     One head with as many choices as there are tools. Probabilities instead of an index stand for the mixture of all
@@ -75,9 +75,9 @@ class Filters:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tools", tuple(self.tools))  # of a config.json: a list
         for name in self.tools:
-            TOOLS[name]  # refuses unknown names
-        if NOTHING not in self.tools or len(set(self.tools)) != len(self.tools) or len(self.tools) < 2:
-            raise UsageError(f"filters are at least two, each once, and {NOTHING!r} is one of them; "
+            FILTERS[name]  # refuses unknown names
+        if IDENTITY not in self.tools or len(set(self.tools)) != len(self.tools) or len(self.tools) < 2:
+            raise UsageError(f"filters are at least two, each once, and {IDENTITY!r} is one of them; "
                              f"got {', '.join(self.tools) or 'none'}")
 
     @property
@@ -95,7 +95,7 @@ class Filters:
     @property
     def receptive_radius(self) -> int | None:
         """How many pixels around its own the widest tool looks at; None where one of the user's own does not tell."""
-        forms = [find_tiled_filter(TOOLS[name]) for name in self.tools if name != NOTHING]
+        forms = [find_tiled_filter(FILTERS[name]) for name in self.tools if name != IDENTITY]
         return None if None in forms else max(form.radius for form in forms if form is not None)
 
     def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
@@ -130,16 +130,16 @@ class Filters:
         """How OpenCV runs each tool on canvases of these pictures; None for "nothing", and where it does not."""
         gradient = torch.is_grad_enabled() and image.requires_grad
         able = image.device.type == "cpu" and image.dtype == torch.float32 and not gradient and image.shape[1] in (1, 3)
-        return [find_tiled_filter(TOOLS[name]) if able and name != NOTHING else None for name in self.tools]
+        return [find_tiled_filter(FILTERS[name]) if able and name != IDENTITY else None for name in self.tools]
 
     def _left(self, forms: Sequence[TiledFilter | None]) -> list[int]:
         """Places of the tools that are run on whole pictures."""
         return [index for index, (name, form) in enumerate(zip(self.tools, forms, strict=True))
-                if form is None and name != NOTHING]
+                if form is None and name != IDENTITY]
 
     def magnitude(self, action: Action) -> Tensor:
         """1 where a tool changes something, 0 for "nothing"; of probabilities, that of all others: (N, 1, H, W)."""
-        choice, nothing = action["local"], self.tools.index(NOTHING)
+        choice, nothing = action["local"], self.tools.index(IDENTITY)
         if choice.is_floating_point():
             return 1 - choice[:, :, nothing]
         if choice.device.type == "cpu":  # a third of the time there
@@ -148,7 +148,7 @@ class Filters:
 
     def noop(self, count: int, height: int, width: int) -> Action:
         """Nothing, everywhere."""
-        return {"local": torch.full((count, 1, height, width), self.tools.index(NOTHING))}
+        return {"local": torch.full((count, 1, height, width), self.tools.index(IDENTITY))}
 
 
 def _run(name: str, image: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def _run(name: str, image: Tensor) -> Tensor:
     Raises:
         UsageError: names the tool and what it gave.
     """
-    tool: Callable[[Tensor], Any] = TOOLS[name]
+    tool: Callable[[Tensor], Any] = FILTERS[name]
     result = tool(image)
     if not isinstance(result, Tensor) or result.shape != image.shape:
         got: Any = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -165,11 +165,11 @@ def _run(name: str, image: Tensor) -> Tensor:
     return result
 
 
-def tool_shares(choice: Tensor, count: int) -> Tensor:
+def choice_frequencies(choice: Tensor, count: int) -> Tensor:
     """How often each of `count` tools was chosen: indices of any shape -> (count,), sums to 1."""
     return torch.bincount(choice.flatten(), minlength=count).float() / choice.numel()
 
 
-def name_tools(tools: Sequence[str]) -> str:
+def format_names(tools: Sequence[str]) -> str:
     """The tools in words, for a table."""
     return ", ".join(tool.replace("_", " ") for tool in tools)

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from rlenhance.actions.base import ACTION_SETS, Action
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import turned, turned_back
+from rlenhance.core.image import d4_inverse, d4_transform
 from rlenhance.core.types import Purpose
-from rlenhance.nn.latent import AT_ONCE, CodeBank, PatchAutoencoder, told_noise
+from rlenhance.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, told_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
 #: How many heads, the last ones, are gates.
-GATES = 2
+NUM_GATES = 2
 _FIRST = (-0.9, -0.4)  # the first policy's gates: it takes a twentieth of its own change, and of a new look 0.3
 _WAYS = (4, 2, 6, 1, 5, 3, 7)  # of the new looks, those first that differ most
 
 
 @ACTION_SETS.register("latent")
-class LatentMoves(nn.Module):
+class LatentActions(nn.Module):
     """Each patch is enhanced anew from what has become of it and from what it was, its code moved, and all is merged.
 
     An episode begins with one pass of the autoencoder (`begin`), so that agents who do nothing leave what it makes
@@ -47,7 +47,7 @@ class LatentMoves(nn.Module):
     Args:
         block, overlap: of the patches.
         latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
-        codes, groups, axes, neighbours: see `rlenhance.nn.latent.CodeBank`.
+        codes, groups, axes, neighbours: see `rlenhance.nn.latent.Codebook`.
         parts: of a code, each a share of its channels.
 
     Attributes:
@@ -58,7 +58,7 @@ class LatentMoves(nn.Module):
     purpose: ClassVar[Purpose] = "denoise"
     scopes: tuple[str, ...] = ("local",)
     num_choices: int | None = None
-    recalls = True
+    needs_initial_image = True
     counts = True
     spec: dict[str, Any]
     part_of: Tensor
@@ -72,7 +72,7 @@ class LatentMoves(nn.Module):
         channels = self.autoencoder.channels
         if not 0 <= parts <= channels:
             raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
-        self.bank = CodeBank(channels, codes, groups, axes, neighbours, equivariant)
+        self.bank = Codebook(channels, codes, groups, axes, neighbours, equivariant)
         self.parts, self.axes, self.mixed = parts, axes, False
         self.told: float | None = None
         self._first: tuple[Tensor, Tensor] | None = None
@@ -81,7 +81,7 @@ class LatentMoves(nn.Module):
 
     @property
     def action_dim(self) -> int:
-        return self.parts + self.axes + GATES
+        return self.parts + self.axes + NUM_GATES
 
     @property
     def first(self) -> tuple[float, ...]:
@@ -91,7 +91,7 @@ class LatentMoves(nn.Module):
     @property
     def spread(self) -> tuple[float, ...]:
         """The deviation with which the agents of a new policy try other choices."""
-        return (*(0.05,) * (self.parts + self.axes), *(0.15,) * GATES)
+        return (*(0.05,) * (self.parts + self.axes), *(0.15,) * NUM_GATES)
 
     @property
     def blocks(self) -> PatchGrid:
@@ -132,14 +132,14 @@ class LatentMoves(nn.Module):
 
     def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor, shown: Tensor) -> Tensor:
         """What patches change: (M, 3, b, b) twice, (M, 1, 1, 1), (M, heads) and (M, 3, b, b) -> (M, 3, b, b)."""
-        seen, other = self.autoencoder.look(now, start, noise), turned(start, way)
+        seen, other = self.autoencoder.look(now, start, noise), d4_transform(start, way)
         if self.autoencoder.equivariant:  # what codes show turns with the patch
-            change = self.autoencoder.refine(other, other, turned(shown, way), noise)
+            change = self.autoencoder.refine(other, other, d4_transform(shown, way), noise)
         else:
             change = self.autoencoder.look(other, other, noise).change
-        anew = turned_back(other + change, way)
-        own, new = ((1 + chosen[:, -GATES:, None, None, None]) / 2).unbind(dim=1)
-        moved = self._shown_by(seen.code, chosen[:, :-GATES]) - seen.shown
+        anew = d4_inverse(other + change, way)
+        own, new = ((1 + chosen[:, -NUM_GATES:, None, None, None]) / 2).unbind(dim=1)
+        moved = self._shown_by(seen.code, chosen[:, :-NUM_GATES]) - seen.shown
         return own * seen.change + new * (anew - now) + (own + new).clamp(max=1) * moved
 
     def _shown_by(self, code: Tensor, chosen: Tensor) -> Tensor:
@@ -155,10 +155,10 @@ class LatentMoves(nn.Module):
 
     def magnitude(self, action: Action) -> Tensor:
         """How far the gates of each patch are open: (N, 2, h, w), in [0, 1]."""
-        return (1 + action["local"][:, -GATES:]) / 2
+        return (1 + action["local"][:, -NUM_GATES:]) / 2
 
     def noop(self, count: int, height: int, width: int) -> Action:
         """All gates closed."""
         action = torch.zeros(count, self.action_dim, *self.agent_grid("local", height, width))
-        action[:, -GATES:] = -1
+        action[:, -NUM_GATES:] = -1
         return {"local": action}

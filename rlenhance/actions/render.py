@@ -1,7 +1,8 @@
-"""All steps of an episode in one pass over the pixels: the same formula as `advance`, step by step, many times faster.
+"""All steps of an episode in one pass over the pixels: the same formula as `apply_action`, step by step, many times
+faster.
 
-`advance` is the definition; tests hold this to it. Nothing here takes a mask or passes gradients. The work is done by
-sweep.c, which was compiled when the package was installed, or built into its wheel; else by torch in tiles.
+`apply_action` is the definition; tests hold this to it. Nothing here takes a mask or passes gradients. The work is done
+by sweep.c, which was compiled when the package was installed, or built into its wheel; else by torch in tiles.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import Action, ActionSet, Bending
-from rlenhance.actions.curve import Curve
-from rlenhance.actions.tone import Tone
+from rlenhance.actions.base import Action, ActionSet, PointwiseActions
+from rlenhance.actions.curve import CurveActions
+from rlenhance.actions.tone import ToneActions
 from rlenhance.core.image import to_array, to_tensor
 
 _TILE = 1 << 14  # pixels per thread that torch bends at once: they stay in the cache
@@ -31,7 +32,7 @@ _COARSE = 4  # pixels per agent along each side from which cells are worth walki
 
 
 @dataclass(frozen=True)
-class Axis:
+class AxisWeights:
     """Where the pixels of one side lie between the agents of a grid, as in bilinear interpolation between centres.
 
     Attributes:
@@ -45,7 +46,7 @@ class Axis:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, size: int, agents: int, longest: int) -> Axis:
+    def of(cls, size: int, agents: int, longest: int) -> AxisWeights:
         """For `size` pixels and `agents` agents, in cells of at most `longest` pixels."""
         place = np.float32(agents / size) * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
         place = np.clip(place, 0, agents - 1)
@@ -58,7 +59,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Frame:
+class GridWeights:
     """Where the pixels of a picture lie between its agents, as sweep.c takes it.
 
     Attributes:
@@ -71,9 +72,9 @@ class Frame:
 
     @classmethod
     @lru_cache(maxsize=16)
-    def of(cls, height: int, width: int, rows: int, columns: int, longest: int) -> Frame:
+    def of(cls, height: int, width: int, rows: int, columns: int, longest: int) -> GridWeights:
         """For height x width pixels and rows x columns agents, in segments of at most `longest` pixels."""
-        down, across = Axis.of(height, rows, height), Axis.of(width, columns, longest)
+        down, across = AxisWeights.of(height, rows, height), AxisWeights.of(width, columns, longest)
         firsts = across.starts[:-1]
         arrays = [np.ascontiguousarray(array) for array in (
             down.before, down.after, down.part, across.starts, across.before[firsts], across.after[firsts],
@@ -81,7 +82,7 @@ class Frame:
         return cls(arrays, [array.ctypes.data for array in arrays], len(firsts))
 
 
-class Plan(ctypes.Structure):
+class RenderPlan(ctypes.Structure):
     """What all rows of a picture share, as sweep.c takes it; whoever makes one keeps the arrays alive."""
 
     _fields_ = [("handles", ctypes.c_void_p), ("steps", ctypes.c_int64), ("heads", ctypes.c_int64),
@@ -97,7 +98,7 @@ def _load() -> Any:
     if spec is None or spec.origin is None:
         return None
     library = ctypes.CDLL(spec.origin)
-    rows: list[Any] = [ctypes.POINTER(Plan), ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    rows: list[Any] = [ctypes.POINTER(RenderPlan), ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
     library.sweep_planes.argtypes = rows
     for name in ("sweep_bytes", "sweep_words"):
         getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
@@ -105,19 +106,19 @@ def _load() -> Any:
 
 
 #: sweep.c, or None: then torch bends in tiles, some twenty times slower.
-COMPILED = _load()
+NATIVE = _load()
 
 
-class Sweep:
+class FusedRenderer:
     """The T actions of an episode, to be done to every pixel while it is in the cache.
 
     Args:
-        actions: the action set (one that is `Bending`).
+        actions: the action set (one that is `PointwiseActions`).
         chosen: its T actions, for N pictures each.
     """
 
     def __init__(self, actions: ActionSet, chosen: Sequence[Action]):
-        self.actions = cast(Bending, actions)  # checking costs as much as bending a small picture
+        self.actions = cast(PointwiseActions, actions)  # checking costs as much as bending a small picture
         with torch.no_grad():
             joined = {level: torch.cat([action[level] for action in chosen]) for level in chosen[0]}
             handles = self.actions.turn(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
@@ -139,7 +140,7 @@ class Sweep:
         for number, (source, target) in enumerate(zip(image, result, strict=True)):
             handles = self.handles[min(number, self.handles.shape[0] - 1)]
             if self._compiled:
-                self._run(COMPILED.sweep_planes, (height, width), handles, source.data_ptr(), target.data_ptr())
+                self._run(NATIVE.sweep_planes, (height, width), handles, source.data_ptr(), target.data_ptr())
                 continue
             for rows, bent in self._tiles(handles, height, width):
                 target[:, rows] = bent(source[None, :, rows])[0]
@@ -155,7 +156,7 @@ class Sweep:
         height, width = picture.shape[:2]
         result = np.empty_like(picture)
         if self._compiled:
-            function = COMPILED.sweep_bytes if picture.dtype == np.uint8 else COMPILED.sweep_words
+            function = NATIVE.sweep_bytes if picture.dtype == np.uint8 else NATIVE.sweep_words
             self._run(function, (height, width), self.handles[0], picture.ctypes.data, result.ctypes.data,
                       float(np.iinfo(picture.dtype).max), strength)
             return result
@@ -169,8 +170,8 @@ class Sweep:
     def _tiles(self, handles: Tensor, height: int, width: int) -> Iterator[tuple[slice, Any]]:
         """Bands of rows that lie between the same rows of agents, each with what bends it."""
         single = handles.shape[-2:] == (1, 1)
-        down = Axis.of(height, handles.shape[-2], max(1, torch.get_num_threads() * _TILE // width))
-        across = Axis.of(width, handles.shape[-1], width)
+        down = AxisWeights.of(height, handles.shape[-2], max(1, torch.get_num_threads() * _TILE // width))
+        across = AxisWeights.of(width, handles.shape[-1], width)
         part = torch.from_numpy(across.part)
         wide = handles if single else torch.lerp(handles[..., across.before], handles[..., across.after], part)
         for first, last in pairwise(down.starts):
@@ -186,14 +187,14 @@ class Sweep:
 
     @property
     def _compiled(self) -> bool:
-        return COMPILED is not None and type(self.actions) in (Tone, Curve)
+        return NATIVE is not None and type(self.actions) in (ToneActions, CurveActions)
 
     def _run(self, function: Callable[..., int], size: tuple[int, int], handles: Tensor, *more: Any) -> None:
         """Blocks of rows on as many threads as torch may use; ctypes leaves the interpreter free meanwhile."""
         height, width = size
         numbers = handles.numpy()  # (T, C, h, w)
-        frame = Frame.of(height, width, *numbers.shape[2:], _SEGMENT)
-        plan = Plan(numbers.ctypes.data, *numbers.shape, *frame.places, frame.segments, height, width)
+        frame = GridWeights.of(height, width, *numbers.shape[2:], _SEGMENT)
+        plan = RenderPlan(numbers.ctypes.data, *numbers.shape, *frame.places, frame.segments, height, width)
         threads = max(1, min(torch.get_num_threads(), height, -(-height * width // (1 << 18))))
         ends = [height * number // threads for number in range(threads + 1)]
 

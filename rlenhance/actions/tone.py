@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, Action, spread
-from rlenhance.actions.curve import squash_together
+from rlenhance.actions.curve import combine_scopes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, largest
 from rlenhance.core.types import Purpose
@@ -20,7 +20,7 @@ _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 
 @ACTION_SETS.register("tone")
 @dataclass(frozen=True)
-class Tone:
+class ToneActions:
     """Each agent turns four handles: brightness, contrast, highlights, saturation.
 
     With L the pixel's brightness (mean of its channels) and M its largest channel, every channel c becomes
@@ -29,12 +29,12 @@ class Tone:
         B = clip(A + K (2 L - 1) - H M^8 + S (c - L), -1, 1):
 
     A bends the curve of all pixels alike, K parts the bright from the dark, H holds the bright back, S moves the
-    colours away from grey. As with `Curve`, [0, 1] is invariant, black and white stay, and zeros change nothing. Grey
-    keeps its order: whatever the action, the curve of grey falls nowhere by more than 3e-5, a hundredth of an 8-bit
-    level (it does where the clip ends near white and H is at its largest). A head's a in [-1, 1] means
+    colours away from grey. As with `CurveActions`, [0, 1] is invariant, black and white stay, and zeros change nothing.
+    Grey keeps its order: whatever the action, the curve of grey falls nowhere by more than 3e-5, a hundredth of an
+    8-bit level (it does where the clip ends near white and H is at its largest). A head's a in [-1, 1] means
     A = (low + high) / 2 + a (high - low) / 2, K = contrast a, H = highlights a, S = saturation a.
 
-    Picture-level and local agents add up before the squashing, as in `Curve`.
+    Picture-level and local agents add up before the squashing, as in `CurveActions`.
 
     Args:
         agent_stride: pixels per local agent along each side; 0 leaves the picture to its one picture-level agent.
@@ -56,7 +56,7 @@ class Tone:
     num_choices: ClassVar[int | None] = None
     global_agent: ClassVar[bool] = True
     #: Every head's name, in order.
-    HANDLES: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
+    CONTROLS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
 
     def __post_init__(self) -> None:
         if self.agent_stride < 0:
@@ -86,7 +86,7 @@ class Tone:
 
     def turn(self, action: Action) -> Tensor:
         """A, K, H and S of every agent: (N, 4, h, w)."""
-        normal = squash_together(action) if len(action) > 1 else action["global"].clamp(-1, 1)
+        normal = combine_scopes(action) if len(action) > 1 else action["global"].clamp(-1, 1)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         scale = _column((half, self.contrast, self.highlights, self.saturation), normal.dtype, normal.device)
         return torch.addcmul(_column((middle, 0.0, 0.0, 0.0), normal.dtype, normal.device), normal, scale)

@@ -69,7 +69,7 @@ def _process(arguments: argparse.Namespace, plan: BatchPlan) -> tuple[Process, C
     """
     from rlenhance.hub import shipped as weights
     from rlenhance.hub.checkpoint import load_model
-    from rlenhance.models import FilteringPolicy, NoiseAware, Restorer, SelfEnhancer, UnrolledPolicy
+    from rlenhance.models import BaseFilterPolicy, GreedyEpisode, LatentEpisode, NoiseConditionedModel, Restorer
     from rlenhance.models.base import Completing
     from rlenhance.pipelines.configure import check_device
     from rlenhance.pipelines.denoise import NoiseRemover
@@ -79,20 +79,20 @@ def _process(arguments: argparse.Namespace, plan: BatchPlan) -> tuple[Process, C
     if arguments.recurse < 0:
         raise UsageError(f"--recurse is how often the result is enhanced again, 0 or more; got {arguments.recurse}")
     model = None if arguments.model is None else load_model(weights.locate(arguments.model))
-    if isinstance(model, SelfEnhancer):
+    if isinstance(model, LatentEpisode):
         return _self_enhance(arguments), None
     if arguments.recurse:
         raise UsageError(f"--recurse goes with a policy over latent codes, and "
                          f"{arguments.model or 'the learned denoiser'} is none: add --model rse-faces")
-    if model is None or isinstance(model, NoiseAware):
+    if model is None or isinstance(model, NoiseConditionedModel):
         if arguments.explain:
             raise UsageError("--explain tells which filter won where, and the learned denoiser has no filters: name a "
                              "policy over filters with --model, as filters-grey is")
         return NoiseRemover(arguments.model, noise=arguments.noise, strength=strength,
                             device=device).denoise_photo, None
-    policy = model.policy if isinstance(model, UnrolledPolicy) else None
+    policy = model.policy if isinstance(model, GreedyEpisode) else None
     told: dict[str, float] = {}
-    if isinstance(policy, FilteringPolicy):
+    if isinstance(policy, BaseFilterPolicy):
         if arguments.noise is not None:
             told = policy.tell_noise(arguments.noise)
     elif not isinstance(model, Restorer):

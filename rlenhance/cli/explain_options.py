@@ -61,7 +61,7 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
     """
     from rlenhance.io import read, write
     from rlenhance.io.masks import read_region
-    from rlenhance.models import UnrolledPolicy
+    from rlenhance.models import GreedyEpisode
     from rlenhance.ops.region import check_region, region_weights
     from rlenhance.pipelines.lut import make_cube, save_cube
 
@@ -74,7 +74,7 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
     pixels, ready = read(sources[0]).visible_pixels, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
-    if actions is None and isinstance(enhancer.model, UnrolledPolicy) and enhancer.model.policy.state_size:
+    if actions is None and isinstance(enhancer.model, GreedyEpisode) and enhancer.model.policy.state_size:
         actions = enhancer.decide(pixels)
     if arguments.cube:
         if actions is None:

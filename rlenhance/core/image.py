@@ -182,17 +182,17 @@ def limit_side(image: Tensor, side: int) -> Tensor:
 
 
 #: In how many ways a picture can be turned and mirrored.
-WAYS = 8
+NUM_D4 = 8
 
 
-def turned(image: Tensor, way: int) -> Tensor:
+def d4_transform(image: Tensor, way: int) -> Tensor:
     """Turned by `way` quarters, and from 4 on mirrored as well: (..., H, W), of ways 1, 3, 5 and 7 (..., W, H)."""
     image = image.rot90(way % 4, (-2, -1))
     return image.flip(-1) if way >= 4 else image
 
 
-def turned_back(image: Tensor, way: int) -> Tensor:
-    """What `turned` did, undone."""
+def d4_inverse(image: Tensor, way: int) -> Tensor:
+    """What `d4_transform` did, undone."""
     return (image.flip(-1) if way >= 4 else image).rot90(-(way % 4), (-2, -1))
 
 

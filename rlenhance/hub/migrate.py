@@ -19,7 +19,7 @@ ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
     ("model", "restorer"): {"planes": "channels"},
     ("model", "filter_policy"): {"planes": "channels"},
     ("model", "pixelrl"): {"planes": "channels"},
-    ("action set", "curve"): {"global_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
+    ("action set", "curve"): {"picture_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
 }
 #: (kind, new name, new argument) -> old value -> new one.
 VALUES: dict[tuple[str, str, str], dict[Any, Any]] = {}

@@ -4,14 +4,14 @@ A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image
 """
 
 from rlenhance.models.base import MODELS, Completing, FeedForwardModel, ImageNetwork, Model, Policy
-from rlenhance.models.completers import AutoencoderFilling, Filling, GatedFilling, Prior
+from rlenhance.models.completers import CompletionNet, ConvLSTMCompleter, GatedPixelRNNCompleter, ResidualCompleter
 from rlenhance.models.completion_policy import CompletionPolicy, CompletionRestorer, TouchUpPolicy
-from rlenhance.models.denoiser import Denoiser, NoiseAware
-from rlenhance.models.episode import Episode, SelfEnhancer, UnrolledPolicy, build_model
-from rlenhance.models.filter_policy import FilteringPolicy, FilterPolicy
-from rlenhance.models.mrpnet_sr import SCALES, Combined
+from rlenhance.models.denoiser import DenoisingUNet, NoiseConditionedModel
+from rlenhance.models.episode import EpisodeTrace, GreedyEpisode, LatentEpisode, build_model
+from rlenhance.models.filter_policy import BaseFilterPolicy, FilterPolicy
+from rlenhance.models.mrpnet_sr import SCALES, MRPNetSR
 from rlenhance.models.patch_denoiser import PatchDenoiser
-from rlenhance.models.policy import Observation, PixelPolicy, observe
+from rlenhance.models.policy import Observation, PixelPolicy, make_observation
 from rlenhance.models.published.ffdnet import FFDNet
 from rlenhance.models.published.pixelrl import PixelRL
 from rlenhance.models.published.rellie import ReLLIE
@@ -22,35 +22,35 @@ from rlenhance.models.warm_start import warm_start
 __all__ = [
     "MODELS",
     "SCALES",
-    "AutoencoderFilling",
-    "Combined",
+    "BaseFilterPolicy",
     "Completing",
+    "CompletionNet",
     "CompletionPolicy",
     "CompletionRestorer",
-    "Denoiser",
-    "Episode",
+    "ConvLSTMCompleter",
+    "DenoisingUNet",
+    "EpisodeTrace",
     "FFDNet",
     "FeedForwardModel",
-    "Filling",
     "FilterPolicy",
-    "FilteringPolicy",
-    "GatedFilling",
+    "GatedPixelRNNCompleter",
+    "GreedyEpisode",
     "ImageNetwork",
+    "LatentEpisode",
+    "MRPNetSR",
     "Model",
-    "NoiseAware",
+    "NoiseConditionedModel",
     "Observation",
     "PatchDenoiser",
     "PixelPolicy",
     "PixelRL",
     "Policy",
-    "Prior",
     "ReLLIE",
+    "ResidualCompleter",
     "Restorer",
-    "SelfEnhancer",
     "TouchUpPolicy",
-    "UnrolledPolicy",
     "ZeroDCE",
     "build_model",
-    "observe",
+    "make_observation",
     "warm_start",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, ActionSet, pictures_of
+from rlenhance.actions import Action, ActionSet, image_constraints
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import as_planes, check_image
 from rlenhance.core.registry import Registry
@@ -157,7 +157,7 @@ class Policy(ImageNetwork):
 
     @property
     def purpose(self) -> Purpose:  # type: ignore[override]
-        """That of its action set."""
+        """The purpose of its action set."""
         return self.actions.purpose
 
     @property
@@ -170,7 +170,7 @@ class Policy(ImageNetwork):
         Raises:
             UsageError: it is none that this policy can work on.
         """
-        return check_image(image, **pictures_of(self.actions))
+        return check_image(image, **image_constraints(self.actions))
 
     def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""

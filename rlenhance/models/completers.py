@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS, Completing, FeedForwardModel
-from rlenhance.models.restorer import at_pixels, residual_head
+from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import downscale_masked, mask_out
 
 
-class Filling(Completing, FeedForwardModel):
+class CompletionNet(Completing, FeedForwardModel):
     """Base class: a backbone that sees the picture and its mask, and what is made of its features.
 
     Attributes:
@@ -44,7 +44,7 @@ class Filling(Completing, FeedForwardModel):
 
 
 @MODELS.register("gated_pixelrnn")
-class GatedFilling(Filling):
+class GatedPixelRNNCompleter(CompletionNet):
     """The gated PixelRNN with its head: a 3x3 convolution to 32 channels, a 1x1 one to RGB, sigmoid.
 
     Args:
@@ -62,7 +62,7 @@ class GatedFilling(Filling):
 
 
 @MODELS.register("convlstm_autoencoder")
-class AutoencoderFilling(Filling):
+class ConvLSTMCompleter(CompletionNet):
     """The ConvLSTM autoencoder with a 3x3 convolution to RGB and a sigmoid.
 
     Args:
@@ -85,7 +85,7 @@ class AutoencoderFilling(Filling):
 
 
 @MODELS.register("prior")
-class Prior(Filling):
+class ResidualCompleter(CompletionNet):
     """The membrane over the hole, and a residual on it; begins as the membrane.
 
     The residual of a larger picture is seen on the reduced one, whose shorter side is `side`, and spread bilinearly
@@ -118,4 +118,4 @@ class Prior(Filling):
     def residual(self, film: Tensor, hole: Tensor) -> Tensor:
         """What is added to the membrane: (N, 3, side, side)."""
         features, _ = self.backbone(torch.cat([film - 0.5, hole], dim=1))
-        return at_pixels(self.head(features), self.backbone.stride, film.shape[-2:]).float()
+        return pixel_shuffle_to(self.head(features), self.backbone.stride, film.shape[-2:]).float()

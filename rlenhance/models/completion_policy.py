@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.actions import ACTION_SETS, Action, Fill
+from rlenhance.actions import ACTION_SETS, Action, CompletionActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS, Completing, FeedForwardModel, ImageNetwork, Policy
 from rlenhance.models.policy import Observation, PixelPolicy
-from rlenhance.models.restorer import at_pixels, residual_head
+from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
-from rlenhance.nn.distributions import JointDistribution, PlacedCategorical
+from rlenhance.nn.distributions import JointDistribution, WindowedCategorical
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.mask_windows import MaskWindows
@@ -28,7 +28,7 @@ _NEVER = -1e4  # logit of what is not valid
 _PLANES = 7  # current picture, mask, and what has changed since the start
 
 
-class FromPrior(Completing, ImageNetwork):
+class PriorModel(Completing, ImageNetwork):
     """Base class of networks that begin with what a prior puts into the hole.
 
     Attributes:
@@ -55,7 +55,7 @@ class FromPrior(Completing, ImageNetwork):
             self.prior.eval()
         return self
 
-    def first_guess(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def prefill(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """What the prior makes of a picture whose hole is black; the picture itself outside.
 
         Raises:
@@ -74,7 +74,7 @@ class FromPrior(Completing, ImageNetwork):
 
 
 @MODELS.register("completion_policy")
-class CompletionPolicy(FromPrior, Policy):
+class CompletionPolicy(PriorModel, Policy):  # type: ignore[misc]
     """`policy(observation, state) -> distribution, value, state`: each pixel of the hole chooses among tools.
 
     A layer on the backbone's features weighs the tools beside how near each comes to what is thought to belong there:
@@ -87,8 +87,8 @@ class CompletionPolicy(FromPrior, Policy):
 
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
-        prior: see `FromPrior`.
-        strides: see `Fill`.
+        prior: see `PriorModel`.
+        strides: see `CompletionActions`.
         horizon: steps of an episode, T.
         side: side in pixels of the pictures that it was trained on.
         keep: head start of "keep" in a new policy: what is added to its logit.
@@ -108,7 +108,7 @@ class CompletionPolicy(FromPrior, Policy):
         if not 0 <= keep <= 20:
             raise UsageError(f"the head start of \"keep\" is a logit between 0 and 20; got {keep}")
         self._build_prior(prior, side)
-        self.actions: Fill = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
+        self.actions: CompletionActions = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
         cells = 1 if smooth else self.backbone.stride**2
@@ -120,7 +120,7 @@ class CompletionPolicy(FromPrior, Policy):
         nn.init.constant_(self.heads.bias[:cells], keep)
 
     def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
-        return self.first_guess(image, mask)
+        return self.prefill(image, mask)
 
     def look(self, observation: Observation) -> Observation:
         """The observation with the tools' results about the holes: who asks again about it need not run them again."""
@@ -141,7 +141,7 @@ class CompletionPolicy(FromPrior, Policy):
         """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the estimate
         about the hole, less the start."""
         features, distribution, state = self._decide(observation, state)
-        value = at_pixels(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
+        value = pixel_shuffle_to(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
         return distribution, {"local": value * observation["mask"]}, state
 
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
@@ -153,21 +153,22 @@ class CompletionPolicy(FromPrior, Policy):
             raise UsageError("this policy fills holes: pass a mask (N, 1, H, W), 1 where pixels are missing")
         image, mask = observation["image"], observation["mask"]
         start, windows = observation.get("start", image), MaskWindows.from_mask(mask)
-        features, _ = self.backbone(planes_of(image, mask, start), observation["steps_left"], None)
-        numbers = in_windows(self.heads, features, self.backbone.stride, windows, self.actions.num_choices + 1).float()
+        features, _ = self.backbone(completion_input(image, mask, start), observation["steps_left"], None)
+        numbers = head_in_windows(self.heads, features, self.backbone.stride, windows,
+                                  self.actions.num_choices + 1).float()
         estimate = state
         if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
-            estimate = in_windows(self.residual, features, self.backbone.stride, windows).float()
+            estimate = head_in_windows(self.residual, features, self.backbone.stride, windows).float()
         # |f - e|^2 without |e|^2, which is the same for all tools
         weights = torch.cat([-estimate, torch.ones_like(estimate[:, :1])], dim=1) / 3
         distance = (self._results(observation, windows) * weights[:, :, None]).sum(dim=1)
         logits = numbers[:, : self.actions.num_choices] - numbers[:, -1:].clamp(_LEAST, _MOST).exp() * distance
         logits = logits.masked_fill(~self.actions.valid(mask, windows), _NEVER)
-        return features, JointDistribution({"local": PlacedCategorical(logits.unsqueeze(1), windows)}), estimate
+        return features, JointDistribution({"local": WindowedCategorical(logits.unsqueeze(1), windows)}), estimate
 
 
-def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: MaskWindows, planes: int = 0) -> Tensor:
-    """What a head of 3x3 says of the pixels in windows, see `at_pixels`; elsewhere it is not worked out.
+def head_in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: MaskWindows, planes: int = 0) -> Tensor:
+    """What a head of 3x3 says of the pixels in windows, see `pixel_shuffle_to`; elsewhere it is not worked out.
 
     Args:
         planes: a head with so many outputs speaks for whole cells, and is spread bilinearly; any other for each pixel.
@@ -190,7 +191,7 @@ def in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: MaskWind
 
 
 @MODELS.register("completion_restorer")
-class CompletionRestorer(FromPrior, FeedForwardModel):
+class CompletionRestorer(PriorModel, FeedForwardModel):
     """The supervised twin of `CompletionPolicy`: the same backbone, and a residual on the prior's picture.
 
     Args:
@@ -206,8 +207,8 @@ class CompletionRestorer(FromPrior, FeedForwardModel):
     def refine(self, start: Tensor, mask: Tensor) -> Tensor:
         """The prior's picture and what the network adds to it; nothing is clipped."""
         left = start.new_ones(start.shape[0], 1)
-        features, _ = self.backbone(planes_of(start, mask, start), left, None)
-        residual = at_pixels(self.residual(features), self.backbone.stride, start.shape[-2:]).float()
+        features, _ = self.backbone(completion_input(start, mask, start), left, None)
+        residual = pixel_shuffle_to(self.residual(features), self.backbone.stride, start.shape[-2:]).float()
         return composite(start + residual, start, mask)
 
     def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
@@ -215,7 +216,7 @@ class CompletionRestorer(FromPrior, FeedForwardModel):
         assert mask is not None  # checked by forward
         if self.training:
             return self.refine(image, mask)
-        done = self.first_guess(image, mask)
+        done = self.prefill(image, mask)
         for index in range(len(image)):
             place: Any = (slice(index, index + 1), slice(None), *mask_bbox(mask[index : index + 1]))
             done[place] = self.refine(done[place], mask[place])
@@ -223,7 +224,7 @@ class CompletionRestorer(FromPrior, FeedForwardModel):
 
 
 @MODELS.register("touch_up_policy")
-class TouchUpPolicy(PixelPolicy, FromPrior):
+class TouchUpPolicy(PixelPolicy, PriorModel):
     """A policy whose agents move the channels of the hole's pixels by a little: for learners of continuous actions.
 
     Args:
@@ -239,15 +240,15 @@ class TouchUpPolicy(PixelPolicy, FromPrior):
         self._build_prior(prior, side)
 
     def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
-        return self.first_guess(image, mask)
+        return self.prefill(image, mask)
 
 
-def planes_of(image: Tensor, mask: Tensor, start: Tensor) -> Tensor:
+def completion_input(image: Tensor, mask: Tensor, start: Tensor) -> Tensor:
     """What a backbone sees: the picture, its mask, and four times what has changed since the start: (N, 7, H, W)."""
     return torch.cat([image, mask, 4 * (image - start)], dim=1)
 
 
-def begin_like(policy: CompletionPolicy, twin: CompletionRestorer) -> CompletionPolicy:
+def copy_from_supervised(policy: CompletionPolicy, twin: CompletionRestorer) -> CompletionPolicy:
     """Copy a supervised twin's backbone and residual into a policy, in place: its estimate is the twin's result.
 
     Raises:

@@ -12,11 +12,11 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN, pad_to_multiple, to_array
 from rlenhance.core.tiling import Tile, tiles
 from rlenhance.models.base import MODELS, FeedForwardModel
-from rlenhance.nn.backbones.noise_unet import NoiseNetwork
+from rlenhance.nn.backbones.noise_unet import NoiseUNet
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 
 
-class NoiseAware(FeedForwardModel):
+class NoiseConditionedModel(FeedForwardModel):
     """Base class of the networks that take noise away and are told how strong it is: by the preference `noise`, an even
     standard deviation in 255ths, or as each image shows it itself.
 
@@ -111,8 +111,8 @@ def _seen(picture: Tensor, unseen: float) -> Tensor:
 
 
 @MODELS.register("denoiser")
-class Denoiser(NoiseAware):
-    """Picture minus noise times what a small U-Net sees in both (`NoiseNetwork`).
+class DenoisingUNet(NoiseConditionedModel):
+    """Picture minus noise times what a small U-Net sees in both (`NoiseUNet`).
 
     The factor makes it exact where there is no noise: nothing is taken away there, whatever the weights are.
 
@@ -120,7 +120,7 @@ class Denoiser(NoiseAware):
         channels: of the pictures, 1 (grey) or 3 (RGB).
         widths: channels of each level.
         down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
-        unseen: see `NoiseAware`; one that was trained on coded photographs has it.
+        unseen: see `NoiseConditionedModel`; one that was trained on coded photographs has it.
 
     Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
     al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
@@ -138,7 +138,7 @@ class Denoiser(NoiseAware):
             raise UsageError(f"unseen is a standard deviation between 0 and {LARGEST_NOISE:.3f}; got {unseen}")
         self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
         self.unseen = unseen
-        self.network = NoiseNetwork(channels, widths, down, up)
+        self.network = NoiseUNet(channels, widths, down, up)
 
     @property
     def period(self) -> int:  # type: ignore[override]

@@ -10,16 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, Bending, LatentMoves, Sweep, advance, begin, even_out, pictures_of, recalls
-from rlenhance.actions.latent import GATES
+from rlenhance.actions import (
+    Action,
+    FusedRenderer,
+    LatentActions,
+    PointwiseActions,
+    apply_action,
+    attenuate_local,
+    begin,
+    image_constraints,
+    needs_initial_image,
+)
+from rlenhance.actions.latent import NUM_GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
 from rlenhance.models.base import Completing, ImageNetwork, Policy
-from rlenhance.models.fast_decide import QuickPolicy
-from rlenhance.models.filter_policy import FilteringPolicy
-from rlenhance.models.policy import observe
-from rlenhance.models.tiled_filters import play_tiled as play_filters
-from rlenhance.models.tiled_policy import TILE, play_tiled, tileable
+from rlenhance.models.fast_decide import FastDecider
+from rlenhance.models.filter_policy import BaseFilterPolicy
+from rlenhance.models.policy import make_observation
+from rlenhance.models.tiled_filters import run_tiled as play_filters
+from rlenhance.models.tiled_policy import TILE, can_tile, run_tiled
 from rlenhance.ops.masks import mask_bbox
 
 #: A patch whose root mean square change of a whole episode is below this is left alone from then on.
@@ -27,7 +37,7 @@ STILL = 0.5 / 255
 
 
 @dataclass(frozen=True)
-class Episode:
+class EpisodeTrace:
     """What happened.
 
     Attributes:
@@ -41,7 +51,7 @@ class Episode:
     image: Tensor
 
 
-class UnrolledPolicy(ImageNetwork):
+class GreedyEpisode(ImageNetwork):
     """`(image, mask=None, preference=None) -> image`: T greedy steps of a policy.
 
     Args:
@@ -63,7 +73,7 @@ class UnrolledPolicy(ImageNetwork):
         self.policy, self.local = policy, local
         for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
             setattr(self, name, getattr(policy, name))
-        self._bending = isinstance(policy.actions, Bending)
+        self._bending = isinstance(policy.actions, PointwiseActions)
         self.steps = policy.horizon if steps is None else steps
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
@@ -74,25 +84,25 @@ class UnrolledPolicy(ImageNetwork):
         the same, in little memory.
         """
         policy: Any = self.policy
-        if mask is None and isinstance(policy, FilteringPolicy) and torch.is_inference_mode_enabled():
+        if mask is None and isinstance(policy, BaseFilterPolicy) and torch.is_inference_mode_enabled():
             entered = policy.enter(image)
             encoded = policy.preferences.encode(preference, len(entered), image.device)
             return policy.leave(play_filters(policy, entered, encoded, self.steps), image)
         if mask is None and not policy.state_size and torch.is_inference_mode_enabled() \
-                and max(image.shape[-2:]) > TILE and tileable(policy, *image.shape[-2:]):
+                and max(image.shape[-2:]) > TILE and can_tile(policy, *image.shape[-2:]):
             check_image(image)
             encoded = policy.preferences.encode(preference, image.shape[0], image.device)
             encoded = policy.preferences.settle(encoded, image)
-            return play_tiled(policy, image, encoded, self.steps, local=self.local)
+            return run_tiled(policy, image, encoded, self.steps, local=self.local)
         return self.play(image, mask, preference).image
 
     def play(self, image: Tensor, mask: Tensor | None = None,
-             preference: Mapping[str, float] | None = None) -> Episode:
+             preference: Mapping[str, float] | None = None) -> EpisodeTrace:
         """The same, with all that happened on the way."""
         states, chosen = self._run(image, mask, preference)
         if not self.policy.state_size:
-            return Episode(states, chosen, self.policy.leave(states[-1], image))
-        return Episode(states, chosen, self.render(image, chosen, mask))
+            return EpisodeTrace(states, chosen, self.policy.leave(states[-1], image))
+        return EpisodeTrace(states, chosen, self.render(image, chosen, mask))
 
     def decide(self, image: Tensor, mask: Tensor | None = None,
                preference: Mapping[str, float] | None = None) -> list[Action]:
@@ -107,7 +117,7 @@ class UnrolledPolicy(ImageNetwork):
 
         Pictures of another size than the one decided on have the same agents only where the policy has a state size.
         """
-        check_image(image, **pictures_of(self.policy.actions))
+        check_image(image, **image_constraints(self.policy.actions))
         own = (self.policy.state_size,) * 2  # there it is the last state of the episode, bit by bit
         if mask is None and None not in own and tuple(image.shape[-2:]) != own and image.device.type == "cpu" \
                 and image.dtype == torch.float32:
@@ -115,7 +125,7 @@ class UnrolledPolicy(ImageNetwork):
             if sweep is not None and sweep.fits(*image.shape[-2:]):
                 return sweep.image(image)
         for action in actions:
-            image = advance(self.policy.actions, image, action, mask)
+            image = apply_action(self.policy.actions, image, action, mask)
         return image
 
     def render_pixels(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
@@ -138,11 +148,11 @@ class UnrolledPolicy(ImageNetwork):
         result = self.render(image, actions)
         return to_array(result if strength == 1 else image + strength * (result - image), picture.dtype.type)
 
-    def sweep(self, actions: Sequence[Action], *others: Tensor) -> Sweep | None:
+    def sweep(self, actions: Sequence[Action], *others: Tensor) -> FusedRenderer | None:
         """All actions in one pass; None where the set cannot, there are none, or a gradient must pass."""
         gradient = torch.is_grad_enabled() and any(
             entry.requires_grad for entry in [*others, *(entry for action in actions for entry in action.values())])
-        return Sweep(self.policy.actions, actions) if actions and not gradient and self._bending else None
+        return FusedRenderer(self.policy.actions, actions) if actions and not gradient and self._bending else None
 
     def _run(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
@@ -157,25 +167,25 @@ class UnrolledPolicy(ImageNetwork):
         encoded = policy.preferences.settle(encoded, picture)
         smoothness = policy.preferences.smoothness(encoded)
         states, chosen, memory = [picture], [], None
-        start = picture if recalls(policy.actions) else None
-        network = QuickPolicy(policy, encoded) if quick and QuickPolicy.serves(policy, picture) else None
+        start = picture if needs_initial_image(policy.actions) else None
+        network = FastDecider(policy, encoded) if quick and FastDecider.supports(policy, picture) else None
         for step in range(self.steps):
             left = 1 - step / policy.horizon
             if network:
                 action = network.act(states[-1], left)
             else:
-                action, memory = policy.act(observe(states[-1], left, encoded, small_mask, start), memory)
+                action, memory = policy.act(make_observation(states[-1], left, encoded, small_mask, start), memory)
             if not self.local and "local" in action:  # equal local agents do nothing: their mean is taken out
                 action = {**action, "local": torch.zeros_like(action["local"])}
-            action = even_out(action, smoothness)
+            action = attenuate_local(action, smoothness)
             chosen.append(action)
             sweep = self.sweep([action]) if network else None
             states.append(sweep.image(states[-1]) if sweep else
-                          advance(policy.actions, states[-1], action, small_mask, start))
+                          apply_action(policy.actions, states[-1], action, small_mask, start))
         return states, chosen
 
 
-class HolePlayer(UnrolledPolicy):
+class CompletionEpisode(GreedyEpisode):
     """The same for policies that fill holes: the prior sees the whole picture, the episode runs about the hole."""
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
@@ -200,22 +210,22 @@ class HolePlayer(UnrolledPolicy):
         chosen, now, memory = [], image, None
         encoded = policy.preferences.encode(None, image.shape[0], image.device)
         for step in range(self.steps):
-            seen = observe(now, 1 - step / policy.horizon, encoded, mask, image)
+            seen = make_observation(now, 1 - step / policy.horizon, encoded, mask, image)
             action, memory = policy.act(seen, memory)
-            now = advance(policy.actions, now, action, mask, image)
+            now = apply_action(policy.actions, now, action, mask, image)
             chosen.append(action)
         return now, chosen
 
 
-class SelfEnhancer(UnrolledPolicy):
-    """`UnrolledPolicy` of a policy over latent codes; with `recurse`, it enhances what it has made, again and again.
+class LatentEpisode(GreedyEpisode):
+    """`GreedyEpisode` of a policy over latent codes; with `recurse`, it enhances what it has made, again and again.
 
     In the further episodes the noisy picture stays what the first one began with, and a patch that an episode has
     hardly changed (`STILL`) has stopped: its gates stay closed.
 
     Args:
-        policy: its actions are `LatentMoves`.
-        steps: see `UnrolledPolicy`.
+        policy: its actions are `LatentActions`.
+        steps: see `GreedyEpisode`.
         recurse: how many episodes follow the first one.
 
     Raises:
@@ -237,7 +247,7 @@ class SelfEnhancer(UnrolledPolicy):
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The states and actions of all episodes, one after the other."""
         policy: Any = self.policy
-        moves: LatentMoves = policy.actions
+        moves: LatentActions = policy.actions
         start = check_image(image)
         now = begin(moves, start)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
@@ -247,10 +257,10 @@ class SelfEnhancer(UnrolledPolicy):
         for _ in range(1 + self.recurse):
             before = now
             for step in range(self.steps):
-                action, _ = policy.act(observe(now, 1 - step / policy.horizon, encoded, None, start))
+                action, _ = policy.act(make_observation(now, 1 - step / policy.horizon, encoded, None, start))
                 if moving is not None:
                     action = {"local": closed(action["local"], moving)}
-                now = advance(moves, now, action, mask, start, len(chosen))
+                now = apply_action(moves, now, action, mask, start, len(chosen))
                 states.append(now)
                 chosen.append(action)
             patches = moves.blocks.extract(now - before).square().mean(dim=(1, 2, 3)).sqrt() > STILL
@@ -260,8 +270,8 @@ class SelfEnhancer(UnrolledPolicy):
 
 def closed(action: Tensor, moving: Tensor) -> Tensor:
     """Actions (N, heads, h, w) with gates closed where a patch no longer moves; `moving` is (N, 1, h, w), bool."""
-    gates = torch.where(moving, action[:, -GATES:], -1.0)
-    return torch.cat([action[:, :-GATES], gates], dim=1)
+    gates = torch.where(moving, action[:, -NUM_GATES:], -1.0)
+    return torch.cat([action[:, :-NUM_GATES], gates], dim=1)
 
 
 def build_model(network: nn.Module, steps: int | None = None) -> Any:
@@ -277,5 +287,5 @@ def build_model(network: nn.Module, steps: int | None = None) -> Any:
     if not isinstance(network, Policy):
         return network
     if isinstance(network, Completing):
-        return HolePlayer(network, steps)
-    return (SelfEnhancer if isinstance(network.actions, LatentMoves) else UnrolledPolicy)(network, steps)
+        return CompletionEpisode(network, steps)
+    return (LatentEpisode if isinstance(network.actions, LatentActions) else GreedyEpisode)(network, steps)

@@ -21,13 +21,13 @@ from rlenhance.ops.image_statistics import picture_statistics
 _MOST = 1024  # cells of the backbone up to which calls cost more than the work
 
 
-class QuickPolicy:
+class FastDecider:
     """A `PixelPolicy` on a compact backbone, for one picture on a CPU at a time.
 
     It looks at the policy's own weights, and is made anew for every episode: nothing can be out of date.
 
     Args:
-        policy: one that `serves` accepts.
+        policy: one that `supports` accepts.
         preference: (1, P), encoded; the same in all steps.
     """
 
@@ -45,7 +45,7 @@ class QuickPolicy:
             for level, head in heads}
 
     @staticmethod
-    def serves(policy: Any, image: Tensor) -> bool:
+    def supports(policy: Any, image: Tensor) -> bool:
         """Whether this is such a policy and such a picture, and no gradient shall pass."""
         if not (torch.is_inference_mode_enabled() and isinstance(policy, PixelPolicy) and not policy.masked
                 and isinstance(policy.backbone, Compact) and policy.actions.num_choices is None

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, Filters
+from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, FilterActions
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import WAYS, as_planes, check_image, pad_to_multiple, turned, turned_back
+from rlenhance.core.image import NUM_D4, as_planes, check_image, d4_inverse, d4_transform, pad_to_multiple
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
-from rlenhance.models.restorer import at_pixels, beside, residual_head, told
+from rlenhance.models.restorer import concat_noise, pixel_shuffle_to, residual_head, told
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences
@@ -24,7 +24,7 @@ _LARGE = 128  # pixels along the shorter side
 _PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / deviation^2: 1/400 at first, bounds
 
 
-class FilteringPolicy(Policy):
+class BaseFilterPolicy(Policy):
     """Base class of the policies whose agents are pixels that choose filters.
 
     Attributes:
@@ -34,7 +34,7 @@ class FilteringPolicy(Policy):
         remembers: it carries a state from step to step.
     """
 
-    actions: Filters  # type: ignore[assignment]
+    actions: FilterActions  # type: ignore[assignment]
     noise: tuple[float, float] | None
     state_size = None
     stride = unit = 1
@@ -102,7 +102,7 @@ class FilteringPolicy(Policy):
 
 
 @MODELS.register("filter_policy")
-class FilterPolicy(FilteringPolicy):
+class FilterPolicy(BaseFilterPolicy):
     """`policy(observation, state) -> distribution, value, state`, one agent per pixel, one choice among tools.
 
     A layer on the backbone's features weighs the tools. With `estimate`, it weighs them beside how near each comes to
@@ -120,7 +120,7 @@ class FilterPolicy(FilteringPolicy):
         horizon: steps of an episode, T.
         channels: of the pictures; 1: it takes grey ones alone.
         estimate: see above; without, the layer alone decides, as in PixelRL.
-        noise: what it was trained for, see `FilteringPolicy`.
+        noise: what it was trained for, see `BaseFilterPolicy`.
         told_noise: it is told how strong the noise of the first picture is, by the user (preference `noise`, a
             deviation in 255ths), or as it seems to be; the residual is counted in that.
         views: it acts on the mean of what it sees in the picture turned and mirrored in so many ways, 1 to 8; learning
@@ -134,8 +134,8 @@ class FilterPolicy(FilteringPolicy):
                  channels: int = 3, estimate: bool = True, noise: Sequence[float] | None = None,
                  told_noise: bool = True, views: int = 1):
         super().__init__()
-        if not 1 <= views <= WAYS:
-            raise UsageError(f"views lie between 1 and {WAYS}; got {views}")
+        if not 1 <= views <= NUM_D4:
+            raise UsageError(f"views lie between 1 and {NUM_D4}; got {views}")
         if horizon < 1 or channels not in (1, 3):
             raise UsageError(f"an episode needs at least one step, and channels are 1 or 3; got {horizon} and "
                              f"{channels}")
@@ -183,7 +183,7 @@ class FilterPolicy(FilteringPolicy):
         memories, *start = self._state(image, observation, state)
         features, memory = self._features(image, observation, start[1], memories[0])
         distribution = self._weigh(observation, start, self._read(features, image.shape[-2:]))
-        value = at_pixels(self.values(features), self.backbone.stride, image.shape[-2:]).float()
+        value = pixel_shuffle_to(self.values(features), self.backbone.stride, image.shape[-2:]).float()
         return distribution, {"local": value}, ([memory], *start) if self.remembers else None
 
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
@@ -193,9 +193,9 @@ class FilterPolicy(FilteringPolicy):
         whole = image if self.views == 1 else pad_to_multiple(image, self.unit)
         found, kept = image.new_zeros(()), []
         for way in range(self.views):
-            view = turned(whole, way)
+            view = d4_transform(whole, way)
             features, memory = self._features(view, observation, start[1], memories[way])
-            found = found + turned_back(self._read(features, view.shape[-2:]), way) / self.views
+            found = found + d4_inverse(self._read(features, view.shape[-2:]), way) / self.views
             kept.append(memory)
         action = self._weigh(observation, start, found[..., : image.shape[-2], : image.shape[-1]]).mode()
         return action, (kept, *start) if self.remembers else None
@@ -209,12 +209,13 @@ class FilterPolicy(FilteringPolicy):
 
     def _features(self, image: Tensor, observation: Observation, noise: Tensor | None, memory: Any,
                   ) -> tuple[Tensor, Any]:
-        return self.backbone(beside(image, noise), observation["steps_left"], memory)
+        return self.backbone(concat_noise(image, noise), observation["steps_left"], memory)
 
     def _read(self, features: Tensor, size: Sequence[int]) -> Tensor:
         """What the heads say at the pixels: the tools' weights and, with an estimate, precision and residual."""
         heads = [self.heads] if self.residual is None else [self.heads, self.residual]
-        return torch.cat([at_pixels(head(features), self.backbone.stride, size).float() for head in heads], dim=1)
+        return torch.cat([pixel_shuffle_to(head(features), self.backbone.stride, size).float() for head in heads],
+                         dim=1)
 
     def _weigh(self, observation: Observation, start: Sequence[Any], numbers: Tensor) -> JointDistribution:
         logits = numbers[:, : self.actions.num_choices]

@@ -20,7 +20,7 @@ SCALES = (1, 2, 4)
 _CURVES, _LOW, _HIGH = 6, -0.3, 1.0
 
 
-class Generator(nn.Module):
+class SRGenerator(nn.Module):
     """Residual blocks with a skip over all of them, then PixelShuffle: a detail image (N, 3, scale H, scale W).
 
     Args:
@@ -50,7 +50,7 @@ class Generator(nn.Module):
 
 
 @MODELS.register("combined")
-class Combined(FeedForwardModel):
+class MRPNetSR(FeedForwardModel):
     """MRPNet takes the noise out, the Generator adds what is missing in detail, trained end to end.
 
     The result is `scale` times as large: the denoised picture, enlarged bicubically, plus the Generator's detail.
@@ -85,7 +85,7 @@ class Combined(FeedForwardModel):
         nn.init.zeros_(self.clean.weight)
         assert self.clean.bias is not None
         nn.init.zeros_(self.clean.bias)
-        self.generator = Generator(generator_width, blocks, scale)
+        self.generator = SRGenerator(generator_width, blocks, scale)
         self.receptive_radius = 2 * (8 + blocks)
         self.curve: nn.Module = nn.Identity()
         if exposure:
@@ -94,7 +94,7 @@ class Combined(FeedForwardModel):
             nn.init.constant_(last.bias, -math.atanh((_HIGH + _LOW) / (_HIGH - _LOW)))  # a strength of 0
             self.curve = nn.Sequential(nn.Linear(STATISTICS, 32), nn.ReLU(), last)
 
-    def exposed(self, image: Tensor) -> Tensor:
+    def apply_exposure(self, image: Tensor) -> Tensor:
         """The picture after its tone curve; without an exposure path, as it is."""
         if not self.exposure:
             return image
@@ -104,7 +104,7 @@ class Combined(FeedForwardModel):
             image = image + strength * image * (1 - image)
         return image
 
-    def rendered(self, image: Tensor) -> Tensor:
+    def restore_unclamped(self, image: Tensor) -> Tensor:
         """Denoised, enlarged and detailed, not clipped: (N, 3, H, W) -> (N, 3, scale H, scale W)."""
         features, _ = self.backbone(image)
         clean = (image + self.clean(features)).float()
@@ -113,4 +113,4 @@ class Combined(FeedForwardModel):
         return large + self.generator(clean).float()
 
     def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
-        return self.rendered(self.exposed(image))
+        return self.restore_unclamped(self.apply_exposure(image))

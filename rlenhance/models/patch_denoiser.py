@@ -8,13 +8,13 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
-from rlenhance.models.denoiser import NoiseAware
+from rlenhance.models.denoiser import NoiseConditionedModel
 from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.ops.patch_grid import PatchGrid
 
 
 @MODELS.register("patch_denoiser")
-class PatchDenoiser(NoiseAware):
+class PatchDenoiser(NoiseConditionedModel):
     """Passes of a patch autoencoder, without agents.
 
     Args:

@@ -41,7 +41,7 @@ class Observation(TypedDict, total=False):
     tools: Tensor
 
 
-def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None,
+def make_observation(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None,
             start: Tensor | None = None) -> Observation:
     """An observation from its parts: the environment and inference both make theirs here.
 
@@ -58,7 +58,7 @@ def observe(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor |
     return observation
 
 
-def planes_seen(observation: Observation, masked: bool, told_start: bool) -> Tensor:
+def backbone_input(observation: Observation, masked: bool, told_start: bool) -> Tensor:
     """What a backbone sees of an observation: the picture, the mask and the first picture, as far as it takes them.
 
     Raises:
@@ -230,17 +230,17 @@ class PixelPolicy(Policy):
         """What the heads of every level look at, and the next state."""
         image = observation["image"]
         context = self.context(observation)
-        features, state = self.backbone(planes_seen(observation, self.masked, self.told_start), context, state)
+        features, state = self.backbone(backbone_input(observation, self.masked, self.told_start), context, state)
         sources = {}
         for level in self.actions.scopes:
             if level == "global":
                 sources[level] = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
             else:
-                sources[level] = to_grid(features, self.actions.agent_grid(level, *image.shape[-2:]))
+                sources[level] = resample_to_agents(features, self.actions.agent_grid(level, *image.shape[-2:]))
         return sources, state
 
 
-def to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
+def resample_to_agents(features: Tensor, grid: tuple[int, int]) -> Tensor:
     """Features at the agents' places: averaged where they are finer, interpolated where they are coarser."""
     if features.shape[-2:] == grid:
         return features

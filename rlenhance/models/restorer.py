@@ -54,8 +54,8 @@ class Restorer(FeedForwardModel):
             statistics = picture_statistics(image, image.new_tensor(DEFAULT_EXPOSURE))
         noise = told(image) if self.told_noise else None
         for _ in range(self.passes if self.backbone.recurrent else 1):
-            features, state = self.backbone(beside(image, noise), statistics, state)
-        residual = at_pixels(self.head(features), self.backbone.stride, image.shape[-2:]).float()
+            features, state = self.backbone(concat_noise(image, noise), statistics, state)
+        residual = pixel_shuffle_to(self.head(features), self.backbone.stride, image.shape[-2:]).float()
         return residual if noise is None else noise * residual
 
     def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
@@ -67,7 +67,7 @@ def told(image: Tensor) -> Tensor:
     return noise_deviation(image).clamp(min=1 / 255)
 
 
-def beside(image: Tensor, noise: Tensor | None) -> Tensor:
+def concat_noise(image: Tensor, noise: Tensor | None) -> Tensor:
     """A picture with its noise as one more plane, `NOISE_SCALE` times as large; without, as it is."""
     if noise is None:
         return image
@@ -75,9 +75,9 @@ def beside(image: Tensor, noise: Tensor | None) -> Tensor:
 
 
 def residual_head(backbone: Backbone, planes: int, each: int = 0) -> nn.Conv2d:
-    """From features to numbers at the pixels, see `at_pixels`; begins at zero. Beyond the border it sees what the
-    backbone does: zeros, or the picture going on. `each`: numbers per plane and feature (0: one for each pixel)."""
-    borders: Literal["zeros", "replicate"] = "zeros" if backbone.sees_borders else "replicate"
+    """From features to numbers at the pixels, see `pixel_shuffle_to`; begins at zero. Beyond the border it sees what
+    the backbone does: zeros, or the picture going on. `each`: numbers per plane and feature (0: one for each pixel)."""
+    borders: Literal["zeros", "replicate"] = "zeros" if backbone.zero_padded else "replicate"
     head = nn.Conv2d(backbone.width, planes * (each or backbone.stride**2), 3, padding=1, padding_mode=borders)
     nn.init.zeros_(head.weight)
     assert head.bias is not None
@@ -85,6 +85,6 @@ def residual_head(backbone: Backbone, planes: int, each: int = 0) -> nn.Conv2d:
     return head
 
 
-def at_pixels(numbers: Tensor, stride: int, size: Sequence[int]) -> Tensor:
+def pixel_shuffle_to(numbers: Tensor, stride: int, size: Sequence[int]) -> Tensor:
     """What features say of the pixels they stand for: (N, C stride^2, h, w) -> (N, C, *size)."""
     return F.pixel_shuffle(numbers, stride)[..., : size[0], : size[1]]

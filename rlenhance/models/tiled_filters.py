@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.actions import advance
+from rlenhance.actions import apply_action
 from rlenhance.core.tiling import tiles
-from rlenhance.models.filter_policy import FilteringPolicy
-from rlenhance.models.policy import Observation, observe
+from rlenhance.models.filter_policy import BaseFilterPolicy
+from rlenhance.models.policy import Observation, make_observation
 
 _TILE = 512  # features along a tile
 _PROBES = (12, 24, 48, 96)  # units to each side of the place from which a network's reach is looked for
@@ -27,7 +27,7 @@ _PROBES = (12, 24, 48, 96)  # units to each side of the place from which a netwo
 See = Callable[[Any, int, Tensor], None]
 
 
-def play_tiled(policy: FilteringPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int | None = None,
+def run_tiled(policy: BaseFilterPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int | None = None,
                see: See | None = None) -> Tensor:
     """The picture after a greedy episode, before `policy.leave`.
 
@@ -51,17 +51,17 @@ def play_tiled(policy: FilteringPolicy, image: Tensor, encoded: Tensor, steps: i
             part = image[place.outer]
             state = policy.begin(part, noise)
             for step in range(done, done + length):
-                action, state = policy.act(observe(part, 1 - step / policy.horizon, none), state)
+                action, state = policy.act(make_observation(part, 1 - step / policy.horizon, none), state)
                 if see:
                     see(place.inner, step, action["local"][place.crop])
-                part = advance(actions, part, action)
+                part = apply_action(actions, part, action)
             after[place.inner] = part[place.crop]
         image, done = after, done + length
     return image
 
 
 @lru_cache(maxsize=8)
-def receptive_radius(policy: FilteringPolicy) -> tuple[int, int] | None:
+def receptive_radius(policy: BaseFilterPolicy) -> tuple[int, int] | None:
     """How far a pixel sees in the first step of an episode, and in each later one, in units of `policy.unit` pixels.
 
     None where it sees all, or where a tool does not tell how far it looks. What is not a number makes all that depends
@@ -81,14 +81,14 @@ def receptive_radius(policy: FilteringPolicy) -> tuple[int, int] | None:
     return None
 
 
-def _first(policy: FilteringPolicy, half: int) -> int:
+def _first(policy: BaseFilterPolicy, half: int) -> int:
     image = _blank(policy, half)
     noise = policy.tell(image)
     _poison(image, half)
     return _farthest(policy, half, *_step(policy, image, policy.begin(image, noise)))
 
 
-def _later(policy: FilteringPolicy, half: int) -> int:
+def _later(policy: BaseFilterPolicy, half: int) -> int:
     image = _blank(policy, half)
     _, state = _step(policy, image, policy.begin(image, policy.tell(image)))
     for entry in (image, *_maps(state)):
@@ -96,13 +96,13 @@ def _later(policy: FilteringPolicy, half: int) -> int:
     return _farthest(policy, half, *_step(policy, image, state))
 
 
-def _blank(policy: FilteringPolicy, half: int) -> Tensor:
+def _blank(policy: BaseFilterPolicy, half: int) -> Tensor:
     side = (2 * half + 1) * policy.unit
     return next(policy.parameters()).new_zeros(1, policy.channels, side, side)
 
 
-def _step(policy: FilteringPolicy, image: Tensor, state: Any) -> tuple[Tensor, Any]:
-    observation: Observation = observe(image, 1.0, image.new_zeros(1, 0))
+def _step(policy: BaseFilterPolicy, image: Tensor, state: Any) -> tuple[Tensor, Any]:
+    observation: Observation = make_observation(image, 1.0, image.new_zeros(1, 0))
     observation["tools"] = image.new_zeros(1, policy.channels, policy.actions.num_choices, *image.shape[-2:])
     found, _, state = policy(observation, state)
     chances: Any = found.scopes["local"]
@@ -122,7 +122,7 @@ def _poison(entry: Tensor, half: int) -> None:
     entry[..., first:last, first:last] = torch.nan
 
 
-def _farthest(policy: FilteringPolicy, half: int, numbers: Tensor, state: Any) -> int:
+def _farthest(policy: BaseFilterPolicy, half: int, numbers: Tensor, state: Any) -> int:
     """How many units lie between the middle and the farthest that is not a number."""
     far = 0
     for entry in (numbers, *_maps(state)):

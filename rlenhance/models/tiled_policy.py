@@ -13,29 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action, advance, even_out
+from rlenhance.actions import Action, apply_action, attenuate_local
 from rlenhance.core.tiling import tiles
-from rlenhance.models.policy import Observation, PixelPolicy, observe
+from rlenhance.models.policy import Observation, PixelPolicy, make_observation
 
 #: Side of a tile in pixels, without what is around it.
 TILE = 512
 _PROBES = (64, 160, 352, 736)  # half the sides of the pictures on which a network's reach is looked for
 
 
-def tileable(policy: Any, height: int, width: int) -> bool:
+def can_tile(policy: Any, height: int, width: int) -> bool:
     """Whether its local agents stand one by one on the backbone's features, which can then be cut."""
     return (isinstance(policy, PixelPolicy) and not policy.masked and "local" in policy.actions.scopes
             and policy.actions.agent_grid("local", height, width) == _cells(policy, height, width))
 
 
-def play_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int = TILE,
+def run_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int = TILE,
                local: bool = True) -> Tensor:
     """The picture after a greedy episode: (N, 3, H, W) of any size.
 
     Beside two pictures it needs memory for one tile's network, and for the local actions of one step.
 
     Args:
-        policy: one that is `tileable`.
+        policy: one that is `can_tile`.
         encoded: (N, P), the settled preferences.
         tile: side in pixels.
         local: False takes the local agents' part away.
@@ -43,12 +43,12 @@ def play_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, 
     memory: Any = None
     smoothness = policy.preferences.smoothness(encoded)
     for step in range(steps):
-        observation = observe(image, 1 - step / policy.horizon, encoded)
+        observation = make_observation(image, 1 - step / policy.horizon, encoded)
         observation["statistics"] = policy.look(observation)["statistics"]
         action, memory = act_tiled(policy, observation, memory, tile)
         if not local:
             action = {**action, "local": torch.zeros_like(action["local"])}
-        image = advance(policy.actions, image, even_out(action, smoothness))
+        image = apply_action(policy.actions, image, attenuate_local(action, smoothness))
     return image
 
 

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
-from rlenhance.models.completers import Filling
-from rlenhance.models.denoiser import Denoiser
+from rlenhance.models.completers import CompletionNet
+from rlenhance.models.denoiser import DenoisingUNet
 from rlenhance.models.filter_policy import FilterPolicy
-from rlenhance.models.mrpnet_sr import Combined
+from rlenhance.models.mrpnet_sr import MRPNetSR
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.models.restorer import NOISE_SCALE, Restorer
 
 _OWN = ("channels", "context")  # of a backbone's recipe: they follow from who uses it
 
 
-def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer | Denoiser | Combined | Filling) -> Any:
+def warm_start(network: PixelPolicy | FilterPolicy | Restorer,
+               source: Restorer | DenoisingUNet | MRPNetSR | CompletionNet) -> Any:
     """Copy a supervised model's backbone into a network, in place; gives the network.
 
     A policy's heads stay neutral, but for a `FilterPolicy`'s estimate. Its backbone is told more of the whole picture
@@ -31,7 +32,7 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
     Raises:
         UsageError: the backbones differ, or the pictures that they take, or one takes a mask and the other none.
     """
-    if isinstance(source, Denoiser):
+    if isinstance(source, DenoisingUNet):
         source = as_restorer(source, getattr(network.backbone, "memory", "none"))
     # by way of JSON, as one of them has come from a file, where tuples are lists
     asked, given = (json.loads(json.dumps({key: value for key, value in model.backbone.spec.items()
@@ -51,12 +52,12 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
                              "picture, and the other is not")
         network.load_state_dict(source.state_dict())
         return network
-    if network.masked != isinstance(source, Filling):
+    if network.masked != isinstance(source, CompletionNet):
         raise UsageError(f"a policy that takes a mask begins from a model that takes one, others from one that takes "
                          f"none; the policy takes {'one' if network.masked else 'none'}")
     target, weights = network.backbone.state_dict(), source.backbone.state_dict()
     for name, value in weights.items():
-        if getattr(source, "passes", 2) == 1 and name.partition(".")[0] in network.backbone.later_parts:
+        if getattr(source, "passes", 2) == 1 and name.partition(".")[0] in network.backbone.recurrent_parts:
             continue
         if target[name].shape == value.shape:
             target[name].copy_(value)
@@ -70,13 +71,13 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer, source: Restorer 
     return network
 
 
-def as_restorer(denoiser: Denoiser, memory: str = "none") -> Restorer:
+def as_restorer(denoiser: DenoisingUNet, memory: str = "none") -> Restorer:
     """The restorer on a `gru_unet` that takes away what a denoiser does that is told one number for the noise: inside
     the picture the same, at its borders nearly (beyond them the one goes on with the picture, the other with zeros).
 
     Args:
         denoiser: one with as many blocks on the way up as on the way down.
-        memory: of the backbone, see `Remembering`; it has learned nothing of that part.
+        memory: of the backbone, see `RecurrentBackbone`; it has learned nothing of that part.
 
     Raises:
         UsageError: its levels are none that a `gru_unet` can have.

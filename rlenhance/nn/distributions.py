@@ -25,7 +25,7 @@ class AgentDistribution(Protocol):
 
     def mode(self) -> Tensor: ...
 
-    def relaxed(self) -> Tensor: ...
+    def soft_action(self) -> Tensor: ...
 
     def log_prob(self, action: Tensor) -> Tensor: ...
 
@@ -37,7 +37,7 @@ class AgentDistribution(Protocol):
     def cat(cls, parts: Sequence[Any]) -> Any: ...
 
 
-def shared_noise(draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None,
+def block_noise(draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None,
                  device: torch.device, correlation: int) -> Tensor:
     """Noise of a shape (..., h, w) in which blocks of correlation x correlation agents share theirs (1: none do).
 
@@ -62,8 +62,8 @@ class PixelCategorical:
         self.log_probs = F.log_softmax(logits, dim=2)
 
     def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
-        """Indices (N, C, h, w), int64 (the Gumbel-max trick); for `correlation` see `shared_noise`."""
-        uniform = shared_noise(torch.rand, self.log_probs.shape, generator, self.log_probs.device, correlation)
+        """Indices (N, C, h, w), int64 (the Gumbel-max trick); for `correlation` see `block_noise`."""
+        uniform = block_noise(torch.rand, self.log_probs.shape, generator, self.log_probs.device, correlation)
         return (self.log_probs - torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))).argmax(dim=2)
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class PixelCategorical:
         """The likeliest index of every head."""
         return self.log_probs.argmax(dim=2)
 
-    def relaxed(self) -> Tensor:
+    def soft_action(self) -> Tensor:
         """The probabilities (N, C, K, h, w), through which gradients pass."""
         return self.log_probs.exp()
 
@@ -96,7 +96,7 @@ class PixelCategorical:
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(dim=2).sum(dim=1, keepdim=True)
 
 
-class PlacedCategorical(PixelCategorical):
+class WindowedCategorical(PixelCategorical):
     """The same where agents choose in a window of each picture alone; all others take the first of the values.
 
     Args:
@@ -114,10 +114,10 @@ class PlacedCategorical(PixelCategorical):
     def mode(self) -> Tensor:
         return self._whole(super().mode())
 
-    def relaxed(self) -> Tensor:
+    def soft_action(self) -> Tensor:
         first = self.log_probs.new_zeros(*self.log_probs.shape[:3], *self.windows.size)
         first[:, :, 0] = 1
-        return self.windows.paste(super().relaxed(), first)
+        return self.windows.paste(super().soft_action(), first)
 
     def log_prob(self, action: Tensor) -> Tensor:
         return self._whole(super().log_prob(self.windows.crop(action)))
@@ -126,7 +126,7 @@ class PlacedCategorical(PixelCategorical):
         return self._whole(super().entropy())
 
     @classmethod
-    def cat(cls, parts: Sequence[Any]) -> PlacedCategorical:
+    def cat(cls, parts: Sequence[Any]) -> WindowedCategorical:
         """Several batches as one; the windows of all have one size."""
         return cls(torch.cat([part.log_probs for part in parts]), MaskWindows.concat([part.windows for part in parts]))
 
@@ -156,9 +156,9 @@ class SquashedGaussian:
     def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
         """(N, C, h, w) in (-1, 1); gradients pass to mean and deviation (the reparametrisation trick).
 
-        For `correlation` see `shared_noise`; an agent's own distribution does not depend on it.
+        For `correlation` see `block_noise`; an agent's own distribution does not depend on it.
         """
-        noise = shared_noise(torch.randn, self.mean.shape, generator, self.mean.device, correlation)
+        noise = block_noise(torch.randn, self.mean.shape, generator, self.mean.device, correlation)
         return torch.tanh(self.mean + self.log_std.exp() * noise)
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ class SquashedGaussian:
         """tanh of the mean."""
         return torch.tanh(self.mean)
 
-    def relaxed(self) -> Tensor:
+    def soft_action(self) -> Tensor:
         """The same as `mode`: it is differentiable already."""
         return self.mode()
 
@@ -224,9 +224,9 @@ class JointDistribution:
         """The greedy action: what a model does at use time."""
         return {name: level.mode() for name, level in self.scopes.items()}
 
-    def relaxed(self) -> Action:
+    def soft_action(self) -> Action:
         """An action through which gradients pass: what `direct` differentiates."""
-        return {name: level.relaxed() for name, level in self.scopes.items()}
+        return {name: level.soft_action() for name, level in self.scopes.items()}
 
     def log_prob(self, action: Action) -> dict[str, Tensor]:
         return {name: level.log_prob(action[name]) for name, level in self.scopes.items()}

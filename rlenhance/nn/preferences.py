@@ -91,7 +91,7 @@ class Preferences:
         return encoded
 
     def smoothness(self, encoded: Tensor) -> Tensor | None:
-        """How far local agents are held back, as `even_out` takes it; None where the user has no say in it."""
+        """How far local agents are held back, as `attenuate_local` takes it; None where the user has no say in it."""
         return self.decode(encoded, only="smoothness").get("smoothness")
 
     def decode(self, encoded: Tensor, only: str | None = None) -> dict[str, Tensor]:

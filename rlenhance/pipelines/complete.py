@@ -19,7 +19,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import Photo
 from rlenhance.io.array_types import apply_to
-from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.models import Completing, GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS, find_method, harmonic_correction
 from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, composite, detect_hole, dilate_soft_edge, downscale_masked
 
@@ -72,7 +72,7 @@ class Completer:
             network = load_model(weights.locate(model), self.device)
         except UsageError as error:
             raise UsageError(f"{error}; methods without a model are {', '.join(INPAINT_METHODS)}") from error
-        inner = network.policy if isinstance(network, UnrolledPolicy) else network
+        inner = network.policy if isinstance(network, GreedyEpisode) else network
         if not isinstance(inner, Completing):
             raise UsageError(f"{model}: a {type(inner).__name__} fills no holes; leave out --model, or name one of "
                              f"{', '.join(INPAINT_METHODS)}, or a run of python -m experiments.complete_train")

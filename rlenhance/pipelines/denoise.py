@@ -17,7 +17,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.io import Photo
 from rlenhance.io.array_types import apply_to
-from rlenhance.models import NoiseAware
+from rlenhance.models import NoiseConditionedModel
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 
 #: The shipped networks, by the channels that they take.
@@ -51,7 +51,7 @@ class NoiseRemover:
             raise UsageError(f"--noise is a standard deviation between 0 and 75, in 255ths; got {noise:g}: reduce a "
                              f"noisier picture first")
         self.noise, self.strength, self.device = noise, check_unit_interval("strength", strength), torch.device(device)
-        self._networks: dict[str, NoiseAware] = {}
+        self._networks: dict[str, NoiseConditionedModel] = {}
         self._own = model
         if model is not None:
             self._networks = dict.fromkeys([*SHIPPED.values(), PHOTO], self._load(model))
@@ -103,7 +103,7 @@ class NoiseRemover:
             return torch.full((1, 1, 1, 1), self.noise / 255)
         return noise_map_from_image(picture, noise_floor=self.network_for(picture, coded).unseen)
 
-    def network_for(self, picture: np.ndarray, coded: bool = False) -> NoiseAware:
+    def network_for(self, picture: np.ndarray, coded: bool = False) -> NoiseConditionedModel:
         """The network that fits a picture's channels.
 
         Raises:
@@ -150,9 +150,9 @@ class NoiseRemover:
             return self(enhanced, coded=True)
         return self(enhanced, noise_map_from_image(picture, curve, self.network_for(enhanced, True).unseen), coded=True)
 
-    def _load(self, model: Path | str) -> NoiseAware:
+    def _load(self, model: Path | str) -> NoiseConditionedModel:
         network = load_network(find_checkpoint(weights.locate(model)), self.device)
-        if not isinstance(network, NoiseAware):
+        if not isinstance(network, NoiseConditionedModel):
             raise UsageError(f"{model}: a {type(network).__name__}, no learned denoiser; shipped are "
                              f"{' and '.join(SHIPPED.values())}")
         return network

@@ -22,7 +22,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_model
 from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, read, run_batch
 from rlenhance.io.array_types import apply_to
-from rlenhance.models import Completing, UnrolledPolicy
+from rlenhance.models import Completing, GreedyEpisode
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.ops.region import blend_region, check_region, region_weights
@@ -101,7 +101,7 @@ class Enhancer:
             UsageError: a preference that the model does not take, or outside its range.
         """
         chosen: dict[str, Any] = dict(preference)
-        if chosen and not isinstance(self.model, UnrolledPolicy):
+        if chosen and not isinstance(self.model, GreedyEpisode):
             raise UsageError(f"{self.folder}: a network that acts in one pass takes no preferences; "
                              f"got {', '.join(chosen)}: use a policy")
         check_taken(chosen, self.ranges, self.auto)
@@ -173,7 +173,7 @@ class Enhancer:
         if self.strength == 0:
             return self.remover(picture)
         with torch.inference_mode():
-            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+            if actions is None and isinstance(self.model, GreedyEpisode) and self.model.policy.state_size:
                 actions = self._decided(picture)
         curve = None if actions is None else partial(self._result, actions=actions)
         return self.remover.after(picture, self._result(picture, actions), curve)
@@ -181,7 +181,7 @@ class Enhancer:
     def _result(self, picture: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
         """What the model makes of it, everywhere."""
         with torch.inference_mode():
-            if actions is None and isinstance(self.model, UnrolledPolicy) and self.model.policy.state_size:
+            if actions is None and isinstance(self.model, GreedyEpisode) and self.model.policy.state_size:
                 actions = self._decided(picture)
             if actions is not None:
                 return self.model.render_pixels(picture, actions, self.strength)
@@ -215,7 +215,7 @@ class Enhancer:
         Raises:
             UsageError: it acts in one pass, or pixel by pixel.
         """
-        if not isinstance(self.model, UnrolledPolicy):
+        if not isinstance(self.model, GreedyEpisode):
             raise UsageError(f"{self.folder}: a network that acts in one pass has no decision to share; leave out "
                              f"--together, or use a policy")
         if not self.model.policy.state_size:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action, Bending
+from rlenhance.actions import Action, PointwiseActions
 from rlenhance.core.visualize import action_colors
 from rlenhance.io.contact_sheet import Cell, fitted
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.enhance import Enhancer
 
 _SIDE = 256  # pixels along a side of the diagrams
@@ -31,7 +31,7 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     Returns:
         Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step.
     """
-    policy = enhancer.model.policy if isinstance(enhancer.model, UnrolledPolicy) else None
+    policy = enhancer.model.policy if isinstance(enhancer.model, GreedyEpisode) else None
     shared = policy is not None and bool(policy.state_size)
     if shared and actions is None:
         actions = enhancer.decide(picture)
@@ -40,7 +40,7 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
              Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
              histogram_cell(before, after)]
-    if policy is not None and shared and actions and isinstance(policy.actions, Bending):
+    if policy is not None and shared and actions and isinstance(policy.actions, PointwiseActions):
         cells.append(curve_cell(policy.actions, actions, enhancer.strength))
         size = before.shape[:2]
         cells += [step_cell(policy.actions, action, number + 1, len(actions), size)
@@ -68,7 +68,7 @@ def histogram_cell(before: np.ndarray, after: np.ndarray) -> Cell:
     return Cell(canvas, ("histogram of the brightness", "grey before, orange after"))
 
 
-def curve_cell(actions: Bending, chosen: Sequence[Action], strength: float) -> Cell:
+def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: float) -> Cell:
     """What becomes of each grey: the picture as a whole, and the agents that go farthest either way."""
     ramp = torch.linspace(0, 1, _SIDE)[None, None, None].expand(1, 3, 1, -1)
     curves = []
@@ -86,7 +86,7 @@ def curve_cell(actions: Bending, chosen: Sequence[Action], strength: float) -> C
     return Cell(canvas, ("curve of grey: orange the whole", "grey: the agents farthest from it"))
 
 
-def _handles(actions: Bending, chosen: Sequence[Action]) -> tuple[list[Tensor], list[Tensor]]:
+def _handles(actions: PointwiseActions, chosen: Sequence[Action]) -> tuple[list[Tensor], list[Tensor]]:
     """Per step, the handles without local agents (1, C, 1, 1) and those of every agent (1, C, agents, 1)."""
     each = [actions.turn(action).float().cpu() for action in chosen]
     still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
@@ -97,10 +97,10 @@ def _handles(actions: Bending, chosen: Sequence[Action]) -> tuple[list[Tensor], 
     return whole, [handles.flatten(2)[..., None] for handles in each]
 
 
-def step_cell(actions: Bending, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
+def step_cell(actions: PointwiseActions, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
     """The handles that the agents of one step turned, a map for each, and their means and ranges in words."""
     handles = actions.turn(action).float().cpu()
-    names = getattr(actions, "HANDLES", None) or (("A",) if handles.shape[1] == 1 else ("red", "green", "blue"))
+    names = getattr(actions, "CONTROLS", None) or (("A",) if handles.shape[1] == 1 else ("red", "green", "blue"))
     height, width = (max(1, side // 2) for side in size)
     maps = [_bytes(action_colors(handles[:, i : i + 1], (height, width))) for i in range(len(names))]
     maps += [np.full_like(maps[0], _PAPER)] * (-len(maps) % 2)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions.filters import NOTHING, tool_shares
+from rlenhance.actions.filters import IDENTITY, choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
-from rlenhance.models import FilteringPolicy, UnrolledPolicy
-from rlenhance.models.tiled_filters import play_tiled
+from rlenhance.models import BaseFilterPolicy, GreedyEpisode
+from rlenhance.models.tiled_filters import run_tiled
 
 #: A colour for each tool in turn, told apart with most kinds of colour blindness (Okabe and Ito 2008); grey: nothing.
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -43,8 +43,8 @@ class ToolMap:
 
     def color(self, tool: str) -> tuple[int, int, int]:
         """The colour of a tool, RGB."""
-        others = [name for name in self.tools if name != NOTHING]
-        return _IDLE if tool == NOTHING else COLORS[others.index(tool) % len(COLORS)]
+        others = [name for name in self.tools if name != IDENTITY]
+        return _IDLE if tool == IDENTITY else COLORS[others.index(tool) % len(COLORS)]
 
     def describe(self) -> str:
         """A line for each tool, the commonest winner first: its colour, the places it won, its share of all choices."""
@@ -54,19 +54,19 @@ class ToolMap:
         return "\n".join(lines)
 
 
-def map_tools(model: UnrolledPolicy, picture: np.ndarray, preference: Mapping[str, float] | None = None) -> ToolMap:
+def map_tools(model: GreedyEpisode, picture: np.ndarray, preference: Mapping[str, float] | None = None) -> ToolMap:
     """Play a picture and look at what was chosen.
 
     Args:
         model: a policy over filters.
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
-        preference: what the policy is told, see `UnrolledPolicy`.
+        preference: what the policy is told, see `GreedyEpisode`.
 
     Raises:
         UsageError: another model; a picture that it does not take.
     """
     policy = getattr(model, "policy", None)
-    if not isinstance(policy, FilteringPolicy):
+    if not isinstance(policy, BaseFilterPolicy):
         raise UsageError("--explain tells which filter won where: name a policy over filters with --model "
                          "(filters-grey is one)")
     tools, steps = tuple(policy.actions.tools), model.steps
@@ -76,12 +76,12 @@ def map_tools(model: UnrolledPolicy, picture: np.ndarray, preference: Mapping[st
     def see(place: Any, step: int, choice: Tensor) -> None:
         for tool in range(len(tools)):
             counts[(tool, *place[1:])] += (choice == tool).sum(dim=(0, 1)).byte().cpu().numpy()
-        shares[step] += tool_shares(choice, len(tools)).cpu() * choice.numel()
+        shares[step] += choice_frequencies(choice, len(tools)).cpu() * choice.numel()
 
     with torch.inference_mode():
         entered = policy.enter(to_tensor(picture, next(policy.parameters()).device))
         encoded = policy.preferences.encode(preference, len(entered), entered.device)
-        play_tiled(policy, entered, encoded, steps, see=see)
-    idle = tools.index(NOTHING)
+        run_tiled(policy, entered, encoded, steps, see=see)
+    idle = tools.index(IDENTITY)
     counts[idle] = counts.sum(axis=0) == counts[idle]  # wins where nothing else was taken
     return ToolMap(tools, counts.argmax(axis=0), (shares / shares.sum(dim=1, keepdim=True)).numpy())

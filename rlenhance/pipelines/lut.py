@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from rlenhance import __version__
-from rlenhance.actions import Action, advance
+from rlenhance.actions import Action, apply_action
 from rlenhance.core.errors import UsageError
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 
 #: Colours along each side of the table.
 POINTS = 33
 
 
-def make_cube(model: UnrolledPolicy, actions: Sequence[Action], points: int = POINTS,
+def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POINTS,
               strength: float = 1.0) -> np.ndarray:
     """What an episode does to every colour, its local agents left out: (points, points, points, 3) float32.
 
@@ -26,7 +26,7 @@ def make_cube(model: UnrolledPolicy, actions: Sequence[Action], points: int = PO
     table of colours.
 
     Args:
-        actions: the T actions for one picture, as `UnrolledPolicy.decide` gives them.
+        actions: the T actions for one picture, as `GreedyEpisode.decide` gives them.
         points: colours along each side.
         strength: how much of the change is made.
 
@@ -47,7 +47,7 @@ def make_cube(model: UnrolledPolicy, actions: Sequence[Action], points: int = PO
         for action in actions:
             whole = {level: entry.cpu() if level == "global" else _still(entry.cpu())
                      for level, entry in action.items()}
-            result = advance(model.policy.actions, result, whole)
+            result = apply_action(model.policy.actions, result, whole)
     result = colors + strength * (result - colors)
     return result[0].reshape(3, points, points, points).movedim(0, -1).clone().numpy()
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import advance, even_out
+from rlenhance.actions import apply_action, attenuate_local
 from rlenhance.core.errors import UsageError
-from rlenhance.models import UnrolledPolicy, observe
+from rlenhance.models import GreedyEpisode, make_observation
 from rlenhance.ops import image_statistics as statistics
 from rlenhance.pipelines.enhance import Enhancer
 
@@ -28,7 +28,7 @@ class Graph(nn.Module):
     model's own choice ("auto"), or its default. strength is (1,), in [0, 1].
     """
 
-    def __init__(self, model: UnrolledPolicy):
+    def __init__(self, model: GreedyEpisode):
         super().__init__()
         self.policy, self.steps, self.local = model.policy, model.steps, model.local
 
@@ -39,15 +39,15 @@ class Graph(nn.Module):
         smoothness = policy.preferences.smoothness(encoded)
         actions, memory = [], None
         for step in range(self.steps):
-            action, memory = policy.act(observe(state, 1 - step / policy.horizon, encoded), memory)
+            action, memory = policy.act(make_observation(state, 1 - step / policy.horizon, encoded), memory)
             if not self.local and "local" in action:
                 action = {**action, "local": torch.zeros_like(action["local"])}
-            action = even_out(action, smoothness)
+            action = attenuate_local(action, smoothness)
             actions.append(action)
-            state = advance(policy.actions, state, action)
+            state = apply_action(policy.actions, state, action)
         result = image
         for action in actions:
-            result = advance(policy.actions, result, action)
+            result = apply_action(policy.actions, result, action)
         return image + strength * (result - image)
 
     def _encoded(self, values: list[Tensor]) -> Tensor:
@@ -80,7 +80,7 @@ def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:
     if missing:
         raise UsageError(f"exporting needs {' and '.join(missing)}: pip install \"rlenhance[onnx]\"")
     model = enhancer.model
-    if not isinstance(model, UnrolledPolicy) or not model.policy.state_size or getattr(model.policy, "masked", False):
+    if not isinstance(model, GreedyEpisode) or not model.policy.state_size or getattr(model.policy, "masked", False):
         raise UsageError(f"{enhancer.folder}: only a policy with a state size and without a mask can be exported")
     from rlenhance.io.files import write_atomically
 
@@ -115,7 +115,7 @@ def _traced(graph: Graph, names: list[str]) -> bytes:
     return file.getvalue()
 
 
-def compare(model: UnrolledPolicy, data: bytes, names: list[str],
+def compare(model: GreedyEpisode, data: bytes, names: list[str],
             preference: Mapping[str, float] | None = None) -> float:
     """The largest difference between onnxruntime and torch, on pictures of three sizes, none of them square."""
     import onnxruntime

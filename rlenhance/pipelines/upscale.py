@@ -19,7 +19,7 @@ from rlenhance.io import Photo
 from rlenhance.io.exif import resized
 from rlenhance.io.limits import MEGAPIXELS, check_size
 from rlenhance.io.photo import as_grey
-from rlenhance.models import SCALES, Combined
+from rlenhance.models import SCALES, MRPNetSR
 
 #: The shipped network: it enlarges four times; twice is the mean over 2x2 pixels of that.
 SHIPPED = "upscale"
@@ -47,7 +47,7 @@ class Upscaler:
                  device: torch.device | str = "cpu", megapixels: float = MEGAPIXELS):
         self.device, self.megapixels = torch.device(device), megapixels
         network = load_network(find_checkpoint(weights.locate(SHIPPED if model is None else model)), self.device)
-        if not isinstance(network, Combined) or network.scale == 1:
+        if not isinstance(network, MRPNetSR) or network.scale == 1:
             raise UsageError(f"{model}: does not enlarge; leave out --model, or name a run of python -m "
                              f"experiments.restore_train combined --scale 4")
         self.network, self.scale = network, network.scale if scale is None else scale
@@ -71,13 +71,14 @@ class Upscaler:
         (height, width), scale = picture.shape[:2], self.scale
         check_size("the enlarged picture", width * scale, height * scale, self.megapixels)
         result, network = np.empty((height * scale, width * scale, 3), picture.dtype), self.network
-        exposed = None
+        apply_exposure = None
         with torch.inference_mode():
             if network.exposure:  # the curve looks at the whole picture
-                exposed = network.exposed(to_tensor(picture, self.device))
+                apply_exposure = network.apply_exposure(to_tensor(picture, self.device))
             for tile in tiles(height, width, _TILE, network.receptive_radius):
-                image = to_tensor(picture[tile.outer[1:]], self.device) if exposed is None else exposed[tile.outer]
-                large = network.rendered(image).clamp(0, 1)
+                image = to_tensor(picture[tile.outer[1:]],
+                                  self.device) if apply_exposure is None else apply_exposure[tile.outer]
+                large = network.restore_unclamped(image).clamp(0, 1)
                 cut, inner = (_larger(spans, by) for spans, by in ((tile.crop, network.scale), (tile.inner, scale)))
                 part = large[cut]
                 if network.scale > scale:

@@ -19,7 +19,7 @@ from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
 from experiments import complete_compare, complete_train
 from experiments.tasks.completion import NetworkConfig, PictureConfig, begin_with
-from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
@@ -37,8 +37,8 @@ from rlenhance.io.masks import read_mask
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
 from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, build_model
-from rlenhance.models.completion_policy import begin_like, in_windows, planes_of
-from rlenhance.models.restorer import at_pixels
+from rlenhance.models.completion_policy import completion_input, copy_from_supervised, head_in_windows
+from rlenhance.models.restorer import pixel_shuffle_to
 from rlenhance.nn.distributions import PixelCategorical
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.mask_windows import MaskWindows
@@ -369,18 +369,18 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
     with torch.no_grad():
         for value in policy.heads.parameters():
             value.normal_(std=0.1, generator=generator)
-        features, _ = policy.backbone(planes_of(image, mask, start), torch.ones(3, 1), None)
-        numbers = at_pixels(policy.heads(features), policy.backbone.stride, image.shape[-2:])
-        cut = in_windows(policy.heads, features, policy.backbone.stride, windows)
+        features, _ = policy.backbone(completion_input(image, mask, start), torch.ones(3, 1), None)
+        numbers = pixel_shuffle_to(policy.heads(features), policy.backbone.stride, image.shape[-2:])
+        cut = head_in_windows(policy.heads, features, policy.backbone.stride, windows)
         assert torch.allclose(cut, windows.crop(numbers), atol=1e-5)
         smooth, all_of_it = make_policy(strides=(8, 3), smooth=True), MaskWindows.from_mask(torch.ones_like(mask))
         for value in smooth.heads.parameters():
             value.normal_(std=0.1, generator=generator)
-        cut, whole = (in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
+        cut, whole = (head_in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
         assert torch.allclose(cut, windows.crop(whole), atol=1e-5)
         distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
     placed = distribution.scopes["local"]
-    shares = placed.relaxed()
+    shares = placed.soft_action()
     plain = PixelCategorical(shares.log().clamp(min=-1e4))
     drawn = placed.sample(generator)
     for one, other in ((placed.mode(), plain.mode()), (placed.log_prob(drawn), plain.log_prob(drawn)),
@@ -392,14 +392,14 @@ def test_only_chosen_tools_run_and_mixtures_agree(generator):
     """An index is the mixture with all its weight there; gradients pass through probabilities."""
     actions, batch = ACTION_SETS.create("fill", strides=(2,)), holed()
     choice = torch.randint(actions.num_choices, (2, 1, 24, 24), generator=generator)
-    one = advance(actions, batch.target, {"local": choice}, batch.mask, batch.image)
+    one = apply_action(actions, batch.target, {"local": choice}, batch.mask, batch.image)
     shares = torch.nn.functional.one_hot(choice, actions.num_choices).permute(0, 1, 4, 2, 3).float().requires_grad_()
-    mixed = advance(actions, batch.target, {"local": shares}, batch.mask, batch.image)
+    mixed = apply_action(actions, batch.target, {"local": shares}, batch.mask, batch.image)
     assert torch.allclose(one, mixed, atol=1e-6)
     mixed.sum().backward()
     assert shares.grad.abs().sum() > 0
     neutral = actions.noop(2, 24, 24)
-    assert torch.equal(advance(actions, batch.target, neutral, batch.mask, batch.image), batch.target)
+    assert torch.equal(apply_action(actions, batch.target, neutral, batch.mask, batch.image), batch.target)
     assert (actions.magnitude(neutral) == 0).all()
 
 
@@ -416,13 +416,13 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
     policy = MODELS.create("completion_policy", backbone=SMALL, prior=prior.spec, side=32, keep=0.0)
     twin = MODELS.create("completion_restorer", backbone=SMALL, prior=prior.spec, side=32)
     model = build_model(policy.eval())
-    start = policy.first_guess(batch.image, batch.mask)
+    start = policy.prefill(batch.image, batch.mask)
     with torch.no_grad():
         assert torch.equal(model(batch.image, batch.mask), start)
         for value in twin.residual.parameters():
             value.add_(0.02 * torch.randn(value.shape, generator=generator))
         before = hole_error(start, twin.eval()(batch.image, batch.mask), batch.mask)
-        after = hole_error(build_model(begin_like(policy, twin))(batch.image, batch.mask),
+        after = hole_error(build_model(copy_from_supervised(policy, twin))(batch.image, batch.mask),
                            twin(batch.image, batch.mask), batch.mask)
     assert (after < before).all()
     save_checkpoint(tmp_path / "run", policy)
@@ -430,7 +430,7 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
     with torch.no_grad():
         assert torch.equal(again(batch.image, batch.mask), model(batch.image, batch.mask))
     with pytest.raises(UsageError, match="needs the same prior"):
-        begin_like(MODELS.create("completion_policy", backbone=SMALL), twin)
+        copy_from_supervised(MODELS.create("completion_policy", backbone=SMALL), twin)
     with pytest.raises(UsageError, match=r"completing needs a mask \(2, 1, 32, 32\)"):
         model(batch.image)
 
@@ -446,7 +446,7 @@ def test_a_shipped_prior_is_not_saved_again(tmp_path):
         assert torch.equal(again(batch.image, batch.mask), build_model(policy)(batch.image, batch.mask))
         assert torch.equal(again(batch.image, batch.mask), load_network(locate("completer"))(batch.image, batch.mask))
     twin = create_network("completion_restorer", backbone=SMALL, prior="completer", side=128)
-    assert begin_like(policy, twin).prior.spec == twin.prior.spec
+    assert copy_from_supervised(policy, twin).prior.spec == twin.prior.spec
 
 
 def test_policies_begin_with_policies(generator):
@@ -471,7 +471,7 @@ def test_keep_has_a_head_start(generator):
         policy = make_policy(keep=keep).eval()
         with torch.no_grad():
             policy.heads.weight.add_(0.01 * torch.randn(policy.heads.weight.shape, generator=generator))
-            start = policy.first_guess(batch.image, batch.mask)
+            start = policy.prefill(batch.image, batch.mask)
             assert torch.equal(build_model(policy)(batch.image, batch.mask), start) == stays
     with pytest.raises(UsageError, match="a logit between 0 and 20; got -1"):
         make_policy(keep=-1)
@@ -483,7 +483,7 @@ def test_a_step_of_detail_adds_texture_and_leaves_the_level():
     mask = torch.from_numpy(square(48, 48, 16, 14, 16))[None, None].float()
     smooth = composite(torch.full_like(rough, 0.6), rough, mask)
     choice = {"local": torch.full((1, 1, 48, 48), actions.tools.index("detail"))}
-    after = advance(actions, smooth, choice, mask, smooth)
+    after = apply_action(actions, smooth, choice, mask, smooth)
     assert texture_difference(after, mask) < texture_difference(smooth, mask) - 0.2
     assert abs(float(((after - smooth) * mask).sum() / mask.sum())) < 0.02
 

@@ -31,12 +31,12 @@ from experiments.tasks.denoise_filters import (
 )
 from rlenhance.actions import PIXELRL_TOOLS
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.core.image import WAYS, turned, turned_back
+from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
 from rlenhance.data import NOISES, Batch, parse_noise
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, UnrolledPolicy, build_model, warm_start
+from rlenhance.models import MODELS, GreedyEpisode, build_model, warm_start
 from rlenhance.models.restorer import told
 from rlenhance.models.warm_start import as_restorer
 from rlenhance.ops.image_statistics import noise_deviation
@@ -214,7 +214,7 @@ def test_a_warm_start_begins_near_the_supervised_picture(generator):
         estimate = batch.image + restorer.residual(batch.image)
         results = policy.actions.results(batch.image)
         nearest = (results - estimate[:, :, None]).abs().argmin(dim=2)
-        first = UnrolledPolicy(policy.eval()).decide(batch.image)[0]["local"]
+        first = GreedyEpisode(policy.eval()).decide(batch.image)[0]["local"]
     assert (first == nearest).float().mean() > 0.999
     with pytest.raises(UsageError, match="takes 3 channels, the supervised run 1"):
         warm_start(make_policy(channels=3), restorer)
@@ -237,8 +237,8 @@ def test_a_learned_denoiser_is_a_warm_start(tmp_path):
     with torch.no_grad():
         clean = denoiser.denoise(batch.image, 25 / 255)
         nearest = (policy.actions.results(batch.image) - clean[:, :, None]).abs().argmin(dim=2)
-        first = UnrolledPolicy(policy).decide(batch.image, preference={"noise": 25.0})[0]["local"]
-        other = UnrolledPolicy(policy).decide(batch.image, preference={"noise": 50.0})[0]["local"]
+        first = GreedyEpisode(policy).decide(batch.image, preference={"noise": 25.0})[0]["local"]
+        other = GreedyEpisode(policy).decide(batch.image, preference={"noise": 50.0})[0]["local"]
         assert (first == nearest).float().mean() > 0.99 and (other == nearest).float().mean() < 0.95
         restorer = as_restorer(denoiser, "first")
         seen = denoiser.denoise(batch.image, told(batch.image))
@@ -263,7 +263,7 @@ def test_views_turn_with_the_picture():
             for value in policy.parameters():
                 value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())))
             model = build_model(policy)
-            pairs = [(turned_back(model(turned(image, way)), way), model(image)) for way in range(1, WAYS)]
+            pairs = [(d4_inverse(model(d4_transform(image, way)), way), model(image)) for way in range(1, NUM_D4)]
         results[views] = max(((a - b).abs() > 1e-4).float().mean().item() for a, b in pairs)
     assert results[8] < 0.01 < 0.1 < results[1]
     with pytest.raises(UsageError, match="views lie between 1 and 8; got 9"):
@@ -273,9 +273,9 @@ def test_views_turn_with_the_picture():
 def test_what_was_turned_is_turned_back():
     """All eight ways are different and can be undone."""
     image = torch.arange(12.0).view(1, 1, 3, 4)
-    ways = [turned(image, way) for way in range(WAYS)]
-    assert all(torch.equal(turned_back(view, way), image) for way, view in enumerate(ways))
-    assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in ways}) == WAYS
+    ways = [d4_transform(image, way) for way in range(NUM_D4)]
+    assert all(torch.equal(d4_inverse(view, way), image) for way, view in enumerate(ways))
+    assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in ways}) == NUM_D4
 
 
 @pytest.mark.parametrize("memory", ["first", "every", "none"])

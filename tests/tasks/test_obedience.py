@@ -13,7 +13,7 @@ from experiments.tasks.controllability import RESPONSES, adaptivity, controllabi
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.options import OPTIONS
 from tests.support.networks import make_model, make_policy, stir
 
@@ -21,7 +21,7 @@ KNOBS = {"exposure_level": (0.2, 0.475, 0.7), "contrast": (-1, 0, 1), "color": (
          "highlights": (0, 0.5, 1)}
 
 
-class Answering(UnrolledPolicy):
+class Answering(GreedyEpisode):
     """A model with every knob that answers by a rule: sense 1 obeys, -1 does the opposite, 0 is deaf."""
 
     def __init__(self, sense=1, ranges=KNOBS, auto=()):
@@ -90,12 +90,12 @@ def test_only_what_the_policy_takes_is_asked(pictures):
         {"exposure_level": None, "color": value} for value in (-1, -0.5, 0, 0.5, 1)]
     assert defaults(model) == {"exposure_level": None} and defaults(Answering()) == {}
     with pytest.raises(UsageError, match="nothing to obey"):
-        controllability(UnrolledPolicy(make_policy()), pictures)
+        controllability(GreedyEpisode(make_policy()), pictures)
 
 
 def test_a_real_policy_can_be_asked(pictures):
     """An untrained network takes every level and every end of its ranges."""
-    answers = controllability(UnrolledPolicy(stir(make_policy(preferences=KNOBS))), pictures[:1])
+    answers = controllability(GreedyEpisode(stir(make_policy(preferences=KNOBS))), pictures[:1])
     assert set(answers) == set(KNOBS) and 0 < answers["exposure_level"]["error"] < 1
 
 

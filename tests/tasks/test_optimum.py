@@ -8,7 +8,7 @@ from experiments.scripts import reward_optimum as optimum
 from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -17,7 +17,7 @@ def _optimum(weights, image, iterations=60, **config):
     policy = make_policy(PolicyConfig(state_size=16, horizon=4, vary_exposure=False, **config), weights)
     env = make_env(policy, Reward(weights, every_term=False), "cpu")
     actions = optimum.optimize(env, Batch(image), policy.preferences.encode(None, len(image)), iterations)
-    return UnrolledPolicy(policy).render(image, actions), actions
+    return GreedyEpisode(policy).render(image, actions), actions
 
 
 def test_each_picture_reaches_the_asked_exposure(generator):

@@ -29,7 +29,7 @@ from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.exif import EXIF_IFD, directories
 from rlenhance.metrics.full_reference import hole_psnr, psnr
-from rlenhance.models import MODELS, Combined, UnrolledPolicy, warm_start
+from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, warm_start
 from rlenhance.nn.backbones import BACKBONES, receptive_field
 from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import MASK_GENERATORS, mask_out
@@ -215,7 +215,7 @@ def test_policies_begin_with_supervised_backbones(name, image):
     own = policy.backbone.state_dict()
     assert all(torch.equal(own[part], value) for part, value in network.backbone.state_dict().items())
     mask = torch.ones(2, 1, 32, 40)
-    assert torch.isfinite(UnrolledPolicy(policy)(image, mask)).all()
+    assert torch.isfinite(GreedyEpisode(policy)(image, mask)).all()
     other = MODELS.create("pixel_policy", actions={"name": "curve", "agent_stride": 1}, backbone=recipe,
                           masked=not masked, state_size=16)
     with pytest.raises(UsageError, match="mask"):
@@ -477,7 +477,7 @@ def test_combined_is_trained_on_pairs_and_on_good_pictures(scale, tmp_path, pair
     result = restore_train.main(restore_train.Arguments("combined", data=home, name="pairs", scale=scale,
                                                         exposure=True, **common))
     network = load_network(result.run)
-    assert isinstance(network, Combined) and network.scale == scale and network.exposure
+    assert isinstance(network, MRPNetSR) and network.scale == scale and network.exposure
     made = make_pairs(tmp_path / "more") / "high"
     alone = restore_train.main(restore_train.Arguments("combined", data=made, name="alone", scale=scale, **common))
     assert alone.fitted.updates == 2

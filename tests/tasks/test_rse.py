@@ -17,14 +17,14 @@ from agents.rollout import collect_rollout, evaluate_actions
 from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
 from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
-from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import WAYS, turned, turned_back
+from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.models import MODELS, Denoiser, SelfEnhancer, build_model
-from rlenhance.nn.latent import CodeBank, PatchAutoencoder, permuted, told_noise
+from rlenhance.models import MODELS, DenoisingUNet, LatentEpisode, build_model
+from rlenhance.nn.latent import Codebook, PatchAutoencoder, permute_code, told_noise
 from rlenhance.ops.patch_grid import PatchGrid
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -95,32 +95,32 @@ def test_patches_of_another_picture_are_refused():
 
 
 @pytest.mark.parametrize("block", [16, 24])
-@pytest.mark.parametrize("way", range(WAYS))
+@pytest.mark.parametrize("way", range(NUM_D4))
 def test_codes_turn_with_their_patch(block, way, generator):
     """encode(g.x) = rho(g) encode(x) for all of D4, mean and variance; and what a code shows turns as well."""
     network, patches = small_autoencoder(block), torch.rand(3, 3, block, block, generator=generator)
-    for code, of_turned in zip(network.encode(patches), network.encode(turned(patches, way)), strict=True):
-        assert torch.allclose(of_turned, permuted(code, way), atol=1e-5)
-    code = torch.randn(3, network.channels, WAYS, generator=generator)
-    assert torch.allclose(network.decode(permuted(code, way)), turned(network.decode(code), way), atol=1e-5)
+    for code, of_turned in zip(network.encode(patches), network.encode(d4_transform(patches, way)), strict=True):
+        assert torch.allclose(of_turned, permute_code(code, way), atol=1e-5)
+    code = torch.randn(3, network.channels, NUM_D4, generator=generator)
+    assert torch.allclose(network.decode(permute_code(code, way)), d4_transform(network.decode(code), way), atol=1e-5)
 
 
 def test_without_equivariance_codes_do_not_turn(generator):
     """The switch does something, and keeps the shape of codes."""
     network, patches = small_autoencoder(equivariant=False), torch.rand(3, 3, 16, 16, generator=generator)
-    code, other = network.encode(patches)[0], network.encode(turned(patches, 1))[0]
-    assert code.shape == (3, network.channels, WAYS)
-    assert not torch.allclose(other, permuted(code, 1), atol=1e-2)
+    code, other = network.encode(patches)[0], network.encode(d4_transform(patches, 1))[0]
+    assert code.shape == (3, network.channels, NUM_D4)
+    assert not torch.allclose(other, permute_code(code, 1), atol=1e-2)
 
 
 def test_turning_twice_is_turning_once(generator):
     """The ways form a group, of codes as of patches."""
-    code, mark = torch.rand(1, 2, WAYS, generator=generator), torch.arange(9.0).reshape(1, 1, 3, 3)
-    for one in range(WAYS):
-        for other in range(WAYS):
-            both = turned(turned(mark, one), other)
-            which = next(way for way in range(WAYS) if torch.equal(turned(mark, way), both))
-            assert torch.equal(permuted(permuted(code, one), other), permuted(code, which))
+    code, mark = torch.rand(1, 2, NUM_D4, generator=generator), torch.arange(9.0).reshape(1, 1, 3, 3)
+    for one in range(NUM_D4):
+        for other in range(NUM_D4):
+            both = d4_transform(d4_transform(mark, one), other)
+            which = next(way for way in range(NUM_D4) if torch.equal(d4_transform(mark, way), both))
+            assert torch.equal(permute_code(permute_code(code, one), other), permute_code(code, which))
 
 
 def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
@@ -135,7 +135,7 @@ def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
 
 def test_a_denoiser_is_a_start():
     """With the weights of a learned denoiser, a pass over a patch is that denoiser on the patch."""
-    denoiser = Denoiser(widths=SMALL["widths"], down=SMALL["down"], up=SMALL["up"])
+    denoiser = DenoisingUNet(widths=SMALL["widths"], down=SMALL["down"], up=SMALL["up"])
     torch.nn.init.normal_(denoiser.network.exit.weight)
     network = PatchAutoencoder(PatchGrid(16, 4), **SMALL)
     network.begin_with(denoiser.network)
@@ -143,7 +143,7 @@ def test_a_denoiser_is_a_start():
     seen = network.look(patch, patch, torch.full((1, 1, 1, 1), 0.1))
     assert torch.allclose(patch + seen.change, denoiser.denoise(patch, 0.1), atol=1e-6)
     with pytest.raises(UsageError, match="the same widths"):
-        network.begin_with(Denoiser().network)
+        network.begin_with(DenoisingUNet().network)
 
 
 @pytest.mark.parametrize("equivariant", [True, False])
@@ -176,7 +176,7 @@ def test_the_autoencoder_learns_to_denoise():
 
 def test_contrast_is_least_for_the_right_pairs(generator):
     """Codes beside their own cost nothing, shuffled ones cost much."""
-    code = torch.randn(16, 4, WAYS, generator=generator)
+    code = torch.randn(16, 4, NUM_D4, generator=generator)
     assert info_nce_loss(code, code) < 0.05 < 3 < info_nce_loss(code, code.roll(1, 0))
 
 
@@ -184,24 +184,24 @@ def test_priors_are_the_nearest_clean_codes(generator):
     """Equal to scikit-learn's neighbours, over all turned codes."""
     from sklearn.neighbors import NearestNeighbors
 
-    bank = CodeBank(2, size=12, groups=2, axes=1, neighbours=3)
-    code = torch.randn(5, 2, WAYS, generator=generator)
+    bank = Codebook(2, size=12, groups=2, axes=1, neighbours=3)
+    code = torch.randn(5, 2, NUM_D4, generator=generator)
     known = bank.known()
-    assert known.shape == (8 * 12, 2 * WAYS)
+    assert known.shape == (8 * 12, 2 * NUM_D4)
     found = NearestNeighbors(n_neighbors=3).fit(known.numpy()).kneighbors(code.flatten(1).numpy())[1]
     assert torch.allclose(bank.prior(code).flatten(1), known[torch.from_numpy(found)].mean(dim=1), atol=1e-5)
 
 
 def test_priors_turn_with_their_code(generator):
     """The neighbours of a turned code are the turned neighbours."""
-    bank, code = CodeBank(2, size=12, groups=2, axes=1, neighbours=3), torch.randn(5, 2, WAYS, generator=generator)
-    for way in range(WAYS):
-        assert torch.allclose(bank.prior(permuted(code, way)), permuted(bank.prior(code), way), atol=1e-5)
+    bank, code = Codebook(2, size=12, groups=2, axes=1, neighbours=3), torch.randn(5, 2, NUM_D4, generator=generator)
+    for way in range(NUM_D4):
+        assert torch.allclose(bank.prior(permute_code(code, way)), permute_code(bank.prior(code), way), atol=1e-5)
 
 
 def test_groups_find_what_was_put_together(generator):
     """Codes of two clouds fall into two groups, whose centres are near the clouds' means."""
-    clouds = torch.tensor([-3.0, 3.0]).repeat(64)[:, None, None] + torch.randn(128, 2, WAYS, generator=generator)
+    clouds = torch.tensor([-3.0, 3.0]).repeat(64)[:, None, None] + torch.randn(128, 2, NUM_D4, generator=generator)
     centres = group_codes(clouds.split(32), 2)
     assert sorted(centres.mean(dim=(1, 2)).round().tolist()) == [-3.0, 3.0]
 
@@ -227,9 +227,9 @@ def test_a_closed_gate_changes_nothing_whatever_else_is_chosen(generator):
     actions, batch = ACTION_SETS.create("latent", **MOVES), noisy(1, 48)
     action = torch.rand(1, actions.action_dim, 4, 4, generator=generator) * 2 - 1
     action[:, -2:] = -1
-    assert torch.equal(advance(actions, batch.image, {"local": action}, start=batch.image), batch.image)
+    assert torch.equal(apply_action(actions, batch.image, {"local": action}, start=batch.image), batch.image)
     action[:, -2:, 0, 0] = 1
-    after = advance(actions, batch.image, {"local": action}, start=batch.image)
+    after = apply_action(actions, batch.image, {"local": action}, start=batch.image)
     reach = actions.blocks.stride + actions.blocks.overlap // 2
     assert not torch.equal(after[..., :8, :8], batch.image[..., :8, :8])
     assert torch.equal(after[..., reach:, :], batch.image[..., reach:, :])
@@ -325,16 +325,16 @@ def test_recursion_goes_on_from_the_result_and_stops_patch_by_patch():
     """Further episodes begin with the result; where an episode has changed nothing, later ones do not either."""
     network, batch = policy(), noisy(1, 48)
     with torch.no_grad():
-        once, again = (SelfEnhancer(network, recurse=recurse).play(batch.image) for recurse in (0, 1))
+        once, again = (LatentEpisode(network, recurse=recurse).play(batch.image) for recurse in (0, 1))
         assert torch.equal(once.image, again.states[2]) and len(again.actions) == 4
         assert not torch.equal(once.image, again.image)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.weight)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.bias)
-        still = SelfEnhancer(network, recurse=1).play(batch.image)
+        still = LatentEpisode(network, recurse=1).play(batch.image)
     assert torch.equal(still.actions[2]["local"][:, -2:], torch.full((1, 2, 4, 4), -1.0))
     assert torch.equal(still.states[-1], still.states[2])
     with pytest.raises(UsageError, match="--recurse"):
-        SelfEnhancer(network, recurse=-1)
+        LatentEpisode(network, recurse=-1)
 
 
 def test_the_command_denoises_with_a_run(tmp_path, capsys):
@@ -359,9 +359,9 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
     torch.nn.init.normal_(actions.autoencoder.skip.exit.weight, std=0.1)
     action = {"local": torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)}
     for step, way in ((0, 4), (3, 1)):
-        after = advance(actions, torch.rand(1, 3, 24, 24), action, start=batch.image, step=step)
-        seen = turned(batch.image, way)
-        wanted = turned_back(actions.autoencoder.enhance(seen, seen, told_noise(batch.image)), way).clamp(0, 1)
+        after = apply_action(actions, torch.rand(1, 3, 24, 24), action, start=batch.image, step=step)
+        seen = d4_transform(batch.image, way)
+        wanted = d4_inverse(actions.autoencoder.enhance(seen, seen, told_noise(batch.image)), way).clamp(0, 1)
         assert torch.allclose(after, wanted, atol=1e-5)
 
 

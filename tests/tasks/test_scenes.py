@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
-from rlenhance.actions import advance
+from rlenhance.actions import apply_action
 from rlenhance.core.errors import UsageError
 from rlenhance.data import RELIGHT_KINDS, Batch
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from tests.support.networks import make_policy, stir
 
 
@@ -17,7 +17,7 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
     policy = stir(make_policy(curve, state_size=16), 0.2)
     image = torch.rand(1, 3, 1, 2, generator=generator).repeat(1, 1, 32, 16)
     image[..., 16:, 16:] *= 0.3  # the agents see two different halves below
-    on, off = UnrolledPolicy(policy).play(image), UnrolledPolicy(policy, local=False).play(image)
+    on, off = GreedyEpisode(policy).play(image), GreedyEpisode(policy, local=False).play(image)
     same_above = (off.image[..., :16, 0::2] - off.image[..., :1, :1]).abs().max()
     assert same_above < 1e-5 < (on.image[..., :16, 0::2] - on.image[..., :1, :1]).abs().max()
     assert not torch.allclose(off.image, image, atol=1e-3)
@@ -25,16 +25,16 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
     for action in off.actions:  # the strengths are those of the picture agent alone
         strength = policy.actions.magnitude(action)
         assert torch.allclose(strength, strength[..., :1, :1].expand_as(strength), atol=1e-5)
-        whole = advance(policy.actions, whole, action)
+        whole = apply_action(policy.actions, whole, action)
     assert torch.allclose(whole, off.image, atol=1e-5)  # in one pass over the pixels, or step by step
 
 
 def test_local_agents_alone_cannot_be_taken_away():
     """A policy without a picture-level agent is refused; one without local agents has none to lose."""
     with pytest.raises(UsageError, match="no picture-level agent"):
-        UnrolledPolicy(make_policy({"global_agent": False}), local=False)
+        GreedyEpisode(make_policy({"global_agent": False}), local=False)
     policy, image = stir(make_policy({"agent_stride": 0})), torch.full((1, 3, 16, 16), 0.2)
-    assert torch.equal(UnrolledPolicy(policy, local=False)(image), UnrolledPolicy(policy)(image))
+    assert torch.equal(GreedyEpisode(policy, local=False)(image), GreedyEpisode(policy)(image))
 
 
 @pytest.fixture

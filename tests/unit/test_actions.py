@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlenhance.actions import ACTION_SETS, Bending, advance, as_action
+from rlenhance.actions import ACTION_SETS, PointwiseActions, apply_action, validate_action
 from rlenhance.core.errors import UsageError
 from rlenhance.metrics.full_reference import highlight_protection, mean_level, relative_color, relative_contrast
 from tests.support.actions import action_shapes, random_action
@@ -58,7 +58,7 @@ def test_pictures_stay_in_range(name, config, size, generator):
         pictures = actions.apply(pictures, random_action(actions, pictures, generator))
         assert pictures.shape == before.shape
         assert pictures.min() >= -1e-6 and pictures.max() <= 1 + 1e-6
-    assert not isinstance(actions, Bending) or torch.equal(pictures[:, :, :4], before[:, :, :4])
+    assert not isinstance(actions, PointwiseActions) or torch.equal(pictures[:, :, :4], before[:, :, :4])
 
 
 @every
@@ -81,7 +81,7 @@ def test_mask_protects_bit_by_bit(name, config, image, generator):
     action = random_action(actions, image, generator)
     if name == "fill":  # where a mirror stands is the mask's business
         action = {"local": action["local"] % actions.tools.index("mirror")}
-    masked, free = advance(actions, image, action, mask), advance(actions, image, action)
+    masked, free = apply_action(actions, image, action, mask), apply_action(actions, image, action)
     outside = (mask == 0).expand_as(image)
     assert torch.equal(masked[outside], image[outside])
     assert torch.allclose(masked[~outside], free[~outside], atol=1e-6)
@@ -91,16 +91,17 @@ def test_mask_protects_bit_by_bit(name, config, image, generator):
 def test_gradient_reaches_every_level(name, config, image, generator):
     """What an agent of any level does can be differentiated: the action, or the probabilities of its choices."""
     actions = ACTION_SETS.create(name, **config)
-    relaxed = {}
+    soft_action = {}
     for level, shape in action_shapes(actions, 2, 32, 40).items():
         if actions.num_choices is None:
-            relaxed[level] = torch.rand(shape, generator=generator) - 0.5
+            soft_action[level] = torch.rand(shape, generator=generator) - 0.5
         else:
             count, heads, *grid = shape
-            relaxed[level] = torch.randn(count, heads, actions.num_choices, *grid, generator=generator).softmax(dim=2)
-        relaxed[level].requires_grad_()
-    (actions.apply(image, relaxed) ** 2).sum().backward()
-    for level, value in relaxed.items():
+            soft_action[level] = torch.randn(count, heads, actions.num_choices, *grid,
+                                             generator=generator).softmax(dim=2)
+        soft_action[level].requires_grad_()
+    (actions.apply(image, soft_action) ** 2).sum().backward()
+    for level, value in soft_action.items():
         assert torch.isfinite(value.grad).all(), level
         assert (value.grad.abs().flatten(2).amax(dim=2) > 0).all(), level
 
@@ -132,16 +133,16 @@ def test_levels_are_all_asked_for(name, config, image):
     """An action with a level missing or too many is refused with the names of the levels."""
     actions = ACTION_SETS.create(name, **config)
     neutral = actions.noop(2, 32, 40)
-    assert as_action(actions, neutral, (32, 40)) is neutral
+    assert validate_action(actions, neutral, (32, 40)) is neutral
     for wrong in ({}, {**neutral, "pixel": neutral[actions.scopes[0]]}):
         with pytest.raises(UsageError, match=actions.scopes[0]):
-            as_action(actions, wrong, (32, 40))
+            validate_action(actions, wrong, (32, 40))
     bare = neutral[actions.scopes[0]]
     if len(actions.scopes) == 1:
-        assert as_action(actions, bare, (32, 40))[actions.scopes[0]] is bare
+        assert validate_action(actions, bare, (32, 40))[actions.scopes[0]] is bare
     else:
         with pytest.raises(UsageError, match="mapping"):
-            as_action(actions, bare, (32, 40))
+            validate_action(actions, bare, (32, 40))
 
 
 @pytest.mark.parametrize("channels", ["luminance", "chroma", "coupled"])

@@ -301,7 +301,7 @@ def test_steps_are_for_policies(name, tmp_path, image):
         if isinstance(network, Completing):  # the prior's picture, in which nothing was done
             hole = torch.zeros_like(image[:, :1])
             hole[..., 2:7, 3:8] = 1
-            assert torch.equal(begun, network.first_guess(image, hole))
+            assert torch.equal(begun, network.prefill(image, hole))
         else:
             assert torch.equal(begun, image)
     else:

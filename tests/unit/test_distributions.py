@@ -147,13 +147,13 @@ def test_mode_of_the_gaussian_is_where_the_noise_vanishes(generator):
 def test_relaxed_action_has_a_slope(generator):
     """Probabilities sum to one, the relaxed Gaussian is its mode, and gradients pass through both."""
     logits = torch.randn(1, 2, 5, 3, 3, generator=generator, requires_grad=True)
-    relaxed = PixelCategorical(logits).relaxed()
-    assert torch.allclose(relaxed.sum(dim=2), torch.ones(1, 2, 3, 3))
-    (relaxed * torch.arange(5.0).view(5, 1, 1)).sum().backward()
+    soft_action = PixelCategorical(logits).soft_action()
+    assert torch.allclose(soft_action.sum(dim=2), torch.ones(1, 2, 3, 3))
+    (soft_action * torch.arange(5.0).view(5, 1, 1)).sum().backward()
     mean = torch.randn(1, 2, 3, 3, generator=generator, requires_grad=True)
     distribution = SquashedGaussian(mean, torch.tensor(-1.0))
-    assert torch.equal(distribution.relaxed(), distribution.mode())
-    distribution.relaxed().sum().backward()
+    assert torch.equal(distribution.soft_action(), distribution.mode())
+    distribution.soft_action().sum().backward()
     assert (logits.grad != 0).all() and (mean.grad != 0).all()
 
 
@@ -173,4 +173,4 @@ def test_joined_batches_equal_their_parts(kind, generator):
             whole = getattr(joined, ask)(*([action] if ask == "log_prob" else []))[level]
             assert torch.allclose(whole, torch.cat(apart), atol=1e-6)
         assert joined.kl(joined)[level].abs().max() < 1e-6
-        assert joined.relaxed()[level].shape[0] == 6
+        assert joined.soft_action()[level].shape[0] == 6

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 import envs
 from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
-from rlenhance.actions import ACTION_SETS, advance
+from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.nn.preferences import Preferences
@@ -158,12 +158,12 @@ def test_state_terms_telescope_over_the_episode(image, generator):
 
 
 def test_environment_and_advance_cannot_drift(image, generator):
-    """The environment's transition is `advance`."""
+    """The environment's transition is `apply_action`."""
     env = pixel_env(autoreset_mode=AutoresetMode.DISABLED)
     env.reset(options={"batch": Batch(image)})
     action = random_action(env, generator)
     observation, *_ = env.step(action)
-    assert torch.equal(observation["image"], advance(env.actions, image, action))
+    assert torch.equal(observation["image"], apply_action(env.actions, image, action))
 
 
 def test_episode_ends_by_termination_after_the_horizon(image, generator):

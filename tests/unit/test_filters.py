@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from rlenhance.actions import PIXELRL_TOOLS, TOOLS, Filters
+from rlenhance.actions import FILTERS, PIXELRL_TOOLS, FilterActions
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.ops import filters
 
@@ -35,7 +35,7 @@ every = pytest.mark.parametrize("name", REFERENCES)
 
 def run(name, image, backend):
     """A tool's function in one of its two forms."""
-    return TOOLS[name](image, backend=backend)
+    return FILTERS[name](image, backend=backend)
 
 
 @every
@@ -58,21 +58,21 @@ def test_both_forms_agree_in_colour(name, generator):
     assert torch.allclose(result[1:2], run(name, image[1:2], "opencv"), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(TOOLS))
+@pytest.mark.parametrize("name", list(FILTERS))
 def test_grey_is_grey_in_one_plane_or_three(name, generator):
     """A grey picture gives the same as one plane and as three equal channels; a constant one stays constant."""
     plane = torch.rand(2, 1, 12, 15, generator=generator)
-    three = TOOLS[name](plane.expand(-1, 3, -1, -1).contiguous())
-    assert torch.allclose(three, TOOLS[name](plane).expand(-1, 3, -1, -1), atol=2e-5)
-    even = TOOLS[name](torch.full((1, 3, 9, 7), 0.4))
+    three = FILTERS[name](plane.expand(-1, 3, -1, -1).contiguous())
+    assert torch.allclose(three, FILTERS[name](plane).expand(-1, 3, -1, -1), atol=2e-5)
+    even = FILTERS[name](torch.full((1, 3, 9, 7), 0.4))
     assert torch.allclose(even, even[:, :, :1, :1].expand_as(even), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(TOOLS))
+@pytest.mark.parametrize("name", list(FILTERS))
 def test_gradients_are_those_of_small_steps(name, generator):
     """The tensor form passes the gradient that finite differences measure."""
     image = torch.rand(1, 1, 6, 7, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(TOOLS[name], (image,), eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(FILTERS[name], (image,), eps=1e-7, atol=1e-4)
 
 
 def test_a_shift_crosses_neither_black_nor_white():
@@ -101,8 +101,8 @@ def test_bad_input_is_named(call, text):
 
 def test_every_pixel_takes_what_its_tool_gives(generator):
     """Indices gather the tools' results; probabilities mix them."""
-    actions, image = Filters(), torch.rand(2, 3, 11, 9, generator=generator)
-    results = torch.stack([TOOLS[name](image) for name in PIXELRL_TOOLS], dim=2)
+    actions, image = FilterActions(), torch.rand(2, 3, 11, 9, generator=generator)
+    results = torch.stack([FILTERS[name](image) for name in PIXELRL_TOOLS], dim=2)
     choice = torch.randint(9, (2, 1, 11, 9), generator=generator)
     expected = results.gather(2, choice[:, :, None].expand(-1, 3, -1, -1, -1))[:, :, 0]
     assert torch.allclose(actions.apply(image, {"local": choice}), expected)
@@ -118,14 +118,14 @@ def test_canvases_leave_no_trace(shape, generator):
     and on two."""
     image = torch.rand(shape, generator=generator) * 1.4 - 0.2
     choice = torch.randint(9, (shape[0], 1, *shape[2:]), generator=generator)
-    tensors = [image if name == "nothing" else TOOLS[name](image) if name in ("darker", "brighter") else
+    tensors = [image if name == "nothing" else FILTERS[name](image) if name in ("darker", "brighter") else
                run(name, image, "tensor") for name in PIXELRL_TOOLS]
     expected = torch.stack(tensors, dim=2)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append((Filters().results(image), Filters().apply(image, {"local": choice})))
+            found.append((FilterActions().results(image), FilterActions().apply(image, {"local": choice})))
     finally:
         torch.set_num_threads(before)
     (results, after), (again, after_again) = found
@@ -141,43 +141,43 @@ def test_a_choice_that_is_no_tool_is_named(number):
     choice = torch.ones(1, 1, 4, 4, dtype=torch.long)
     choice[0, 0, 1, 2] = number
     with pytest.raises(UsageError, match=rf"0 to 8; got {min(number, 1)} to {max(number, 1)}"):
-        Filters().apply(torch.rand(1, 1, 4, 4), {"local": choice})
+        FilterActions().apply(torch.rand(1, 1, 4, 4), {"local": choice})
 
 
 def test_only_what_some_pixel_chose_is_run(generator):
     """A tool that no pixel takes is not called, and the others see only the pictures that need them."""
     seen = []
 
-    @TOOLS.register("counted")
+    @FILTERS.register("counted")
     def counted(image):
         seen.append(len(image))
         return image * 0.5
 
     try:
-        actions, image = Filters(("nothing", "counted")), torch.rand(3, 1, 4, 4, generator=generator)
+        actions, image = FilterActions(("nothing", "counted")), torch.rand(3, 1, 4, 4, generator=generator)
         choice = torch.zeros(3, 1, 4, 4, dtype=torch.long)
         assert torch.equal(actions.apply(image, {"local": choice}), image) and seen == []
         choice[1, 0, 2, 2] = 1
         after = actions.apply(image, {"local": choice})
         assert seen == [1] and after[1, 0, 2, 2] == image[1, 0, 2, 2] / 2 and int((after != image).sum()) == 1
     finally:
-        TOOLS.remove("counted")
+        FILTERS.remove("counted")
 
 
 def test_a_filter_of_ones_own(generator):
     """Registered, it is a tool like the others; the set remembers its name, and says so where it is missing."""
-    @TOOLS.register("sharpen")
+    @FILTERS.register("sharpen")
     def sharpen(image):
         return (2 * image - filters.box(image, 3)).clamp(0, 1)
 
     try:
-        actions = Filters(("nothing", "sharpen"))
+        actions = FilterActions(("nothing", "sharpen"))
         image = torch.rand(1, 1, 6, 6, generator=generator)
         assert torch.equal(actions.apply(image, {"local": torch.ones(1, 1, 6, 6, dtype=torch.long)}), sharpen(image))
     finally:
-        TOOLS.remove("sharpen")
+        FILTERS.remove("sharpen")
     with pytest.raises(UnknownName, match="unknown filter 'sharpen'"):
-        Filters(("nothing", "sharpen"))
+        FilterActions(("nothing", "sharpen"))
 
 
 @pytest.mark.parametrize("tools, error, text", [
@@ -189,14 +189,14 @@ def test_a_filter_of_ones_own(generator):
 def test_sets_that_cannot_be_are_refused(tools, error, text):
     """An unknown name with the nearest one; a set without a way to do nothing."""
     with pytest.raises(error, match=text):
-        Filters(tools)
+        FilterActions(tools)
 
 
 def test_a_tool_that_gives_another_shape_is_named():
     """Instead of a failure somewhere behind it."""
-    TOOLS.register("halved")(lambda image: image[..., ::2])
+    FILTERS.register("halved")(lambda image: image[..., ::2])
     try:
         with pytest.raises(UsageError, match=r"the filter halved must give .*\(1, 1, 4, 4\); got \(1, 1, 4, 2\)"):
-            Filters(("nothing", "halved")).apply(torch.rand(1, 1, 4, 4), {"local": torch.ones(1, 1, 4, 4).long()})
+            FilterActions(("nothing", "halved")).apply(torch.rand(1, 1, 4, 4), {"local": torch.ones(1, 1, 4, 4).long()})
     finally:
-        TOOLS.remove("halved")
+        FILTERS.remove("halved")

@@ -27,7 +27,7 @@ from agents.sac import KLConstraint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.models import MODELS, build_model, observe, warm_start
+from rlenhance.models import MODELS, build_model, make_observation, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, picture_statistics
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
@@ -240,7 +240,7 @@ def test_warm_start_sees_what_the_supervised_model_saw(backbone, image, tmp_path
     warm_start(start, restorer)
     statistics = picture_statistics(image, torch.tensor(DEFAULT_EXPOSURE))
     wanted, _ = restorer.backbone(image, statistics)
-    features, _ = start.backbone(image, start.context(observe(image, 0.5, torch.zeros(2, 1))))
+    features, _ = start.backbone(image, start.context(make_observation(image, 0.5, torch.zeros(2, 1))))
     assert torch.allclose(features, wanted, atol=1e-5)
     assert all(torch.equal(value, start.heads.state_dict()[name]) for name, value in before.items())
 
@@ -291,7 +291,7 @@ def test_critic_sees_the_neighbours_actions(image):
     torch.manual_seed(0)
     actor = policy_for(SAC, state_size=None)
     critic = Critic(actor)
-    observation = observe(image, 1.0, torch.zeros(2, 0))
+    observation = make_observation(image, 1.0, torch.zeros(2, 0))
     context = actor.context(observation)
     action = {"global": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
     other = {**action, "local": action["local"].clone()}

@@ -10,7 +10,7 @@ from agents.base import make_env
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
-from rlenhance.models import MODELS, PixelPolicy, UnrolledPolicy, build_model, observe
+from rlenhance.models import MODELS, GreedyEpisode, PixelPolicy, build_model, make_observation
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
@@ -18,7 +18,7 @@ from tests.support.networks import CHOICE, every_model, make_model, make_policy,
 
 
 def _observation(policy, image, mask=None):
-    return observe(image, 1.0, policy.preferences.encode(None, image.shape[0]), mask)
+    return make_observation(image, 1.0, policy.preferences.encode(None, image.shape[0]), mask)
 
 
 @every_model
@@ -173,7 +173,7 @@ def test_scheduled_deviation_is_the_learners(image):
 
 def test_pictures_of_a_batch_are_enhanced_apart(image):
     """A picture is enhanced the same alone and in company."""
-    model = UnrolledPolicy(stir(make_policy()))
+    model = GreedyEpisode(stir(make_policy()))
     assert torch.allclose(model(image)[1:], model(image[1:]), atol=1e-5)
 
 
@@ -182,16 +182,16 @@ def test_preferences_of_another_length_are_refused(wrong, image):
     """A policy is told as many preferences as it was trained for; the text names them."""
     policy = make_policy(preferences=CHOICE)
     with pytest.raises(UsageError, match=r"1 preferences \(exposure_level\)"):
-        policy(observe(image, 1.0, wrong))
+        policy(make_observation(image, 1.0, wrong))
 
 
 def test_masked_policy_asks_for_its_mask(image):
     """A policy that was trained with masks says so when there is none."""
     policy = stir(make_policy(masked=True))
     mask = torch.ones(2, 1, 32, 40)
-    assert torch.isfinite(UnrolledPolicy(policy)(image, mask)).all()
+    assert torch.isfinite(GreedyEpisode(policy)(image, mask)).all()
     with pytest.raises(UsageError, match="mask"):
-        UnrolledPolicy(policy)(image)
+        GreedyEpisode(policy)(image)
 
 
 @pytest.mark.parametrize("wrong", [{"horizon": 0}, {"state_size": 4}, {"deviation": "random"},
@@ -206,7 +206,7 @@ def test_impossible_policies_are_refused(wrong):
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_full_result_is_the_small_episode(curve, masked, generator):
     """On a picture that has the state's size already, the result is the last state of the episode, bit by bit."""
-    model = UnrolledPolicy(stir(make_policy(curve)))
+    model = GreedyEpisode(stir(make_policy(curve)))
     image = torch.rand(2, 3, 16, 16, generator=generator)
     mask = (torch.rand(2, 1, 16, 16, generator=generator) < 0.5).float() if masked else None
     episode = model.play(image, mask)
@@ -218,7 +218,7 @@ def test_the_full_result_is_the_small_episode(curve, masked, generator):
 @pytest.mark.parametrize("curve", _KINDS, ids=lambda curve: "-".join(map(str, curve.values())))
 def test_the_full_result_looks_like_the_small_episode(curve, generator):
     """What was decided on the small picture does to a smooth full one what it did to the small one."""
-    model = UnrolledPolicy(stir(make_policy(curve), 0.03))
+    model = GreedyEpisode(stir(make_policy(curve), 0.03))
     image = 0.05 + 0.5 * F.interpolate(torch.rand(2, 3, 3, 3, generator=generator), (64, 64), mode="bicubic",
                                        align_corners=True).clamp(0, 1)
     episode = model.play(image)
@@ -232,7 +232,7 @@ def test_the_full_result_looks_like_the_small_episode(curve, generator):
 @pytest.mark.parametrize("state_size", [16, None])
 def test_deciding_and_rendering_are_an_episode(curve, masked, state_size, image, generator):
     """What is decided first and rendered later is what the model gives at once, bit by bit."""
-    model = UnrolledPolicy(stir(make_policy(curve, state_size=state_size, preferences=CHOICE)))
+    model = GreedyEpisode(stir(make_policy(curve, state_size=state_size, preferences=CHOICE)))
     mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float() if masked else None
     choice = {"exposure_level": 0.7}
     actions = model.decide(image, mask, choice)
@@ -242,7 +242,7 @@ def test_deciding_and_rendering_are_an_episode(curve, masked, state_size, image,
 
 def test_a_decision_serves_pictures_of_any_size(image, generator):
     """Decided on a reduced picture, the same actions are rendered on others; no actions change nothing."""
-    model = UnrolledPolicy(stir(make_policy()))
+    model = GreedyEpisode(stir(make_policy()))
     actions = model.decide(image)
     for size in ((9, 13), (64, 20)):
         other = torch.rand(2, 3, *size, generator=generator)
@@ -258,10 +258,10 @@ def test_a_decision_serves_pictures_of_any_size(image, generator):
 def test_fewer_steps_are_a_prefix(state_size, image):
     """Stopped early, an episode is the beginning of the whole one; stopped at once, it is the picture itself."""
     policy = stir(make_policy(state_size=state_size, horizon=4))
-    whole = UnrolledPolicy(policy).play(image)
-    assert torch.equal(UnrolledPolicy(policy, 0)(image), image)
+    whole = GreedyEpisode(policy).play(image)
+    assert torch.equal(GreedyEpisode(policy, 0)(image), image)
     for steps in range(5):
-        part = UnrolledPolicy(policy, steps).play(image)
+        part = GreedyEpisode(policy, steps).play(image)
         assert len(part.actions) == steps
         assert all(torch.equal(one, other) for one, other in zip(part.states, whole.states, strict=False))
         if state_size is None:
@@ -272,12 +272,12 @@ def test_fewer_steps_are_a_prefix(state_size, image):
 def test_steps_beyond_the_episode_are_refused(steps):
     """A policy plays as many steps as it was trained for, or fewer."""
     with pytest.raises(UsageError, match=f"--steps lies between 0 and 4; got {steps}"):
-        UnrolledPolicy(make_policy(horizon=4), steps)
+        GreedyEpisode(make_policy(horizon=4), steps)
 
 
 def test_a_preference_is_heard(image):
     """What the user chooses changes the result, and the default is what is meant when nothing is chosen."""
-    model = UnrolledPolicy(stir(make_policy(preferences=CHOICE)))
+    model = GreedyEpisode(stir(make_policy(preferences=CHOICE)))
     results = [model(image, preference=choice) for choice in
                (None, {}, {"exposure_level": 0.475}, {"exposure_level": 0.7})]
     assert torch.equal(results[0], results[1])
@@ -288,7 +288,7 @@ def test_a_preference_is_heard(image):
 @pytest.mark.parametrize("value", [0.2, 0.8, float("nan"), float("inf")])
 def test_preferences_out_of_range_are_refused(value, image):
     """A choice outside the range a policy was trained for is refused with the range."""
-    model = UnrolledPolicy(make_policy(preferences=CHOICE))
+    model = GreedyEpisode(make_policy(preferences=CHOICE))
     with pytest.raises(UsageError, match=r"between 0\.25 and 0\.75"):
         model(image, preference={"exposure_level": value})
     with pytest.raises(UnknownName, match="exposure_level"):
@@ -393,7 +393,7 @@ def test_smoothness_holds_the_local_agents_back(image, smoothness):
     policy = stir(make_tone())
     asked = {"smoothness": smoothness}
     with torch.inference_mode():
-        free, held, alone = (UnrolledPolicy(policy, local=local).decide(image, preference=choice) for local, choice in
+        free, held, alone = (GreedyEpisode(policy, local=local).decide(image, preference=choice) for local, choice in
                              ((True, {"smoothness": 0.0}), (True, asked), (False, asked)))
     spread = [action["local"].abs().max() for action in held]
     assert all(part > 0 for part in spread) if smoothness < 1 else not any(spread)
@@ -409,13 +409,13 @@ def test_smoothness_holds_the_local_agents_back(image, smoothness):
         for _ in held:
             chosen, memory = policy.act(seen, memory)
             seen, *_ = env.step(chosen)
-    expected = UnrolledPolicy(policy).play(resize(image, 16), preference=asked).states[-1]
+    expected = GreedyEpisode(policy).play(resize(image, 16), preference=asked).states[-1]
     assert torch.allclose(seen["image"], expected, atol=1e-5)
 
 
 def _first(policy, image, asked):
     small = resize(image, 16)
-    return observe(small, 1.0, policy.preferences.settle(policy.preferences.encode(asked, len(small)), small))
+    return make_observation(small, 1.0, policy.preferences.settle(policy.preferences.encode(asked, len(small)), small))
 
 
 def test_without_preferences_the_default_level_is_aimed_at(image):

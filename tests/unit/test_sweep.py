@@ -1,4 +1,4 @@
-"""All steps in one pass give what `advance` gives step by step, in tiles and in compiled code."""
+"""All steps in one pass give what `apply_action` gives step by step, in tiles and in compiled code."""
 
 from itertools import pairwise
 
@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlenhance.actions import ACTION_SETS, Sweep, advance, spread
+from rlenhance.actions import ACTION_SETS, FusedRenderer, apply_action, spread
 from rlenhance.actions import render as sweeps
 from rlenhance.core.image import to_array, to_tensor
-from rlenhance.models import UnrolledPolicy, observe
-from rlenhance.models.fast_decide import QuickPolicy
+from rlenhance.models import GreedyEpisode, make_observation
+from rlenhance.models.fast_decide import FastDecider
 from tests.support.actions import random_action
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
@@ -21,7 +21,7 @@ SETS = [
     ("curve", {"kind": "categorical"}), ("curve", {"agent_stride": 8, "global_agent": False}),
 ]
 every_set = pytest.mark.parametrize("name, config", SETS, ids=lambda v: v if isinstance(v, str) else str(v))
-needs_compiled = pytest.mark.skipif(sweeps.COMPILED is None, reason="the package was installed without a C compiler")
+needs_compiled = pytest.mark.skipif(sweeps.NATIVE is None, reason="the package was installed without a C compiler")
 both_ways = pytest.mark.parametrize("way", ["tiles", pytest.param("compiled", marks=needs_compiled)], indirect=True)
 every_size = pytest.mark.parametrize("size", [(67, 131), (64, 64), (33, 600), (400, 35)], ids=str)
 
@@ -30,7 +30,7 @@ every_size = pytest.mark.parametrize("size", [(67, 131), (64, 64), (33, 600), (4
 def way(request, monkeypatch):
     """The named way, whatever the size of the picture, with tiles and cells small enough to meet their borders."""
     if request.param == "tiles":
-        monkeypatch.setattr(sweeps, "COMPILED", None)
+        monkeypatch.setattr(sweeps, "NATIVE", None)
     monkeypatch.setattr(sweeps, "_TILE", 1000)
     monkeypatch.setattr(sweeps, "_SEGMENT", 10)
     return request.param
@@ -44,7 +44,7 @@ def _episode(name, config, generator, steps=8, count=1):
 
 def _step_by_step(actions, image, chosen):
     for action in chosen:
-        image = advance(actions, image, action)
+        image = apply_action(actions, image, action)
     return image
 
 
@@ -56,7 +56,7 @@ def test_one_pass_is_step_by_step(name, config, size, way, generator):
     actions, chosen = _episode(name, config, generator, count=2)
     image = torch.rand(2, 3, *size, generator=generator)
     image[:, :, :2], image[:, :, 2:4] = 0, 1
-    before, sweep = image.clone(), Sweep(actions, chosen)
+    before, sweep = image.clone(), FusedRenderer(actions, chosen)
     result = sweep.image(image)
     assert torch.allclose(result, _step_by_step(actions, image, chosen), rtol=0, atol=1e-5)
     assert result.min() >= 0 and result.max() <= 1
@@ -75,7 +75,7 @@ def test_pixels_are_rounded_results(name, config, dtype, strength, way, generato
     picture[:2], picture[2:4] = 0, top
     image = to_tensor(picture)
     wanted = to_array(image + strength * (_step_by_step(actions, image, chosen) - image), dtype)
-    result = Sweep(actions, chosen).pixels(np.asfortranarray(picture), strength)
+    result = FusedRenderer(actions, chosen).pixels(np.asfortranarray(picture), strength)
     assert result.dtype == dtype
     assert np.abs(result.astype(int) - wanted).max() <= 1
     assert (result != wanted).mean() < (0.01 if dtype == np.uint8 else 0.2)
@@ -93,7 +93,7 @@ def test_threads_share_the_rows(way, generator, monkeypatch):
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            results.append(Sweep(actions, chosen).image(image))
+            results.append(FusedRenderer(actions, chosen).image(image))
     finally:
         torch.set_num_threads(threads)
     assert torch.allclose(*results, rtol=0, atol=1e-6)
@@ -108,13 +108,13 @@ def test_equal_local_agents_count_as_none(name, config, generator):
     still = [{**action, "local": torch.zeros_like(action["local"])} if "local" in action else action
              for action in chosen]
     if actions.num_choices is None:
-        assert Sweep(actions, still).handles.shape[-2:] == (1, 1)
+        assert FusedRenderer(actions, still).handles.shape[-2:] == (1, 1)
 
 
 @pytest.mark.parametrize("agents, size", [(8, 600), (8, 61), (3, 400), (1, 7), (5, 5)])
 def test_axis_lies_as_interpolation_does(agents, size):
     """Positions between agents are those of bilinear interpolation between centres; starts part the pixels."""
-    axis = sweeps.Axis.of(size, agents, 20)
+    axis = sweeps.AxisWeights.of(size, agents, 20)
     values = torch.rand(agents)
     between = torch.lerp(values[axis.before], values[axis.after], torch.from_numpy(axis.part))
     wanted = F.interpolate(values[None, None, None], (1, size), mode="bilinear", align_corners=False).flatten()
@@ -128,9 +128,9 @@ def test_axis_lies_as_interpolation_does(agents, size):
 
 def test_models_sweep_where_nothing_forbids_it(generator, monkeypatch):
     """One pass without mask and gradient, step by step with either, and on the state's own size."""
-    model, swept = UnrolledPolicy(stir(make_policy({"agent_stride": 8}))), []
-    original = Sweep.image
-    monkeypatch.setattr(Sweep, "image", lambda self, image: swept.append(image.shape) or original(self, image))
+    model, swept = GreedyEpisode(stir(make_policy({"agent_stride": 8}))), []
+    original = FusedRenderer.image
+    monkeypatch.setattr(FusedRenderer, "image", lambda self, image: swept.append(image.shape) or original(self, image))
     image = torch.rand(1, 3, 64, 80, generator=generator)
     actions = model.decide(image)
     with torch.inference_mode():
@@ -146,7 +146,7 @@ def test_models_sweep_where_nothing_forbids_it(generator, monkeypatch):
 def test_compiled_code_is_cheap():
     """What the package compiles is what runs: an eighth of a megapixel is bent in one call."""
     tone, calls = ACTION_SETS.create("tone"), []
-    sweep = Sweep(tone, [tone.noop(1, 64, 64)] * 2)
+    sweep = FusedRenderer(tone, [tone.noop(1, 64, 64)] * 2)
     sweep._run = lambda *words: calls.append(words)
     sweep.pixels(np.zeros((400, 300, 3), np.uint16))
     assert [words[0].__name__ for words in calls] == ["sweep_words"]
@@ -165,7 +165,7 @@ def test_the_result_does_not_depend_on_its_tiles(way, dtype, generator, monkeypa
             torch.set_num_threads(count)
             monkeypatch.setattr(sweeps, "_TILE", tile)
             monkeypatch.setattr(sweeps, "_SEGMENT", segment)
-            results.append(Sweep(actions, chosen).pixels(picture))
+            results.append(FusedRenderer(actions, chosen).pixels(picture))
     finally:
         torch.set_num_threads(threads)
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
@@ -191,11 +191,11 @@ def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_s
     policy = stir(make_model("pixel_policy", actions=actions, backbone=backbone, state_size=state_size,
                              preferences=CHOICE, auto=("exposure_level",)))
     image = 0.4 * torch.rand(1, 3, 80, 90, generator=generator)
-    model = UnrolledPolicy(policy)
+    model = GreedyEpisode(policy)
     for preference in (None, {"exposure_level": 0.6}):
         plain = model.decide(image, preference=preference)
         with torch.inference_mode():
-            assert QuickPolicy.serves(policy, image)
+            assert FastDecider.supports(policy, image)
             quick = model.decide(image, preference=preference)
         for one, other in zip(plain, quick, strict=True):
             assert all(torch.allclose(one[level], other[level], rtol=0, atol=1e-5) for level in one)
@@ -210,17 +210,18 @@ def test_the_quick_way_knows_its_limits(config, generator):
     """Every other policy is left to torch."""
     policy, image = make_policy(**config), torch.rand(1, 3, 16, 16, generator=generator)
     with torch.inference_mode():
-        assert not QuickPolicy.serves(policy, image)
-        assert QuickPolicy.serves(make_policy(), image)
-        assert not QuickPolicy.serves(make_policy(), image.repeat(2, 1, 1, 1))
-    assert not QuickPolicy.serves(make_policy(), image)
+        assert not FastDecider.supports(policy, image)
+        assert FastDecider.supports(make_policy(), image)
+        assert not FastDecider.supports(make_policy(), image.repeat(2, 1, 1, 1))
+    assert not FastDecider.supports(make_policy(), image)
 
 
 def test_the_greedy_action_needs_no_values(generator):
     """`act` is the mode of the distribution."""
     for curve in ({}, {"kind": "categorical"}):
         policy = stir(make_policy(curve))
-        observation = observe(torch.rand(2, 3, 16, 16, generator=generator), 1.0, policy.preferences.encode(None, 2))
+        observation = make_observation(torch.rand(2, 3, 16, 16, generator=generator), 1.0,
+                                       policy.preferences.encode(None, 2))
         action, _ = policy.act(observation)
         mode = policy(observation)[0].mode()
         assert all(torch.equal(action[level], mode[level]) for level in mode)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.actions import ACTION_SETS, Sweep
+from rlenhance.actions import ACTION_SETS, FusedRenderer
 from rlenhance.core.image import reduced_tensor, resize, to_tensor
-from rlenhance.models import UnrolledPolicy
+from rlenhance.models import GreedyEpisode
 from rlenhance.models import episode as unrolled_module
-from rlenhance.models.tiled_policy import play_tiled, receptive_radius, tileable
+from rlenhance.models.tiled_policy import can_tile, receptive_radius, run_tiled
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 NETWORKS = [
@@ -31,13 +31,13 @@ def test_tiled_is_whole(backbone, actions, generator):
     """Several sizes of tiles on odd pictures: the same within 1e-5, though they are much smaller than the picture."""
     policy = _policy(backbone, actions)
     image = 0.5 * torch.rand(1, 3, 71, 90, generator=generator)
-    assert tileable(policy, 71, 90)
-    model = UnrolledPolicy(policy)
+    assert can_tile(policy, 71, 90)
+    model = GreedyEpisode(policy)
     with torch.inference_mode():
         whole = model.play(image).image
         encoded = policy.preferences.settle(policy.preferences.encode(None, 1), image)
         for tile in (24, 40):
-            tiled = play_tiled(policy, image, encoded, 3, tile)
+            tiled = run_tiled(policy, image, encoded, 3, tile)
             assert torch.allclose(tiled, whole, rtol=0, atol=1e-5)
     assert (whole - image).abs().max() > 0.01
 
@@ -46,16 +46,16 @@ def test_large_pictures_are_tiled_where_they_can_be(generator, monkeypatch):
     """Without gradient and mask; what stands on other cells, or reduces the picture first, is played whole."""
     asked, policy = [], _policy(*NETWORKS[1])
     monkeypatch.setattr(unrolled_module, "TILE", 16)
-    monkeypatch.setattr(unrolled_module, "play_tiled", lambda *words, **more: asked.append(1) or words[1])
+    monkeypatch.setattr(unrolled_module, "run_tiled", lambda *words, **more: asked.append(1) or words[1])
     image = torch.rand(1, 3, 20, 30, generator=generator)
-    UnrolledPolicy(policy)(image)
+    GreedyEpisode(policy)(image)
     with torch.inference_mode():
-        UnrolledPolicy(policy)(image, mask=torch.ones(1, 1, 20, 30))
-        UnrolledPolicy(policy)(image[..., :16, :16])
-        UnrolledPolicy(make_policy({"agent_stride": 8}, state_size=None))(image)
-        UnrolledPolicy(make_policy())(image)
+        GreedyEpisode(policy)(image, mask=torch.ones(1, 1, 20, 30))
+        GreedyEpisode(policy)(image[..., :16, :16])
+        GreedyEpisode(make_policy({"agent_stride": 8}, state_size=None))(image)
+        GreedyEpisode(make_policy())(image)
         assert asked == []
-        UnrolledPolicy(policy)(image)
+        GreedyEpisode(policy)(image)
     assert asked == [1]
 
 
@@ -92,7 +92,7 @@ def test_an_edge_of_light_makes_no_step(swing):
     tone = ACTION_SETS.create("tone", agent_stride=8)
     action = {"global": torch.full((1, 4, 1, 1), 0.0), "local": torch.zeros(1, 4, 8, 8)}
     action["local"][:, 0, :, 4:] = -swing
-    result = Sweep(tone, [action] * 8).pixels(_edge()).astype(float)
+    result = FusedRenderer(tone, [action] * 8).pixels(_edge()).astype(float)
     sky, lamp = result[32, :512, 0], result[32, 512:, 0]
     assert np.abs(np.diff(sky)).max() <= 1 and np.abs(np.diff(lamp)).max() <= 1
     assert (np.diff(sky) <= 0).all()

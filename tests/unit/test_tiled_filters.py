@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.actions import TOOLS
+from rlenhance.actions import FILTERS
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS, UnrolledPolicy
-from rlenhance.models.tiled_filters import play_tiled, receptive_radius
+from rlenhance.models import MODELS, GreedyEpisode
+from rlenhance.models.tiled_filters import receptive_radius, run_tiled
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.networks import stir
@@ -42,7 +42,7 @@ def played_in_tiles(policy, image, tile):
     def see(place, step, choice):
         choices[(step, *place)] = choice
 
-    return play_tiled(policy, image, policy.preferences.encode(None, len(image)), policy.horizon, tile, see), choices
+    return run_tiled(policy, image, policy.preferences.encode(None, len(image)), policy.horizon, tile, see), choices
 
 
 @every_network
@@ -51,7 +51,7 @@ def test_tiled_is_whole(name, generator):
     policy = make_policy(name)
     image = torch.rand(2, policy.channels, 67, 94, generator=generator)
     with torch.inference_mode():
-        episode = UnrolledPolicy(policy).play(image)
+        episode = GreedyEpisode(policy).play(image)
         chosen = torch.stack([action["local"] for action in episode.actions])
         result, choices = played_in_tiles(policy, image, 32)
     same = choices == chosen  # a tie may fall otherwise
@@ -90,32 +90,32 @@ def test_large_pictures_are_tiled_in_use(generator, monkeypatch):
     policy = make_policy()
     image = torch.rand(1, 1, 60, 75, generator=generator)
     with torch.no_grad():
-        whole = UnrolledPolicy(policy)(image)
+        whole = GreedyEpisode(policy)(image)
     monkeypatch.setattr(tiled_filters, "_TILE", 8)
     with torch.inference_mode():
-        tiled = UnrolledPolicy(policy)(image)
+        tiled = GreedyEpisode(policy)(image)
     assert (tiled - whole).abs().max() < 1e-5 or ((tiled - whole).abs() > 1e-5).float().mean() < 5e-4
 
 
 def test_a_tool_that_does_not_tell_how_far_it_looks_is_run_on_the_whole(generator):
     """One of the user's own may see the whole picture: no tiles."""
-    TOOLS.register("even")(lambda image: image.mean(dim=(2, 3), keepdim=True).expand_as(image))
+    FILTERS.register("even")(lambda image: image.mean(dim=(2, 3), keepdim=True).expand_as(image))
     try:
         policy = make_policy(tools=("nothing", "even", "box"))
         assert receptive_radius(policy) is None
         image = torch.rand(1, 1, 33, 40, generator=generator)
         with torch.inference_mode():
             encoded = policy.preferences.encode(None, 1)
-            assert torch.equal(policy.leave(play_tiled(policy, image, encoded, 3, 16), image),
-                               UnrolledPolicy(policy)(image))
+            assert torch.equal(policy.leave(run_tiled(policy, image, encoded, 3, 16), image),
+                               GreedyEpisode(policy)(image))
     finally:
-        TOOLS.remove("even")
+        FILTERS.remove("even")
 
 
 def test_grey_policies_take_colours_channel_by_channel(generator):
     """As if each were a picture; grey in three channels stays grey; observations of environments are refused."""
     policy = make_policy()
-    model, image = UnrolledPolicy(policy), torch.rand(2, 3, 20, 26, generator=generator)
+    model, image = GreedyEpisode(policy), torch.rand(2, 3, 20, 26, generator=generator)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             expected = torch.cat([model(image[:, channel : channel + 1]) for channel in range(3)], dim=1)
@@ -133,9 +133,9 @@ def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch
     policy = make_policy()
     grey = np.repeat(torch.rand(50, 66, 1, generator=generator).numpy(), 3, axis=2)
     colours = torch.rand(20, 26, 3, generator=generator).numpy()
-    whole, found = map_tools(UnrolledPolicy(policy), grey), map_tools(UnrolledPolicy(policy), colours)
+    whole, found = map_tools(GreedyEpisode(policy), grey), map_tools(GreedyEpisode(policy), colours)
     monkeypatch.setattr(tiled_filters, "_TILE", 8)
-    tiled = map_tools(UnrolledPolicy(policy), grey)
+    tiled = map_tools(GreedyEpisode(policy), grey)
     assert (tiled.winner == whole.winner).mean() > 0.999 and np.allclose(tiled.shares, whole.shares, atol=1e-3)
     assert found.winner.shape == (20, 26) and np.allclose(found.shares.sum(axis=1), 1)
 

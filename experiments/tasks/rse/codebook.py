@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions import LatentMoves
+from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.nn.latent import PatchAutoencoder, told_noise
@@ -91,7 +91,7 @@ def _shown_by(autoencoder: PatchAutoencoder, centre: Tensor) -> Tensor:
     return (change.flatten(1) / _EPSILON).mT.double()
 
 
-def fill_bank(actions: LatentMoves, batches: Sequence[Batch], seed: int = 0) -> Codes:
+def fill_bank(actions: LatentActions, batches: Sequence[Batch], seed: int = 0) -> Codes:
     """Set what a set of moves knows of clean codes, from the pictures it may learn from.
 
     Args:

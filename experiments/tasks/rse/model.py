@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.rse.codebook import Codes, fill_bank
-from rlenhance.actions import LatentMoves, advance, begin
-from rlenhance.actions.latent import GATES
-from rlenhance.core.image import WAYS
+from rlenhance.actions import LatentActions, apply_action, begin
+from rlenhance.actions.latent import NUM_GATES
+from rlenhance.core.image import NUM_D4
 from rlenhance.data import Batch
 from rlenhance.metrics.blocking import blocking_ratio
 from rlenhance.metrics.full_reference import psnr, ssim, uqi
@@ -100,7 +100,7 @@ def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequ
 
 def _policy(config: NetworkConfig, codes: int, predicted: bool) -> PixelPolicy:
     known = {"codes": codes, "groups": config.groups, "axes": config.axes,
-             "neighbours": min(config.neighbours, codes), "parts": min(config.parts, config.latent_dim // WAYS)}
+             "neighbours": min(config.neighbours, codes), "parts": min(config.parts, config.latent_dim // NUM_D4)}
     return MODELS.create("pixel_policy", actions={"name": "latent", **config.autoencoder, **known},
                          backbone={"name": config.backbone}, horizon=config.horizon, state_size=None,
                          deviation="predicted" if predicted else "scheduled", told_start=True)
@@ -116,7 +116,7 @@ def check_networks(config: NetworkConfig) -> None:
     _policy(config, config.codes, predicted=True)
 
 
-def moves_of(policy: PixelPolicy) -> LatentMoves:
+def moves_of(policy: PixelPolicy) -> LatentActions:
     """What the agents of a policy over codes may do."""
     actions: Any = policy.actions
     return actions
@@ -156,7 +156,7 @@ def constant(policy: PixelPolicy, image: Tensor, fixed: Fixed) -> list[Tensor]:
     states = [begin(moves, image)]
     for step in range(fixed.steps):
         action[:, -1] = 2 * (1 / (step + 2) if fixed.falling else fixed.new) - 1
-        states.append(advance(moves, states[-1], {"local": action}, start=image, step=step))
+        states.append(apply_action(moves, states[-1], {"local": action}, start=image, step=step))
     return states
 
 
@@ -228,7 +228,7 @@ class EpisodeEvaluator:
             assert batch.target is not None
             episode = model.play(batch.image.to(device))
             scores.append(psnr(episode.image, batch.target.to(device)).item())
-            gates.append(torch.stack([(1 + action["local"][:, -GATES:].mean(dim=(0, 2, 3))) / 2
+            gates.append(torch.stack([(1 + action["local"][:, -NUM_GATES:].mean(dim=(0, 2, 3))) / 2
                                       for action in episode.actions]))
         opened = torch.stack(gates).mean(dim=0).tolist()
         return {"val/psnr": sum(scores) / len(scores),

@@ -36,8 +36,8 @@ from rlenhance.data import ShardedSampler
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
-from rlenhance.models import Denoiser, NoiseAware, PatchDenoiser, PixelPolicy, build_model
-from rlenhance.models.episode import SelfEnhancer
+from rlenhance.models import DenoisingUNet, NoiseConditionedModel, PatchDenoiser, PixelPolicy, build_model
+from rlenhance.models.episode import LatentEpisode
 from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -117,7 +117,7 @@ class Stages:
                 break
             self.autoencoder = again
             self.policies.append(tuned)
-        self.score("the last kept, --recurse 1", SelfEnhancer(self.policies[-1], recurse=1))
+        self.score("the last kept, --recurse 1", LatentEpisode(self.policies[-1], recurse=1))
 
     def learn_codes(self, name: str, begin: PatchDenoiser | None, share: float, seed: int) -> PatchDenoiser:
         """Train the autoencoder, from the beginning or further."""
@@ -131,7 +131,7 @@ class Stages:
                 begin_with(network, self.plan.init)
             elif self.plan.warm_start:
                 source = load_network(find_checkpoint(locate(self.plan.warm_start)))
-                if not isinstance(source, Denoiser):
+                if not isinstance(source, DenoisingUNet):
                     raise UsageError(f"--warm-start {self.plan.warm_start}: a learned denoiser for colour is wanted, "
                                      f"as denoiser; it holds a {type(source).__name__}")
                 network.network.begin_with(source.network)
@@ -260,7 +260,7 @@ def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
         UsageError: none of that name, or another kind of model.
     """
     network = load_network(find_checkpoint(locate(name)))
-    if not isinstance(network, NoiseAware) or network.channels != 3:
+    if not isinstance(network, NoiseConditionedModel) or network.channels != 3:
         raise UsageError(f"--beside {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
                          f"{type(network).__name__}")
     network.to(device).eval()

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
-from rlenhance.models.denoiser import NoiseAware
+from rlenhance.models.denoiser import NoiseConditionedModel
 
 
 @MODELS.register("ffdnet")
-class FFDNet(NoiseAware):
+class FFDNet(NoiseConditionedModel):
     """Plain 3x3 convolutions on the pixel-unshuffled picture and its map of noise; what they give is taken away.
 
     ReLU between them, borders are zero. The map has a value per channel, and the first of every two pixels along each

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
-from rlenhance.models.filter_policy import FilteringPolicy
+from rlenhance.models.filter_policy import BaseFilterPolicy
 from rlenhance.models.policy import Observation
 from rlenhance.models.published.rellie import layers, through
 from rlenhance.nn.backbones import ConvGRUCell
@@ -21,7 +21,7 @@ _SHARED, _BRANCH = (1, 2, 3, 4), (3, 2)  # dilations
 
 
 @MODELS.register("pixelrl")
-class PixelRL(FilteringPolicy):
+class PixelRL(BaseFilterPolicy):
     """A policy over filters on every pixel: dilated convolutions, a branch with a convolutional GRU for the actions and
     one for the value.
 
@@ -33,7 +33,7 @@ class PixelRL(FilteringPolicy):
         width: channels inside.
         horizon: steps of an episode, T.
         channels: of the pictures (the released networks: 1).
-        noise: what it was trained for, see `FilteringPolicy`.
+        noise: what it was trained for, see `BaseFilterPolicy`.
 
     Source: PixelRL (Furuta et al. 2019), figure 2, with the convolutional GRU of section 4.1. The kernel of its
     reward-map convolution is needed in training alone and is not part of this.

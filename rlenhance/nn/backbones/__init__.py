@@ -9,9 +9,9 @@ from rlenhance.nn.backbones.gru_unet import GruUNet
 from rlenhance.nn.backbones.mrpnet import MRPNet
 from rlenhance.nn.backbones.pixelrnn import PixelRNN
 from rlenhance.nn.backbones.pyramid import Pyramid
-from rlenhance.nn.backbones.recurrent import ConvGRUCell, Remembering
+from rlenhance.nn.backbones.recurrent import ConvGRUCell, RecurrentBackbone
 
 __all__ = [
     "BACKBONES", "FCN", "Backbone", "Compact", "ConvGRUCell", "ConvLSTMAutoencoder", "FiLM", "GatedPixelRNN", "GruFCN",
-    "GruUNet", "MRPNet", "PixelRNN", "Pyramid", "Remembering", "receptive_field",
+    "GruUNet", "MRPNet", "PixelRNN", "Pyramid", "RecurrentBackbone", "receptive_field",
 ]

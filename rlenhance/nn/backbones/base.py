@@ -30,8 +30,8 @@ class Backbone(nn.Module):
     stride: int
     period: int = 1
     recurrent: bool = False
-    sees_borders: bool = False
-    later_parts: tuple[str, ...] = ()
+    zero_padded: bool = False
+    recurrent_parts: tuple[str, ...] = ()
     spec: dict[str, Any]
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:

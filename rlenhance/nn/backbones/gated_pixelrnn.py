@@ -36,7 +36,7 @@ class GatedPixelRNN(Backbone):
     dilations; batch normalisation, which it trains with, is a part of the convolutions here.
     """
 
-    sees_borders = True
+    zero_padded = True
 
     def __init__(self, channels: int = 3, context: int = 0, width: int = 48, dilations: Sequence[int] = (2, 4, 8)):
         super().__init__()
@@ -78,7 +78,7 @@ class ConvLSTMAutoencoder(Backbone):
     Source: the PixelRNN autoencoder of the other project on occluded bedrooms. We depart in the looks and the skips.
     """
 
-    sees_borders = True
+    zero_padded = True
 
     def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (32, 64, 128), looks: int = 4,
                  skips: bool = True):

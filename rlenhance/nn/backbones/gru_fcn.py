@@ -6,20 +6,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.nn.backbones.base import BACKBONES
-from rlenhance.nn.backbones.recurrent import Remembering
+from rlenhance.nn.backbones.recurrent import RecurrentBackbone
 
 
 @BACKBONES.register("gru_fcn")
-class GruFCN(Remembering):
+class GruFCN(RecurrentBackbone):
     """Dilated 3x3 convolutions and a convolutional GRU: features (N, width, ceil(H/stride), ceil(W/stride)).
 
-    Borders are zero, as published. `memory` and `stride`: see `Remembering`.
+    Borders are zero, as published. `memory` and `stride`: see `RecurrentBackbone`.
 
     Source: PixelRL (Furuta et al. 2019), section 4.1. We depart in sharing all layers between policy and value, in
     skips around the convolutions, and in a memory that begins as what was seen first.
 
     Args:
-        channels, context, width, stride, memory: see `Remembering`.
+        channels, context, width, stride, memory: see `RecurrentBackbone`.
         dilations: one convolution each.
     """
 

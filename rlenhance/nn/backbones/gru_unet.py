@@ -8,16 +8,16 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from rlenhance.nn.backbones.base import BACKBONES, ResidualBlock
-from rlenhance.nn.backbones.recurrent import Remembering
+from rlenhance.nn.backbones.recurrent import RecurrentBackbone
 
 
 @BACKBONES.register("gru_unet")
-class GruUNet(Remembering):
+class GruUNet(RecurrentBackbone):
     """A U-Net with residual blocks on the picture at half its size, and a convolutional GRU: features
     (N, widths[0], ceil(H/2), ceil(W/2)). Level i works at 1/2^(i+1) of the size; borders are zero.
 
     Args:
-        channels, context, memory: see `Remembering`.
+        channels, context, memory: see `RecurrentBackbone`.
         widths: channels of the levels.
         blocks: of each level, on the way down and, but for the last, on the way up.
 

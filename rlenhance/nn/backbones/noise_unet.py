@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from rlenhance.nn.backbones.base import ResidualBlock
 
 
-class NoiseNetwork(nn.Module):
+class NoiseUNet(nn.Module):
     """A small U-Net on the pixel-unshuffled picture and its map of noise; level i works at 1/2^(i+1) of the size.
 
     Args:
-        channels: of the pictures that come in. widths, down, up: see `rlenhance.models.Denoiser`.
+        channels: of the pictures that come in. widths, down, up: see `rlenhance.models.DenoisingUNet`.
         outputs: channels of what is taken away; None: as many as come in.
     """
 

@@ -77,7 +77,7 @@ class Pyramid(Backbone):
     Source: Ronneberger et al. 2015 for the U.
     """
 
-    sees_borders = True
+    zero_padded = True
 
     def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (48, 64, 96),
                  blocks: Sequence[int] = (1, 2, 2), stride: int = 4):

@@ -12,8 +12,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import pad_to_multiple
 from rlenhance.nn.backbones.base import Backbone, FiLM
 
-#: What a step sees of the picture, and whether it remembers, see `Remembering`.
-MEMORIES = ("first", "every", "none")
+#: What a step sees of the picture, and whether it remembers, see `RecurrentBackbone`.
+MEMORY_MODES = ("first", "every", "none")
 _KEEPS = -8.0  # bias of the update gate: at first a step changes 1/3000 of the memory (at -5 ten steps cost 0.15 dB)
 
 
@@ -40,7 +40,7 @@ class ConvGRUCell(nn.Module):
         return (1 - update) * hidden + update * candidate
 
 
-class Remembering(Backbone):
+class RecurrentBackbone(Backbone):
     """Base class: convolutions on the pixel-unshuffled picture (FFDNet: at stride 2 each is four times as cheap), and
     a GRU from step to step. A subclass gives `look`.
 
@@ -55,14 +55,14 @@ class Remembering(Backbone):
         multiple: the picture is continued to multiples of this many pixels.
     """
 
-    sees_borders = True
+    zero_padded = True
     recurrent = True
-    later_parts = ("later", "later_film", "cell")
+    recurrent_parts = ("later", "later_film", "cell")
 
     def __init__(self, channels: int, context: int, width: int, stride: int, memory: str, multiple: int):
         super().__init__()
-        if memory not in MEMORIES:
-            raise UsageError(f"memory is one of {', '.join(MEMORIES)}; got {memory!r}")
+        if memory not in MEMORY_MODES:
+            raise UsageError(f"memory is one of {', '.join(MEMORY_MODES)}; got {memory!r}")
         self.width, self.stride, self.memory, self.recurrent = width, stride, memory, memory != "none"
         self.multiple = multiple
         self.film = FiLM(context, width)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import WAYS
-from rlenhance.nn.latent.d4 import permuted
+from rlenhance.core.image import NUM_D4
+from rlenhance.nn.latent.d4 import permute_code
 
 _SEARCHED = 1 << 13  # patches whose distances are worked out at once
 
 
-class CodeBank(nn.Module):
+class Codebook(nn.Module):
     """Clean codes, the centres of their groups, and in each group the axes along which a model's own codes err.
 
     Buffers, so that they travel with the weights; `fill` sets them, in the beginning they are random.
@@ -23,7 +23,7 @@ class CodeBank(nn.Module):
         groups: of codes.
         axes: per group.
         neighbours: clean codes whose mean is a code's prior.
-        equivariant: codes can be turned (`permuted`); otherwise each stands for itself alone.
+        equivariant: codes can be turned (`permute_code`); otherwise each stands for itself alone.
     """
 
     codes: Tensor
@@ -33,13 +33,13 @@ class CodeBank(nn.Module):
     def __init__(self, channels: int, size: int = 1024, groups: int = 8, axes: int = 8, neighbours: int = 8,
                  equivariant: bool = True):
         super().__init__()
-        if not 1 <= neighbours <= size or groups < 1 or not 0 <= axes <= channels * WAYS:
+        if not 1 <= neighbours <= size or groups < 1 or not 0 <= axes <= channels * NUM_D4:
             raise UsageError(f"a bank keeps at least as many codes as it has neighbours, and one group; and "
-                             f"at most {channels * WAYS} axes; got {size}, {neighbours}, {groups} and {axes}")
+                             f"at most {channels * NUM_D4} axes; got {size}, {neighbours}, {groups} and {axes}")
         self.neighbours, self.equivariant = neighbours, equivariant
-        self.register_buffer("codes", torch.randn(size, channels, WAYS))
-        self.register_buffer("centres", torch.randn(groups, channels, WAYS))
-        self.register_buffer("axes", 0.1 * torch.randn(groups, axes, channels, WAYS))
+        self.register_buffer("codes", torch.randn(size, channels, NUM_D4))
+        self.register_buffer("centres", torch.randn(groups, channels, NUM_D4))
+        self.register_buffer("axes", 0.1 * torch.randn(groups, axes, channels, NUM_D4))
 
     @torch.no_grad()
     def fill(self, codes: Tensor, centres: Tensor, axes: Tensor) -> None:
@@ -72,4 +72,4 @@ class CodeBank(nn.Module):
         """All clean codes, turned in all ways: (8 size, 8 C)."""
         if not self.equivariant:
             return self.codes.flatten(1)
-        return torch.cat([permuted(self.codes, way) for way in range(WAYS)]).flatten(1)
+        return torch.cat([permute_code(self.codes, way) for way in range(NUM_D4)]).flatten(1)

@@ -7,21 +7,21 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from rlenhance.core.image import WAYS, turned, turned_back
+from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
 
 
-def orbit(patches: Tensor) -> Tensor:
+def d4_orbit(patches: Tensor) -> Tensor:
     """Every patch in all ways: (M, C, b, b) -> (M, 8, C, b, b)."""
-    return torch.stack([turned(patches, way) for way in range(WAYS)], dim=1)
+    return torch.stack([d4_transform(patches, way) for way in range(NUM_D4)], dim=1)
 
 
 def settle(patches: Tensor) -> Tensor:
     """The mean over the ways, each turned back: (M, 8, C, b, b) -> (M, C, b, b)."""
-    return torch.stack([turned_back(patches[:, way], way) for way in range(WAYS)]).mean(dim=0)
+    return torch.stack([d4_inverse(patches[:, way], way) for way in range(NUM_D4)]).mean(dim=0)
 
 
-def permuted(code: Tensor, way: int) -> Tensor:
-    """The code of a patch after `turned(patch, way)`: (M, C, 8) -> (M, C, 8).
+def permute_code(code: Tensor, way: int) -> Tensor:
+    """The code of a patch after `d4_transform(patch, way)`: (M, C, 8) -> (M, C, 8).
 
     A code has one entry per way and channel (the regular representation of D4): turning the patch moves the entries.
     """
@@ -32,6 +32,7 @@ def permuted(code: Tensor, way: int) -> Tensor:
 def _table() -> tuple[tuple[int, ...], ...]:
     """Entry [way][later]: the one way that equals `way` and then `later`."""
     mark = torch.arange(9).reshape(3, 3)
-    names = {tuple(turned(mark, way).flatten().tolist()): way for way in range(WAYS)}
-    return tuple(tuple(names[tuple(turned(turned(mark, way), later).flatten().tolist())] for later in range(WAYS))
-                 for way in range(WAYS))
+    names = {tuple(d4_transform(mark, way).flatten().tolist()): way for way in range(NUM_D4)}
+    return tuple(tuple(names[tuple(d4_transform(d4_transform(mark, way), later).flatten().tolist())]
+                       for later in range(NUM_D4))
+                 for way in range(NUM_D4))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import WAYS, pad_to_multiple
-from rlenhance.nn.backbones.noise_unet import NoiseNetwork
-from rlenhance.nn.latent.d4 import orbit, settle
+from rlenhance.core.image import NUM_D4, pad_to_multiple
+from rlenhance.nn.backbones.noise_unet import NoiseUNet
+from rlenhance.nn.latent.d4 import d4_orbit, settle
 from rlenhance.ops.image_statistics import noise_deviation
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 from rlenhance.ops.patch_grid import PatchGrid
@@ -42,15 +42,15 @@ class PatchAutoencoder(nn.Module):
     """Codes of overlapping patches, what a code shows, and a denoiser that sees it beside the patch.
 
     The encoder is the same small network on the patch turned and mirrored in all eight ways, so that the code of a
-    turned patch is the code, its entries moved (`permuted`): exact, whatever the weights are. What a code shows turns
-    with it as well. Y, U and V are coded together. What the code cannot hold goes past it: the change of a patch comes
-    from a small U-Net that sees the patch as it is, as it was at first, and what its code shows.
+    turned patch is the code, its entries moved (`permute_code`): exact, whatever the weights are. What a code shows
+    turns with it as well. Y, U and V are coded together. What the code cannot hold goes past it: the change of a patch
+    comes from a small U-Net that sees the patch as it is, as it was at first, and what its code shows.
 
     Args:
         blocks: geometry of the patches.
         latent_dim: entries of a code, a multiple of 8.
         width: channels of the encoder's first layer.
-        widths, down, up: of the U-Net, see `rlenhance.models.Denoiser`.
+        widths, down, up: of the U-Net, see `rlenhance.models.DenoisingUNet`.
         equivariant: False: the encoder sees the patch one way only (for comparison).
 
     Source: RSE-RL names a variational, equivariant patch autoencoder; the regular representation is that of group
@@ -60,11 +60,11 @@ class PatchAutoencoder(nn.Module):
     def __init__(self, blocks: PatchGrid, latent_dim: int = 72, width: int = 24, widths: Sequence[int] = (32, 64, 64),
                  down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2), equivariant: bool = True):
         super().__init__()
-        if latent_dim < WAYS or latent_dim % WAYS:
+        if latent_dim < NUM_D4 or latent_dim % NUM_D4:
             raise UsageError(f"a code has 8 entries per channel, one for each way to turn a patch: latent_dim is a "
                              f"multiple of 8, as 72; got {latent_dim}")
         self.blocks, self.latent_dim, self.equivariant = blocks, latent_dim, equivariant
-        outputs = latent_dim // WAYS if equivariant else latent_dim
+        outputs = latent_dim // NUM_D4 if equivariant else latent_dim
         values, small = 3 * blocks.patch_size**2, -(-blocks.patch_size // 8)
         self.glance = nn.Linear(values, outputs, bias=False)
         self.encoder = nn.Sequential(
@@ -74,7 +74,7 @@ class PatchAutoencoder(nn.Module):
             nn.Flatten(), nn.Linear(2 * width * small**2, 2 * outputs))
         self.decoder = nn.Linear(outputs, values)
         self.bend = nn.Sequential(nn.Linear(outputs, 64), nn.SiLU(), nn.Linear(64, values))
-        self.skip = NoiseNetwork(9, widths, down, up, outputs=3)
+        self.skip = NoiseUNet(9, widths, down, up, outputs=3)
         self.multiple = 2 ** len(widths)
         self.register_buffer("yuv", torch.tensor(_YUV), persistent=False)
         self.register_buffer("rgb", torch.linalg.inv(torch.tensor(_YUV)), persistent=False)
@@ -86,13 +86,13 @@ class PatchAutoencoder(nn.Module):
     @property
     def channels(self) -> int:
         """Of a code: entries per way."""
-        return self.latent_dim // WAYS
+        return self.latent_dim // NUM_D4
 
     def encode(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance of the codes: (M, 3, b, b) in RGB -> twice (M, C, 8)."""
         planes = torch.einsum("kc,mchw->mkhw", self.yuv.to(patches), patches)
         planes = planes - planes.new_tensor([0.5, 0.0, 0.0])[:, None, None]
-        ways = orbit(planes) if self.equivariant else planes[:, None]
+        ways = d4_orbit(planes) if self.equivariant else planes[:, None]
         each = ways.flatten(0, 1)
         found = self.encoder(each).unflatten(0, (-1, ways.shape[1])).float()
         mean, log_variance = found.chunk(2, dim=-1)
@@ -101,7 +101,7 @@ class PatchAutoencoder(nn.Module):
 
     def _entries(self, values: Tensor) -> Tensor:
         """(M, 8, C) or, with one way, (M, 1, 8 C) -> (M, C, 8)."""
-        return values.mT if self.equivariant else values.squeeze(1).unflatten(1, (-1, WAYS))
+        return values.mT if self.equivariant else values.squeeze(1).unflatten(1, (-1, NUM_D4))
 
     def decode(self, code: Tensor) -> Tensor:
         """What codes show, without what goes past them: (M, C, 8) -> (M, 3, b, b), RGB, not clipped."""
@@ -161,7 +161,7 @@ class PatchAutoencoder(nn.Module):
         return self.blocks.fold(torch.cat(parts), (now.shape[-2], now.shape[-1]))
 
     @torch.no_grad()
-    def begin_with(self, denoiser: NoiseNetwork) -> None:
+    def begin_with(self, denoiser: NoiseUNet) -> None:
         """Take over a denoiser's U-Net of the same shape: what it has not seen begins without effect.
 
         Raises:
