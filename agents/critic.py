@@ -27,7 +27,7 @@ class Critic(nn.Module):
         actions = policy.actions
         self.actions, self.masked, self.told_start = actions, policy.masked, policy.told_start
         context = policy.context_size + actions.action_dim * ("global" in actions.scopes)
-        channels = policy.channels + actions.action_dim * ("local" in actions.scopes)
+        channels = 3 + policy.masked + 3 * policy.told_start + actions.action_dim * ("local" in actions.scopes)
         self.backbone: Backbone = BACKBONES.create(backbone, channels=channels, context=context)
         width = self.backbone.width
         self.heads = nn.ModuleDict({

@@ -30,9 +30,8 @@ class SelfTrainingBuffer:
 
     def __init__(self, capacity: int, prob: float = 0.3, max_generation: int = 3):
         if capacity < 1 or max_generation < 1 or not 0 <= prob <= 1:
-            raise UsageError(f"outputs that are kept: at least one, at least one generation deep, and a share between "
-                             f"0 and 1 of each batch; got capacity {capacity}, max_generation {max_generation} and "
-                             f"prob {prob}")
+            raise UsageError(f"a self-training buffer takes a capacity and a max_generation from 1 on, a prob between "
+                             f"0 and 1; got {capacity}, {max_generation} and {prob}")
         self.capacity, self.prob, self.max_generation = capacity, prob, max_generation
         self.count = self._next = 0
         self._kept: dict[str, Tensor] = {}

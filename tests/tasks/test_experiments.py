@@ -176,7 +176,7 @@ def test_classic_pixel_wise_agents_train(tmp_path, pairs):
     policy = PolicyConfig(backbone="fcn", state_size=0, agent_stride=1, global_agent=False, curve="categorical",
                           channels="coupled", momentum=0.2, horizon=2)
     learners = LearnerConfigs()
-    learners = dataclasses.replace(learners, a3c=dataclasses.replace(learners.a3c, reward_map_kernel=3, epochs=1,
+    learners = dataclasses.replace(learners, a3c=dataclasses.replace(learners.a3c, reward_map_kernel=3, update_epochs=1,
                                                                       rollouts_per_image=2))
     result = train_lowlight(pairs, out=tmp_path, name="run", updates=1, batch_size=2, policy=policy, learners=learners)
     assert np.isfinite(result.scores["a3c"]["psnr"])

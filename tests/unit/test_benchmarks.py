@@ -88,8 +88,8 @@ def test_the_loop_learner_is_the_learner(case, generator, monkeypatch):
     reward, batch = Reward(RewardWeights(WITHOUT_KNOBS)), pictures(case, generator)
     taken = [{level: entry if entry.dtype == torch.int64 else 0.9 * entry for level, entry in action.items()}
              for action in random_actions(case, networks[0].actions, generator)]
-    play = agents.a3c.play
-    monkeypatch.setattr(agents.a3c, "play", lambda *parts: play(*parts, given=taken))
+    collect = agents.a3c.collect_rollout
+    monkeypatch.setattr(agents.a3c, "collect_rollout", lambda *parts: collect(*parts, actions=taken))
     A3C(networks[0], reward, config).step(batch)
     LoopA3C(networks[1], reward, config).step(batch, given=taken)
     for (name, one), other in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):

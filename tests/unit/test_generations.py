@@ -103,9 +103,9 @@ def test_a_resumed_store_draws_what_it_would_have_drawn(generator):
 
 def test_what_cannot_be_is_refused(generator):
     """Sizes that do not fit, no references, no room; a ruined output is not kept."""
-    for wrong in ({"capacity": 0}, {"capacity": 4, "share": 1.5}, {"capacity": 4, "depth": 0},
-                  {"capacity": 4, "share": float("nan")}):
-        with pytest.raises(UsageError, match="share between 0 and 1"):
+    for wrong in ({"capacity": 0}, {"capacity": 4, "prob": 1.5}, {"capacity": 4, "max_generation": 0},
+                  {"capacity": 4, "prob": float("nan")}):
+        with pytest.raises(UsageError, match="a prob between 0 and 1"):
             SelfTrainingBuffer(**wrong)
     store = SelfTrainingBuffer(8, prob=1.0)
     with pytest.raises(UsageError, match="have none"):
@@ -131,5 +131,5 @@ def test_it_stops_when_the_score_falls():
     again = EarlyStopping(tolerance=0.2)
     again.load_state_dict(falling.state_dict())
     assert again.update(27.7) and falling.update(float("nan")) and again.best_round == 0
-    with pytest.raises(UsageError, match="slack"):
+    with pytest.raises(UsageError, match="tolerance"):
         EarlyStopping(-1)
