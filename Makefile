@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/render.c
 
-.PHONY: train test test-all lint bench screenshots clean
+.PHONY: train test test-all lint docs bench screenshots clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (about five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -20,6 +20,9 @@ lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m mypy rlenhance envs agents experiments benchmarks
+
+docs: $(VENV)/.docs           ## the documentation as a site that opens offline: site/index.html
+	$(BIN)/mkdocs build --strict -q
 
 bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/results/benchmarks.md)
 	$(BIN)/python -m benchmarks
@@ -39,5 +42,9 @@ $(VENV)/.dev: $(VENV)/.core
 	$(INSTALL) -e ".[dev]"
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.core
+	$(INSTALL) -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
