@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +16,13 @@ from torch import Tensor
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
-from rlenhance.core.visualize import action_colors, grid
+from rlenhance.core.visualize import action_colors
 from rlenhance.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
 from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
+from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.enhance import Enhancer
 
@@ -37,7 +37,7 @@ class Arguments:
     model: Annotated[str, tyro.conf.Positional]
     """A shipped model's name, a run, or a checkpoint: a policy."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("gallery")
-    """Folder for before_after.jpg, steps.jpg, knob_NAME.jpg and denoise.jpg."""
+    """Folder for before_after.jpg, overview.jpg, steps.jpg, knob_NAME.jpg and denoise.jpg."""
     side: int = _SIDE
     """Side of each small picture in pixels."""
 
@@ -60,7 +60,7 @@ def scenes() -> dict[str, Tensor]:
 
 
 def main(arguments: Arguments) -> list[Path]:
-    """Write the pictures; returns their places.
+    """Write the pictures, each with its label; returns their places.
 
     Raises:
         UsageError: not a policy.
@@ -70,51 +70,56 @@ def main(arguments: Arguments) -> list[Path]:
         raise UsageError(f"{arguments.model}: acts in one pass and has no steps to show; name a policy")
     pictures = scenes()
     with torch.inference_mode():
-        pairs = [part for picture in pictures.values() for part in (picture, model(picture))]
-        sheets = {"before_after": [pairs[i : i + 8] for i in range(0, len(pairs), 8)]}
-        some = [picture for label, picture in pictures.items() if not label.endswith("as it is")]
-        sheets["steps"] = [_steps(model, picture, arguments.side) for picture in some[1::3]]
+        sheets = {"before_after": [row for label, picture in pictures.items()
+                                   for row in ((label, picture), ("enhanced", model(picture)))]}
+        dark = [(label, picture) for label, picture in pictures.items() if not label.endswith("as it is")]
+        darkest = dark[1::3]
+        sheets["overview"] = [row for label, picture in darkest
+                              for row in ((label, picture), ("enhanced", model(picture)))]
+        sheets["steps"] = [row for label, picture in darkest for row in _steps(model, label, picture, arguments.side)]
         for name, (low, _, high) in model.policy.preferences.ranges.items():
-            asked = [low + (high - low) * i / 4 for i in range(5)]
-            sheets[f"knob_{name}"] = [[picture, *(_asked(model, picture, {name: value}) for value in asked)]
-                                      for picture in some[1::6]]
+            values = [low + (high - low) * i / 4 for i in range(5)]
+            sheets[f"knob_{name}"] = [row for label, picture in darkest[::2] for row in (
+                (label, picture), *((f"{name} {value:g}", model(picture, preference={name: value}))
+                                    for value in values))]
+    columns = {"before_after": 8, "overview": 4, "steps": 9}
     if model.policy.state_size:
         sheets["denoise"] = noisy_rows(arguments.model, arguments.side)
+        columns["denoise"] = 4
     arguments.out.mkdir(parents=True, exist_ok=True)
     places = []
-    for name, rows in sheets.items():
-        place = arguments.out / f"{name}.jpg"
-        write(to_array(grid(rows, arguments.side)), place)
-        places.append(place)
-        print(place)
+    for name, row in sheets.items():
+        cells = [Cell(to_array(picture), (label,)) for label, picture in row]
+        side = 2 * arguments.side if name == "overview" else arguments.side
+        places.append(write(make_sheet(cells, columns.get(name, 6), side), arguments.out / f"{name}.jpg"))
+        print(places[-1])
     return places
 
 
-def noisy_rows(model: str, side: int) -> list[list[Tensor]]:
+def noisy_rows(model: str, side: int) -> list[tuple[str, Tensor]]:
     """Of every sample photograph a part as large as the sheet shows it, taken in a sixteenth of its light and coded as
     JPEG of quality 85: as the policy brightens it, with half and all of its noise taken, and the good one."""
     enhancers = [Enhancer(model, denoise=share) for share in (0.0, 0.5, 1.0)]
-    rows, cache = [], ImageCache()
+    labels = ("enhanced", "--denoise 0.5", "--denoise 1", "in good light")
+    row, cache = [], ImageCache()
     for number, name in enumerate(SAMPLE_ROLES):
         good = to_array(limit_side(to_tensor(cache.load(sample_path(name))), 512))
         dark = as_jpeg(Darken(1 / 16, 1 / 16)(good, np.random.default_rng(number)), 85)
         top, left = ((length - side) // 2 for length in good.shape[:2])
-        rows.append([to_tensor(result[max(0, top) :, max(0, left) :][:side, :side])
-                     for result in (*(enhancer(dark) for enhancer in enhancers), good)])
-    return rows
+        results = (*(enhancer(dark) for enhancer in enhancers), good)
+        row += [(label, to_tensor(result[max(0, top) :, max(0, left) :][:side, :side]))
+                for label, result in zip(labels, results, strict=True)]
+    return row
 
 
-def _asked(model: GreedyEpisode, picture: Tensor, preference: Mapping[str, float]) -> Tensor:
-    return model(picture, preference=preference)
-
-
-def _steps(model: GreedyEpisode, picture: Tensor, side: int) -> list[Tensor]:
-    """Input, map of the first handle and result of every second step."""
-    episode, row, image = model.play(picture), [picture], picture
+def _steps(model: GreedyEpisode, label: str, picture: Tensor, side: int) -> list[tuple[str, Tensor]]:
+    """Input, map of the first handle and result of every second step, each with its label."""
+    episode, row, image = model.play(picture), [(label, picture)], picture
     for number, action in enumerate(episode.actions, start=1):
         image = model.render(image, [action])
         if number % 2 == 0:
-            row += [action_colors(model.policy.actions.magnitude(action)[:, :1], (side, side)), image]
+            colors = action_colors(model.policy.actions.magnitude(action)[:, :1], limit_side(picture, side).shape[-2:])
+            row += [(f"step {number}", colors), (f"after step {number}", image)]
     return row
 
 

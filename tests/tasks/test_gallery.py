@@ -20,14 +20,14 @@ def test_every_sheet_is_written(quick, tmp_path, capsys):
     """Before and after, the steps and a sheet per knob lie in the folder, and their places are printed."""
     save_checkpoint(tmp_path / "run/best", stir(make_tone(horizon=4)))
     places = gallery.main(gallery.Arguments(str(tmp_path / "run"), tmp_path / "out", side=12))
-    names = ["before_after", "steps", *(f"knob_{name}" for name in CONTROLS), "denoise"]
+    names = ["before_after", "overview", "steps", *(f"knob_{name}" for name in CONTROLS), "denoise"]
     assert places == [tmp_path / "out" / f"{name}.jpg" for name in names]
     assert sorted(places) == sorted((tmp_path / "out").iterdir())
     assert capsys.readouterr().out.split() == [str(place) for place in places]
     widths = {place.stem: read(place).pixels.shape[1] for place in places}
-    across = {"before_after": 8, "steps": 5, "denoise": 4} | {f"knob_{name}": 6 for name in CONTROLS}
-    # parts of 12 pixels, 2 between
-    assert widths == {name: 14 * parts - 2 for name, parts in across.items()}
+    across = {"before_after": 8, "overview": 4, "steps": 9, "denoise": 4} | {f"knob_{name}": 6 for name in CONTROLS}
+    # parts of 12 pixels (24 in the overview), 12 between and around
+    assert widths == {name: 24 * parts + 12 for name, parts in across.items()} | {"overview": 4 * 36 + 12}
 
 
 def test_scenes_are_the_same_at_every_call(quick):
@@ -43,7 +43,7 @@ def test_a_policy_without_knobs_has_no_sweeps(quick, tmp_path):
     """Only what the model takes is swept."""
     save_checkpoint(tmp_path / "run/best", stir(make_policy(horizon=2)))
     places = gallery.main(gallery.Arguments(str(tmp_path / "run"), tmp_path / "out", side=12))
-    assert [place.stem for place in places] == ["before_after", "steps", "denoise"]
+    assert [place.stem for place in places] == ["before_after", "overview", "steps", "denoise"]
 
 
 def test_a_network_that_acts_in_one_pass_is_refused(tmp_path, capsys):
