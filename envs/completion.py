@@ -12,10 +12,10 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.image_env import ImageEnv
-from envs.pixel_env import PixelEnv, Source
+from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, CompletionSampler, ImageCache, open_completion, validate_splits
+from rlenhance.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.hub.shipped import locate
 from rlenhance.ops.inpaint import find_method
@@ -35,13 +35,12 @@ class Begun:
             None: all. Holes that are larger are cut.
     """
 
-    def __init__(self, source: Source, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None):
+    def __init__(self, source: BatchSource, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None):
         self.source, self.guess, self.window = source, guess, window
 
-    def batch(self, step: int, count: int, part: slice | None = None) -> Batch:
+    def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of draw `step`; of these only `part`."""
-        drawn = self.source.batch(step, count) if part is None else self.source.batch(step, count, part)  # type: ignore
-        return begin(drawn, self.guess, self.window)
+        return begin(self.source.batch(step, count, part), self.guess, self.window)
 
     def with_seed(self, seed: int) -> Begun:
         """Another stream of the same source."""

@@ -76,8 +76,8 @@ class KnownCurves:
         """Another stream of such pictures."""
         return KnownCurves(self.actions, self.horizon, self.size, level=self.level, seed=seed)
 
-    def batch(self, step: int, count: int, level: Tensor | None = None) -> Batch:
-        """The `count` pictures of draw `step`, with their targets, on the CPU.
+    def batch(self, step: int, count: int, part: slice = slice(None), *, level: Tensor | None = None) -> Batch:
+        """The `count` pictures of draw `step`, with their targets, on the CPU; of these only `part`.
 
         Args:
             level: mean of the finished pictures, (count, 1, 1, 1); None: the stream's own.
@@ -93,7 +93,7 @@ class KnownCurves:
         target = image
         for _ in range(self.horizon):  # by the transition itself, so that the oracle meets it to the last bit
             target = apply_action(self.actions, target, action)
-        return Batch(image, target)
+        return Batch(image, target)[part]
 
     def oracle(self, step: int, count: int) -> dict[str, Tensor]:
         """The action that, taken at every step, finishes the pictures of draw `step`: level -> (count, C, h, w)."""

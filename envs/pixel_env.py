@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -25,19 +25,11 @@ from rlenhance.actions import (
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, side_by_side
-from rlenhance.data import Batch
+from rlenhance.data import Batch, BatchSource
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models.policy import Observation, make_observation
 from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward, Transition
-
-
-class Source(Protocol):
-    """Where episodes' pictures come from: `rlenhance.data.Sampler` is one."""
-
-    def batch(self, step: int, count: int) -> Batch: ...
-
-    def with_seed(self, seed: int) -> Source: ...
 
 
 class PixelEnv(gymnasium.vector.VectorEnv):
@@ -69,7 +61,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     planes: int = 3
 
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
-                 preferences: Preferences | None = None, source: Source | None = None, num_envs: int = 1,
+                 preferences: Preferences | None = None, source: BatchSource | None = None, num_envs: int = 1,
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu",
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, render_mode: str | None = None):
         if horizon < 1 or num_envs < 1 or min(size) < 1:
@@ -84,7 +76,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
         self._source, self._drawn = source, 0
-        self._stream: Source | None = None
+        self._stream: BatchSource | None = None
         self._drawn_at_once = num_envs
         self._batch: Batch | None = None
         self._costs: Mapping[str, Tensor] = {}

@@ -516,14 +516,14 @@ def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
     every = with_more_light(dark, config)
     assert sum(example.degradation is not None for example in every) == goods
     assert sum(example.image is not None and example.image == example.target for example in every) == goods
-    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.judged for example in every)
+    assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.target_in_reward for example in every)
     assert with_more_light(dark, LowLightDataConfig()) == dark
     hidden = with_more_light(dark, replace(config, reward_relit_only=True))
-    assert {example.judged for example in hidden if example.image in {e.image for e in dark}} == {False}
+    assert {example.target_in_reward for example in hidden if example.image in {e.image for e in dark}} == {False}
     batch = Sampler(hidden, ImageCache(), 8, seed=1).batch(0, 32).check()
-    assert set(batch.judged.flatten().tolist()) == {0.0, 1.0}
-    assert Sampler(every, ImageCache(), 8, seed=1).batch(0, 4).judged is None
-    with pytest.raises(UsageError, match="--light"):
+    assert set(batch.target_weight.flatten().tolist()) == {0.0, 1.0}
+    assert Sampler(every, ImageCache(), 8, seed=1).batch(0, 4).target_weight is None
+    with pytest.raises(UsageError, match="extra-references"):
         with_more_light([Example("a", "a", tmp_path / "light/0.png")], LowLightDataConfig(relight=True))
 
 
