@@ -16,7 +16,7 @@ from experiments.tasks.lowlight import LearnerConfigs, PolicyConfig
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.style import MEASURES
-from rlenhance.pipelines.options import OPTIONS
+from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.rewards import TERMS
 from tests.support import corpus
@@ -64,16 +64,16 @@ def test_every_knob_preset_and_measure_stands_in_its_place():
     """docs/howto/enhance.md lists the knobs with their preferences, the measured ones, and names every preset."""
     text = (ROOT / "docs/howto/enhance.md").read_text()
     rows = re.findall(r"^\| `(--\w+)[^`]*` \| `(\w+)` \|", text, re.MULTILINE)
-    assert {name: option for option, name in rows} == OPTIONS
-    assert set(re.findall(r"^\| `(\w+)` \|", text.split("--match` measures")[1], re.MULTILINE)) == set(MEASURES)
+    assert {name: option for option, name in rows} == PREFERENCE_FLAGS
+    assert set(re.findall(r"^\| `(\w+)` \|", text.split("--match-style` measures")[1], re.MULTILINE)) == set(MEASURES)
     assert all(f"`{preset.name}`" in text for preset in shipped_presets())
 
 
 def test_every_knob_and_number_of_obedience_is_explained(tmp_path, pairs):
     """docs/explanation/adapt_obey.md lists the knobs, and every row and column that evaluate prints."""
     text = (ROOT / "docs/explanation/adapt_obey.md").read_text()
-    assert re.findall(r"^\| `(--\w+)` \|", text, re.MULTILINE) == list(OPTIONS.values())
-    save_checkpoint(tmp_path / "run", make_policy(preferences={name: (0.2, 0.5, 0.7) for name in OPTIONS}))
+    assert re.findall(r"^\| `(--\w+)` \|", text, re.MULTILINE) == list(PREFERENCE_FLAGS.values())
+    save_checkpoint(tmp_path / "run", make_policy(preferences={name: (0.2, 0.5, 0.7) for name in PREFERENCE_FLAGS}))
     tables = evaluate.main(evaluate.Arguments(tmp_path / "run", data=pairs, side=16, obey=True, adapt=True,
                                               scenes=True))
     kinds = tables["scenes"].values()

@@ -33,7 +33,7 @@ from rlenhance.metrics.full_reference import (
 )
 from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import estimate_sigma
-from rlenhance.pipelines.denoise import NoiseRemover
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 
 #: A way to enhance: (H, W, 3) uint8 -> the same.
@@ -113,23 +113,23 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
     ways: dict[str, Way] = {"without": enhancer}
     for share in arguments.denoise:
         cleaner = Enhancer(arguments.model or None, denoise=share)
-        cleaner.remover = NoiseRemover(arguments.denoiser or None, strength=share)
+        cleaner.denoiser = Denoiser(arguments.denoiser or None, strength=share)
         ways[f"denoise {share:g}"] = cleaner
     if arguments.noisy:
-        even = NoiseRemover(arguments.denoiser or None)
+        even = Denoiser(arguments.denoiser or None)
         ways["even noise"] = lambda picture: evenly(even, enhancer(picture))
     if arguments.stop_at:
         ways["stop"] = lambda picture: stopped(picture, arguments.stop_at)[0]
         for share in arguments.denoise:
-            ways[f"stop, denoise {share:g}"] = partial(_stopped_clean, arguments.stop_at, NoiseRemover(
+            ways[f"stop, denoise {share:g}"] = partial(_stopped_clean, arguments.stop_at, Denoiser(
                 arguments.denoiser or None, strength=share))
     if arguments.rellie:
         released = Enhancer(arguments.rellie)
         ways["rellie"] = released
         if arguments.ffdnet:
-            ways["rellie + ffdnet"] = partial(rellie_pipeline, released, NoiseRemover(arguments.ffdnet))
-        ours = NoiseRemover(arguments.denoiser or None)
-        ways["rellie + ours"] = lambda picture: ours.after(picture, released(picture), None)
+            ways["rellie + ffdnet"] = partial(rellie_pipeline, released, Denoiser(arguments.ffdnet))
+        ours = Denoiser(arguments.denoiser or None)
+        ways["rellie + ours"] = lambda picture: ours.denoise_enhanced(picture, released(picture), None)
     return ways
 
 
@@ -143,19 +143,19 @@ def stopped(picture: np.ndarray, level: float) -> tuple[np.ndarray, Callable[[np
     return curve(picture), curve
 
 
-def _stopped_clean(level: float, remover: NoiseRemover, picture: np.ndarray) -> np.ndarray:
-    return remover.after(picture, *stopped(picture, level))
+def _stopped_clean(level: float, denoiser: Denoiser, picture: np.ndarray) -> np.ndarray:
+    return denoiser.denoise_enhanced(picture, *stopped(picture, level))
 
 
-def evenly(remover: NoiseRemover, picture: np.ndarray) -> np.ndarray:
+def evenly(denoiser: Denoiser, picture: np.ndarray) -> np.ndarray:
     """Denoised by one number for the whole picture: what can be done without the curve's derivative."""
-    return remover(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)), coded=True)
+    return denoiser.clean(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)), camera_jpeg=True)
 
 
-def rellie_pipeline(released: Enhancer, ffdnet: NoiseRemover, picture: np.ndarray) -> np.ndarray:
+def rellie_pipeline(released: Enhancer, ffdnet: Denoiser, picture: np.ndarray) -> np.ndarray:
     """ReLLIE as published: its policy, and FFDNet once at the end, told the stretched gain (`gain_map`)."""
     after = released(picture)
-    return ffdnet(after, gain_map(to_tensor(picture), to_tensor(after)))
+    return ffdnet.clean(after, gain_map(to_tensor(picture), to_tensor(after)))
 
 
 def score_pairs(ways: Mapping[str, Way], pictures: Sequence[Any], sensor: Darken | None) -> dict[str, dict[str, float]]:

@@ -7,36 +7,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.photo_command import add_photos, carry_out, plan_photos, tell_plan
+from rlenhance.cli.photo_command import (
+    add_old_flag,
+    add_photo_command,
+    plan_photos,
+    print_plan,
+    read_settings,
+    run_plan,
+)
 from rlenhance.core.errors import UsageError
+from rlenhance.pipelines.options import CompleteSettings
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan, Photo
-
-SUFFIX = "_completed"
+    from rlenhance.pipelines.base import PipelineResult
 
 
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
-    complete = commands.add_parser(
-        "complete", help="fill holes in photographs",
-        description="Fill holes in photographs, at full resolution. bed.jpg becomes bed_completed.jpg beside it; a "
-                    "source is never overwritten, and outside the hole not a pixel changes (a JPEG is coded anew, "
-                    "which moves pixels a little). Exit status: 0, or 2 where something was refused or a photograph "
-                    "failed.",
-    )
-    add_photos(complete, verb="complete")
+    complete = add_photo_command(
+        commands, "complete", CompleteSettings, summary="fill holes in photographs",
+        description="Fill holes in photographs, at full resolution; outside the hole no pixel changes (a JPEG is "
+                    "coded anew, which moves pixels a little).",
+        models="laplace (smooth), telea, navier-stokes, patches (pieces of the photograph, slow), a shipped network or "
+               "a run of your own (default: the shipped network completer; where none is shipped, laplace)")
     where = complete.add_mutually_exclusive_group(required=True)
     where.add_argument("--mask", type=Path, metavar="FILE|DIR",
                        help="a picture of the photograph's size, white where it is to be filled; or a folder of them, "
                             "called like the photographs")
-    where.add_argument("--detect-holes", action="store_true",
-                       help="the black rectangle in each photograph is the hole")
-    complete.add_argument("-m", "--model", metavar="NAME|RUN/best",
-                          help="laplace (smooth), telea, navier-stokes, patches (pieces of the photograph, slow), a "
-                               "shipped network or a run of your own (default: the shipped network completer; where "
-                               "none is shipped, laplace)")
-    complete.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    found = where.add_argument("--auto-mask", action="store_true",
+                               help="the black rectangle in each photograph is the hole")
+    add_old_flag(where, "--detect-holes", found)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,22 +46,21 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something cannot be done; nothing was written.
     """
-    plan = plan_photos(arguments, SUFFIX)
+    settings, plan = read_settings(arguments, CompleteSettings), plan_photos(arguments, CompleteSettings.suffix)
     masks = _masks(arguments.mask, plan)
     if arguments.dry_run:
-        return tell_plan(plan, arguments)
+        return print_plan(plan, arguments)
     from rlenhance.io.masks import read_mask
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.configure import check_device
 
-    completer = Completer(arguments.model, device=check_device(arguments.device))
+    completer = Completer(arguments.model, settings, device=check_device(arguments.device))
 
-    def process(photo: Photo) -> tuple[Photo, Mapping[str, Any]]:
+    def process(photo: Photo) -> PipelineResult:
         place = masks and (masks.get(Path(photo.name).stem) or masks.get(""))
-        mask = read_mask(place, photo.pixels.shape[:2]) if place else None
-        return completer.complete_photo(photo, mask)
+        return completer.process(photo, mask=read_mask(place, photo.pixels.shape[:2]) if place else None)
 
-    return carry_out(plan, process, arguments).status
+    return run_plan(plan, process, arguments).status
 
 
 def _masks(place: Path | None, plan: BatchPlan) -> dict[str, Path] | None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.explain_options import add_insight, check_insight, make_insight
-from rlenhance.cli.photo_command import add_photos, carry_out, plan_photos, remarks, tell_plan
+from rlenhance.cli.explain_options import add_explain_options, check_explain_options, make_explanations
+from rlenhance.cli.photo_command import (
+    add_model,
+    add_old_flag,
+    add_photos,
+    add_settings,
+    given_settings,
+    notes_stream,
+    plan_photos,
+    print_plan,
+    read_settings,
+    run_plan,
+)
 from rlenhance.core.errors import UsageError
-from rlenhance.pipelines.options import add_options
+from rlenhance.pipelines.options import EnhanceSettings, flags_of, format_preferences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rlenhance.actions import Action
-    from rlenhance.io import BatchPlan, Photo
-    from rlenhance.io.batch import Process
+    from rlenhance.io import BatchPlan
     from rlenhance.pipelines.enhance import Enhancer
-
-SUFFIX = "_enhanced"
 
 
 def add(commands: Any) -> None:
@@ -32,34 +38,30 @@ def add(commands: Any) -> None:
                     "Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
     add_photos(enhance, verb="brighten")
-    add_look(enhance)
-    enhance.add_argument("--together", action="store_true", default=None,
-                         help="a burst or time-lapse: one decision for all, made on the one of median exposure")
-    add_insight(enhance)
+    add_enhancer(enhance)
+    shared = enhance.add_argument("--shared-decision", action="store_true", default=None,
+                                  help="a burst or time-lapse: one decision for all, made on the one of median "
+                                       "exposure")
+    add_old_flag(enhance, "--together", shared)
+    add_explain_options(enhance)
     enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
 
 
-def add_look(parser: argparse.ArgumentParser) -> None:
-    """The model, and every option on what it does."""
-    parser.add_argument("-m", "--model", metavar="NAME|RUN/best",
-                        help="a shipped model (`rlenhance models` lists them), or a run of your own (default: the "
-                             "shipped default; where none is shipped, the newest run in runs/lol)")
+def add_enhancer(parser: argparse.ArgumentParser) -> None:
+    """The model, and every flag on what it does."""
+    add_model(parser, "a shipped model (`rlenhance models` lists them), or a run of your own (default: the shipped "
+                      "default; where none is shipped, the newest run in runs/lol)")
     parser.add_argument("--preset", metavar="NAME|FILE.json",
                         help="a look with a name (`rlenhance presets` lists them), or one of your own; options beside "
                              "it win over it")
-    parser.add_argument("--match", type=Path, metavar="REFERENCE",
-                        help="take the knobs from a picture that looks as wanted; knobs beside it win over it")
-    add_options(parser)
-    parser.add_argument("--strength", type=float, metavar="S",
-                        help="how much of the change is made: 0 (none, the same pixels) to 1 (default)")
-    parser.add_argument("--denoise", type=float, metavar="D",
-                        help="how much of the noise that brightening shows is taken: 0 (none, default) to 1")
-    parser.add_argument("--steps", type=int, metavar="N", help="stop the policy after N of its steps")
+    match = parser.add_argument("--match-style", type=Path, metavar="REFERENCE",
+                                help="take the preferences from a picture that looks as wanted; those beside it win "
+                                     "over it")
+    add_old_flag(parser, "--match", match)
+    add_settings(parser, EnhanceSettings)
     parser.add_argument("--recipe", type=Path, metavar="FILE.json",
                         help="do exactly what a recipe says; --model may name another place of the same weights")
-    parser.add_argument("--device", default="cpu",
-                        help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: something cannot be done; nothing was written.
     """
     # names are checked before a model is loaded: a typo costs nothing
-    plan = plan_photos(arguments, SUFFIX, arguments.preset, clips=True)
+    plan = plan_photos(arguments, EnhanceSettings.suffix, arguments.preset, clips=True)
+    jobs = (*plan.jobs, *plan.skipped)
     if arguments.save_recipe:
         from rlenhance.pipelines.recipes import check_place
 
@@ -77,35 +80,86 @@ def run(arguments: argparse.Namespace) -> int:
             *(job.target for job in plan.jobs), *filter(None, (arguments.explain, arguments.cube))])
     if arguments.strip or arguments.quality is not None:
         _check_no_clips(plan, "--strip and --quality are for photographs")
-    check_insight(arguments, [job.target for job in plan.jobs], [job.source for job in (*plan.jobs, *plan.skipped)])
+    check_explain_options(arguments, [job.target for job in plan.jobs], [job.source for job in jobs])
+    check_recipe(arguments)
     if arguments.dry_run:
-        return tell_plan(plan, arguments)
-    from rlenhance.pipelines.configure import set_up
-    from rlenhance.pipelines.recipes import save_recipe
+        return print_plan(plan, arguments)
 
-    with redirect_stdout(remarks(plan, arguments)):
-        enhancer, recipe = set_up(arguments)
+    with redirect_stdout(notes_stream(plan, arguments)):
+        enhancer, shared = make_enhancer(arguments)
         actions = None
-        if recipe.together:
-            _check_no_clips(plan, "the frames of a clip share their decisions as it is: --together is for photographs")
-        if recipe.together and plan.jobs:
-            median, actions = enhancer.decide_together([job.source for job in (*plan.jobs, *plan.skipped)])
+        if shared:
+            _check_no_clips(plan, "the frames of a clip share their decisions as it is: --shared-decision is for "
+                                  "photographs")
+        if shared and plan.jobs:
+            median, actions = enhancer.decide_for_group([job.source for job in jobs])
             print(f"decided on {median}")
-        insight = make_insight(arguments, enhancer, [job.source for job in (*plan.jobs, *plan.skipped)], actions)
+            enhancer = enhancer.with_decision(actions)
+        write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
 
     def film(source: Path, target: Path) -> Any:
         from rlenhance.cli.progress import FrameBar
         from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:
-            return enhance_clip(enhancer, source, target, tell=bar.tell).told()
+            return enhance_clip(enhancer, source, target, on_progress=bar.update).as_outcome()
 
-    tally = carry_out(plan, process_of(enhancer, actions), arguments, film=film)
-    for write in () if tally.failed else insight:
-        print(write(), file=remarks(plan, arguments))
-    if arguments.save_recipe and tally.written:
-        print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=remarks(plan, arguments))
-    return tally.status
+    summary = run_plan(plan, enhancer.process, arguments, film=film)
+    for write in () if summary.failed else write_explanations:
+        print(write(), file=notes_stream(plan, arguments))
+    if arguments.save_recipe and summary.written:
+        from rlenhance.pipelines.configure import make_recipe, resolve_model
+        from rlenhance.pipelines.recipes import save_recipe
+
+        recipe = make_recipe(enhancer, resolve_model(arguments.model), shared)
+        print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=notes_stream(plan, arguments))
+    return summary.status
+
+
+def check_recipe(arguments: argparse.Namespace) -> None:
+    """Refuse what a recipe settles, and settings outside their range.
+
+    Raises:
+        UsageError: names the flags to leave out; or the setting.
+    """
+    if not arguments.recipe:
+        read_settings(arguments, EnhanceSettings)
+        return
+    names = {**{about.flag: about.name for about in flags_of(EnhanceSettings)}, "--preset": "preset",
+             "--match-style": "match_style", "--shared-decision": "shared_decision", "--save-recipe": "save_recipe"}
+    others = [flag for flag, name in names.items() if getattr(arguments, name) is not None]
+    if others:
+        raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
+                         f"something, give the options without --recipe)")
+
+
+def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
+    """The Enhancer that the flags ask for, and whether one decision is shared by all photographs.
+
+    Raises:
+        UsageError: something that the model cannot do.
+    """
+    from rlenhance.pipelines.configure import build_enhancer, check_device, replay_recipe, resolve_model
+    from rlenhance.pipelines.presets import load_preset
+
+    def note(text: str) -> None:
+        print(f"note: {text}", file=sys.stderr)
+
+    device = check_device(arguments.device)
+    if arguments.recipe:
+        enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
+        return enhancer, recipe.shared_decision
+    preset = None if arguments.preset is None else load_preset(arguments.preset)
+    enhancer = build_enhancer(
+        resolve_model(arguments.model), given_settings(arguments, EnhanceSettings), preset=preset,
+        reference=arguments.match_style, device=device, on_note=note,
+        on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
+    if arguments.shared_decision:
+        try:
+            enhancer.require_shared_decision()
+        except UsageError as error:
+            raise UsageError(f"{error}, or leave out --shared-decision") from error
+    return enhancer, bool(arguments.shared_decision)
 
 
 def _check_no_clips(plan: BatchPlan, why: str) -> None:
@@ -114,18 +168,3 @@ def _check_no_clips(plan: BatchPlan, why: str) -> None:
     clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)
     if clip is not None:
         raise UsageError(f"{clip}: {why}; leave it out, or the clip")
-
-
-def process_of(enhancer: Enhancer, actions: Sequence[Action] | None = None) -> Process:
-    """What `run_batch` does to each photograph, and the mean brightness that is told of it.
-
-    Args:
-        actions: decided for all of them; None: each is decided on by itself.
-    """
-    from rlenhance.io.batch import mean_level
-
-    def process(photo: Photo) -> tuple[Photo, dict[str, float]]:
-        result = enhancer.enhance_photo(photo, actions)
-        return result, {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
-
-    return process

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer
 
 
-def add_insight(parser: argparse.ArgumentParser) -> None:
+def add_explain_options(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--region", type=Path, metavar="MASK.png",
                         help="change the picture only where this one, of the same size, is white; greys are partial; "
@@ -27,7 +27,7 @@ def add_insight(parser: argparse.ArgumentParser) -> None:
                              "differs from place to place")
 
 
-def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], sources: Sequence[Path]) -> None:
+def check_explain_options(arguments: argparse.Namespace, targets: Sequence[Path], sources: Sequence[Path]) -> None:
     """Refuse what cannot be done, before anything is.
 
     Raises:
@@ -49,7 +49,7 @@ def check_insight(arguments: argparse.Namespace, targets: Sequence[Path], source
             raise UsageError(f"--{option} {path}: exists; replace it with --overwrite, or name another file")
 
 
-def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
+def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
                  actions: Sequence[Action] | None) -> list[Callable[[], str]]:
     """Take the region, and make the table and the sheet.
 
@@ -61,7 +61,6 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
     """
     from rlenhance.io import read, write
     from rlenhance.io.masks import read_region
-    from rlenhance.models import GreedyEpisode
     from rlenhance.ops.region import check_region, region_weights
     from rlenhance.pipelines.lut import make_cube, save_cube
 
@@ -74,17 +73,16 @@ def make_insight(arguments: argparse.Namespace, enhancer: Enhancer, sources: Seq
     pixels, ready = read(sources[0]).visible_pixels, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
-    if actions is None and isinstance(enhancer.model, GreedyEpisode) and enhancer.model.policy.state_size:
+    if actions is None and enhancer.shares_decision:
         actions = enhancer.decide(pixels)
     if arguments.cube:
         if actions is None:
             raise UsageError("--cube: this model decides place by place and has no look of the whole picture; use a "
                              "policy with a state size")
-        cube = make_cube(enhancer.model, actions, strength=enhancer.strength)
-        title = f"{sources[0].stem}, {enhancer.folder.name}"
+        cube = make_cube(enhancer.model, actions, strength=enhancer.settings.strength)
+        title = f"{sources[0].stem}, {enhancer.folder.name if enhancer.folder else ''}"
         ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
-        left = [option for option, there in (("--denoise", enhancer.denoise), ("--region", enhancer.region is not None))
-                if there]
+        left = ["--denoise"] * bool(enhancer.settings.denoise) + ["--region"] * (enhancer.region is not None)
         if left:
             print(f"note: the look in {arguments.cube} is without {' and '.join(left)}: no table of colours holds that")
     if arguments.explain:

@@ -29,11 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.onnx.exists() and not arguments.overwrite:
         raise UsageError(f"{arguments.onnx}: exists; replace it with --overwrite, or name another file")
-    from rlenhance.pipelines.configure import model_or_default
+    from rlenhance.pipelines.configure import resolve_model
     from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.onnx import export_onnx
 
-    found = export_onnx(Enhancer(model_or_default(arguments.model), steps=arguments.steps), arguments.onnx)
+    found = export_onnx(Enhancer(resolve_model(arguments.model), steps=arguments.steps), arguments.onnx)
     print(f"{arguments.onnx}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from torch by at "
           f"most {found['largest']:.1g}")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlenhance.core.types import PURPOSES
 from rlenhance.hub.shipped import list_models
-from rlenhance.pipelines.options import describe
+from rlenhance.pipelines.options import describe_preferences
 
 
 def add(commands: Any) -> None:
@@ -29,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
               "and name it with --model RUN/best")
     for model in found:
         print(f"{model.name}{' (default)' if model.default else ''}: {model.info.purpose}, {model.size / 1e6:.2f} MB, "
-              f"{describe(model.info.preferences, model.info.auto_preferences)}\n    {model.about}")
+              f"{describe_preferences(model.info.preferences, model.info.auto_preferences)}\n    {model.about}")
     return 0

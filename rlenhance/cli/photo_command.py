@@ -1,11 +1,10 @@
-"""What the commands over photographs have in common: where results go, how many at once, and what is told.
+"""What the commands over photographs have in common: their flags, where results go, and what is told.
 
-    add_photos(parser, verb="brighten")
-    ...
-    plan = plan_photos(arguments, suffix="_enhanced")
-    if arguments.dry_run:
-        return tell_plan(plan, arguments)
-    return carry_out(plan, process, arguments)
+    def add(commands):
+        add_photo_command(commands, "upscale", UpscaleSettings, summary=..., description=..., models=...)
+
+    def run(arguments):
+        return run_pipeline(arguments, UpscaleSettings, lambda settings: Upscaler(arguments.model, settings))
 """
 
 from __future__ import annotations
@@ -18,14 +17,101 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rlenhance.cli.reports import Report, Tally, as_json
+from rlenhance.cli.reports import Reporter, Summary, as_json
 from rlenhance.core.errors import UsageError
+from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan, OutputNaming, Photo
     from rlenhance.io.batch import ClipProcess, Process
+    from rlenhance.pipelines.base import ImagePipeline
+
+
+def add_photo_command(commands: Any, name: str, settings: type[ImageSettings], *, summary: str, description: str,
+                      models: str, verb: str = "") -> argparse.ArgumentParser:
+    """A command over photographs: their files, the model, the device, and a flag for each setting.
+
+    Args:
+        commands: where the command is added.
+        name: of the command.
+        settings: of its pipeline.
+        summary, description: for the help.
+        models: what --model takes, for the help.
+        verb: what the command does to photographs, for the help; "": as the command is called.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{description} night.jpg becomes night{settings.suffix}.jpg beside it; a "
+        "source is never overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.")
+    add_photos(parser, verb or name)
+    add_model(parser, models)
+    add_settings(parser, settings)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser, models: str) -> None:
+    """Which model, and where it computes."""
+    parser.add_argument("-m", "--model", metavar="NAME|RUN/best", help=models)
+    parser.add_argument("--device", default="cpu",
+                        help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type[ImageSettings]) -> None:
+    """A flag for each setting of a pipeline; each is None where it is not given."""
+    for about in flags_of(settings):
+        action = parser.add_argument(about.flag, dest=about.name, type=flag_reader(about), metavar=about.metavar,
+                                     help=about.help)
+        for word in about.old_flags:
+            add_old_flag(parser, word, action)
+
+
+def flag_reader(about: Setting) -> Callable[[str], float | str]:
+    """What turns the word behind a flag into its value, for argparse."""
+    def read(word: str) -> float | str:
+        try:
+            return parse_value(about, word)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def read_settings(arguments: argparse.Namespace, settings: type[S]) -> S:
+    """The settings that the flags of `add_settings` ask for.
+
+    Raises:
+        UsageError: one outside its range.
+    """
+    return from_json(settings, given_settings(arguments, settings))
+
+
+def given_settings(arguments: argparse.Namespace, settings: type[ImageSettings]) -> dict[str, Any]:
+    """Those that were given, as JSON holds them."""
+    given: dict[str, Any] = {}
+    for about in flags_of(settings):
+        value = getattr(arguments, about.name)
+        if value is not None:
+            (given.setdefault("preference", {}) if about.name in PREFERENCES else given)[about.name] = value
+    return given
+
+
+def add_old_flag(parser: argparse._ActionsContainer, word: str, action: argparse.Action) -> None:
+    """The word that a flag had in version 0.1; it is told on standard error when it is used."""
+    parser.add_argument(word, action=_OldFlag, current=action, dest=action.dest, nargs=action.nargs,
+                        type=action.type or str, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+class _OldFlag(argparse.Action):
+    def __init__(self, *words: Any, current: argparse.Action, **options: Any):
+        super().__init__(*words, **options)
+        self._current = current
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        word = self._current.option_strings[-1]
+        print(f"note: {option_string} is called {word} from version 0.2 on", file=sys.stderr)
+        self._current(parser, namespace, values, word)
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -73,8 +159,9 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
 def add_running(parser: argparse.ArgumentParser) -> None:
     """How much at a time, and what is told."""
     running = parser.add_argument_group("running")
-    running.add_argument("--jobs", type=int, metavar="N",
-                         help="photographs in memory at a time (default: by the cores, 8 at most)")
+    workers = running.add_argument("--workers", type=int, metavar="N",
+                                   help="photographs in memory at a time (default: by the cores, 8 at most)")
+    add_old_flag(running, "--jobs", workers)
     running.add_argument("--json", action="store_true", help="a JSON object per photograph, and one of the whole run")
     running.add_argument("-q", "--quiet", action="store_true", help="tell failures alone")
 
@@ -141,8 +228,8 @@ def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
     from rlenhance.io import OutputNaming
     from rlenhance.pipelines.presets import FOLDER
 
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise UsageError(f"--jobs: at least one photograph is in work at a time; got {arguments.jobs}")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError(f"--workers: at least one photograph is in work at a time; got {arguments.workers}")
     preset = Path(preset).stem if preset is not None else None
     presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
     return OutputNaming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
@@ -173,7 +260,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     return plan
 
 
-def tell_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
+def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
     """Name the clips that a command over photographs passes over."""
     from rlenhance.io.containers import CLIP
 
@@ -181,16 +268,16 @@ def tell_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
         print(f"note: {clip} is passed over: {CLIP}", file=sys.stderr)
 
 
-def tell_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
+def print_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
     """Print a plan instead of doing it."""
-    tell_clips(plan.clips, arguments)
+    note_clips(plan.clips, arguments)
     for job in plan.jobs:
         print(as_json(source=job.source, target=job.target, status="planned") if arguments.json
               else f"{job.source} -> {job.target}")
     for job in plan.skipped:
         print(as_json(source=job.source, target=job.target, status="skipped") if arguments.json
               else f"{job.source}: skipped, {job.target} exists")
-    counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "previous_results": len(plan.previous_results)}
+    counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "passed_over": len(plan.previous_results)}
     if arguments.json:
         print(json.dumps({"summary": counts}))
     elif not arguments.quiet:
@@ -199,7 +286,7 @@ def tell_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def remarks(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
+def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
     """Where a command says what else is worth knowing: never into a picture or between JSON objects."""
     from rlenhance.io import STDIO
 
@@ -208,8 +295,8 @@ def remarks(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
     return sys.stderr if arguments.json or any(job.target == STDIO for job in plan.jobs) else sys.stdout
 
 
-def carry_out(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-              encode: Callable[[Photo, str], bytes] | None = None, film: ClipProcess | None = None) -> Tally:
+def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
+              encode: Callable[[Photo, str], bytes] | None = None, film: ClipProcess | None = None) -> Summary:
     """Do what is planned and tell it.
 
     Args:
@@ -226,13 +313,32 @@ def carry_out(plan: BatchPlan, process: Process, arguments: argparse.Namespace, 
     from rlenhance.io import STDIO, run_batch
     from rlenhance.io import encode as as_source
 
-    tell_clips(plan.clips, arguments)
+    note_clips(plan.clips, arguments)
     asked = encoder_of(arguments)
     out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
-    with Report(len(plan.jobs), out, arguments.json, arguments.quiet) as report, closing(
-            run_batch(plan, process, at_once=arguments.jobs, extension=extension_of(arguments, bool(film)),
+    with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(
+            run_batch(plan, process, at_once=arguments.workers, extension=extension_of(arguments, bool(film)),
                       copy=copy and asked is None, encode=encode or asked or as_source,
                       megapixels=limit_of(arguments), film=film)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
-            report.tell(outcome)
-    return report.tally
+            reporter.report(outcome)
+    return reporter.summary
+
+
+def run_pipeline(arguments: argparse.Namespace, settings: type[S], build: Callable[[S], ImagePipeline[S]], *,
+                 copy: bool = True) -> int:
+    """A whole command: plan, build the pipeline, carry out.
+
+    Args:
+        arguments: those of `add_photo_command`.
+        settings: of the pipeline.
+        build: makes it, once all that costs nothing has been checked.
+        copy: see `run_plan`.
+
+    Raises:
+        UsageError: something cannot be done; nothing was written.
+    """
+    chosen, plan = read_settings(arguments, settings), plan_photos(arguments, settings.suffix)
+    if arguments.dry_run:
+        return print_plan(plan, arguments)
+    return run_plan(plan, build(chosen).process, arguments, copy=copy).status

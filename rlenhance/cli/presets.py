@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.pipelines.options import as_options
+from rlenhance.pipelines.options import format_preferences
 from rlenhance.pipelines.presets import shipped_presets
 
 
@@ -18,5 +18,5 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
     for preset in shipped_presets():
-        print(f"{preset.name}: {as_options(preset.preference, preset.strength)}\n    {preset.about}")
+        print(f"{preset.name}: {format_preferences(preset.preference, preset.strength)}\n    {preset.about}")
     return 0

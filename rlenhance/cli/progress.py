@@ -30,7 +30,7 @@ class FrameBar:
         if self._bar is not None:
             self._bar.close()
 
-    def tell(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
         """How far it is now."""
         if self._quiet:
             return

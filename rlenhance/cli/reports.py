@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Tally:
+class Summary:
     """How many photographs came to which end."""
 
     written: int = 0
@@ -27,12 +27,12 @@ class Tally:
         return 2 if self.failed else 0
 
     @property
-    def told(self) -> int:
+    def total(self) -> int:
         """All of them."""
         return self.written + self.skipped + self.failed
 
 
-class Report:
+class Reporter:
     """Lines, one bar or JSON objects.
 
     A terminal gets one bar for several photographs, with photographs per second and the time left; a pipe gets a line
@@ -48,7 +48,7 @@ class Report:
     def __init__(self, total: int | None, out: TextIO, json_lines: bool, quiet: bool):
         self._out, self._json, self._quiet, self._total = out, json_lines, quiet, total
         self._start, self._megapixels = time.perf_counter(), 0.0
-        self.tally = Tally()
+        self.summary = Summary()
         self._failures: list[str] = []
         self._bar: Any = None
         if total is not None and total > 1 and not quiet and sys.stderr.isatty():
@@ -56,7 +56,7 @@ class Report:
 
             self._bar = tqdm(total=total, unit=" photographs", file=sys.stderr, dynamic_ncols=True)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -65,10 +65,10 @@ class Report:
         if kind is None or issubclass(kind, KeyboardInterrupt):
             self._end(interrupted=kind is not None)
 
-    def tell(self, outcome: Outcome) -> None:
+    def report(self, outcome: Outcome) -> None:
         """What became of one of them."""
         status = "failed" if outcome.error else "skipped" if outcome.skipped else "written"
-        setattr(self.tally, status, getattr(self.tally, status) + 1)
+        setattr(self.summary, status, getattr(self.summary, status) + 1)
         self._megapixels += outcome.megapixels or 0 if status == "written" else 0
         if outcome.error:
             self._failures.append(outcome.error)
@@ -100,19 +100,19 @@ class Report:
 
     def _end(self, interrupted: bool) -> None:
         seconds = time.perf_counter() - self._start
-        written, planned = self.tally.written, (self._total or 0) + self.tally.skipped
+        written, planned = self.summary.written, (self._total or 0) + self.summary.skipped
         if self._json:
-            whole = {**asdict(self.tally), "interrupted": interrupted, "seconds": round(seconds, 3),
+            whole = {**asdict(self.summary), "interrupted": interrupted, "seconds": round(seconds, 3),
                      "megapixels": round(self._megapixels, 3)}
             print(json.dumps({"summary": whole}), file=self._out, flush=True)
         elif planned > 1 and not self._quiet and not interrupted:
-            counts = ", ".join(f"{count} {status}" for status, count in asdict(self.tally).items() if count)
+            counts = ", ".join(f"{count} {status}" for status, count in asdict(self.summary).items() if count)
             print(f"{counts} in {seconds:.1f} s ({written / max(seconds, 1e-9):.2g} per second)",
                   file=self._out, flush=True)
         if interrupted and self._total is None:
-            print(f"stopped: {written} written, {self.tally.failed} failed", file=sys.stderr)
+            print(f"stopped: {written} written, {self.summary.failed} failed", file=sys.stderr)
         elif interrupted:
-            print(f"stopped: {written} written, {planned - self.tally.told} left; the same command with "
+            print(f"stopped: {written} written, {planned - self.summary.total} left; the same command with "
                   f"--skip-existing goes on from there", file=sys.stderr)
         elif self._failures and planned > 1:
             print(f"{len(self._failures)} of {planned} photographs failed; the others are written:", *self._failures,

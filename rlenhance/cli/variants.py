@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.photo_command import flag_reader
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
-from rlenhance.core.errors import UsageError, check_unit_interval
-from rlenhance.pipelines.options import AUTO, number_or_auto
+from rlenhance.core.errors import UsageError
+from rlenhance.pipelines.options import AUTO, PREFERENCES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +24,19 @@ EXPOSURES = (0.25, 0.35, 0.45, 0.55, 0.65)
 
 
 @dataclass(frozen=True)
-class Look:
+class Variant:
     """One way of enhancing.
 
     Attributes:
-        words: the options that ask for it.
+        words: the flags that ask for it.
         preference, strength: what they stand for.
-        asked: somebody named it, so that a model which does not take it is an error.
+        required: somebody named it, so that a model which does not take it is an error.
     """
 
     words: str
     preference: dict[str, float | None]
     strength: float = 1.0
-    asked: bool = False
+    required: bool = False
 
 
 def add(commands: Any) -> None:
@@ -49,7 +50,8 @@ def add(commands: Any) -> None:
     variants.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the model (default: as for enhance)")
     variants.add_argument("--presets", nargs="*", metavar="NAME|FILE.json",
                           help="these presets (default: all that are shipped and that the model takes)")
-    variants.add_argument("--exposures", nargs="*", type=number_or_auto, metavar="LEVEL|auto",
+    variants.add_argument("--exposures", nargs="*", metavar="LEVEL|auto",
+                          type=flag_reader(PREFERENCES["exposure_level"]),
                           help=f"these exposures (default: {' '.join(map(str, EXPOSURES))}, as far as the model takes "
                                f"them)")
     variants.add_argument("--strengths", nargs="*", type=float, default=[], metavar="S",
@@ -73,59 +75,50 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.photo}: one photograph, in a file, is shown in its variants")
     (job,) = plan.jobs
     photo = read(job.source)  # before the model: a bad file costs nothing
-    from rlenhance.pipelines.configure import check_device, model_or_default
+    from rlenhance.pipelines.configure import check_device, resolve_model
     from rlenhance.pipelines.enhance import Enhancer
 
-    enhancer = Enhancer(model_or_default(arguments.model), device=check_device(arguments.device))
-    cells = _cells(photo.visible_pixels, enhancer, _looks(arguments, enhancer), arguments.size)
+    enhancer = Enhancer(resolve_model(arguments.model), device=check_device(arguments.device))
+    cells = _cells(photo.visible_pixels, enhancer, _variants(arguments, enhancer), arguments.size)
     save_sheet(list(cells), job.target, arguments)
     return 0
 
 
-def _looks(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Look]:
+def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Variant]:
     from rlenhance.pipelines.presets import load_preset, shipped_presets
 
-    yield Look("default", {})
+    yield Variant("default", {})
     presets = shipped_presets() if arguments.presets is None else map(load_preset, arguments.presets)
     for preset in presets:
-        yield Look(f"--preset {preset.name}", dict(preset.preference),
-                   1.0 if preset.strength is None else preset.strength, arguments.presets is not None)
-    low, _, high = enhancer.ranges.get("exposure_level", (1.0, 1.0, 0.0))
+        yield Variant(f"--preset {preset.name}", dict(preset.preference),
+                      1.0 if preset.strength is None else preset.strength, arguments.presets is not None)
+    low, _, high = enhancer.preference_ranges.get("exposure_level", (1.0, 1.0, 0.0))
     exposures = [level for level in EXPOSURES if low <= level <= high]
     for level in exposures if arguments.exposures is None else arguments.exposures:
-        yield Look(f"--exposure {level if level == AUTO else f'{level:g}'}",
-                   {"exposure_level": None if level == AUTO else level}, 1.0, True)
+        yield Variant(f"--exposure {level if level == AUTO else f'{level:g}'}",
+                      {"exposure_level": None if level == AUTO else level}, 1.0, True)
     for strength in arguments.strengths:
-        yield Look(f"--strength {strength:g}", {}, strength, True)
+        yield Variant(f"--strength {strength:g}", {}, strength, True)
 
 
-def _cells(pixels: np.ndarray, enhancer: Enhancer, looks: Iterator[Look], side: int) -> Iterator[Cell]:
-    """Each look decided on the whole photograph and shown on the reduced one.
+def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], side: int) -> Iterator[Cell]:
+    """Each variant decided on the whole photograph and shown on the reduced one.
 
     Raises:
-        UsageError: the model does not take a look that was named.
+        UsageError: the model does not take a variant that was named.
     """
     from rlenhance.io.contact_sheet import Cell, fitted
 
     small = fitted(pixels, side)
     yield Cell(small, ("as it is",))
-    shares = _shares(enhancer)
-    for look in looks:
+    for variant in variants:
         try:
-            enhancer.choose(look.preference)
-            enhancer.strength = check_unit_interval("strength", look.strength)
+            made = enhancer.with_settings(preference=variant.preference, strength=variant.strength)
         except UsageError as error:
-            if look.asked:
-                raise UsageError(f"{look.words}: {error}") from error
-            print(f"note: {look.words} is left out: {error}", file=sys.stderr)
+            if variant.required:
+                raise UsageError(f"{variant.words}: {error}") from error
+            print(f"note: {variant.words} is left out: {error}", file=sys.stderr)
             continue
-        yield Cell(enhancer(small, enhancer.decide(pixels) if shares else None), (look.words,))
-
-
-def _shares(enhancer: Enhancer) -> bool:
-    """What it decides on the whole photograph can be done to the reduced one."""
-    try:
-        enhancer.check_shares()
-    except UsageError:
-        return False
-    return True
+        if made.shares_decision:
+            made = made.with_decision(made.decide(pixels))
+        yield Cell(made(small), (variant.words,))

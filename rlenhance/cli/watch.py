@@ -9,10 +9,20 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.enhance import SUFFIX, add_look, process_of
-from rlenhance.cli.photo_command import add_places, add_running, encoder_of, limit_of, naming_of, remarks, tell_clips
-from rlenhance.cli.reports import Report
+from rlenhance.cli.enhance import add_enhancer, check_recipe, make_enhancer
+from rlenhance.cli.photo_command import (
+    add_old_flag,
+    add_places,
+    add_running,
+    encoder_of,
+    limit_of,
+    naming_of,
+    note_clips,
+    notes_stream,
+)
+from rlenhance.cli.reports import Reporter
 from rlenhance.core.errors import UsageError
+from rlenhance.pipelines.options import EnhanceSettings
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan, OutputNaming
@@ -31,14 +41,17 @@ def add(commands: Any) -> None:
     place = add_places(watch, "the folder that results go to (default: beside each photograph)")
     place.add_argument("--overwrite", action="store_true",
                        help="do a photograph again when it is newer than its result")
-    add_look(watch)
+    add_enhancer(watch)
     waiting = watch.add_argument_group("waiting")
     waiting.add_argument("--once", action="store_true", help="do what is there, once it is written, and stop")
-    waiting.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="how often to look (default: 1)")
-    waiting.add_argument("--settle", type=float, default=2.0, metavar="SECONDS",
-                         help="for how long a file must not have changed (default: 2)")
+    interval = waiting.add_argument("--interval", type=float, default=1.0, metavar="SECONDS",
+                                    help="how often to look (default: 1)")
+    stable = waiting.add_argument("--stable-for", type=float, default=2.0, metavar="SECONDS",
+                                  help="for how long a file must not have changed (default: 2)")
+    add_old_flag(waiting, "--every", interval)
+    add_old_flag(waiting, "--settle", stable)
     add_running(watch)
-    watch.set_defaults(together=None, save_recipe=None)
+    watch.set_defaults(shared_decision=None, save_recipe=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,45 +64,46 @@ def run(arguments: argparse.Namespace) -> int:
     asked, limit = encoder_of(arguments), limit_of(arguments)
     from rlenhance.io import BatchPlan, encode, run_batch
     from rlenhance.io.watcher import FolderWatcher
-    from rlenhance.pipelines.configure import set_up
 
     out = None if arguments.output is None else Path(arguments.output)
-    with redirect_stdout(remarks(BatchPlan(()), arguments)):
-        enhancer, recipe = set_up(arguments)
-        if recipe.together:
-            raise UsageError(f"{arguments.recipe}: was made with --together, which needs all photographs at once; "
-                             f"use rlenhance enhance")
+    with redirect_stdout(notes_stream(BatchPlan(()), arguments)):
+        enhancer, shared = make_enhancer(arguments)
+        if shared:
+            raise UsageError(f"{arguments.recipe}: was made with --shared-decision, which needs all photographs at "
+                             f"once; use rlenhance enhance")
         if not arguments.once:
             print(f"watching {arguments.folder}; Ctrl-C stops")
-    arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, but=out, settle=arguments.settle)
-    process, away = process_of(enhancer), False
-    with Report(None, sys.stdout, arguments.json, arguments.quiet) as report:
+    arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, but=out,
+                             settle=arguments.stable_for)
+    away = False
+    with Reporter(None, sys.stdout, arguments.json, arguments.quiet) as reporter:
         while True:
             try:
-                plan, away = _plan(arrivals, out, naming, arguments, report), False
+                plan, away = _plan(arrivals, out, naming, arguments, reporter), False
             except UsageError as error:  # an unmounted disk may come back
                 if arguments.once:
                     raise
                 if not away:
                     print(f"waiting: {error}", file=sys.stderr)
                 plan, away = BatchPlan(()), True
-            for outcome in run_batch(plan, process, at_once=arguments.jobs, copy=asked is None,
+            for outcome in run_batch(plan, enhancer.process, at_once=arguments.workers, copy=asked is None,
                                      encode=asked or encode, megapixels=limit):
-                report.tell(outcome)
+                reporter.report(outcome)
             if arguments.once and not arrivals.pending:
-                return report.tally.status
-            time.sleep(arguments.every)
+                return reporter.summary.status
+            time.sleep(arguments.interval)
 
 
 def _checked(arguments: argparse.Namespace) -> OutputNaming:
-    naming = naming_of(arguments, SUFFIX, arguments.preset)
+    check_recipe(arguments)
+    naming = naming_of(arguments, EnhanceSettings.suffix, arguments.preset)
     if not arguments.folder.is_dir():
         raise UsageError(f"{arguments.folder}: no such folder")
     if "{number}" in (arguments.name or ""):
         raise UsageError("--name: what arrives one by one has no {number}; use {stem}")
-    if arguments.every <= 0 or arguments.settle < 0:
-        raise UsageError(f"--every is more than 0 seconds and --settle at least 0; got {arguments.every} and "
-                         f"{arguments.settle}")
+    if arguments.interval <= 0 or arguments.stable_for < 0:
+        raise UsageError(f"--interval is more than 0 seconds and --stable-for at least 0; got {arguments.interval} "
+                         f"and {arguments.stable_for}")
     out = None if arguments.output is None else Path(arguments.output)
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; results need a folder")
@@ -100,13 +114,13 @@ def _checked(arguments: argparse.Namespace) -> OutputNaming:
 
 
 def _plan(arrivals: FolderWatcher, out: Path | None, naming: OutputNaming, arguments: argparse.Namespace,
-          report: Report) -> BatchPlan:
+          reporter: Reporter) -> BatchPlan:
     """What is to be done with what has arrived; what cannot be planned is told at once."""
     from rlenhance.io import BatchPlan, Outcome, make_plan
 
     jobs = []
     ready = arrivals.poll()
-    tell_clips(arrivals.clips(), arguments)
+    note_clips(arrivals.clips(), arguments)
     made = naming.results(arrivals.all, beside=out is None) if ready else set()
     for path in ready:
         if path in made:
@@ -118,5 +132,5 @@ def _plan(arrivals: FolderWatcher, out: Path | None, naming: OutputNaming, argum
             if not there or (arguments.overwrite and job.target.stat().st_mtime < path.stat().st_mtime):
                 jobs.append(job)
         except (UsageError, OSError) as error:
-            report.tell(Outcome(path, error=str(error)))
+            reporter.report(Outcome(path, error=str(error)))
     return BatchPlan(tuple(jobs))

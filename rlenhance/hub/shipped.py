@@ -116,6 +116,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def weights_digest(place: Path) -> str:
+    """The SHA-256 of a checkpoint's weights; of a shipped one, which `locate` has verified, without reading them again.
+
+    Args:
+        place: the checkpoint.
+    """
+    listed = read_sums(FOLDER).get(f"{place.name}/{MODEL}") if place.resolve().parent == FOLDER.resolve() else None
+    return listed or sha256(place / MODEL)
+
+
 def read_sums(folder: Path) -> dict[str, str]:
     """SHA256SUMS, as the command sha256sum writes it: NAME/FILE -> digits; empty where there is none.
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
+from rlenhance.io.exif import resized
 from rlenhance.io.profiles import WideGamut
 
 
@@ -96,17 +98,28 @@ class Photo:
         """The same file after a change of its picture, such that nothing hidden shows and grey stays grey.
 
         The change sees the mean of the visible colours where the picture is transparent, so that hidden colours move
-        no decision; the file's own colours come back there.
+        no decision; the file's own colours come back there. Where the result is larger, transparency is enlarged and
+        the size in the metadata brought up to date.
 
         Args:
-            change: (H, W, 3) -> (H, W, 3), the same dtype.
+            change: (H, W, 3) -> (scale H, scale W, 3), the same dtype.
         """
-        hidden, pixels = self.transparent, change(self.visible_pixels)
+        hidden, pixels, alpha, metadata = self.transparent, change(self.visible_pixels), self.alpha, self.metadata
+        colors, (height, width) = self.pixels, pixels.shape[:2]
         if self.grey:
             pixels = as_grey(pixels)
+        if pixels.shape != colors.shape:
+            scale = height // len(colors)
+            if alpha is not None:
+                alpha = np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR))
+            if hidden is not None and alpha is not None:
+                hidden, colors = (part.repeat(scale, axis=0).repeat(scale, axis=1) for part in (hidden, colors))
+                alpha = np.where(hidden, 0, alpha).astype(alpha.dtype)
+            if metadata.exif:
+                metadata = replace(metadata, exif=resized(metadata.exif, width, height))
         if hidden is not None:
-            pixels = np.where(hidden[..., None], self.pixels, pixels)
-        return self.with_pixels(pixels)
+            pixels = np.where(hidden[..., None], colors, pixels)
+        return replace(self, pixels=pixels, alpha=alpha, metadata=metadata)
 
 
 def as_grey(pixels: np.ndarray) -> np.ndarray:

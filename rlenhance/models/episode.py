@@ -218,7 +218,7 @@ class CompletionEpisode(GreedyEpisode):
 
 
 class LatentEpisode(GreedyEpisode):
-    """`GreedyEpisode` of a policy over latent codes; with `recurse`, it enhances what it has made, again and again.
+    """`GreedyEpisode` of a policy over latent codes; with `iterations`, it enhances what it has made, again and again.
 
     In the further episodes the noisy picture stays what the first one began with, and a patch that an episode has
     hardly changed (`STILL`) has stopped: its gates stay closed.
@@ -232,11 +232,11 @@ class LatentEpisode(GreedyEpisode):
         UsageError: a negative number of them.
     """
 
-    def __init__(self, policy: Policy, steps: int | None = None, recurse: int = 0):
+    def __init__(self, policy: Policy, steps: int | None = None, iterations: int = 0):
         super().__init__(policy, steps)
-        if recurse < 0:
-            raise UsageError(f"--recurse is how often the result is enhanced again, 0 or more; got {recurse}")
-        self.recurse = recurse
+        if iterations < 0:
+            raise UsageError(f"iterations: how often the result is enhanced again, 0 or more; got {iterations}")
+        self.iterations = iterations
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
@@ -254,7 +254,7 @@ class LatentEpisode(GreedyEpisode):
         states: list[Tensor] = [now]
         chosen: list[Action] = []
         moving: Tensor | None = None
-        for _ in range(1 + self.recurse):
+        for _ in range(1 + self.iterations):
             before = now
             for step in range(self.steps):
                 action, _ = policy.act(make_observation(now, 1 - step / policy.horizon, encoded, None, start))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import check_image, to_array, to_tensor
-from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import load_model
+from rlenhance.core.image import to_array, to_tensor
+from rlenhance.hub import shipped
 from rlenhance.io import Photo
-from rlenhance.io.array_types import apply_to
-from rlenhance.models import Completing, GreedyEpisode
+from rlenhance.models import build_model
 from rlenhance.ops.inpaint import INPAINT_METHODS, find_method, harmonic_correction
 from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, composite, detect_hole, dilate_soft_edge, downscale_masked
+from rlenhance.pipelines.base import ImagePipeline
+from rlenhance.pipelines.options import CompleteSettings
 
 #: Name of the shipped network, where one is shipped.
 SHIPPED = "completer"
@@ -32,107 +31,80 @@ _LONGEST = 8  # sides of a network's pictures that a crop may be long, in its pi
 _PATCHED = 1 << 18  # missing pixels up to which patches are copied at full size
 
 
-class Completer:
+class Completer(ImagePipeline[CompleteSettings]):
     """Fills holes of photographs: only the hole changes, outside not a bit differs.
 
     Around every hole as much is cut out as its thickness asks for. A rule fills the piece as it is. A network gets
     it reduced so that the hole is as thick as those that it knows; what it gives is enlarged, and the difference at
     the hole's border is taken away smoothly (a membrane), so that no seam is left.
 
+    A call's `mask` is the hole: (H, W), bool, uint8 (above 127) or float (above 0.5), True where pixels are missing;
+    None: the black rectangle that is found in the picture.
+
     Args:
         model: a rule (laplace, telea, navier-stokes, patches), a shipped network, or a run of one's own; None: the
             shipped one, or laplace where none is shipped.
-        device: where it computes.
+        settings: see `CompleteSettings`.
 
     Attributes:
-        name: of what fills.
+        filled_by: the rule or the model in use.
 
     Raises:
-        UsageError: no rule, shipped model or run of that name; a network that fills no holes.
+        UsageError: see `ImagePipeline`.
 
     Source: the seam, Perez, Gangnet and Blake 2003, "Poisson image editing", section 3.
 
     Example:
         >>> picture, mask = np.full((32, 32, 3), 90, np.uint8), np.zeros((32, 32), bool)
         >>> mask[8:20, 8:20] = True
-        >>> bool((Completer("laplace")(np.where(mask[..., None], 0, picture), mask) == picture).all())
+        >>> bool((Completer("laplace")(np.where(mask[..., None], 0, picture), mask=mask) == picture).all())
         True
     """
 
-    def __init__(self, model: Path | str | None = None, *, device: torch.device | str = "cpu"):
-        self.device = torch.device(device)
+    name, suffix, purpose = "complete", CompleteSettings.suffix, "completion"
+    Settings = CompleteSettings
+
+    def _load(self) -> None:
+        model = self.named
         if model is None:
-            model = SHIPPED if (weights.FOLDER / SHIPPED).is_dir() else FALLBACK
-        self.name = str(model)
-        self._rule = find_method(model)
-        self._network = None if self._rule else self._load(model)
-
-    def _load(self, model: Path | str) -> Any:
+            model = SHIPPED if (shipped.FOLDER / SHIPPED).is_dir() else FALLBACK
+        self.filled_by, self._rule, self._side = str(model), find_method(model), 0
+        if self._rule:
+            return
         try:
-            network = load_model(weights.locate(model), self.device)
+            self.folder, network = self._open(model)
         except UsageError as error:
-            raise UsageError(f"{error}; methods without a model are {', '.join(INPAINT_METHODS)}") from error
-        inner = network.policy if isinstance(network, GreedyEpisode) else network
-        if not isinstance(inner, Completing):
-            raise UsageError(f"{model}: a {type(inner).__name__} fills no holes; leave out --model, or name one of "
-                             f"{', '.join(INPAINT_METHODS)}, or a run of python -m experiments.complete_train")
-        self._side = inner.side
-        return network
+            raise UsageError(f"{error}; rules that fill holes without a model are "
+                             f"{', '.join(INPAINT_METHODS)}") from error
+        self.model, self._side = build_model(network).eval(), network.side
 
-    def __call__(self, picture: Any, mask: Any = None) -> Any:
-        """Fill the holes of one picture of any size.
+    def _weights(self, photo: Photo, mask: Any) -> np.ndarray:
+        return to_mask(mask, photo.pixels)
 
-        Args:
-            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; or a PIL image or a tensor, see
-                `rlenhance.io.array_types.apply_to`.
-            mask: (H, W), bool, uint8 (above 127) or float (above 0.5): where pixels are missing; None: the black
-                rectangle that is found in it.
-
-        Returns:
-            The same kind, shape and dtype.
-
-        Raises:
-            UsageError: another kind or shape; a mask of another size (both are named), an empty one, or one that
-                leaves nothing; no hole is found.
-        """
-        return apply_to(picture, lambda pixels: self._complete(pixels, mask))
-
-    def complete_photo(self, photo: Photo, mask: Any = None) -> tuple[Photo, Mapping[str, Any]]:
-        """The same for a decoded file: transparency and metadata stay.
-
-        Returns:
-            The result, and what was done: `hole`, the share of the picture, and `filled_by`.
-        """
-        hole = as_hole(mask, photo.pixels)
-        result = photo.map_pixels(lambda pixels: self._complete(pixels, hole))
-        return result, {"hole": round(float(hole.mean()), 5), "filled_by": self.name}
-
-    def _complete(self, picture: np.ndarray, mask: Any) -> np.ndarray:
-        if not isinstance(picture, np.ndarray):
-            raise UsageError(f"a picture is an array, a PIL image or a tensor; got {type(picture).__name__}")
-        check_image(to_tensor(picture[:1, :1] if picture.dtype in (np.uint8, np.uint16) else picture))
-        hole = as_hole(mask, picture)
-        result = picture.copy()
-        for rows, columns, thick in pieces(hole, self._network is not None and self._side):
-            inside = hole[rows, columns]
-            image = to_tensor(picture[rows, columns], self.device)
+    @torch.inference_mode()
+    def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
+               photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
+        assert weights is not None
+        result = pixels.copy()
+        for rows, columns, thick in self._told(mask_regions(weights, self._side)):
+            inside = weights[rows, columns]
+            image = to_tensor(pixels[rows, columns], self.device)
             missing = torch.from_numpy(inside)[None, None].to(image)
-            with torch.inference_mode():
-                filled = self._fill(image * (1 - missing), missing, thick)
-            result[rows, columns][inside] = to_array(filled, picture.dtype.type)[inside]
-        return result
+            filled = self._mix(image, self._fill(image * (1 - missing), missing, thick))
+            result[rows, columns][inside] = to_array(filled, pixels.dtype.type)[inside]
+        return result, {"hole": round(float(weights.mean()), 5), "filled_by": self.filled_by}
 
     def _fill(self, image: Tensor, mask: Tensor, thick: float) -> Tensor:
         """A piece with its hole, of any size, completed."""
         if self._rule:
             slow = self._rule is INPAINT_METHODS["patches"]
-            return filled_small(self._rule, image, mask,
-                                min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if slow else 1.0)
+            return fill_at_scale(self._rule, image, mask,
+                                 min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if slow else 1.0)
         scale = min(1.0, HOLE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
-        return filled_small(self._network, image, mask, scale)
+        return fill_at_scale(self.model, image, mask, scale)
 
 
-def filled_small(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor:
+def fill_at_scale(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Fill a picture at a share of its size, and bring the result back without a seam.
 
     Args:
@@ -149,7 +121,7 @@ def filled_small(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor
     return composite((large + seam).clamp(0, 1), image, mask)
 
 
-def as_hole(mask: Any, picture: np.ndarray) -> np.ndarray:
+def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
     """A mask as (H, W) bool that fits a picture; None: the black rectangle in it.
 
     Raises:
@@ -159,8 +131,8 @@ def as_hole(mask: Any, picture: np.ndarray) -> np.ndarray:
         found = detect_hole(picture if picture.dtype in (np.uint8, np.uint16) else
                             np.rint(picture * 255).astype(np.uint8))
         if found is None:
-            raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (--mask; "
-                             "white is filled)")
+            raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (white is "
+                             "filled)")
         return dilate_soft_edge(picture, found)
     mask = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
     mask = mask.reshape(mask.shape[-2:]) if mask.ndim > 2 and mask.size == np.prod(mask.shape[-2:]) else mask
@@ -175,7 +147,7 @@ def as_hole(mask: Any, picture: np.ndarray) -> np.ndarray:
     return hole
 
 
-def pieces(hole: np.ndarray, least: int = 0) -> list[tuple[slice, slice, float]]:
+def mask_regions(hole: np.ndarray, least: int = 0) -> list[tuple[slice, slice, float]]:
     """The parts of a picture that are worked on, each with its hole and what is around it.
 
     Args:

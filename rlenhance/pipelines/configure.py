@@ -1,75 +1,109 @@
-"""From the words of `rlenhance enhance` to an Enhancer: options, references, presets, recipes.
+"""From what a user asks for to an Enhancer: preferences, a reference, a preset, a recipe.
 
-Where several name the same thing, a knob wins over the reference, the reference over the preset, and the preset over
-the model's default.
+Where several name the same thing, a preference wins over the reference, the reference over the preset, and the preset
+over the model's default.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from rlenhance.core.devices import AUTO, find_device
-from rlenhance.core.errors import UsageError, check_unit_interval
-from rlenhance.core.image import to_tensor
-from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import find_checkpoint
-from rlenhance.io import read
-from rlenhance.metrics.style import clamp_to_ranges, measure
-from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.options import OPTIONS, as_options, asked, describe
-from rlenhance.pipelines.presets import Preset, load_preset
+from rlenhance.core.errors import UsageError
+from rlenhance.hub import shipped
+from rlenhance.pipelines.options import EnhanceSettings, describe_preferences, format_preferences, from_json
+from rlenhance.pipelines.presets import Preset
 from rlenhance.pipelines.recipes import Recipe, load_recipe
 
-#: Options that a recipe settles.
-_SETTLED = ("--preset", "--match", *OPTIONS.values(), "--strength", "--denoise", "--steps", "--together",
-            "--save-recipe")
+if TYPE_CHECKING:
+    from rlenhance.pipelines.enhance import Enhancer
 
 
-def set_up(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
-    """The Enhancer that was asked for, and the recipe that makes it again.
+def build_enhancer(model: Path | str, given: Mapping[str, Any], *, preset: Preset | None = None,
+                   reference: Path | None = None, device: str = "cpu",
+                   on_note: Callable[[str], None] = print,
+                   on_measured: Callable[[Mapping[str, float | None]], None] | None = None) -> Enhancer:
+    """The Enhancer that was asked for.
+
+    Args:
+        model: name, run folder or checkpoint.
+        given: the settings that were asked for by themselves, as JSON holds them; they win over all else.
+        preset: its preferences and strength count where nothing else names them.
+        reference: a picture that looks as wanted: preferences are taken from it.
+        device: see `Enhancer`.
+        on_note: told what of the reference had to be moved into the model's ranges.
+        on_measured: given the preferences that the reference tells.
 
     Raises:
-        UsageError: something that the model cannot do, or that contradicts itself.
+        UsageError: something that the model cannot do.
     """
-    if arguments.recipe:
-        return _replayed(arguments)
-    preset = load_preset(arguments.preset) if arguments.preset is not None else Preset("", "", {}, None)
-    strength = preset.strength if arguments.strength is None else check_unit_interval("strength", arguments.strength)
-    model = model_or_default(arguments.model)
-    enhancer = Enhancer(model, steps=arguments.steps, device=check_device(arguments.device),
-                        strength=1.0 if strength is None else strength, denoise=arguments.denoise or 0.0)
-    options = asked(arguments)
-    chosen = {**_from_reference(arguments.match, options, enhancer), **options}
-    enhancer.choose({**_from_preset(preset, chosen, enhancer), **chosen})
-    if arguments.together:
-        enhancer.check_shares()
-    return enhancer, recipe_of(enhancer, model, arguments.steps, bool(arguments.together))
+    from rlenhance.pipelines.enhance import Enhancer
+
+    settings = from_json(EnhanceSettings, given)
+    enhancer, chosen = Enhancer(model, device=device), dict(settings.preference)
+    if reference is not None:
+        measured = _from_reference(reference, chosen, enhancer, on_note)
+        if measured and on_measured:
+            on_measured(measured)
+        chosen = {**measured, **chosen}
+    strength = settings.strength
+    if preset is not None:
+        chosen = {**_from_preset(preset, chosen, enhancer), **chosen}
+        strength = preset.strength if preset.strength is not None and "strength" not in given else strength
+    return enhancer.with_settings(settings, preference=chosen, strength=strength)
 
 
-def recipe_of(enhancer: Enhancer, model: Path | str, steps: int | None = None, together: bool = False) -> Recipe:
+def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = "cpu",
+                  on_note: Callable[[str], None] = print) -> tuple[Enhancer, Recipe]:
+    """The Enhancer of a recipe.
+
+    Args:
+        path: its file.
+        model: another place of the same weights; None: the recipe's.
+        device: see `Enhancer`.
+        on_note: told of other versions than those that the recipe was made with.
+
+    Raises:
+        UsageError: the recipe cannot be read; a model that is not there, or has other weights.
+    """
+    from rlenhance.pipelines.enhance import Enhancer
+
+    recipe = load_recipe(path)
+    model = recipe.model if model is None else model
+    try:
+        enhancer = Enhancer(model, device=device)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}; name another place of the same weights as the model") from error
+    recipe.check_weights(path, str(model), enhancer.sha256)
+    try:
+        enhancer = enhancer.with_settings(recipe.settings)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    differing = recipe.differences(_made_with(enhancer))
+    if differing:
+        on_note(f"{path}: {differing}; the result may differ")
+    return enhancer, recipe
+
+
+def make_recipe(enhancer: Enhancer, model: Path | str, shared_decision: bool = False) -> Recipe:
     """The recipe that makes again what an Enhancer makes.
 
     Args:
+        enhancer: with its settings.
         model: how it was named.
-        steps, together: see `Recipe`.
+        shared_decision: see `Recipe`.
     """
-    return Recipe(str(model), weights.sha256(enhancer.folder / weights.MODEL), enhancer.preference, enhancer.strength,
-                  steps, together, enhancer.denoise, made_with=_made_with(enhancer))
+    return Recipe(str(model), enhancer.sha256, enhancer.settings, shared_decision, made_with=_made_with(enhancer))
 
 
-def model_or_default(model: str | None) -> Path | str:
+def resolve_model(model: Path | str | None) -> Path | str:
     """The model that was named; else the shipped default; else the newest run.
 
     Raises:
         UsageError: none is named, shipped or trained.
     """
-    return model if model is not None else weights.default_model() or newest_run()
+    return model if model is not None else shipped.default_model() or newest_run()
 
 
 def newest_run(root: Path = Path("runs/lol")) -> Path:
@@ -81,94 +115,69 @@ def newest_run(root: Path = Path("runs/lol")) -> Path:
     found = sorted(root.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(f"no trained model in {root}: train one with python -m experiments.lol_train (five minutes), "
-                         f"or name one with --model RUN/best")
+                         f"or name one, as in RUN/best")
     return found[-1].parent
 
 
-def _replayed(arguments: argparse.Namespace) -> tuple[Enhancer, Recipe]:
-    """What a recipe says.
+def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer) -> dict[str, float | None]:
+    """What a preset asks for beside what wins over it.
 
     Raises:
-        UsageError: an option that the recipe settles; a model that is not there, or has other weights.
+        UsageError: the model cannot obey; names the preset, the preference, and the flags that would do.
     """
-    path = arguments.recipe
-    others = [word for word in _SETTLED if getattr(arguments, word.lstrip("-").replace("-", "_")) is not None]
-    if others:
-        raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
-                         f"something, give the options without --recipe)")
-    recipe, device = load_recipe(path), check_device(arguments.device)
-    model = recipe.model if arguments.model is None else arguments.model
+    wanted = {name: value for name, value in preset.preference.items() if name not in chosen}
     try:
-        folder = find_checkpoint(weights.locate(model))
+        enhancer.check_preference(wanted)
     except UsageError as error:
-        raise UsageError(f"{path}: {error}; --model names another place of the same weights") from error
-    recipe.check_weights(path, model, weights.sha256(folder / weights.MODEL))
-    try:
-        enhancer = Enhancer(model, device=device, steps=recipe.steps, preference=recipe.preference,
-                            strength=recipe.strength, denoise=recipe.denoise)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    differing = recipe.differences(_made_with(enhancer))
-    if differing:
-        print(f"note: {path}: {differing}; the result may differ", file=sys.stderr)
-    return enhancer, recipe
-
-
-def _from_preset(preset: Preset, options: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
-    """What a preset asks for beside the options that win over it.
-
-    Raises:
-        UsageError: the model cannot obey; names the preset, the knob, and the options that would do.
-    """
-    wanted = {name: value for name, value in preset.preference.items() if name not in options}
-    try:
-        enhancer.choose(wanted)
-    except UsageError as error:
-        taken = {name: value for name, value in wanted.items() if _takes(enhancer, name, value)}
-        rest = as_options(taken, preset.strength) if len(taken) < len(wanted) else ""
+        taken = {name: value for name, value in wanted.items() if _takes(enhancer, {name: value})}
+        rest = format_preferences(taken, preset.strength)
         raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
     return wanted
 
 
-def _takes(enhancer: Enhancer, name: str, value: float | None) -> bool:
+def _takes(enhancer: Enhancer, preference: Mapping[str, float | None]) -> bool:
     try:
-        enhancer.choose({name: value})
+        enhancer.check_preference(preference)
     except UsageError:
         return False
     return True
 
 
-def _from_reference(path: Path | None, options: Mapping[str, Any], enhancer: Enhancer) -> dict[str, float | None]:
-    """What a picture asks for beside the options that win over it; it is told, as is what had to be moved.
+def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: Enhancer,
+                    on_note: Callable[[str], None]) -> dict[str, float | None]:
+    """What a picture asks for beside what wins over it.
 
     Raises:
         UsageError: the picture cannot be read, or the model takes nothing that is measured.
     """
-    if path is None:
-        return {}
-    measured = measure(to_tensor(read(path).visible_pixels))
-    values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in options},
-                                enhancer.ranges)
-    if not set(measured) & set(enhancer.ranges):
-        raise UsageError(f"--match {path}: a picture tells {', '.join(measured)}, and this model takes "
-                         f"{describe(enhancer.ranges, enhancer.auto)}")
+    from rlenhance.core.image import to_tensor
+    from rlenhance.io import read
+    from rlenhance.metrics.style import clamp_to_ranges, measure
+
+    measured, ranges = measure(to_tensor(read(path).visible_pixels)), enhancer.preference_ranges
+    values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in chosen}, ranges)
+    if not set(measured) & set(ranges):
+        raise UsageError(f"{path}: a reference tells {', '.join(measured)}, and this model takes "
+                         f"{describe_preferences(ranges, enhancer.auto_preferences)}")
     for sentence in moved:
-        print(f"note: {path}: {sentence}", file=sys.stderr)
-    if values:
-        print(f"{path}: {as_options(values)}")
+        on_note(f"{path}: {sentence}")
     return dict(values)
 
 
 def _made_with(enhancer: Enhancer) -> dict[str, str]:
+    import torch
+
     return {"torch": str(torch.__version__), "device": enhancer.device.type}
 
 
 def check_device(name: str) -> str:
-    """Give back the name of a device that is there; the best of them for "auto", which is told.
+    """Give back the name of a device that is there; the best of them for "auto", which is printed.
 
     Raises:
         UsageError: it is not; the text names those that are.
     """
+    from rlenhance.core.devices import AUTO, find_device
+
     device = str(find_device(name))
     if name == AUTO:
         print(f"device: {device}")

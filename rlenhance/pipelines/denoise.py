@@ -1,24 +1,22 @@
-"""Noise taken out of photographs of any size, by the learned denoiser."""
+"""Noise taken out of photographs of any size, by the learned denoiser or by a policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.errors import UsageError, check_unit_interval
-from rlenhance.core.image import check_image, to_array, to_tensor
-from rlenhance.core.tiling import tiles
-from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.actions import LatentActions
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array, to_tensor
 from rlenhance.io import Photo
-from rlenhance.io.array_types import apply_to
-from rlenhance.models import NoiseConditionedModel
+from rlenhance.models import LatentEpisode, NoiseConditionedModel, build_model
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
+from rlenhance.pipelines.base import ImagePipeline
+from rlenhance.pipelines.options import DenoiseSettings
 
 #: The shipped networks, by the channels that they take.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
@@ -27,138 +25,148 @@ PHOTO = "denoiser-photo"
 _TILE = 768  # pixels along a tile: larger ones hardly save work
 
 
-class NoiseRemover:
-    """The learned denoiser for photographs: grey ones by the network for grey, tile by tile, in bounded memory.
+class Denoiser(ImagePipeline[DenoiseSettings]):
+    """Takes the noise out of photographs, with the learned denoiser tile by tile, in bounded memory.
 
     Args:
-        model: name of a shipped denoiser, a run of `experiments.denoiser_train`, or a checkpoint in it; None: the
-            shipped ones.
-        noise: how strong even noise is, a standard deviation in 255ths from 0 to 75; None: each photograph shows it,
-            brighter places their own (`estimate_noise`).
-        strength: how much of the change is made, in [0, 1]: some grain may stay.
-        device: where it computes.
+        model: see `ImagePipeline`; a learned denoiser, or a policy that denoises. None: the shipped denoisers, grey
+            photographs by the network for grey.
+        settings: see `DenoiseSettings`.
 
     Raises:
-        UsageError: no usable checkpoint; a number outside its range.
+        UsageError: see `ImagePipeline`; or iterations for another model than a policy over latent codes.
 
     Example:
-        >>> NoiseRemover(noise=25)(pixels)  # doctest: +SKIP
+        >>> Denoiser(noise=25)(pixels)  # doctest: +SKIP
     """
 
-    def __init__(self, model: Path | str | None = None, *, noise: float | None = None, strength: float = 1.0,
-                 device: torch.device | str = "cpu"):
-        if noise is not None and not 0 <= noise <= 255 * LARGEST_NOISE:
-            raise UsageError(f"--noise is a standard deviation between 0 and 75, in 255ths; got {noise:g}: reduce a "
-                             f"noisier picture first")
-        self.noise, self.strength, self.device = noise, check_unit_interval("strength", strength), torch.device(device)
+    name, suffix, purpose = "denoise", DenoiseSettings.suffix, "denoise"
+    Settings = DenoiseSettings
+    _unpickled: ClassVar = (*ImagePipeline._unpickled, "_networks")
+
+    def _load(self) -> None:
         self._networks: dict[str, NoiseConditionedModel] = {}
-        self._own = model
-        if model is not None:
-            self._networks = dict.fromkeys([*SHIPPED.values(), PHOTO], self._load(model))
+        if self.named is not None:
+            self.folder, network = self._open(self.named)
+            self.model = build_model(network).eval()
 
-    def __call__(self, picture: Any, noise: Tensor | None = None, coded: bool = False) -> Any:
-        """Take the noise out of one picture of any size.
+    def _check_settings(self) -> None:
+        settings, model = self.settings, self.model
+        if isinstance(model, LatentEpisode):
+            if settings.noise is not None and settings.noise < 1:
+                raise UsageError(f"noise must lie between 1 and 75 (in 255ths) for a policy over latent codes; "
+                                 f"got {settings.noise:g}")
+            if model.iterations != settings.iterations:
+                self.model = LatentEpisode(model.policy, model.steps, settings.iterations).eval()
+        elif settings.iterations:
+            raise UsageError(f"iterations go with a policy over latent codes, and "
+                             f"{self.named or 'the learned denoiser'} is none: name the model rse-faces")
+        self.noise_preference()
 
-        Args:
-            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey. A PIL image
-                or a tensor as well, see `rlenhance.io.array_types.apply_to`.
-            noise: what is known of it, (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any
-                size below the picture's; None: see the class.
-            coded: a camera has smoothed its noise or JPEG has coded it, or it was brightened since; colours then go
-                through the network that has learned from such.
-
-        Returns:
-            The same kind, shape and dtype.
+    def noise_preference(self) -> dict[str, float]:
+        """What a policy is told of the noise, as a preference; empty where it takes none.
 
         Raises:
-            UsageError: another kind, shape or kind of number; a colour picture for a network that knows grey ones.
+            UsageError: noise outside of what the policy was trained for.
         """
-        if not isinstance(picture, np.ndarray):
-            return apply_to(picture, lambda pixels: self._clean(pixels, noise, coded))
-        return self._clean(picture, noise, coded)
+        noise, policy = self.settings.noise, getattr(self.model, "policy", None)
+        tell = getattr(policy, "tell_noise", None)
+        return {} if noise is None or tell is None else tell(noise)
 
-    def _clean(self, picture: np.ndarray, noise: Tensor | None, coded: bool) -> np.ndarray:
-        if not isinstance(picture, np.ndarray):
-            raise UsageError(f"a picture is an array, a PIL image or a tensor; got {type(picture).__name__}")
-        check_image(to_tensor(picture[:1, :1] if picture.dtype in (np.uint8, np.uint16) else picture))
-        if self.strength == 0:
-            return picture.copy()
-        if noise is None:
-            noise = self.noise_of(picture, coded)
-        network = self.network_for(picture, coded)
-        noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(picture)
-        with torch.inference_mode():
-            for tile in tiles(picture.shape[0], picture.shape[1], -(-_TILE // network.period) * network.period,
-                              network.receptive_radius):
-                image = to_tensor(picture[tile.outer[1:]], self.device)
-                around = upsample_map(noise, picture.shape[:2], tile.outer[1:]).to(self.device)
-                clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
-                clean = (image + self.strength * (clean.expand_as(image) - image))[tile.crop]
-                result[tile.inner[1:]] = to_array(clean, picture.dtype.type)
+    @torch.inference_mode()
+    def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
+               photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
+        if self.model is not None and not isinstance(self.model, NoiseConditionedModel):
+            return self._played(pixels), {}
+        camera_jpeg = self.is_camera_jpeg(photo)
+        noise = self.noise_of(pixels, camera_jpeg)
+        return self.clean(pixels, noise, camera_jpeg), {"noise": round(255 * noise.mean().item(), 3)}
+
+    def _played(self, pixels: np.ndarray) -> np.ndarray:
+        """What a policy, or a network that is told nothing, makes of the whole picture."""
+        if isinstance(self.model, LatentEpisode):
+            noise, actions = self.settings.noise, cast(LatentActions, self.model.policy.actions)
+            actions.told = None if noise is None else noise / 255
+        image = to_tensor(pixels, self.device)
+        result = self.model(image, preference=self.noise_preference() or None).float()
+        return to_array(self._mix(image, result), pixels.dtype.type)
+
+    @torch.inference_mode()
+    def clean(self, pixels: np.ndarray, noise: Tensor, camera_jpeg: bool = False) -> np.ndarray:
+        """Take known noise out of one picture.
+
+        Args:
+            pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey.
+            noise: (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any size below the picture's.
+            camera_jpeg: a camera has smoothed its noise or JPEG has coded it, or it was brightened since; colours then
+                go through the network that has learned from such.
+
+        Returns:
+            The same shape and dtype.
+
+        Raises:
+            UsageError: a colour picture for a network that knows grey ones.
+        """
+        if self.settings.strength == 0:
+            return pixels.copy()
+        network = self.select_network(pixels, camera_jpeg)
+        noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(pixels)
+        side = -(-_TILE // network.period) * network.period
+        for tile in self._tiles(pixels.shape[0], pixels.shape[1], side, network.receptive_radius):
+            image = to_tensor(pixels[tile.outer[1:]], self.device)
+            around = upsample_map(noise, pixels.shape[:2], tile.outer[1:]).to(self.device)
+            clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
+            clean = (image + self.settings.strength * (clean.expand_as(image) - image))[tile.crop]
+            result[tile.inner[1:]] = to_array(clean, pixels.dtype.type)
         return result
 
-    def noise_of(self, picture: np.ndarray, coded: bool = False) -> Tensor:
+    def noise_of(self, pixels: np.ndarray, camera_jpeg: bool = False) -> Tensor:
         """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
-        if self.noise is not None:
-            return torch.full((1, 1, 1, 1), self.noise / 255)
-        return noise_map_from_image(picture, noise_floor=self.network_for(picture, coded).unseen)
+        if self.settings.noise is not None:
+            return torch.full((1, 1, 1, 1), self.settings.noise / 255)
+        return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, camera_jpeg).unseen)
 
-    def network_for(self, picture: np.ndarray, coded: bool = False) -> NoiseConditionedModel:
+    def select_network(self, pixels: np.ndarray, camera_jpeg: bool = False) -> NoiseConditionedModel:
         """The network that fits a picture's channels.
 
         Raises:
             UsageError: none does, or no denoiser is shipped.
         """
-        channels = 1 if is_grey(picture) else 3
-        name = PHOTO if coded and channels == 3 else SHIPPED[channels]
-        if name not in self._networks:
-            self._networks[name] = self._load(name)
-        network = self._networks[name]
-        if network.channels == 1 and channels == 3:
-            raise UsageError(f"{self._own}: was trained for grey pictures, and this one has colours: leave out "
-                             f"--model, or name a denoiser for colour ({SHIPPED[3]})")
-        return network
+        channels = 1 if is_grey(pixels) else 3
+        if self.model is None:
+            name = PHOTO if camera_jpeg and channels == 3 else SHIPPED[channels]
+            if name not in self._networks:
+                _, self._networks[name] = self._open(name)
+            return self._networks[name]
+        if self.model.channels == 1 and channels == 3:
+            raise UsageError(f"{self.named}: was trained for grey pictures, and this one has colours: leave out the "
+                             f"model, or name a denoiser for colour ({SHIPPED[3]})")
+        return self.model
 
-    def takes_as_coded(self, photo: Photo) -> bool:
-        """A JPEG whose noise is not named: see `coded` above."""
-        return self.noise is None and photo.encoding is not None and photo.encoding.container == "JPEG"
+    def is_camera_jpeg(self, photo: Photo) -> bool:
+        """A JPEG whose noise is not named: see `clean`."""
+        return self.settings.noise is None and photo.encoding is not None and photo.encoding.container == "JPEG"
 
-    def denoise_photo(self, photo: Photo) -> tuple[Photo, Mapping[str, float]]:
-        """The same for a decoded file: transparency and metadata stay, and at strength 0 it is the same object.
-
-        Returns:
-            The result, and `noise`: the mean standard deviation that was seen or said, in 255ths.
-        """
-        if self.strength == 0:
-            return photo, {}
-        coded = self.takes_as_coded(photo)
-        noise = self.noise_of(photo.visible_pixels, coded)
-        result = photo.map_pixels(lambda pixels: self(pixels, noise, coded))
-        return result, {"noise": round(255 * noise.mean().item(), 3)}
-
-    def after(self, picture: np.ndarray, enhanced: np.ndarray,
-              curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+    def denoise_enhanced(self, pixels: np.ndarray, enhanced: np.ndarray,
+                         curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
         """Take out of an enhanced picture what its curve has made of the noise.
 
         Args:
-            picture: as it came from the camera.
-            enhanced: what was made of it, of the same shape and dtype.
+            pixels: as they came from the camera.
+            enhanced: what was made of them, of the same shape and dtype.
             curve: how, for a picture of any size (see `noise_map`); None: not by a curve, and the noise is measured in
                 the enhanced picture.
         """
-        if curve is None:
-            return self(enhanced, coded=True)
-        return self(enhanced, noise_map_from_image(picture, curve, self.network_for(enhanced, True).unseen), coded=True)
+        noise = self.noise_of(enhanced, True) if curve is None else \
+            noise_map_from_image(pixels, curve, self.select_network(enhanced, True).unseen)
+        return self.clean(enhanced, noise, camera_jpeg=True)
 
-    def _load(self, model: Path | str) -> NoiseConditionedModel:
-        network = load_network(find_checkpoint(weights.locate(model)), self.device)
-        if not isinstance(network, NoiseConditionedModel):
-            raise UsageError(f"{model}: a {type(network).__name__}, no learned denoiser; shipped are "
-                             f"{' and '.join(SHIPPED.values())}")
-        return network
+    def _move(self, device: torch.device) -> None:
+        super()._move(device)
+        self._networks = {name: network.to(device) for name, network in self._networks.items()}
 
 
-def is_grey(picture: np.ndarray) -> bool:
+def is_grey(pixels: np.ndarray) -> bool:
     """All channels of (H, W, 3) are equal; a colour picture is told by its first rows."""
     return all(np.array_equal(rows[..., :1], rows[..., other : other + 1])
-               for rows in (picture[:8], picture) for other in (1, 2))
+               for rows in (pixels[:8], pixels) for other in (1, 2))

@@ -12,7 +12,6 @@ from torch import Tensor
 from rlenhance.actions import Action, PointwiseActions
 from rlenhance.core.visualize import action_colors
 from rlenhance.io.contact_sheet import Cell, fitted
-from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.enhance import Enhancer
 
 _SIDE = 256  # pixels along a side of the diagrams
@@ -31,19 +30,18 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     Returns:
         Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step.
     """
-    policy = enhancer.model.policy if isinstance(enhancer.model, GreedyEpisode) else None
-    shared = policy is not None and bool(policy.state_size)
+    shared = enhancer.shares_decision
     if shared and actions is None:
         actions = enhancer.decide(picture)
-    result = enhancer(picture, actions)
+    result = (enhancer if actions is None else enhancer.with_decision(actions))(picture)
     before, after = fitted(picture), fitted(result)
     cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
              Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
              histogram_cell(before, after)]
-    if policy is not None and shared and actions and isinstance(policy.actions, PointwiseActions):
-        cells.append(curve_cell(policy.actions, actions, enhancer.strength))
-        size = before.shape[:2]
-        cells += [step_cell(policy.actions, action, number + 1, len(actions), size)
+    bending = enhancer.model.policy.actions if shared and actions else None
+    if actions and isinstance(bending, PointwiseActions):
+        cells.append(curve_cell(bending, actions, enhancer.settings.strength))
+        cells += [step_cell(bending, action, number + 1, len(actions), before.shape[:2])
                   for number, action in enumerate(actions)]
     return cells
 

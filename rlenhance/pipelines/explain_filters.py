@@ -67,7 +67,7 @@ def map_tools(model: GreedyEpisode, picture: np.ndarray, preference: Mapping[str
     """
     policy = getattr(model, "policy", None)
     if not isinstance(policy, BaseFilterPolicy):
-        raise UsageError("--explain tells which filter won where: name a policy over filters with --model "
+        raise UsageError("only a policy over filters tells which filter won where: name one as the model "
                          "(filters-grey is one)")
     tools, steps = tuple(policy.actions.tools), model.steps
     counts = np.zeros((len(tools), *picture.shape[:2]), np.uint8)

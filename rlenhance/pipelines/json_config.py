@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.pipelines.options import AUTO
 
 
 def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(found, dict):
-        raise UsageError(f"{path}: must hold an object, {{...}}; got {_shown(found)}")
+        raise UsageError(f"{path}: must hold an object, {{...}}; got {found!r:.60}")
     known = list(keys)
     for key in found:
         if key not in known:
@@ -43,42 +42,21 @@ def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def number(path: Path, key: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """A finite number between `low` and `high`.
-
-    Raises:
-        UsageError: names file, key and value.
-    """
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not real or not -1e300 < value < 1e300 or not low <= value <= high:  # also integers that no float can hold
-        wanted = "a number" if math.isinf(low) else f"a number between {low:g} and {high:g}"
-        raise UsageError(f"{path}: {key} must be {wanted}; got {_shown(value)}")
-    return float(value)
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What is refused inside is told with the file that it comes from."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
-def text(path: Path, key: str, value: Any) -> str:
+def text(key: str, value: Any) -> str:
     """A string.
 
     Raises:
-        UsageError: names file, key and value.
+        UsageError: names key and value.
     """
     if not isinstance(value, str):
-        raise UsageError(f"{path}: {key} must be a text in quotes; got {_shown(value)}")
+        raise UsageError(f"{key} must be a text in quotes; got {value!r:.60}")
     return value
-
-
-def preference(path: Path, value: Any) -> dict[str, float | None]:
-    """Preference values by name, "auto" as None. Names and ranges are the model's to judge.
-
-    Raises:
-        UsageError: not an object of numbers and "auto".
-    """
-    if not isinstance(value, dict):
-        raise UsageError(f'{path}: preference must be an object, as in {{"exposure_level": 0.5}}; got {_shown(value)}')
-    return {name: None if entry == AUTO else number(path, f"preference {name}", entry)
-            for name, entry in value.items()}
-
-
-def _shown(value: Any) -> str:
-    written = json.dumps(value)
-    return written if len(written) <= 60 else f"{written[:57]}..."

@@ -1,55 +1,282 @@
-"""The knobs of the command line: which preference each one turns, and what a model takes of them."""
+"""The settings of each pipeline: one dataclass gives command-line flags, sliders, API fields and the recipe's JSON.
+
+Only the standard library is imported here, so that a command's help is instant.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Container, Mapping, Sequence
+import dataclasses
+import json
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 from rlenhance.core.errors import UnknownName, UsageError
 
-#: A preference that the model shall choose itself, as it stands in files and on the command line; None in a mapping.
+#: A preference that the model chooses itself, as it stands in files and on the command line; None in a mapping.
 AUTO = "auto"
-#: Preference -> the option that asks for it.
-OPTIONS = {"exposure_level": "--exposure", "contrast": "--contrast", "color": "--color", "smoothness": "--smoothness",
-           "highlights": "--highlights"}
-#: Preference -> what it is, for the help.
-ABOUT = {
-    "exposure_level": "how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
-    "contrast": "bright and dark regions farther apart (up to 1) or closer together (down to -1); 0: as it is",
-    "color": "stronger colours (up to 1) or paler ones (down to -1); 0: as it is",
-    "smoothness": "0 to 1: at 1 one curve for the whole picture, at 0 each region as it needs",
-    "highlights": "0 to 1: how much lamps, windows and sky are held back",
-}
+S = TypeVar("S", bound="ImageSettings")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """An option per knob; each is None where it is not given, else a number or "auto"."""
-    for name, word in OPTIONS.items():
-        level = name == "exposure_level"
-        parser.add_argument(word, type=number_or_auto if level else float, metavar="LEVEL|auto" if level else "X",
-                            help=f"{ABOUT[name]} (range and default: the model's, see `rlenhance models`)")
+@dataclass(frozen=True)
+class Setting:
+    """One number that a user may set.
+
+    Attributes:
+        help: what it does, for the command's help; {default} stands for the default.
+        low, high: its range, both ends included. Preferences have the range of the model instead.
+        default: its value where nothing is given; None: the model's, or what the picture shows.
+        unit: of the number ("255ths"); "" for shares.
+        whole: an integer.
+        choices: the values that it may have; empty: all of the range.
+        auto: "auto" may be said in its place.
+        flag: its word on the command line ("--strength"); by default made from the name.
+        metavar: how the help calls its value.
+        hint: the way out, said where a value lies outside the range.
+        old_flags: what the flag was called in version 0.1.
+        name: of the field.
+    """
+
+    help: str
+    low: float = -math.inf
+    high: float = math.inf
+    default: float | None = None
+    unit: str = ""
+    whole: bool = False
+    choices: tuple[int, ...] = ()
+    auto: bool = False
+    flag: str = ""
+    metavar: str = "X"
+    hint: str = ""
+    old_flags: tuple[str, ...] = ()
+    name: str = ""
+
+    def check(self, value: Any) -> float | int | None:
+        """Give back a value as the field holds it.
+
+        Raises:
+            UsageError: another type, or outside the range; names both.
+        """
+        if value is None and self.default is None:
+            return None
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            value = value.__index__() if self.whole else value.__float__()  # NumPy's numbers too
+        except (AttributeError, TypeError, OverflowError):
+            kind = "a whole number" if self.whole else "a number"
+            raise UsageError(f"{self.name} must be {kind}{' or null' * (self.default is None)}; "
+                             f"got {_shown(value)}") from None
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.name} must be {' or '.join(map(str, self.choices))}; got {value}")
+        if not self.low <= value <= self.high:
+            span = f"lie between {self.low:g} and {self.high:g}" if self.high < math.inf else f"be {self.low:g} or more"
+            raise UsageError(f"{self.name} must {span}{self.unit and f' ({self.unit})'}; got {value:g}"
+                             f"{self.hint and f': {self.hint}'}")
+        return value
 
 
-def number_or_auto(word: str) -> float | str:
-    """A number, or "auto"."""
+def _shown(value: Any) -> str:
+    return f"{json.dumps(value, default=repr):.60}"
+
+
+def setting(help: str, **words: Any) -> Any:
+    """A dataclass field that holds a `Setting`."""
+    found = Setting(help, **words)
+    return field(default=found.default, metadata={"setting": found})
+
+
+#: What a user may prefer, by the name that models know. Range and default are the model's.
+PREFERENCES: dict[str, Setting] = {name: dataclasses.replace(about, name=name) for name, about in {
+    "exposure_level": Setting("how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
+                              flag="--exposure", auto=True, metavar="LEVEL|auto"),
+    "contrast": Setting("bright and dark regions farther apart (up to 1) or closer together (down to -1); 0: as it is",
+                        flag="--contrast"),
+    "color": Setting("stronger colours (up to 1) or paler ones (down to -1); 0: as it is", flag="--color"),
+    "smoothness": Setting("0 to 1: at 1 one curve for the whole picture, at 0 each region as it needs",
+                          flag="--smoothness"),
+    "highlights": Setting("0 to 1: how much lamps, windows and sky are held back", flag="--highlights"),
+}.items()}
+#: Preference -> the flag that asks for it.
+PREFERENCE_FLAGS = {name: about.flag for name, about in PREFERENCES.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """What every pipeline may be told.
+
+    Attributes:
+        strength: how much of the change is made, in [0, 1]: image + strength (result - image), before rounding.
+    """
+
+    #: Behind the name of a result that stands beside its source.
+    suffix: ClassVar[str] = "_edited"
+
+    strength: float = setting("how much of the change is made: 0 (none, the same pixels) to 1 (default)", low=0, high=1,
+                              default=1.0, metavar="S")
+
+    def __post_init__(self) -> None:
+        for name, about in settings_of(type(self)).items():
+            object.__setattr__(self, name, about.check(getattr(self, name)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceSettings(ImageSettings):
+    """How photographs are enhanced.
+
+    Attributes:
+        preference: values by name (`PREFERENCES`), in the model's ranges; None leaves the value to the model ("auto").
+            What is not named has the model's default.
+        denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1].
+        steps: stop a policy after this many of its steps; None plays all.
+    """
+
+    suffix: ClassVar[str] = "_enhanced"
+
+    preference: Mapping[str, float | None] = field(default_factory=dict)
+    denoise: float = setting("how much of the noise that brightening shows is taken: 0 (none, default) to 1", low=0,
+                             high=1, default=0.0, metavar="D")
+    steps: int | None = setting("stop the policy after N of its steps", whole=True, metavar="N")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "preference", dict(self.preference))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseSettings(ImageSettings):
+    """How noise is taken out.
+
+    Attributes:
+        noise: standard deviation of even noise, in 255ths, 0 to 75; None: as each photograph shows it.
+        iterations: of a policy over latent codes: how often the result is enhanced again.
+    """
+
+    suffix: ClassVar[str] = "_denoised"
+
+    noise: float | None = setting(
+        "how strong the noise is everywhere: its standard deviation in 255ths, 0 to 75 (default: as each photograph "
+        "shows it)", low=0, high=75, unit="a standard deviation in 255ths", metavar="SIGMA",
+        hint="reduce a noisier picture first")
+    iterations: int = setting(
+        "of a policy over latent codes (rse-faces): enhance the result K times more; patches that no longer change "
+        "stop (default: 0)", low=0, default=0, whole=True, metavar="K", old_flags=("--recurse",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteSettings(ImageSettings):
+    """How holes are filled."""
+
+    suffix: ClassVar[str] = "_completed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleSettings(ImageSettings):
+    """How photographs are enlarged; a strength below 1 mixes the result with the bicubic enlargement.
+
+    Attributes:
+        scale: how much larger the result is along each side; None: as the network was trained.
+    """
+
+    suffix: ClassVar[str] = "_upscaled"
+
+    scale: int | None = setting("how much larger along each side: 2 or 4 (default: as the model, 4)", choices=(2, 4),
+                                whole=True, metavar="N")
+
+
+def settings_of(settings: type[ImageSettings] | ImageSettings) -> dict[str, Setting]:
+    """The numbers that a pipeline may be told, by the name of their field; preferences are in `PREFERENCES`.
+
+    Example:
+        >>> list(settings_of(DenoiseSettings))
+        ['strength', 'noise', 'iterations']
+    """
+    found = {}
+    for entry in dataclasses.fields(settings):
+        about = entry.metadata.get("setting")
+        if about is not None:
+            found[entry.name] = dataclasses.replace(about, name=entry.name, flag=about.flag or
+                                                    f"--{entry.name.replace('_', '-')}")
+    return found
+
+
+def flags_of(settings: type[ImageSettings]) -> list[Setting]:
+    """Every setting that has a flag, preferences first.
+
+    Example:
+        >>> [about.flag for about in flags_of(UpscaleSettings)]
+        ['--strength', '--scale']
+    """
+    named = {entry.name for entry in dataclasses.fields(settings)}
+    return [*(PREFERENCES.values() if "preference" in named else ()), *settings_of(settings).values()]
+
+
+def to_json(settings: ImageSettings) -> dict[str, Any]:
+    """Settings as JSON holds them: "auto" where the model chooses.
+
+    Example:
+        >>> to_json(EnhanceSettings(preference={"exposure_level": None}))["preference"]
+        {'exposure_level': 'auto'}
+    """
+    found = dataclasses.asdict(settings)
+    if "preference" in found:
+        found["preference"] = {name: AUTO if value is None else value for name, value in found["preference"].items()}
+    return found
+
+
+def from_json(kind: type[S], found: Mapping[str, Any]) -> S:
+    """Undo `to_json`; what is left out has its default.
+
+    Raises:
+        UsageError: an unknown name, or a value of another type or outside its range.
+    """
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    for name in found:
+        if name not in names:
+            raise UnknownName("setting", name, names)
+    given = dict(found)
+    if "preference" in given:
+        given["preference"] = preference_from_json(given["preference"])
+    return kind(**given)
+
+
+def preference_from_json(found: Any) -> dict[str, float | None]:
+    """Preference values by name, "auto" as None. Names and ranges are the model's to judge.
+
+    Raises:
+        UsageError: not an object of numbers and "auto".
+    """
+    if not isinstance(found, Mapping):
+        raise UsageError(f'preference must be an object, as in {{"exposure_level": 0.5}}; got {_shown(found)}')
+    for name, value in found.items():
+        if value != AUTO and (isinstance(value, bool) or not isinstance(value, (int, float)) or
+                              abs(value) >= 1e300):  # also integers that no float can hold
+            raise UsageError(f'preference {name} must be a number or "{AUTO}"; got {_shown(value)}')
+    return {name: None if value == AUTO else float(value) for name, value in found.items()}
+
+
+def parse_value(about: Setting, word: str) -> float | str:
+    """The value of a flag or of a field of a request: a number, or "auto" where that may be said.
+
+    Raises:
+        UsageError: neither.
+    """
+    if about.auto and word == AUTO:
+        return AUTO
     try:
-        return AUTO if word == AUTO else float(word)
+        return int(word) if about.whole else float(word)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"a number, as in 0.45, or {AUTO}; got {word!r}") from error
+        wanted = "a whole number, as in 2" if about.whole else f"a number, as in 0.45{f', or {AUTO}' * about.auto}"
+        raise UsageError(f"{wanted}; got {word!r}") from error
 
 
-def asked(arguments: argparse.Namespace) -> dict[str, float | None]:
-    """What the options ask for, by preference: None for "auto"; what is not given is left out."""
-    given = {name: getattr(arguments, word.lstrip("-")) for name, word in OPTIONS.items()}
-    return {name: None if value == AUTO else value for name, value in given.items() if value is not None}
+def preference_flag(name: str) -> str:
+    """How a preference is asked for: "--exposure" for "exposure_level"; one without a flag keeps its name."""
+    return PREFERENCE_FLAGS.get(name, name)
 
 
-def option(name: str) -> str:
-    """How a preference is asked for: "--exposure" for "exposure_level"; one without an option keeps its name."""
-    return OPTIONS.get(name, name)
-
-
-def describe(ranges: Mapping[str, Sequence[float]], auto: Container[str] = ()) -> str:
+def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[str] = ()) -> str:
     """What a model takes, in a line: ranges, defaults in brackets.
 
     Args:
@@ -57,32 +284,57 @@ def describe(ranges: Mapping[str, Sequence[float]], auto: Container[str] = ()) -
         auto: the names for which it can choose itself, which is their default.
 
     Example:
-        >>> describe({"exposure_level": (0.3, 0.475, 0.65)})
+        >>> describe_preferences({"exposure_level": (0.3, 0.475, 0.65)})
         '--exposure 0.3 to 0.65 (0.475)'
-        >>> describe({"exposure_level": (0.2, 0.475, 0.7), "color": (-1, 0, 1)}, auto=["exposure_level"])
+        >>> describe_preferences({"exposure_level": (0.2, 0.475, 0.7), "color": (-1, 0, 1)}, auto=["exposure_level"])
         '--exposure auto or 0.2 to 0.7 (auto), --color -1 to 1 (0)'
-        >>> describe({})
+        >>> describe_preferences({})
         'no knobs'
     """
-    words = [f"{option(name)} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
+    words = [f"{preference_flag(name)} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
              f"({AUTO if name in auto else format(default, 'g')})" for name, (low, default, high) in ranges.items()]
     return ", ".join(words) or "no knobs"
 
 
-def as_options(preference: Mapping[str, float | None], strength: float | None = None) -> str:
-    """The same choices as one would type them.
+def format_preferences(preference: Mapping[str, float | None], strength: float | None = None) -> str:
+    """Preferences as one would type them.
 
     Example:
-        >>> as_options({"exposure_level": 0.45}, 0.85)
+        >>> format_preferences({"exposure_level": 0.45}, 0.85)
         '--exposure 0.45 --strength 0.85'
     """
-    words = [f"{option(name)} {AUTO if value is None else format(value, 'g')}" for name, value in preference.items()]
+    words = [f"{preference_flag(name)} {AUTO if value is None else format(value, 'g')}"
+             for name, value in preference.items()]
     return " ".join(words + ([] if strength is None else [f"--strength {strength:g}"]))
 
 
-def check_taken(preference: Mapping[str, float | None], ranges: Mapping[str, Sequence[float]],
-                auto: Container[str] = ()) -> None:
-    """Refuse the choices that a model does not know; their ranges are checked where they are encoded.
+def format_flags(settings: ImageSettings) -> list[str]:
+    """Settings as one would type them; what stands at its default is left out.
+
+    Example:
+        >>> format_flags(EnhanceSettings(preference={"contrast": 0.2}, denoise=0.5))
+        ['--contrast', '0.2', '--denoise', '0.5']
+    """
+    return [word for pair in _typed(settings) for word in pair]
+
+
+def _typed(settings: ImageSettings) -> Iterator[tuple[str, str]]:
+    for name, value in getattr(settings, "preference", {}).items():
+        yield preference_flag(name), AUTO if value is None else _exactly(value)
+    for name, about in settings_of(settings).items():
+        value = getattr(settings, name)
+        if value != about.default:
+            yield about.flag, _exactly(value)
+
+
+def _exactly(value: float) -> str:
+    short = format(value, "g")
+    return short if float(short) == value else repr(value)
+
+
+def check_preferences(preference: Mapping[str, float | None], ranges: Mapping[str, Sequence[float]],
+                      auto: Container[str] = ()) -> None:
+    """Refuse the preferences that a model does not take.
 
     Args:
         preference: values by name, None where the model shall choose.
@@ -90,14 +342,18 @@ def check_taken(preference: Mapping[str, float | None], ranges: Mapping[str, Seq
         auto: the names for which it can choose itself.
 
     Raises:
-        UsageError: names the choice and what the model does take.
+        UsageError: names the preference and what the model does take.
     """
     for name, value in preference.items():
         if name not in ranges:
-            if ranges and name not in OPTIONS:
+            if ranges and name not in PREFERENCES:
                 raise UnknownName("preference", name, ranges)
-            raise UsageError(f"this model takes no {option(name)} ({name}); it takes {describe(ranges, auto)}")
+            raise UsageError(f"this model takes no {preference_flag(name)} ({name}); it takes "
+                             f"{describe_preferences(ranges, auto)}")
+        low, _, high = ranges[name]
         if value is None and name not in auto:
-            low, _, high = ranges[name]
-            raise UsageError(f"{option(name)} {AUTO}: this model does not choose it by itself; give a number from "
-                             f"{low:g} to {high:g}, or leave it out")
+            raise UsageError(f"{preference_flag(name)} {AUTO}: this model does not choose it by itself; give a number "
+                             f"from {low:g} to {high:g}, or leave it out")
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{name} must lie between {low:g} and {high:g}, the range this model was trained for; "
+                             f"got {value:g}")

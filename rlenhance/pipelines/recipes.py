@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
-from rlenhance.pipelines import json_config as strict_json
-from rlenhance.pipelines.options import AUTO
+from rlenhance.pipelines.json_config import naming, read_object, text
+from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
+_SETTINGS = ("preference", "strength", "denoise", "steps")
 _KEYS = (*_NEEDED, "steps", "together", "denoise", "made_with")
 
 
@@ -25,30 +26,27 @@ class Recipe:
     Attributes:
         model: name of a shipped model, or the path as it was given.
         sha256: of its weights.
-        preference: what was asked for, by name, None where the model chose ("auto"); the rest had its default.
-        strength: how much of the change was made, in [0, 1].
-        steps: after how many steps the policy was stopped, or None.
-        together: one decision was made for all photographs; the same ones are needed to make it again.
-        denoise: how much of the noise was taken, in [0, 1].
+        settings: what was asked for; preferences that are not named had their default.
+        shared_decision: one decision was made for all photographs; the same ones are needed to make it again.
         version: of rlenhance.
         made_with: what else the last bit may depend on ("torch", "device").
     """
 
     model: str
     sha256: str
-    preference: Mapping[str, float | None]
-    strength: float = 1.0
-    steps: int | None = None
-    together: bool = False
-    denoise: float = 0.0
+    settings: EnhanceSettings
+    shared_decision: bool = False
     version: str = __version__
     made_with: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of the file."""
-        preference = {name: AUTO if value is None else value for name, value in self.preference.items()}
-        return json.dumps({"kind": KIND, **self.__dict__, "preference": preference, "made_with": dict(self.made_with)},
-                          indent=2, ensure_ascii=False) + "\n"
+        told = to_json(self.settings)
+        return json.dumps({
+            "kind": KIND, "model": self.model, "sha256": self.sha256, "preference": told["preference"],
+            "strength": told["strength"], "steps": told["steps"], "together": self.shared_decision,
+            "denoise": told["denoise"], "version": self.version, "made_with": dict(self.made_with),
+        }, indent=2, ensure_ascii=False) + "\n"
 
     def check_weights(self, path: Path, model: str, seen: str) -> None:
         """Refuse other weights than those of the recipe.
@@ -77,30 +75,23 @@ def load_recipe(path: Path) -> Recipe:
         UsageError: a file that cannot be read, is no recipe, lacks a key, has an unknown one, or a value of another
             type; the text names file, key and value.
     """
-    found = strict_json.read_object(path, _KEYS)
+    found = read_object(path, _KEYS)
     missing = [key for key in _NEEDED if key not in found]
     if missing or found["kind"] != KIND:
         raise UsageError(f"{path}: not a recipe ({'lacks ' + ', '.join(missing) if missing else 'another kind'}); "
                          f"--save-recipe writes one, and a look of your own is a --preset")
-    steps, made_with = found.get("steps"), found.get("made_with", {})
-    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool)):
-        raise UsageError(f"{path}: steps must be a whole number or null; got {steps!r}")
-    together = found.get("together", False)
-    if not isinstance(together, bool):
-        raise UsageError(f"{path}: together must be true or false; got {together!r}")
-    if not isinstance(made_with, dict):
-        raise UsageError(f"{path}: made_with must be an object; got {made_with!r}")
-    digits = strict_json.text(path, "sha256", found["sha256"])
-    if not re.fullmatch("[0-9a-f]{64}", digits):
-        raise UsageError(f"{path}: sha256 must be 64 hexadecimal digits; got {digits!r}")
-    return Recipe(
-        strict_json.text(path, "model", found["model"]), digits,
-        strict_json.preference(path, found["preference"]),
-        strict_json.number(path, "strength", found["strength"], 0, 1),
-        steps, together, strict_json.number(path, "denoise", found.get("denoise", 0.0), 0, 1),
-        strict_json.text(path, "version", found["version"]),
-        {name: strict_json.text(path, f"made_with {name}", value) for name, value in made_with.items()},
-    )
+    together, made_with = found.get("together", False), found.get("made_with", {})
+    with naming(path):
+        if not isinstance(together, bool):
+            raise UsageError(f"together must be true or false; got {together!r:.60}")
+        if not isinstance(made_with, dict):
+            raise UsageError(f"made_with must be an object; got {made_with!r:.60}")
+        digits = text("sha256", found["sha256"])
+        if not re.fullmatch("[0-9a-f]{64}", digits):
+            raise UsageError(f"sha256 must be 64 hexadecimal digits; got {digits!r:.60}")
+        settings = from_json(EnhanceSettings, {key: found[key] for key in _SETTINGS if key in found})
+        return Recipe(text("model", found["model"]), digits, settings, together, text("version", found["version"]),
+                      {name: text(f"made_with {name}", value) for name, value in made_with.items()})
 
 
 def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None:

@@ -17,6 +17,7 @@ from rlenhance.io.video_formats import container_of
 from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
 
 if TYPE_CHECKING:
+    from rlenhance.io.batch import ClipProcess
     from rlenhance.pipelines.enhance import Enhancer
 
 _BUFFER = 256 << 20  # bytes that frames may take while they wait
@@ -47,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipResult:
     """What became of a clip.
 
     Attributes:
@@ -66,7 +67,7 @@ class Clip:
     decided: int = 0
     notes: tuple[str, ...] = ()
 
-    def told(self) -> tuple[tuple[int, int], dict[str, Any], tuple[str, ...]]:
+    def as_outcome(self) -> tuple[tuple[int, int], dict[str, Any], tuple[str, ...]]:
         """The same as `rlenhance.io.batch.run_batch` wants it."""
         rate = round(self.frames / self.seconds, 2) if self.frames and self.seconds else None
         return self.size, {"frames": self.frames, "frames_per_second": rate, "scenes": self.scenes,
@@ -74,7 +75,7 @@ class Clip:
 
 
 def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
-                 tell: Callable[[Progress], None] | None = None) -> Clip:
+                 on_progress: Callable[[Progress], None] | None = None) -> ClipResult:
     """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
 
     The policy decides on some frames, its decisions are smoothed over time and begin anew with every scene: see
@@ -84,7 +85,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
     Args:
         enhancer: what to do; its model must be a policy that decides for the picture.
         source, target: the files; at strength 0 and with the same ending the file is copied.
-        tell: called after each frame.
+        on_progress: called after each frame.
 
     Raises:
         UsageError: PyAV is missing, no such file, no pictures in it, damaged or truncated; the same file twice, a place
@@ -94,23 +95,31 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: the result would take the place of the clip; name another file or folder")
     started = time.monotonic()
-    if enhancer.strength:
-        enhancer.check_shares()
+    settings = enhancer.settings
+    if settings.strength:
+        enhancer.require_shared_decision()
     picture, total = probe(source)
     size = picture.width, picture.height
     with _stored(target) as beside:
-        if not (enhancer.strength or enhancer.denoise) and source.suffix.lower() == target.suffix.lower():
+        if not (settings.strength or settings.denoise) and source.suffix.lower() == target.suffix.lower():
             shutil.copyfile(source, beside)
-            return Clip(source, target, total, size, time.monotonic() - started)
+            return ClipResult(source, target, total, size, time.monotonic() - started)
         with VideoTranscoder(source, picture, beside, container, target) as film:
             steady = _steady(enhancer, film)
-            for frame, actions in steady(film.frames()) if enhancer.strength else _undecided(film.frames()):
-                film.write(frame, enhancer(film.pixels(frame), actions))
-                if tell:
-                    tell(Progress(film.written, total, time.monotonic() - started))
+            frames = film.frames()
+            for frame, actions in steady(frames) if settings.strength else _undecided(frames):
+                decided = enhancer if actions is None else enhancer.with_decision(actions)
+                film.write(frame, decided(film.pixels(frame)))
+                if on_progress:
+                    on_progress(Progress(film.written, total, time.monotonic() - started))
             film.finish()
-    return Clip(source, target, film.written, size, time.monotonic() - started, steady.scenes, steady.decided,
-                tuple(film.notes))
+    return ClipResult(source, target, film.written, size, time.monotonic() - started, steady.scenes, steady.decided,
+                      tuple(film.notes))
+
+
+def clip_process(enhancer: Enhancer) -> ClipProcess:
+    """`enhance_clip` as `ImagePipeline.process_files` and `rlenhance.io.batch.run_batch` take it."""
+    return lambda source, target: enhance_clip(enhancer, source, target).as_outcome()
 
 
 @contextmanager
@@ -127,7 +136,7 @@ def _steady(enhancer: Enhancer, film: VideoTranscoder) -> Steady[Any]:
     """Decisions for the frames of a clip; as many wait as fit into the memory that is granted."""
     ahead = _BUFFER // film.picture.bytes
     return Steady(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
-                  choices=enhancer.model.policy.actions.num_choices if enhancer.strength else None,
+                  choices=enhancer.model.policy.actions.num_choices if enhancer.settings.strength else None,
                   ahead=max(1, min(AHEAD, ahead)))
 
 

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
-from rlenhance.pipelines.options import OPTIONS, number_or_auto
+from rlenhance.pipelines.options import PREFERENCE_FLAGS, PREFERENCES, parse_value
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
 from rlenhance.web.file_store import StoredFile
@@ -59,7 +59,7 @@ class Api:
         return JSONResponse({
             "rlenhance": __version__, "models": models, "default": self.service.default.model,
             "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
-            "POST /api/enhance": [*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())],
+            "POST /api/enhance": [*ENHANCE, *(word.lstrip("-") for word in PREFERENCE_FLAGS.values())],
             "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE),
             "fillers": self.methods})
 
@@ -76,7 +76,7 @@ class Api:
 
     async def enhance(self, request: Request) -> Response:
         """A photograph in, the file that `rlenhance enhance` would write out."""
-        words = _words(request, (*ENHANCE, *(word.lstrip("-") for word in OPTIONS.values())))
+        words = _words(request, (*ENHANCE, *(word.lstrip("-") for word in PREFERENCE_FLAGS.values())))
         settings = self.settings(words)
         stored = await self.receive(request, words.get("name", "picture"))
         return await self._answer(stored, self.service.save, stored.token, settings,
@@ -121,10 +121,10 @@ class Api:
             raise UsageError(f"preset is one of {', '.join(p.name for p in shipped_presets())}; got "
                              f"{words['preset']!r}")
         wanted: dict[str, float | None] = dict(preset.preference) if preset else {}
-        for name, option in OPTIONS.items():
+        for name, option in PREFERENCE_FLAGS.items():
             text = words.get(option.lstrip("-"))
             if text is not None:
-                value = _parsed(option.lstrip("-"), text)
+                value = _parsed(name, text)
                 wanted[name] = None if isinstance(value, str) else value
         models = {choice.model: choice for choice in self.service.choices.values()}
         if words.get("model", self.service.default.model) not in models:
@@ -211,12 +211,10 @@ def _words(request: Request, known: tuple[str, ...]) -> dict[str, str]:
 
 
 def _parsed(name: str, text: str) -> float | str:
-    import argparse
-
     try:
-        return number_or_auto(text)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"{name}: {error}") from error
+        return parse_value(PREFERENCES[name], text)
+    except UsageError as error:
+        raise UsageError(f"{PREFERENCE_FLAGS[name].lstrip('-')}: {error}") from error
 
 
 def _number(words: Mapping[str, str], name: str) -> float | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rlenhance.cli.complete import SUFFIX
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import list_models
 from rlenhance.io import OutputNaming, Photo, decode
@@ -18,7 +17,8 @@ from rlenhance.io.contact_sheet import fitted
 from rlenhance.io.masks import read_mask
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
-from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, as_hole
+from rlenhance.pipelines.base import PipelineResult
+from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, to_mask
 from rlenhance.web.model_catalog import KINDS, kind_of, run_folders
 from rlenhance.web.service import EnhanceService, Result, with_own_name
 
@@ -92,13 +92,12 @@ def complete(service: EnhanceService, token: str, method: str, *, painted: str =
     """
     completer = Completer(method, device=service.device)
 
-    def process(photo: Photo) -> tuple[Photo, dict[str, object]]:
+    def process(photo: Photo) -> PipelineResult:
         hole = _painted(painted, photo.pixels) if painted else None if mask is None else \
             _read(service, mask, photo.pixels)
-        result, told = completer.complete_photo(photo, hole)
-        return result, dict(told)
+        return completer.process(photo, mask=hole)
 
-    return service.run_job(token, process, OutputNaming(SUFFIX))
+    return service.run_job(token, process, OutputNaming(Completer.suffix))
 
 
 def before_after(service: EnhanceService, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +108,7 @@ def before_after(service: EnhanceService, token: str, result: Result) -> tuple[n
 
 def _found(pixels: np.ndarray) -> np.ndarray | None:
     try:
-        return as_hole(None, pixels)
+        return to_mask(None, pixels)
     except UsageError:  # no black rectangle
         return None
 
@@ -136,4 +135,4 @@ def _painted(address: str, pixels: np.ndarray) -> np.ndarray:
     if alpha is None or not (alpha > THRESHOLD).any():
         raise UsageError("nothing is painted: drag over what is to be filled, or find black holes")
     painted = (alpha > THRESHOLD).astype(np.uint8)
-    return as_hole(cv2.resize(painted, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0, pixels)
+    return to_mask(cv2.resize(painted, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0, pixels)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
-from rlenhance.pipelines.configure import model_or_default
+from rlenhance.pipelines.configure import resolve_model
 from rlenhance.pipelines.enhance import Enhancer
 
 #: Kinds of models that enhance, as config.json calls them.
@@ -45,7 +45,7 @@ def choices(own: str | None, runs: Path | None) -> dict[str, ModelChoice]:
     Raises:
         UsageError: the default cannot be used, or there is none.
     """
-    default = str(model_or_default(own))
+    default = str(resolve_model(own))
     found = {_label(default): _choice(default, None if own is None else own)}
     for model in weights.list_models():
         if kind_of(model.folder) in KINDS and model.name not in found:
@@ -95,4 +95,4 @@ def _choice(model: str, asked: str | None) -> ModelChoice:
         enhancer = Enhancer(model)
     except UsageError as error:
         raise UsageError(f"{error}; --model names another one") from error
-    return ModelChoice(_label(model), model, asked, dict(enhancer.ranges), tuple(enhancer.auto))
+    return ModelChoice(_label(model), model, asked, dict(enhancer.preference_ranges), tuple(enhancer.auto_preferences))

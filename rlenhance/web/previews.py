@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rlenhance.cli.denoise import SUFFIX
 from rlenhance.core.errors import UsageError
 from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import fitted, reduced
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
-from rlenhance.pipelines.denoise import NoiseRemover
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.score import with_reference
 from rlenhance.web.service import EnhanceService, EnhanceSettings, Preview, Result
 
@@ -38,13 +37,13 @@ def preview_denoised(service: EnhanceService, token: str, *, noise: float | None
 
     Args:
         studio, token: the photograph.
-        noise, strength: see `NoiseRemover`.
+        noise, strength: see `Denoiser`.
         across, down: where the part lies, 0 (left, top) to 1.
 
     Raises:
         UsageError: it cannot be read, or a number outside its range.
     """
-    remover = NoiseRemover(noise=noise, strength=strength, device=service.device)
+    denoiser = Denoiser(noise=noise, strength=strength, device=service.device)
     photo = service.full_photo(service.store.get(token))
     pixels = photo.visible_pixels
     height, width = pixels.shape[:2]
@@ -52,10 +51,10 @@ def preview_denoised(service: EnhanceService, token: str, *, noise: float | None
     top, left = (round(min(max(place, 0.0), 1.0) * (whole - side))
                  for place, whole, side in ((down, height, sides[0]), (across, width, sides[1])))
     part = np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
-    coded = remover.takes_as_coded(photo)
+    camera_jpeg = denoiser.is_camera_jpeg(photo)
     known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
-        noise_map(part, estimate_noise(pixels), noise_floor=remover.network_for(pixels, coded).unseen)
-    clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: remover(seen, known, coded))
+        noise_map(part, estimate_noise(pixels), noise_floor=denoiser.select_network(pixels, camera_jpeg).unseen)
+    clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: denoiser.clean(seen, known, camera_jpeg))
     side = max(DETAIL)
     return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())
 
@@ -66,8 +65,8 @@ def denoise(service: EnhanceService, token: str, *, noise: float | None = None, 
     Raises:
         UsageError: it cannot be made.
     """
-    remover = NoiseRemover(noise=noise, strength=strength, device=service.device)
-    return service.run_job(token, remover.denoise_photo, OutputNaming(SUFFIX))
+    denoiser = Denoiser(noise=noise, strength=strength, device=service.device)
+    return service.run_job(token, denoiser.process, OutputNaming(Denoiser.suffix))
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def compare(service: EnhanceService, token: str, labels: Sequence[object], refer
     for label in labels:
         after = small
         if label != UNCHANGED:
-            after = service.enhancer(EnhanceSettings(service.choice(label).asked)).enhance_photo(small)
+            after = service.enhancer(EnhanceSettings(service.choice(label).asked)).process(small).photo
         shown = fitted(after.pixels, side)
         scores = {"brightness": float(shown.mean() / 255)} | (with_reference(shown, wanted) if wanted is not None
                                                               else {})

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rlenhance.cli.enhance import SUFFIX, process_of
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
@@ -20,9 +19,9 @@ from rlenhance.io.batch import Process
 from rlenhance.io.contact_sheet import Cell, fitted, reduced
 from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.ops.image_statistics import auto_exposure
-from rlenhance.pipelines.configure import check_device, recipe_of
+from rlenhance.pipelines.configure import check_device, make_recipe
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.options import as_options
+from rlenhance.pipelines.options import format_preferences
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
 
@@ -63,7 +62,7 @@ class EnhanceSettings:
         """
         words = ["rlenhance enhance", shlex.quote(name)]
         words += [f"--model {shlex.quote(self.model)}"] if self.model else []
-        words += [as_options(self.preference)] if self.preference else []
+        words += [format_preferences(self.preference)] if self.preference else []
         words += [f"--strength {self.strength:g}"] if self.strength != 1 else []
         words += [f"--denoise {self.denoise:g}"] if self.denoise else []
         words += [f"--format {self.format}"] if self.format else []
@@ -176,7 +175,7 @@ class EnhanceService:
     def preview(self, token: str, settings: EnhanceSettings) -> Preview:
         """The look on the reduced photograph."""
         small = self.reduced_photo(token)
-        after = self.enhancer(settings).enhance_photo(small.photo)
+        after = self.enhancer(settings).process(small.photo).photo
         return Preview(fitted(small.photo.pixels, SIDE), fitted(after.pixels, SIDE), small.size)
 
     def save(self, token: str, settings: EnhanceSettings) -> Result:
@@ -185,8 +184,8 @@ class EnhanceService:
         Raises:
             UsageError: it cannot be made.
         """
-        naming = OutputNaming(SUFFIX, extension=extension_of(settings))
-        return self.run_job(token, process_of(self.enhancer(settings)), naming, strip=settings.strip)
+        naming = OutputNaming(Enhancer.suffix, extension=extension_of(settings))
+        return self.run_job(token, self.enhancer(settings).process, naming, strip=settings.strip)
 
     def run_job(self, token: str, process: Process, naming: OutputNaming, *, strip: bool = False,
                   copy: bool = True) -> Result:
@@ -208,7 +207,7 @@ class EnhanceService:
 
     def recipe(self, settings: EnhanceSettings) -> str:
         """The look as a recipe, which `rlenhance enhance --recipe` takes."""
-        return recipe_of(self.enhancer(settings), settings.model or self.default.model).to_json()
+        return make_recipe(self.enhancer(settings), settings.model or self.default.model).to_json()
 
     def variants(self, token: str, settings: EnhanceSettings) -> list[tuple[str, EnhanceSettings, np.ndarray]]:
         """Four looks around the one that is set: label, look, and the reduced photograph (h, w, 3) uint8."""
@@ -219,7 +218,7 @@ class EnhanceService:
                       for label, brighter, livelier in _VARIANTS]
         else:
             others = [(label, replace(settings, strength=share)) for label, share in _SHARES]
-        return [(label, other, fitted(self.enhancer(other).enhance_photo(small.photo).pixels))
+        return [(label, other, fitted(self.enhancer(other).process(small.photo).photo.pixels))
                 for label, other in others]
 
     def _moved(self, settings: EnhanceSettings, choice: ModelChoice, photo: Photo, brighter: float,

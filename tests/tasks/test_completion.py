@@ -50,7 +50,7 @@ from rlenhance.ops.masks import (
     downscale_masked,
     mask_from_difference,
 )
-from rlenhance.pipelines.complete import Completer, pieces
+from rlenhance.pipelines.complete import Completer, mask_regions
 from rlenhance.rewards import Reward, RewardWeights
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
@@ -245,11 +245,11 @@ def test_photographs_of_any_size_are_filled(kind):
     picture = room(1, 130, 170)
     image = {"uint8": picture, "uint16": picture.astype(np.uint16) * 257, "float32": picture / np.float32(255)}[kind]
     mask = square(130, 170, 0, 0, 12) | square(130, 170, 100, 150, 15)
-    assert len(pieces(mask)) == 2
-    result = Completer("telea")(np.where(mask[..., None], 0, image).astype(image.dtype), mask)
+    assert len(mask_regions(mask)) == 2
+    result = Completer("telea")(np.where(mask[..., None], 0, image).astype(image.dtype), mask=mask)
     assert result.dtype == image.dtype and (result[~mask] == image[~mask]).all() and (result[mask] > 0).all()
     with pytest.raises(UsageError, match="mask is 96x96 and the picture 170x130"):
-        Completer()(image, square())
+        Completer()(image, mask=square())
     with pytest.raises(UsageError, match="no black rectangle is found"):
         Completer()(image)
 
@@ -260,11 +260,11 @@ def test_a_network_fills_large_holes_without_a_seam(tmp_path):
     save_checkpoint(tmp_path / "run", MODELS.create("completion_restorer", backbone=SMALL, side=32))
     picture, mask = room(2, 200, 260), square(200, 260, 60, 80, 70)
     completer = Completer(tmp_path / "run")
-    result = completer(np.where(mask[..., None], 0, picture), mask)
+    result = completer(np.where(mask[..., None], 0, picture), mask=mask)
     assert (result[~mask] == picture[~mask]).all()
     inner, outer = result[60, 80:150].astype(float), picture[59, 80:150].astype(float)
     assert np.abs(inner - outer).mean() < 12
-    with pytest.raises(UsageError, match="a PixelPolicy fills no holes; leave out --model, or name one of laplace"):
+    with pytest.raises(UsageError, match=r"rlenhance enhance is the command for it.*laplace"):
         Completer("natural")
 
 
@@ -278,13 +278,13 @@ def test_the_command_completes_files_and_folders(tmp_path, capsys):
     assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "masks"), "-o", str(tmp_path / "out"),
                  "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert told["decision"] == {"hole": round(28 * 28 / 96**2, 5), "filled_by": Completer().name}
+    assert told["decision"] == {"hole": round(28 * 28 / 96**2, 5), "filled_by": Completer().filled_by}
     deep = read(tmp_path / "out/deep.png").pixels
     assert deep.dtype == np.uint16 and (deep[~mask] == picture[~mask].astype(np.uint16) * 257).all()
-    assert main(["complete", str(tmp_path / "in/bed.png"), "--detect-holes", "-m", "navier_stokes"]) == 0
+    assert main(["complete", str(tmp_path / "in/bed.png"), "--auto-mask", "-m", "navier_stokes"]) == 0
     found = read(tmp_path / "in/bed_completed.png").pixels
     assert (found[~mask] == picture[~mask]).all() and (found[mask].max(axis=1) > 20).all()
-    assert main(["complete", str(tmp_path / "in/bed.png"), "--detect-holes"]) == 2
+    assert main(["complete", str(tmp_path / "in/bed.png"), "--auto-mask"]) == 2
     assert "bed_completed.png: exists" in capsys.readouterr().err
     assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "out"), "-o", str(tmp_path / "o2"),
                  "--model", "laplac"]) == 2

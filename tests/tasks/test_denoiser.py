@@ -22,7 +22,7 @@ from rlenhance.metrics.full_reference import detail_kept, psnr
 from rlenhance.models import MODELS
 from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.pipelines import denoise
-from rlenhance.pipelines.denoise import NoiseRemover
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.data import make_pairs
@@ -161,23 +161,23 @@ def test_the_gain_tells_the_released_denoiser(generator):
 def test_photographs_go_through_in_tiles(shelf, dtype, monkeypatch):
     """A photograph keeps its shape and kind of number, tiles leave no trace, and strength mixes."""
     picture = _noisy(dtype=dtype)
-    whole = NoiseRemover(noise=40)(picture)
+    whole = Denoiser(noise=40)(picture)
     monkeypatch.setattr(denoise, "_TILE", 16)
-    assert np.array_equal(NoiseRemover(noise=40)(picture), whole)
+    assert np.array_equal(Denoiser(noise=40)(picture), whole)
     assert whole.dtype == dtype and whole.shape == picture.shape and not np.array_equal(whole, picture)
-    half = NoiseRemover(noise=40, strength=0.5)(picture).astype(float)
+    half = Denoiser(noise=40, strength=0.5)(picture).astype(float)
     assert np.abs(half - (whole.astype(float) + picture) / 2).max() <= 1
-    assert np.array_equal(NoiseRemover(strength=0)(picture), picture)
+    assert np.array_equal(Denoiser(strength=0)(picture), picture)
 
 
 def test_grey_photographs_stay_grey(shelf, tmp_path):
     """Grey goes through the network for grey and comes back grey; that network refuses colours by name."""
     grey = np.repeat(_noisy()[..., :1], 3, axis=2)
-    result = NoiseRemover()(grey)
+    result = Denoiser()(grey)
     assert np.array_equal(result[..., 0], result[..., 2]) and not np.array_equal(result, grey)
-    assert np.array_equal(result, NoiseRemover(shelf[0])(grey))
+    assert np.array_equal(result, Denoiser(shelf[0])(grey))
     with pytest.raises(UsageError, match="was trained for grey pictures, and this one has colours"):
-        NoiseRemover(shelf[0])(_noisy())
+        Denoiser(shelf[0])(_noisy())
 
 
 def test_jpegs_go_through_the_network_that_knows_them(shelf, tmp_path):
@@ -185,15 +185,16 @@ def test_jpegs_go_through_the_network_that_knows_them(shelf, tmp_path):
     write(_noisy(sigma=0.02), tmp_path / "a.jpg")
     write(_noisy(sigma=0.02), tmp_path / "a.png")
     coded, plain = read(tmp_path / "a.jpg"), read(tmp_path / "a.png")
-    theirs, photo = NoiseRemover(), NoiseRemover(tmp_path / "photo")
-    assert np.array_equal(theirs.denoise_photo(coded)[0].pixels, photo.denoise_photo(coded)[0].pixels)
-    assert np.array_equal(theirs.denoise_photo(plain)[0].pixels, theirs(plain.pixels))
+    theirs, photo = Denoiser(), Denoiser(tmp_path / "photo")
+    assert np.array_equal(theirs.process(coded).photo.pixels, photo.process(coded).photo.pixels)
+    assert np.array_equal(theirs.process(plain).photo.pixels, theirs(plain.pixels))
     assert not np.array_equal(theirs(coded.pixels), photo(coded.pixels))
-    named = NoiseRemover(noise=5)
-    assert np.array_equal(named.denoise_photo(coded)[0].pixels, named(coded.pixels))
-    assert np.array_equal(theirs.after(plain.pixels, plain.pixels, None), photo.after(plain.pixels, plain.pixels, None))
-    assert (theirs.noise_of(coded.pixels, coded=True) > theirs.noise_of(coded.pixels)).all()
-    assert theirs.network_for(np.zeros((8, 8, 3), np.uint8), coded=True).channels == 1
+    named = Denoiser(noise=5)
+    assert np.array_equal(named.process(coded).photo.pixels, named(coded.pixels))
+    assert np.array_equal(theirs.denoise_enhanced(plain.pixels, plain.pixels, None),
+                          photo.denoise_enhanced(plain.pixels, plain.pixels, None))
+    assert (theirs.noise_of(coded.pixels, camera_jpeg=True) > theirs.noise_of(coded.pixels)).all()
+    assert theirs.select_network(np.zeros((8, 8, 3), np.uint8), camera_jpeg=True).channels == 1
 
 
 def test_the_command(shelf, tmp_path, capsys, monkeypatch):
@@ -211,9 +212,9 @@ def test_the_command(shelf, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("words, text", [
-    (["--noise", "90"], "between 0 and 75, in 255ths; got 90"), (["--noise", "nan"], "got nan"),
+    (["--noise", "90"], "between 0 and 75 (a standard deviation in 255ths); got 90"), (["--noise", "nan"], "got nan"),
     (["--noise", "-1"], "got -1"), (["--strength", "2"], "strength must lie between 0"),
-    (["--model", "policy"], "takes no noise away"), (["--model", "nothing"], "no such run")])
+    (["--model", "policy"], "rlenhance enhance is the command for it"), (["--model", "nothing"], "no such run")])
 def test_bad_input_is_named(shelf, tmp_path, capsys, monkeypatch, words, text):
     """One line, status 2, nothing written."""
     monkeypatch.chdir(tmp_path)
@@ -242,7 +243,7 @@ def test_a_policy_over_filters_denoises_and_is_explained(tmp_path, capsys, monke
         assert cli.main([*words, "-o", "x.png", *more]) == 2
         assert text in capsys.readouterr().err
     assert cli.main(["denoise", "night.png", "-o", "x.png", "--explain", "other.png"]) == 2
-    assert "has no filters" in capsys.readouterr().err
+    assert "only a policy over filters" in capsys.readouterr().err
 
 
 def test_enhancing_can_take_the_noise_out(shelf):
@@ -253,7 +254,7 @@ def test_enhancing_can_take_the_noise_out(shelf):
     assert np.array_equal(plain, none) and np.array_equal(plain, Enhancer(shelf[1])(picture))
     assert full.shape == plain.shape and not np.array_equal(full, plain)
     assert np.abs(half.astype(float) - (full.astype(float) + plain) / 2).max() <= 1
-    assert np.array_equal(Enhancer(shelf[1], strength=0, denoise=1)(picture), NoiseRemover()(picture))
+    assert np.array_equal(Enhancer(shelf[1], strength=0, denoise=1)(picture), Denoiser()(picture))
     with pytest.raises(UsageError, match="denoise must lie between 0"):
         Enhancer(shelf[1], denoise=1.5)
 

@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.models import GreedyEpisode
-from rlenhance.pipelines.options import OPTIONS
+from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from tests.support.networks import make_model, make_policy, stir
 
 KNOBS = {"exposure_level": (0.2, 0.475, 0.7), "contrast": (-1, 0, 1), "color": (-1, 0, 1), "smoothness": (0, 0.5, 1),
@@ -52,7 +52,7 @@ def pictures(generator):
 
 def test_every_knob_has_its_measure():
     """What the command line can turn can be measured."""
-    assert set(RESPONSES) == set(OPTIONS)
+    assert set(RESPONSES) == set(PREFERENCE_FLAGS)
 
 
 def test_an_obedient_model_scores_full_marks(pictures):

@@ -325,29 +325,29 @@ def test_recursion_goes_on_from_the_result_and_stops_patch_by_patch():
     """Further episodes begin with the result; where an episode has changed nothing, later ones do not either."""
     network, batch = policy(), noisy(1, 48)
     with torch.no_grad():
-        once, again = (LatentEpisode(network, recurse=recurse).play(batch.image) for recurse in (0, 1))
+        once, again = (LatentEpisode(network, iterations=iterations).play(batch.image) for iterations in (0, 1))
         assert torch.equal(once.image, again.states[2]) and len(again.actions) == 4
         assert not torch.equal(once.image, again.image)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.weight)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.bias)
-        still = LatentEpisode(network, recurse=1).play(batch.image)
+        still = LatentEpisode(network, iterations=1).play(batch.image)
     assert torch.equal(still.actions[2]["local"][:, -2:], torch.full((1, 2, 4, 4), -1.0))
     assert torch.equal(still.states[-1], still.states[2])
-    with pytest.raises(UsageError, match="--recurse"):
-        LatentEpisode(network, recurse=-1)
+    with pytest.raises(UsageError, match="iterations"):
+        LatentEpisode(network, iterations=-1)
 
 
 def test_the_command_denoises_with_a_run(tmp_path, capsys):
-    """`rlenhance denoise PHOTO --model RUN/best --recurse 1` writes the photograph that the model makes."""
+    """`rlenhance denoise PHOTO --model RUN/best --iterations 1` writes the photograph that the model makes."""
     save_checkpoint(tmp_path / "best", policy())
     photo = tmp_path / "face.png"
     Image.fromarray((noisy(1, 40).image[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")).save(photo)
     given = ["denoise", str(photo), "--model", str(tmp_path / "best")]
-    assert main([*given, "--recurse", "1", "--noise", "30"]) == 0
+    assert main([*given, "--iterations", "1", "--noise", "30"]) == 0
     assert Image.open(tmp_path / "face_denoised.png").size == (40, 40)
-    assert main([*given, "--overwrite", "--recurse", "-1"]) == 2
-    assert main(["denoise", str(photo), "--overwrite", "--recurse", "1"]) == 2
-    assert "add --model rse-faces" in capsys.readouterr().err
+    assert main([*given, "--overwrite", "--iterations", "-1"]) == 2
+    assert main(["denoise", str(photo), "--overwrite", "--iterations", "1"]) == 2
+    assert "name the model rse-faces" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("equivariant", [True, False])

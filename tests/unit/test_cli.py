@@ -14,7 +14,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.options import OPTIONS
+from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 
 
@@ -132,7 +132,7 @@ def test_every_knob_reaches_its_preference(night, tmp_path):
     """Each option sets the preference of its name for a model that takes it, alone and beside the others."""
     model = save_checkpoint(tmp_path / "runs/lol/knobs/best", stir(make_policy(preferences=KNOBS)))
     values = {"exposure_level": 0.6, "contrast": 0.9, "color": -0.5, "smoothness": 0.1, "highlights": 1.0}
-    assert set(OPTIONS) == set(values)
+    assert set(PREFERENCE_FLAGS) == set(values)
 
     def made(words, place):
         assert cli.main(["enhance", "night.png", "-o", place, "-m", str(model), *words]) == 0
@@ -140,9 +140,9 @@ def test_every_knob_reaches_its_preference(night, tmp_path):
 
     source = read(night).pixels
     for name, value in values.items():
-        words = [OPTIONS[name], str(value)]
+        words = [PREFERENCE_FLAGS[name], str(value)]
         assert np.array_equal(made(words, f"{name}.png"), Enhancer(model, preference={name: value})(source))
-    words = [word for name, value in values.items() for word in (OPTIONS[name], str(value))]
+    words = [word for name, value in values.items() for word in (PREFERENCE_FLAGS[name], str(value))]
     assert np.array_equal(made(words, "all.png"), Enhancer(model, preference=values)(source))
     assert len({(tmp_path / f"{name}.png").read_bytes() for name in (*values, "all")}) == 6
 
@@ -160,8 +160,9 @@ def test_auto_is_the_default_of_a_model_that_knows_it(night, tmp_path):
 def test_without_options_the_defaults_of_the_model_count(night, monkeypatch):
     """What is not asked for is not passed on."""
     seen = []
-    monkeypatch.setattr(Enhancer, "choose", lambda self, preference: seen.append(preference) or
-                        setattr(self, "preference", preference))
+    check = Enhancer.check_preference
+    monkeypatch.setattr(Enhancer, "check_preference",
+                        lambda self, preference: seen.append(preference) or check(self, preference))
     assert cli.main(["enhance", "night.png"]) == 0
     assert seen and not any(seen)
 
@@ -238,9 +239,9 @@ def test_every_word_is_explained(capsys):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "--help"])
     text = capsys.readouterr().out
-    for option in ("--output", "--model", "--preset", "--match", "--together", *OPTIONS.values(), "--strength",
-                   "--steps", "--format", "--overwrite", "--device", "--save-recipe", "--recipe", "--recursive",
-                   "--name", "--skip-existing", "--dry-run", "--jobs", "--json", "--quiet"):
+    for option in ("--output", "--model", "--preset", "--match-style", "--shared-decision", *PREFERENCE_FLAGS.values(),
+                   "--strength", "--steps", "--format", "--overwrite", "--device", "--save-recipe", "--recipe",
+                   "--recursive", "--name", "--skip-existing", "--dry-run", "--workers", "--json", "--quiet"):
         assert option in text
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance"])

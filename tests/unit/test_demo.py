@@ -17,7 +17,7 @@ from PIL import Image
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
-from rlenhance.pipelines.options import OPTIONS
+from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from rlenhance.web.complete_service import complete, completion_methods, detect_mask
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
@@ -99,7 +99,7 @@ def test_grain_is_taken_out_as_by_the_command(service, night, noise, words, monk
     assert found.noise == pytest.approx(noise) if noise else 3 < found.noise < 30
 
 
-@pytest.mark.parametrize("words", [["--detect-holes"], ["--mask", "mask.png", "--model", "telea"]])
+@pytest.mark.parametrize("words", [["--auto-mask"], ["--mask", "mask.png", "--model", "telea"]])
 def test_holes_are_filled_as_by_the_command(service, tmp_path, words, monkeypatch):
     """The same bytes, whether the hole is found or marked; a painted mask fills what it covers and nothing else."""
     monkeypatch.chdir(tmp_path)
@@ -155,7 +155,7 @@ def test_variants_lie_around_the_look(service, tmp_path):
 
 
 def test_a_picture_that_is_liked_sets_the_brightness(service, tmp_path):
-    """As --match does; a model without brightness refuses."""
+    """As --match-style does; a model without brightness refuses."""
     write(np.full((40, 40, 3), 153, np.uint8), tmp_path / "liked.png")
     token = put(service, tmp_path / "liked.png")
     assert service.match(token, "natural") == ({"exposure_level": 0.6}, [])
@@ -470,7 +470,7 @@ def test_the_server_answers_no_one_else(client):
     assert page.status_code == 200 and "connect-src 'self'" in page.headers["content-security-policy"]
     assert client.get("/take/" + "0" * 32).status_code == 400
     about = client.get("/api").json()
-    assert set(about["models"]["natural"]["takes"]) == set(OPTIONS) and about["limits"]["megabytes"] == 0.5
+    assert set(about["models"]["natural"]["takes"]) == set(PREFERENCE_FLAGS) and about["limits"]["megabytes"] == 0.5
 
 
 def test_every_knob_has_words_of_its_own(client):
@@ -479,7 +479,7 @@ def test_every_knob_has_words_of_its_own(client):
 
     from rlenhance.web.components import SLIDERS, Controls
 
-    assert list(SLIDERS) == list(OPTIONS)
+    assert list(SLIDERS) == list(PREFERENCE_FLAGS)
     with gradio.Blocks():
         controls = Controls(client.service)
     natural = client.service.choice("natural")

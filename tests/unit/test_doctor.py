@@ -79,7 +79,7 @@ def test_the_self_test_can_fail(capsys, monkeypatch, fault):
     from rlenhance.pipelines.enhance import Enhancer
 
     monkeypatch.setattr(Enhancer, "__call__", lambda self, picture: picture // 2 if fault == "dark" or
-                        self.strength == 0 else picture * 2)
+                        self.settings.strength == 0 else picture * 2)
     text = _answer(capsys, status=1)["self-test"]["text"]
     assert ("did not become brighter" in text) == (fault == "dark") and "strength 0 changed" in text
 

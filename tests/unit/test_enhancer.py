@@ -1,16 +1,19 @@
 """The Enhancer: pictures keep their kind, files get the right names, and one bad file stops nothing."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 
-import rlenhance
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read, write
 from rlenhance.models import MODELS
-from rlenhance.models.base import Completing
+from rlenhance.pipelines.complete import Completer
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
@@ -52,24 +55,28 @@ def test_depth_changes_nothing_but_the_rounding(enhancer):
     assert np.abs(deep / 257 - enhancer(picture)).max() <= 0.5 + 0.5 / 257 + 1e-4  # both are rounded
 
 
-COMPLETES = {name: isinstance(make_model(name), Completing) for name in MODELS}
-every_enhancer = pytest.mark.parametrize("name", [name for name in MODELS if not COMPLETES[name]])
+PIPELINES = {"enhance": Enhancer, "denoise": Denoiser, "completion": Completer}
+every_model = pytest.mark.parametrize("name", list(MODELS))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if COMPLETES[name]])
-def test_what_fills_holes_says_where_it_is_used(name, tmp_path):
-    """A network that fills holes does not enhance, and names the command that takes it."""
-    save_checkpoint(tmp_path / "best", make_model(name))
-    with pytest.raises(UsageError, match="rlenhance complete"):
-        Enhancer(tmp_path)
+def _pipeline(folder, name=None, **options):
+    """The pipeline that takes the checkpoint in a folder, which is made first where a name is given; as a function of
+    the picture alone."""
+    if name:
+        save_checkpoint(folder / "best", stir(make_model(name)))
+    pipeline = PIPELINES[read_info(folder / "best").purpose](folder, **options)
+    if isinstance(pipeline, Denoiser):
+        pipeline = pipeline.with_settings(noise=25)
+    hole = np.zeros((20, 28), bool)
+    hole[6:14, 8:20] = True
+    return partial(pipeline, mask=hole) if isinstance(pipeline, Completer) else pipeline
 
 
-@every_enhancer
+@every_model
 def test_every_model_can_be_used(name, tmp_path):
-    """Every network of the registry enhances photographs once it was saved."""
-    save_checkpoint(tmp_path / "best", stir(make_model(name)))
+    """Every network of the registry changes photographs once it was saved."""
     picture = _dark()
-    result = rlenhance.Enhancer(tmp_path)(picture)
+    result = _pipeline(tmp_path, name)(picture)
     assert result.shape == picture.shape
     assert not np.array_equal(result, picture)
 
@@ -90,16 +97,15 @@ def test_no_steps_change_nothing(model):
         assert np.array_equal(Enhancer(model, steps=0)(picture), picture)
 
 
-@every_enhancer
+@every_model
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_strength_zero_gives_the_pixels_back(name, dtype, tmp_path):
     """With the strength 0 every bit is as it was, whatever the model would have done."""
-    save_checkpoint(tmp_path / "best", stir(make_model(name)))
     picture = _dark() / np.float64(255)
     if np.issubdtype(dtype, np.integer):
         picture = np.rint(picture * np.iinfo(dtype).max)
     picture = picture.astype(dtype)
-    result = Enhancer(tmp_path, strength=0)(picture)
+    result = _pipeline(tmp_path, name, strength=0)(picture)
     assert result.dtype == dtype and result.tobytes() == picture.tobytes()
     assert result is not picture
 
@@ -114,17 +120,16 @@ def test_strength_zero_never_asks_the_model(model):
         gated(np.full((8, 8, 3), np.nan, np.float32))
 
 
-@every_enhancer
+@every_model
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_strength_blends_before_rounding(name, dtype, tmp_path):
     """Between 0 and 1 the result lies that far between the picture and the model's, and is rounded once."""
-    save_checkpoint(tmp_path / "best", stir(make_model(name)))
     picture, largest = _dark(dtype=dtype), np.iinfo(dtype).max
-    full = Enhancer(tmp_path, strength=1)(picture.astype(np.float64) / largest) * largest
+    full = _pipeline(tmp_path, name, strength=1)(picture.astype(np.float64) / largest) * largest
     for strength in (0.25, 0.5, 0.9, 1):
         wanted = picture + strength * (full - picture)
-        assert np.abs(Enhancer(tmp_path, strength=strength)(picture) - wanted).max() <= 0.5 + 0.02
-    assert np.array_equal(Enhancer(tmp_path, strength=1)(picture), Enhancer(tmp_path)(picture))
+        assert np.abs(_pipeline(tmp_path, strength=strength)(picture) - wanted).max() <= 0.5 + 0.02
+    assert np.array_equal(_pipeline(tmp_path, strength=1)(picture), _pipeline(tmp_path)(picture))
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), float("inf")])
@@ -140,7 +145,7 @@ def test_strength_zero_keeps_files(model, tmp_path, grey):
     alpha = np.random.default_rng(1).integers(0, 65535, (20, 28), dtype=np.uint16)
     pixels = np.repeat(_dark(dtype=np.uint16)[..., :1], 3, axis=2) if grey else _dark(dtype=np.uint16)
     source = write(Photo(pixels, alpha, grey), tmp_path / "in.png")
-    (outcome,) = Enhancer(model, strength=0).enhance_files([source])
+    (outcome,) = Enhancer(model, strength=0).process_files([source])
     assert np.array_equal(read(outcome.written).pixels, pixels)
     assert np.array_equal(read(outcome.written).alpha, alpha)
 
@@ -157,40 +162,28 @@ def test_what_the_model_cannot_do_is_refused_at_once(model, tmp_path):
             Enhancer(tmp_path, **wrong)
 
 
-class _Choosing:
-    """Preferences of a policy that can choose the exposure itself."""
-
-    ranges, auto = CHOICE, ("exposure_level",)
-
-    def encode(self, values, count, device="cpu"):
-        return torch.zeros(count, 1, device=device)
-
-
-def test_auto_is_passed_only_to_models_that_know_it(model):
+def test_auto_is_passed_only_to_models_that_know_it(model, tmp_path):
     """None leaves the value to a model that can choose it; another one is refused, with its range."""
     with pytest.raises(UsageError, match=r"--exposure auto: .* a number from 0\.25 to 0\.75"):
         Enhancer(model, preference={"exposure_level": None})
-    enhancer = Enhancer(model)
-    enhancer.model.policy.preferences = _Choosing()
+    enhancer = Enhancer(save_checkpoint(tmp_path / "best", make_policy(preferences=CHOICE, auto=["exposure_level"])))
     heard = []
     enhancer.model.decide = lambda image, mask=None, preference=None: heard.append(preference) or []
     enhancer(_dark())
-    enhancer.choose({"exposure_level": None})
-    enhancer(_dark())
+    enhancer.with_settings(preference={"exposure_level": None})(_dark())
     assert heard == [None, {"exposure_level": None}]
 
 
 def test_choices_can_change(model):
     """Later choices replace the earlier ones; refused ones leave them as they were."""
     enhancer = Enhancer(model, preference={"exposure_level": 0.3})
-    assert enhancer.ranges == CHOICE
+    assert enhancer.preference_ranges == CHOICE
     dim = enhancer(_dark())
     for wrong in ({"exposure_level": 3}, {"contrast": 0.5}):
         with pytest.raises(UsageError):
-            enhancer.choose(wrong)
+            enhancer.with_settings(preference=wrong)
     assert np.array_equal(enhancer(_dark()), dim)
-    enhancer.choose({})
-    assert np.array_equal(enhancer(_dark()), Enhancer(model)(_dark()))
+    assert np.array_equal(enhancer.with_settings(preference={})(_dark()), Enhancer(model)(_dark()))
 
 
 def test_a_choice_is_heard(model):
@@ -204,7 +197,7 @@ def test_transparency_is_byte_equal(enhancer, tmp_path, dtype):
     """Transparency goes through untouched, in 8 and 16 bits, even where the picture changes."""
     alpha = np.random.default_rng(1).integers(1, np.iinfo(dtype).max, (20, 28), dtype=dtype)
     source = write(Photo(_dark(dtype=dtype), alpha), tmp_path / "in.png")
-    (outcome,) = enhancer.enhance_files([source])
+    (outcome,) = enhancer.process_files([source])
     result = read(outcome.written)
     assert np.array_equal(result.alpha, alpha)
     assert result.pixels.dtype == dtype
@@ -214,7 +207,7 @@ def test_transparency_is_byte_equal(enhancer, tmp_path, dtype):
 def test_grey_stays_grey(enhancer, tmp_path):
     """A photograph of one channel comes back with one."""
     Image.fromarray(_dark()[..., 0]).save(tmp_path / "in.png")
-    (outcome,) = enhancer.enhance_files([tmp_path / "in.png"])
+    (outcome,) = enhancer.process_files([tmp_path / "in.png"])
     with Image.open(outcome.written) as image:
         assert image.mode == "L"
 
@@ -224,7 +217,7 @@ def test_orientation_is_applied(enhancer, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(_dark()).save(tmp_path / "in.png", exif=exif)
-    (outcome,) = enhancer.enhance_files([tmp_path / "in.png"])
+    (outcome,) = enhancer.process_files([tmp_path / "in.png"])
     with Image.open(tmp_path / "in.png") as source, Image.open(outcome.written) as result:
         upright = np.asarray(ImageOps.exif_transpose(source))
         assert np.array_equal(np.asarray(result), enhancer(upright))
@@ -235,9 +228,9 @@ def test_results_stand_beside_their_sources(enhancer, tmp_path):
     """Without a place, night.png becomes night_enhanced.png beside it, and a second run passes its results over."""
     for name in ("a.png", "b.bmp"):
         write(_dark(), tmp_path / name)
-    first = enhancer.enhance_files([tmp_path])
+    first = enhancer.process_files([tmp_path])
     assert [outcome.written.name for outcome in first] == ["a_enhanced.png", "b_enhanced.bmp"]
-    again = enhancer.enhance_files([tmp_path], overwrite=True)
+    again = enhancer.process_files([tmp_path], overwrite=True)
     assert [outcome.written for outcome in again] == [outcome.written for outcome in first]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a_enhanced.png", "b.bmp", "b_enhanced.bmp"]
 
@@ -246,7 +239,7 @@ def test_a_folder_keeps_the_names(enhancer, tmp_path):
     """In a folder of results every photograph keeps its name, with the ending that was asked for."""
     for name in ("a.bmp", "夜 🌙.png"):
         write(_dark(), tmp_path / "in" / name)
-    outcomes = enhancer.enhance_files([tmp_path / "in"], tmp_path / "out", extension=".webp")
+    outcomes = enhancer.process_files([tmp_path / "in"], tmp_path / "out", extension=".webp")
     assert sorted(outcome.written for outcome in outcomes) == sorted(
         tmp_path / "out" / name for name in ("a.webp", "夜 🌙.webp"))
 
@@ -260,7 +253,7 @@ def test_one_bad_file_stops_nothing(enhancer, tmp_path):
     write(_dark(size=(1, 20000)), tmp_path / "in" / "e.png")
     write(_dark(), tmp_path / "in" / "f.png")
     told = []
-    outcomes = enhancer.enhance_files([tmp_path / "in"], tmp_path / "out", extension=".webp", tell=told.append)
+    outcomes = enhancer.process_files([tmp_path / "in"], tmp_path / "out", extension=".webp", on_outcome=told.append)
     assert told == outcomes
     assert [outcome.source.name for outcome in outcomes if outcome.error] == ["b.png", "e.png"]
     assert all((outcome.written is None) == (outcome.error is not None) for outcome in outcomes)
@@ -272,7 +265,7 @@ def test_a_failure_names_its_file(enhancer, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "b.png").write_text("no picture")
     write(Photo(_dark(), _dark()[..., 0]), tmp_path / "in" / "d.png")
-    for outcome in enhancer.enhance_files([tmp_path / "in"], tmp_path / "out", extension=".jpg"):
+    for outcome in enhancer.process_files([tmp_path / "in"], tmp_path / "out", extension=".jpg"):
         assert outcome.error is not None and outcome.source.stem in outcome.error
 
 
@@ -281,7 +274,7 @@ def test_results_that_would_share_a_name_are_refused(enhancer, tmp_path, out):
     """a.bmp and a.png cannot both become a.webp; nothing is written before that is known."""
     sources = [write(_dark(), tmp_path / name) for name in ("a.bmp", "a.png")]
     with pytest.raises(UsageError, match=r"a\.bmp and .*a\.png would both"):
-        enhancer.enhance_files(sources, out and tmp_path / out, extension=".webp")
+        enhancer.process_files(sources, out and tmp_path / out, extension=".webp")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bmp", "a.png"]
 
 
@@ -291,7 +284,7 @@ def test_sources_are_never_overwritten(enhancer, tmp_path):
     before = one.read_bytes(), two.read_bytes()
     for sources, out in (([one], one), ([one], tmp_path), ([tmp_path], tmp_path), ([one, two], None)):
         with pytest.raises(UsageError, match="take the place"):
-            enhancer.enhance_files(sources, out, overwrite=True)
+            enhancer.process_files(sources, out, overwrite=True)
     assert (one.read_bytes(), two.read_bytes()) == before
 
 
@@ -301,9 +294,9 @@ def test_results_that_exist_need_permission(enhancer, tmp_path):
     there = tmp_path / "a_enhanced.png"
     there.write_text("old")
     with pytest.raises(UsageError, match="--overwrite"):
-        enhancer.enhance_files([source])
+        enhancer.process_files([source])
     assert there.read_text() == "old"
-    (outcome,) = enhancer.enhance_files([source], overwrite=True)
+    (outcome,) = enhancer.process_files([source], overwrite=True)
     assert np.array_equal(read(outcome.written).pixels, enhancer(_dark()))
 
 
@@ -312,7 +305,7 @@ def test_several_photographs_need_a_folder(enhancer, tmp_path):
     sources = [write(_dark(), tmp_path / name) for name in ("a.png", "b.png")]
     place = write(_dark(), tmp_path / "place.png")
     with pytest.raises(UsageError, match="need a folder"):
-        enhancer.enhance_files(sources, place, overwrite=True)
+        enhancer.process_files(sources, place, overwrite=True)
 
 
 def test_photographs_that_do_not_exist_are_refused(enhancer, tmp_path):
@@ -320,5 +313,5 @@ def test_photographs_that_do_not_exist_are_refused(enhancer, tmp_path):
     there = write(_dark(), tmp_path / "a.png")
     for sources in ([tmp_path / "no.png"], [there, tmp_path / "no.png"]):
         with pytest.raises(UsageError, match=r"no\.png"):
-            enhancer.enhance_files(sources, tmp_path / "out")
+            enhancer.process_files(sources, tmp_path / "out")
     assert not (tmp_path / "out").exists()

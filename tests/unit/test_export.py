@@ -29,10 +29,10 @@ def test_the_graph_equals_torch(policy, tmp_path):
     """On three sizes, with automatic and with named preferences: within 1e-4."""
     enhancer = Enhancer(_run(tmp_path, policy()))
     found = export.export_onnx(enhancer, tmp_path / "new" / "model.onnx")
-    assert found["largest"] <= 1e-4 and found["inputs"] == ["image", *enhancer.ranges, "strength"]
+    assert found["largest"] <= 1e-4 and found["inputs"] == ["image", *enhancer.preference_ranges, "strength"]
     data = (tmp_path / "new" / "model.onnx").read_bytes()
-    if enhancer.ranges:
-        named = {name: low + 0.8 * (high - low) for name, (low, _, high) in enhancer.ranges.items()}
+    if enhancer.preference_ranges:
+        named = {name: low + 0.8 * (high - low) for name, (low, _, high) in enhancer.preference_ranges.items()}
         assert export.compare(enhancer.model, data, found["inputs"], named) <= 1e-4
 
 

@@ -50,7 +50,7 @@ def test_a_tree_comes_out_mirrored(album, tmp_path, capsys):
 
 def test_many_equal_single_runs(album, tmp_path):
     """Each result of a folder is that of a run of its own, byte for byte."""
-    assert run("photos", "-r", "-o", "out", "--jobs", "3") == 2
+    assert run("photos", "-r", "-o", "out", "--workers", "3") == 2
     for name in tree(tmp_path / "out"):
         assert run("-o", "alone.png", "--overwrite", "--", f"photos/{name}") == 0
         assert (tmp_path / "alone.png").read_bytes() == (tmp_path / "out" / name).read_bytes()
@@ -71,7 +71,7 @@ def test_an_interrupted_run_goes_on(album, tmp_path, capsys):
 
 def test_a_dry_run_writes_nothing_and_loads_no_model(album, tmp_path, capsys, monkeypatch):
     """The plan is told, in words or JSON; folders are not made."""
-    monkeypatch.setattr("rlenhance.pipelines.configure.set_up", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("rlenhance.pipelines.enhance.Enhancer", lambda *_: pytest.fail("a model was loaded"))
     before = tree(tmp_path)
     assert run("photos", "-r", "-o", "out", "--dry-run", "--name", "{number}_{stem}{ext}") == 0
     assert "photos/deep/-c.png -> out/deep/3_-c.png" in capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_through_a_pipe(night, monkeypatch, capsysbinary, words, kind):
 
 def test_remarks_stay_out_of_the_picture(night, capsysbinary):
     """What is told beside a picture on standard output goes to standard error."""
-    assert run("night.png", "-o", "-", "--together", "--match", "night.png") == 0
+    assert run("night.png", "-o", "-", "--shared-decision", "--match-style", "night.png") == 0
     printed = capsysbinary.readouterr()
     assert printed.out.startswith(b"\x89PNG") and b"decided on night.png" in printed.err
 
@@ -146,7 +146,7 @@ def test_names_of_ones_own(album, tmp_path):
 
 
 @pytest.mark.parametrize("words, told", [
-    (["photos", "--jobs", "0"], "--jobs: at least one"),
+    (["photos", "--workers", "0"], "--workers: at least one"),
     (["photos", "--name", "{color}{stem}"], "{stem}, {ext}, {kind}, {number}, {preset}"),
     (["photos", "--name", "{stem}_{preset}{ext}"], "no preset to name"),
     (["photos/*.gif"], "no picture matches"),
@@ -180,10 +180,10 @@ def test_without_any_change_the_file_is_copied(album, tmp_path):
 
 def test_all_frames_decide_together_when_some_exist(album, tmp_path, capsys):
     """A burst that goes on after an interruption is decided on by all of its frames, those done before too."""
-    assert run("photos", "-o", "whole", "--together", "-q") == 0
+    assert run("photos", "-o", "whole", "--shared-decision", "-q") == 0
     (tmp_path / "out").mkdir()
     write(read(tmp_path / "whole/a.png"), tmp_path / "out/a.png")
-    assert run("photos", "-o", "out", "--together", "--skip-existing") == 0
+    assert run("photos", "-o", "out", "--shared-decision", "--skip-existing") == 0
     name = "夜 景 🌙.png"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -206,12 +206,12 @@ _SLOW = """
 import signal, sys, time
 from types import SimpleNamespace
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-def enhance_photo(photo, actions):
+def process(photo):
     time.sleep(0.05)
-    return photo.with_pixels(photo.pixels)
-made = SimpleNamespace(enhance_photo=enhance_photo), SimpleNamespace(together=False)
-sys.modules["rlenhance.pipelines.configure"] = SimpleNamespace(set_up=lambda arguments: made)
+    return photo.with_pixels(photo.pixels), {}
+from rlenhance.cli import enhance
 from rlenhance.cli.main import main
+enhance.make_enhancer = lambda arguments: (SimpleNamespace(process=process, region=None), False)
 sys.exit(main(["enhance", "many", "-o", "out"]))
 """
 

@@ -9,7 +9,7 @@ from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, read, write
 from rlenhance.ops.noise_estimation import estimate_sigma
-from rlenhance.pipelines.denoise import NoiseRemover
+from rlenhance.pipelines.denoise import Denoiser
 
 
 def _half_hidden(rng, garbage):
@@ -21,8 +21,8 @@ def _half_hidden(rng, garbage):
     return Photo(pixels, alpha)
 
 
-@pytest.mark.parametrize("change", [lambda photo: Enhancer().enhance_photo(photo),
-                                    lambda photo: NoiseRemover().denoise_photo(photo)[0]], ids=["enhance", "denoise"])
+@pytest.mark.parametrize("change", [lambda photo: Enhancer().process(photo).photo,
+                                    lambda photo: Denoiser().process(photo).photo], ids=["enhance", "denoise"])
 def test_hidden_colours_decide_nothing_and_stay(change):
     """Two pictures that differ under full transparency alone look alike afterwards, and keep what is hidden."""
     plain, other = (_half_hidden(np.random.default_rng(3), garbage) for garbage in (False, True))
@@ -37,13 +37,13 @@ def test_a_pil_image_with_hidden_colours_is_enhanced_like_its_file(tmp_path):
     photo = _half_hidden(np.random.default_rng(4), True)
     path = write(photo, tmp_path / "a.png")
     done = np.asarray(Enhancer()(Image.open(path)))
-    assert np.array_equal(done[..., :3], Enhancer().enhance_photo(read(path)).pixels)
+    assert np.array_equal(done[..., :3], Enhancer().process(read(path)).photo.pixels)
 
 
 def test_the_denoiser_takes_images_and_tensors_as_the_enhancer_does():
     """A PIL image comes back as one, with the pixels of the array; what is no picture is named."""
     pixels = np.random.default_rng(6).integers(80, 120, (40, 56, 3), dtype=np.uint8)
-    remover = NoiseRemover()
+    remover = Denoiser()
     done = remover(Image.fromarray(pixels))
     assert isinstance(done, Image.Image) and np.array_equal(np.asarray(done), remover(pixels))
     with pytest.raises(UsageError, match="list"):

@@ -66,7 +66,7 @@ def test_a_cube_is_the_picture_level_look(tone_run, dark):
     seen = np.asarray(Image.fromarray(dark + 40).filter(table)).astype(int)
     still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
              for action in actions]
-    wanted = enhancer(dark + 40, still).astype(int)
+    wanted = enhancer.with_decision(still)(dark + 40).astype(int)
     assert np.abs(seen - wanted).max() <= 2 and np.abs(wanted - dark - 40).max() > 10
     half = make_cube(enhancer.model, actions, points=5, strength=0.5)
     ramp = np.linspace(0, 1, 5)

@@ -158,7 +158,7 @@ def test_half_precision_is_for_cuda(enhancer):
 def test_an_automatic_device_that_fails_gives_way(enhancer):
     """One warning, then the CPU for good; a device that was named fails as it does."""
     moved = Enhancer(enhancer.folder)
-    moved.device, moved._may_move, calls = torch.device("meta"), True, []
+    moved.device, moved._falls_back, calls = torch.device("meta"), True, []
 
     def decided(picture):
         calls.append(moved.device.type)
@@ -170,6 +170,6 @@ def test_an_automatic_device_that_fails_gives_way(enhancer):
     with pytest.warns(UserWarning, match="meta failed .out of memory.; going on on the CPU"):
         assert np.array_equal(moved(_dark()), enhancer(_dark()))
     assert np.array_equal(moved(_dark()), enhancer(_dark())) and calls == ["meta", "cpu", "cpu"]
-    moved.device, moved._may_move = torch.device("meta"), False
+    moved.device, moved._falls_back = torch.device("meta"), False
     with pytest.raises(RuntimeError, match="out of memory"):
         moved(_dark())

@@ -11,7 +11,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.metrics.style import MEASURES, clamp_to_ranges, measure
-from rlenhance.pipelines.options import OPTIONS
+from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from tests.support.networks import make_model, make_policy, make_tone, stir
 
 
@@ -32,7 +32,7 @@ def _made(*words):
 
 def test_every_measure_answers_a_knob():
     """What is measured can be asked for, and is a finite number in any picture."""
-    assert set(MEASURES) <= set(OPTIONS)
+    assert set(MEASURES) <= set(PREFERENCE_FLAGS)
     for image in (torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 1, 1), torch.rand(1, 3, 9, 7)):
         assert all(np.isfinite(value) for value in measure(image).values())
 
@@ -63,29 +63,29 @@ def test_values_are_moved_into_the_range():
 
 
 def test_a_reference_asks_for_its_level(night, capsys):
-    """--match is the same as asking for the level that the reference has; it is printed."""
-    assert np.array_equal(_made("--match", "liked.png"), _made("--exposure", "0.6"))
+    """--match-style is the same as asking for the level that the reference has; it is printed."""
+    assert np.array_equal(_made("--match-style", "liked.png"), _made("--exposure", "0.6"))
     assert "liked.png: --exposure 0.6\n" in capsys.readouterr().out
 
 
 def test_a_reference_out_of_range_is_moved(night, tmp_path, capsys):
     """A reference brighter than the model was trained for asks for its brightest, with a note."""
     write(np.full((4, 4, 3), 250, np.uint8), tmp_path / "liked.png")
-    assert np.array_equal(_made("--match", "liked.png"), _made("--exposure", "0.7"))
+    assert np.array_equal(_made("--match-style", "liked.png"), _made("--exposure", "0.7"))
     assert "note: liked.png: exposure_level 0.98" in capsys.readouterr().err
 
 
 def test_knobs_win_over_the_reference_and_it_over_the_preset(night):
     """The nearer to the user's own word, the stronger."""
-    assert np.array_equal(_made("--match", "liked.png", "--exposure", "0.3"), _made("--exposure", "0.3"))
-    assert np.array_equal(_made("--match", "liked.png", "--preset", "night-mood"),
+    assert np.array_equal(_made("--match-style", "liked.png", "--exposure", "0.3"), _made("--exposure", "0.3"))
+    assert np.array_equal(_made("--match-style", "liked.png", "--preset", "night-mood"),
                           _made("--exposure", "0.6", "--preset", "night-mood"))
 
 
 @pytest.mark.parametrize("words, told", [
-    (["--match", "nowhere.png"], "nowhere.png"), (["--match", "runs"], "runs"),
-    (["--match", "liked.png", "--model", "mute"], "--match liked.png: a picture tells exposure_level"),
-    (["--match", "liked.png", "--model", "plain"], "this model takes no knobs"),
+    (["--match-style", "nowhere.png"], "nowhere.png"), (["--match-style", "runs"], "runs"),
+    (["--match-style", "liked.png", "--model", "mute"], "liked.png: a reference tells exposure_level"),
+    (["--match-style", "liked.png", "--model", "plain"], "this model takes no knobs"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_cannot_be_matched_is_told(night, tmp_path, capsys, words, told):
     """A reference that cannot be read, and a model without its knobs, are refused before any work."""

@@ -38,7 +38,8 @@ def test_clips_are_named_when_they_are_passed_over(place, tone_run, capsys):
     assert capsys.readouterr().err.count("a.mp4 is passed over: a clip") == 1
     assert cli.main(["denoise", "in", "-o", "out2", "-r", "--dry-run", "-q"]) == 0
     assert capsys.readouterr().err == ""
-    assert cli.main(["watch", "in", "--once", "--settle", "0", "--every", "0.01", "-r", "--model", str(tone_run)]) == 0
+    words = ["watch", "in", "--once", "--stable-for", "0", "--interval", "0.01", "-r", "--model", str(tone_run)]
+    assert cli.main(words) == 0
     told = capsys.readouterr().err
     assert told.count("a.mp4 is passed over: a clip") == told.count("b.MOV is passed over: a clip") == 1
     assert cli.main(["denoise", "in/a.mp4"]) == 2

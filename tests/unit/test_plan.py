@@ -1,6 +1,5 @@
 """Which photograph goes where: no source is touched, no two results meet, and it is known before work starts."""
 
-import importlib
 import os
 import sys
 
@@ -10,6 +9,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import STDIO, Job, OutputNaming, make_plan
 from rlenhance.io import output_plan as plan_room
 from rlenhance.io.output_plan import SUFFIXES, check_streams
+from rlenhance.pipelines.options import ImageSettings
 
 
 @pytest.fixture
@@ -161,10 +161,9 @@ def test_what_exists_is_kept_replaced_or_left(album):
         make_plan(["photos"], overwrite=True)
 
 
-@pytest.mark.parametrize("command", ["enhance", "denoise", "complete", "upscale"])
-def test_results_of_every_command_are_known_to_all(album, command):
+@pytest.mark.parametrize("suffix", [kind.suffix for kind in ImageSettings.__subclasses__()])
+def test_results_of_every_command_are_known_to_all(album, suffix):
     """Whatever made them: beside their photographs they are no photographs."""
-    suffix = importlib.import_module(f"rlenhance.cli.{command}").SUFFIX
     assert suffix in SUFFIXES
     (album / "photos/a.jpg").rename(album / f"photos/b{suffix}.jpg")
     for own in SUFFIXES:

@@ -35,7 +35,7 @@ def _run(*words):
 @pytest.mark.parametrize("words", [
     [], ["--exposure", "0.61"], ["--exposure", "auto", "--color", "-0.25"], ["--strength", "0.3333333333333333"],
     ["--steps", "2"], ["--preset", "night-mood"], ["--preset", "mine.json", "--strength", "0.7"], ["--model", "plain"],
-    ["--strength", "0"], ["--match", "liked.png", "--preset", "natural"],
+    ["--strength", "0"], ["--match-style", "liked.png", "--preset", "natural"],
 ], ids=lambda words: " ".join(words))
 def test_a_recipe_makes_the_same_bytes_again(night, tmp_path, capsys, words):
     """Whatever was asked for, the recipe alone makes the same file."""
@@ -85,7 +85,7 @@ def test_other_weights_are_refused(night, tmp_path, capsys):
     capsys.readouterr()
     assert _run("--recipe", "done.json") == 2
     error = capsys.readouterr().err
-    assert "done.json: runs/lol/first/best" in error and "--model" in error
+    assert "done.json: runs/lol/first/best" in error and "another place of the same weights" in error
 
 
 def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("words", [
     ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "natural"], ["--steps", "2"],
-    ["--match", "night.png"], ["--color", "0"], ["--together"], ["--save-recipe", "b.json"],
+    ["--match-style", "night.png"], ["--color", "0"], ["--shared-decision"], ["--save-recipe", "b.json"],
 ], ids=lambda words: words[0])
 def test_options_beside_a_recipe_are_refused(night, capsys, words):
     """A recipe settles the result: an option that would change it is told to be left out."""
@@ -131,7 +131,7 @@ def _changed(**entries):
     (_changed(sha256=...), "lacks sha256"), (_changed(kind="something"), "not a recipe"),
     (_changed(sha256="12"), "64 hexadecimal digits"), (_changed(steps=1.5), "steps must be a whole number"),
     (_changed(steps=99), "--steps lies between"), (_changed(steps=True), "steps must be"),
-    (_changed(strength=2), "strength must be a number between 0 and 1; got 2"),
+    (_changed(strength=2), "strength must lie between 0 and 1; got 2"),
     (_changed(together=1), "together must be true or false"),
     (_changed(exposure=1), "unknown key 'exposure'"), (_changed(made_with=3), "made_with must be"),
     (_changed(preference={"exposure_level": 3}), "exposure_level must lie between"),

@@ -8,7 +8,7 @@ from rlenhance.actions import FILTERS
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, GreedyEpisode
 from rlenhance.models.tiled_filters import receptive_radius, run_tiled
-from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.networks import stir
 
@@ -145,7 +145,7 @@ def test_photographs_of_one_pixel_and_in_sixteen_bits(tmp_path, generator):
     from rlenhance.hub.checkpoint import save_checkpoint
 
     save_checkpoint(tmp_path / "policy", make_policy())
-    enhancer = Enhancer(tmp_path / "policy")
+    enhancer = Denoiser(tmp_path / "policy")
     for pixels in (np.full((1, 1, 3), 90, np.uint8), np.full((1, 7, 3), (9, 80, 200), np.uint8),
                    (torch.rand(9, 11, 3, generator=generator).numpy() * 65535).astype(np.uint16)):
         result = enhancer(pixels)

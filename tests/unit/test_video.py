@@ -164,7 +164,7 @@ def test_an_interruption_leaves_nothing_half_written(place):
 
     for target in ("new.mp4", "old.mp4"):
         with pytest.raises(KeyboardInterrupt):
-            enhance_clip(Enhancer("runs/lol/first"), source, place / target, tell=interrupted)
+            enhance_clip(Enhancer("runs/lol/first"), source, place / target, on_progress=interrupted)
     assert sorted(path.name for path in place.iterdir() if path.is_file()) == ["clip.mp4", "old.mp4"]
     assert (place / "old.mp4").read_bytes() == b"an old result" and source.read_bytes() == before
 
@@ -182,7 +182,8 @@ def test_without_the_extra_its_line_is_told(place, capsys, monkeypatch):
 @pytest.mark.parametrize("words, told", [
     (["-o", "clip.wmv"], "clips are written as"), (["-o", "photo.png"], "clips are written as"),
     (["-o", "-"], "a file"),
-    (["--together"], "--together is for photographs"), (["--strip"], "--strip and --quality are for photographs"),
+    (["--shared-decision"], "--shared-decision is for photographs"),
+    (["--strip"], "--strip and --quality are for photographs"),
     (["-m", "one-pass"], "no decision to share"),
     (["-m", "pixels"], "pixel by pixel"),
 ])
@@ -257,15 +258,16 @@ def test_progress_tells_what_is_left(capsys):
     for quiet in (False, True):
         with FrameBar(Path("clip.mp4"), quiet) as bar:
             for frames in range(0, 601, 30):
-                bar.tell(Progress(frames, 900, frames / 30))
+                bar.update(Progress(frames, 900, frames / 30))
     assert capsys.readouterr().err.splitlines() == ["clip.mp4: 300 of 900 frames, 30.0 per second, 20 s left",
                                                     "clip.mp4: 600 of 900 frames, 30.0 per second, 10 s left"]
 
 
 def test_programs_enhance_clips_too(place):
-    """Enhancer.enhance_files takes what the command takes, and gives the same."""
+    """Enhancer.process_files takes what the command takes, and gives the same."""
     make_clip("clip.mp4")
-    outcomes = Enhancer("runs/lol/first").enhance_files([Path("clip.mp4")], place / "a.mp4")
+    enhancer = Enhancer("runs/lol/first")
+    outcomes = enhancer.process_files([Path("clip.mp4")], place / "a.mp4", clip=video.clip_process(enhancer))
     assert outcomes[0].error is None and outcomes[0].decision["frames"] == 8
     assert cli.main(["enhance", "clip.mp4", "-o", "b.mp4"]) == 0
     assert all(np.array_equal(one, two) for one, two in zip(facts("a.mp4")[1], facts("b.mp4")[1], strict=True))

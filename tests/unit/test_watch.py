@@ -80,7 +80,7 @@ def inbox(night, tmp_path):
 
 
 def once(*words):
-    return cli.main(["watch", "in", "--once", "--settle", "0", "--every", "0.01", *words])
+    return cli.main(["watch", "in", "--once", "--stable-for", "0", "--interval", "0.01", *words])
 
 
 def test_once_does_what_is_there(inbox, tmp_path, capsys):
@@ -139,7 +139,7 @@ def test_what_arrives_later_is_done_until_ctrl_c(inbox, tmp_path, capsys, monkey
 
     plain = time.sleep
     monkeypatch.setattr("rlenhance.cli.watch.time.sleep", happen)
-    assert cli.main(["watch", "in", "-o", "out", "--settle", "0.03", "--format", "png"]) == 130
+    assert cli.main(["watch", "in", "-o", "out", "--stable-for", "0.03", "--format", "png"]) == 130
     printed = capsys.readouterr()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "bad.png", "late.png"]
     assert np.array_equal(read(tmp_path / "out/late.png").pixels, read(tmp_path / "out/a.png").pixels)
@@ -157,8 +157,8 @@ def test_each_arrival_as_an_object(inbox, capsys):
 
 @pytest.mark.parametrize("words, told", [
     (["nowhere"], "no such folder"), (["in", "-o", "in"], "take the place"), (["in", "-o", "in/a.png"], "is a file"),
-    (["in", "--name", "{number}{ext}"], "no {number}"), (["in", "--every", "0"], "--every is more than 0"),
-    (["in", "--exposure", "7"], "exposure_level must lie"), (["in", "--jobs", "0"], "--jobs"),
+    (["in", "--name", "{number}{ext}"], "no {number}"), (["in", "--interval", "0"], "--interval is more than 0"),
+    (["in", "--exposure", "7"], "exposure_level must lie"), (["in", "--workers", "0"], "--workers"),
     (["in", "--recipe", "nowhere.json"], "nowhere.json"),
 ])
 def test_bad_words_are_answered_in_a_line(inbox, capsys, words, told):

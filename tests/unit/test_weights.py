@@ -15,9 +15,10 @@ from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model, save_checkpoint
+from rlenhance.hub.info import read_info
 from rlenhance.io import read, write
-from rlenhance.models import Completing
 from rlenhance.pipelines.complete import Completer
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.pipelines.upscale import Upscaler
@@ -51,6 +52,9 @@ def _dark():
     return np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8)
 
 
+PIPELINES = {kind.purpose: kind for kind in (Enhancer, Denoiser, Completer, Upscaler)}
+
+
 def check_shipped(folder):
     """What holds of every folder of shipped models; gives their names."""
     models = weights.list_models(folder=folder)
@@ -68,12 +72,11 @@ def check_shipped(folder):
         network = load_model(place)
         if getattr(network, "channels", 3) == 1:  # it takes grey pictures alone
             picture = np.repeat(picture[..., :1], 3, axis=2)
-        if isinstance(getattr(network, "policy", network), Completing):
+        mask = None
+        if read_info(place).purpose == "completion":
             mask = np.zeros(picture.shape[:2], bool)
             mask[4:12, 5:14] = True
-            result = Completer(place)(picture, mask)
-        else:
-            result = (Enhancer if getattr(network, "scale", 1) == 1 else Upscaler)(place)(picture)
+        result = PIPELINES[read_info(place).purpose](place)(picture, mask=mask)
         size = np.multiply(picture.shape, (*[getattr(network, "scale", 1)] * 2, 1))
         assert result.shape == tuple(size) and not np.array_equal(result, picture)
     return [model.name for model in models]
@@ -96,7 +99,7 @@ def test_the_package_brightens_a_dark_photograph(tmp_path, monkeypatch):
     assert result.shape == scene.shape and result.mean() > 2 * scene.mean()
     enhancer = Enhancer()
     for preset in shipped_presets():
-        enhancer.choose(preset.preference)
+        enhancer.with_settings(preference=preset.preference)
 
 
 def test_a_run_can_be_shipped(shelf, run):

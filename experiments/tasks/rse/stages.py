@@ -117,7 +117,7 @@ class Stages:
                 break
             self.autoencoder = again
             self.policies.append(tuned)
-        self.score("the last kept, --recurse 1", LatentEpisode(self.policies[-1], recurse=1))
+        self.score("the last kept, --recurse 1", LatentEpisode(self.policies[-1], iterations=1))
 
     def learn_codes(self, name: str, begin: PatchDenoiser | None, share: float, seed: int) -> PatchDenoiser:
         """Train the autoencoder, from the beginning or further."""

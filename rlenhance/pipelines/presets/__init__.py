@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.pipelines import json_config as strict_json
+from rlenhance.pipelines.json_config import naming, read_object, text
+from rlenhance.pipelines.options import EnhanceSettings, preference_from_json
 
 #: Where the shipped ones lie.
 FOLDER = Path(__file__).parent
@@ -62,9 +63,12 @@ def load_preset(name: str) -> Preset:
 
 
 def _read(path: Path, name: str) -> Preset:
-    found = strict_json.read_object(path, ("about", "preference", "strength"))
+    found = read_object(path, ("about", "preference", "strength"))
     if not {"preference", "strength"} & set(found):
         raise UsageError(f'{path}: asks for nothing; give "preference", "strength" or both')
-    strength = strict_json.number(path, "strength", found["strength"], 0, 1) if "strength" in found else None
-    return Preset(name, strict_json.text(path, "about", found.get("about", "")),
-                  strict_json.preference(path, found.get("preference", {})), strength)
+    with naming(path):
+        strength = None
+        if "strength" in found:
+            strength = EnhanceSettings(strength=found["strength"]).strength
+        return Preset(name, text("about", found.get("about", "")),
+                      preference_from_json(found.get("preference", {})), strength)

@@ -1,0 +1,367 @@
+"""What every pipeline over photographs has in common; a new one says what it does to the pixels of one photograph.
+
+    class Negative(ImagePipeline[ImageSettings]):
+        name, suffix, purpose, Settings = "negative", "_negative", "enhance", ImageSettings
+
+        def _load(self):
+            pass
+
+        def _apply(self, pixels, weights, photo):
+            return np.iinfo(pixels.dtype).max - pixels, {}
+
+This module imports no torch: whatever computes is loaded by the subclasses.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
+
+import cv2
+import numpy as np
+
+from rlenhance.core.errors import UsageError
+from rlenhance.core.tiling import Tile, tiles
+from rlenhance.core.types import Purpose
+from rlenhance.hub import shipped
+from rlenhance.hub.info import find_checkpoint, read_info
+from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, run_batch
+from rlenhance.ops.region import blend_region, check_region, region_weights
+from rlenhance.pipelines.options import S, from_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from rlenhance.io.batch import ClipProcess
+
+
+#: The command of each purpose, which is the verb as well.
+COMMANDS: Mapping[Purpose, str] = {"enhance": "enhance", "denoise": "denoise", "completion": "complete",
+                                   "upscale": "upscale"}
+
+
+class PipelineResult(NamedTuple):
+    """What became of a photograph.
+
+    Attributes:
+        photo: the result; the same object where nothing changes, so that its file can be copied.
+        decision: what was decided or measured, by name, JSON-able.
+    """
+
+    photo: Photo
+    decision: Mapping[str, Any]
+
+
+class ImagePipeline(ABC, Generic[S]):
+    """A trained model, or a rule, for photographs of any size.
+
+    Args:
+        model: name of a shipped model, a run folder, or a checkpoint in it; None: the default of the pipeline.
+        settings: what the user sets; None: the defaults.
+        device: where it computes: "cpu", "cuda", "cuda:1", "mps", or "auto", the best of them that is there; one that
+            fails then (no memory, an operation that it does not have) gives way to the CPU, with a warning. The CPU is
+            the default, so that results are the same on every machine.
+        region: (H, W), where pictures may change, see `rlenhance.ops.region.region_weights`; pictures have its size.
+        on_progress: called with the share of a picture that is done, in (0, 1], where it is worked on in parts.
+        changes: settings by name, in the place of those in `settings`: `strength=0.5`.
+
+    One pipeline may serve several threads. It can be pickled: the copy loads its networks anew.
+
+    Attributes:
+        name: the command that does the same.
+        suffix: behind the name of a result that stands beside its source.
+        purpose: of the models that it takes, as their checkpoints tell it.
+        Settings: the class of its settings.
+        settings: what is set; see `with_settings`.
+        model: the network in use; None where none is, or where several are.
+        folder: the checkpoint in use, or None.
+
+    Raises:
+        UsageError: no usable checkpoint, a damaged one, or one for another purpose; a setting outside its range; a
+            device that is not there.
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    purpose: ClassVar[Purpose]
+    Settings: ClassVar[type[Any]]
+    #: Attributes that a pickle is without: what `_load` makes, and callbacks.
+    _unpickled: ClassVar[tuple[str, ...]] = ("model", "on_progress")
+
+    def __init__(self, model: Path | str | None = None, settings: S | None = None, *,
+                 device: torch.device | str = "cpu", region: np.ndarray | None = None,
+                 on_progress: Callable[[float], None] | None = None, **changes: Any):
+        from rlenhance.core.devices import AUTO, find_device
+
+        self.settings: S = replace(self.Settings() if settings is None else settings, **changes)
+        self.device, self._falls_back = find_device(device), str(device) == AUTO
+        self.region = None if region is None else region_weights(region)
+        self.on_progress = on_progress
+        self.named = model
+        self.folder: Path | None = None
+        self.model: Any = None
+        self._load()
+        self._check_settings()
+
+    @classmethod
+    def from_settings(cls, settings: S | Mapping[str, Any], model: Path | str | None = None, **options: Any) -> Self:
+        """A pipeline of its settings, or of their JSON: what a worker makes it from.
+
+        Args:
+            settings: see `rlenhance.pipelines.options.to_json`.
+            model, options: see the class.
+
+        Raises:
+            UsageError: see the class; or an unknown setting.
+        """
+        return cls(model, from_json(cls.Settings, settings) if isinstance(settings, Mapping) else settings, **options)
+
+    def with_settings(self, settings: S | None = None, **changes: Any) -> Self:
+        """The same pipeline with other settings; both share the networks.
+
+        Raises:
+            UsageError: a setting outside its range, or one that the model does not take.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)  # copy.copy would load the networks anew, as a pickle does
+        other.settings = replace(self.settings if settings is None else settings, **changes)
+        other._check_settings()
+        return other
+
+    def __call__(self, image: Any, *, mask: Any = None) -> Any:
+        """One picture of any size.
+
+        Args:
+            image: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image (RGB, RGBA, L, LA, I;16); or
+                a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]. See
+                `rlenhance.io.array_types.apply_to`.
+            mask: (H, W), where the picture may change, in the place of `region`; what is 0 stays as it is.
+
+        Returns:
+            The same kind and dtype; the picture that was given stays as it was.
+
+        Raises:
+            UsageError: another kind, shape or kind of number; a mask of another size.
+        """
+        from rlenhance.io.array_types import apply_to
+
+        return apply_to(image, lambda photo: self._changed(photo, mask).photo)
+
+    def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
+        """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.
+
+        It is a `rlenhance.io.batch.Process`: `run_batch(plan, pipeline.process)`.
+        """
+        return self._changed(photo, mask)
+
+    def process_files(self, sources: Iterable[Path], out: Path | None = None, *, extension: str | None = None,
+                      overwrite: bool = False, find_mask: Callable[[Photo], Any] | None = None,
+                      clip: ClipProcess | None = None,
+                      on_outcome: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+        """Photographs and folders of them; a file that fails is named and the rest goes on.
+
+        Args:
+            sources: photographs, and folders of them.
+            out: a file (for one photograph), or a folder; None writes beside the source.
+            extension: another kind of file (".png").
+            overwrite: replace results that exist; the source itself never.
+            find_mask: the mask of a photograph; None: none.
+            clip: what is done to clips, as `rlenhance.pipelines.video.clip_process` gives it; None: they are refused.
+            on_outcome: called after each file.
+
+        Raises:
+            UsageError: before any work: a source that does not exist, results that exist or would share a name.
+        """
+        plan = make_plan(sources, out, naming=OutputNaming(self.suffix, extension=extension), overwrite=overwrite,
+                         clips=clip is not None)
+        outcomes = []
+        for outcome in run_batch(plan, lambda photo: self.process(photo, mask=find_mask and find_mask(photo)),
+                                 copy=True, film=clip):
+            outcomes.append(outcome)
+            if on_outcome:
+                on_outcome(outcome)
+        return outcomes
+
+    def stream(self, images: Iterable[Any], ahead: int = 2) -> Iterator[Any]:
+        """One picture after the other, while the next ones are fetched.
+
+        Args:
+            images: of the kinds that a call takes; they are asked for as results are taken, `ahead` of them beyond the
+                one that is awaited.
+            ahead: pictures that are worked on at once.
+
+        Yields:
+            The results, in the order of the pictures.
+
+        Raises:
+            UsageError: at the place of a picture that cannot be worked on; or nothing is looked ahead.
+        """
+        if ahead < 1:
+            raise UsageError(f"at least one picture must be worked on; got ahead={ahead}")
+        waiting: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(ahead) as pool:
+            try:
+                for image in images:
+                    waiting.append(pool.submit(self, image))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the weights in use, in hexadecimal digits; "" where there are none. They are read once."""
+        return "" if self.folder is None else shipped.weights_digest(self.folder)
+
+    # What a pipeline defines
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Set `model` and `folder`, see `_open`; called once, and again where a pickle is opened."""
+
+    @abstractmethod
+    def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
+               photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """What the pipeline does.
+
+        Args:
+            pixels: (H, W, 3) uint8, uint16 or float in [0, 1]; visible colours alone.
+            weights: where it may change, for those that need to know: the base does the rest.
+            photo: the file that they come from.
+
+        Returns:
+            The pixels of the result, of the same dtype and, but for upscaling, shape; and what was decided.
+        """
+
+    def _check_settings(self) -> None:
+        """Refuse settings that the model does not take.
+
+        Raises:
+            UsageError: names the setting.
+        """
+
+    @property
+    def _idle(self) -> bool:
+        """These settings change no pixel."""
+        return self.settings.strength == 0
+
+    # What the base does
+
+    def _open(self, model: Path | str) -> tuple[Path, Any]:
+        """The folder of a checkpoint for this purpose, and its network on the device.
+
+        Raises:
+            UsageError: there is none; or it is for another purpose, whose command is named.
+        """
+        from rlenhance.hub.checkpoint import load_network
+
+        folder = find_checkpoint(shipped.locate(model))
+        purpose = read_info(folder).purpose
+        if purpose != self.purpose:
+            other, own = COMMANDS[purpose], COMMANDS[self.purpose]
+            raise UsageError(f"{model}: a model to {other}, not to {own}: rlenhance {other} is the command for it; "
+                             f"leave out the model, or name one to {own}")
+        return folder, load_network(folder, self.device)
+
+    def _weights(self, photo: Photo, mask: Any) -> np.ndarray | None:
+        """Where a picture may change: (H, W) in [0, 1]; None: everywhere."""
+        weights = self.region if mask is None else region_weights(mask)
+        if weights is not None:
+            check_region(weights, photo.pixels)
+        return weights
+
+    def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
+        """The one path that every result has come."""
+        check_pixels(photo.pixels)
+        weights = self._weights(photo, mask)
+        decision: dict[str, Any] = {}
+
+        def change(pixels: np.ndarray) -> np.ndarray:
+            result, told = self._with_fallback(lambda: self._apply(pixels, weights, photo))
+            decision.update(told)
+            return result if weights is None else _composite(pixels, result, weights)
+
+        return PipelineResult(photo if self._idle else photo.map_pixels(change), decision)
+
+    def _with_fallback(self, work: Callable[[], Any]) -> Any:
+        """Do it; an automatic device that fails gives way to the CPU, once and for all."""
+        if not self._falls_back or self.device.type == "cpu":
+            return work()
+        try:
+            return work()
+        except UsageError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:  # no memory, or an operation that it does not have
+            from rlenhance.core.devices import find_device
+
+            warnings.warn(f"{self.device} failed ({str(error).splitlines()[0]}); going on on the CPU", stacklevel=5)
+            self._move(find_device("cpu"))
+            return work()
+
+    def _move(self, device: torch.device) -> None:
+        self.device = device
+        if self.model is not None:
+            self.model = self.model.to(device)
+
+    def _tiles(self, height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
+        """`rlenhance.core.tiling.tiles`, with the progress told after each."""
+        return self._told(list(tiles(height, width, side, halo)))
+
+    def _told(self, parts: list[Any]) -> Iterator[Any]:
+        for number, part in enumerate(parts):
+            yield part
+            if self.on_progress:
+                self.on_progress((number + 1) / len(parts))
+
+    def _mix(self, before: Any, after: Any) -> Any:
+        """As much of the change as is asked for."""
+        strength = self.settings.strength
+        return after if strength == 1 else before + strength * (after - before)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: None if name in self._unpickled else value for name, value in self.__dict__.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._load()
+        self._check_settings()
+
+
+def check_pixels(pixels: Any) -> None:
+    """Refuse what is no picture (H, W, 3), uint8, uint16 or float in [0, 1].
+
+    Raises:
+        UsageError: another kind, shape, kind of number or range.
+    """
+    if not isinstance(pixels, np.ndarray):
+        raise UsageError(f"a picture is an array (H, W, 3), a PIL image or a tensor; got {type(pixels).__name__}")
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size and (
+            pixels.dtype in (np.uint8, np.uint16) or
+            (np.issubdtype(pixels.dtype, np.floating) and pixels.min() >= 0 and pixels.max() <= 1)):
+        return
+    from rlenhance.core.image import check_image, to_tensor
+
+    check_image(to_tensor(pixels))  # refuses with its reason; values a hair outside [0, 1] are cut
+
+
+def _composite(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The result inside, the picture outside: there not a bit differs. A larger result is compared with the picture
+    enlarged bicubically."""
+    if after.shape != before.shape:
+        height, width = after.shape[:2]
+        weights = cv2.resize(weights.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        before = cv2.resize(before, (width, height), interpolation=cv2.INTER_CUBIC)
+        before = before.clip(0, 1) if np.issubdtype(before.dtype, np.floating) else before
+    if weights.dtype == bool:
+        return np.where(weights[..., None], after, before)
+    return blend_region(before, after, weights)
