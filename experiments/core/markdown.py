@@ -1,9 +1,14 @@
-"""Numbers as text."""
+"""Tables as text: Markdown for pages, aligned columns for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def text_table(rows: Mapping[str, Any], name: str = "") -> str:
@@ -13,7 +18,7 @@ def text_table(rows: Mapping[str, Any], name: str = "") -> str:
         rows: name -> number, or column -> number, or a table of those.
 
     Example:
-        >>> print(table({"psnr": 21.5, "ssim": 0.75}))
+        >>> print(text_table({"psnr": 21.5, "ssim": 0.75}))
                           psnr  21.5000
                           ssim  0.7500
     """

@@ -123,7 +123,7 @@ def main(arguments: Arguments) -> dict[str, float]:
         own = [{level: entry[number : number + 1] for level, entry in action.items()} for action in actions]
         rows.append(score_picture(model.render(batch.image, own), batch))
     stop = fit_baselines(pictures.load("train", limit=96, side=arguments.side), arguments.exposure_level)["stop"]
-    ruled = [score_picture(stop(batch.image), batch) for batch in chosen]
+    ruled = [score_picture(stop(batch), batch) for batch in chosen]
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     strengths = torch.stack([policy.actions.magnitude(action) for action in actions])
     means["spread_cells"] = strengths.std(dim=(-2, -1), correction=0).mean().item()

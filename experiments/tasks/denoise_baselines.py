@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.tasks.lowlight_baselines import Baseline
+from experiments.core.scores import Baseline
 from rlenhance.actions import FILTERS, PIXELRL_TOOLS
 from rlenhance.actions.filters import IDENTITY
 from rlenhance.core.errors import UsageError
@@ -119,18 +119,16 @@ def denoising_baselines(pictures: Sequence[Batch], deviation: float | None) -> M
     strength = max((factor * level for factor in _STRENGTHS),
                    key=lambda h: _mean_psnr(lambda image: non_local_means(image, h), few))
 
-    def rule(name: str, function: Callable[[Tensor], Tensor]) -> Baseline:
-        return Baseline(name, lambda image, _: function(image))
-
-    rules = {
-        INPUT: rule("nothing", lambda image: image),
-        SINGLE: rule(single[0], lambda image: filtered(image, single)),
-        SEQUENCE: rule(" > ".join(sequence), lambda image: filtered(image, sequence)),
-        MEANS: rule(f"h = {strength:g}", lambda image: non_local_means(image, strength)),
+    functions: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+        INPUT: ("nothing", lambda image: image),
+        SINGLE: (single[0], lambda image: filtered(image, single)),
+        SEQUENCE: (" > ".join(sequence), lambda image: filtered(image, sequence)),
+        MEANS: (f"h = {strength:g}", lambda image: non_local_means(image, strength)),
     }
     if deviation is not None and has_bm3d():
-        rules[BM3D] = rule(f"{deviation:g}", lambda image: bm3d(image, deviation))
-    return rules
+        functions[BM3D] = (f"{deviation:g}", lambda image: bm3d(image, deviation))
+    return {name: Baseline(name, lambda batch, function=function: function(batch.image), about=about)  # type: ignore
+            for name, (about, function) in functions.items()}
 
 
 def baseline_names(deviation: float | None) -> list[str]:

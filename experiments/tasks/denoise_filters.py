@@ -240,27 +240,6 @@ def step_shares(policy: BaseFilterPolicy, pictures: Sequence[Batch]) -> Tensor:
                         for episode in chosen]).mean(dim=0)
 
 
-def share_table(name: str, noise: str, shares: Sequence[Sequence[float]], tools: Sequence[str]) -> list[str]:
-    """How often a policy takes each tool at each step, in percent."""
-    return [f"Tools that {name} takes at noise {noise}, percent of the pixels:", "",
-            "| step | " + " | ".join(tools) + " |", "|---" * (len(tools) + 1) + "|",
-            *(f"| {step + 1} | " + " | ".join(f"{100 * share:.1f}" for share in row) + " |"
-              for step, row in enumerate(shares))]
-
-
-def policy_of(model: Any) -> BaseFilterPolicy | None:
-    """The policy over filters that a model plays, or None."""
-    policy = model.policy if isinstance(model, GreedyEpisode) else None
-    return policy if isinstance(policy, BaseFilterPolicy) else None
-
-
-def looking(model: Any, views: int) -> GreedyEpisode:
-    """A policy over filters (an `GreedyEpisode` of one) as it acts with so many views."""
-    turning = MODELS.rebuild({**model.policy.spec, "views": views})
-    turning.load_state_dict(model.policy.state_dict())
-    return GreedyEpisode(turning.eval())
-
-
 @dataclass
 class DenoisingEvaluator:
     """Judges a network on validation pictures: `val/psnr`, the mean over the noises, and each of them.

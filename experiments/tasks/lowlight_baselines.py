@@ -1,9 +1,8 @@
-"""Rules that need no training: what a learned policy has to beat. Their numbers are chosen on training pictures."""
+"""Enhancement without training: what a learned policy has to beat. Its numbers are chosen on training pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from experiments.core.scores import Baseline
 from rlenhance.core.image import resize, to_array, to_tensor
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
@@ -22,26 +22,6 @@ _STEP, _MOST = 0.1, 120  # A of one small curve step, and how many at most
 def curve_step(image: Tensor, strength: float) -> Tensor:
     """c + A c (1 - c) with one A for the whole picture."""
     return image + strength * image * (1 - image)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A picture-to-picture function with a name for the table.
-
-    Attributes:
-        name: what the table calls it.
-        function: (1, 3, H, W) -> the same shape.
-        uses_target: it is shown the reference of the very picture: a ceiling, not a competitor.
-    """
-
-    name: str
-    function: Callable[[Tensor, Tensor | None], Tensor]
-    uses_target: bool = False
-
-    def __call__(self, image: Tensor, mask: Tensor | None = None, preference: Mapping[str, float] | None = None, *,
-                 target: Tensor | None = None) -> Tensor:
-        """Enhance one picture; the target is handed on to oracles only."""
-        return self.function(image, target if self.uses_target else None)
 
 
 def gamma(image: Tensor, exponent: float) -> Tensor:
@@ -115,7 +95,7 @@ def _mean_psnr(pictures: Sequence[Batch], function: Callable[[Tensor], Tensor]) 
 
 
 def fit_baselines(pictures: Sequence[Batch], exposure_level: float, side: int = 64) -> dict[str, Baseline]:
-    """The rules, with their one number chosen on these pictures.
+    """The baselines by a short key, with their one number chosen on these pictures.
 
     Args:
         pictures: training pictures, one each; where they have no references, the constants are chosen so that the
@@ -135,18 +115,18 @@ def fit_baselines(pictures: Sequence[Batch], exposure_level: float, side: int = 
         exponent = _best([round(x, 3) for x in np.linspace(0.2, 1.2, 41)], fitness(gamma))
         strength = _best([round(x, 3) for x in np.linspace(-0.3, 1.0, 66)], fitness(constant_curve))
         level = _best([round(x, 3) for x in np.linspace(0.25, 0.65, 41)], fitness(stop_at_mean))
-    return {
-        "input": Baseline("input", lambda image, _: image),
-        "gamma": Baseline(f"gamma {exponent:g}", lambda image, _: gamma(image, exponent)),
-        "clahe": Baseline("CLAHE (L, limit 2)", lambda image, _: clahe(image)),
-        "constant": Baseline(f"best constant curve (8 x A = {strength:g})",
-                         lambda image, _: constant_curve(image, strength)),
-        "stop": Baseline(f"stop at mean {level:g}", lambda image, _: stop_at_mean(image, level)),
-        "stop_blur": Baseline(f"stop at mean {level:g}, light blur",
-                              lambda image, _: blurred(stop_at_mean(image, level))),
-        "oracle": Baseline("oracle stop (sees the reference)", _oracle, uses_target=True),
+    functions: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+        "input": ("input", lambda image: image),
+        "gamma": (f"gamma {exponent:g}", lambda image: gamma(image, exponent)),
+        "clahe": ("CLAHE (L, limit 2)", clahe),
+        "constant": (f"best constant curve (8 x A = {strength:g})", lambda image: constant_curve(image, strength)),
+        "stop": (f"stop at mean {level:g}", lambda image: stop_at_mean(image, level)),
+        "stop_blur": (f"stop at mean {level:g}, light blur", lambda image: blurred(stop_at_mean(image, level))),
     }
+    fitted = {key: Baseline(name, lambda batch, function=function: function(batch.image))  # type: ignore[misc]
+              for key, (name, function) in functions.items()}
+    return {**fitted, "oracle": Baseline("oracle stop (sees the reference)", _oracle, uses_target=True)}
 
 
-def _oracle(image: Tensor, target: Tensor | None) -> Tensor:
-    return image if target is None else oracle_stop(image, target)
+def _oracle(batch: Batch) -> Tensor:
+    return batch.image if batch.target is None else oracle_stop(batch.image, batch.target)

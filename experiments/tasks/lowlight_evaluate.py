@@ -18,8 +18,8 @@ from agents.base import make_env
 from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.core.markdown import text_table
+from experiments.core.scores import Baseline
 from experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
-from experiments.tasks.lowlight_baselines import Baseline
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
@@ -48,7 +48,7 @@ def score_picture(output: Tensor, batch: Batch) -> dict[str, float]:
 def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
     """A model's output. Only a baseline with `uses_target` is ever handed the reference."""
     if isinstance(model, Baseline):
-        return model(batch.image, target=batch.target)
+        return model(batch)
     return enhance(model, batch.image)
 
 

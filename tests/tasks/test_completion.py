@@ -17,8 +17,10 @@ from agents import A3C, A3CConfig, Direct
 from agents.rollout import scope_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
-from experiments import complete_compare, complete_train
+from experiments import complete_train
+from experiments.core.compare import compare
 from experiments.tasks.completion import NetworkConfig, PictureConfig, begin_with
+from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
@@ -577,18 +579,11 @@ def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
     with pytest.raises(UsageError, match="leave out seed"):
         complete_train.main(complete_train.Arguments(resume=runs["a3c"], seed=3))
     assert complete_train.main(complete_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 1
-    arguments = complete_compare.Arguments(
+    found = compare(COMPLETION_COMPARISON, CompletionCompareConfig(
         models=(f"a3c={runs['a3c']}", str(runs["supervised"])), sizes=(32,), out=tmp_path / "table", limit=1,
-        rules=("laplace", "telea"), pictures=PictureConfig(data=bedrooms))
-    rows = complete_compare.main(arguments)
-    assert list(rows) == ["original", "laplace", "telea", "a3c", "supervised"]
-    text = (tmp_path / "table/table.md").read_text()
-    assert "1 of 11 pictures left out" in text and "| supervised |" in text
-    before = (tmp_path / "table/scores.json").stat().st_mtime_ns
-    assert complete_compare.main(arguments) == rows
-    assert (tmp_path / "table/scores.json").stat().st_mtime_ns == before
-    with pytest.raises(UsageError, match="--against names a row"):
-        complete_compare.main(complete_compare.Arguments(against="best", pictures=PictureConfig(data=bedrooms)))
+        baselines=("laplace", "telea"), pictures=PictureConfig(data=bedrooms)))
+    assert list(found.rows) == ["original", "laplace", "telea", "a3c", "supervised"]
+    assert "1 of 11 pictures left out" in found.text
     with pytest.raises(UsageError, match="a CompletionPolicy, no network that fills holes in one pass"):
         complete_train.main(complete_train.Arguments(**{**common, "network": NetworkConfig(prior=str(runs["a3c"]))}))
 

@@ -16,10 +16,12 @@ from scipy import ndimage
 
 from agents import A3C, A3CConfig
 from envs import DenoiseEnv
-from experiments import denoise_compare, denoise_train
+from experiments import denoise_train
+from experiments.core.compare import compare
 from experiments.scripts.import_weights import read_pixelrl
 from experiments.tasks import denoise_baselines as denoise_rules
 from experiments.tasks.denoise_baselines import best_sequences, filtered
+from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from experiments.tasks.denoise_filters import (
     LearnerConfigs,
     NetworkConfig,
@@ -464,23 +466,15 @@ def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
         denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], seed=3))
     assert denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 2
     models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
-    arguments = denoise_compare.Arguments(models=models, views=2,
-                                          levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config)
-    rows = denoise_compare.main(arguments)
+    found = compare(DENOISE_COMPARISON, DenoiseCompareConfig(
+        models=models, views=2, levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config))
+    rows = found.rows
     assert list(rows)[:3] == ["input", "best single filter", "best fixed sequence"]
-    assert set(rows["policy"]) == {"25"} and set(rows["supervised"]) == {"25", "70"}
+    assert set(rows["policy"].entries) == {"25"} and set(rows["supervised"].entries) == {"25", "70"}
     assert list(rows)[-2:] == ["policy, 2 views", "direct, 2 views"]
-    assert np.sum(rows["policy"]["25"].shares, axis=1) == pytest.approx([1, 1])
-    text = (tmp_path / "table" / "table.md").read_text()
-    assert "| policy |" in text and "Tools that policy takes at noise 25" in text
-    before = (tmp_path / "table" / "scores.json").stat().st_mtime_ns
-    assert denoise_compare.main(arguments)["policy"]["25"].mean("psnr") == rows["policy"]["25"].mean("psnr")
-    assert (tmp_path / "table" / "scores.json").stat().st_mtime_ns == before
-    assert len(json.loads((tmp_path / "table" / "table.json").read_text())["rows"]) == len(rows)
+    assert np.sum(rows["policy"].entries["25"][0].details, axis=1) == pytest.approx([1, 1])
+    assert "Filters that policy takes at noise 25" in found.text
     assert load_network(runs["a3c"]).noise == (5.0, 55.0)
-    with pytest.raises(UsageError, match="two of the name policy"):
-        denoise_compare.main(denoise_compare.Arguments(models=(f"policy={runs['a3c']}", f"policy={runs['direct']}"),
-                                                       limit=1, rules=False, out=tmp_path / "table", pictures=config))
 
 
 def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monkeypatch):
@@ -489,28 +483,25 @@ def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monk
     save_checkpoint(tmp_path / "policy", make_policy(horizon=2).eval())
     asked = []
     monkeypatch.setattr(denoise_rules, "has_bm3d", lambda: True)
-    monkeypatch.setattr(denoise_compare, "has_bm3d", lambda: True)
     monkeypatch.setattr(denoise_rules, "bm3d", lambda image, level: asked.append(level) or filtered(image, ["box"]))
-    arguments = denoise_compare.Arguments(
-        models=(f"policy={tmp_path / 'policy'}",), levels=(25.0,), also_eight_bit=True, against="BM3D (told the noise)",
-        limit=2, out=tmp_path / "table", pictures=PictureConfig(data=folder))
-    rows = denoise_compare.main(arguments)
-    assert set(rows["policy"]) == set(rows["BM3D (told the noise)"]) == {"25", "25, 8 bits"} and len(asked) == 4
-    assert rows["input"]["25"].mean("psnr") != rows["input"]["25, 8 bits"].mean("psnr")
-    text = (tmp_path / "table" / "table.md").read_text()
-    found = denoise_compare.difference(rows["policy"]["25"], rows["BM3D (told the noise)"]["25"])
-    assert f"| policy | {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" in text
-    assert found.mean == pytest.approx(rows["policy"]["25"].mean("psnr") - rows["BM3D (told the noise)"]["25"].mean(
-        "psnr"))
+    config = DenoiseCompareConfig(
+        models=(f"policy={tmp_path / 'policy'}",), levels=(25.0,), also_quantized=True,
+        baseline="BM3D (told the noise)", limit=2, out=tmp_path / "table", pictures=PictureConfig(data=folder))
+    comparison = compare(DENOISE_COMPARISON, config)
+    rows = comparison.rows
+    assert set(rows["policy"].entries) == set(rows[config.baseline].entries) == {"25", "25, 8 bits"}
+    assert len(asked) == 4 and rows["input"].mean("25", "psnr") != rows["input"].mean("25, 8 bits", "psnr")
+    found = comparison.difference("policy", config.baseline, "25", "psnr")
+    assert f"| policy | {found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})" in comparison.text
     shares = (tmp_path / "table" / "shares.csv").read_text().splitlines()
     assert len(shares) == 1 + 2 * 2 * 9 and shares[1].startswith('policy,"25",1,darker,')
     kept = json.loads((tmp_path / "table" / "scores.json").read_text())
     (tmp_path / "table" / "scores.json").write_text(json.dumps({key: kept[key] for key in kept if "input" not in key}))
-    assert denoise_compare.main(arguments).keys() == rows.keys() and len(asked) == 4
-    with pytest.raises(UsageError, match="--against nobody: no such row; there are policy"):
-        denoise_compare.main(dataclasses.replace(arguments, against="nobody", rules=False))
-    with pytest.raises(UsageError, match="--also-eight-bit is for Gaussian noise; got --noise jpeg"):
-        denoise_compare.main(dataclasses.replace(arguments, pictures=PictureConfig(data=folder, noise="jpeg")))
+    assert compare(DENOISE_COMPARISON, config).rows.keys() == rows.keys() and len(asked) == 4
+    with pytest.raises(UsageError, match="--baseline nobody: no such row; there are policy"):
+        compare(DENOISE_COMPARISON, dataclasses.replace(config, baseline="nobody", baselines=False))
+    with pytest.raises(UsageError, match="--also-quantized is for Gaussian noise; got --noise jpeg"):
+        compare(DENOISE_COMPARISON, dataclasses.replace(config, pictures=PictureConfig(data=folder, noise="jpeg")))
 
 
 def test_learners_that_do_not_fit_are_refused(tmp_path, folder):

@@ -1,0 +1,140 @@
+"""What completes the same pictures with the same holes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from torch import Tensor
+
+from experiments.core.compare import CompareConfig, CompareTask
+from experiments.core.scores import Baseline, Column, Comparison, Row
+from experiments.tasks.completion import CompletionDataset, PictureConfig, load_pictures
+from rlenhance.core.errors import UsageError
+from rlenhance.data import Batch
+from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
+from rlenhance.metrics.full_reference import hole_psnr, ssim
+from rlenhance.models import Completing, GreedyEpisode
+from rlenhance.ops.inpaint import INPAINT_METHODS
+
+_ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class CompletionCompareConfig(CompareConfig):
+    """Score baselines that need no training, and models, on the test split (validation where there is none)."""
+
+    baseline: str = "laplace"
+    """The row from which differences are told, with 95 % bootstrap intervals over pictures ("": none)."""
+    out: Path = Path("runs/complete_compare")
+    """Where the table goes; what was scored there on the same pictures is not scored again."""
+    sizes: tuple[int, ...] = (128, 224)
+    """Sides in pixels to which whole pictures are reduced."""
+    split: str = "test"
+    """test, or val: to choose by."""
+    baselines: tuple[str, ...] = tuple(INPAINT_METHODS)
+    """Which of laplace, telea, navier-stokes and patches."""
+    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+
+
+class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDataset]):
+    """Conditions are sizes."""
+
+    Config = CompletionCompareConfig
+    command = "experiments.complete_compare"
+
+    def check(self, config: CompletionCompareConfig) -> None:
+        """Refuse splits and sizes that cannot be."""
+        if config.split not in ("test", "val") or min(config.sizes, default=0) < 32:
+            raise UsageError(f"--split is test or val, --sizes are at least 32; got {config.split}, {config.sizes}")
+
+    def check_model(self, config: CompletionCompareConfig, model: Any, place: Path) -> None:
+        """Completing networks and policies alone."""
+        inner = model.policy if isinstance(model, GreedyEpisode) else model
+        if not isinstance(inner, Completing):
+            raise UsageError(f"{place}: a {type(inner).__name__} completes no holes; name a run of complete_train or "
+                             f"restore_train")
+
+    def dataset(self, config: CompletionCompareConfig) -> CompletionDataset:
+        """Pictures with holes."""
+        return load_pictures(config.pictures)
+
+    def split(self, config: CompletionCompareConfig, data: CompletionDataset) -> str:
+        """The one that was asked for, where it has pictures."""
+        return config.split if data.splits.parts[config.split] else "val"
+
+    def conditions(self, config: CompletionCompareConfig) -> Sequence[str]:
+        """The sizes."""
+        return list(map(str, config.sizes))
+
+    def label(self, condition: str) -> str:
+        """As in `128 px`."""
+        return f"{condition} px"
+
+    def pictures(self, config: CompletionCompareConfig, data: CompletionDataset, split: str,
+                 condition: str) -> Sequence[Batch]:
+        """With the same holes at every call."""
+        return data.at(split, int(condition), config.limit or None)
+
+    def cache_key(self, config: CompletionCompareConfig, data: CompletionDataset, split: str) -> str:
+        """Pictures and holes."""
+        return f"{super().cache_key(config, data, split)} {config.pictures.holes}"
+
+    def baselines(self, config: CompletionCompareConfig, data: CompletionDataset, condition: str) -> Mapping[str, Baseline]:
+        """The originals, which show what is natural, and inpainting without training."""
+        fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in config.baselines}
+        return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills}
+
+    def score(self, config: CompletionCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
+        """PSNR of the hole, SSIM of the whole, mean absolute error of the hole's centre (255ths), and what needs no
+        original."""
+        assert batch.mask is not None and batch.target is not None
+        return {"psnr": hole_psnr(output, batch.target, batch.mask).item(), "ssim": ssim(output, batch.target).item(),
+                "centre": 255 * hole_error(output, batch.target, erode_to_center(batch.mask)).item(),
+                "seam": boundary_discontinuity(output, batch.mask).item(),
+                "texture": texture_difference(output, batch.mask).item()}
+
+    def columns(self, config: CompletionCompareConfig) -> Sequence[Column]:
+        """All scores; intervals of PSNR and texture."""
+        return (Column("psnr", "hole PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
+                Column("centre", "error at the centre", 1), Column("seam", "seam", 4),
+                Column("texture", "texture gap", 3, difference="texture gap"), Column("cpu_s", "CPU s", 2))
+
+    def facts(self, config: CompletionCompareConfig, row: Row) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def cell(self, row: Row, condition: str, column: Column) -> str:
+        """The originals have no PSNR and no time."""
+        return "" if row.name == _ORIGINAL and column.key in ("psnr", "cpu_s") else super().cell(row, condition, column)
+
+    def difference(self, config: CompletionCompareConfig, comparison: Comparison, row: Row, condition: str,
+                   column: Column) -> str:
+        """Of all but the originals."""
+        return "" if row.name == _ORIGINAL else super().difference(config, comparison, row, condition, column)
+
+    def about(self, config: CompletionCompareConfig, comparison: Comparison) -> list[str]:
+        """What the scores mean."""
+        data = comparison.data
+        return [*filter(None, [data.about]), f"{data.splits.describe()}. Scored on {comparison.count} "
+                f"{comparison.split} pictures, composited: outside the hole they are the picture as it came.",
+                "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the "
+                "row of the originals shows what is natural)."
+                + f" What a row differs from {config.baseline}: with its 95 % interval over pictures."
+                * bool(config.baseline), ""]
+
+
+def _target(batch: Batch) -> Tensor:
+    assert batch.target is not None
+    return batch.target
+
+
+def _fill(method: Any, batch: Batch) -> Tensor:
+    return method(batch.image, batch.mask)
+
+
+COMPLETION_COMPARISON = CompletionComparison()

@@ -1,0 +1,237 @@
+"""Denoisers on the same noisy pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from experiments.core.compare import CompareConfig, CompareTask
+from experiments.core.markdown import markdown_table
+from experiments.core.scores import Baseline, Candidate, Column, Comparison, FittedLater, Row, ScoreEntry
+from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
+from experiments.tasks.denoise_filters import LEVELS, DenoiseDataset, PictureConfig, load_noisy
+from rlenhance.actions.filters import choice_frequencies
+from rlenhance.core.errors import UsageError
+from rlenhance.data import REAL, Batch
+from rlenhance.io.files import write_atomically
+from rlenhance.metrics.full_reference import sharpness_ratio
+from rlenhance.models import MODELS, BaseFilterPolicy, FilterPolicy, NoiseConditionedModel, GreedyEpisode
+
+_TRAIN_PICTURES, _TRAIN_SIDE = 24, 128  # of the training split, to choose what baselines choose
+
+
+@dataclass(frozen=True)
+class DenoiseCompareConfig(CompareConfig):
+    """Score baselines that need no training, and models, on the test split (validation where there is none).
+
+    Models of one name share a row, one per level of noise.
+    """
+
+    out: Path = Path("runs/denoise_compare")
+    """Where the table goes; what was scored there on the same pictures is not scored again."""
+    levels: tuple[float, ...] = LEVELS
+    """Standard deviations of Gaussian noise in 255ths (with --noise real, salt_pepper, ...: that noise alone)."""
+    also_quantized: bool = False
+    """Beside the columns of unrounded noise, those of the same noise clipped and rounded to 8 bits."""
+    baselines: bool = True
+    """Score the baselines too."""
+    views: int = 1
+    """Score policies over filters once more, averaged over so many turned and mirrored views (to 8)."""
+    filter_usage: bool = True
+    """Tell how often policies take each filter at each step."""
+    precision: str = "32"
+    """32, or bf16: on a CPU that has it, large networks several times faster, PSNR the same to about 0.01 dB."""
+    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+
+
+class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
+    """Conditions are kinds of noise; the details of a score are how often a policy takes each filter at each step."""
+
+    Config = DenoiseCompareConfig
+    command = "experiments.denoise_compare"
+
+    def check(self, config: DenoiseCompareConfig) -> None:
+        """Refuse a precision or levels that cannot be."""
+        if config.precision not in ("32", "bf16"):
+            raise UsageError(f"--precision is 32 or bf16; got {config.precision}")
+        noises(config)
+
+    def dataset(self, config: DenoiseCompareConfig) -> DenoiseDataset:
+        """Pictures whose noise is known."""
+        return load_noisy(config.pictures)
+
+    def conditions(self, config: DenoiseCompareConfig) -> Sequence[str]:
+        """Names of the noises."""
+        return list(noises(config))
+
+    def label(self, condition: str) -> str:
+        """As in `noise 25`."""
+        return f"noise {condition}"
+
+    def pictures(self, config: DenoiseCompareConfig, data: DenoiseDataset, split: str,
+                 condition: str) -> Sequence[Batch]:
+        """With the same noise at every call."""
+        level, rounded = noises(config)[condition]
+        return data.at(split, level, eight_bit=rounded, limit=config.limit or None)
+
+    def cache_key(self, config: DenoiseCompareConfig, data: DenoiseDataset, split: str) -> str:
+        """Pictures, colour and rounding."""
+        return f"{super().cache_key(config, data, split)} {config.pictures.color} {config.pictures.eight_bit}"
+
+    def baselines(self, config: DenoiseCompareConfig, data: DenoiseDataset, condition: str) -> Mapping[str, Baseline]:
+        """Chosen on training pictures with the same noise, when the first of them is scored."""
+        if not config.baselines:
+            return {}
+        level, rounded = noises(config)[condition]
+
+        def fit() -> Mapping[str, Baseline]:
+            return denoising_baselines(data.at("train", level, eight_bit=rounded, limit=_TRAIN_PICTURES,
+                                               side=_TRAIN_SIDE), level)
+
+        return FittedLater(baseline_names(level), fit)
+
+    def variants(self, config: DenoiseCompareConfig, candidates: list[Candidate]) -> list[Candidate]:
+        """Policies over filters with several views."""
+        for candidate in candidates:
+            candidate.marks = [f"{mark} {config.precision}" for mark in candidate.marks]
+        return [] if config.views == 1 else [
+            replace(candidate, name=f"{candidate.name}, {config.views} views",
+                    models=[with_views(model, config.views) for model in candidate.models],
+                    marks=[f"{mark} {config.views} views" for mark in candidate.marks])
+            for candidate in candidates if isinstance(policy_of(candidate.models[0]), FilterPolicy)]
+
+    def fits(self, config: DenoiseCompareConfig, model: Any, condition: str) -> bool:
+        """Policies are for the noise that they were trained for."""
+        level, policy = noises(config)[condition][0], policy_of(model)
+        if level is None or policy is None:
+            return True
+        try:
+            policy.check_noise(level)
+        except UsageError:
+            return False
+        return True
+
+    def apply(self, config: DenoiseCompareConfig, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
+        """Models that take the noise's standard deviation are given it, where there is one."""
+        level, policy = noises(config)[condition][0], policy_of(model)
+        known: dict[str, float] = {}
+        if level is not None:
+            known = {"noise": level} if isinstance(model, NoiseConditionedModel) else policy.tell_noise(level) if policy else {}
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            if policy is not None:
+                episode = model.play(batch.image, preference=known)
+                return episode.image, torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
+                                                  for action in episode.actions])
+            return model(batch.image, **({"preference": known} if known else {})), None
+
+    def score(self, config: DenoiseCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
+        """PSNR, SSIM and sharpness."""
+        assert batch.target is not None
+        colors = output.expand(-1, 3, -1, -1), batch.target.expand(-1, 3, -1, -1)
+        return {**super().score(config, output, batch), "sharpness": sharpness_ratio(*colors).item()}
+
+    def summarize(self, details: list[Any]) -> list[list[float]]:
+        """How often each filter is taken at each step: (T, K), rows sum to 1."""
+        return torch.stack(details).mean(dim=0).tolist()
+
+    def columns(self, config: DenoiseCompareConfig) -> Sequence[Column]:
+        """PSNR and SSIM of each noise; the others of noise 25, or of the first one."""
+        return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3),
+                Column("sharpness", "sharpness", 2), Column("cpu_s_per_megapixel", "CPU s / MP", 2))
+
+    def about(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
+        """How the noise and the results are rounded."""
+        rounded = "clipped and rounded to 8 bits" if config.pictures.eight_bit and not config.also_quantized else \
+            "not rounded"
+        rounded += ", but where a column says 8 bits: clipped and rounded" * config.also_quantized
+        precision = "" if config.precision == "32" else f" Networks in {config.precision}."
+        return [f"{comparison.data.splits.describe()}.", f"Scored on {comparison.count} {comparison.split} pictures, "
+                f"{'in colour' if config.pictures.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
+                f"PSNR in dB / SSIM.{precision}", ""]
+
+    def tables(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
+        """A column per noise, what the baselines chose, differences, and how often the filters are taken."""
+        columns, conditions = self.columns(config), self.conditions(config)
+        rows = [row for row in comparison.rows.values() if row.entries]
+        table = []
+        for row in rows:
+            cells = [" / ".join(self.cell(row, noise, column) for column in columns[:2]) if noise in row.entries else ""
+                     for noise in conditions]
+            middle = "25" if "25" in row.entries else next(iter(row.entries))
+            table.append([row.name, *cells, *(self.cell(row, middle, column) for column in columns[2:]),
+                          *self.facts(config, row).values()])
+        lines = markdown_table(["", *map(self.label, conditions), *(column.heading for column in columns[2:]),
+                                "parameters"], table)
+        lines += ["", *(f"- {row.name}, noise {noise}: {entry.about}" for row, noise, entry in _entries(rows)
+                        if entry.about and row.name != "input")]
+        if config.baselines and not has_bm3d():
+            lines.append("- BM3D is not installed (pip install bm3d): it has no row")
+        if config.baseline:
+            table = [[row.name, *(self.difference(config, comparison, row, noise, columns[0])
+                                  if noise in row.entries else "" for noise in conditions)]
+                     for row in rows if row.name != config.baseline]
+            lines += ["", f"PSNR in dB minus that of {config.baseline}, picture by picture (95 % bootstrap interval "
+                      f"over pictures):", "", *markdown_table(["", *map(self.label, conditions)], table)]
+        for row, noise, entry in _entries(rows):
+            if entry.details and config.filter_usage:
+                usage = [[str(step), *(f"{100 * share:.1f}" for share in shares)]
+                         for step, shares in enumerate(entry.details, 1)]
+                lines += ["", f"Filters that {row.name} takes at noise {noise}, percent of the pixels:", "",
+                          *markdown_table(["step", *_filters(row, noise)], usage)]
+        return lines
+
+    def write(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
+        """shares.csv: how often policies take each filter, a line per row, noise, step and filter."""
+        lines = [f'{row.name},"{noise}",{step},{name},{share:.6f}'
+                 for row, noise, entry in _entries(comparison.rows.values()) for step, shares in
+                 enumerate(entry.details or (), 1) for name, share in zip(_filters(row, noise), shares, strict=True)]
+        write_atomically(config.out / "shares.csv", "\n".join(["row,noise,step,tool,share", *lines, ""]).encode())
+        return ["shares.csv"]
+
+
+def noises(config: DenoiseCompareConfig) -> dict[str, tuple[float | None, bool]]:
+    """Name of the noise -> its level, or None where it is not of the levels, and whether it is rounded.
+
+    Raises:
+        UsageError: no levels, or rounding asked for twice where it is for Gaussian noise.
+    """
+    noise, rounded = config.pictures.noise, config.pictures.eight_bit
+    if noise == REAL or (noise[:1].isalpha() and noise != "blind"):
+        if config.also_quantized:
+            raise UsageError(f"--also-quantized is for Gaussian noise; got --noise {noise}: run it again with "
+                             f"--eight-bit")
+        return {noise: (None, rounded)}
+    if not config.levels:
+        raise UsageError("--levels needs at least one")
+    kinds = (False, True) if config.also_quantized else (rounded,)
+    return {f"{level:g}{', 8 bits' if kind else ''}": (level, kind) for kind in kinds for level in config.levels}
+
+
+def policy_of(model: Any) -> BaseFilterPolicy | None:
+    """The policy over filters that a model plays, or None."""
+    policy = model.policy if isinstance(model, GreedyEpisode) else None
+    return policy if isinstance(policy, BaseFilterPolicy) else None
+
+
+def with_views(model: Any, views: int) -> GreedyEpisode:
+    """A policy over filters (an `GreedyEpisode` of one) as it acts with so many views."""
+    turning = MODELS.rebuild({**model.policy.spec, "views": views})
+    turning.load_state_dict(model.policy.state_dict())
+    return GreedyEpisode(turning.eval())
+
+
+def _entries(rows: Any) -> Iterator[tuple[Row, str, ScoreEntry]]:
+    return ((row, noise, entries[0]) for row in rows for noise, entries in row.entries.items())
+
+
+def _filters(row: Row, noise: str) -> Sequence[str]:
+    return row.models[noise][0].policy.actions.tools
+
+
+DENOISE_COMPARISON = DenoiseComparison()

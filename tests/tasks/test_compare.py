@@ -1,0 +1,157 @@
+"""The laws of every comparison: complete tables, nothing scored twice, wrong models refused, honest intervals."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from experiments.core.compare import CompareConfig, CompareTask, compare, compare_command
+from experiments.core.scores import Baseline, FittedLater
+from experiments.tasks import completion, denoise_filters, lowlight
+from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
+from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import NOISE_MARGIN
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.models import MODELS
+from tests.support.data import make_pairs
+from tests.support.networks import stir
+
+BACKBONE = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
+RESTORER = {"backbone": {"name": "compact", "width": 8, "stride": 4}, "passes": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A comparison whose models need no training: as `compare` takes it, a network, the rows of the baselines."""
+
+    task: CompareTask
+    config: CompareConfig
+    network: str
+    arguments: dict
+    baselines: tuple
+    headings: tuple
+
+    def save(self, place, seed=0):
+        """A checkpoint of the network with weights of its own; its place."""
+        torch.manual_seed(seed)
+        save_checkpoint(place, stir(MODELS.create(self.network, **self.arguments)))
+        return place
+
+
+class Toy(CompareTask):
+    """A task that says no more than it must."""
+
+    Config = CompareConfig
+    command = "experiments.toy_compare"
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def dataset(self, config):
+        """A folder of pairs."""
+        return lowlight.load_pictures(lowlight.LowLightDataConfig(data=self.folder))
+
+    def pictures(self, config, data, split, condition):
+        """Whole pictures."""
+        return data.load(split, limit=config.limit or None)
+
+    def baselines(self, config, data, condition):
+        """The picture as it is."""
+        return FittedLater(["input"], lambda: {"input": Baseline("input", lambda batch: batch.image)})
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """One per task."""
+    pairs = make_pairs(tmp_path_factory.mktemp("pairs"))
+    clean = pairs / "high"
+    return {
+        "toy": Case(Toy(pairs), CompareConfig(baseline="input"), "restorer", RESTORER, ("input",),
+                    ("PSNR, dB", "SSIM", "CPU s / MP", "parameters")),
+        "denoise": Case(
+            DENOISE_COMPARISON, DenoiseCompareConfig(levels=(25.0, 50.0), baseline="input", limit=2,
+                                                     pictures=denoise_filters.PictureConfig(data=clean)),
+            "restorer", {"backbone": BACKBONE, "passes": 1, "planes": 1, "statistics": False, "margin": NOISE_MARGIN},
+            ("input", "best single filter", "best fixed sequence", "non-local means (OpenCV, 8 bits)"),
+            ("noise 25", "noise 50", "sharpness", "CPU s / MP", "parameters")),
+        "completion": Case(
+            COMPLETION_COMPARISON, CompletionCompareConfig(
+                sizes=(32, 48), baselines=("laplace", "telea"), limit=2,
+                pictures=completion.PictureConfig(data=clean, size=32, window=16)),
+            "completion_restorer", {"backbone": BACKBONE, "side": 32, "prior": None}, ("original", "laplace", "telea"),
+            ("32 px", "48 px", "hole PSNR, dB", "error at the centre", "texture gap, less laplace's")),
+    }
+
+
+every_task = pytest.mark.parametrize("name", ["toy", "denoise", "completion"])
+
+
+@every_task
+def test_a_table_is_complete_and_nothing_is_scored_twice(cases, name, tmp_path, monkeypatch):
+    """Every row, condition and column; a second call scores nothing, a changed run alone is scored again."""
+    case = cases[name]
+    run = case.save(tmp_path / "run")
+    config = dataclasses.replace(case.config, models=(str(run), f"again={run}"), out=tmp_path / "table")
+    found = compare(case.task, config)
+    assert list(found.rows) == [*case.baselines, "run", "again"]
+    assert all(set(row.entries) == set(case.task.conditions(config)) for row in found.rows.values())
+    text = (tmp_path / "table/table.md").read_text()
+    assert text == found.text and all(f"| {row} |" in text for row in found.rows)
+    assert all(f"{heading} |" in text for heading in case.headings)
+    assert list(json.loads((tmp_path / "table/table.json").read_text())["rows"]) == list(found.rows)
+    asked = []
+    score = type(case.task).score
+    monkeypatch.setattr(type(case.task), "score", lambda self, *given: asked.append(0) or score(self, *given))
+    again = compare(case.task, config)
+    assert not asked and again.text == found.text
+    case.save(tmp_path / "run", seed=1)
+    changed = compare(case.task, config)
+    assert len(asked) == found.count * len(case.task.conditions(config))  # two rows, one set of weights
+    condition = case.task.conditions(config)[0]
+    assert changed.rows["run"].mean(condition, "ssim") != found.rows["run"].mean(condition, "ssim")
+    assert changed.rows[case.baselines[0]] == found.rows[case.baselines[0]]
+
+
+@every_task
+def test_intervals_are_about_the_difference_of_the_means(cases, name, tmp_path):
+    """low <= mean <= high, and the mean is that of the row less that of the baseline; so it stands in the table."""
+    case = cases[name]
+    config = dataclasses.replace(case.config, models=(f"model={case.save(tmp_path / 'run')}",), out=tmp_path / "table")
+    found = compare(case.task, config)
+    for condition in case.task.conditions(config):
+        for row in [row for row in found.rows if row != config.baseline]:
+            interval = found.difference(row, config.baseline, condition, "psnr")
+            means = [found.rows[one].mean(condition, "psnr") for one in (row, config.baseline)]
+            assert interval.low <= interval.mean <= interval.high and interval.frames == found.count
+            assert interval.mean == pytest.approx(means[0] - means[1])
+        assert f"{found.difference('model', config.baseline, condition, 'psnr').mean:+.2f} (" in found.text
+
+
+@every_task
+def test_what_cannot_be_compared_is_refused_by_name(cases, name, tmp_path, capsys):
+    """A wrong model, a name twice, a baseline that is no row: one line with the word, and nothing is left behind."""
+    case = cases[name]
+    run, out = case.save(tmp_path / "run"), tmp_path / "table"
+    for changes, text in (
+            ({"models": ("mine=nowhere",)}, "--models mine=nowhere: nowhere: no such run"),
+            ({"models": ("=run",)}, "--models takes RUN or NAME=RUN; got '=run'"),
+            ({"models": (f"mine={run}", f"mine={run}")}, r"two of the name mine .*NAME=RUN"),
+            ({"baseline": "nobody"}, f"--baseline nobody: no such row; there are {case.baselines[0]}"),
+            ({"limit": -1}, "must not be negative")):
+        with pytest.raises(UsageError, match=text):
+            compare(case.task, dataclasses.replace(case.config, out=out, **changes))
+    assert compare_command(case.task, ["--models", "mine=nowhere", "--out", str(out)]) == 2
+    assert "mine=nowhere" in capsys.readouterr().err
+    (out / "scores.json").write_text("{")
+    with pytest.raises(UsageError, match=r"damaged .*scored again"):
+        compare(case.task, dataclasses.replace(case.config, out=out))
+
+
+def test_a_run_whose_name_is_taken_keeps_its_path(cases, tmp_path):
+    """A folder called as a baseline, or last/, or with = in its name, gets a row of its own."""
+    case = cases["toy"]
+    words = [str(case.save(tmp_path / place)) for place in ("input", "run/last", "a=1")]
+    found = compare(case.task, dataclasses.replace(case.config, models=tuple(words), out=tmp_path / "table"))
+    assert list(found.rows) == ["input", words[0], words[1], "a=1"]
