@@ -20,7 +20,10 @@ RENAMED: dict[str, dict[str, str]] = {
     "TrainConfig": {"evaluate_every": "eval_interval", "select": "monitor"},
     "LowLightDataConfig": {"well_exposed": "train_on_references", "relit": "relight", "light": "extra_references",
                               "judge_relit_alone": "reward_relit_only"},
-    "PolicyConfig": {"knobs": "controls", "global_agent": "global_agent"},
+    "CompareConfig": {"against": "baseline"},
+    "DenoiseCompareConfig": {"also_eight_bit": "also_quantized", "rules": "baselines", "shares": "filter_usage"},
+    "CompletionCompareConfig": {"rules": "baselines"},
+    "PolicyConfig": {"knobs": "controls", "picture_agent": "global_agent"},
     "OptimizerConfig": {"warmup": "warmup_steps", "final": "final_lr_ratio", "gradient_norm": "max_grad_norm"},
     "A3CConfig": {"value_weight": "value_coef", "clip": "clip_range", "epochs": "update_epochs", "advantage_clip":
                   "max_advantage", "advantage_floor": "min_advantage_std", "log_std_picture": "log_std_global",

@@ -84,7 +84,8 @@ class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDatase
         """Pictures and holes."""
         return f"{super().cache_key(config, data, split)} {config.pictures.holes}"
 
-    def baselines(self, config: CompletionCompareConfig, data: CompletionDataset, condition: str) -> Mapping[str, Baseline]:
+    def baselines(self, config: CompletionCompareConfig, data: CompletionDataset,
+                  condition: str) -> Mapping[str, Baseline]:
         """The originals, which show what is natural, and inpainting without training."""
         fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in config.baselines}
         return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills}

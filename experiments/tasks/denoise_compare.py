@@ -16,7 +16,7 @@ from experiments.core.markdown import markdown_table
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, FittedLater, Row, ScoreEntry
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from experiments.tasks.denoise_filters import LEVELS, DenoiseDataset, PictureConfig, load_noisy
-from rlenhance.actions.filters import choice_frequencies
+from rlenhance.actions.filters import tool_shares
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
 from rlenhance.io.files import write_atomically
@@ -126,7 +126,7 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             if policy is not None:
                 episode = model.play(batch.image, preference=known)
-                return episode.image, torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
+                return episode.image, torch.stack([tool_shares(action["local"], policy.actions.num_choices)
                                                   for action in episode.actions])
             return model(batch.image, **({"preference": known} if known else {})), None
 

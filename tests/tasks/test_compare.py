@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from experiments.core.cli import run_cli
 from experiments.core.compare import CompareConfig, CompareTask, compare, compare_command
 from experiments.core.scores import Baseline, FittedLater
 from experiments.tasks import completion, denoise_filters, lowlight
@@ -73,7 +74,7 @@ def cases(tmp_path_factory):
         "denoise": Case(
             DENOISE_COMPARISON, DenoiseCompareConfig(levels=(25.0, 50.0), baseline="input", limit=2,
                                                      pictures=denoise_filters.PictureConfig(data=clean)),
-            "restorer", {"backbone": BACKBONE, "passes": 1, "planes": 1, "statistics": False, "margin": NOISE_MARGIN},
+            "restorer", {"backbone": BACKBONE, "passes": 1, "channels": 1, "statistics": False, "margin": NOISE_MARGIN},
             ("input", "best single filter", "best fixed sequence", "non-local means (OpenCV, 8 bits)"),
             ("noise 25", "noise 50", "sharpness", "CPU s / MP", "parameters")),
         "completion": Case(
@@ -147,6 +148,22 @@ def test_what_cannot_be_compared_is_refused_by_name(cases, name, tmp_path, capsy
     (out / "scores.json").write_text("{")
     with pytest.raises(UsageError, match=r"damaged .*scored again"):
         compare(case.task, dataclasses.replace(case.config, out=out))
+
+
+@pytest.mark.parametrize("name, words", [
+    ("denoise", ["--against", "input", "--also-eight-bit", "--no-rules", "--no-shares"]),
+    ("completion", ["--against", "telea", "--rules", "telea"])])
+def test_options_of_version_0_1_still_work(cases, name, words, capsys):
+    """Each is told once under its name of today."""
+    case = cases[name]
+    given = []
+    assert run_cli(given.append, case.task.Config, words) == 0
+    assert given[0].baseline == words[1]
+    if name == "denoise":
+        assert given[0].also_quantized and not given[0].baselines and not given[0].filter_usage
+    told = capsys.readouterr().err
+    assert "--against is called --baseline now" in told
+    assert told.count("now; the old name") == sum(word.startswith("--") for word in words)
 
 
 def test_a_run_whose_name_is_taken_keeps_its_path(cases, tmp_path):
