@@ -16,12 +16,12 @@ from experiments.core.markdown import markdown_table
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, FittedLater, Row, ScoreEntry
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from experiments.tasks.denoise_filters import LEVELS, DenoiseDataset, PictureConfig, load_noisy
-from rlenhance.actions.filters import tool_shares
+from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import sharpness_ratio
-from rlenhance.models import MODELS, BaseFilterPolicy, FilterPolicy, NoiseConditionedModel, GreedyEpisode
+from rlenhance.models import MODELS, BaseFilterPolicy, FilterPolicy, GreedyEpisode, NoiseConditionedModel
 
 _TRAIN_PICTURES, _TRAIN_SIDE = 24, 128  # of the training split, to choose what baselines choose
 
@@ -121,12 +121,14 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         """Models that take the noise's standard deviation are given it, where there is one."""
         level, policy = noises(config)[condition][0], policy_of(model)
         known: dict[str, float] = {}
-        if level is not None:
-            known = {"noise": level} if isinstance(model, NoiseConditionedModel) else policy.tell_noise(level) if policy else {}
+        if level is not None and policy:
+            known = policy.tell_noise(level)
+        elif level is not None and isinstance(model, NoiseConditionedModel):
+            known = {"noise": level}
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             if policy is not None:
                 episode = model.play(batch.image, preference=known)
-                return episode.image, torch.stack([tool_shares(action["local"], policy.actions.num_choices)
+                return episode.image, torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
                                                   for action in episode.actions])
             return model(batch.image, **({"preference": known} if known else {})), None
 
