@@ -163,15 +163,15 @@ class A3C(PolicyLearner):
             distribution, values = evaluate_actions(self.optimizer.network, rollout)
             losses, metrics = self._losses(distribution, values, actions, old, advantages, returns)
             costs = action_penalties(self.reward, self.env, distribution)
-            losses |= {name: scale * cost for name, cost in costs.items()}
+            losses |= {f"loss/{name}": scale * cost for name, cost in costs.items()}
             if self.reference_policy is not None:
-                losses["kl_to_start"] = self._kl_to_start(rollout, distribution, progress)
+                losses["loss/kl_ref"] = self._kl_to_start(rollout, distribution, progress)
             if self.updates < config.value_warmup_updates:
                 losses = self._values_alone(losses)
             log = {**losses, **metrics, **self.optimizer.update(losses, progress)}
         self.updates += 1
         numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
-                             **{f"deviation/{level}": value for level, value in deviations.items()}})
+                             **{f"advantage/std/{level}": value for level, value in deviations.items()}})
         if policy.actions.num_choices is not None:
             self._adapt_entropy(numbers, progress)
         return numbers
@@ -210,16 +210,16 @@ class A3C(PolicyLearner):
             gain = ratio * advantage
             if config.clip_range:
                 gain = torch.minimum(gain, ratio.clamp(1 - config.clip_range, 1 + config.clip_range) * advantage)
-                metrics[f"clipped/{level}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
-            losses[f"policy/{level}"] = -gain.mean()
+                metrics[f"policy/clip_fraction/{level}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
+            losses[f"loss/policy/{level}"] = -gain.mean()
             if config.value_coef:
-                losses[f"value/{level}"] = config.value_coef * ((values[level] - returns[level]) ** 2).mean()
+                losses[f"loss/value/{level}"] = config.value_coef * ((values[level] - returns[level]) ** 2).mean()
                 spread = returns[level].var().clamp(min=1e-8)
-                metrics[f"explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
+                metrics[f"value/explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
             if self.policy.actions.num_choices is not None:
-                losses[f"entropy_bonus/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
-            metrics[f"entropy/{level}"] = entropy[level].mean()
-            metrics[f"kl/{level}"] = (old[level] - new[level]).mean()
+                losses[f"loss/entropy/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
+            metrics[f"policy/entropy/{level}"] = entropy[level].mean()
+            metrics[f"policy/approx_kl/{level}"] = (old[level] - new[level]).mean()
         return losses, metrics
 
     def _kl_to_start(self, rollout: Rollout, distribution: Any, progress: float) -> Tensor:
@@ -233,12 +233,12 @@ class A3C(PolicyLearner):
 
     def _values_alone(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The value losses, with gradients for the value heads only."""
-        values = {name: loss for name, loss in losses.items() if name.startswith("value/")}
+        values = {name: loss for name, loss in losses.items() if name.startswith("loss/value/")}
         heads = list(self.policy.values.parameters())
         gradients = torch.autograd.grad(torch.stack(list(values.values())).sum(), heads)
         # the same gradients for the heads, and none for what stands below them
         parts = [(gradient * head).sum() for gradient, head in zip(gradients, heads, strict=True)]
-        return {"value_first": torch.stack(parts).sum()}
+        return {"loss/value_warmup": torch.stack(parts).sum()}
 
     def _set_deviation(self, progress: float) -> None:
         if self.policy.actions.num_choices is not None or self.policy.deviation != "scheduled":
@@ -253,8 +253,8 @@ class A3C(PolicyLearner):
         assert self.policy.actions.num_choices is not None
         largest = self.policy.actions.action_dim * math.log(self.policy.actions.num_choices)
         for level, target in self.entropy_targets.items():
-            target.update(numbers[f"entropy/{level}"] / largest, first + (last - first) * progress)
-            numbers[f"entropy_coefficient/{level}"] = target.coefficient
+            target.update(numbers[f"policy/entropy/{level}"] / largest, first + (last - first) * progress)
+            numbers[f"policy/entropy_coef/{level}"] = target.coefficient
 
     def state_dict(self) -> dict[str, Any]:
         coefficients = {level: target.coefficient for level, target in self.entropy_targets.items()}

@@ -53,7 +53,7 @@ class _WorkerLearner(A3C):
         adam.pull()
         adam.staleness.clear()
         numbers = self.step(task.batch(), task.progress)
-        return {**numbers, "staleness": sum(adam.staleness) / len(adam.staleness)}
+        return {**numbers, "async/staleness": sum(adam.staleness) / len(adam.staleness)}
 
     def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
         """Left to the process that leads, which sees every worker's entropy."""

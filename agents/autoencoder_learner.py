@@ -117,14 +117,14 @@ class AutoencoderLearner(Learner):
             wanted, _ = network.encode(goal[chosen])
         output = blocks.fold(cut + change, (now.shape[-2], now.shape[-1]))
         each = network.each(scale, now)
-        losses = {"squared": (scale * (output - clean) ** 2).mean()}
+        losses = {"loss/squared": (scale * (output - clean) ** 2).mean()}
         if self.config.code_weight:
-            losses["code"] = self.config.code_weight * (each * (guess - goal) ** 2).mean()
+            losses["loss/code"] = self.config.code_weight * (each * (guess - goal) ** 2).mean()
         if self.config.kl_weight:
-            losses["divergence"] = self.config.kl_weight * 0.5 * (
+            losses["loss/kl"] = self.config.kl_weight * 0.5 * (
                 mean**2 + log_variance.exp() - log_variance - 1).mean()
         if self.config.contrastive_weight:
-            losses["contrast"] = self.config.contrastive_weight * info_nce_loss(mean[chosen], wanted)
+            losses["loss/contrastive"] = self.config.contrastive_weight * info_nce_loss(mean[chosen], wanted)
         return losses, output
 
     def precision(self) -> Any:

@@ -89,7 +89,8 @@ class DenoiserLearner(Learner):
         output = noisy - noise * self.optimizer.network(noisy, noise).float()
         squared = (output - clean) ** 2
         weight = 100 if batch.noise_std is None else 100 * _TOLD
-        losses = {"squared" if batch.noise_std is None else "coded": weight * (squared / (noise + _LEAST)).mean()}
+        name = "loss/squared" if batch.noise_std is None else "loss/camera"
+        losses = {name: weight * (squared / (noise + _LEAST)).mean()}
         log = self.optimizer.update(losses, progress)
         update_ema(self.denoiser.network, self.trained, self.config.ema_decay, self.optimizer.steps)
         return to_scalars({**losses, **log})

@@ -68,9 +68,9 @@ class Direct(PolicyLearner):
                 sums[name] = sums.get(name, 0) + part["raw"].detach()
         raise_if_any_nonfinite(next((f"reward term {name}" for name, value in sums.items()
                                      if not torch.isfinite(value).all()), None), gain.device)
-        log = self.optimizer.update({"return": -gain.mean()}, progress)
+        log = self.optimizer.update({"loss/return": -gain.mean()}, progress)
         return to_scalars({
-            **log, "return": gain, **{f"term/{name}": value for name, value in sums.items()},
-            **{f"strength/step{i + 1}": strength for i, strength in enumerate(strengths)},
-            "strength/spread": torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in strengths]),
+            **log, "rollout/return": gain, **{f"reward/{name}": value for name, value in sums.items()},
+            **{f"action/magnitude/step{i + 1}": strength for i, strength in enumerate(strengths)},
+            "action/spatial_std": torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in strengths]),
         })

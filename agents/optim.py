@@ -134,7 +134,7 @@ class OptimizerStep:
             raise NonFiniteError("gradient")
         self._adam.step()
         self._steps += 1
-        return {"loss": total.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
+        return {"loss": total.detach(), "optim/grad_norm": norm.detach(), "optim/lr": rate}
 
     @property
     def steps(self) -> int:

@@ -234,13 +234,14 @@ def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor
     gain = torch.zeros((), device=rollout.final_image.device)
     for name in rollout.terms[0]:
         if TERMS[name].kind == "state":
-            log[f"term/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
-            gain = gain + reward.weights[name] * log[f"term/{name}"]
+            log[f"reward/{name}"] = torch.stack([terms[name].mean() for terms in rollout.terms]).sum()
+            gain = gain + reward.weights[name] * log[f"reward/{name}"]
     for name, cost in costs.items():
-        log[f"term/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
+        log[f"reward/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
         gain = gain - len(rollout.terms) * cost
-    log["return"] = gain
+    log["rollout/return"] = gain
     for step, strength in enumerate(rollout.action_magnitudes):
-        log[f"strength/step{step + 1}"] = strength
-    log["strength/spread"] = torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in rollout.action_magnitudes])
+        log[f"action/magnitude/step{step + 1}"] = strength
+    log["action/spatial_std"] = torch.stack([magnitude.std(dim=(-2, -1), correction=0).mean()
+                                             for magnitude in rollout.action_magnitudes])
     return log

@@ -186,7 +186,7 @@ class SAC(PolicyLearner):
                 log |= actor
             self._update_target()
         if before is not None and self.batches >= config.critic_warmup_updates:
-            log["trust_kl"] = self._backtrack(episodes, before)
+            log["sac/kl"] = self._backtrack(episodes, before)
         self.batches += 1
         return to_scalars({**log, **rollout_metrics(rollout, self.reward, costs)})
 
@@ -220,11 +220,11 @@ class SAC(PolicyLearner):
                 bounded = self.return_bounds[level].clamp(value[level])
                 goal[level] = self._lambda_targets(reward, bounded - soft[level], count)
         answers = self.critic_optimizer.network(observation, context, concat_steps(rollout.actions))
-        losses = {f"critic/{level}": torch.stack([((answer[level] - goal[level]) ** 2).mean()
+        losses = {f"loss/critic/{level}": torch.stack([((answer[level] - goal[level]) ** 2).mean()
                                                   for answer in answers]).mean() for level in goal}
         seen = self.critic_optimizer.update(losses, progress)
-        return {**losses, "critic_gradient_norm": seen["gradient_norm"],
-                **{f"q/{level}": goal[level].mean() for level in goal}}
+        return {**losses, "optim/critic_grad_norm": seen["optim/grad_norm"],
+                **{f"critic/q_target/{level}": goal[level].mean() for level in goal}}
 
     def _lambda_targets(self, reward: Tensor, value: Tensor, count: int) -> Tensor:
         """What the critics should say: r + gamma ((1 - trace) value + trace goal) of the next step, backwards from the
@@ -246,16 +246,16 @@ class SAC(PolicyLearner):
         value = min_q(self.critic(observation, context, action))
         self.critic.requires_grad_(True)
         soft = self._entropy_term(log_prob)
-        losses = {f"policy/{level}": (soft[level] - value[level]).mean() for level in value}
+        losses = {f"loss/policy/{level}": (soft[level] - value[level]).mean() for level in value}
         costs = action_penalties(self.reward, self.env, distribution)
-        losses |= costs
+        losses |= {f"loss/{name}": cost for name, cost in costs.items()}
         seen: dict[str, Any] = {}
         heads = self.policy.actions.action_dim
         if before is not None and self.kl_constraint is not None:
             divergence = self._divergence(distribution, rollout, before)
-            losses["trust_region"] = self.kl_constraint.multiplier * divergence
+            losses["loss/kl"] = self.kl_constraint.multiplier * divergence
             self.kl_constraint.update(float(divergence.detach()))
-            seen |= {"trust_price": self.kl_constraint.multiplier}
+            seen |= {"sac/kl_multiplier": self.kl_constraint.multiplier}
         log = self.optimizer.update(losses, progress)
         density = torch.stack([value.mean() / heads for value in log_prob.values()]).mean()
         excess = float(density.detach()) + self.config.target_entropy  # positive: entropy below its target
@@ -263,8 +263,8 @@ class SAC(PolicyLearner):
             raise NonFiniteError("entropy")
         self.log_alpha += self.config.alpha_lr * max(-1.0, min(1.0, excess))
         self.log_alpha = max(-12.0, min(2.0, self.log_alpha))
-        seen |= {f"entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
-        return {**losses, **log, **seen, "density": density, "temperature": math.exp(self.log_alpha)}, costs
+        seen |= {f"policy/entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
+        return {**losses, **log, **seen, "policy/log_prob": density, "sac/alpha": math.exp(self.log_alpha)}, costs
 
     def _divergence(self, distribution: JointDistribution, rollout: Rollout, before: PixelPolicy) -> Tensor:
         """KL from the policy before the update, in nat per action dimension."""

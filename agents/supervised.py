@@ -81,17 +81,17 @@ class Supervised(Learner):
         output, target = self.optimizer.network(*whole).float(), batch.target
         share = 1.0 if batch.mask is None else batch.mask.mean()  # outside the holes nothing differs
         losses: dict[str, Tensor] = {}
-        scores = {"psnr": psnr(output, target)}
+        scores = {"train/psnr": psnr(output, target)}
         if self.config.l1:
-            scores["l1_mean"] = (output - target).abs().mean() / share
-            losses["l1"] = self.config.l1 * scores["l1_mean"]
+            scores["train/l1"] = (output - target).abs().mean() / share
+            losses["loss/l1"] = self.config.l1 * scores["train/l1"]
         if self.config.mse:
-            losses["mse"] = self.config.mse * ((output - target) ** 2).mean() / share
+            losses["loss/mse"] = self.config.mse * ((output - target) ** 2).mean() / share
         if self.config.ssim:
-            scores["ssim_mean"] = ssim_map(output, target, self.config.ssim_radius).mean()
-            losses["ssim"] = self.config.ssim * (1 - scores["ssim_mean"]) / share
+            scores["train/ssim"] = ssim_map(output, target, self.config.ssim_radius).mean()
+            losses["loss/ssim"] = self.config.ssim * (1 - scores["train/ssim"]) / share
         if self.config.psnr:
-            losses["psnr_loss"] = -self.config.psnr / 10 * scores["psnr"].mean()
+            losses["loss/psnr"] = -self.config.psnr / 10 * scores["train/psnr"].mean()
         log = self.optimizer.update(losses, progress)
         if self.trained is not self.network:
             update_ema(self.network, self.trained, self.config.ema_decay, self.optimizer.steps)

@@ -123,13 +123,13 @@ def main(arguments: Arguments) -> Result:
     if fitted.interrupted:
         print(f"stopped and saved after {fitted.updates} updates; go on with --resume {run.path}")
         raise KeyboardInterrupt
-    run.draw_curves(panels={"loss": ["loss", "return"], "validation PSNR of the holes in dB": ["val/psnr"]})
+    run.draw_curves(panels={"loss": ["loss", "rollout/return"], "validation PSNR of the holes in dB": ["val/psnr"]})
     run.close()
     best = fitted.best
     print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} (chosen by "
           f"{arguments.select}): holes of {len(shown)} validation pictures {best['val/psnr']:.2f} dB, "
-          f"{best['val/gain']:+.2f} on the prior\nresult in {run.path} (best/, curves.png, metrics.csv); compare it "
-          f"with rules that need no training:\n  python -m experiments.complete_compare --models {run.path}")
+          f"{best['val/psnr_gain']:+.2f} on the prior\nresult in {run.path} (best/, curves.png, metrics.csv); compare "
+          f"it with rules that need no training:\n  python -m experiments.complete_compare --models {run.path}")
     return Result(run.path, fitted, best)
 
 

@@ -122,7 +122,7 @@ def main(arguments: Arguments) -> Result:
         raise UsageError(f"--batch-size must be at least 1; got {arguments.batch_size}")
     updates = arguments.updates or (_NO_LIMIT if arguments.minutes else _UPDATES)
     budget = Budget(updates, arguments.minutes, arguments.evaluate_every,
-                       "val/psnr-coded" if arguments.coded else "val/psnr")
+                       "val/psnr/camera" if arguments.coded else "val/psnr")
     pictures, train = load_clean(arguments.data, arguments.max_side)
     if stored and stored["data"]["digest"] != pictures.digest():
         raise UsageError(f"{run.path}: the pictures in {pictures.splits.source} are not those the run began with; "
@@ -239,7 +239,7 @@ def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
 
     Args:
         pictures: (1, 3, H, W) each, without noise.
-        photographs: brightened ones with their noise: `val/psnr-coded`, from their mean squared error.
+        photographs: brightened ones with their noise: `val/psnr/camera`, from their mean squared error.
     """
     rows: dict[int, list[float]] = {level: [] for level in LEVELS}
     for number, picture in enumerate(pictures):
@@ -250,14 +250,14 @@ def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
             device = next(network.parameters()).device
             output = network.denoise((clean + level / 255 * made).to(device), level / 255).cpu()
             rows[level].append(psnr(output.clamp(0, 1), clean).item())
-    means = {f"val/psnr-{level}": sum(row) / len(row) for level, row in rows.items()}
+    means = {f"val/psnr/sigma{level}": sum(row) / len(row) for level, row in rows.items()}
     if photographs is not None:
         assert photographs.target is not None and photographs.noise_std is not None
         image, target = (part if network.channels == 3 else part.mean(dim=1, keepdim=True)
                          for part in (photographs.image, photographs.target))
         output = network.denoise(image.to(device), photographs.noise_std.clamp(max=LARGEST_NOISE).to(device)).cpu()
-        means["val/psnr-coded"] = -10 * ((output.clamp(0, 1) - target) ** 2).mean().log10().item()
-    levels = [means[f"val/psnr-{level}"] for level in LEVELS]
+        means["val/psnr/camera"] = -10 * ((output.clamp(0, 1) - target) ** 2).mean().log10().item()
+    levels = [means[f"val/psnr/sigma{level}"] for level in LEVELS]
     return {"val/psnr": sum(levels) / len(levels), **means}
 
 

@@ -48,7 +48,7 @@ def test_every_logged_number_is_explained(tmp_path, pairs):
     table = (ROOT / "docs/reference/training.md").read_text().split("## Every number")[1]
     names = {name for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
              for name in re.findall(r"`([^`]+)`", cell)}
-    patterns = [re.escape(name).replace("LEVEL", "(picture|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
+    patterns = [re.escape(name).replace("SCOPE", "(global|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
                 for name in names]
     configs = LearnerConfigs(sac=SACConfig(max_kl=0.02), a3c=A3CConfig(value_warmup_updates=1, kl_ref_coef=(1.0, 0.0)))
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),

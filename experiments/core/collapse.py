@@ -70,10 +70,10 @@ def collapse_metrics(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, f
         rollouts: of one picture each, or of several of one size.
 
     Returns:
-        `constant_psnr`, see `distance_to_single_curve`; `dominant`, the share of agents that take the commonest
-        action, in the head where it is smallest (a policy is a constant when every head is); `distinct`, actions that
-        at least 1 % of the agents take, in the head that has most; `spread_cells`, `spread_pictures`, deviation of A
-        over the agents of a picture, and of a picture's mean A over the pictures.
+        `constant_psnr`, see `distance_to_single_curve`; `top_choice_share`, the share of agents that take the
+        commonest action, in the head where it is smallest (a policy is a constant when every head is);
+        `num_choices`, actions that at least 1 % of the agents take, in the head that has most; `spatial_std` and
+        `image_std`, deviation of A over the agents of a picture, and of a picture's mean A over the pictures.
     """
     counts = action_counts(policy, rollouts)
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -84,18 +84,18 @@ def collapse_metrics(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, f
     ended = [picture for rollout in rollouts for picture in rollout.final_image.cpu().split(1)]
     return {
         "constant_psnr": distance_to_single_curve(begun, ended),
-        "dominant": share.max(dim=1).values.min().item(),
-        "distinct": float((share >= 0.01).sum(dim=1).max()),
-        "spread_cells": sum(cells) / len(cells),
-        "spread_pictures": sum(means) / len(means),
+        "top_choice_share": share.max(dim=1).values.min().item(),
+        "num_choices": float((share >= 0.01).sum(dim=1).max()),
+        "spatial_std": sum(cells) / len(cells),
+        "image_std": sum(means) / len(means),
     }
 
 
 def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[str, float]:
-    """`collapse_metrics` as `watch/...`, on episodes of the size on which the policy decides.
+    """`collapse_metrics` as `collapse/...`, on episodes of the size on which the policy decides.
 
-    Also `watch/head0`, `watch/head1`, ...: the share of agents that take the head's commonest action; and
-    `watch/entropy/LEVEL` in nat per agent, the sum over its heads.
+    Also `collapse/top_choice_share/headK`, the share of agents that take the commonest action of head K, and
+    `collapse/entropy/SCOPE` in nat per agent, the sum over its heads.
     """
     device = next(policy.parameters()).device
     env = make_env(policy, Reward(RewardWeights(), every_term=False), device)
@@ -112,15 +112,15 @@ def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[s
     counts = action_counts(policy, rollouts)
     heads = (counts.max(dim=1).values / counts.sum(dim=1)).tolist()
     return {
-        **{f"watch/{name}": value for name, value in collapse_metrics(policy, rollouts).items()},
-        **{f"watch/head{index}": share for index, share in enumerate(heads)},
-        **{f"watch/entropy/{level}": sum(values) / len(values) for level, values in entropies.items()},
+        **{f"collapse/{name}": value for name, value in collapse_metrics(policy, rollouts).items()},
+        **{f"collapse/top_choice_share/head{index}": share for index, share in enumerate(heads)},
+        **{f"collapse/entropy/{level}": sum(values) / len(values) for level, values in entropies.items()},
     }
 
 
 def collapse_warning(scores: Mapping[str, float]) -> str | None:
     """A line for the user when the policy looks like a constant."""
-    distance, dominant = scores.get("watch/constant_psnr", 0.0), scores.get("watch/dominant", 0.0)
+    distance, dominant = scores.get("collapse/constant_psnr", 0.0), scores.get("collapse/top_choice_share", 0.0)
     if distance <= COLLAPSE_DB and dominant <= 0.99:
         return None
     return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "

@@ -113,7 +113,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
                 numbers = learner.step(batch.to(learner.device), progress)
                 strikes = 0
             except NonFiniteError as error:
-                strikes, numbers = strikes + 1, {"skipped": 1.0}
+                strikes, numbers = strikes + 1, {"optim/skipped": 1.0}
                 tqdm.write(f"update {done + 1}: {error}; the step is skipped ({strikes} of {_STRIKES} in a row)")
                 if strikes == _STRIKES:
                     raise TrainingFailed(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
+from rlenhance.core.scalars import current_name
 from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
@@ -110,8 +111,8 @@ class Run:
             with path.open(newline="") as file:
                 rows = list(csv.DictReader(file))
             kept = [row for row in rows if str(row.get("step") or "").isdigit() and int(row["step"]) <= step]
-            self._rows = [{key: _number(value) for key, value in row.items() if key and value not in ("", None)}
-                          for row in kept]
+            self._rows = [{current_name(key): _number(value) for key, value in row.items()
+                           if key and value not in ("", None)} for row in kept]
         except (ValueError, csv.Error) as error:
             aside = path.with_suffix(".csv.damaged")
             path.replace(aside)
@@ -190,9 +191,9 @@ class Run:
             return [p[0] for p in points], [p[1] for p in points]
 
         panels = panels or {
-            "return": ["return", "val/return", "psnr"], "validation PSNR in dB": ["val/psnr"],
-            "entropy in nat per agent": sorted(n for n in self._columns if n.startswith("entropy/")),
-            "A by step": sorted(n for n in self._columns if n.startswith("strength/step"))}
+            "return": ["rollout/return", "val/return", "train/psnr"], "validation PSNR in dB": ["val/psnr"],
+            "entropy in nat per agent": sorted(n for n in self._columns if n.startswith("policy/entropy/")),
+            "A by step": sorted(n for n in self._columns if n.startswith("action/magnitude/step"))}
         figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.6))
         for axis, (title, names) in zip(axes, panels.items(), strict=True):
             for name in names:

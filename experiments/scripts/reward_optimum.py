@@ -126,7 +126,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     ruled = [score_picture(stop(batch), batch) for batch in chosen]
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     strengths = torch.stack([policy.actions.magnitude(action) for action in actions])
-    means["spread_cells"] = strengths.std(dim=(-2, -1), correction=0).mean().item()
+    means["spatial_std"] = strengths.std(dim=(-2, -1), correction=0).mean().item()
     rule = {name: sum(row[name] for row in ruled) / len(ruled) for name in ruled[0]}
     print(f"{len(chosen)} {arguments.split} pictures at {arguments.side} pixels; {weights}")
     for label, scores in ((stop.name, rule), ("optimum of the reward", means)):

@@ -244,7 +244,7 @@ class CompletionEvaluator:
                 final, scores = self._play(network, batch)
         gain = hole_psnr(final, batch.target, batch.mask)
         before = hole_psnr(batch.image, batch.target, batch.mask)
-        scores |= {"val/psnr": gain.mean().item(), "val/gain": (gain - before).mean().item(),
+        scores |= {"val/psnr": gain.mean().item(), "val/psnr_gain": (gain - before).mean().item(),
                    "val/ssim": ssim(final, batch.target).mean().item(),
                    "val/texture_gap": texture_difference(final, batch.mask).mean().item(),
                    "val/seam": boundary_discontinuity(final, batch.mask).mean().item()}
@@ -261,5 +261,6 @@ class CompletionEvaluator:
             inside = batch.mask > 0.5
             taken = torch.stack([choice_frequencies(action["local"][inside], network.actions.num_choices)
                                  for action in rollout.actions]).mean(dim=0)
-            scores |= {"tools/largest_share": taken.max().item(), "tools/in_use": float((taken >= 0.01).sum())}
+            scores |= {"collapse/top_choice_share": taken.max().item(),
+                       "collapse/num_choices": float((taken >= 0.01).sum())}
         return rollout.final_image, scores

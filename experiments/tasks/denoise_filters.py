@@ -257,7 +257,8 @@ class DenoisingEvaluator:
         scores = {"val/psnr": sum(found.values()) / len(found), **{f"val/psnr/{n}": v for n, v in found.items()}}
         if isinstance(network, BaseFilterPolicy):
             taken = step_shares(network, [b for part in self.pictures.values() for b in part[:4]]).mean(dim=0)
-            scores |= {"watch/dominant": taken.max().item(), "watch/distinct": float((taken >= 0.01).sum())}
+            scores |= {"collapse/top_choice_share": taken.max().item(),
+                       "collapse/num_choices": float((taken >= 0.01).sum())}
         network.train(was_training)
         return scores
 

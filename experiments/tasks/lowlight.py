@@ -418,8 +418,8 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
               f"(chosen by the validation {chosen})")
         print(f"on {len(data.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
         for name in load_terms(config.train.reward_term):
-            if f"val/term/{name}" in fitted.best:
-                print(f"  reward term {name}: {fitted.best[f'val/term/{name}']:+.4f} over an episode, unweighted")
+            if f"val/reward/{name}" in fitted.best:
+                print(f"  reward term {name}: {fitted.best[f'val/reward/{name}']:+.4f} over an episode, unweighted")
         names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
         for name, row in rows.items():
             print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "

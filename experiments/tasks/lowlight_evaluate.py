@@ -102,7 +102,7 @@ class LowLightEvaluator:
     side: int = 64
 
     def __call__(self, network: torch.nn.Module) -> dict[str, float]:
-        """`val/...` scores and `watch/...` signs of collapse."""
+        """`val/...` scores and `collapse/...` signs of collapse."""
         was_training = network.training
         network.eval()
         scores = {f"val/{name}": value for name, value in score(build_model(network), self.pictures).items()
@@ -124,8 +124,8 @@ class LowLightEvaluator:
         watch = collapse_metrics(policy, [rollout])
         return {
             "val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item(),
-            **{f"val/term/{name}": value for name, value in terms.items()},
-            **{f"watch/{name}": value for name, value in watch.items()},
+            **{f"val/reward/{name}": value for name, value in terms.items()},
+            **{f"collapse/{name}": value for name, value in watch.items()},
         }
 
 

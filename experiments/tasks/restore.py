@@ -181,12 +181,12 @@ class Keeper:
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")
         writer.writerow(["epoch", "learning_rate", "l1", "ssim", "total"])
         writer.writerows([[row["epoch"], *(_shown(row.get(name)) for name in
-                                           ("learning_rate", "l1_mean", "ssim_mean", "loss"))] for row in epochs])
+                                           ("optim/lr", "train/l1", "train/ssim", "loss"))] for row in epochs])
         write_atomically(run.path / "epochs.tsv", text.getvalue().encode())
         epoch = step // self.steps
         if self.every and step and step % (self.every * self.steps) == 0:
             run.save(f"checkpoints/epoch-{epoch:04d}", network, {"step": step, "epoch": epoch})
-        run.draw_curves(panels={"loss": ["loss", "mse", "l1", "ssim", "psnr_loss"],
+        run.draw_curves(panels={"loss": ["loss", "loss/mse", "loss/l1", "loss/ssim", "loss/psnr"],
                                 "validation PSNR in dB": ["val/psnr"]})
 
 
@@ -198,7 +198,7 @@ def epoch_means(rows: Sequence[Mapping[str, Any]], steps: int) -> list[dict[str,
         names = {name for row in part for name in row} - {"step"}
         values = {name: [row[name] for row in part if name in row] for name in names}
         means.append({"epoch": epoch, **{name: sum(found) / len(found) for name, found in values.items()},
-                      "learning_rate": part[-1].get("learning_rate", 0.0)})
+                      "optim/lr": part[-1].get("optim/lr", 0.0)})
     return means
 
 

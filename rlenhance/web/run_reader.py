@@ -12,14 +12,15 @@ from itertools import islice
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.scalars import current_name
 from rlenhance.web.model_catalog import run_folders
 
 #: What is drawn of every run that logs it: title, patterns of columns, a line of alarm.
 PANELS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
-    ("Reward of an episode (return)", (r"return", r"val/return"), None),
-    ("Likeness to the references in dB (val/psnr)", (r"val/psnr", r"psnr"), None),
-    ("Undecidedness (entropy)", (r"entropy/.*",), None),
-    ("Likeness to one fixed curve in dB (watch/constant_psnr)", (r"watch/constant_psnr",), 45.0),
+    ("Reward of an episode (return)", (r"rollout/return", r"val/return"), None),
+    ("Likeness to the references in dB (val/psnr)", (r"val/psnr", r"train/psnr"), None),
+    ("Undecidedness (entropy)", (r"policy/entropy/.*",), None),
+    ("Likeness to one fixed curve in dB (collapse/constant_psnr)", (r"collapse/constant_psnr",), 45.0),
 )
 _ROWS, _POINTS = 200_000, 400  # rows that are read; points of a curve that are drawn
 _SAMPLE = re.compile(r"(.+)-(\d+)\.png")
@@ -56,22 +57,22 @@ class Run:
 
     def watch(self) -> list[CollapseSign]:
         """Signs of collapse in the last evaluation (docs/reference/training.md says what the numbers are)."""
-        last = {name.removeprefix("watch/"): points[-1][1] for name, points in self.curves.items()
-                if name.startswith("watch/") and points}
+        last = {name.removeprefix("collapse/"): points[-1][1] for name, points in self.curves.items()
+                if name.startswith("collapse/") and points}
         signs = []
         if "constant_psnr" in last:
             alarm = last["constant_psnr"] > 45
             signs.append(CollapseSign(f"likeness to one fixed curve: {last['constant_psnr']:.1f} dB; " + (
                 "the policy does the same to every picture" if alarm else "pictures are treated each in its own way "
                 "(above 45 dB they would not be)"), alarm))
-        if "dominant" in last:
-            alarm = last["dominant"] > 0.99
-            text = f"the commonest action is taken by {100 * last['dominant']:.0f} % of the agents"
+        if "top_choice_share" in last:
+            alarm = last["top_choice_share"] > 0.99
+            text = f"the commonest action is taken by {100 * last['top_choice_share']:.0f} % of the agents"
             signs.append(CollapseSign(text + (
                 ": they have stopped choosing" if alarm else " (above 99 % they have stopped choosing)"), alarm))
-        if "distinct" in last:
-            alarm = last["distinct"] <= 1
-            signs.append(CollapseSign(f"{last['distinct']:.0f} different actions are in use", alarm))
+        if "num_choices" in last:
+            alarm = last["num_choices"] <= 1
+            signs.append(CollapseSign(f"{last['num_choices']:.0f} different actions are in use", alarm))
         return signs
 
 
@@ -120,7 +121,7 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
             for name, text in row.items():
                 value = _number(text) if name and text else None
                 if value is not None:
-                    curves.setdefault(name, []).append((step, value))
+                    curves.setdefault(current_name(name), []).append((step, value))
     return {name: subsample(points) for name, points in curves.items()}
 
 

@@ -166,8 +166,8 @@ def test_collapse_watch_counts_every_head(tmp_path, generator, collapsed):
     pictures = [Batch(torch.rand(1, 3, 16, 12 + 4 * index, generator=generator)) for index in range(2)]
     signs = policy_collapse_metrics(read_rellie(tmp_path / "model.npz"), pictures)
     assert (collapse_warning(signs) is not None) == collapsed
-    assert (signs["watch/dominant"] == 1) == collapsed
-    assert (signs["watch/entropy/local"] < 1e-3) == collapsed
+    assert (signs["collapse/top_choice_share"] == 1) == collapsed
+    assert (signs["collapse/entropy/local"] < 1e-3) == collapsed
 
 
 # --- with the published files ---
@@ -200,8 +200,8 @@ def test_published_rellie_scores_as_published_and_is_flagged():
         same = [np.mean(a["local"][0].numpy() == b) for a, b in zip(episode.actions, chosen, strict=True)]
         assert same[0] > 0.99999 and min(same) > 0.9999, name
     signs = collapse_metrics(policy, rollouts)
-    assert signs["dominant"] > 0.99 and signs["constant_psnr"] > 45  # in every head; for all pictures
-    assert collapse_warning({f"watch/{sign}": value for sign, value in signs.items()}) is not None
+    assert signs["top_choice_share"] > 0.99 and signs["constant_psnr"] > 45  # in every head; for all pictures
+    assert collapse_warning({f"collapse/{sign}": value for sign, value in signs.items()}) is not None
 
 
 @published

@@ -573,7 +573,7 @@ def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
     for learner in ("supervised", "a3c", "direct", "sac"):
         warm = tmp_path / "runs/supervised" if learner in ("a3c", "direct") else None
         result = complete_train.main(complete_train.Arguments(learner=learner, name=learner, warm_start=warm, **common))
-        assert result.fitted.updates == 1 and "val/gain" in result.scores
+        assert result.fitted.updates == 1 and "val/psnr_gain" in result.scores
         runs[learner] = result.run
     assert "1 of 11 pictures left out as near-duplicates" in capsys.readouterr().out
     with pytest.raises(UsageError, match="leave out seed"):

@@ -335,7 +335,7 @@ def test_training_runs_resumes_and_begins_with_another(tmp_path):
     arguments = Arguments((tmp_path / "flat",), channels=1, name="grey", out=tmp_path / "runs", updates=2, batch_size=2,
                           crop=16, evaluate_every=1, progress=False, device="cpu", **SMALL)
     result = denoiser_train.main(arguments)
-    assert set(result.scores) == {"val/psnr", "val/psnr-15", "val/psnr-25", "val/psnr-50"}
+    assert set(result.scores) == {"val/psnr", "val/psnr/sigma15", "val/psnr/sigma25", "val/psnr/sigma50"}
     assert denoiser_train.main(Arguments(resume=result.run, progress=False, device="cpu")).fitted.updates == 2
     colour = MODELS.create("denoiser", channels=3, **SMALL)
     begin_with(colour, result.run)

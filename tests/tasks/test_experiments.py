@@ -82,9 +82,9 @@ def test_collapse_watch_tells_a_constant_from_a_policy_that_adapts(generator):
     constant = [p + 0.4 * p * (1 - p) for p in pictures]
     adapting = [p + a * p * (1 - p) for p, a in zip(pictures, (0.0, 0.3, 0.6, 0.9), strict=True)]
     assert distance_to_single_curve(pictures, constant) > 45 > 30 > distance_to_single_curve(pictures, adapting)
-    assert collapse_warning({"watch/constant_psnr": 50.0, "watch/dominant": 0.5})
-    assert collapse_warning({"watch/constant_psnr": 20.0, "watch/dominant": 0.995})
-    assert collapse_warning({"watch/constant_psnr": 20.0, "watch/dominant": 0.5}) is None
+    assert collapse_warning({"collapse/constant_psnr": 50.0, "collapse/top_choice_share": 0.5})
+    assert collapse_warning({"collapse/constant_psnr": 20.0, "collapse/top_choice_share": 0.995})
+    assert collapse_warning({"collapse/constant_psnr": 20.0, "collapse/top_choice_share": 0.5}) is None
 
 
 def test_no_curve_is_nearer_than_the_free_one(image):

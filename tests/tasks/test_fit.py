@@ -143,7 +143,7 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
             show=False)
     assert read_config(run.path / "last")["about"]["step"] in (4, 6)
     load_network(run.path / "last")
-    assert [row.get("skipped") for row in run.rows] == [None, None, 1.0, None, None, 1.0, 1.0]
+    assert [row.get("optim/skipped") for row in run.rows] == [None, None, 1.0, None, None, 1.0, 1.0]
 
 
 def test_init_begins_with_the_weights_of_a_run(tmp_path, pairs):
@@ -193,8 +193,8 @@ def test_run_folder_holds_what_is_promised(tmp_path, pairs):
         assert (run / name).stat().st_size > 0
     assert len(list((run / "samples").glob("episodes-*.png"))) == 4 and any((run / "tensorboard").iterdir())
     last = numbers(run)[-1]
-    for name in ("return", "entropy/global", "gradient_norm", "val/psnr", "val/term/ssim", "watch/constant_psnr",
-                 "watch/dominant", "term/exposure"):
+    for name in ("rollout/return", "policy/entropy/global", "optim/grad_norm", "val/psnr", "val/reward/ssim",
+                 "collapse/constant_psnr", "collapse/top_choice_share", "reward/exposure"):
         assert last[name] != "", name
 
 

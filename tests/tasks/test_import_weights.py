@@ -42,7 +42,8 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
     assert "| rellie |" in (tmp_path / "compare" / "table.md").read_text()
     assert before == {path: path.stat().st_mtime_ns for path in before}
     scores = evaluate.main(evaluate.Arguments(tmp_path / "rellie", data=pairs, split="val", watch=True))
-    assert 0 <= scores["watch/dominant"] <= min(scores[f"watch/head{index}"] for index in range(3)) + 1e-6
+    least = min(scores[f"collapse/top_choice_share/head{index}"] for index in range(3))
+    assert 0 <= scores["collapse/top_choice_share"] <= least + 1e-6
     with pytest.raises(UsageError, match="--watch is for policies"):
         evaluate.main(evaluate.Arguments(tmp_path / "zero_dce", data=pairs, split="val", watch=True))
     with pytest.raises(UsageError, match="holds another network"):

@@ -43,7 +43,7 @@ def test_the_command_scores_the_optimum(pairs, capsys):
     small = {"count": 3, "side": 16, "iterations": 4, "pictures": LowLightDataConfig(data=pairs),
              "policy": PolicyConfig(state_size=16, horizon=2)}
     scores = optimum.main(optimum.Arguments(**small))
-    assert {"psnr", "gt_mean_psnr", "spread_cells"} <= set(scores)
+    assert {"psnr", "gt_mean_psnr", "spatial_std"} <= set(scores)
     printed = capsys.readouterr().out
     assert "stop at mean" in printed and "optimum of the reward" in printed
     with pytest.raises(UsageError, match="test"):

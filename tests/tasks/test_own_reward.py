@@ -207,7 +207,7 @@ def test_a_run_keeps_its_term(place, tmp_path, pairs, learner, capsys, monkeypat
     assert config["reward"]["weights"]["levels"] == 2
     assert config["reward_terms"]["levels"]["source"] == "own_terms:levels"
     assert config["reward_terms"]["levels"]["folder"] == str(place)
-    assert "term/levels" in (run / "metrics.csv").read_text().splitlines()[0]
+    assert "reward/levels" in (run / "metrics.csv").read_text().splitlines()[0]
 
     def resume():
         forget()
@@ -253,7 +253,7 @@ def test_direct_says_so_and_leaves_nothing_behind(place, tmp_path, pairs, capsys
     assert train(tmp_path / "runs", *words, "--reward", "levels=0") == 0
     assert "own_terms.py; its weight is 0, it is logged only" in capsys.readouterr().out
     best = json.loads((tmp_path / "runs" / "run" / "best" / "config.json").read_text())
-    assert "val/term/levels" in best["about"]["scores"]
+    assert "val/reward/levels" in best["about"]["scores"]
     assert train(tmp_path / "runs", "--data", str(pairs), name="other") == 0  # its weight of 1 is no other run's
     kept = json.loads((tmp_path / "runs" / "other" / "config.json").read_text())
     assert kept["reward"]["weights"]["levels"] == 0 and kept["reward_terms"] == {}

@@ -196,7 +196,7 @@ def test_torchrun_goes_on_with_a_run(tmp_path, pairs, learner):
     assert load_training(run / "last")["optimiser"]["steps"] == (4 if learner == "direct" else 12)
     assert [row["step"] for row in numbers(run)] == [0, 1, 2, 3, 4]
     # the schedule of a run of two updates differs from that of four; what both share is the pictures and preferences
-    assert numbers(run)[1]["return"] == numbers(tmp_path / "whole")[1]["return"]
+    assert numbers(run)[1]["rollout/return"] == numbers(tmp_path / "whole")[1]["rollout/return"]
 
 
 @pytest.mark.slow

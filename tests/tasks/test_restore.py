@@ -194,7 +194,7 @@ def test_filling_learns(name, generator):
     mask = holes("square", 2, (32, 32))
     target = torch.where(mask > 0, target + 0.15, target)
     batch = Batch(mask_out(target, mask), target, mask)
-    losses = [learner.step(batch)["l1_mean"] for _ in range(12)]
+    losses = [learner.step(batch)["train/l1"] for _ in range(12)]
     assert min(losses[-3:]) < 0.8 * losses[0]
     again = Supervised(make(name), config)
     again.network.load_state_dict(learner.network.state_dict())
@@ -235,7 +235,7 @@ def test_hole_losses_are_means_over_the_hole(generator):
                 return torch.where(mask > 0, self.bias[0] * 0 + 0.7, image)
 
         log = Supervised(Fixed(1, 1), config).step(Batch(mask_out(target, mask), target, mask))
-        values.append((log["l1"], log["mse"]))
+        values.append((log["loss/l1"], log["loss/mse"]))
     for value in values:
         assert value == pytest.approx((0.2, 0.04))
 
@@ -501,8 +501,8 @@ def test_crops_of_pairs_belong_together(tmp_path):
 
 def test_epochs_are_means_of_their_updates():
     """An epoch's line is the mean over its updates, with the rate of its end; a part of an epoch has none."""
-    rows = [{"step": step, "loss": float(step), "learning_rate": 1 / step} for step in range(1, 6)]
-    assert [(row["epoch"], row["loss"], row["learning_rate"]) for row in epoch_means(rows, 2)] == [
+    rows = [{"step": step, "loss": float(step), "optim/lr": 1 / step} for step in range(1, 6)]
+    assert [(row["epoch"], row["loss"], row["optim/lr"]) for row in epoch_means(rows, 2)] == [
         (1, 1.5, 0.5), (2, 3.5, 0.25)]
 
 

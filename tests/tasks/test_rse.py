@@ -154,7 +154,7 @@ def test_learning_reaches_every_weight(equivariant):
     torch.nn.init.normal_(learner.trained.skip.exit.weight, std=0.1)
     torch.nn.init.normal_(learner.trained.bend[2].weight, std=0.1)
     log = learner.step(noisy())
-    assert {"squared", "code", "divergence", "contrast"} <= log.keys()
+    assert {"loss/squared", "loss/code", "loss/kl", "loss/contrastive"} <= log.keys()
     still = [name for name, value in learner.trained.named_parameters() if value.grad is None or not value.grad.any()]
     assert still == []
 
@@ -315,7 +315,7 @@ def test_networks_of_the_actions_do_not_learn():
     learner = SAC(network, Reward(RewardWeights.only(squared_error=255.0)), SACConfig(max_kl=0.02, batch_size=4))
     for seed in range(2):
         log = learner.step(noisy(4, seed=seed))
-    assert log["trust_kl"] >= 0
+    assert log["sac/kl"] >= 0
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert any(name.startswith("heads") for name in moved)
     assert not any(name.startswith("actions") for name in moved)
@@ -376,5 +376,5 @@ def test_the_trust_region_holds(bound):
         log = learner.step(batch)
         rollout = collect_rollout(before, learner.env, batch, torch.zeros(4, 0), torch.Generator().manual_seed(0))
         seen.append(learner._divergence(evaluate_actions(learner.policy, rollout)[0], rollout, before).item())
-        assert not bound or log["trust_kl"] <= bound
+        assert not bound or log["sac/kl"] <= bound
     assert max(seen) < 2 * bound if bound else max(seen) > 0.1

@@ -136,7 +136,7 @@ def test_each_part_can_be_turned_off(faces):
                 "--sac.max-kl", 0, "--blocking", 0, "--recursions", 0)
     assert "after RL" in table["rows"] and not any("recursion" in name for name in table["rows"])
     header = (faces / "runs/run/policy/metrics.csv").read_text().splitlines()[0]
-    assert "trust_kl" not in header and "term/blocking" not in header
+    assert "sac/kl" not in header and "term/blocking" not in header
 
 
 def test_records_are_learned_from(tmp_path):

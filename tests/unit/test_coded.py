@@ -156,7 +156,7 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
                         DenoiserConfig(optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9))
     camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), jpeg_prob=1, quality=(95, 95))
     batch = CameraJpegSampler([example], ImageCache(), 32, noise_map_from_image, camera=camera, seed=1).batch(0, 2)
-    losses = [learner.step(batch)["coded"] for _ in range(20)]
+    losses = [learner.step(batch)["loss/camera"] for _ in range(20)]
     assert np.mean(losses[-10:]) < losses[0]
     with pytest.raises(UsageError, match="noise_std must be"):
         Batch(batch.image, batch.target, noise_std=batch.noise_std[..., 1:]).check()
@@ -168,6 +168,6 @@ def test_training_with_photographs_and_real_pairs(tmp_path):
     result = main(Arguments(data=(folder,), coded=0.5, pairs=folder, updates=4, evaluate_every=2, batch_size=2, crop=32,
                             out=tmp_path / "runs", name="run", progress=False, device="cpu", widths=(8, 8), down=(1, 1),
                             up=(1,)))
-    assert result.scores["val/psnr-coded"] > 10
+    assert result.scores["val/psnr/camera"] > 10
     with pytest.raises(UsageError, match="share in"):
         main(Arguments(data=(folder,), coded=2, out=tmp_path / "runs", name="other", progress=False))

@@ -87,7 +87,7 @@ def test_supervised_learns_a_known_map():
     losses = []
     for step in range(80):
         image = grey_batch(step).image
-        losses.append(learner.step(Batch(image, target=image + 0.3), step / 80)["l1"])
+        losses.append(learner.step(Batch(image, target=image + 0.3), step / 80)["loss/l1"])
     assert losses[-1] < 0.1 * losses[0]
 
 
@@ -205,7 +205,7 @@ def test_scheduled_deviation_fixes_the_entropy():
     """The picture agent's entropy is that of the scheduled deviation, at the start and at the end."""
     learner = A3C(policy(), REWARD)
     for progress, log_std in ((0.0, -1.0), (1.0, -1.7)):
-        entropy = learner.step(grey_batch(0), progress)["entropy/global"]
+        entropy = learner.step(grey_batch(0), progress)["policy/entropy/global"]
         assert entropy == pytest.approx(log_std + 0.5 * math.log(2 * math.pi * math.e), abs=1e-5)
 
 
@@ -280,7 +280,7 @@ def test_trust_region_raises_its_price_while_the_bound_is_broken():
 
     def moved(bound):
         learner = SAC(policy_for(SAC), REWARD, SACConfig(max_kl=bound, batch_size=6, optimizer=FAST), seed=1)
-        kls = [learner.step(grey_batch(step)).get("trust_kl", 0.0) for step in range(6)]
+        kls = [learner.step(grey_batch(step)).get("sac/kl", 0.0) for step in range(6)]
         return sum(kls[2:]) / len(kls[2:])
 
     assert 0 < moved(0.01) < moved(10.0)

@@ -71,7 +71,7 @@ def test_workers_find_the_known_answer(learnt):
     learner, before, rows = learnt
     assert before > 0.08 and mean_error(learner.network) < 0.04
     told = [row for row in rows if row]  # none at first
-    assert all(row["staleness"] >= 0 for row in told) and told[-1]["return"] > told[0]["return"]
+    assert all(row["async/staleness"] >= 0 for row in told) and told[-1]["rollout/return"] > told[0]["rollout/return"]
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_ctrl_c_is_saved_and_the_run_goes_on(tmp_path, pairs, monkeypatch):
     assert train_command(LOWLIGHT, [*words, "--name", "batched"]) == 0
     columns = [set((tmp_path / name / "metrics.csv").read_text().splitlines()[0].split(","))
                for name in ("run", "batched")]
-    assert columns[0] - columns[1] == {"staleness"} and not columns[1] - columns[0]
+    assert columns[0] - columns[1] == {"async/staleness"} and not columns[1] - columns[0]
     assert set(multiprocessing.active_children()) <= others
 
 

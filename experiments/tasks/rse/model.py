@@ -210,7 +210,7 @@ class PassEvaluator:
         seen = torch.tensor([[psnr(state, batch.target.to(device)).item() for state in
                               passes(inner.network, batch.image.to(device), self.count)]
                              for batch in self.pictures if batch.target is not None]).mean(dim=0)
-        last = {f"val/psnr-{self.count}": seen[-1].item()} if self.count > 1 else {}
+        last = {f"val/psnr/pass{self.count}": seen[-1].item()} if self.count > 1 else {}
         return {"val/psnr": seen[0].item(), **last}
 
 
@@ -232,8 +232,8 @@ class EpisodeEvaluator:
                                       for action in episode.actions]))
         opened = torch.stack(gates).mean(dim=0).tolist()
         return {"val/psnr": sum(scores) / len(scores),
-                **{f"gate/{name}{step + 1}": value for step, pair in enumerate(opened)
-                   for name, value in zip(("own", "new"), pair, strict=True)}}
+                **{f"action/gate_{name}/step{step + 1}": value for step, pair in enumerate(opened)
+                   for name, value in zip(("self", "view"), pair, strict=True)}}
 
 
 def mean_rows(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, float]]:
