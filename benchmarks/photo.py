@@ -17,7 +17,7 @@ from benchmarks.memory import peak
 from benchmarks.table import Table, interleaved
 from rlenhance.actions import apply_action
 from rlenhance.actions import render as sweep
-from rlenhance.core.image import reduced_tensor, to_array, to_tensor
+from rlenhance.core.image import resized_tensor, to_array, to_tensor
 from rlenhance.models import GreedyEpisode, PixelPolicy
 
 #: Width and height of the pictures.
@@ -60,11 +60,11 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
     picture = _photograph(width, height)
     model = _model()
     with torch.inference_mode():
-        actions = model.decide(reduced_tensor(picture, 64))
+        actions = model.decide(resized_tensor(picture, 64))
 
     def decide() -> object:
         with torch.inference_mode():
-            return model.decide(reduced_tensor(picture, 64))
+            return model.decide(resized_tensor(picture, 64))
 
     def render(fast: bool) -> object:
         with _ways(fast), torch.inference_mode():
@@ -72,7 +72,7 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
 
     def whole(fast: bool, given: np.ndarray = picture) -> object:
         with _ways(fast), torch.inference_mode():
-            return model.render_pixels(given, model.decide(reduced_tensor(given, 64)))
+            return model.render_pixels(given, model.decide(resized_tensor(given, 64)))
 
     def step_by_step() -> object:
         with torch.inference_mode():

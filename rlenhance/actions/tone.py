@@ -12,7 +12,7 @@ from torch import Tensor
 from rlenhance.actions.base import ACTION_SETS, Action, spread
 from rlenhance.actions.curve import combine_scopes
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import brightness, largest
+from rlenhance.core.image import brightness, max_channel
 from rlenhance.core.types import Purpose
 
 _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
@@ -98,7 +98,7 @@ class ToneActions:
         """The edited picture for the handles of every pixel."""
         level = brightness(image)
         bend, contrast, highlights, saturation = handles.split(1, dim=1)
-        burning = ((largest(image) ** 2) ** 2) ** 2  # squares cost less than a power
+        burning = ((max_channel(image) ** 2) ** 2) ** 2  # squares cost less than a power
         common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
         bend = (common + saturation * image).clamp(-1, 1)
         return image + bend * (image * (1 - image))

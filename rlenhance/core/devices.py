@@ -1,4 +1,4 @@
-"""Where a model computes: a device that is named, or the best one that is there."""
+"""Devices: a named one, or the best one of this machine."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import torch
 
 from rlenhance.core.errors import UsageError
 
-#: What may be asked for, the best first; "auto" takes the first that is there.
+#: Devices by preference; "auto" takes the first that is available.
 DEVICES = ("cuda", "mps", "cpu")
 AUTO = "auto"
 
 
-def usable_devices() -> tuple[str, ...]:
-    """Those of `DEVICES` that this machine has."""
+def available_devices() -> tuple[str, ...]:
+    """The devices of `DEVICES` that this machine has."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return tuple(name for name in DEVICES if there[name])
 
 
-def find_device(name: torch.device | str) -> torch.device:
+def resolve_device(name: torch.device | str) -> torch.device:
     """The device of that name, or the best one for "auto".
 
     Raises:
-        UsageError: it is not there; the text names those that are.
+        UsageError: the device is not available; the text names those that are.
 
     Example:
-        >>> find_device("cpu")
+        >>> resolve_device("cpu")
         device(type='cpu')
     """
-    usable = usable_devices()
+    usable = available_devices()
     if str(name) == AUTO:
         return torch.device(usable[0])
     kind = str(name).partition(":")[0]
-    if kind == "meta":  # shapes without numbers, for who asks for it in Python
+    if kind == "meta":  # shapes without numbers
         return torch.device(name)
     if kind not in usable:
         raise UsageError(f"device {name}: not available here; there is {', '.join(usable)}, and {AUTO} takes the best")
@@ -42,10 +42,10 @@ def find_device(name: torch.device | str) -> torch.device:
 
 
 def check_half(half: bool, device: torch.device) -> bool:
-    """Give back whether a network computes in 16-bit floats, which only CUDA does well.
+    """Whether a network computes in 16-bit floats, which only CUDA does well.
 
     Raises:
-        UsageError: half on another device.
+        UsageError: half precision on another device.
     """
     if half and device.type != "cuda":
         raise UsageError(f"half precision works on CUDA only; got {device.type}: leave it out, or name a CUDA device")

@@ -1,4 +1,4 @@
-"""The image convention, said once: float32 tensor, RGB, sRGB-encoded, values in [0, 1], shape (N, 3, H, W).
+"""The image convention: float32 tensor, RGB, sRGB-encoded, values in [0, 1], shape (N, 3, H, W).
 
 Maps (reward, value, mask, log-probability) are (N, 1, H, W). A mask is 1 where pixels are missing or may change.
 """
@@ -16,25 +16,26 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 
-#: How far unrounded noise may carry a picture out of [0, 1] where noise is allowed to; beyond, it is cut.
+#: How far unrounded noise may lie outside [0, 1] where that is allowed; beyond, it is clipped.
 NOISE_MARGIN = 1.0
 
 
-def check_image(image: Tensor, finite: bool = True, *, margin: float = 0.0, planes: Sequence[int] = (3,)) -> Tensor:
-    """Refuse what is not a picture of the convention; give it back otherwise.
+def check_image(image: Tensor, finite: bool = True, *, margin: float = 0.0, channels: Sequence[int] = (3,)) -> Tensor:
+    """The image, if it follows the convention.
 
     Args:
-        finite: refuse NaN as well.
-        margin: how far values may lie outside [0, 1]: noise that no file has clipped yet does.
-        planes: how many channels it may have; grey pictures are worked on as one plane where that is told.
+        image: (N, C, H, W) float in [0, 1].
+        finite: whether NaN is refused too.
+        margin: how far values may lie outside [0, 1], as noise that was not clipped does.
+        channels: allowed values of C.
 
     Raises:
-        UsageError: wrong rank, channels, dtype, size zero, or values outside [0, 1].
+        UsageError: another rank, number of channels or dtype, size zero, or values outside [0, 1].
     """
-    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in planes or \
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in channels or \
             not image.is_floating_point():
         seen = f"{tuple(image.shape)} {image.dtype}" if hasattr(image, "shape") else repr(image)
-        raise UsageError(f"image must be (N, {' or '.join(map(str, planes))}, H, W) float in [0, 1]; got {seen}: "
+        raise UsageError(f"image must be (N, {' or '.join(map(str, channels))}, H, W) float in [0, 1]; got {seen}: "
                          f"use rlenhance.core.image.to_tensor")
     if 0 in image.shape:
         raise UsageError(f"image is empty: shape {tuple(image.shape)}")
@@ -47,21 +48,21 @@ def check_image(image: Tensor, finite: bool = True, *, margin: float = 0.0, plan
     return image
 
 
-def as_planes(image: Tensor, planes: int, margin: float = 0.0) -> Tensor:
-    """A picture as a network of so many channels takes it: grey ones pass from three equal channels to one and back.
+def convert_channels(image: Tensor, channels: int, margin: float = 0.0) -> Tensor:
+    """The image with the number of channels that a network takes: one grey channel equals three equal channels.
 
     Args:
-        image: (N, 3, H, W), or (N, 1, H, W).
-        planes: 1 or 3.
+        image: (N, 3, H, W) or (N, 1, H, W) in [0, 1].
+        channels: 1 or 3.
         margin: see `check_image`.
 
     Raises:
-        UsageError: no picture; or one with colours for a network that takes grey ones alone.
+        UsageError: not an image, or a colour image for a network of grey images.
     """
-    check_image(image, margin=margin, planes=(1, 3))
-    if image.shape[1] == planes:
+    check_image(image, margin=margin, channels=(1, 3))
+    if image.shape[1] == channels:
         return image
-    if planes == 3:
+    if channels == 3:
         return image.expand(-1, 3, -1, -1)
     if bool((image[:, 1:] != image[:, :1]).any()):
         raise UsageError("a picture with colours for a model of grey pictures: use a model for colour, make it grey "
@@ -70,10 +71,10 @@ def as_planes(image: Tensor, planes: int, margin: float = 0.0) -> Tensor:
 
 
 def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """One picture (H, W, 3), uint8, uint16 or float in [0, 1], as a (1, 3, H, W) float32 tensor.
+    """An array (H, W, 3), uint8, uint16 or float in [0, 1], as a tensor (1, 3, H, W) float32.
 
     Raises:
-        UsageError: another shape or kind of number.
+        UsageError: another shape or dtype.
 
     Example:
         >>> to_tensor(np.full((2, 2, 3), 255, np.uint8)).mean().item()
@@ -95,7 +96,11 @@ def _check_shape(picture: np.ndarray) -> None:
 
 
 def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
-    """One picture (1, 3, H, W) or (3, H, W) as an array (H, W, 3), rounded to `dtype` (uint8, uint16 or float32)."""
+    """A tensor (1, 3, H, W) or (3, H, W), clipped to [0, 1], as an array (H, W, 3) of uint8, uint16 or float32.
+
+    Raises:
+        UsageError: a batch of several images.
+    """
     if image.ndim == 4:
         if image.shape[0] != 1:
             raise UsageError(f"to_array takes one picture; got a batch of {image.shape[0]}: index it first")
@@ -107,12 +112,12 @@ def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
 
 
 def brightness(image: Tensor) -> Tensor:
-    """Mean of the three channels: (N, 3, H, W) -> (N, 1, H, W)."""
+    """Mean over the channels: (N, 3, H, W) -> (N, 1, H, W)."""
     return image.mean(dim=1, keepdim=True)
 
 
-def largest(image: Tensor) -> Tensor:
-    """The largest channel: (N, 3, H, W) -> (N, 1, H, W)."""
+def max_channel(image: Tensor) -> Tensor:
+    """Maximum over the channels: (N, 3, H, W) -> (N, 1, H, W)."""
     if torch.is_grad_enabled():
         return image.amax(dim=1, keepdim=True)  # equal channels share the gradient
     red, green, blue = image.chunk(3, dim=1)
@@ -120,17 +125,24 @@ def largest(image: Tensor) -> Tensor:
 
 
 def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
-    """The mean over each output pixel's area: (N, C, H, W) -> (N, C, *size).
+    """Area interpolation: (N, C, H, W) -> (N, C, *size).
 
-    The one reduction in training and in use, so that a policy sees the same small picture in both.
+    Training and inference both use it, so that a policy sees the same small image in both.
+
+    Args:
+        size: (height, width), or the side of a square, in pixels.
     """
     if isinstance(size, int):
         size = (size, size)
     return image if tuple(image.shape[-2:]) == tuple(size) else area_means(image, size)
 
 
-def reduced_tensor(picture: np.ndarray, size: int, device: torch.device | str = "cpu") -> Tensor:
+def resized_tensor(picture: np.ndarray, size: int, device: torch.device | str = "cpu") -> Tensor:
     """`resize(to_tensor(picture), size)`, up to rounding, without the large tensor: (1, 3, size, size) float32.
+
+    Args:
+        picture: (H, W, 3), uint8, uint16 or float in [0, 1].
+        size: side in pixels.
 
     Raises:
         UsageError: as `to_tensor` and `check_image`.
@@ -151,7 +163,7 @@ def reduced_tensor(picture: np.ndarray, size: int, device: torch.device | str = 
 
 
 def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means over size[0] x size[1] regions of equal area (they overlap by a pixel where sizes do not divide)."""
+    """Means over size[0] x size[1] regions: (N, C, H, W) -> (N, C, *size); they overlap where sizes do not divide."""
     height, width = maps.shape[-2:]
     if height % size[0] == 0 and width % size[1] == 0:  # the same, several times faster
         return F.avg_pool2d(maps, (height // size[0], width // size[1]))
@@ -173,7 +185,7 @@ def _mean_matrix(inputs: int, outputs: int, device: torch.device) -> Tensor:
 
 
 def limit_side(image: Tensor, side: int) -> Tensor:
-    """Reduce so that the longer side is at most `side` pixels; smaller pictures stay as they are."""
+    """Downscale (N, C, H, W) so that the longer side is at most `side` pixels; smaller images are not changed."""
     height, width = image.shape[-2:]
     scale = side / max(height, width)
     if scale >= 1:
@@ -197,7 +209,7 @@ def d4_inverse(image: Tensor, way: int) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extend right and bottom by repeating the border until both sides are multiples of `multiple`."""
+    """Pad (N, C, H, W) at the right and bottom by replication, until both sides are multiples of `multiple`."""
     height, width = image.shape[-2:]
     right, bottom = -width % multiple, -height % multiple
     return image if not (right or bottom) else F.pad(image, (0, right, 0, bottom), mode="replicate")

@@ -1,4 +1,4 @@
-"""Pictures of what happened: action maps, episodes side by side."""
+"""Images of action maps, and images side by side."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from rlenhance.core.image import resize
 _DARKENS, _BRIGHTENS = (0.15, 0.35, 0.95), (1.0, 0.55, 0.05)  # blue, orange; white does nothing
 
 
-def action_colors(strength: Tensor, size: tuple[int, int], limit: float = 1.0) -> Tensor:
-    """Agents' strengths as colours, one block per agent: (N, C, h, w) -> (N, 3, *size).
+def action_colors(magnitude: Tensor, size: tuple[int, int], limit: float = 1.0) -> Tensor:
+    """Action magnitudes as colours, one block per agent: (N, C, h, w) -> (N, 3, *size) in [0, 1].
 
-    White does nothing, orange brightens, blue darkens; the colour is full at `limit`. Channels are averaged.
+    White is no change, orange brightens, blue darkens. Channels are averaged.
+
+    Args:
+        magnitude: (N, C, h, w), see `ActionSet.magnitude`.
+        size: (height, width) in pixels.
+        limit: magnitude of the full colour.
     """
-    amount = (strength.mean(dim=1, keepdim=True) / limit).clamp(-1, 1)
+    amount = (magnitude.mean(dim=1, keepdim=True) / limit).clamp(-1, 1)
     colors = torch.ones(amount.shape[0], 3, *amount.shape[-2:], device=amount.device)
     for sign, color in ((-1, _DARKENS), (1, _BRIGHTENS)):
         share = (sign * amount).clamp(min=0)
@@ -27,7 +32,7 @@ def action_colors(strength: Tensor, size: tuple[int, int], limit: float = 1.0) -
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 2) -> Tensor:
-    """Pictures of one height in a row, white between them: each (N, 3, H, W) -> (N, 3, H, sum of W)."""
+    """Images of one height in a row, `gap` white pixels apart: (N, 3, H, W) each -> (N, 3, H, sum of W)."""
     row: list[Tensor] = []
     for image in images:
         row += [image.new_ones(*image.shape[:-1], gap), image] if row else [image]
@@ -35,7 +40,7 @@ def side_by_side(images: Sequence[Tensor], gap: int = 2) -> Tensor:
 
 
 def grid(rows: Sequence[Sequence[Tensor]], side: int, gap: int = 2) -> Tensor:
-    """Rows of single pictures (1, 3, H, W), each reduced or enlarged to side x side: one picture (1, 3, H', W')."""
+    """Rows of images (1, 3, H, W), each resized to side x side, as one image (1, 3, H', W')."""
     lines = [side_by_side([_fit(image, side) for image in row], gap) for row in rows]
     width = max(line.shape[-1] for line in lines)
     lines = [F.pad(line, (0, width - line.shape[-1], 0, gap), value=1.0) for line in lines]

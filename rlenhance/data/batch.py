@@ -45,7 +45,7 @@ class Batch:
         Raises:
             UsageError: an image outside the convention, or shapes that differ.
         """
-        check_image(self.image, finite, margin=margin, planes=planes)
+        check_image(self.image, finite, margin=margin, channels=planes)
         if self.target is not None and self.target.shape != self.image.shape:
             raise UsageError(f"target {tuple(self.target.shape)} and image {tuple(self.image.shape)} differ in shape")
         one_channel = (len(self), 1, *self.image.shape[-2:])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import Action, ActionSet, image_constraints
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import as_planes, check_image
+from rlenhance.core.image import check_image, convert_channels
 from rlenhance.core.registry import Registry
 from rlenhance.core.types import Purpose
 from rlenhance.nn.preferences import Preferences
@@ -109,7 +109,7 @@ class FeedForwardModel(ImageNetwork):
             kind = f"the preference {', '.join(self.accepted)} alone" if self.accepted else "no preferences"
             raise UsageError(f"a network that acts in one pass takes {kind}; got {', '.join(sorted(others))}: "
                              f"use a policy")
-        planes = as_planes(image, self.channels, self.range_margin)
+        planes = convert_channels(image, self.channels, self.range_margin)
         if mask is not None and self.scale > 1:
             raise UsageError(f"a network of scale {self.scale} changes the size, and a mask would not fit the result: "
                              f"leave it out")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, FilterActions
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NUM_D4, as_planes, check_image, d4_inverse, d4_transform, pad_to_multiple
+from rlenhance.core.image import NUM_D4, check_image, convert_channels, d4_inverse, d4_transform, pad_to_multiple
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import concat_noise, pixel_shuffle_to, residual_head, told
@@ -57,7 +57,7 @@ class BaseFilterPolicy(Policy):
         Raises:
             UsageError: colours for a network that takes grey pictures alone.
         """
-        return as_planes(image, self.channels, self.actions.margin)
+        return convert_channels(image, self.channels, self.actions.margin)
 
     def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
         """What is told of the whole picture when an episode begins; here nothing.

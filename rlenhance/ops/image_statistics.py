@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.image import brightness, largest
+from rlenhance.core.image import brightness, max_channel
 
 #: The exposure level that is aimed at when nobody says otherwise (fitted on training scenes).
 DEFAULT_EXPOSURE = 0.475
@@ -89,7 +89,7 @@ def auto_exposure(image: Tensor) -> Tensor:
     """
     level = exposure_of(image)
     black, nearly = ((brightness(image) < limit / 255).float().mean(dim=(1, 2, 3), keepdim=True) for limit in (1, 3))
-    burning = (largest(image) > 0.8).float().mean(dim=(1, 2, 3), keepdim=True)
+    burning = (max_channel(image) > 0.8).float().mean(dim=(1, 2, 3), keepdim=True)
     black = torch.lerp(black, nearly, (burning / 0.04).clamp(max=1))
     lifted = DEFAULT_EXPOSURE - 0.55 * (black - 0.15).clamp(min=0)
     lifted = lifted + (level - 0.30).clamp(min=0) * (0.42 - lifted) / 0.12
@@ -125,7 +125,7 @@ def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None)
     pixels = brightness(image).flatten(1)
     feedback = 8 * (_compared(image, _exposure(pixels), auto) - level).flatten()
     colors = torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)
-    return torch.cat([_histogram(pixels, 10), _histogram(largest(image).flatten(1), 10), colors], dim=1)
+    return torch.cat([_histogram(pixels, 10), _histogram(max_channel(image).flatten(1), 10), colors], dim=1)
 
 
 #: Columns of `picture_statistics`.

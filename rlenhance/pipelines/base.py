@@ -98,10 +98,10 @@ class ImagePipeline(ABC, Generic[S]):
     def __init__(self, model: Path | str | None = None, settings: S | None = None, *,
                  device: torch.device | str = "cpu", region: np.ndarray | None = None,
                  on_progress: Callable[[float], None] | None = None, **changes: Any):
-        from rlenhance.core.devices import AUTO, find_device
+        from rlenhance.core.devices import AUTO, resolve_device
 
         self.settings: S = replace(self.Settings() if settings is None else settings, **changes)
-        self.device, self._falls_back = find_device(device), str(device) == AUTO
+        self.device, self._falls_back = resolve_device(device), str(device) == AUTO
         self.region = None if region is None else region_weights(region)
         self.on_progress = on_progress
         self.named = model
@@ -302,10 +302,10 @@ class ImagePipeline(ABC, Generic[S]):
         except UsageError:
             raise
         except (RuntimeError, NotImplementedError) as error:  # no memory, or an operation that it does not have
-            from rlenhance.core.devices import find_device
+            from rlenhance.core.devices import resolve_device
 
             warnings.warn(f"{self.device} failed ({str(error).splitlines()[0]}); going on on the CPU", stacklevel=5)
-            self._move(find_device("cpu"))
+            self._move(resolve_device("cpu"))
             return work()
 
     def _move(self, device: torch.device) -> None:

@@ -176,9 +176,9 @@ def check_device(name: str) -> str:
     Raises:
         UsageError: it is not; the text names those that are.
     """
-    from rlenhance.core.devices import AUTO, find_device
+    from rlenhance.core.devices import AUTO, resolve_device
 
-    device = str(find_device(name))
+    device = str(resolve_device(name))
     if name == AUTO:
         print(f"device: {device}")
     return name

@@ -14,7 +14,7 @@ import torch
 from rlenhance.actions import Action
 from rlenhance.core.devices import check_half
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import reduced_tensor, to_array, to_tensor
+from rlenhance.core.image import resized_tensor, to_array, to_tensor
 from rlenhance.hub import shipped
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
@@ -167,7 +167,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         failures = []
         for number, source in enumerate(sources):
             try:
-                small = reduced_tensor(read(source).visible_pixels, self.model.policy.state_size)
+                small = resized_tensor(read(source).visible_pixels, self.model.policy.state_size)
             except UsageError as error:
                 failures.append(str(error))
                 continue
@@ -197,7 +197,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def _decided(self, pixels: np.ndarray) -> list[Action]:
         with torch.inference_mode(), self._precision():
-            small = reduced_tensor(pixels, self.model.policy.state_size, self.device)
+            small = resized_tensor(pixels, self.model.policy.state_size, self.device)
             return self.model.decide(small, preference=self.settings.preference or None)
 
     def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:

@@ -11,8 +11,8 @@ from rlenhance.core.image import (
     check_image,
     limit_side,
     pad_to_multiple,
-    reduced_tensor,
     resize,
+    resized_tensor,
     to_array,
     to_tensor,
 )
@@ -208,10 +208,10 @@ def test_reduced_from_integers(dtype, size):
     """A picture of integers is reduced to what its tensor is reduced to, and what is no picture is refused."""
     picture = np.random.default_rng(2).random((*size, 3))
     picture = picture.astype(dtype) if dtype == np.float32 else (picture * np.iinfo(dtype).max).astype(dtype)
-    assert torch.allclose(reduced_tensor(picture, 16), resize(to_tensor(picture), 16), rtol=0, atol=1e-6)
+    assert torch.allclose(resized_tensor(picture, 16), resize(to_tensor(picture), 16), rtol=0, atol=1e-6)
     for wrong in (picture[:0], picture[..., 0], picture.astype(np.int32), 300 * picture.astype(np.float64)):
         with pytest.raises(UsageError):
-            reduced_tensor(wrong, 16)
+            resized_tensor(wrong, 16)
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 7, 4096])

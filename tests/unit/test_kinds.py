@@ -9,7 +9,7 @@ from PIL import Image
 
 from rlenhance.cli.main import main
 from rlenhance.core import devices
-from rlenhance.core.devices import find_device
+from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
@@ -140,13 +140,13 @@ def test_command_and_program_give_the_same_bytes(enhancer, tmp_path):
 
 def test_devices_are_found_or_named(monkeypatch):
     """A name that is not there is refused with those that are; auto takes the best."""
-    monkeypatch.setattr(devices, "usable_devices", lambda: ("cpu",))
-    assert find_device("auto").type == "cpu" == find_device("cpu").type
+    monkeypatch.setattr(devices, "available_devices", lambda: ("cpu",))
+    assert resolve_device("auto").type == "cpu" == resolve_device("cpu").type
     for name in ("cuda", "mps", "abacus"):
         with pytest.raises(UsageError, match=f"device {name}: not available here; there is cpu"):
-            find_device(name)
-    monkeypatch.setattr(devices, "usable_devices", lambda: ("mps", "cpu"))
-    assert find_device("auto").type == "mps"
+            resolve_device(name)
+    monkeypatch.setattr(devices, "available_devices", lambda: ("mps", "cpu"))
+    assert resolve_device("auto").type == "mps"
 
 
 def test_half_precision_is_for_cuda(enhancer):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rlenhance.actions import ACTION_SETS, FusedRenderer
-from rlenhance.core.image import reduced_tensor, resize, to_tensor
+from rlenhance.core.image import resize, resized_tensor, to_tensor
 from rlenhance.models import GreedyEpisode
 from rlenhance.models import episode as unrolled_module
 from rlenhance.models.tiled_policy import can_tile, receptive_radius, run_tiled
@@ -73,7 +73,7 @@ def test_the_state_in_use_is_the_state_in_training(dtype, size, generator):
     y, x = np.mgrid[: size[0], : size[1]]
     photo = np.stack([x % 97 + y % 31, (x * y) % 113, x // 7 % 89], axis=2) * (np.iinfo(dtype).max // 255)
     photo = photo.astype(dtype)
-    used, trained = reduced_tensor(photo, 64), resize(to_tensor(photo), 64)
+    used, trained = resized_tensor(photo, 64), resize(to_tensor(photo), 64)
     assert (used - trained).abs().max() < 1e-5
     assert (resize(resize(to_tensor(photo), (256, 256)), 64) - used).abs().mean() < 1 / 255
 
