@@ -140,7 +140,7 @@ def needs_initial_image(actions: ActionSet) -> bool:
 
 def image_constraints(actions: ActionSet) -> dict[str, Any]:
     """What `check_image` is to allow for a set's pictures: three channels in [0, 1], unless the set says otherwise."""
-    return {"margin": getattr(actions, "margin", 0.0), "planes": getattr(actions, "planes", (3,))}
+    return {"margin": getattr(actions, "margin", 0.0), "channels": getattr(actions, "planes", (3,))}
 
 
 def validate_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:

@@ -35,17 +35,17 @@ class Batch:
     def __len__(self) -> int:
         return self.image.shape[0]
 
-    def check(self, finite: bool = True, *, margin: float = 0.0, planes: Sequence[int] = (3,)) -> Batch:
+    def check(self, finite: bool = True, *, margin: float = 0.0, channels: Sequence[int] = (3,)) -> Batch:
         """Refuse tensors that do not fit together.
 
         Args:
             finite: refuse NaN too; a learner passes False and names the loss that became NaN.
-            margin, planes: see `check_image`.
+            margin, channels: see `check_image`.
 
         Raises:
             UsageError: an image outside the convention, or shapes that differ.
         """
-        check_image(self.image, finite, margin=margin, channels=planes)
+        check_image(self.image, finite, margin=margin, channels=channels)
         if self.target is not None and self.target.shape != self.image.shape:
             raise UsageError(f"target {tuple(self.target.shape)} and image {tuple(self.image.shape)} differ in shape")
         one_channel = (len(self), 1, *self.image.shape[-2:])
