@@ -65,7 +65,7 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads: it finishes and saves
     load_terms([about["source"] for about in own.values()], own)  # a new process knows rlenhance's terms only
     torch.set_num_threads(1)
-    network = create_network(**spec)
+    network: Any = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
     learner = _WorkerLearner(network, Reward(weights), config)
     optimizer = SharedOptimizerStep(network, shared, config.optimizer)

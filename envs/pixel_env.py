@@ -18,9 +18,6 @@ from rlenhance.actions import (
     ActionSet,
     apply_action,
     attenuate_local,
-    begin,
-    image_constraints,
-    needs_initial_image,
     validate_action,
 )
 from rlenhance.core.errors import UsageError
@@ -90,7 +87,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     def _resize(self, num_envs: int, shape: tuple[int, int, int], masked: bool) -> None:
         """Spaces for this many pictures of this shape, (channels, height, width)."""
         self.num_envs, self.size = num_envs, shape[1:]
-        margin = image_constraints(self.actions)["margin"]
+        margin = self.actions.range_margin
         single: dict[str, spaces.Space] = {
             "image": spaces.Box(-margin, 1.0 + margin, shape, np.float32),
             "steps_left": spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -99,7 +96,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             single["preference"] = spaces.Box(-1.0, 1.0, (len(self.preferences),), np.float32)
         if masked:
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
-        if needs_initial_image(self.actions):
+        if self.actions.needs_initial_image:
             single["start"] = spaces.Box(0.0, 1.0, shape, np.float32)
         levels = {level: self._level_space(level) for level in self.actions.scopes}
         self.single_observation_space = spaces.Dict(single)
@@ -135,7 +132,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if batch is not None and not isinstance(batch, Batch):
             raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
         if batch is not None:
-            batch.check(finite=False, **image_constraints(self.actions))
+            batch.check(finite=False, margin=self.actions.range_margin, channels=self.actions.image_channels)
         elif self._source is not None:
             batch = self._draw(seed)
         elif self._batch is None:
@@ -151,7 +148,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
         self.levels = levels | self.preferences.decode(self._preference)
         begun = options.get("begun")
-        self._image = begin(self.actions, self._batch.image) if begun is None else begun.to(self.device)
+        self._image = self.actions.initial_image(self._batch.image) if begun is None else begun.to(self.device)
         self._steps, self._costs, self._strength = 0, {}, None
         return self._observation(), {}
 
@@ -174,7 +171,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     def _observation(self) -> Observation:
         assert self._batch is not None
         return make_observation(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask,
-                       self._batch.image if needs_initial_image(self.actions) else None)
+                       self._batch.image if self.actions.needs_initial_image else None)
 
     def step(self, action: Action | Tensor,
              after: Tensor | None = None) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:

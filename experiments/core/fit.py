@@ -123,7 +123,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
                     ) from error
             state.seconds += time.perf_counter() - begun
             done += 1
-            bar.apply_action(done, state.seconds)
+            bar.advance(done, state.seconds)
             last = done == config.updates or state.out_of_time()
             if done % config.eval_interval == 0 or last:
                 scores = state.validate(done, evaluate, sample, numbers)
@@ -146,7 +146,7 @@ class _Bar:
         self.bar = tqdm(total=total, initial=start, disable=not (show and sys.stderr.isatty()), unit="update",
                         dynamic_ncols=True, smoothing=0.1, bar_format=form)
 
-    def apply_action(self, done: int, seconds: float) -> None:
+    def advance(self, done: int, seconds: float) -> None:
         position = min(seconds, self.bar.total or 0) if self.timed else done
         self.bar.update(position - self.bar.n)
 

@@ -20,7 +20,7 @@ from experiments.core.cli import run_cli
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.models import MODELS, Completing
+from rlenhance.models import MODELS
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry.
 IMPORTERS: Registry[Callable[..., nn.Module]] = Registry("importer")
@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> Path:
     run = Run.create(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
     run.save("best", network, origin)
     count = sum(parameter.numel() for parameter in network.parameters())
-    use = "complete a photograph with\n  rlenhance complete PHOTO --mask MASK" if isinstance(network, Completing) else \
+    use = "complete a photograph with\n  rlenhance complete PHOTO --mask MASK" if network.purpose == "completion" else \
         "enhance a photograph with\n  rlenhance enhance PHOTO"
     print(f"{arguments.network}: {count:,} values in {run.path}; {use} --model {run.path}")
     return run.path

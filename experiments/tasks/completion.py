@@ -31,7 +31,7 @@ from rlenhance.hub.checkpoint import create_network, find_checkpoint, load_netwo
 from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
-from rlenhance.models import Completing, CompletionPolicy, CompletionRestorer, Policy
+from rlenhance.models import CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import PriorModel, copy_from_supervised
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -173,7 +173,7 @@ def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pi
     if settings is None:
         raise UsageError(f"{name} fills no holes; --learner is one of a3c, direct, sac, supervised")
     prior = None if network.prior == MEMBRANE else load_network(find_checkpoint(locate(network.prior)))
-    if prior is not None and (not isinstance(prior, Completing) or isinstance(prior, Policy)):
+    if prior is not None and (prior.purpose != "completion" or isinstance(prior, Policy)):
         raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one pass; "
                          f"train one with python -m experiments.restore_train prior, or leave it at {MEMBRANE}")
     by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already

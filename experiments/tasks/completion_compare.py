@@ -18,7 +18,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
-from rlenhance.models import Completing, GreedyEpisode
+from rlenhance.models import GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS
 
 _ORIGINAL = "original"
@@ -55,7 +55,7 @@ class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDatase
     def check_model(self, config: CompletionCompareConfig, model: Any, place: Path) -> None:
         """Completing networks and policies alone."""
         inner = model.policy if isinstance(model, GreedyEpisode) else model
-        if not isinstance(inner, Completing):
+        if inner.purpose != "completion":
             raise UsageError(f"{place}: a {type(inner).__name__} completes no holes; name a run of complete_train or "
                              f"restore_train")
 

@@ -5,12 +5,10 @@ from rlenhance.actions.base import (
     Action,
     ActionSet,
     PointwiseActions,
+    ToolSet,
     apply_action,
     attenuate_local,
-    begin,
-    image_constraints,
-    needs_initial_image,
-    spread,
+    upsample_agents,
     validate_action,
 )
 from rlenhance.actions.completion import CompletionActions, ResidualActions
@@ -34,11 +32,9 @@ __all__ = [
     "PointwiseActions",
     "ResidualActions",
     "ToneActions",
+    "ToolSet",
     "apply_action",
     "attenuate_local",
-    "begin",
-    "image_constraints",
-    "needs_initial_image",
-    "spread",
+    "upsample_agents",
     "validate_action",
 ]

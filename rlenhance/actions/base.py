@@ -1,86 +1,186 @@
-"""The protocol of an action set, and the one transition."""
+"""What every action set answers to, and the one way in which actions change images."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import check_image
 from rlenhance.core.registry import Registry
 from rlenhance.core.types import Action, Purpose
 
 _SMALL = 1 << 13  # pixels
-
-#: Action sets by name.
-ACTION_SETS: Registry[Any] = Registry("action set")
+EDGE = 1 - 1e-6  # keeps atanh finite in float32
 
 
-class ActionSet(Protocol):
-    """A vocabulary of per-pixel edits.
+class ActionSet:
+    """Base class of the vocabularies of per-pixel edits.
 
     Attributes:
+        spec: the recipe, as `Registry.create` stamps it.
         purpose: what a policy over it is for.
         scopes: the scopes of the agents that act, a part of ("global", "local").
         action_dim: numbers that one agent chooses.
         num_choices: values of a categorical number, or None for continuous numbers in [-1, 1].
-        spec: the recipe, as `Registry.create` stamps it.
+        initial_action, initial_std: what the agents of a new policy choose, and the standard deviation with which they
+            try other choices; None: what the policy sets.
+        range_margin: how far values of its images may lie outside [0, 1].
+        image_channels: how many channels its images may have.
+        needs_initial_image: its edits look at the mask and at the image with which the episode began.
     """
 
     spec: dict[str, Any]
+    purpose: ClassVar[Purpose] = "enhance"
+    range_margin: ClassVar[float] = 0.0
+    image_channels: ClassVar[tuple[int, ...]] = (3,)
+    needs_initial_image: ClassVar[bool] = False
 
     @property
-    def purpose(self) -> Purpose: ...
-
-    @property
+    @abstractmethod
     def scopes(self) -> tuple[str, ...]: ...
 
     @property
+    @abstractmethod
     def action_dim(self) -> int: ...
 
     @property
-    def num_choices(self) -> int | None: ...
+    def num_choices(self) -> int | None:
+        return None
 
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        """How many agents a scope has on a picture of height x width."""
+    @property
+    def initial_action(self) -> tuple[float, ...] | None:
+        return None
 
-    def apply(self, image: Tensor, action: Action) -> Tensor:
-        """The edited picture: (N, 3, H, W) -> (N, 3, H, W), of any size: coarse actions are spread smoothly."""
+    @property
+    def initial_std(self) -> tuple[float, ...] | None:
+        return None
 
+    @abstractmethod
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of a scope's agents on an image of height x width."""
+
+    @abstractmethod
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
+              step: int = 0) -> Tensor:
+        """The edited image: (N, C, H, W) -> (N, C, H, W), of any size; coarse actions are interpolated.
+
+        Args:
+            image: (N, C, H, W).
+            action: see `Action`.
+            mask: (N, 1, H, W), 1 where the result will be used; sets that look at the mask use it.
+            initial_image: (N, C, H, W), with which the episode began; for sets that `needs_initial_image`.
+            step: how many steps came before.
+        """
+
+    @abstractmethod
     def magnitude(self, action: Action) -> Tensor:
         """How strongly each agent acts, 0 where it changes nothing: (N, C', h, w)."""
 
+    @abstractmethod
     def noop(self, count: int, height: int, width: int) -> Action:
-        """The action that changes nothing, for `count` pictures of height x width."""
+        """The action that changes nothing, for `count` images of height x width."""
+
+    def initial_image(self, image: Tensor) -> Tensor:
+        """The image on which the agents of an episode first act; here what came in."""
+        return image
+
+    def check_image(self, image: Tensor, finite: bool = True) -> Tensor:
+        """Give back an image that these actions can edit.
+
+        Raises:
+            UsageError: any other, see `rlenhance.core.image.check_image`.
+        """
+        return check_image(image, finite, margin=self.range_margin, channels=self.image_channels)
 
 
-@runtime_checkable
-class PointwiseActions(Protocol):
-    """An action set whose edit of a pixel depends on that pixel alone, and on a few numbers that agents give.
+#: Action sets by name.
+ACTION_SETS: Registry[type[ActionSet]] = Registry("action set")
 
-    `apply(image, action)` is `bend(image, spread(turn(action), size))`. Several steps may then be done to a part of
-    the picture at a time: see `rlenhance.actions.render`.
+
+class PointwiseActions(ActionSet):
+    """An action set whose edit of a pixel depends on that pixel alone, and on a few parameters that agents give.
+
+    Several steps may then be done to a part of the image at a time: see `rlenhance.actions.render`.
     """
 
-    def turn(self, action: Action) -> Tensor:
-        """The numbers (handles) of every agent: (N, C, h, w)."""
+    @abstractmethod
+    def parameters(self, action: Action) -> Tensor:
+        """The parameters of every agent: (N, C, h, w)."""
 
-    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
-        """The edited picture (N, 3, H, W) for handles that broadcast to (N, C, H, W)."""
+    @abstractmethod
+    def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
+        """The edited image (N, 3, H, W) for parameters that broadcast to (N, C, H, W)."""
+
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
+              step: int = 0) -> Tensor:
+        return self.apply_parameters(image, upsample_agents(self.parameters(action), image.shape[-2:]))
 
 
-def spread(handles: Tensor, size: Sequence[int]) -> Tensor:
-    """Numbers of coarse agents as smooth maps: (N, C, h, w) -> (N, C, *size); one agent's stay (N, C, 1, 1)."""
-    if tuple(handles.shape[-2:]) in (tuple(size), (1, 1)):
-        return handles
-    if not torch.is_grad_enabled() and handles.device.type == "cpu" and size[0] * size[1] <= _SMALL:
-        down, across = (_weights(*pair, handles.dtype) for pair in zip(handles.shape[-2:], size, strict=True))
-        return down @ handles @ across.mT  # the same, several times faster where there is little to do
-    return F.interpolate(handles, list(size), mode="bilinear", align_corners=False)
+class ToolSet(ActionSet):
+    """An action set in which each pixel takes the value that the tool it chose gives there.
+
+    Probabilities instead of an index stand for the mixture of all tools' results, through which gradients pass.
+
+    Attributes:
+        tools: their names, in the order of the choices.
+        identity: the name of the tool that changes nothing.
+    """
+
+    identity: ClassVar[str]
+    tools: Any  # a field or a property: tuple[str, ...]
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        return ("local",)
+
+    @property
+    def action_dim(self) -> int:
+        return 1
+
+    @property
+    def num_choices(self) -> int:
+        return len(self.tools)
+
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def magnitude(self, action: Action) -> Tensor:
+        """1 where a tool is chosen that changes something; of probabilities, their sum over these: (N, 1, H, W)."""
+        choice, identity = action["local"], self.tools.index(self.identity)
+        if choice.is_floating_point():
+            return 1 - choice[:, :, identity]
+        if choice.device.type == "cpu":  # a third of the time there
+            return torch.from_numpy(np.not_equal(choice.numpy(), identity).astype(np.float32))
+        return (choice != identity).float()
+
+    def noop(self, count: int, height: int, width: int) -> Action:
+        return {"local": torch.full((count, 1, height, width), self.tools.index(self.identity))}
+
+
+def upsample_agents(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Numbers of coarse agents as smooth maps.
+
+    Args:
+        values: (N, C, h, w).
+        size: (H, W).
+
+    Returns:
+        (N, C, H, W), interpolated bilinearly; of a single agent (N, C, 1, 1).
+    """
+    if tuple(values.shape[-2:]) in (tuple(size), (1, 1)):
+        return values
+    if not torch.is_grad_enabled() and values.device.type == "cpu" and size[0] * size[1] <= _SMALL:
+        down, across = (_weights(*pair, values.dtype) for pair in zip(values.shape[-2:], size, strict=True))
+        return down @ values @ across.mT  # the same, several times faster where there is little to do
+    return F.interpolate(values, list(size), mode="bilinear", align_corners=False)
 
 
 @lru_cache(maxsize=32)
@@ -90,17 +190,14 @@ def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
         return F.interpolate(torch.eye(agents, dtype=dtype)[None], size, mode="linear", align_corners=False)[0].mT
 
 
-EDGE = 1 - 1e-6  # keeps atanh finite in float32
-
-
 def attenuate_local(action: Action, smoothness: Tensor | None) -> Action:
-    """What local agents do beside the picture's agent, held back: at smoothness 1 one curve is left for the picture.
+    """The action with the local agents held back: at smoothness 1 the global agent's edit is left alone.
 
-    What they chose is multiplied by 1 - smoothness before the squashing, where it is added to the picture's.
+    The local choices are multiplied by 1 - smoothness before the squashing, where they are added to the global ones.
 
     Args:
-        smoothness: in [0, 1], (N, 1, 1, 1), of every picture; None: as the agents chose. It has a meaning for
-            continuous agents of both scopes; others stay as they are.
+        action: continuous entries of both scopes; others are given back as they are.
+        smoothness: (N, 1, 1, 1) in [0, 1], of every image; None: as the agents chose.
     """
     if smoothness is None or set(action) != {"global", "local"} or not action["local"].is_floating_point():
         return action
@@ -108,49 +205,33 @@ def attenuate_local(action: Action, smoothness: Tensor | None) -> Action:
 
 
 def apply_action(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
-            start: Tensor | None = None, step: int = 0) -> Tensor:
+                 initial_image: Tensor | None = None, step: int = 0) -> Tensor:
     """One step of every agent: the environment and inference both call this, so they cannot drift apart.
 
     Args:
-        image: (N, 3, H, W).
+        actions: the action set.
+        image: (N, C, H, W).
         action: see `Action`.
-        mask: (N, 1, H, W), 1 where the picture may change; outside it stays as it was, bit for bit.
-        start: the picture with which the episode began, for sets that go back to it (see `needs_initial_image`).
-        step: how many steps came before, for sets that do something else at each (they have a true `counts`).
+        mask: (N, 1, H, W) in [0, 1], 1 where the image may change; where it is 0 not a bit changes.
+        initial_image: the image with which the episode began, for sets that `needs_initial_image`.
+        step: how many steps came before.
     """
-    given: dict[str, Any] = {"mask": mask, "start": start} if needs_initial_image(actions) else {}
-    if getattr(actions, "counts", False):
-        given["step"] = step
-    after = actions.apply(image, action, **given)
-    if mask is not None and needs_initial_image(actions):
-        return torch.where(mask > 0.5, after, image)
-    return after if mask is None else image + mask * (after - image)
-
-
-def begin(actions: ActionSet, image: Tensor) -> Tensor:
-    """The picture on which the agents of an episode first act: what came in, unless the set begins otherwise."""
-    first = getattr(actions, "begin", None)
-    return image if first is None else first(image)
-
-
-def needs_initial_image(actions: ActionSet) -> bool:
-    """Whether a set's edits look at the mask and at the picture with which the episode began."""
-    return getattr(actions, "needs_initial_image", False)
-
-
-def image_constraints(actions: ActionSet) -> dict[str, Any]:
-    """What `check_image` is to allow for a set's pictures: three channels in [0, 1], unless the set says otherwise."""
-    return {"margin": getattr(actions, "margin", 0.0), "channels": getattr(actions, "planes", (3,))}
+    after = actions.apply(image, action, mask, initial_image, step)
+    if mask is None:
+        return after
+    return torch.where(mask > 0.5, after, image) if actions.needs_initial_image else image + mask * (after - image)
 
 
 def validate_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
     """Take a bare tensor where there is one scope of agents, and refuse what the set does not know.
 
     Args:
-        size: (height, width) of the picture that will be edited.
+        actions: the action set.
+        action: see `Action`; or the entry of the only scope.
+        size: (height, width) of the image that will be edited.
 
     Raises:
-        UsageError: other scopes, or another number of agents or heads than the picture has.
+        UsageError: other scopes, or another number of agents or of numbers than the image has.
     """
     if isinstance(action, Tensor):
         if len(actions.scopes) != 1:
@@ -158,10 +239,10 @@ def validate_action(actions: ActionSet, action: Action | Tensor, size: tuple[int
         action = {actions.scopes[0]: action}
     if set(action) != set(actions.scopes):
         raise UsageError(f"an action needs the scopes {', '.join(actions.scopes)}; got {', '.join(action) or 'none'}")
-    for level, entry in action.items():
-        wanted = (actions.action_dim, *actions.agent_grid(level, *size))
+    for scope, entry in action.items():
+        wanted = (actions.action_dim, *actions.agent_grid(scope, *size))
         seen = (*entry.shape[1:2], *entry.shape[-2:])  # probabilities have the choices between
         if entry.ndim not in (4, 5) or seen != wanted:
-            raise UsageError(f"the {level} actions of a {size[1]}x{size[0]} picture are (N, {wanted[0]}, {wanted[1]}, "
+            raise UsageError(f"the {scope} actions of a {size[1]}x{size[0]} picture are (N, {wanted[0]}, {wanted[1]}, "
                              f"{wanted[2]}); got {tuple(entry.shape)}")
     return action

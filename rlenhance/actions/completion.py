@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.actions.base import ACTION_SETS, Action, ActionSet, ToolSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
 from rlenhance.core.types import Purpose
@@ -31,7 +31,7 @@ _REACH = 8  # pixels: no tool but the copies and those that mirror looks farther
 
 @ACTION_SETS.register("fill")
 @dataclass(frozen=True)
-class CompletionActions:
+class CompletionActions(ToolSet):
     """Each pixel of the hole takes the value that its tool gives there; one head with as many choices as tools.
 
     keep (0); copies of the pixel so many away in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
@@ -40,7 +40,7 @@ class CompletionActions:
     episode began (that of the prior); darker and brighter, by 1/64; detail, this pixel and a quarter of what the
     mirrored one differs from its surroundings: a step of texture that leaves the level. A copy from outside the
     picture, or a mirror that falls there or into the hole, is not valid: it keeps the pixel, and policies never choose
-    it (`valid`).
+    it (`valid_mask`).
 
     Probabilities instead of an index stand for the mixture of all tools' results. On a CPU only those tools run that
     some pixel chose.
@@ -53,9 +53,9 @@ class CompletionActions:
     """
 
     purpose: ClassVar[Purpose] = "completion"
+    identity: ClassVar[str] = "keep"
     strides: tuple[int, ...] = (8, 4, 2, 1)
 
-    #: `apply_action` hands it the mask, and the picture with which the episode began.
     needs_initial_image: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -69,33 +69,19 @@ class CompletionActions:
         copies = [f"copy_{name}_{stride}" for stride in self.strides for name in DIRECTIONS]
         return ("keep", *copies, *OTHERS)
 
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("local",)
-
-    @property
-    def action_dim(self) -> int:
-        return 1
-
-    @property
-    def num_choices(self) -> int:
-        return len(self.tools)
-
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        return height, width
-
-    def results(self, image: Tensor, mask: Tensor | None = None, start: Tensor | None = None,
+    def apply_all(self, image: Tensor, mask: Tensor | None = None, initial_image: Tensor | None = None,
                 windows: MaskWindows | None = None) -> Tensor:
         """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W); in windows: (N, C, K, h, w)."""
         if windows is None or mask is None:
-            return torch.stack([self._run(name, image, mask, start) for name in self.tools], dim=2)
+            return torch.stack([self.apply_tool(name, image, mask, initial_image) for name in self.tools], dim=2)
         outer = windows.expanded(max(_REACH, *self.strides))
         inner, near = windows.relative_to(outer), outer.crop(image)
-        found = [windows.crop(self._run(name, image, mask, start)) if name in ("mirror", "start", "detail")
-                 else inner.crop(self._run(name, near, None, None)) for name in self.tools]
+        found = [windows.crop(self.apply_tool(name, image, mask, initial_image))
+                 if name in ("mirror", "start", "detail")
+                 else inner.crop(self.apply_tool(name, near, None, None)) for name in self.tools]
         return torch.stack(found, dim=2)
 
-    def valid(self, mask: Tensor, windows: MaskWindows | None = None) -> Tensor:
+    def valid_mask(self, mask: Tensor, windows: MaskWindows | None = None) -> Tensor:
         """Where every tool has something to give: (N, 1, H, W) -> (N, K, H, W) bool; "keep" alone outside the hole.
         In windows: (N, K, h, w)."""
         height, width = mask.shape[-2:]
@@ -104,7 +90,7 @@ class CompletionActions:
         for name in self.tools:
             there = torch.ones_like(inside)
             if name.startswith("copy_"):
-                down, right = self._step(name)
+                down, right = self._offset(name)
                 rows, columns = (torch.arange(side, device=mask.device) for side in (height, width))
                 there = (((rows + down >= 0) & (rows + down < height))[:, None]
                          & ((columns + right >= 0) & (columns + right < width))[None]).expand_as(inside)
@@ -114,38 +100,31 @@ class CompletionActions:
             found.append(there if windows is None else windows.crop(there))
         return torch.stack(found, dim=1)
 
-    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,
+              initial_image: Tensor | None = None, step: int = 0) -> Tensor:
         choice = action["local"]
         if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
             if mask is None:
-                return (choice * self.results(image, mask, start)).sum(dim=2)
+                return (choice * self.apply_all(image, mask, initial_image)).sum(dim=2)
             windows = MaskWindows.from_mask(mask)
-            mixed = (windows.crop(choice) * self.results(image, mask, start, windows)).sum(dim=2)
+            mixed = (windows.crop(choice) * self.apply_all(image, mask, initial_image, windows)).sum(dim=2)
             return windows.paste(mixed, image)
         after, seen = image, choice if mask is None else torch.where(mask > 0.5, choice, 0)
         chosen = range(self.num_choices) if choice.device.type != "cpu" else seen.unique().tolist()
         for index in chosen:
             if index:
-                after = torch.where(seen == index, self._run(self.tools[index], image, mask, start), after)
+                after = torch.where(seen == index, self.apply_tool(self.tools[index], image, mask, initial_image),
+                                    after)
         return after
 
-    def magnitude(self, action: Action) -> Tensor:
-        """1 where a tool is taken, 0 for "keep"; of probabilities, that of all others: (N, 1, H, W)."""
-        choice = action["local"]
-        return 1 - choice[:, :, 0] if choice.is_floating_point() else (choice != 0).float()
-
-    def noop(self, count: int, height: int, width: int) -> Action:
-        """Keep, everywhere."""
-        return {"local": torch.zeros((count, 1, height, width), dtype=torch.long)}
-
-    def _step(self, name: str) -> tuple[int, int]:
+    def _offset(self, name: str) -> tuple[int, int]:
         _, direction, stride = name.split("_")
         down, right = DIRECTIONS[direction]
         return down * int(stride), right * int(stride)
 
-    def _run(self, name: str, image: Tensor, mask: Tensor | None, start: Tensor | None) -> Tensor:
+    def apply_tool(self, name: str, image: Tensor, mask: Tensor | None, initial_image: Tensor | None) -> Tensor:
         if name.startswith("copy_"):
-            return _moved(image, *self._step(name))
+            return _moved(image, *self._offset(name))
         if name == "diffuse":
             padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
             return (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2]
@@ -155,12 +134,12 @@ class CompletionActions:
         if name == "isophote":
             return _along_edges(image)
         if name == "mirror":
-            return image if mask is None else _reflected(image, mask)
+            return image if mask is None else _mirror_values(image, mask)
         if name == "detail":
             fine = _DETAIL * (image - gaussian(image, 1.0, 5))
-            return image if mask is None else (image + _reflected(fine, mask, torch.zeros_like(fine))).clamp(0, 1)
+            return image if mask is None else (image + _mirror_values(fine, mask, torch.zeros_like(fine))).clamp(0, 1)
         if name == "start":
-            return image if start is None else start
+            return image if initial_image is None else initial_image
         if name in ("darker", "brighter"):
             return (image + (_STEP if name == "brighter" else -_STEP)).clamp(0, 1)
         return image
@@ -168,30 +147,30 @@ class CompletionActions:
 
 @ACTION_SETS.register("touch_up")
 @dataclass(frozen=True)
-class ResidualActions:
+class ResidualActions(ActionSet):
     """Each pixel of the hole moves its three channels by a little: continuous heads, for learners that need them.
 
     Args:
-        most: the largest change of a step.
+        max_change: the largest change of a step.
     """
 
     purpose: ClassVar[Purpose] = "completion"
-    most: float = 0.05
+    max_change: float = 0.05
 
     needs_initial_image: ClassVar[bool] = True
-    num_choices: ClassVar[None] = None
     action_dim: ClassVar[int] = 3
     scopes: ClassVar[tuple[str, ...]] = ("local",)
 
     def __post_init__(self) -> None:
-        if not 0 < self.most <= 1:
-            raise UsageError(f"the largest change of a step lies in (0, 1]; got {self.most}")
+        if not 0 < self.max_change <= 1:
+            raise UsageError(f"the largest change of a step lies in (0, 1]; got {self.max_change}")
 
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
         return height, width
 
-    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, start: Tensor | None = None) -> Tensor:
-        return (image + self.most * action["local"]).clamp(0, 1)
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,
+              initial_image: Tensor | None = None, step: int = 0) -> Tensor:
+        return (image + self.max_change * action["local"]).clamp(0, 1)
 
     def magnitude(self, action: Action) -> Tensor:
         """Mean change of the channels over the largest: (N, 1, H, W)."""
@@ -233,7 +212,7 @@ def _along_edges(image: Tensor) -> Tensor:
     return (found[0] + found[1]) / 2
 
 
-def _reflected(image: Tensor, mask: Tensor, other: Tensor | None = None) -> Tensor:
+def _mirror_values(image: Tensor, mask: Tensor, other: Tensor | None = None) -> Tensor:
     """What stands at the mirrored places; where there is none, the pixel itself, or another picture's."""
     index, there = _mirrored(mask)
     flat = image.flatten(2)

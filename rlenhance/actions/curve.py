@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, EDGE, Action, spread
+from rlenhance.actions.base import ACTION_SETS, EDGE, Action, PointwiseActions
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 
 CHANNELS = ("luminance", "chroma", "coupled")
 
@@ -30,7 +28,7 @@ def combine_scopes(normal: Action) -> Tensor:
 
 @ACTION_SETS.register("curve")
 @dataclass(frozen=True)
-class CurveActions:
+class CurveActions(PointwiseActions):
     """Each agent bends the tone curve of its pixels: c' = c + A c (1 - c), with A in [low, high].
 
     [0, 1] is invariant, black and white stay, A = 0 changes nothing, A < 0 darkens. A continuous head's a in [-1, 1]
@@ -57,8 +55,6 @@ class CurveActions:
     Source: Zero-DCE (Guo et al. 2020), equation 2, the LE-curve; ReLLIE (Zhang et al. 2021), its action range,
     coupling and momentum. We depart in the picture-level agent, the grid and the chroma heads.
     """
-
-    purpose: ClassVar[Purpose] = "enhance"
     kind: str = "continuous"
     agent_stride: int = 8
     global_agent: bool = True
@@ -101,8 +97,8 @@ class CurveActions:
     def num_choices(self) -> int | None:
         return self.num_bins if self.kind == "categorical" else None
 
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        if level == "global":
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
+        if scope == "global":
             return 1, 1
         return -(-height // self.agent_stride), -(-width // self.agent_stride)
 
@@ -131,16 +127,13 @@ class CurveActions:
         own = middle + half * normal
         return self.coupling * own + (1 - self.coupling) * own[:, self.lead_channel : self.lead_channel + 1]
 
-    def apply(self, image: Tensor, action: Action) -> Tensor:
-        return self.bend(image, spread(self.turn(action), image.shape[-2:]))
-
-    def turn(self, action: Action) -> Tensor:
+    def parameters(self, action: Action) -> Tensor:
         """A of every agent, less what momentum holds back: (N, 1 or 3, h, w)."""
         return (1 - self.momentum) * self.magnitude(action)
 
-    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
+    def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for A of every pixel."""
-        return image + handles * (image * (1 - image))
+        return image + parameters * (image * (1 - image))
 
     def noop(self, count: int, height: int, width: int) -> Action:
         """A = 0 everywhere; for categorical heads the value nearest to it."""

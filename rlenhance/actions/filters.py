@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.actions.base import ACTION_SETS, Action, ToolSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.core.registry import Registry
@@ -44,7 +43,7 @@ PIXELRL_TOOLS = tuple(FILTERS)
 
 @ACTION_SETS.register("filters")
 @dataclass(frozen=True)
-class FilterActions:
+class FilterActions(ToolSet):
     """Each pixel takes the value that its tool gives there.
 
     One head with as many choices as there are tools. Probabilities instead of an index stand for the mixture of all
@@ -66,11 +65,11 @@ class FilterActions:
     """
 
     purpose: ClassVar[Purpose] = "denoise"
+    identity: ClassVar[str] = IDENTITY
     tools: tuple[str, ...] = PIXELRL_TOOLS
 
-    #: How far outside [0, 1] its pictures may lie, and how many channels they may have (see `check_image`).
-    margin: ClassVar[float] = NOISE_MARGIN
-    planes: ClassVar[tuple[int, ...]] = (1, 3)
+    range_margin: ClassVar[float] = NOISE_MARGIN
+    image_channels: ClassVar[tuple[int, ...]] = (1, 3)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tools", tuple(self.tools))  # of a config.json: a list
@@ -81,39 +80,25 @@ class FilterActions:
                              f"got {', '.join(self.tools) or 'none'}")
 
     @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("local",)
-
-    @property
-    def action_dim(self) -> int:
-        return 1
-
-    @property
-    def num_choices(self) -> int:
-        return len(self.tools)
-
-    @property
     def receptive_radius(self) -> int | None:
         """How many pixels around its own the widest tool looks at; None where one of the user's own does not tell."""
         forms = [find_tiled_filter(FILTERS[name]) for name in self.tools if name != IDENTITY]
         return None if None in forms else max(form.radius for form in forms if form is not None)
 
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        return height, width
-
-    def results(self, image: Tensor) -> Tensor:
+    def apply_all(self, image: Tensor) -> Tensor:
         """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W)."""
         forms = self._forms(image)
         if self._left(forms):
-            return torch.stack([_run(name, image) for name in self.tools], dim=2)
+            return torch.stack([apply_tool(name, image) for name in self.tools], dim=2)
         return torch.from_numpy(apply_all(image.detach().numpy(), forms))
 
-    def apply(self, image: Tensor, action: Action) -> Tensor:
+    def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
+              step: int = 0) -> Tensor:
         choice = action["local"]
         if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
-            return (choice * self.results(image)).sum(dim=2)
+            return (choice * self.apply_all(image)).sum(dim=2)
         if choice.device.type != "cpu":
-            return self.results(image).gather(
+            return self.apply_all(image).gather(
                 2, choice[:, :, None].expand(-1, image.shape[1], -1, -1, -1)).squeeze(2)
         forms, after = self._forms(image), image
         if any(forms):
@@ -122,7 +107,7 @@ class FilterActions:
             chosen = choice == index
             which = chosen.flatten(1).any(dim=1)
             if which.any():
-                result = torch.where(chosen[which], _run(self.tools[index], image[which]), after[which])
+                result = torch.where(chosen[which], apply_tool(self.tools[index], image[which]), after[which])
                 after = after.index_put((which,), result)
         return after
 
@@ -137,21 +122,8 @@ class FilterActions:
         return [index for index, (name, form) in enumerate(zip(self.tools, forms, strict=True))
                 if form is None and name != IDENTITY]
 
-    def magnitude(self, action: Action) -> Tensor:
-        """1 where a tool changes something, 0 for "nothing"; of probabilities, that of all others: (N, 1, H, W)."""
-        choice, nothing = action["local"], self.tools.index(IDENTITY)
-        if choice.is_floating_point():
-            return 1 - choice[:, :, nothing]
-        if choice.device.type == "cpu":  # a third of the time there
-            return torch.from_numpy(np.not_equal(choice.numpy(), nothing).astype(np.float32))
-        return (choice != nothing).float()
 
-    def noop(self, count: int, height: int, width: int) -> Action:
-        """Nothing, everywhere."""
-        return {"local": torch.full((count, 1, height, width), self.tools.index(IDENTITY))}
-
-
-def _run(name: str, image: Tensor) -> Tensor:
+def apply_tool(name: str, image: Tensor) -> Tensor:
     """A tool's result; one of the user's own may give something else.
 
     Raises:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions.base import ACTION_SETS, Action
+from rlenhance.actions.base import ACTION_SETS, Action, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import d4_inverse, d4_transform
 from rlenhance.core.types import Purpose
@@ -23,11 +23,11 @@ _WAYS = (4, 2, 6, 1, 5, 3, 7)  # of the new looks, those first that differ most
 
 
 @ACTION_SETS.register("latent")
-class LatentActions(nn.Module):
+class LatentActions(nn.Module, ActionSet):
     """Each patch is enhanced anew from what has become of it and from what it was, its code moved, and all is merged.
 
-    An episode begins with one pass of the autoencoder (`begin`), so that agents who do nothing leave what it makes
-    alone, and whatever they add is theirs.
+    An episode begins with one pass of the autoencoder (`initial_image`), so that agents who do nothing leave what it
+    makes alone, and whatever they add is theirs.
 
     The heads of a patch's agent, each in [-1, 1]:
 
@@ -52,15 +52,13 @@ class LatentActions(nn.Module):
 
     Attributes:
         mixed: networks run in bfloat16, as in training.
-        told: the deviation of the noise where the user names it, on the scale of [0, 1]; None: as the picture shows it.
+        noise_std: the deviation of the noise where the user names it, on the scale of [0, 1]; None: as the picture
+            shows it.
     """
 
     purpose: ClassVar[Purpose] = "denoise"
     scopes: tuple[str, ...] = ("local",)
-    num_choices: int | None = None
-    needs_initial_image = True
-    counts = True
-    spec: dict[str, Any]
+    needs_initial_image: ClassVar[bool] = True
     part_of: Tensor
 
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
@@ -74,7 +72,7 @@ class LatentActions(nn.Module):
             raise UsageError(f"a code of {channels} channels has 0 to {channels} parts; got {parts}")
         self.bank = Codebook(channels, codes, groups, axes, neighbours, equivariant)
         self.parts, self.axes, self.mixed = parts, axes, False
-        self.told: float | None = None
+        self.noise_std: float | None = None
         self._first: tuple[Tensor, Tensor] | None = None
         self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
         self.requires_grad_(False)
@@ -84,12 +82,12 @@ class LatentActions(nn.Module):
         return self.parts + self.axes + NUM_GATES
 
     @property
-    def first(self) -> tuple[float, ...]:
+    def initial_action(self) -> tuple[float, ...]:
         """What the agents of a new policy choose."""
         return (*(0.0,) * (self.parts + self.axes), *_FIRST)
 
     @property
-    def spread(self) -> tuple[float, ...]:
+    def initial_std(self) -> tuple[float, ...]:
         """The deviation with which the agents of a new policy try other choices."""
         return (*(0.05,) * (self.parts + self.axes), *(0.15,) * NUM_GATES)
 
@@ -98,22 +96,22 @@ class LatentActions(nn.Module):
         """The geometry of the patches."""
         return self.autoencoder.blocks
 
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
         return self.blocks.grid(height, width)
 
-    def begin(self, image: Tensor) -> Tensor:
+    def initial_image(self, image: Tensor) -> Tensor:
         """One pass of the autoencoder: where the agents begin, (N, 3, H, W)."""
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
             return self.autoencoder.enhance(image, image, self._noise(image)).clamp(0, 1)
 
     def _noise(self, start: Tensor) -> Tensor:
         """(N, 1, 1, 1)."""
-        return told_noise(start) if self.told is None else start.new_full((len(start), 1, 1, 1), self.told)
+        return told_noise(start) if self.noise_std is None else start.new_full((len(start), 1, 1, 1), self.noise_std)
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,  # type: ignore[override]
-              start: Tensor | None = None, step: int = 0) -> Tensor:
+              initial_image: Tensor | None = None, step: int = 0) -> Tensor:
         # a module's own `apply` (of a function to its parts) is not to be had of this one
-        start = image if start is None else start
+        start = image if initial_image is None else initial_image
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
             way = _WAYS[step % len(_WAYS)]

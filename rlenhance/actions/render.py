@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import Action, ActionSet, PointwiseActions
+from rlenhance.actions.base import Action, PointwiseActions
 from rlenhance.actions.curve import CurveActions
 from rlenhance.actions.tone import ToneActions
 from rlenhance.core.image import to_array, to_tensor
@@ -117,17 +117,17 @@ class FusedRenderer:
         chosen: its T actions, for N pictures each.
     """
 
-    def __init__(self, actions: ActionSet, chosen: Sequence[Action]):
-        self.actions = cast(PointwiseActions, actions)  # checking costs as much as bending a small picture
+    def __init__(self, actions: PointwiseActions, chosen: Sequence[Action]):
+        self.actions = actions
         with torch.no_grad():
-            joined = {level: torch.cat([action[level] for action in chosen]) for level in chosen[0]}
-            handles = self.actions.turn(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
+            joined = {scope: torch.cat([action[scope] for action in chosen]) for scope in chosen[0]}
+            handles = self.actions.parameters(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
         if torch.equal(handles, handles[..., :1, :1].expand_as(handles)):  # no local agent says anything
             handles = handles[..., :1, :1]
         #: (N, T, C, h, w).
         self.handles = handles.contiguous()
 
-    def fits(self, height: int, width: int) -> bool:
+    def is_faster(self, height: int, width: int) -> bool:
         """Whether agents are few enough for this to be the faster way."""
         rows, columns = self.handles.shape[-2:]
         return (rows, columns) == (1, 1) or (rows * _COARSE <= height and columns * _COARSE <= width)
@@ -180,7 +180,8 @@ class FusedRenderer:
 
             def bent(image: Tensor, above: Tensor = above, below: Tensor = below, share: Tensor = share) -> Tensor:
                 for upper, lower in zip(above, below, strict=True):
-                    image = self.actions.bend(image, (upper if single else torch.lerp(upper, lower, share))[None])
+                    image = self.actions.apply_parameters(image,
+                                                          (upper if single else torch.lerp(upper, lower, share))[None])
                 return image
 
             yield slice(int(first), int(last)), bent

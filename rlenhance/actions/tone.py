@@ -9,18 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action, spread
+from rlenhance.actions.base import ACTION_SETS, Action, PointwiseActions
 from rlenhance.actions.curve import combine_scopes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, max_channel
-from rlenhance.core.types import Purpose
 
 _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 
 
 @ACTION_SETS.register("tone")
 @dataclass(frozen=True)
-class ToneActions:
+class ToneActions(PointwiseActions):
     """Each agent turns four handles: brightness, contrast, highlights, saturation.
 
     With L the pixel's brightness (mean of its channels) and M its largest channel, every channel c becomes
@@ -44,7 +43,6 @@ class ToneActions:
     Source: the LE-curve of Zero-DCE (Guo et al. 2020), equation 2, whose A is B here; the handles are ours.
     """
 
-    purpose: ClassVar[Purpose] = "enhance"
     agent_stride: int = 8
     low: float = -0.3
     high: float = 1.0
@@ -53,7 +51,6 @@ class ToneActions:
     saturation: float = 1.0
 
     action_dim: ClassVar[int] = 4
-    num_choices: ClassVar[int | None] = None
     global_agent: ClassVar[bool] = True
     #: Every head's name, in order.
     CONTROLS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
@@ -71,8 +68,8 @@ class ToneActions:
     def scopes(self) -> tuple[str, ...]:
         return ("global", "local") if self.agent_stride else ("global",)
 
-    def agent_grid(self, level: str, height: int, width: int) -> tuple[int, int]:
-        if level == "global":
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
+        if scope == "global":
             return 1, 1
         return -(-height // self.agent_stride), -(-width // self.agent_stride)
 
@@ -81,23 +78,20 @@ class ToneActions:
 
         More than once, because effort shall not be saved by sharing a plain brightening out between the handles.
         """
-        handles = self.turn(action)
-        return handles * _column((1.0, _WEIGHT, _WEIGHT, _WEIGHT), handles.dtype, handles.device)
+        parameters = self.parameters(action)
+        return parameters * _column((1.0, _WEIGHT, _WEIGHT, _WEIGHT), parameters.dtype, parameters.device)
 
-    def turn(self, action: Action) -> Tensor:
+    def parameters(self, action: Action) -> Tensor:
         """A, K, H and S of every agent: (N, 4, h, w)."""
         normal = combine_scopes(action) if len(action) > 1 else action["global"].clamp(-1, 1)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         scale = _column((half, self.contrast, self.highlights, self.saturation), normal.dtype, normal.device)
         return torch.addcmul(_column((middle, 0.0, 0.0, 0.0), normal.dtype, normal.device), normal, scale)
 
-    def apply(self, image: Tensor, action: Action) -> Tensor:
-        return self.bend(image, spread(self.turn(action), image.shape[-2:]))
-
-    def bend(self, image: Tensor, handles: Tensor) -> Tensor:
+    def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for the handles of every pixel."""
         level = brightness(image)
-        bend, contrast, highlights, saturation = handles.split(1, dim=1)
+        bend, contrast, highlights, saturation = parameters.split(1, dim=1)
         burning = ((max_channel(image) ** 2) ** 2) ** 2  # squares cost less than a power
         common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
         bend = (common + saturation * image).clamp(-1, 1)

@@ -19,6 +19,8 @@ ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
     ("model", "restorer"): {"planes": "channels"},
     ("model", "filter_policy"): {"planes": "channels"},
     ("model", "pixelrl"): {"planes": "channels"},
+    ("model", "touch_up_policy"): {"most": "max_change"},
+    ("action set", "touch_up"): {"most": "max_change"},
     ("action set", "curve"): {"picture_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
 }
 #: (kind, new name, new argument) -> old value -> new one.

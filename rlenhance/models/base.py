@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rlenhance.actions import Action, ActionSet, image_constraints
+from rlenhance.actions import Action, ActionSet
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import check_image, convert_channels
+from rlenhance.core.image import convert_channels
 from rlenhance.core.registry import Registry
 from rlenhance.core.types import Purpose
 from rlenhance.nn.preferences import Preferences
@@ -125,21 +125,6 @@ class FeedForwardModel(ImageNetwork):
         return composite(out, image, mask) if self.needs_mask else image + mask * (out - image)
 
 
-class Completing:
-    """Marks the networks that fill holes: `network(image, mask) -> image`, with the picture itself outside the mask.
-
-    A hole comes in black (see `rlenhance.ops.masks`), and `rlenhance.pipelines.complete.Completer` brings a photograph
-    to the size that the network knows.
-
-    Attributes:
-        side: side in pixels of the square pictures that it was trained on.
-    """
-
-    side: int
-    purpose: Purpose = "completion"
-    needs_mask: bool = True
-
-
 class Policy(ImageNetwork):
     """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
 
@@ -170,7 +155,7 @@ class Policy(ImageNetwork):
         Raises:
             UsageError: it is none that this policy can work on.
         """
-        return check_image(image, **image_constraints(self.actions))
+        return self.actions.check_image(image)
 
     def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""

@@ -10,21 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.models.base import MODELS, Completing, FeedForwardModel
+from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import downscale_masked, mask_out
 
 
-class CompletionNet(Completing, FeedForwardModel):
+class CompletionNet(FeedForwardModel):
     """Base class: a backbone that sees the picture and its mask, and what is made of its features.
 
     Attributes:
         backbone: takes four channels; policies can begin with it.
-        side: see `Completing`.
+        side: in pixels, of the square pictures that it was trained on.
     """
 
+    purpose = "completion"
+    needs_mask = True
     backbone: Backbone
 
     def __init__(self, backbone: Mapping[str, Any], side: int):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rlenhance.actions import ACTION_SETS, Action, CompletionActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
-from rlenhance.models.base import MODELS, Completing, FeedForwardModel, ImageNetwork, Policy
+from rlenhance.models.base import MODELS, FeedForwardModel, ImageNetwork, Policy
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
@@ -28,14 +28,14 @@ _NEVER = -1e4  # logit of what is not valid
 _PLANES = 7  # current picture, mask, and what has changed since the start
 
 
-class PriorModel(Completing, ImageNetwork):
+class PriorModel(ImageNetwork):
     """Base class of networks that begin with what a prior puts into the hole.
 
     Attributes:
         prior: a network that fills holes and is not trained here; None: the membrane. Built from a spec it is saved
             with this one; of a shipped one the name is saved alone, and `rlenhance.hub.checkpoint.create_network` loads
             it.
-        side: see `Completing`.
+        side: in pixels, of the square pictures that it was trained on.
     """
 
     def _build_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
@@ -74,7 +74,7 @@ class PriorModel(Completing, ImageNetwork):
 
 
 @MODELS.register("completion_policy")
-class CompletionPolicy(PriorModel, Policy):  # type: ignore[misc]
+class CompletionPolicy(PriorModel, Policy):
     """`policy(observation, state) -> distribution, value, state`: each pixel of the hole chooses among tools.
 
     A layer on the backbone's features weighs the tools beside how near each comes to what is thought to belong there:
@@ -133,7 +133,7 @@ class CompletionPolicy(PriorModel, Policy):  # type: ignore[misc]
             return found
         with torch.no_grad():
             image, start = observation["image"], observation.get("start", observation["image"])
-            moves = self.actions.results(image, observation["mask"], start, windows) - windows.crop(start)[:, :, None]
+            moves = self.actions.apply_all(image, observation["mask"], start, windows) - windows.crop(start)[:, :, None]
             return torch.cat([moves, 0.5 * (moves**2).sum(dim=1, keepdim=True)], dim=1)
 
     def forward(self, observation: Observation,
@@ -163,7 +163,7 @@ class CompletionPolicy(PriorModel, Policy):  # type: ignore[misc]
         weights = torch.cat([-estimate, torch.ones_like(estimate[:, :1])], dim=1) / 3
         distance = (self._results(observation, windows) * weights[:, :, None]).sum(dim=1)
         logits = numbers[:, : self.actions.num_choices] - numbers[:, -1:].clamp(_LEAST, _MOST).exp() * distance
-        logits = logits.masked_fill(~self.actions.valid(mask, windows), _NEVER)
+        logits = logits.masked_fill(~self.actions.valid_mask(mask, windows), _NEVER)
         return features, JointDistribution({"local": WindowedCategorical(logits.unsqueeze(1), windows)}), estimate
 
 
@@ -198,6 +198,9 @@ class CompletionRestorer(PriorModel, FeedForwardModel):
         backbone, prior, side: as there.
     """
 
+    purpose = "completion"
+    needs_mask = True
+
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, side: int = 128):
         super().__init__()
         self._build_prior(prior, side)
@@ -229,13 +232,13 @@ class TouchUpPolicy(PixelPolicy, PriorModel):
 
     Args:
         backbone, prior, horizon, side: as `CompletionPolicy`.
-        most: the largest change of a step.
+        max_change: the largest change of a step.
         deviation: see `PixelPolicy`.
     """
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, horizon: int = 8,
-                 most: float = 0.05, side: int = 128, deviation: str = "predicted"):
-        super().__init__({"name": "touch_up", "most": most}, backbone, horizon, None, masked=True,
+                 max_change: float = 0.05, side: int = 128, deviation: str = "predicted"):
+        super().__init__({"name": "touch_up", "max_change": max_change}, backbone, horizon, None, masked=True,
                          deviation=deviation)
         self._build_prior(prior, side)
 

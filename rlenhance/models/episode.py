@@ -17,14 +17,12 @@ from rlenhance.actions import (
     PointwiseActions,
     apply_action,
     attenuate_local,
-    begin,
-    image_constraints,
-    needs_initial_image,
 )
 from rlenhance.actions.latent import NUM_GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
-from rlenhance.models.base import Completing, ImageNetwork, Policy
+from rlenhance.models.base import ImageNetwork, Policy
+from rlenhance.models.completion_policy import PriorModel
 from rlenhance.models.fast_decide import FastDecider
 from rlenhance.models.filter_policy import BaseFilterPolicy
 from rlenhance.models.policy import make_observation
@@ -73,7 +71,6 @@ class GreedyEpisode(ImageNetwork):
         self.policy, self.local = policy, local
         for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
             setattr(self, name, getattr(policy, name))
-        self._bending = isinstance(policy.actions, PointwiseActions)
         self.steps = policy.horizon if steps is None else steps
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
@@ -117,12 +114,12 @@ class GreedyEpisode(ImageNetwork):
 
         Pictures of another size than the one decided on have the same agents only where the policy has a state size.
         """
-        check_image(image, **image_constraints(self.policy.actions))
+        self.policy.actions.check_image(image)
         own = (self.policy.state_size,) * 2  # there it is the last state of the episode, bit by bit
         if mask is None and None not in own and tuple(image.shape[-2:]) != own and image.device.type == "cpu" \
                 and image.dtype == torch.float32:
             sweep = self.sweep(actions, image)
-            if sweep is not None and sweep.fits(*image.shape[-2:]):
+            if sweep is not None and sweep.is_faster(*image.shape[-2:]):
                 return sweep.image(image)
         for action in actions:
             image = apply_action(self.policy.actions, image, action, mask)
@@ -142,7 +139,7 @@ class GreedyEpisode(ImageNetwork):
         device = next(self.policy.parameters()).device
         if self.policy.state_size and device.type == "cpu" and picture.dtype in (np.uint8, np.uint16) and picture.size:
             sweep = self.sweep(actions)
-            if sweep is not None and sweep.fits(*picture.shape[:2]):
+            if sweep is not None and sweep.is_faster(*picture.shape[:2]):
                 return sweep.pixels(picture, strength)
         image = to_tensor(picture, device)
         result = self.render(image, actions)
@@ -152,7 +149,9 @@ class GreedyEpisode(ImageNetwork):
         """All actions in one pass; None where the set cannot, there are none, or a gradient must pass."""
         gradient = torch.is_grad_enabled() and any(
             entry.requires_grad for entry in [*others, *(entry for action in actions for entry in action.values())])
-        return FusedRenderer(self.policy.actions, actions) if actions and not gradient and self._bending else None
+        usable = actions and not gradient
+        return FusedRenderer(self.policy.actions, actions) if usable and isinstance(self.policy.actions,
+                                                                                    PointwiseActions) else None
 
     def _run(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
@@ -167,7 +166,7 @@ class GreedyEpisode(ImageNetwork):
         encoded = policy.preferences.settle(encoded, picture)
         smoothness = policy.preferences.smoothness(encoded)
         states, chosen, memory = [picture], [], None
-        start = picture if needs_initial_image(policy.actions) else None
+        start = picture if policy.actions.needs_initial_image else None
         network = FastDecider(policy, encoded) if quick and FastDecider.supports(policy, picture) else None
         for step in range(self.steps):
             left = 1 - step / policy.horizon
@@ -249,7 +248,7 @@ class LatentEpisode(GreedyEpisode):
         policy: Any = self.policy
         moves: LatentActions = policy.actions
         start = check_image(image)
-        now = begin(moves, start)
+        now = moves.initial_image(start)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         states: list[Tensor] = [now]
         chosen: list[Action] = []
@@ -286,6 +285,6 @@ def build_model(network: nn.Module, steps: int | None = None) -> Any:
     """
     if not isinstance(network, Policy):
         return network
-    if isinstance(network, Completing):
+    if isinstance(network, PriorModel):
         return CompletionEpisode(network, steps)
     return (LatentEpisode if isinstance(network.actions, LatentActions) else GreedyEpisode)(network, steps)

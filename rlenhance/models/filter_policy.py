@@ -43,7 +43,7 @@ class BaseFilterPolicy(Policy):
     def enter(self, image: Tensor) -> Tensor:
         """A picture as episodes take it: that of grey ones takes the channels of colours one by one, as pictures."""
         if self.channels == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
-            return check_image(image, margin=self.actions.margin).reshape(-1, 1, *image.shape[2:])
+            return check_image(image, margin=self.actions.range_margin).reshape(-1, 1, *image.shape[2:])
         return self.seen(image)
 
     def leave(self, result: Tensor, image: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class BaseFilterPolicy(Policy):
         Raises:
             UsageError: colours for a network that takes grey pictures alone.
         """
-        return convert_channels(image, self.channels, self.actions.margin)
+        return convert_channels(image, self.channels, self.actions.range_margin)
 
     def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
         """What is told of the whole picture when an episode begins; here nothing.
@@ -139,7 +139,7 @@ class FilterPolicy(BaseFilterPolicy):
         if horizon < 1 or channels not in (1, 3):
             raise UsageError(f"an episode needs at least one step, and channels are 1 or 3; got {horizon} and "
                              f"{channels}")
-        self.actions = ACTION_SETS.create("filters", tools=tuple(tools))
+        self.actions = ACTION_SETS.create("filters", tools=tuple(tools))  # type: ignore[assignment]
         self.horizon, self.channels, self.told_noise, self.views = horizon, channels, told_noise, views
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": channels + told_noise, "context": 1})
@@ -174,7 +174,7 @@ class FilterPolicy(BaseFilterPolicy):
 
     def _results(self, observation: Observation) -> Tensor:
         found = observation.get("tools")
-        return self.actions.results(self.seen(observation["image"]).detach()) if found is None else found
+        return self.actions.apply_all(self.seen(observation["image"]).detach()) if found is None else found
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:

@@ -72,6 +72,7 @@ class MRPNetSR(FeedForwardModel):
     """
 
     period = 2
+    receptive_radius: int  # type: ignore[assignment]
 
     def __init__(self, width: int = 64, generator_width: int = 48, blocks: int = 6, scale: int = 1,
                  exposure: bool = False):

@@ -112,7 +112,7 @@ class PixelPolicy(Policy):
         self.actions = ACTION_SETS.rebuild(dict(actions))
         self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()}, tuple(auto))
         self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
-        self.told_start = told_start
+        self.told_start, self.input_channels = told_start, 3 + masked + 3 * told_start
         self.context_size = context = len(self.preferences) + 1 + STATISTICS
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked + 3 * told_start,
                                                      "context": context})
@@ -130,14 +130,14 @@ class PixelPolicy(Policy):
         self._set_start(start)
 
     def _set_start(self, start: float) -> None:
-        first = getattr(self.actions, "first", None)
+        first = self.actions.initial_action
         if first is not None:
             with torch.no_grad():
                 for level in self.actions.scopes:
                     head: Any = self.heads[level]
                     head.bias[: len(first)] = torch.atanh(torch.tensor(first))
                     if self.deviation == "predicted":
-                        spread = torch.tensor(self.actions.spread)  # type: ignore[attr-defined]
+                        spread = torch.tensor(self.actions.initial_std)
                         head.bias[len(first) :] = spread.log() - _USUAL
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
         if low is None or high is None:

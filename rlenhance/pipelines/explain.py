@@ -73,7 +73,7 @@ def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: fl
     for handles in _handles(actions, chosen):
         image = ramp.expand(-1, -1, handles[0].shape[2], -1)
         for step in handles:
-            image = actions.bend(image, step)
+            image = actions.apply_parameters(image, step)
         curves.append((ramp + strength * (image - ramp))[0].mean(dim=0).clamp(0, 1).numpy())
     canvas = _canvas()
     whole, each = curves
@@ -86,18 +86,19 @@ def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: fl
 
 def _handles(actions: PointwiseActions, chosen: Sequence[Action]) -> tuple[list[Tensor], list[Tensor]]:
     """Per step, the handles without local agents (1, C, 1, 1) and those of every agent (1, C, agents, 1)."""
-    each = [actions.turn(action).float().cpu() for action in chosen]
+    each = [actions.parameters(action).float().cpu() for action in chosen]
     still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
              if "global" in action and all(entry.is_floating_point() for entry in action.values()) else None
              for action in chosen]
     whole = [handles.mean(dim=(2, 3), keepdim=True) if action is None
-             else actions.turn(action).float().cpu()[..., :1, :1] for action, handles in zip(still, each, strict=True)]
+             else actions.parameters(action).float().cpu()[..., :1, :1]
+             for action, handles in zip(still, each, strict=True)]
     return whole, [handles.flatten(2)[..., None] for handles in each]
 
 
 def step_cell(actions: PointwiseActions, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
     """The handles that the agents of one step turned, a map for each, and their means and ranges in words."""
-    handles = actions.turn(action).float().cpu()
+    handles = actions.parameters(action).float().cpu()
     names = getattr(actions, "CONTROLS", None) or (("A",) if handles.shape[1] == 1 else ("red", "green", "blue"))
     height, width = (max(1, side // 2) for side in size)
     maps = [_bytes(action_colors(handles[:, i : i + 1], (height, width))) for i in range(len(names))]

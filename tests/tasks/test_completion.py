@@ -336,7 +336,7 @@ def test_every_tool_does_what_it_says():
     """Copies come from so far away, mirrors from behind the nearest border; what is not valid keeps the pixel."""
     actions, batch = ACTION_SETS.create("fill", strides=(4, 1)), holed(1)
     image, mask, start = batch.target, batch.mask, 1 - batch.target
-    results, valid = actions.results(image, mask, start)[0], actions.valid(mask)[0]
+    results, valid = actions.apply_all(image, mask, start)[0], actions.valid_mask(mask)[0]
     tools = actions.tools
     assert len(tools) == actions.num_choices == 25 and tools[0] == "keep"
     index = tools.index("copy_ne_4")
@@ -352,7 +352,7 @@ def test_every_tool_does_what_it_says():
         r, c = 2 * nearest[:, row, column] - (row, column)
         assert not hole[r, c] and torch.equal(results[:, tools.index("mirror"), row, column], image[0, :, r, c])
     stripes = torch.linspace(0.1, 0.9, 24)[None, None, :, None].expand(1, 3, -1, 24)
-    along = actions.results(stripes, mask, stripes)[0, :, tools.index("isophote")]
+    along = actions.apply_all(stripes, mask, stripes)[0, :, tools.index("isophote")]
     assert torch.allclose(along[:, 3:-3, 3:-3], stripes[0, :, 3:-3, 3:-3], atol=1e-5)
 
 
@@ -364,9 +364,9 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
     image, start = (torch.rand(3, 3, size, size, generator=generator) for _ in range(2))
     windows = MaskWindows.from_mask(mask)
     assert (windows.crop(mask).sum() == mask.sum()) and torch.equal(windows.paste(windows.crop(image), image), image)
-    whole = actions.results(image, mask, start)
-    assert torch.allclose(actions.results(image, mask, start, windows), windows.crop(whole), atol=1e-5)
-    assert torch.equal(actions.valid(mask, windows), windows.crop(actions.valid(mask)))
+    whole = actions.apply_all(image, mask, start)
+    assert torch.allclose(actions.apply_all(image, mask, start, windows), windows.crop(whole), atol=1e-5)
+    assert torch.equal(actions.valid_mask(mask, windows), windows.crop(actions.valid_mask(mask)))
     policy = make_policy(strides=(8, 3), backbone={**SMALL, "name": "gru_unet"})
     with torch.no_grad():
         for value in policy.heads.parameters():
@@ -497,7 +497,7 @@ def test_agents_choose_what_is_valid_and_none_acts_outside(generator):
                    "steps_left": torch.ones(2, 1)}
     distribution = policy(observation)[0]
     drawn = distribution.sample(generator)["local"]
-    valid = policy.actions.valid(batch.mask)
+    valid = policy.actions.valid_mask(batch.mask)
     assert valid.gather(1, drawn).all() and (drawn[batch.mask < 1] == 0).all()
     assert (distribution.entropy()["local"][batch.mask < 1] < 1e-6).all()
 

@@ -214,7 +214,7 @@ def test_a_warm_start_begins_near_the_supervised_picture(generator):
     warm_start(policy, restorer.eval())
     with torch.no_grad():
         estimate = batch.image + restorer.residual(batch.image)
-        results = policy.actions.results(batch.image)
+        results = policy.actions.apply_all(batch.image)
         nearest = (results - estimate[:, :, None]).abs().argmin(dim=2)
         first = GreedyEpisode(policy.eval()).decide(batch.image)[0]["local"]
     assert (first == nearest).float().mean() > 0.999
@@ -238,7 +238,7 @@ def test_a_learned_denoiser_is_a_warm_start(tmp_path):
     policy = warm_start(make_policy(horizon=1), denoiser).eval()
     with torch.no_grad():
         clean = denoiser.denoise(batch.image, 25 / 255)
-        nearest = (policy.actions.results(batch.image) - clean[:, :, None]).abs().argmin(dim=2)
+        nearest = (policy.actions.apply_all(batch.image) - clean[:, :, None]).abs().argmin(dim=2)
         first = GreedyEpisode(policy).decide(batch.image, preference={"noise": 25.0})[0]["local"]
         other = GreedyEpisode(policy).decide(batch.image, preference={"noise": 50.0})[0]["local"]
         assert (first == nearest).float().mean() > 0.99 and (other == nearest).float().mean() < 0.95

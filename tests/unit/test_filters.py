@@ -125,7 +125,7 @@ def test_canvases_leave_no_trace(shape, generator):
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append((FilterActions().results(image), FilterActions().apply(image, {"local": choice})))
+            found.append((FilterActions().apply_all(image), FilterActions().apply(image, {"local": choice})))
     finally:
         torch.set_num_threads(before)
     (results, after), (again, after_again) = found

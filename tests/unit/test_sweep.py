@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlenhance.actions import ACTION_SETS, FusedRenderer, apply_action, spread
+from rlenhance.actions import ACTION_SETS, FusedRenderer, apply_action, upsample_agents
 from rlenhance.actions import render as sweeps
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.models import GreedyEpisode, make_observation
@@ -176,9 +176,9 @@ def test_spreading_is_the_same_without_gradients(agents, size, generator):
     """The short way of spreading few numbers is bilinear interpolation as well."""
     handles = torch.rand(2, 4, *agents, generator=generator)
     with torch.no_grad():
-        short = spread(handles, size)
+        short = upsample_agents(handles, size)
     wanted = F.interpolate(handles, size, mode="bilinear", align_corners=False)
-    assert torch.allclose(short, wanted, atol=1e-6) and torch.allclose(spread(handles, size), wanted)
+    assert torch.allclose(short, wanted, atol=1e-6) and torch.allclose(upsample_agents(handles, size), wanted)
 
 
 @pytest.mark.parametrize("actions", [{"name": "tone"}, {"name": "tone", "agent_stride": 0}, {"name": "curve"},

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.rse.codebook import Codes, fill_bank
-from rlenhance.actions import LatentActions, apply_action, begin
+from rlenhance.actions import LatentActions, apply_action
 from rlenhance.actions.latent import NUM_GATES
 from rlenhance.core.image import NUM_D4
 from rlenhance.data import Batch
@@ -153,10 +153,10 @@ def constant(policy: PixelPolicy, image: Tensor, fixed: Fixed) -> list[Tensor]:
     moves = moves_of(policy)
     action = moves.noop(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
     action[:, : moves.parts], action[:, -2] = fixed.toward, 2 * fixed.own - 1
-    states = [begin(moves, image)]
+    states = [moves.initial_image(image)]
     for step in range(fixed.steps):
         action[:, -1] = 2 * (1 / (step + 2) if fixed.falling else fixed.new) - 1
-        states.append(apply_action(moves, states[-1], {"local": action}, start=image, step=step))
+        states.append(apply_action(moves, states[-1], {"local": action}, initial_image=image, step=step))
     return states
 
 

@@ -44,7 +44,7 @@ class PixelRL(BaseFilterPolicy):
         if horizon < 1 or channels not in (1, 3):
             raise UsageError(f"an episode needs at least one step, and channels are 1 or 3; got {horizon} and "
                              f"{channels}")
-        self.actions = ACTION_SETS.create("filters")
+        self.actions = ACTION_SETS.create("filters")  # type: ignore[assignment]
         self.preferences = Preferences()
         self.horizon, self.channels = horizon, channels
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
