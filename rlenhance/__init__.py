@@ -1,6 +1,7 @@
 """rlenhance: enhance pictures by reinforcement learning.
 
 Every pixel (or cell of a coarser grid) is an agent that bends its tone curve step by step; the user weights the reward.
+The names listed here are the public API: they stay, or are announced in CHANGELOG.md one version before they go.
 
     >>> import rlenhance
     >>> rlenhance.__version__
@@ -8,22 +9,63 @@ Every pixel (or cell of a coarser grid) is an agent that bends its tone curve st
 """
 
 from importlib import import_module
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlenhance.actions import ACTION_SETS
+    from rlenhance.data import Batch
+    from rlenhance.hub.checkpoint import load_model
+    from rlenhance.hub.shipped import list_models
+    from rlenhance.io import read, write
+    from rlenhance.models import MODELS
+    from rlenhance.nn.backbones import BACKBONES
+    from rlenhance.pipelines.complete import Completer
+    from rlenhance.pipelines.denoise import Denoiser
+    from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.upscale import Upscaler
+    from rlenhance.rewards import Reward, RewardWeights
+    from rlenhance.rewards import action_term as register_action_term
+    from rlenhance.rewards import state_term as register_reward_term
+
+    register_action_set = ACTION_SETS.register
+    register_backbone = BACKBONES.register
+    register_model = MODELS.register
 
 __version__ = "0.1.0"
 
 # Loaded on first use: the command's help must not wait three seconds for torch.
 _HOMES = {
-    "Batch": "rlenhance.data",
-    "Enhancer": "rlenhance.pipelines.enhance",
-    "Reward": "rlenhance.rewards",
-    "RewardWeights": "rlenhance.rewards",
-    "load_model": "rlenhance.hub.checkpoint",
+    "Batch": ("rlenhance.data", "Batch"),
+    "Completer": ("rlenhance.pipelines.complete", "Completer"),
+    "Denoiser": ("rlenhance.pipelines.denoise", "Denoiser"),
+    "Enhancer": ("rlenhance.pipelines.enhance", "Enhancer"),
+    "Reward": ("rlenhance.rewards", "Reward"),
+    "RewardWeights": ("rlenhance.rewards", "RewardWeights"),
+    "Upscaler": ("rlenhance.pipelines.upscale", "Upscaler"),
+    "list_models": ("rlenhance.hub.shipped", "list_models"),
+    "load_model": ("rlenhance.hub.checkpoint", "load_model"),
+    "read": ("rlenhance.io", "read"),
+    "register_action_set": ("rlenhance.actions", "ACTION_SETS.register"),
+    "register_action_term": ("rlenhance.rewards", "action_term"),
+    "register_backbone": ("rlenhance.nn.backbones", "BACKBONES.register"),
+    "register_model": ("rlenhance.models", "MODELS.register"),
+    "register_reward_term": ("rlenhance.rewards", "state_term"),
+    "write": ("rlenhance.io", "write"),
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Batch", "Completer", "Denoiser", "Enhancer", "Reward", "RewardWeights", "Upscaler", "list_models", "load_model",
+    "read", "register_action_set", "register_action_term", "register_backbone", "register_model",
+    "register_reward_term", "write",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        module, place = _HOMES[name]
+        return attrgetter(place)(import_module(module))
     raise AttributeError(f"module 'rlenhance' has no attribute {name!r}; it offers {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

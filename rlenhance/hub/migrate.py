@@ -35,6 +35,22 @@ WEIGHTS = {
 
 _PURPOSES = {"rellie": "enhance", "zero_dce": "enhance", "filter_policy": "denoise", "pixelrl": "denoise",
              "ffdnet": "denoise", "denoiser": "denoise", "patch_denoiser": "denoise"}
+#: SHA-256 of the shipped weights as version 0.1 stored them -> the model that holds the same numbers, for recipes.
+SHIPPED_0_1 = {
+    "38ac3f623306ad347feff32a582ea69c39cbb3117d0a5ff1a2ceccd89700fdf0": "completer",
+    "997ac9974de439f45076a0bda6d302476251817f1aa3e51f4ab70203a5f1567b": "denoiser-grey",
+    "2abe7e88400208c3712d23c74d03e4a1136c8635e697929be0d1d0e4f32595cd": "denoiser-photo",
+    "a0e596a7adc140292298e1352ad880add2385474b6414907232770d4e2d433ee": "denoiser",
+    "c2198f86761947ce88ee165bd3b834ea846ac15a83898d035f84a592b408c43d": "filters-grey",
+    "6ff9249ae0022432922de3a19f9ff0e2cfd030e1c4af5a5aef9e61e88ce57d54": "natural-direct",
+    "c2c5664a174e77b615b40e6c7256c18d963091a96d725e31f5515288aa66ce57": "natural",
+    "637b776e51c99e21734d61ffb1437fb16f7081a888e80f45dc225069a6c2b619": "reference-direct",
+    "c3032620b9b7628851278a8bb9795c001ed9dc38ace55c989aa50f45db4957a7": "reference",
+    "d6ab7938bddb40985d8aa1d0807c173b2e6eeccb59d1dfeface8b52db6309140": "relight",
+    "4519bdbda57d53fb18171d70ffb48c6b5264dccaf7b93de305dcef448795caab": "rse-faces",
+    "07293406b6719e8f2fe872f1cb487054c9a76896fcdbb9e1a6c46c4276175af6": "supervised",
+    "95964b608d256f567d64649ee819ac9308571a16fa09661fa1e10693088f8609": "upscale",
+}
 
 
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
+from rlenhance.hub import shipped
+from rlenhance.hub.migrate import SHIPPED_0_1
 from rlenhance.pipelines.json_config import naming, read_object, text
 from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 
@@ -57,9 +59,10 @@ class Recipe:
         Raises:
             UsageError: names both.
         """
-        if seen != self.sha256:
+        former = f"{SHIPPED_0_1.get(self.sha256)}/{shipped.MODEL}"  # stored under other names since
+        if seen not in (self.sha256, shipped.read_sums(shipped.FOLDER).get(former)):
             raise UsageError(f"{path}: was made with {self.model}, whose weights have the SHA-256 {self.sha256}; "
-                             f"{model} has {seen}: name the right one with --model")
+                             f"{model} has {seen}: name the right one as the model")
 
     def differences(self, made_with: Mapping[str, str]) -> str:
         """What differs here from where it was saved, in words; empty where nothing does."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +180,17 @@ def test_recipes_serve_other_photographs(night, tmp_path):
     assert cli.main(["enhance", "in", "-o", "out", "--recipe", "done.json"]) == 0
     assert cli.main(["enhance", "in", "-o", "wanted", "--preset", "bright"]) == 0
     assert (tmp_path / "out/a.png").read_bytes() == (tmp_path / "wanted/a.png").read_bytes()
+
+
+def test_a_recipe_of_version_0_1_is_followed(tmp_path, monkeypatch, capsys):
+    """Its keys and its checksum are those of then; the shipped weights hold the same numbers, and make the picture that
+    its settings ask for."""
+    monkeypatch.chdir(tmp_path)
+    write(np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8), "night.png")
+    old = Path(__file__).parents[1] / "support" / "recipe_0_1.json"
+    assert _run("-o", "old.png", "--recipe", str(old)) == 0
+    assert "rlenhance 0.1.0 then" in capsys.readouterr().err or __version__ == "0.1.0"
+    found = json.loads(old.read_text())
+    assert _run("-o", "new.png", "--exposure", str(found["preference"]["exposure_level"]), "--contrast",
+                str(found["preference"]["contrast"])) == 0
+    assert Path("old.png").read_bytes() == Path("new.png").read_bytes()
