@@ -240,12 +240,17 @@ def named_model(task: CompareTask[C, D], config: C, word: str) -> Candidate:
         path = locate(place)
         model = load_model(path)
         task.check_model(config, model, path)
-        folder = find_checkpoint(path)
-        mark = hashlib.sha256((folder / MODEL).read_bytes() + json.dumps(
-            read_config(folder)["model"], sort_keys=True).encode()).hexdigest()[:16]
+        mark = fingerprint(path)
     except UsageError as error:
         raise UsageError(f"--models {word}: {error}") from error
     return Candidate(name or (path.name if path.name not in ("best", "last", "") else str(path)), [model], [mark], path)
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of the weights and the recipe of a run's model."""
+    folder = find_checkpoint(path)
+    recipe = json.dumps(read_config(folder)["model"], sort_keys=True).encode()
+    return hashlib.sha256((folder / MODEL).read_bytes() + recipe).hexdigest()[:16]
 
 
 def _score_condition(task: CompareTask[C, D], config: C, comparison: Comparison, condition: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,8 +32,14 @@ from rlenhance.rewards import Reward, Transition
 _WATCHED = 16  # pictures on which a finished policy is watched: whole ones fill the memory
 
 
-def score_picture(output: Tensor, batch: Batch) -> dict[str, float]:
-    """Scores of one picture: those against the reference only where there is one."""
+def score_picture(output: Tensor, batch: Batch, reward: Reward | None = None) -> dict[str, float]:
+    """Scores of one picture: those against the reference only where there is one.
+
+    Args:
+        output: (1, 3, H, W).
+        batch: the picture, and its reference.
+        reward: adds `term/NAME`, what its state terms give for the way from the input to the output, unweighted.
+    """
     output = output.clamp(0, 1)
     scores = {"clipped": newly_clipped(output, batch.image).item(), "mean": output.mean().item()}
     if batch.target is not None:
@@ -42,6 +48,11 @@ def score_picture(output: Tensor, batch: Batch) -> dict[str, float]:
             "sharpness": sharpness_ratio(output, batch.target).item(),
             "gt_mean_psnr": gt_mean_psnr(output, batch.target).item(),
         }
+    if reward is not None:
+        level = output.new_full((1, 1, 1, 1), reward.weights.exposure_level)
+        step = Transition(batch.image, output, batch.image, output.new_zeros(1, 1, 1, 1), {"exposure_level": level},
+                          batch.target)
+        scores |= {f"term/{name}": value.mean().item() for name, value in reward.terms(step).items()}
     return scores
 
 
@@ -52,39 +63,18 @@ def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
     return enhance(model, batch.image)
 
 
-def score_pictures(model: Callable[..., Tensor], pictures: Sequence[Batch],
-                   reward: Reward | None = None) -> list[dict[str, float]]:
-    """Scores of each picture, with `cpu_ms`, the CPU milliseconds that the model took, and its `megapixels`.
-
-    Args:
-        reward: adds `term/NAME`, what its state terms give for the way from the input to the output, unweighted.
-    """
-    rows = []
+def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
+    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
+    rows, seconds, pixels = [], 0.0, 0
     with torch.no_grad():
         for batch in pictures:
             begun = time.process_time()
             output = enhance_batch(model, batch)
-            spent = time.process_time() - begun
-            row = score_picture(output, batch)
-            if reward is not None:
-                level = output.new_full((1, 1, 1, 1), reward.weights.exposure_level)
-                step = Transition(batch.image, output.clamp(0, 1), batch.image, output.new_zeros(1, 1, 1, 1),
-                                  {"exposure_level": level}, batch.target)
-                row |= {f"term/{name}": value.mean().item() for name, value in reward.terms(step).items()}
-            rows.append({**row, "cpu_ms": 1e3 * spent, "megapixels": output.shape[-1] * output.shape[-2] / 1e6})
-    return rows
-
-
-def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over pictures that `score_pictures` has scored, and the CPU milliseconds per megapixel."""
-    totals = {name: sum(row[name] for row in rows) for name in rows[0]}
-    speed = totals.pop("cpu_ms") / totals.pop("megapixels")
-    return {**{name: total / len(rows) for name, total in totals.items()}, "cpu_ms_per_megapixel": speed}
-
-
-def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
-    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
-    return mean_scores(score_pictures(model, pictures))
+            seconds += time.process_time() - begun
+            pixels += output.shape[-1] * output.shape[-2]
+            rows.append(score_picture(output, batch))
+    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    return {**means, "cpu_ms_per_megapixel": 1e9 * seconds / pixels}
 
 
 @dataclass

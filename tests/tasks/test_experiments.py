@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import lol_compare
 from experiments.core.cli import train_command
 from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
+from experiments.core.compare import compare
 from experiments.core.config import from_json
 from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import (
@@ -25,6 +25,7 @@ from experiments.tasks.lowlight_baselines import (
     oracle_stop,
     stop_at_mean,
 )
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, REWARDS, LowLightCompareConfig
 from experiments.tasks.lowlight_evaluate import enhance_batch, score
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -96,28 +97,25 @@ def test_no_curve_is_nearer_than_the_free_one(image):
     assert psnr(fit_single_curve([image], [target])[0], target) >= psnr(oracle_stop(image, target), target)
 
 
-def test_compare_makes_its_table_and_resumes(tmp_path, pairs, capsys):
-    """A row per rule and per learner and reward; finished runs are not trained again."""
-    arguments = lol_compare.Arguments(
-        learners=("a3c", "supervised"), rewards=("no reference", "SSIM + PSNR"), seeds=(0, 1), minutes=0.0, updates=2,
-        batch_size=2, out=tmp_path / "compare", pictures=LowLightDataConfig(data=pairs, crop=16), policy=SMALL,
-    )
-    rows = lol_compare.main(arguments)
-    names = [row.name for row in rows]
-    assert names[-3:] == ["a3c, no reference", "a3c, SSIM + PSNR", "supervised"] and len(rows) == 7 + 3
-    assert [row.reference for row in rows[-3:]] == ["no", "yes", "yes"] and rows[6].reference == "oracle"
-    assert all(len(row.scores) == 2 for row in rows[-3:])
-    assert rows[-1].pictures == 4 and rows[-1].parameters > 0
-    text = (tmp_path / "compare" / "table.md").read_text()
-    assert "GT-mean PSNR (uses the reference)" in text and "±" in text
-    assert json.loads((tmp_path / "compare" / "table.json").read_text())["split"] == "val"
+def test_learners_are_trained_and_compared(tmp_path, pairs):
+    """A row per baseline, and per learner and reward with its seeds; finished runs are not trained again."""
+    config = LowLightCompareConfig(
+        learners=("a3c", "supervised"), rewards=("SSIM + PSNR",), seeds=(0, 1), minutes=0.0, updates=2, batch_size=2,
+        out=tmp_path / "compare", data=LowLightDataConfig(data=pairs, crop=16), network=SMALL)
+    found = compare(LOWLIGHT_COMPARISON, config)
+    rows = list(found.rows.values())
+    assert [row.name for row in rows[7:]] == ["a3c, SSIM + PSNR", "supervised"] and found.split == "val"
+    references = [LOWLIGHT_COMPARISON.facts(config, row)["reference in training"] for row in rows]
+    assert references == ["no", "its number", "no", "its number", "its number", "its number", "oracle", "yes", "yes"]
+    assert all(len(row.entries[""]) == 2 for row in rows[7:])
+    assert rows[-1].facts["pictures"] == 4 and rows[-1].parameters > 0
+    assert "GT-mean PSNR (uses the reference)" in found.text and "±" in found.text
     assert (tmp_path / "compare" / "grid.png").is_file()
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "compare").glob("*/metrics.csv")}
-    again = lol_compare.main(arguments)
+    assert compare(LOWLIGHT_COMPARISON, config).text == found.text and len(times) == 4
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert [row.scores[0]["psnr"] for row in again] == [row.scores[0]["psnr"] for row in rows]
     with pytest.raises(UsageError, match=r"other settings .*updates"):
-        lol_compare.main(dataclasses.replace(arguments, updates=3))
+        compare(LOWLIGHT_COMPARISON, dataclasses.replace(config, updates=3))
 
 
 def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
@@ -193,5 +191,5 @@ def test_config_json_becomes_a_configuration_again(tmp_path):
 
 def test_rewards_of_the_comparison_parse():
     """Every named reward is a valid word list; exactly the second needs references."""
-    needs = {name: RewardWeights.parse(words).needs_reference for name, words in lol_compare.REWARDS.items()}
+    needs = {name: RewardWeights.parse(words).needs_reference for name, words in REWARDS.items()}
     assert needs["no reference"] == [] and sorted(needs["SSIM + PSNR"]) == ["psnr", "ssim"]

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import lol_compare
 from experiments.core.cli import run_cli
+from experiments.core.compare import compare
 from experiments.scripts import import_weights
 from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
 from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LowLightDataConfig
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read
@@ -33,13 +34,14 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
         assert read(tmp_path / f"{name}.png").pixels.shape == (24, 28, 3)
     assert "307,602 values" in capsys.readouterr().out
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/best/*")}
-    rows = lol_compare.main(lol_compare.Arguments(
-        learners=(), models=(tmp_path / "rellie", tmp_path / "zero_dce", tmp_path / "zero_dce" / "best"),
-        out=tmp_path / "compare", pictures=LowLightDataConfig(data=pairs)))
-    assert [row.name for row in rows[-3:]] == ["rellie", "zero_dce", str(tmp_path / "zero_dce" / "best")]
-    assert [row.parameters for row in rows[-3:]] == [307602, 79416, 79416]
-    assert {row.reference for row in rows[-3:]} == {"imported"} and rows[-1].scores[0]["psnr"] > 0
-    assert "| rellie |" in (tmp_path / "compare" / "table.md").read_text()
+    named = (tmp_path / "rellie", tmp_path / "zero_dce", tmp_path / "zero_dce" / "best")
+    found = compare(LOWLIGHT_COMPARISON, LowLightCompareConfig(
+        learners=(), models=tuple(map(str, named)), out=tmp_path / "compare", data=LowLightDataConfig(data=pairs)))
+    rows = list(found.rows.values())[-3:]
+    assert [row.name for row in rows] == ["rellie", "zero_dce", str(named[2])]
+    assert [row.parameters for row in rows] == [307602, 79416, 79416]
+    assert {row.facts["reference"] for row in rows} == {"imported"} and rows[-1].mean("", "psnr") > 0
+    assert "| rellie |" in found.text
     assert before == {path: path.stat().st_mtime_ns for path in before}
     scores = evaluate.main(evaluate.Arguments(tmp_path / "rellie", data=pairs, split="val", watch=True))
     least = min(scores[f"collapse/top_choice_share/head{index}"] for index in range(3))

@@ -1,5 +1,6 @@
 """Rewards of one's own: found, tried, followed, kept with the run, and not needed where nothing is rewarded."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from agents import A3C, SAC, Direct
-from experiments import lol_compare
 from experiments.core.cli import gather, train_command
+from experiments.core.compare import compare
 from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightDataConfig, PolicyConfig
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
@@ -268,23 +270,23 @@ def test_workers_know_the_term(place, tmp_path, pairs):
 def test_a_comparison_takes_rewards_in_words(place, tmp_path, pairs):
     """Words of --reward are a reward of the comparison, a term is a column; named rewards leave the term out."""
     write_module(place, LEVELS)
-    arguments = lol_compare.Arguments(
+    config = LowLightCompareConfig(
         learners=("a3c",), rewards=("no reference", "exposure=0 levels=3"), seeds=(0,), minutes=0.0, updates=1,
         batch_size=2, reward_term=("own_terms:levels",), out=tmp_path / "compare",
-        pictures=LowLightDataConfig(data=pairs, crop=16), policy=SMALL)
-    rows = lol_compare.main(arguments)
-    assert [row.name for row in rows[-2:]] == ["a3c, no reference", "a3c, exposure=0 levels=3"]
-    assert rows[0].scores[0]["term/levels"] == 0
-    assert all("term/levels" in row.scores[0] for row in rows)
+        data=LowLightDataConfig(data=pairs, crop=16), network=SMALL)
+    rows = compare(LOWLIGHT_COMPARISON, config).rows
+    assert list(rows)[-2:] == ["a3c, no reference", "a3c, exposure=0 levels=3"]
+    assert rows["input"].mean("", "term/levels") == 0
+    assert all("term/levels" in row.entries[""][0].scores[0] for row in rows.values())
     kept = [json.loads((tmp_path / "compare" / name / "config.json").read_text())["reward"]["weights"]
             for name in ("a3c-no_reference-0", "a3c-exposure=0_levels=3-0")]
     assert [weights["levels"] for weights in kept] == [0, 3] and kept[1]["exposure"] == 0
     assert "levels, gained" in (tmp_path / "compare" / "table.md").read_text()
     with pytest.raises(UsageError, match=r"direct, levels=1: no gradient.*leave direct out of --learners"):
-        lol_compare.main(lol_compare.Arguments(learners=("direct",), rewards=("levels=1",), out=tmp_path / "other",
-                                               reward_term=("own_terms:levels",), pictures=arguments.pictures))
+        compare(LOWLIGHT_COMPARISON, dataclasses.replace(config, learners=("direct",), rewards=("levels=1",),
+                                                         out=tmp_path / "other"))
     with pytest.raises(UsageError, match="'no reference', 'SSIM"):
-        lol_compare.main(lol_compare.Arguments(rewards=("none",), out=tmp_path / "other"))
+        compare(LOWLIGHT_COMPARISON, LowLightCompareConfig(rewards=("none",), out=tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 

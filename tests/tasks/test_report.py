@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from experiments import lol_compare, lol_report
 from experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
 from experiments.core.cli import run_cli
-from experiments.lol_compare import Comparison, Row
+from experiments.core.scores import Comparison, Row, ScoreEntry
 from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig
+from experiments.tasks.lowlight_compare import LowLightCompareConfig
+from experiments.tasks.lowlight_report import LowLightReportConfig, make_report, report
 from rlenhance.core.errors import UsageError
 from tests.support.data import make_pairs
 
@@ -108,14 +108,13 @@ def comparison(scenes=12, **differences):
     base = 20 + rng.standard_normal(2 * scenes)
 
     def row(name, values, learner=""):
-        return Row(name, [{}], "no", learner=learner, each=[[{"psnr": float(value)} for value in values]])
+        return Row(name, {"": [ScoreEntry([{"psnr": float(value)} for value in values])]}, facts={"learner": learner})
 
     rows = [row("stop at mean 0.4", base), row("oracle stop", base + 3)]
     rows += [row(f"{learner}, reward", base + difference + 0.2 * rng.standard_normal(2 * scenes), learner)
              for learner, difference in differences.items()]
-    examples = [SimpleNamespace(scene=f"s{scene}") for scene in range(scenes) for _ in range(2)]
-    pictures = SimpleNamespace(splits=SimpleNamespace(parts={"test": examples}))
-    return Comparison(rows, {}, pictures, "test", [], [], {"stop": "stop at mean 0.4", "oracle": "oracle stop"})
+    return Comparison({each.name: each for each in rows}, None, "test", {},
+                      [f"s{scene}" for scene in range(scenes) for _ in range(2)])
 
 
 @pytest.mark.parametrize("differences, answer", [
@@ -129,55 +128,57 @@ def comparison(scenes=12, **differences):
 ])
 def test_the_verdict_follows_the_intervals(differences, answer):
     """Better than the rule and than back-propagation, or which of them is in the way, or too few scenes."""
-    report = lol_report.make_report(lol_report.Arguments(), comparison(**differences))
-    assert answer in report.verdict[-1]
-    difference = report.against["stop at mean 0.4"]
+    made = make_report(LowLightReportConfig(), comparison(**differences))
+    assert answer in made.verdict[-1]
+    difference = made.differences["stop at mean 0.4"]
     assert difference.low <= difference.mean <= difference.high
     assert difference.mean == pytest.approx(
-        report.scores["a3c, reward"].mean - report.scores["stop at mean 0.4"].mean)
-    assert "a3c, reward" not in report.against
+        made.scores["a3c, reward"].mean - made.scores["stop at mean 0.4"].mean)
+    assert "a3c, reward" not in made.differences
 
 
 def test_sentences_name_the_difference_and_its_interval():
     """Clear differences with their size, others with the number of scenes; pairing makes them narrow."""
-    report = lol_report.make_report(lol_report.Arguments(), comparison(a3c=1.0, direct=1.0))
-    assert report.verdict[0].startswith("a3c is 1.") and "above stop at mean 0.4." in report.verdict[0]
-    assert report.verdict[1].startswith("No difference between a3c and direct can be told with 12 scenes")
-    paired, alone = report.against["stop at mean 0.4"], report.scores["a3c, reward"]
+    made = make_report(LowLightReportConfig(), comparison(a3c=1.0, direct=1.0))
+    assert made.verdict[0].startswith("a3c is 1.") and "above stop at mean 0.4." in made.verdict[0]
+    assert made.verdict[1].startswith("No difference between a3c and direct can be told with 12 scenes")
+    paired, alone = made.differences["stop at mean 0.4"], made.scores["a3c, reward"]
     assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
 
 
 @pytest.fixture
 def arguments(tmp_path):
     """A tiny report on twelve scenes."""
-    return lol_report.Arguments(resamples=100, comparison=lol_compare.Arguments(
+    return LowLightReportConfig(resamples=100, comparison=LowLightCompareConfig(
         rewards=("no reference",), seeds=(0,), minutes=0.0, updates=1, batch_size=2, out=tmp_path / "report",
-        pictures=LowLightDataConfig(data=make_pairs(tmp_path / "pairs", scenes=12), crop=16),
-        policy=PolicyConfig(state_size=16, horizon=2)))
+        data=LowLightDataConfig(data=make_pairs(tmp_path / "pairs", scenes=12), crop=16),
+        network=PolicyConfig(state_size=16, horizon=2)))
 
 
 def test_a_report_is_written_and_trains_nothing_twice(arguments, capsys):
     """Words, intervals and all scores; the means are those of the comparison's table."""
-    report = lol_report.main(arguments)
+    made = report(arguments)
     out = arguments.comparison.out
     text, facts = (out / "report.md").read_text(), json.loads((out / "report.json").read_text())
-    assert text.startswith("# Is reinforcement learning worth it here?") and report.verdict[-1] in text
+    assert text.startswith("# Is reinforcement learning worth it here?") and made.verdict[-1] in text
     assert "a3c less that" in text and "GT-mean PSNR" in text and "95 % intervals over scenes" in text
-    assert facts["verdict"] == report.verdict and report.verdict[-1] in capsys.readouterr().out
-    assert {"a3c, no reference", "direct, no reference", "supervised"} < set(report.scores)
+    assert facts["verdict"] == made.verdict and made.verdict[-1] in capsys.readouterr().out
+    assert {"a3c, no reference", "direct, no reference", "supervised"} < set(made.scores)
     table = json.loads((out / "table.json").read_text())
-    for row in table["rows"]:
-        assert report.scores[row["name"]].mean == pytest.approx(row["scores"][0]["psnr"])
-        assert len(row["each"][0]) == len(table["scenes"]) == report.scores[row["name"]].frames
+    for name, row in table["rows"].items():
+        entry = row["conditions"][""][0]
+        assert made.scores[name].mean == pytest.approx(entry["means"]["psnr"])
+        assert len(entry["scores"]) == len(table["groups"]) == made.scores[name].frames
     times = {path: path.stat().st_mtime_ns for path in out.glob("*/metrics.csv")}
-    again = lol_report.main(dataclasses.replace(arguments, metric="ssim", resample_seed=1))
+    again = report(dataclasses.replace(arguments, metric="ssim", resample_seed=1))
     assert len(times) == 3 and all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert again.scores["input"].mean < 1
 
 
 @pytest.mark.parametrize("words, text", [
-    (["--judged", "direct"], "--judged is a3c or sac"),
-    (["--learners", "direct"], "--judged is a3c or sac, and one of --learners"),
+    (["--learner", "direct"], "--learner is a3c or sac"),
+    (["--judged", "direct"], "--judged is called --learner now"),
+    (["--learners", "direct"], "--learner is a3c or sac, and one of --learners"),
     (["--metric", "clipped"], "--metric is psnr"),
     (["--resamples", "5"], "--resamples must be at least 100"),
     (["--rewards", "no reference", "SSIM + PSNR"], "one reward"),
@@ -187,7 +188,7 @@ def test_what_cannot_be_reported_is_refused(tmp_path, pairs, capsys, words, text
     """One line, status 2, and nothing left behind."""
     folder = pairs / "low" if "--dark-only" in words else pairs
     words = [word for word in words if word != "--dark-only"]
-    status = run_cli(lol_report.main, lol_report.Arguments,
+    status = run_cli(report, LowLightReportConfig,
                          [*words, "--data", str(folder), "--out", str(tmp_path / "report")])
     assert status == 2 and text in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "report").exists()

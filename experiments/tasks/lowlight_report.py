@@ -1,0 +1,173 @@
+"""Whether reinforcement learning is worth it on given pictures, with intervals and in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
+from experiments.core.compare import compare
+from experiments.core.config import Flat
+from experiments.core.markdown import markdown_table
+from experiments.core.scores import Comparison
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.core.errors import UsageError
+from rlenhance.io.files import write_atomically
+from rlenhance.rewards import TERMS, load_terms
+
+#: Scores that may be judged, all of them better when higher: name -> (unit, digits).
+METRICS = {"psnr": ("dB", 2), "ssim": ("SSIM", 3), "gt_mean_psnr": ("dB GT-mean PSNR", 2)}
+
+
+@dataclass(frozen=True)
+class LowLightReportConfig:
+    """Train, compare with baselines on held-out scenes, and say in words whether reinforcement learning was worth
+    it."""
+
+    learner: str = "a3c"
+    """The learner in question: a3c or sac."""
+    metric: str = "psnr"
+    """The score to judge by: psnr, ssim, gt_mean_psnr, or a reward term of your own (--reward-term)."""
+    resamples: int = 2000
+    """How often the scenes are drawn anew for an interval."""
+    resample_seed: int = 0
+    """Of those draws."""
+    comparison: Flat[LowLightCompareConfig] = field(default_factory=lambda: LowLightCompareConfig(
+        rewards=("no reference",), seeds=(0,), out=Path("runs/lol_report")))
+
+
+@dataclass
+class Report:
+    """What came of it.
+
+    Attributes:
+        scores: row -> the score.
+        differences: row -> the learner's score less that row's, frame by frame.
+        verdict: in words, one sentence each; the last one answers the question.
+    """
+
+    scores: dict[str, Interval]
+    differences: dict[str, Interval]
+    verdict: list[str]
+
+
+def report(config: LowLightReportConfig) -> Report:
+    """Train what is missing, score, and write report.md, report.json and the tables of the comparison.
+
+    Raises:
+        UsageError: settings or pictures that cannot be used.
+    """
+    _check(config)
+    comparison = compare(LOWLIGHT_COMPARISON, config.comparison)
+    made = make_report(config, comparison)
+    unit, digits = METRICS.get(config.metric, (config.metric, 4))
+    table = markdown_table(["", unit, f"{config.learner} less that"], [
+        [name, _span(score, digits), _span(made.differences[name], digits) if name in made.differences else ""]
+        for name, score in made.scores.items()])
+    first = next(iter(made.scores.values()))
+    text = "\n".join(["# Is reinforcement learning worth it here?", "", *(f"- {line}" for line in made.verdict), "",
+                      _how(config, comparison, first), "", *table, "", "## All scores", "", comparison.text])
+    out = config.comparison.out
+    write_atomically(out / "report.md", text.encode())
+    facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(config), "split": comparison.split,
+             **dataclasses.asdict(made)}
+    write_atomically(out / "report.json", json.dumps(facts, indent=1, default=str).encode())
+    print("\n".join(["", *table, "", *made.verdict, f"written to {out} (report.md, report.json)"]))
+    return made
+
+
+def _check(config: LowLightReportConfig) -> None:
+    learner, learners = config.learner, config.comparison.learners
+    if learner not in ("a3c", "sac") or learner not in learners:
+        raise UsageError(f"--learner is a3c or sac, and one of --learners; got {learner!r} and {', '.join(learners)}")
+    if len(config.comparison.rewards) != 1:
+        raise UsageError(f"a report is on one reward: give --rewards one; got {config.comparison.rewards}")
+    own = [name for name in load_terms(config.comparison.reward_term) if TERMS[name].kind == "state"]
+    if config.metric not in (*METRICS, *own):
+        raise UsageError(f"--metric is {', '.join((*METRICS, *own))} (a term of your own needs --reward-term); "
+                         f"got {config.metric!r}")
+    bootstrap_interval([0.0], ["a"], resamples=config.resamples)  # an impossible number is told before training
+
+
+def _how(config: LowLightReportConfig, comparison: Comparison, some: Interval) -> str:
+    """What the numbers are."""
+    seeds = config.comparison.seeds
+    trained = f"the seeds {', '.join(map(str, seeds))}, averaged" if len(seeds) > 1 else f"the one seed {seeds[0]}"
+    watched = "" if comparison.split == "test" else \
+        " There is no test split: validation chose best/ among the checkpoints on these same scenes."
+    return (f"Means over {some.frames} {comparison.split} pictures of {some.scenes} scenes, with 95 % intervals over "
+            f"scenes (bootstrap, {config.resamples} resamples, seed {config.resample_seed}); differences are "
+            f"paired, frame by frame. The intervals say what other scenes of the same kind may show, for what was "
+            f"trained with {trained}.{watched}")
+
+
+def make_report(config: LowLightReportConfig, comparison: Comparison) -> Report:
+    """Intervals of every row and of the differences to the learner in question, and the verdict."""
+    key = config.metric if config.metric in METRICS else f"term/{config.metric}"
+    bootstrap = {"resamples": config.resamples, "seed": config.resample_seed}
+    judged = _row_of(comparison, config.learner)
+    assert judged is not None  # `_check` has seen to it
+    scores = {name: bootstrap_interval(row.of_pictures("", key), comparison.groups, **bootstrap)
+              for name, row in comparison.rows.items()}
+    differences = {name: comparison.difference(judged, name, "", key, **bootstrap)
+                   for name in comparison.rows if name != judged}
+    return Report(scores, differences, _verdict(config, comparison, differences))
+
+
+def _row_of(comparison: Comparison, learner: str) -> str | None:
+    """The row of a learner."""
+    return next((name for name, row in comparison.rows.items() if row.facts.get("learner") == learner), None)
+
+
+def _verdict(config: LowLightReportConfig, comparison: Comparison, differences: dict[str, Interval]) -> list[str]:
+    """What the intervals say, a sentence per opponent, and the answer."""
+    stop, oracle = (next(name for name in comparison.rows if name.startswith(start)) for start in ("stop", "oracle"))
+    unit, digits = METRICS.get(config.metric, (config.metric, 4))
+    trained = {learner: differences[name] for learner in ("direct", "supervised")
+               if (name := _row_of(comparison, learner)) is not None}
+    lines = [_sentence(config.learner, other, difference, unit, digits)
+             for other, difference in {stop: differences[stop], **trained}.items()]
+    if config.metric == "psnr":
+        above = -differences[oracle].mean
+        lines.append(f"An oracle stop, with each picture's reference in sight, is {abs(above):.2f} dB "
+                     f"{'above' if above >= 0 else 'below'} {config.learner}.")
+    return [*lines, _answer(config.learner, stop, differences[stop], trained)]
+
+
+def _answer(judged: str, rule: str, over_rule: Interval, trained: dict[str, Interval]) -> str:
+    better = [name for name, difference in trained.items() if difference.verdict < 0]
+    if over_rule.scenes < MIN_SCENES:
+        held_out = "1 held-out scene says" if over_rule.scenes == 1 else f"{over_rule.scenes} held-out scenes say"
+        return f"Not to be told: {held_out} nothing about others; bring at least {MIN_SCENES}, better 30."
+    if over_rule.verdict < 0:
+        return f"Not worth it here: {rule} needs no training and is better."
+    if over_rule.verdict == 0:
+        return (f"Not shown to be worth it: with these scenes and this budget {judged} cannot be told from {rule}, "
+                f"which needs no training.")
+    if better:
+        return (f"A trained model is worth it here; that reinforcement learning trains it is not: "
+                f"{' and '.join(better)} did better with the same budget.")
+    if "direct" not in trained:
+        return f"Worth it, against {rule}; direct was not trained beside it."
+    if trained["direct"].verdict == 0:
+        return ("A trained policy is worth it here; that reinforcement learning trains it is not shown: it cannot be "
+                "told from direct (back-propagation through the same episode).")
+    return f"Worth it: {judged} is better than {rule}, and than back-propagation through the same episode."
+
+
+def _sentence(judged: str, other: str, difference: Interval, unit: str, digits: int) -> str:
+    span = f"{difference.low:.{digits}f} to {difference.high:.{digits}f}"
+    if difference.verdict:
+        where = "above" if difference.verdict > 0 else "below"
+        low, high = sorted((abs(difference.low), abs(difference.high)))
+        return (f"{judged} is {abs(difference.mean):.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}) {where} "
+                f"{other}.")
+    return (f"No difference between {judged} and {other} can be told with {difference.scenes} "
+            f"scene{'s' * (difference.scenes > 1)} ({difference.mean:+.{digits}f} {unit}, {span}).")
+
+
+def _span(interval: Interval, digits: int) -> str:
+    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
