@@ -29,15 +29,17 @@ def default_is(text: str, metavar: str | None = None) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {text})")
 
 
-def one_of(names: Iterable[str], but: Sequence[str] = ()) -> Any:
+def one_of(names: Iterable[str], but: Sequence[str] = (), also: Sequence[str] = ()) -> Any:
     """The help of an option that takes a registered name: lists all that are registered when help is asked for.
 
     Args:
         names: a registry.
         but: names that are for others.
+        also: words that are no names of it.
     """
     def hint(default: str) -> str:
-        return f"(one of {', '.join(name for name in names if name not in but)}; default: {default})"
+        known = [*(name for name in names if name not in but), *also]
+        return f"(one of {', '.join(known)}; default: {default})"
 
     return tyro.conf.arg(help_behavior_hint=hint)
 

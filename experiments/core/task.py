@@ -18,6 +18,7 @@ from experiments.core.distributed import make_fabric
 from experiments.core.fit import Budget, FitResult, fit
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
+from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
@@ -30,7 +31,8 @@ Evaluator = Callable[[nn.Module], dict[str, float]]
 #: Called after each validation with the network, the run and the update: samples, histograms, further checkpoints.
 ArtifactCallback = Callable[[nn.Module, Run, int], None]
 
-_NO_LIMIT = 10**9  # updates, where time is the limit
+#: Updates, where time is the limit.
+NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Task(ABC, Generic[C, D]):
         command: the module that trains it, as it is typed.
         env_id: the environment in the registry of Gymnasium that its agents act in; None where nothing acts.
         Config: the class of its configuration.
+        registry: the learners that it may be trained with.
         default_updates: how long it trains where neither updates nor minutes are given.
         supports_ddp: its batches divide among processes.
     """
@@ -82,6 +85,7 @@ class Task(ABC, Generic[C, D]):
     command: ClassVar[str]
     env_id: ClassVar[str | None] = None
     Config: type[C]
+    registry: ClassVar[Mapping[str, Any] | Registry] = LEARNERS
     default_updates: ClassVar[int] = 400
     supports_ddp: ClassVar[bool] = False
 
@@ -120,7 +124,7 @@ class Task(ABC, Generic[C, D]):
             UsageError: names them.
         """
         check_budget(config.train)
-        LEARNERS[config.train.learner]
+        self.registry[config.train.learner]
 
     def reward(self, config: C) -> Reward | None:
         """What its policies learn from."""
@@ -152,7 +156,7 @@ class Task(ABC, Generic[C, D]):
 
     def make_learner(self, config: C, network: Any, device: torch.device) -> Learner:
         """The learner of the registry, with its settings of the configuration, about a network."""
-        kind: Any = LEARNERS[config.train.learner]
+        kind: Any = self.registry[config.train.learner]
         settings = getattr(config.learners, config.train.learner, None)
         if kind.is_policy:
             return kind(network, self.reward(config), settings, seed=config.train.seed, device=device)
@@ -183,8 +187,12 @@ class Task(ABC, Generic[C, D]):
     def budget(self, config: C, data: D) -> Budget:
         """How long, how often, on what."""
         train = config.train
-        updates = train.updates or (_NO_LIMIT if train.minutes else self.default_updates)
-        return Budget(updates, train.minutes, train.eval_interval, train.monitor or self.monitor(config))
+        updates = train.updates or (NO_LIMIT if train.minutes else self.default_updates)
+        return Budget(updates, train.minutes, train.eval_interval, self.monitored(config))
+
+    def monitored(self, config: C) -> str:
+        """The validation score that was asked for, or else the task's."""
+        return config.train.monitor or self.monitor(config)
 
     def monitor(self, config: C) -> str:
         """The validation score whose maximum chooses best/."""

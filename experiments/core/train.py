@@ -126,8 +126,8 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {option_names(others)} (to change "
                          f"them, begin a new run with --init {given.train.resume})")
     changes = {path: getattr(given.train, path.partition(".")[2]) for path in asked & extends}
-    if "train.minutes" in asked and "train.updates" not in asked:
-        changes["train.updates"] = None  # time alone is the limit
+    if changes and "train.updates" not in changes:
+        changes["train.updates"] = None  # time, or epochs, are the limit
     for name in ("progress", "devices", "resume"):
         changes[f"train.{name}"] = getattr(given.train, name)
     if "train.device" in asked:
@@ -162,7 +162,7 @@ def _check_processes(task: Task[Any, Any], config: TrainConfig, count: int) -> N
         return
     if not task.supports_ddp:
         raise UsageError(f"{task.command} learns in one process; leave out --devices")
-    if not LEARNERS[config.learner].supports_ddp:
+    if not task.registry[config.learner].supports_ddp:
         shared = ", ".join(name for name in LEARNERS if LEARNERS[name].supports_ddp)
         raise UsageError(f"{config.learner} learns in one process; --devices is for {shared}")
     distributed.local_batch_size(config.batch_size, count)

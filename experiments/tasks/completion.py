@@ -1,21 +1,25 @@
-"""What the completion experiments share: pictures with holes, networks on a prior, learners, the judge."""
+"""Completion: pictures with holes, networks on a prior, learners, training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from torch import Tensor, nn
 
-from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SACConfig, SupervisedConfig
+from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig, SupervisedConfig
 from agents.base import make_env
 from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, Begun, begin
+from experiments.core.config import Flat, ModelName, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
+from experiments.core.fit import FitResult
+from experiments.core.task import Session, Task
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
@@ -27,27 +31,28 @@ from rlenhance.data import (
     validate_splits,
     without_near_duplicates,
 )
-from rlenhance.hub.checkpoint import create_network, find_checkpoint, load_network
+from rlenhance.hub.checkpoint import create_network, load_network
 from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import hole_psnr, ssim
 from rlenhance.models import CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import PriorModel, copy_from_supervised
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.ops.masks import MASK_GENERATORS
+from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 #: The word for the prior that needs no training.
 MEMBRANE = "laplace"
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class CompletionDataConfig:
     """Which pictures, and their holes."""
 
     data: Path | None = None
     """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion.md); without it,
     the sample photographs: a demonstration."""
-    holes: str = "square"
-    """What is made in the pictures to learn from: square, squares, brush or mixed."""
+    holes: Annotated[str, one_of(MASK_GENERATORS)] = "square"
+    """What is made in the pictures to learn from."""
     size: int = 128
     """Side in pixels to which whole pictures are reduced."""
     window: int = 64
@@ -57,10 +62,10 @@ class PictureConfig:
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class CompletionNetworkConfig:
     """Which network."""
 
-    prior: str = MEMBRANE
+    prior: ModelName = MEMBRANE
     """What fills the hole first: laplace, or a shipped network or a run that fills holes."""
     widths: tuple[int, ...] = (24, 32, 48)
     """Channels of the levels of the backbone, a small U-Net at half the size."""
@@ -68,9 +73,9 @@ class NetworkConfig:
     """Policies: how far copies reach, in pixels."""
     horizon: int = 8
     """Policies: steps of an episode, T."""
-    keep: float = 3.0
+    keep_bias: float = 3.0
     """Policies over tools: head start of "keep" (a logit), so that a new policy leaves the prior's picture alone."""
-    smooth: bool = True
+    smooth_weights: bool = True
     """Policies over tools: their weights change smoothly from pixel to pixel; without, there are four times as many."""
 
     @property
@@ -91,7 +96,7 @@ def _sac() -> SACConfig:
 
 
 @dataclass(frozen=True)
-class LearnerConfigs:
+class CompletionLearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)
@@ -109,8 +114,11 @@ class CompletionDataset(Dataset):
         about: a line on what was left out.
     """
 
-    config: PictureConfig
+    config: CompletionDataConfig
     about: str = ""
+
+    def describe(self) -> str:
+        return "\n".join(filter(None, [self.about, super().describe()]))
 
     def at(self, split: str, side: int, limit: int | None = None) -> list[Batch]:
         """The pictures of a split that have an original, one batch each, at side x side, evenly spread."""
@@ -120,7 +128,53 @@ class CompletionDataset(Dataset):
         return [load_completion(example, self.cache, side, self.config.holes) for example in part]
 
 
-def load_pictures(config: PictureConfig) -> CompletionDataset:
+def reward_hint(default: str) -> str:
+    """The reward terms, and the weights where none is given."""
+    weights = " ".join(f"{name}={weight:g}" for name, weight in COMPLETION_REWARD.items())
+    return f"(terms are {', '.join(TERMS)}; default: {weights})"
+
+
+@dataclass(frozen=True)
+class CompletionTrainConfig(TrainConfig):
+    """Settings of a training run on pictures with holes."""
+
+    learner: Annotated[str, one_of(LEARNERS)] = "a3c"
+    """a3c (advantage actor-critic), direct (back-propagation through the mixture of all tools' results), sac (small
+    continuous changes) or supervised (the same backbone regresses the original)."""
+    out: Path = Path("runs/complete")
+    """Where run folders are made."""
+    seed: int = 0
+    """Of weights, pictures, holes and exploration."""
+    updates: Annotated[int | None, default_is("200, or as many as --minutes allows", "INT")] = None
+    """Learner steps; beside --resume, how many the run is to have in all."""
+    batch_size: int = 4
+    """Pictures per update."""
+    eval_interval: int = 50
+    """Updates between validations; each one saves last/."""
+    monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
+    """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""
+    devices: tyro.conf.Suppress[int] = 1
+    """One."""
+    warm_start: Path | None = None
+    """Begin a policy with the backbone and the estimate of this supervised run, or with another policy."""
+    reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = ()
+    """Policies: weights of the terms that count, as name=weight (docs/reference/rewards.md). seam and texture need no
+    original."""
+    val_images: int = 32
+    """Pictures of the validation split, evenly spread."""
+
+
+@dataclass(frozen=True)
+class CompletionConfig(RunConfig):
+    """Learn to complete pictures: at each step every pixel of the hole takes what one of a few tools finds for it."""
+
+    train: Flat[CompletionTrainConfig] = field(default_factory=CompletionTrainConfig)
+    data: Flat[CompletionDataConfig] = field(default_factory=CompletionDataConfig)
+    network: Flat[CompletionNetworkConfig] = field(default_factory=CompletionNetworkConfig)
+    learners: Flat[CompletionLearnerConfigs] = field(default_factory=CompletionLearnerConfigs)
+
+
+def load_pictures(config: CompletionDataConfig) -> CompletionDataset:
     """Open, scan, and leave out near-duplicates.
 
     Raises:
@@ -138,14 +192,6 @@ def load_pictures(config: PictureConfig) -> CompletionDataset:
     return pictures
 
 
-def make_batches(pictures: CompletionDataset, network: Any, batch_size: int, seed: int) -> Callable[[int], Batch]:
-    """Update number -> training batch: windows about new holes that the network's prior has filled."""
-    config = pictures.config
-    source = Begun(CompletionSampler(pictures.splits.train, pictures.cache, config.size, holes=config.holes, seed=seed),
-                   guess_of(network), config.window)
-    return lambda step: source.batch(step, batch_size)
-
-
 def guess_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:
     """The first guess of a network, on whatever device it lies; pictures stay on the CPU."""
     def guess(image: Tensor, mask: Tensor) -> Tensor:
@@ -155,74 +201,13 @@ def guess_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:
     return guess
 
 
-def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: CompletionDataset, *, seed: int,
-                 device: torch.device | str = "cpu", warm: Path | None = None,
-                 reward: RewardWeights | None = None) -> Learner:
-    """A learner and its network, with the prior in it.
-
-    Args:
-        reward: of the policies; None: L1 and SSIM.
-        warm: begin a policy with the backbone and the estimate of this supervised run, or with this policy.
-
-    Raises:
-        UnknownName: no such learner.
-        UsageError: a learner that is not for holes; a prior or a run that does not fit.
-    """
-    kind = LEARNERS[name]
-    settings = getattr(learners, name, None)
-    if settings is None:
-        raise UsageError(f"{name} fills no holes; --learner is one of a3c, direct, sac, supervised")
-    prior = None if network.prior == MEMBRANE else load_network(find_checkpoint(locate(network.prior)))
-    if prior is not None and (prior.purpose != "completion" or isinstance(prior, Policy)):
-        raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one pass; "
-                         f"train one with python -m experiments.restore_train prior, or leave it at {MEMBRANE}")
-    by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
-    shared = {"backbone": network.backbone, "side": pictures.config.size,
-              "prior": None if prior is None else network.prior if by_name else prior.spec}
-    torch.manual_seed(seed)
-    if name == "supervised":
-        made = create_network("completion_restorer", **shared)
-    elif name == "sac":
-        made = create_network("touch_up_policy", **shared, horizon=network.horizon)
-    else:
-        made = create_network("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
-                             keep=network.keep, smooth=network.smooth)
-    if prior is not None and not by_name:
-        made.prior.load_state_dict(prior.state_dict())
-    if warm is not None:
-        begin_with(made, load_network(find_checkpoint(warm)), f"--warm-start {warm}")
-    if name == "supervised":
-        return kind(made, settings, seed=seed, device=device)
-    return kind(made, Reward(reward or RewardWeights.only(**COMPLETION_REWARD)), settings, seed=seed, device=device)
-
-
-def begin_with(made: Any, other: Any, asked: str) -> None:
-    """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape.
-
-    Raises:
-        UsageError: one of them is something else, or they differ in shape; tells what was `asked`.
-    """
-    if isinstance(made, CompletionPolicy) and isinstance(other, CompletionRestorer):
-        copy_from_supervised(made, other)
-    elif isinstance(made, CompletionPolicy) and isinstance(other, CompletionPolicy):
-        try:
-            made.load_state_dict(other.state_dict())
-        except RuntimeError as error:
-            raise UsageError(f"{asked}: a policy of another shape; give it the same --prior, --widths and --strides"
-                             ) from error
-    else:
-        raise UsageError(f"{asked}: policies over tools (a3c, direct) begin with a supervised run of this command, or "
-                         f"with such a policy; it holds a {type(other).__name__}, and a {type(made).__name__} is to "
-                         f"learn")
-
-
 @dataclass
 class CompletionEvaluator:
     """Judges a network on validation pictures: `val/psnr` of the holes, its gain on the prior's, and SSIM.
 
     Attributes:
         pictures: whole ones, one per batch.
-        window: see `PictureConfig`.
+        window: see `CompletionDataConfig`.
         reward: of the policies.
     """
 
@@ -264,3 +249,104 @@ class CompletionEvaluator:
             scores |= {"collapse/top_choice_share": taken.max().item(),
                        "collapse/num_choices": float((taken >= 0.01).sum())}
         return rollout.final_image, scores
+
+
+class CompletionTask(Task[CompletionConfig, CompletionDataset]):
+    """Fill holes, on a prior: see docs/howto/completion.md."""
+
+    name = "completion"
+    command = "experiments.complete_train"
+    env_id = "Completion-v0"
+    Config = CompletionConfig
+    default_updates = 200
+
+    def check(self, config: CompletionConfig, stored: Mapping[str, Any]) -> None:
+        super().check(config, stored)
+        train, monitor = config.train, self.monitored(config)
+        if train.val_images < 1:
+            raise UsageError(f"--val-images must be at least 1; got {train.val_images}")
+        scores = ("val/psnr", "val/ssim", *(["val/return"] if LEARNERS[train.learner].is_policy else []))
+        if monitor not in scores:
+            raise UsageError(f"--monitor is one of {', '.join(scores)}; got {monitor!r}")
+        self.reward(config)
+
+    def reward(self, config: CompletionConfig) -> Reward:
+        """The weights that were asked for, and no other."""
+        words = config.train.reward
+        if not words:
+            return Reward(RewardWeights.only(**COMPLETION_REWARD))
+        named = RewardWeights.parse(words)
+        return Reward(RewardWeights.only(**{word.partition("=")[0]: named[word.partition("=")[0]] for word in words}))
+
+    def dataset(self, config: CompletionConfig) -> CompletionDataset:
+        return load_pictures(config.data)
+
+    def model(self, config: CompletionConfig, data: CompletionDataset) -> Any:
+        """A network on its prior."""
+        learner, network = config.train.learner, config.network
+        with torch.random.fork_rng(devices=[]):  # the prior takes no part in the weights that are drawn
+            prior: Any = None if network.prior == MEMBRANE else load_network(locate(network.prior))
+        if prior is not None and (prior.purpose != "completion" or isinstance(prior, Policy)):
+            raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one "
+                             f"pass; train one with python -m experiments.restore_train prior, or leave it at "
+                             f"{MEMBRANE}")
+        by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
+        shared = {"backbone": network.backbone, "side": config.data.size,
+                  "prior": None if prior is None else network.prior if by_name else prior.spec}
+        if learner == "supervised":
+            made = create_network("completion_restorer", **shared)
+        elif learner == "sac":
+            made = create_network("touch_up_policy", **shared, horizon=network.horizon)
+        else:
+            made = create_network("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
+                                  keep=network.keep_bias, smooth=network.smooth_weights)
+        if prior is not None and not by_name:
+            made.prior.load_state_dict(prior.state_dict())
+        return made
+
+    def warm_start(self, network: Any, path: Path) -> None:
+        """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape.
+
+        Raises:
+            UsageError: one of them is something else, or they differ in shape.
+        """
+        other = load_network(locate(path))
+        if isinstance(network, CompletionPolicy) and isinstance(other, CompletionRestorer):
+            copy_from_supervised(network, other)
+        elif isinstance(network, CompletionPolicy) and isinstance(other, CompletionPolicy):
+            try:
+                network.load_state_dict(other.state_dict())
+            except RuntimeError as error:
+                raise UsageError(f"--warm-start {path}: a policy of another shape; give it the same --prior, --widths "
+                                 f"and --strides") from error
+        else:
+            raise UsageError(f"--warm-start {path}: policies over tools (a3c, direct) begin with a supervised run of "
+                             f"this command, or with such a policy; it holds a {type(other).__name__}, and a "
+                             f"{type(network).__name__} is to learn")
+
+    def batches(self, config: CompletionConfig, data: CompletionDataset, model: Any) -> Callable[[int], Batch]:
+        """Windows about new holes that the network's prior has filled."""
+        pictures, train = config.data, config.train
+        sampler = CompletionSampler(data.splits.train, data.cache, pictures.size, holes=pictures.holes, seed=train.seed)
+        source = Begun(sampler, guess_of(model), pictures.window)
+        return lambda step: source.batch(step, train.batch_size)
+
+    def evaluator(self, config: CompletionConfig, data: CompletionDataset) -> CompletionEvaluator:
+        return CompletionEvaluator(data.at("val", config.data.size, config.train.val_images), config.data.window,
+                                   self.reward(config).weights)
+
+    def headline(self, config: CompletionConfig, data: CompletionDataset) -> str:
+        return f"{data.describe()}\n{config.train.learner}, prior {config.network.prior}"
+
+    def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
+        run, best, config = session.run, fitted.best, session.config
+        run.draw_curves(panels={"loss": ["loss", "rollout/return"], "validation PSNR of the holes in dB": ["val/psnr"]})
+        print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} (chosen by "
+              f"{self.monitored(config)}): holes of {len(session.evaluator.pictures)} validation pictures "
+              f"{best['val/psnr']:.2f} dB, {best['val/psnr_gain']:+.2f} on the prior\nresult in {run.path} (best/, "
+              f"curves.png, metrics.csv); compare it with rules that need no training:\n"
+              f"  python -m experiments.complete_compare --models {run.path}")
+        return {config.train.learner: best}
+
+
+COMPLETION = CompletionTask()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from experiments.core.compare import CompareConfig, CompareTask
 from experiments.core.scores import Baseline, Column, Comparison, Row
-from experiments.tasks.completion import CompletionDataset, PictureConfig, load_pictures
+from experiments.tasks.completion import CompletionDataConfig, CompletionDataset, load_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
@@ -38,7 +38,7 @@ class CompletionCompareConfig(CompareConfig):
     """test, or val: to choose by."""
     baselines: tuple[str, ...] = tuple(INPAINT_METHODS)
     """Which of laplace, telea, navier-stokes and patches."""
-    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+    pictures: Annotated[CompletionDataConfig, tyro.conf.arg(name="")] = field(default_factory=CompletionDataConfig)
 
 
 class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDataset]):

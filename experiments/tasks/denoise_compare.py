@@ -14,8 +14,8 @@ from torch import Tensor
 from experiments.core.compare import CompareConfig, CompareTask
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, FittedLater, Row, ScoreEntry
+from experiments.tasks.denoise import LEVELS, DenoiseDataConfig, DenoiseDataset, load_noisy
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
-from experiments.tasks.denoise_filters import LEVELS, DenoiseDataset, PictureConfig, load_noisy
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
@@ -47,7 +47,7 @@ class DenoiseCompareConfig(CompareConfig):
     """Tell how often policies take each filter at each step."""
     precision: str = "32"
     """32, or bf16: on a CPU that has it, large networks several times faster, PSNR the same to about 0.01 dB."""
-    pictures: Annotated[PictureConfig, tyro.conf.arg(name="")] = field(default_factory=PictureConfig)
+    pictures: Annotated[DenoiseDataConfig, tyro.conf.arg(name="")] = field(default_factory=DenoiseDataConfig)
 
 
 class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):

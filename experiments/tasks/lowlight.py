@@ -412,7 +412,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         rows[learner] = score(load_model(run.path / "best"), validation)
         run.draw_curves({name: row["psnr"] for name, row in rows.items()
                          if "psnr" in row and name not in ("input", learner)})
-        monitor = self.budget(config, data).monitor
+        monitor = self.monitored(config)
         chosen = {"val/return": "return", "val/psnr": "PSNR"}.get(monitor, monitor)
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
               f"(chosen by the validation {chosen})")

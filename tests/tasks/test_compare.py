@@ -9,7 +9,7 @@ import torch
 from experiments.core.cli import run_cli
 from experiments.core.compare import CompareConfig, CompareTask, compare, compare_command
 from experiments.core.scores import Baseline, FittedLater
-from experiments.tasks import completion, denoise_filters, lowlight
+from experiments.tasks import completion, denoise, lowlight
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
@@ -80,14 +80,14 @@ def cases(tmp_path_factory):
             ("PSNR", "newly clipped", "CPU ms / MP", "reference in training", "training s", "dB, less input's")),
         "denoise": Case(
             DENOISE_COMPARISON, DenoiseCompareConfig(levels=(25.0, 50.0), baseline="input", limit=2,
-                                                     pictures=denoise_filters.PictureConfig(data=clean)),
+                                                     pictures=denoise.DenoiseDataConfig(data=clean)),
             "restorer", {"backbone": BACKBONE, "passes": 1, "channels": 1, "statistics": False, "margin": NOISE_MARGIN},
             ("input", "best single filter", "best fixed sequence", "non-local means (OpenCV, 8 bits)"),
             ("noise 25", "noise 50", "sharpness", "CPU s / MP", "parameters")),
         "completion": Case(
             COMPLETION_COMPARISON, CompletionCompareConfig(
                 sizes=(32, 48), baselines=("laplace", "telea"), limit=2,
-                pictures=completion.PictureConfig(data=clean, size=32, window=16)),
+                pictures=completion.CompletionDataConfig(data=clean, size=32, window=16)),
             "completion_restorer", {"backbone": BACKBONE, "side": 32, "prior": None}, ("original", "laplace", "telea"),
             ("32 px", "48 px", "hole PSNR, dB", "error at the centre", "texture gap, less laplace's")),
     }

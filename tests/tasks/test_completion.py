@@ -17,9 +17,15 @@ from agents import A3C, A3CConfig, Direct
 from agents.rollout import scope_rewards
 from envs import CompletionEnv
 from envs.completion import COMPLETION_REWARD
-from experiments import complete_train
 from experiments.core.compare import compare
-from experiments.tasks.completion import NetworkConfig, PictureConfig, begin_with
+from experiments.core.train import train
+from experiments.tasks.completion import (
+    COMPLETION,
+    CompletionConfig,
+    CompletionDataConfig,
+    CompletionNetworkConfig,
+    CompletionTrainConfig,
+)
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
@@ -451,18 +457,21 @@ def test_a_shipped_prior_is_not_saved_again(tmp_path):
     assert copy_from_supervised(policy, twin).prior.spec == twin.prior.spec
 
 
-def test_policies_begin_with_policies(generator):
+def test_policies_begin_with_policies(tmp_path, generator):
     """With all that another one has learned; one of another shape is refused, and so is what is no policy."""
     one, other = make_policy(), make_policy()
     with torch.no_grad():
         for value in one.parameters():
             value.add_(0.01 * torch.randn(value.shape, generator=generator))
-    begin_with(other, one, "--warm-start a")
+    runs = [tmp_path / "one", tmp_path / "prior"]
+    save_checkpoint(runs[0], one)
+    save_checkpoint(runs[1], MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32))
+    COMPLETION.warm_start(other, runs[0])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    with pytest.raises(UsageError, match="--warm-start a: a policy of another shape"):
-        begin_with(make_policy(strides=(4,)), one, "--warm-start a")
+    with pytest.raises(UsageError, match=r"--warm-start .*one: a policy of another shape"):
+        COMPLETION.warm_start(make_policy(strides=(4,)), runs[0])
     with pytest.raises(UsageError, match="it holds a Prior, and a CompletionPolicy is to learn"):
-        begin_with(other, MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32), "--warm-start a")
+        COMPLETION.warm_start(other, runs[1])
 
 
 def test_keep_has_a_head_start(generator):
@@ -566,26 +575,26 @@ def test_scores_of_holes():
 
 def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
     """supervised, then a3c and direct from it, sac; a run goes on; then the table, made once."""
+    data = CompletionDataConfig(data=bedrooms, size=32, window=24)
+    network = CompletionNetworkConfig(horizon=2, widths=(8, 8), strides=(2,))
     common = {"out": tmp_path / "runs", "updates": 1, "batch_size": 2, "device": "cpu", "progress": False,
-              "pictures": PictureConfig(data=bedrooms, size=32, window=24), "evaluate_every": 1, "validate_on": 1,
-              "network": NetworkConfig(horizon=2, widths=(8, 8), strides=(2,))}
+              "eval_interval": 1, "val_images": 1}
     runs = {}
     for learner in ("supervised", "a3c", "direct", "sac"):
         warm = tmp_path / "runs/supervised" if learner in ("a3c", "direct") else None
-        result = complete_train.main(complete_train.Arguments(learner=learner, name=learner, warm_start=warm, **common))
-        assert result.fitted.updates == 1 and "val/psnr_gain" in result.scores
+        result = train(COMPLETION, CompletionConfig(
+            CompletionTrainConfig(learner=learner, name=learner, warm_start=warm, **common), data, network))
+        assert result.fitted.updates == 1 and "val/psnr_gain" in result.scores[learner]
         runs[learner] = result.run
     assert "1 of 11 pictures left out as near-duplicates" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="leave out seed"):
-        complete_train.main(complete_train.Arguments(resume=runs["a3c"], seed=3))
-    assert complete_train.main(complete_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 1
     found = compare(COMPLETION_COMPARISON, CompletionCompareConfig(
         models=(f"a3c={runs['a3c']}", str(runs["supervised"])), sizes=(32,), out=tmp_path / "table", limit=1,
-        baselines=("laplace", "telea"), pictures=PictureConfig(data=bedrooms)))
+        baselines=("laplace", "telea"), pictures=CompletionDataConfig(data=bedrooms)))
     assert list(found.rows) == ["original", "laplace", "telea", "a3c", "supervised"]
     assert "1 of 11 pictures left out" in found.text
     with pytest.raises(UsageError, match="a CompletionPolicy, no network that fills holes in one pass"):
-        complete_train.main(complete_train.Arguments(**{**common, "network": NetworkConfig(prior=str(runs["a3c"]))}))
+        train(COMPLETION, CompletionConfig(CompletionTrainConfig(**common), data,
+                                           CompletionNetworkConfig(prior=str(runs["a3c"]))))
 
 
 def test_no_mask_is_lost_and_no_photograph_is_its_own(tmp_path, monkeypatch, capsys):

@@ -16,21 +16,21 @@ from scipy import ndimage
 
 from agents import A3C, A3CConfig
 from envs import DenoiseEnv
-from experiments import denoise_train
 from experiments.core.compare import compare
+from experiments.core.train import train
 from experiments.scripts.import_weights import read_pixelrl
 from experiments.tasks import denoise_baselines as denoise_rules
-from experiments.tasks.denoise_baselines import best_sequences, filtered
-from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
-from experiments.tasks.denoise_filters import (
-    LearnerConfigs,
-    NetworkConfig,
-    PictureConfig,
+from experiments.tasks.denoise import (
+    DENOISE,
+    DenoiseConfig,
+    DenoiseDataConfig,
+    DenoiseNetworkConfig,
+    DenoiseTrainConfig,
     load_noisy,
-    make_batches,
-    make_learner,
     step_shares,
 )
+from experiments.tasks.denoise_baselines import best_sequences, filtered
+from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from rlenhance.actions import PIXELRL_TOOLS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
@@ -452,19 +452,17 @@ def test_the_best_sequence_is_found_and_is_not_worse_than_a_single_filter():
 
 def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
     """supervised, then a3c from it, and direct; a run goes on; then the table with rules and shares, made once."""
-    config = PictureConfig(data=folder, noise="blind", crop=16)
-    network = NetworkConfig(horizon=2)
+    config = DenoiseDataConfig(data=folder, noise="blind", crop=16)
+    network = DenoiseNetworkConfig(horizon=2)
     common = {"out": tmp_path / "runs", "updates": 2, "batch_size": 2, "device": "cpu", "progress": False,
-              "pictures": config, "network": network, "evaluate_every": 1}
+              "eval_interval": 1}
     runs = {}
     for learner, warm in (("supervised", None), ("a3c", "supervised"), ("direct", "supervised")):
-        result = denoise_train.main(denoise_train.Arguments(
-            learner=learner, name=learner, warm_start=tmp_path / "runs" / warm if warm else None, **common))
+        warm_start = tmp_path / "runs" / warm if warm else None
+        result = train(DENOISE, DenoiseConfig(
+            DenoiseTrainConfig(learner=learner, name=learner, warm_start=warm_start, **common), config, network))
         assert result.fitted.updates == 2 and set(result.scores[learner]) == {"15", "25", "50"}
         runs[learner] = result.run
-    with pytest.raises(UsageError, match="leave out seed"):
-        denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], seed=3))
-    assert denoise_train.main(denoise_train.Arguments(resume=runs["a3c"], progress=False)).fitted.updates == 2
     models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
     found = compare(DENOISE_COMPARISON, DenoiseCompareConfig(
         models=models, views=2, levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config))
@@ -486,7 +484,7 @@ def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monk
     monkeypatch.setattr(denoise_rules, "bm3d", lambda image, level: asked.append(level) or filtered(image, ["box"]))
     config = DenoiseCompareConfig(
         models=(f"policy={tmp_path / 'policy'}",), levels=(25.0,), also_quantized=True,
-        baseline="BM3D (told the noise)", limit=2, out=tmp_path / "table", pictures=PictureConfig(data=folder))
+        baseline="BM3D (told the noise)", limit=2, out=tmp_path / "table", pictures=DenoiseDataConfig(data=folder))
     comparison = compare(DENOISE_COMPARISON, config)
     rows = comparison.rows
     assert set(rows["policy"].entries) == set(rows[config.baseline].entries) == {"25", "25, 8 bits"}
@@ -501,22 +499,26 @@ def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monk
     with pytest.raises(UsageError, match="--baseline nobody: no such row; there are policy"):
         compare(DENOISE_COMPARISON, dataclasses.replace(config, baseline="nobody", baselines=False))
     with pytest.raises(UsageError, match="--also-quantized is for Gaussian noise; got --noise jpeg"):
-        compare(DENOISE_COMPARISON, dataclasses.replace(config, pictures=PictureConfig(data=folder, noise="jpeg")))
+        compare(DENOISE_COMPARISON, dataclasses.replace(config, pictures=DenoiseDataConfig(data=folder, noise="jpeg")))
 
 
 def test_learners_that_do_not_fit_are_refused(tmp_path, folder):
     """sac has no discrete choices; a warm start needs a supervised run or a denoiser, which may be a shipped one."""
-    pictures = load_noisy(PictureConfig(data=folder))
+    pictures = load_noisy(DenoiseDataConfig(data=folder))
+
+    def network(learner, **changes):
+        config = DenoiseConfig(DenoiseTrainConfig(learner=learner, **changes), DenoiseDataConfig(data=folder))
+        return DENOISE.learner(config, pictures, torch.device("cpu")).network
+
     warm = Path("denoiser-grey")
-    twin = make_learner("supervised", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=warm).network
-    policy = make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=warm).network
+    twin, policy = network("supervised", warm_start=warm), network("a3c", warm_start=warm)
     assert torch.equal(twin.head.weight, policy.residual.weight) and twin.head.weight.abs().max() > 0
     save_checkpoint(tmp_path / "policy", make_policy())
     with pytest.raises(UsageError, match="holds a FilterPolicy: use --init"):
-        make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, warm=tmp_path / "policy")
+        network("a3c", warm_start=tmp_path / "policy")
     with pytest.raises(UsageError, match="sac does not choose among tools"):
-        make_learner("sac", NetworkConfig(), LearnerConfigs(), pictures, seed=0)
+        DENOISE.check(DenoiseConfig(DenoiseTrainConfig(learner="sac")), {})
     with pytest.raises(UsageError, match="use one of them"):
-        make_learner("a3c", NetworkConfig(), LearnerConfigs(), pictures, seed=0, init=tmp_path, warm=tmp_path)
-    batch = make_batches(pictures, 3, seed=1)(0)
-    assert batch.image.shape == (3, 1, 64, 64) and batch.target is not None
+        network("a3c", init=tmp_path, warm_start=tmp_path)
+    batch = DENOISE.batches(DenoiseConfig(), pictures, policy)(0)
+    assert batch.image.shape == (8, 1, 64, 64) and batch.target is not None

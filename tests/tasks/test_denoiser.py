@@ -9,8 +9,14 @@ from torch import nn
 
 from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
 from agents.optim import OptimizerConfig
-from experiments import denoiser_train
-from experiments.denoiser_train import Arguments, begin_with
+from experiments.core.train import train
+from experiments.tasks.denoiser import (
+    DENOISER,
+    DenoiserDataConfig,
+    DenoiserNetworkConfig,
+    DenoiserRunConfig,
+    DenoiserTrainConfig,
+)
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, check_disjoint, open_clean
@@ -27,6 +33,7 @@ from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.data import make_pairs
 from tests.support.networks import make_model, make_tone, stir
+from tests.support.training import resume
 
 SMALL = {"widths": (8, 8), "down": (1, 1), "up": (1,)}
 every_network = pytest.mark.parametrize("network", [
@@ -332,15 +339,16 @@ def test_training_runs_resumes_and_begins_with_another(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(9):
         write(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8), tmp_path / f"flat/p{number}.png")
-    arguments = Arguments((tmp_path / "flat",), channels=1, name="grey", out=tmp_path / "runs", updates=2, batch_size=2,
-                          crop=16, evaluate_every=1, progress=False, device="cpu", **SMALL)
-    result = denoiser_train.main(arguments)
-    assert set(result.scores) == {"val/psnr", "val/psnr/sigma15", "val/psnr/sigma25", "val/psnr/sigma50"}
-    assert denoiser_train.main(Arguments(resume=result.run, progress=False, device="cpu")).fitted.updates == 2
+    result = train(DENOISER, DenoiserRunConfig(
+        DenoiserTrainConfig(name="grey", out=tmp_path / "runs", updates=2, batch_size=2, eval_interval=1,
+                            progress=False, device="cpu"),
+        DenoiserDataConfig((tmp_path / "flat",), crop=16), DenoiserNetworkConfig(channels=1, **SMALL)))
+    assert set(result.scores["denoiser"]) == {"val/psnr", "val/psnr/sigma15", "val/psnr/sigma25", "val/psnr/sigma50"}
+    assert resume(DENOISER, result.run).fitted.updates == 2
     colour = MODELS.create("denoiser", channels=3, **SMALL)
-    begin_with(colour, result.run)
+    DENOISER.initialize(colour, result.run)
     grey = load_network(result.run).state_dict()
     name = "network.descending.1.0.first.weight"
     assert torch.equal(colour.state_dict()[name], grey[name])
     with pytest.raises(UsageError, match="none of its weights"):
-        begin_with(MODELS.create("denoiser", widths=(12, 12), down=(1, 1), up=(1,)), result.run)
+        DENOISER.initialize(MODELS.create("denoiser", widths=(12, 12), down=(1, 1), up=(1,)), result.run)

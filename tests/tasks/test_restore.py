@@ -1,6 +1,7 @@
 """Networks that fill holes and enlarge: their laws, their training, the command, the competition's table."""
 
 import json
+from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -11,10 +12,20 @@ from PIL import Image
 
 from agents import Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
-from experiments import restore_train
+from experiments.core.train import train
 from experiments.scripts import submission
 from experiments.scripts.import_weights import read_gated_pixelrnn
-from experiments.tasks.restore import OWN, epoch_means
+from experiments.tasks.restore import (
+    DEFAULTS,
+    PUBLISHED,
+    RESTORE,
+    RestoreConfig,
+    RestoreDataConfig,
+    RestoreLearnerConfigs,
+    RestoreNetworkConfig,
+    RestoreTrainConfig,
+    epoch_means,
+)
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import (
@@ -37,6 +48,7 @@ from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.upscale import Upscaler
 from tests.support.data import make_pairs
 from tests.support.networks import stir
+from tests.support.training import resume
 
 SMALL = {"gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 8)},
          "prior": {"widths": (8, 8), "blocks": (1, 1), "side": 32}}
@@ -152,7 +164,7 @@ def test_receptive_field_covers_the_hole(name, side):
     field = min(receptive_field(BACKBONES.create(name, channels=4, **{
         "gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 4)}}[name]), 160, 4))
     assert field > side
-    published = {key: value for key, value in restore_train.PUBLISHED[name].items() if key != "told_mask"}
+    published = {key: value for key, value in PUBLISHED[name].items() if key != "told_mask"}
     published |= {"width": 4} if "pixel" in name else {"widths": (4, 4, 4)}
     assert min(receptive_field(BACKBONES.create(name, channels=4, **published), 160, 4)) < side
 
@@ -427,12 +439,18 @@ def originals(tmp_path):
     return tmp_path / "beds"
 
 
+def train_restore(model, data, tmp_path, **settings):
+    """A run of seconds; each setting finds its part of the configuration."""
+    settings = {"out": tmp_path / "runs", "device": "cpu", "progress": False, "model": model, "data": data} | settings
+    return train(RESTORE, RestoreConfig(*(
+        part(**{field.name: settings.pop(field.name) for field in fields(part) if field.name in settings})
+        for part in (RestoreTrainConfig, RestoreDataConfig, RestoreNetworkConfig, RestoreLearnerConfigs))))
+
+
 def test_holes_are_trained_resumed_and_kept(originals, tmp_path, capsys):
     """A run logs its epochs, draws samples and curves, keeps checkpoints, and goes on where it stopped."""
-    common = {"out": tmp_path / "runs", "device": "cpu", "progress": False, "size": 32, "batch_size": 4}
-    arguments = restore_train.Arguments("gated_pixelrnn", data=originals, name="short", widths=(4,), epochs=2,
-                                        keep_every=1, **common)
-    result = restore_train.main(arguments)
+    result = train_restore("gated_pixelrnn", originals, tmp_path, size=32, widths=(4,), name="short", epochs=2,
+                           batch_size=4, checkpoint_epochs=1)
     assert "near-duplicates" in capsys.readouterr().out
     lines = (result.run / "epochs.tsv").read_text().splitlines()
     assert lines[0].split("\t") == ["epoch", "learning_rate", "l1", "ssim", "total"] and len(lines) == 3
@@ -442,23 +460,20 @@ def test_holes_are_trained_resumed_and_kept(originals, tmp_path, capsys):
     network = load_network(result.run)
     assert network.side == 32 and network.backbone.dilations == (2, 4, 8)
     config = json.loads((result.run / "config.json").read_text())
-    assert config["own"]["learning_rate"] == 1e-4 and config["own"]["loss"] == {"l1": 0.8, "ssim": 0.2}
-    config["arguments"]["epochs"] = 3
-    (result.run / "config.json").write_text(json.dumps(config))
-    again = restore_train.main(restore_train.Arguments(resume=result.run, device="cpu", progress=False))
+    assert config["recipe"]["learning_rate"] == 1e-4 and config["recipe"]["loss"] == {"l1": 0.8, "ssim": 0.2}
+    again = resume(RESTORE, result.run, epochs=3)
     assert again.fitted.updates == 3 * result.fitted.updates // 2
     with pytest.raises(UnknownName, match="combined"):
-        restore_train.main(restore_train.Arguments("pixel_rnn", **common))
+        train_restore("pixel_rnn", originals, tmp_path)
     with pytest.raises(UsageError, match=r"mse=0\.8"):
-        restore_train.main(restore_train.Arguments("prior", loss=("msse=1",), **common))
+        train_restore("prior", originals, tmp_path, loss=("msse=1",))
 
 
 def test_the_prior_learns_what_stands_in_the_holes(originals, tmp_path):
     """Trained for a moment the prior is saved, loads as a model, and is not far from the membrane."""
-    result = restore_train.main(restore_train.Arguments(
-        "prior", data=originals, out=tmp_path / "runs", name="prior", widths=(8, 8), blocks=(1, 1), size=32,
-        updates=4, batch_size=2, device="cpu", progress=False, evaluate_every=2))
-    assert result.psnr == pytest.approx(result.plain, abs=2)
+    result = train_restore("prior", originals, tmp_path, size=32, widths=(8, 8), blocks=(1, 1), updates=4,
+                           batch_size=2, eval_interval=2)
+    assert result.scores["prior"]["psnr"] == pytest.approx(result.scores["without a network"]["psnr"], abs=2)
     assert load_model(result.run).side == 32
 
 
@@ -472,17 +487,15 @@ def test_combined_is_trained_on_pairs_and_on_good_pictures(scale, tmp_path, pair
             large = np.kron(rng.integers(0, 200, (8, 8, 3), np.uint8), np.ones((6, 6, 1), np.uint8))
             write(large, home / part / "gt" / f"{number}.png")
             write(np.ascontiguousarray(large[::scale, ::scale]), home / part / "train" / f"{number}.png")
-    common = {"out": tmp_path / "runs", "device": "cpu", "progress": False, "size": 12, "batch_size": 2, "updates": 2,
-              "widths": (4,), "blocks": (1,), "evaluate_every": 1}
-    result = restore_train.main(restore_train.Arguments("combined", data=home, name="pairs", scale=scale,
-                                                        exposure=True, **common))
+    common = {"size": 12, "batch_size": 2, "updates": 2, "widths": (4,), "blocks": (1,), "eval_interval": 1}
+    result = train_restore("combined", home, tmp_path, name="pairs", scale=scale, exposure=True, **common)
     network = load_network(result.run)
     assert isinstance(network, MRPNetSR) and network.scale == scale and network.exposure
     made = make_pairs(tmp_path / "more") / "high"
-    alone = restore_train.main(restore_train.Arguments("combined", data=made, name="alone", scale=scale, **common))
+    alone = train_restore("combined", made, tmp_path, name="alone", scale=scale, **common)
     assert alone.fitted.updates == 2
     with pytest.raises(UsageError, match="bad files"):
-        restore_train.main(restore_train.Arguments("combined", data=home, name="wrong", scale=4, **common))
+        train_restore("combined", home, tmp_path, name="wrong", scale=4, **common)
 
 
 def test_crops_of_pairs_belong_together(tmp_path):
@@ -508,7 +521,7 @@ def test_epochs_are_means_of_their_updates():
 
 def test_every_network_of_its_own_settings_exists():
     """What restore_train trains is a model."""
-    assert set(OWN) <= set(MODELS)
+    assert set(DEFAULTS) <= set(MODELS)
 
 
 # the competition's table

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import rse_train
-from experiments.core.cli import run_cli
-from experiments.tasks.rse.config import BudgetConfig
-from experiments.tasks.rse.data import PathConfig, open_rse
-from experiments.tasks.rse.model import NetworkConfig, make_autoencoder, mean_rows, passes
+from experiments.core.cli import train_command
+from experiments.core.train import train
+from experiments.tasks.rse.config import RSEConfig, RSETrainConfig
+from experiments.tasks.rse.data import RSEDataConfig, open_rse
+from experiments.tasks.rse.model import RSENetworkConfig, make_autoencoder, mean_rows, run_passes
 from experiments.tasks.rse.stages import Stages, paired
+from experiments.tasks.rse.task import RSE
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from tests.support.data import CLEAN, NOISY, make_blocks, make_records, make_sidd
+from tests.support.training import resume
 
 SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "1", "1", "--up", "1", "--codes", "32",
          "--groups", "2", "--axes", "2", "--parts", "2", "--block_size", "16", "--overlap", "4", "--horizon", "2",
@@ -42,8 +44,7 @@ def faces(tmp_path):
 
 def ran(tmp_path, data_set, *words):
     """The table of a run of the command, which must end well."""
-    status = run_cli(rse_train.main, rse_train.Arguments,
-                         [data_set, *SMALL, *map(str, words), "--out", str(tmp_path / "runs"), "--name", "run"])
+    status = train_command(RSE, [data_set, *SMALL, *map(str, words), "--out", str(tmp_path / "runs"), "--name", "run"])
     assert status == 0
     return json.loads((tmp_path / "runs/run/table.json").read_text())
 
@@ -103,11 +104,13 @@ def test_an_interrupted_run_goes_on(faces, monkeypatch):
     monkeypatch.setattr(Stages, "_fit", fit)
     done = json.loads((faces / "runs/run/table.json").read_text())["notes"]["done"]
     assert list(done) == ["autoencoder"]
-    result = rse_train.main(rse_train.Arguments(resume=faces / "runs/run", progress=False))
+    result = resume(RSE, faces / "runs/run")
     again = json.loads((faces / "runs/run/table.json").read_text())
-    assert again["rows"] == whole["rows"] and result.means == again["means"]
+    assert again["rows"] == whole["rows"] and result.scores == again["means"]
+    with pytest.raises(UsageError, match="leave out updates"):
+        resume(RSE, faces / "runs/run", updates=9)
     with pytest.raises(UsageError, match="leave out blocking"):
-        rse_train.main(rse_train.Arguments(resume=faces / "runs/run", blocking=3.0))
+        resume(RSE, faces / "runs/run", blocking=3.0)
 
 
 def test_a_recursion_that_falls_is_undone(faces, monkeypatch):
@@ -143,43 +146,42 @@ def test_records_are_learned_from(tmp_path):
     """CelebA-HQ's files: the shards called validation are the test, unless another is named."""
     make_records(tmp_path / "data/train/train-r05-s-0000-of-0001.tfrecords", scenes(6))
     make_records(tmp_path / "data/validation/validation-r05-s-0000-of-0001.tfrecords", scenes(2, seed=1))
-    pictures = open_rse("celeba", PathConfig(tmp_path / "data"))
+    pictures = open_rse(RSEDataConfig("celeba", tmp_path / "data"))
     assert len(pictures.splits.test) == 2 and pictures.held == "test"
     other = make_records(tmp_path / "other.tfrecords", scenes(3, seed=2))
-    pictures = open_rse("celeba", PathConfig(tmp_path / "data", test_files_path=other, file_batch=2))
+    pictures = open_rse(RSEDataConfig("celeba", tmp_path / "data", test_files_path=other, file_batch=2))
     assert len(pictures.splits.test) == 3 and len(pictures.splits.train) == 5 + 2
     assert pictures.cache.most == 2
 
 
 def test_what_cannot_be_is_told(faces):
     """Before anything is trained: data sets, paths, learners, networks, budgets."""
-    for paths, words in ((PathConfig(validation_file_path=faces), "makes the noise itself"),
-                         (PathConfig(test_files_path=faces / "test"), "--train_files_path"),
-                         (PathConfig(faces / "train", file_batch=-1), "negative")):
+    for paths, words in ((RSEDataConfig(validation_file_path=faces), "makes the noise itself"),
+                         (RSEDataConfig(test_files_path=faces / "test"), "--train_files_path"),
+                         (RSEDataConfig(train_files_path=faces / "train", file_batch=-1), "at least 1")):
         with pytest.raises(UsageError, match=words):
-            open_rse("celeba", paths)
+            open_rse(paths)
     with pytest.raises(UsageError, match="celeba, sidd"):
-        open_rse("faces", PathConfig())
+        open_rse(RSEDataConfig("faces"))
     with pytest.raises(UsageError, match="needs pairs"):
-        open_rse("sidd", PathConfig(faces / "train"))
+        open_rse(RSEDataConfig("sidd", faces / "train"))
     with pytest.raises(UsageError, match="same picture"):
-        open_rse("celeba", PathConfig(faces / "train", test_files_path=faces / "train"))
-    for arguments, words in (({"learner": "sacc"}, "sac, a3c, direct, none"),
-                             ({"network": NetworkConfig(latent_dim=20)}, "multiple of 8"),
-                             ({"network": NetworkConfig(axes=999)}, "axes")):
+        open_rse(RSEDataConfig("celeba", faces / "train", test_files_path=faces / "train"))
+    for config, words in ((RSEConfig(RSETrainConfig(learner="sacc")), "a3c, direct, sac, none"),
+                          (RSEConfig(network=RSENetworkConfig(latent_dim=20)), "multiple of 8"),
+                          (RSEConfig(network=RSENetworkConfig(axes=999)), "axes"),
+                          (RSEConfig(RSETrainConfig(recursions=-1)), "budgets")):
         with pytest.raises(UsageError, match=words):
-            rse_train.main(rse_train.Arguments(**arguments))
-    with pytest.raises(UsageError, match="budgets"):
-        BudgetConfig(recursions=-1)
+            train(RSE, config)
 
 
 def test_passes_and_means():
     """A pass sees the last one's output and the noisy picture; rows are means; differences are paired."""
     torch.manual_seed(0)
-    network = make_autoencoder(NetworkConfig(16, 4, 16, 4, (8, 8), (1, 1), (1,))).network
+    network = make_autoencoder(RSENetworkConfig(16, 4, 16, 4, (8, 8), (1, 1), (1,))).network
     picture = torch.rand(1, 3, 30, 30)
-    states = passes(network, picture, 3)
-    assert len(states) == 3 and torch.equal(states[0], passes(network, picture, 1)[0])
+    states = run_passes(network, picture, 3)
+    assert len(states) == 3 and torch.equal(states[0], run_passes(network, picture, 1)[0])
     rows = {"a": {"psnr": [1.0, 3.0]}, "b": {"psnr": [0.5, 2.0]}, "c": {"psnr": [0.0, 4.0]}}
     assert mean_rows(rows)["a"] == {"psnr": 2.0}
     assert np.isclose(paired(rows, "a", ["b", "c"], ["x", "y"]).mean, 0.0)  # c is the better one of the two

@@ -7,7 +7,14 @@ import torch
 
 from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
 from agents.optim import OptimizerConfig
-from experiments.denoiser_train import Arguments, main
+from experiments.core.train import train
+from experiments.tasks.denoiser import (
+    DENOISER,
+    DenoiserDataConfig,
+    DenoiserNetworkConfig,
+    DenoiserRunConfig,
+    DenoiserTrainConfig,
+)
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
 from rlenhance.data.camera_jpeg import align_pair, brighten_to, matching_curve
@@ -163,11 +170,13 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
 
 
 def test_training_with_photographs_and_real_pairs(tmp_path):
-    """`--coded` and `--pairs`: validation has a level of its own for them."""
+    """`--camera-jpeg` and `--pairs`: validation has a level of its own for them."""
     folder = make_pairs(tmp_path / "pairs", scenes=8, size=(48, 48))
-    result = main(Arguments(data=(folder,), coded=0.5, pairs=folder, updates=4, evaluate_every=2, batch_size=2, crop=32,
-                            out=tmp_path / "runs", name="run", progress=False, device="cpu", widths=(8, 8), down=(1, 1),
-                            up=(1,)))
-    assert result.scores["val/psnr/camera"] > 10
+    result = train(DENOISER, DenoiserRunConfig(
+        DenoiserTrainConfig(updates=4, eval_interval=2, batch_size=2, out=tmp_path / "runs", name="run", progress=False,
+                            device="cpu"),
+        DenoiserDataConfig((folder,), camera_jpeg=0.5, pairs=folder, crop=32),
+        DenoiserNetworkConfig(widths=(8, 8), down=(1, 1), up=(1,))))
+    assert result.scores["denoiser"]["val/psnr/camera"] > 10
     with pytest.raises(UsageError, match="share in"):
-        main(Arguments(data=(folder,), coded=2, out=tmp_path / "runs", name="other", progress=False))
+        DENOISER.dataset(DenoiserRunConfig(data=DenoiserDataConfig((folder,), camera_jpeg=2)))

@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from agents import A3CConfig, DirectConfig, SACConfig
+import tyro
+
+from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
 from agents.autoencoder_learner import AutoencoderConfig
 from agents.optim import OptimizerConfig
+from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.fit import Budget
-from experiments.tasks.rse.model import NetworkConfig
+from experiments.core.task import NO_LIMIT
+from experiments.tasks.rse.data import RSEDataConfig
+from experiments.tasks.rse.model import RSENetworkConfig
 from rlenhance.core.errors import UsageError
 
-_NO_LIMIT = 10**9  # updates, where time is the limit
+#: Learners that its agents do not have.
+UNFIT = ("supervised",)
 
 
 def _sac() -> SACConfig:
@@ -28,7 +35,7 @@ def _a3c() -> A3CConfig:
 
 
 @dataclass(frozen=True)
-class LearnerConfigs:
+class RSELearnerConfigs:
     """Settings of each learner."""
 
     autoencoding: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -38,17 +45,26 @@ class LearnerConfigs:
 
 
 @dataclass(frozen=True)
-class BudgetConfig:
-    """How much, how long."""
+class RSETrainConfig(TrainConfig):
+    """How much, how long, and what is measured."""
 
+    extends = ()  # a stage that is done is not taken up again
+
+    learner: Annotated[str, one_of(LEARNERS, UNFIT, ("none",))] = "sac"
+    """Of the agents: sac, a3c (rollouts of the same picture beside each other), direct (back-propagation through the
+    episode, the control), or none (the autoencoder alone)."""
+    name: Annotated[str, default_is("data set, learner, date and time")] = ""
+    """Of the run folder."""
+    out: Path = Path("runs/rse")
+    """Where run folders are made."""
     epoch: int = 0
-    """Times that the autoencoder goes through the training pictures (0: see updates and minutes)."""
-    updates: int = 0
-    """Its steps (0: 300, or as many as `minutes` allows)."""
+    """Times that the autoencoder goes through the training pictures (0: updates and minutes count)."""
+    updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
+    """Steps of the autoencoder."""
     minutes: float = 0.0
     """Its training time, validation left out (0: the updates count)."""
-    rl_updates: int = 0
-    """Steps of the agents' learner (0: 60, or as many as `rl_minutes` allows)."""
+    rl_updates: Annotated[int | None, default_is("60, or as many as --rl_minutes allows", "INT")] = None
+    """Steps of the agents' learner."""
     rl_minutes: float = 0.0
     """Its training time."""
     recursions: int = 2
@@ -57,79 +73,77 @@ class BudgetConfig:
     """Of both budgets, for each recursion."""
     target_psnr: float = 0.0
     """In dB: an episode ends, in training, where the picture has come so near to its reference (0: at the horizon)."""
+    blocking: float = 2.0
+    """Weight of the reward for seams of patches that vanish, beside that of the squared error (0: none)."""
     batch_size: int = 24
     """Crops per update of the autoencoder."""
     rl_batch_size: int = 8
     """Episodes per update of the agents."""
-    crop: int = 64
-    """Side of the crops in pixels."""
-    visits: int = 4
-    """Crops that each picture gives each time it is gone through."""
-    evaluate_every: int = 100
+    eval_interval: int = 100
     """Updates of the autoencoder between validations; each one saves last/."""
-    rl_evaluate_every: int = 20
+    rl_eval_interval: int = 20
     """Updates of the agents between validations."""
-    bank_from: int = 48
+    monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
+    """The validation score whose maximum chooses best/ of every stage."""
+    codebook_images: int = 48
     """Training pictures whose codes fill the bank."""
-    validate_on: int = 16
+    val_images: int = 16
     """Validation pictures."""
-    validate_side: int = 256
+    val_size: int = 256
     """Side in pixels of what is taken from their middle."""
-    test_on: int = 64
+    test_images: int = 64
     """Held-out pictures that the table is of."""
-    test_side: int = 512
+    test_size: int = 512
     """Side in pixels of what is taken from their middle."""
+    compare_with: tuple[str, ...] = ("denoiser",)
+    """Learned denoisers, shipped ones or runs, that have rows of the table; how noisy a picture is they find."""
+    devices: tyro.conf.Suppress[int] = 1
+    """One."""
+    init: Path | None = None
+    """The autoencoder begins with that of this run, or of this shipped model, of the same settings."""
+    warm_start: Path | None = None
+    """The U-Net begins with that of this learned denoiser for colour, a shipped one (denoiser) or a run."""
 
-    def __post_init__(self) -> None:
-        counts = (self.batch_size, self.rl_batch_size, self.crop, self.visits, self.evaluate_every,
-                  self.rl_evaluate_every, self.bank_from, self.validate_on, self.test_on, self.validate_side,
-                  self.test_side)
-        amounts = (self.epoch, self.updates, self.minutes, self.rl_updates, self.rl_minutes, self.recursions,
+    def check(self) -> None:
+        """Refuse what no run can do.
+
+        Raises:
+            UsageError: names the numbers.
+        """
+        counts = (self.batch_size, self.rl_batch_size, self.eval_interval, self.rl_eval_interval, self.codebook_images,
+                  self.val_images, self.test_images, self.val_size, self.test_size)
+        amounts = (self.epoch, self.updates or 0, self.minutes, self.rl_updates or 0, self.rl_minutes, self.recursions,
                    self.recursion_share)
         if min(counts) < 1 or not all(math.isfinite(value) and value >= 0 for value in amounts):
-            raise UsageError(f"batch sizes, sides, visits, numbers of pictures and updates between validations are at "
-                             f"least 1, budgets finite and not negative; got {counts} and {amounts}")
+            raise UsageError(f"batch sizes, sides, numbers of pictures and updates between validations are at least 1, "
+                             f"budgets finite and not negative; got {counts} and {amounts}")
 
-    def autoencoder(self, samples: int, share: float = 1.0) -> Budget:
-        """The autoencoder's budget; `samples` are the crops of an epoch."""
+    def autoencoder_budget(self, samples: int, share: float = 1.0) -> Budget:
+        """The autoencoder's; `samples` are the crops of an epoch."""
         updates = self.updates or (-(-self.epoch * samples // self.batch_size) if self.epoch else 0) or \
-            (_NO_LIMIT if self.minutes else 300)
-        return Budget(max(1, math.ceil(updates * share)), self.minutes * share, self.evaluate_every, "val/psnr")
+            (NO_LIMIT if self.minutes else 300)
+        return Budget(max(1, math.ceil(updates * share)), self.minutes * share, self.eval_interval,
+                      self.monitor or "val/psnr")
 
-    def agents(self, share: float = 1.0) -> Budget:
+    def policy_budget(self, share: float = 1.0) -> Budget:
         """The agents'."""
-        updates = self.rl_updates or (_NO_LIMIT if self.rl_minutes else 60)
-        return Budget(max(1, math.ceil(updates * share)), self.rl_minutes * share, self.rl_evaluate_every,
-                         "val/psnr")
+        updates = self.rl_updates or (NO_LIMIT if self.rl_minutes else 60)
+        return Budget(max(1, math.ceil(updates * share)), self.rl_minutes * share, self.rl_eval_interval,
+                      self.monitor or "val/psnr")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that the stages are told.
+class RSEConfig(RunConfig):
+    """Train a patch autoencoder to its plateau, fill a bank of clean codes, train agents that move codes by
+    trust-region SAC, and let what comes out re-enter the training."""
 
-    Attributes:
-        learner: of the agents, sac, a3c or direct; none leaves them out.
-        blocking: weight of the reward for seams that vanish.
-    """
-
-    learner: str
-    network: NetworkConfig
-    learners: LearnerConfigs
-    budget: BudgetConfig
-    blocking: float
-    warm_start: str
-    init: str
-    beside: tuple[str, ...]
-    portion: int
-    seed: int
-    show: bool
+    train: Flat[RSETrainConfig] = field(default_factory=RSETrainConfig)
+    data: Flat[RSEDataConfig] = field(default_factory=RSEDataConfig)
+    network: Flat[RSENetworkConfig] = field(default_factory=RSENetworkConfig)
+    learners: Flat[RSELearnerConfigs] = field(default_factory=RSELearnerConfigs)
 
 
-def anchored(path: Path | None) -> Path | None:
-    """A whole path, so that a run can go on from another folder."""
-    return path and path.resolve()
-
-
-def settled(config: NetworkConfig, data_set: str) -> NetworkConfig:
+def settled(config: RSEConfig) -> RSENetworkConfig:
     """The network with the code's published length, where none was asked for."""
-    return config if config.latent_dim else replace(config, latent_dim=72 if data_set == "celeba" else 96)
+    published = 72 if config.data.data_set == "celeba" else 96
+    return replace(config.network, latent_dim=config.network.latent_dim or published)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from envs.self_enhance import PUBLISHED_NOISE
+from experiments.core.config import default_is, one_of
 from experiments.core.dataset import Dataset
-from experiments.tasks.denoise_filters import middle
+from experiments.tasks.denoise import middle
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
     Batch,
@@ -38,9 +42,11 @@ _COMPARED = 5000  # pictures that are compared with each other: beyond, copies a
 
 
 @dataclass(frozen=True)
-class PathConfig:
+class RSEDataConfig:
     """Which pictures; without a path the bundled photographs: a demonstration."""
 
+    data_set: Annotated[tyro.conf.Positional[str], one_of(DATA_SETS)] = "celeba"
+    """celeba (good pictures; noise of variance 0.02 is made) or sidd (real noise beside its clean pictures)."""
     train_files_path: Path | None = None
     """celeba: a folder of good pictures, CelebA, or TFRecord files. sidd: scene instances, or other pairs."""
     validation_file_path: Path | None = None
@@ -49,8 +55,12 @@ class PathConfig:
     """Pictures of the same kind to be tested on, or ValidationNoisyBlocksSrgb.mat."""
     test_validation_files_path: Path | None = None
     """sidd: ValidationGtBlocksSrgb.mat, or the GT pictures of the test."""
-    file_batch: int = 0
-    """Pictures in memory at a time; training goes through the others portion by portion (0: 256, of sidd 5)."""
+    file_batch: Annotated[int | None, default_is("256, of sidd 5", "INT")] = None
+    """Pictures in memory at a time; training goes through the others portion by portion."""
+    crop: int = 64
+    """Side of the crops in pixels."""
+    crops_per_image: int = 4
+    """Crops that each picture gives each time it is gone through."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
 
@@ -64,6 +74,9 @@ class RSEDataset(Dataset):
 
     held = "test"
 
+    def describe(self) -> str:
+        return f"{super().describe()}\nthe table is of the {self.held} split"
+
     def shown(self, split: str, limit: int, side: int) -> list[Batch]:
         """The middles of pictures of a split, evenly spread, in memory."""
         return [middle(batch, side) for batch in self.load(split, limit=limit)]
@@ -75,12 +88,13 @@ class RSEDataset(Dataset):
         return chosen, (middle(batch, side) for batch in load_split(chosen, self.cache))
 
 
-def open_rse(data_set: str, paths: PathConfig) -> RSEDataset:
+def open_rse(paths: RSEDataConfig) -> RSEDataset:
     """The pictures of a run, scanned and without overlap.
 
     Raises:
         UsageError: another data set; paths that do not belong to it; files that cannot be used.
     """
+    data_set = paths.data_set
     if data_set not in DATA_SETS:
         raise UsageError(f"the data set is one of {', '.join(DATA_SETS)}; got {data_set!r}")
     if data_set == "celeba" and (paths.validation_file_path or paths.test_validation_files_path):
@@ -90,7 +104,7 @@ def open_rse(data_set: str, paths: PathConfig) -> RSEDataset:
                                            or paths.test_validation_files_path):
         raise UsageError("name the pictures to learn from as well: --train_files_path DIR")
     splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
-    cache = ImageCache(most=portion_of(data_set, paths) * (1 if data_set == "celeba" else 2))
+    cache = ImageCache(most=portion_of(paths) * (1 if data_set == "celeba" else 2))
     splits, skipped = validate_splits(splits, cache, paths.on_bad_image)
     if paths.test_files_path:  # chosen by the user, who wants to know
         check_disjoint(splits, cache)
@@ -104,18 +118,18 @@ def open_rse(data_set: str, paths: PathConfig) -> RSEDataset:
     return pictures
 
 
-def portion_of(data_set: str, paths: PathConfig) -> int:
+def portion_of(paths: RSEDataConfig) -> int:
     """Pictures in memory at a time.
 
     Raises:
-        UsageError: a negative number.
+        UsageError: fewer than one.
     """
-    if paths.file_batch < 0:
-        raise UsageError(f"--file_batch must not be negative; got {paths.file_batch}")
-    return paths.file_batch or (256 if data_set == "celeba" else 5)
+    if paths.file_batch is not None and paths.file_batch < 1:
+        raise UsageError(f"--file_batch must be at least 1; got {paths.file_batch}")
+    return paths.file_batch or (256 if paths.data_set == "celeba" else 5)
 
 
-def _celeba(paths: PathConfig) -> Splits:
+def _celeba(paths: RSEDataConfig) -> Splits:
     splits = open_noisy(paths.train_files_path, PUBLISHED_NOISE, eight_bit=True)
     if paths.test_files_path is None:
         return splits
@@ -133,7 +147,7 @@ def _every_one(path: Path) -> list[Example]:
     return [example for part in found.parts.values() for example in part]
 
 
-def _sidd(paths: PathConfig) -> Splits:
+def _sidd(paths: RSEDataConfig) -> Splits:
     train, test = paths.train_files_path, paths.test_files_path
     if train is None:
         return open_noisy(None, SENSOR_NOISE, eight_bit=True)

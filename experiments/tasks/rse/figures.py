@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.tasks.rse.model import passes
+from experiments.tasks.rse.model import run_passes
 from rlenhance.core.image import to_array
 from rlenhance.data import Batch
 from rlenhance.io import write
@@ -46,7 +46,7 @@ def _row(batch: Batch, name: str, stages: Any) -> list[Cell]:
     assert batch.target is not None
     image, target = batch.image.to(stages.device), batch.target
     made: list[tuple[str, Tensor]] = [("noisy", image)]
-    made.append(("autoencoder alone", passes(stages.first.network, image, 1)[-1]))
+    made.append(("autoencoder alone", run_passes(stages.first.network, image, 1)[-1]))
     for number, policy in enumerate(stages.policies):
         states = build_model(policy).play(image).states[1:]
         if number == 0:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
+from experiments.core.config import default_is, one_of
 from experiments.tasks.rse.codebook import Codes, fill_bank
 from rlenhance.actions import LatentActions, apply_action
 from rlenhance.actions.latent import NUM_GATES
@@ -18,6 +19,7 @@ from rlenhance.data import Batch
 from rlenhance.metrics.blocking import blocking_ratio
 from rlenhance.metrics.full_reference import psnr, ssim, uqi
 from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, build_model
+from rlenhance.nn.backbones import BACKBONES
 from rlenhance.nn.latent import PatchAutoencoder, told_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
@@ -26,15 +28,15 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": s
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class RSENetworkConfig:
     """Patches, codes, and the agents over them."""
 
     block_size: int = 24
     """Side of a patch in pixels."""
     overlap: int = 8
     """Pixels that neighbouring patches share."""
-    latent_dim: int = 0
-    """Entries of a code, a multiple of 8 (0: as published, 72, of sidd 96)."""
+    latent_dim: Annotated[int | None, default_is("as published, 72, of sidd 96", "INT")] = None
+    """Entries of a code, a multiple of 8."""
     width: int = 24
     """Channels of the encoder's first layer."""
     widths: tuple[int, ...] = (32, 64, 64)
@@ -45,17 +47,17 @@ class NetworkConfig:
     """Its residual blocks of each level on the way up."""
     equivariant: bool = True
     """The code of a turned patch is the turned code."""
-    codes: int = 1024
+    codebook_size: int = 1024
     """Clean codes in the bank, as far as the pictures have so many patches."""
-    groups: int = 8
+    clusters: int = 8
     """Groups of codes."""
     axes: int = 4
     """Learned directions of each group."""
     neighbours: int = 8
     """Clean neighbours whose mean a code may be moved to."""
-    parts: int = 3
+    code_splits: int = 3
     """Parts of a code that are moved to the neighbours, each for itself, at most one for 8 entries (0: none is)."""
-    backbone: str = "compact"
+    backbone: Annotated[str, one_of(BACKBONES)] = "compact"
     """Of the policy."""
     horizon: int = 4
     """Steps of an episode, T."""
@@ -67,12 +69,12 @@ class NetworkConfig:
                 "widths": self.widths, "down": self.down, "up": self.up, "equivariant": self.equivariant}
 
 
-def make_autoencoder(config: NetworkConfig) -> PatchDenoiser:
+def make_autoencoder(config: RSENetworkConfig) -> PatchDenoiser:
     """A patch autoencoder with weights from the global random stream."""
     return MODELS.create("patch_denoiser", **config.autoencoder)
 
 
-def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequence[Batch], predicted: bool,
+def make_policy(config: RSENetworkConfig, autoencoder: PatchDenoiser, batches: Sequence[Batch], predicted: bool,
                 seed: int, before: PixelPolicy | None = None) -> tuple[PixelPolicy, Codes]:
     """A policy over the codes of a trained autoencoder, and the codes of the pictures that its bank is filled from.
 
@@ -84,7 +86,7 @@ def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequ
     """
     blocks: PatchGrid = autoencoder.network.blocks
     patches = sum(math.prod(blocks.grid(*batch.image.shape[-2:])) for batch in batches)
-    codes = min(config.codes, patches) if before is None else len(moves_of(before).bank.codes)
+    codes = min(config.codebook_size, patches) if before is None else len(moves_of(before).bank.codes)
     policy = _policy(config, codes, predicted)
     if before is not None:
         policy.load_state_dict(before.state_dict())
@@ -98,22 +100,23 @@ def make_policy(config: NetworkConfig, autoencoder: PatchDenoiser, batches: Sequ
     return policy, fill_bank(moves, batches, seed)
 
 
-def _policy(config: NetworkConfig, codes: int, predicted: bool) -> PixelPolicy:
-    known = {"codes": codes, "groups": config.groups, "axes": config.axes,
-             "neighbours": min(config.neighbours, codes), "parts": min(config.parts, config.latent_dim // NUM_D4)}
+def _policy(config: RSENetworkConfig, codes: int, predicted: bool) -> PixelPolicy:
+    splits = min(config.code_splits, (config.latent_dim or 0) // NUM_D4)
+    known = {"codes": codes, "groups": config.clusters, "axes": config.axes,
+             "neighbours": min(config.neighbours, codes), "parts": splits}
     return MODELS.create("pixel_policy", actions={"name": "latent", **config.autoencoder, **known},
                          backbone={"name": config.backbone}, horizon=config.horizon, state_size=None,
                          deviation="predicted" if predicted else "scheduled", told_start=True)
 
 
-def check_networks(config: NetworkConfig) -> None:
+def check_networks(config: RSENetworkConfig) -> None:
     """Refuse settings with which no network can be made, before anything is trained.
 
     Raises:
         UsageError: names them.
     """
     make_autoencoder(config)
-    _policy(config, config.codes, predicted=True)
+    _policy(config, config.codebook_size, predicted=True)
 
 
 def moves_of(policy: PixelPolicy) -> LatentActions:
@@ -122,7 +125,7 @@ def moves_of(policy: PixelPolicy) -> LatentActions:
     return actions
 
 
-def passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Tensor]:
+def run_passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Tensor]:
     """What the autoencoder alone makes of a picture, again and again: after each of the passes."""
     noise, states = told_noise(image), [image]
     for _ in range(count):
@@ -131,7 +134,7 @@ def passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Ten
 
 
 @dataclass(frozen=True)
-class Fixed:
+class ConstantAction:
     """The same choice for every patch.
 
     Attributes:
@@ -148,7 +151,7 @@ class Fixed:
     steps: int
 
 
-def constant(policy: PixelPolicy, image: Tensor, fixed: Fixed) -> list[Tensor]:
+def constant(policy: PixelPolicy, image: Tensor, fixed: ConstantAction) -> list[Tensor]:
     """The same choice for every patch: the picture at the beginning and after each of the steps."""
     moves = moves_of(policy)
     action = moves.noop(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
@@ -162,10 +165,10 @@ def constant(policy: PixelPolicy, image: Tensor, fixed: Fixed) -> list[Tensor]:
 
 @torch.no_grad()
 def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, Any]:
-    """The constant choice that is best on validation pictures, as `Fixed` takes it, and its `psnr` in dB."""
+    """The constant choice that is best on validation pictures, as `ConstantAction` takes it, and its `psnr` in dB."""
     steps, device = policy.horizon, next(policy.parameters()).device
 
-    def tried(choices: Sequence[Fixed]) -> dict[str, Any]:
+    def tried(choices: Sequence[ConstantAction]) -> dict[str, Any]:
         rows = []
         for fixed in choices:
             seen = [[psnr(state, batch.target.to(device)).item() for state in
@@ -174,10 +177,10 @@ def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, An
                      for step, value in enumerate(torch.tensor(seen).mean(dim=0).tolist())]
         return max(rows, key=lambda row: row["psnr"])
 
-    best = tried([Fixed(own, new, not new, 0.0, steps) for own in (0.0, 0.1, 0.2) for new in (0.0, 0.3, 0.5)])
+    best = tried([ConstantAction(own, new, not new, 0.0, steps) for own in (0.0, 0.1, 0.2) for new in (0.0, 0.3, 0.5)])
     if not moves_of(policy).parts:
         return best
-    fixed = Fixed(**{name: value for name, value in best.items() if name != "psnr"})
+    fixed = ConstantAction(**{name: value for name, value in best.items() if name != "psnr"})
     return tried([replace(fixed, toward=toward) for toward in (0.0, 0.1, -0.1)])
 
 
@@ -208,7 +211,7 @@ class PassEvaluator:
         inner: Any = network
         device = next(network.parameters()).device
         seen = torch.tensor([[psnr(state, batch.target.to(device)).item() for state in
-                              passes(inner.network, batch.image.to(device), self.count)]
+                              run_passes(inner.network, batch.image.to(device), self.count)]
                              for batch in self.pictures if batch.target is not None]).mean(dim=0)
         last = {f"val/psnr/pass{self.count}": seen[-1].item()} if self.count > 1 else {}
         return {"val/psnr": seen[0].item(), **last}

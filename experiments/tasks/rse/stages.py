@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +17,11 @@ from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.core.bootstrap import Interval, bootstrap_interval
 from experiments.core.fit import Budget, fit
 from experiments.core.run import Run
-from experiments.tasks.rse.config import Plan
-from experiments.tasks.rse.data import RSEDataset, bank_pictures
+from experiments.tasks.rse.config import RSEConfig, settled
+from experiments.tasks.rse.data import RSEDataset, bank_pictures, portion_of
 from experiments.tasks.rse.model import (
+    ConstantAction,
     EpisodeEvaluator,
-    Fixed,
     PassEvaluator,
     best_constant,
     constant,
@@ -29,7 +30,7 @@ from experiments.tasks.rse.model import (
     mean_rows,
     measure,
     moves_of,
-    passes,
+    run_passes,
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ShardedSampler
@@ -48,10 +49,9 @@ class Stages:
     """Runs the stages, and keeps the table.
 
     Args:
-        plan: what to do.
+        config: of the run; with precision bf16 networks compute in bfloat16 in training, the table is in float32.
         pictures: which pictures.
         fabric: device and precision.
-        mixed: in training networks compute in bfloat16; the table is in float32.
         run: its folder gets one more for each stage, and table.json.
 
     Attributes:
@@ -61,13 +61,13 @@ class Stages:
         policies: after RL, and after each recursion that was not undone.
     """
 
-    def __init__(self, plan: Plan, pictures: RSEDataset, fabric: Any, mixed: bool, run: Run):
-        self.plan, self.pictures, self.fabric, self.mixed, self.run = plan, pictures, fabric, mixed, run
-        self.device = fabric.device
-        sampler = ShardedSampler(pictures.splits.train, pictures.cache, plan.budget.crop, portion=plan.portion,
-                                 visits=plan.budget.visits, seed=plan.seed)
-        self._sampler = sampler
-        self._validation = pictures.shown("val", plan.budget.validate_on, plan.budget.validate_side)
+    def __init__(self, config: RSEConfig, pictures: RSEDataset, fabric: Any, run: Run):
+        self.config, self.pictures, self.fabric, self.run = config, pictures, fabric, run
+        self.train, self.network, self.device = config.train, settled(config), fabric.device
+        self._sampler = ShardedSampler(pictures.splits.train, pictures.cache, config.data.crop,
+                                       portion=portion_of(config.data), visits=config.data.crops_per_image,
+                                       seed=config.train.seed)
+        self._validation = pictures.shown("val", config.train.val_images, config.train.val_size)
         self._table = run.path / "table.json"
         known = json.loads(self._table.read_text()) if self._table.is_file() else {}
         self.rows: dict[str, dict[str, list[float]]] = known.get("rows", {})
@@ -83,32 +83,33 @@ class Stages:
 
     def run_all(self) -> None:
         """Every stage in its turn."""
-        plan = self.plan
-        first = self.learn_codes("autoencoder", None, 1.0, plan.seed)
+        train = self.train
+        first = self.train_autoencoder("autoencoder", None, 1.0, train.seed)
         self.first = self.autoencoder = first
         self.score("noisy", lambda image: image)
-        for name in plan.beside:
+        for name in train.compare_with:
             self.score(name, denoiser_of(name, self.device))
         self._alone("", first)
-        if plan.learner == "none":
+        if train.learner == "none":
             return
         falling = EarlyStopping()
-        policy, best = self.learn_moves("policy", first, None, 1.0, plan.seed)
+        policy, best = self.train_policy("policy", first, None, 1.0, train.seed)
         falling.update(best)
         if "constant" not in self.notes:
             self.notes["constant"] = best_constant(policy, self._validation[:4])
-        fixed = Fixed(**{name: value for name, value in self.notes["constant"].items() if name != "psnr"})
+        fixed = ConstantAction(**{name: value for name, value in self.notes["constant"].items() if name != "psnr"})
         self.score("best constant action", lambda image: constant(policy, image, fixed)[-1])
-        own, new = ((1 + gate) / 2 for gate in moves_of(policy).first[-2:])
-        untrained = Fixed(own, new, False, 0.0, policy.horizon)  # heads begin at zero: the same for every patch
+        own, new = ((1 + gate) / 2 for gate in moves_of(policy).initial_action[-2:])
+        # heads begin at zero: the same for every patch
+        untrained = ConstantAction(own, new, False, 0.0, policy.horizon)
         self.score("agents before RL", lambda image: constant(policy, image, untrained)[-1])
         self.score("after RL", build_model(policy))
         self.policies.append(policy)
-        for number in range(1, plan.budget.recursions + 1):
-            seed = plan.seed + number
-            share, name = plan.budget.recursion_share, f"recursion {number}"
-            again = self.learn_codes(f"recursion-{number}/autoencoder", self.autoencoder, share, seed)
-            tuned, best = self.learn_moves(f"recursion-{number}/policy", again, self.kept, share, seed)
+        for number in range(1, train.recursions + 1):
+            seed = train.seed + number
+            share, name = train.recursion_share, f"recursion {number}"
+            again = self.train_autoencoder(f"recursion-{number}/autoencoder", self.autoencoder, share, seed)
+            tuned, best = self.train_policy(f"recursion-{number}/policy", again, self.kept, share, seed)
             fell = falling.update(best)
             self._alone(f"{name}, ", again)
             self.score(f"{name}{' (undone)' if fell else ''}", build_model(tuned))
@@ -119,48 +120,48 @@ class Stages:
             self.policies.append(tuned)
         self.score("the last kept, --recurse 1", LatentEpisode(self.policies[-1], iterations=1))
 
-    def learn_codes(self, name: str, begin: PatchDenoiser | None, share: float, seed: int) -> PatchDenoiser:
+    def train_autoencoder(self, name: str, begin: PatchDenoiser | None, share: float, seed: int) -> PatchDenoiser:
         """Train the autoencoder, from the beginning or further."""
         torch.manual_seed(seed)
 
         def make() -> Learner:
-            network = make_autoencoder(self.plan.network)
+            network = make_autoencoder(self.network)
             if begin is not None:
                 network.load_state_dict(begin.state_dict())
-            elif self.plan.init:
-                begin_with(network, self.plan.init)
-            elif self.plan.warm_start:
-                source = load_network(find_checkpoint(locate(self.plan.warm_start)))
+            elif self.train.init:
+                begin_with(network, self.train.init)
+            elif self.train.warm_start:
+                source = load_network(find_checkpoint(locate(self.train.warm_start)))
                 if not isinstance(source, DenoisingUNet):
-                    raise UsageError(f"--warm-start {self.plan.warm_start}: a learned denoiser for colour is wanted, "
+                    raise UsageError(f"--warm-start {self.train.warm_start}: a learned denoiser for colour is wanted, "
                                      f"as denoiser; it holds a {type(source).__name__}")
                 network.network.begin_with(source.network)
-            return AutoencoderLearner(network, self.plan.learners.autoencoding, seed=seed, device=self.device)
+            return AutoencoderLearner(network, self.config.learners.autoencoding, seed=seed, device=self.device)
 
-        judge = PassEvaluator(self._validation, self.plan.network.horizon)
-        network, _ = self._fit(name, make, self.plan.budget.autoencoder(self._sampler.epoch, share), judge,
-                               self.plan.budget.batch_size, seed)
+        judge = PassEvaluator(self._validation, self.network.horizon)
+        network, _ = self._fit(name, make, self.train.autoencoder_budget(self._sampler.epoch, share), judge,
+                               self.train.batch_size, seed)
         return network
 
-    def learn_moves(self, name: str, autoencoder: PatchDenoiser, before: PixelPolicy | None, share: float,
+    def train_policy(self, name: str, autoencoder: PatchDenoiser, before: PixelPolicy | None, share: float,
                     seed: int) -> tuple[PixelPolicy, float]:
         """Fill the bank and train the agents over it; the policy, and its validation PSNR in dB."""
-        plan, kind = self.plan, LEARNERS[self.plan.learner]
+        train, kind = self.train, LEARNERS[self.train.learner]
 
         def make() -> Learner:
-            batches = bank_pictures(self.pictures, plan.budget.bank_from)
+            batches = bank_pictures(self.pictures, train.codebook_images)
             torch.manual_seed(seed)
-            policy, _ = make_policy(plan.network, autoencoder.cpu(), batches, plan.learner == "sac", seed, before)
-            weights = SELF_ENHANCE_REWARD | ({"blocking": plan.blocking} if plan.blocking else {})
-            moves_of(policy).mixed = self.mixed
-            learner = kind(policy, Reward(RewardWeights.only(**weights)), getattr(plan.learners, plan.learner),
-                           seed=seed, device=self.device)
+            policy, _ = make_policy(self.network, autoencoder.cpu(), batches, train.learner == "sac", seed, before)
+            weights = SELF_ENHANCE_REWARD | ({"blocking": train.blocking} if train.blocking else {})
+            moves_of(policy).mixed = train.precision == "bf16"
+            settings = getattr(self.config.learners, train.learner, None)
+            learner = kind(policy, Reward(RewardWeights.only(**weights)), settings, seed=seed, device=self.device)
             assert isinstance(learner, PolicyLearner)
-            learner.env.target_psnr = plan.budget.target_psnr or None
+            learner.env.target_psnr = train.target_psnr or None
             return learner
 
-        network, best = self._fit(name, make, plan.budget.agents(share), EpisodeEvaluator(self._validation),
-                                  plan.budget.rl_batch_size, seed)
+        network, best = self._fit(name, make, train.policy_budget(share), EpisodeEvaluator(self._validation),
+                                  train.rl_batch_size, seed)
         autoencoder.to(self.device)
         return network, best
 
@@ -177,7 +178,8 @@ class Stages:
             stage = Run.open(folder)[0] if (folder / "config.json").is_file() else \
                 Run.create(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
             sampler = self._sampler.with_seed(seed)
-            fitted = fit(learner, lambda step: sampler.batch(step, count), judge, stage, budget, show=self.plan.show)
+            fitted = fit(learner, lambda step: sampler.batch(step, count), judge, stage, budget,
+                         show=self.train.progress)
             stage.close()
             if fitted.interrupted:
                 print(f"stopped and saved after {fitted.updates} updates; go on with --resume {self.run.path}")
@@ -191,7 +193,7 @@ class Stages:
     def _alone(self, prefix: str, autoencoder: PatchDenoiser) -> None:
         """The rows of an autoencoder without agents: one pass, and as many as an episode has steps."""
         inner = autoencoder.network
-        for count in dict.fromkeys((1, self.plan.network.horizon)):
+        for count in dict.fromkeys((1, self.network.horizon)):
             told = f"{count} pass{'es' if count > 1 else ''}"
             self.score(f"{prefix}{_ALONE}, {told}", last_pass(inner, count))
 
@@ -199,7 +201,7 @@ class Stages:
         """A row of the table, unless it is there."""
         if name in self.rows:
             return
-        examples, batches = self.pictures.tested(self.plan.budget.test_on, self.plan.budget.test_side)
+        examples, batches = self.pictures.tested(self.train.test_images, self.train.test_size)
         assert self.autoencoder is not None
         self.rows[name] = measure(model, batches, self.autoencoder.network.blocks, self.device)
         self.notes["pictures"] = [example.name for example in examples]
@@ -227,14 +229,14 @@ class Stages:
 
     def _recursions(self) -> list[str]:
         """Names of the rows of recursions that were not undone."""
-        return [f"recursion {number}" for number in range(1, self.plan.budget.recursions + 1)]
+        return [f"recursion {number}" for number in range(1, self.train.recursions + 1)]
 
     def _save(self) -> None:
         text = json.dumps({"rows": self.rows, "means": self.means(), "notes": self.notes}, indent=1)
         write_atomically(self._table, text.encode())
 
 
-def begin_with(network: PatchDenoiser, name: str) -> None:
+def begin_with(network: PatchDenoiser, name: Path) -> None:
     """Give an autoencoder the weights of another one, or of a policy's.
 
     Raises:
@@ -261,7 +263,7 @@ def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
     """
     network = load_network(find_checkpoint(locate(name)))
     if not isinstance(network, NoiseConditionedModel) or network.channels != 3:
-        raise UsageError(f"--beside {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
+        raise UsageError(f"--compare-with {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
                          f"{type(network).__name__}")
     network.to(device).eval()
     model: Callable[[Tensor], Tensor] = network
@@ -270,7 +272,7 @@ def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 def last_pass(autoencoder: PatchAutoencoder, count: int) -> Callable[[Tensor], Tensor]:
     """The autoencoder alone as a model: so many passes."""
-    return lambda image: passes(autoencoder, image, count)[-1]
+    return lambda image: run_passes(autoencoder, image, count)[-1]
 
 
 def paired(rows: Mapping[str, Mapping[str, Sequence[float]]], name: str, others: Sequence[str],

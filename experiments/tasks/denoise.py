@@ -1,19 +1,23 @@
-"""What the denoising experiments share: noisy pictures, networks, learners, the judge."""
+"""Denoising with filters: noisy pictures, networks, learners, training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from torch import Tensor
 
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
+from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
+from experiments.core.fit import FitResult
+from experiments.core.task import Session, Task
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
@@ -30,18 +34,20 @@ from rlenhance.data import (
     parse_noise,
     validate_splits,
 )
-from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, BaseFilterPolicy, DenoisingUNet, GreedyEpisode, Restorer, build_model, warm_start
+from rlenhance.nn.backbones import BACKBONES
 from rlenhance.rewards import Reward, RewardWeights
 
+_CONTINUOUS = ("sac",)  # learners whose actions are no choice among tools
 #: The noise that tables report, in 255ths.
 LEVELS = (15.0, 25.0, 50.0)
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class DenoiseDataConfig:
     """Which pictures, and their noise."""
 
     data: Path | None = None
@@ -66,21 +72,21 @@ class PictureConfig:
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class DenoiseNetworkConfig:
     """Which network."""
 
-    backbone: str = "gru_unet"
+    backbone: Annotated[str, one_of(BACKBONES)] = "gru_unet"
     """gru_unet (a small U-Net at half the size), gru_fcn (PixelRL's dilated network) or another one."""
     memory: str = "first"
     """Of these two: first (the convolutions look once, a GRU goes on), every (at every step, as PixelRL) or none."""
-    told_noise: bool = True
+    noise_conditioned: bool = True
     """The network is told how strong the noise seems to be."""
     estimate: bool = True
     """Policies: tools are weighed by how near they come to an estimate of the clean pixel; without, by a layer alone,
     as in PixelRL."""
     horizon: int = 6
     """Policies: steps of an episode, T (PixelRL: 5)."""
-    views: int = 1
+    tta_views: int = 1
     """Policies: in use they look at the picture turned and mirrored in so many ways, 1 to 8."""
 
     @property
@@ -96,7 +102,7 @@ def _a3c() -> A3CConfig:
 
 
 @dataclass(frozen=True)
-class LearnerConfigs:
+class DenoiseLearnerConfigs:
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)
@@ -113,7 +119,7 @@ class DenoiseDataset(Dataset):
         noise: what is done to them; None where they bring their own.
     """
 
-    config: PictureConfig
+    config: DenoiseDataConfig
     noise: Noise | None
 
     def at(self, split: str, level: float | None = None, *, eight_bit: bool = False, limit: int | None = None,
@@ -147,7 +153,41 @@ def middle(batch: Batch, side: int) -> Batch:
     return Batch(image, cut(batch.target))
 
 
-def load_noisy(config: PictureConfig) -> DenoiseDataset:
+@dataclass(frozen=True)
+class DenoiseTrainConfig(TrainConfig):
+    """Settings of a training run on noisy pictures."""
+
+    learner: Annotated[str, one_of(LEARNERS, _CONTINUOUS)] = "a3c"
+    """a3c (advantage actor-critic), direct (back-propagation through the mixture of all tools' results) or supervised
+    (the same backbone regresses the clean picture)."""
+    out: Path = Path("runs/denoise")
+    """Where run folders are made."""
+    updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
+    """Learner steps; beside --resume, how many the run is to have in all."""
+    batch_size: int = 8
+    """Crops per update."""
+    eval_interval: int = 100
+    """Updates between validations; each one saves last/."""
+    monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
+    """The validation score whose maximum chooses best/."""
+    devices: tyro.conf.Suppress[int] = 1
+    """One."""
+    warm_start: Path | None = None
+    """Begin with the backbone and the estimate of this supervised run, or of this learned denoiser: a run of
+    denoiser_train, or a shipped one (denoiser-grey)."""
+
+
+@dataclass(frozen=True)
+class DenoiseConfig(RunConfig):
+    """Learn to denoise: at each step every pixel takes one of a few filters."""
+
+    train: Flat[DenoiseTrainConfig] = field(default_factory=DenoiseTrainConfig)
+    data: Flat[DenoiseDataConfig] = field(default_factory=DenoiseDataConfig)
+    network: Flat[DenoiseNetworkConfig] = field(default_factory=DenoiseNetworkConfig)
+    learners: Flat[DenoiseLearnerConfigs] = field(default_factory=DenoiseLearnerConfigs)
+
+
+def load_noisy(config: DenoiseDataConfig) -> DenoiseDataset:
     """Open, scan and check the pictures.
 
     Raises:
@@ -161,66 +201,6 @@ def load_noisy(config: PictureConfig) -> DenoiseDataset:
     pictures = DenoiseDataset(splits, cache, skipped)
     pictures.config, pictures.noise = config, noise_from(config.noise, config.eight_bit)
     return pictures
-
-
-def make_batches(pictures: DenoiseDataset, batch_size: int, seed: int) -> Callable[[int], Batch]:
-    """Update number -> training batch: crops, with noise of their own each time."""
-    config = pictures.config
-    sampler = Sampler(pictures.splits.train, pictures.cache, config.crop, crop="native", seed=seed,
-                      planes=config.planes)
-    return lambda step: sampler.batch(step, batch_size)
-
-
-def make_network(config: NetworkConfig, is_policy: bool, planes: int, noise: Noise | None) -> Any:
-    """A policy, or the supervised twin on the same backbone, with fresh weights from the global random stream."""
-    if not is_policy:
-        return MODELS.create("restorer", backbone=config.spec, passes=1, channels=planes, statistics=False,
-                             margin=NOISE_MARGIN, told_noise=config.told_noise)
-    levels = None if noise is None else (noise.low, noise.high)
-    return MODELS.create("filter_policy", backbone=config.spec, horizon=config.horizon, channels=planes,
-                         estimate=config.estimate, noise=levels, told_noise=config.told_noise, views=config.views)
-
-
-def make_learner(name: str, network: NetworkConfig, learners: LearnerConfigs, pictures: DenoiseDataset, *, seed: int,
-                 device: torch.device | str = "cpu", init: Path | None = None, warm: Path | None = None) -> Learner:
-    """A learner and its network.
-
-    Args:
-        init: begin with the weights of this run.
-        warm: begin with the backbone and the estimate of this supervised run, or of this learned denoiser.
-
-    Raises:
-        UnknownName: no such learner or backbone.
-        UsageError: a learner that is not for filters; `init` or `warm` hold another network.
-    """
-    kind = LEARNERS[name]
-    settings = getattr(learners, name, None)
-    if settings is None:
-        raise UsageError(f"{name} does not choose among tools; --learner is one of a3c, direct, supervised")
-    if init is not None and warm is not None:
-        raise UsageError("--init and --warm-start both give the network its weights: use one of them")
-    torch.manual_seed(seed)
-    made = make_network(network, kind.is_policy, pictures.config.planes, pictures.noise)
-    if init is not None:
-        _begin_with(made, load_network(init), init)
-    if warm is not None:
-        source = load_network(locate(str(warm)))
-        if not isinstance(source, Restorer | DenoisingUNet):
-            raise UsageError(f"--warm-start begins with a supervised run or a learned denoiser; {warm} holds a "
-                             f"{type(source).__name__}: use --init for the same network")
-        warm_start(made, source)
-    made.to(memory_format=torch.channels_last)  # see `RecurrentBackbone.forward`
-    if kind.is_policy:
-        return kind(made, Reward(RewardWeights.only(**DENOISING_REWARD)), settings, seed=seed, device=device)
-    return kind(made, settings, seed=seed, device=device)
-
-
-def _begin_with(network: Any, other: Any, path: Path) -> None:
-    try:
-        network.load_state_dict(other.state_dict())
-    except RuntimeError as error:
-        raise UsageError(f"--init {path}: holds another network ({other.spec}); use the settings of that run") \
-            from error
 
 
 def level_scores(model: Any, pictures: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
@@ -241,7 +221,7 @@ def step_shares(policy: BaseFilterPolicy, pictures: Sequence[Batch]) -> Tensor:
 
 
 @dataclass
-class DenoisingEvaluator:
+class DenoiseEvaluator:
     """Judges a network on validation pictures: `val/psnr`, the mean over the noises, and each of them.
 
     Attributes:
@@ -264,9 +244,82 @@ class DenoisingEvaluator:
 
 
 def validation(pictures: DenoiseDataset, limit: int = 12, side: int = 160) -> dict[str, list[Batch]]:
-    """Validation pictures for `DenoisingEvaluator`: at those of `LEVELS` that the run's noise covers."""
+    """Validation pictures for `DenoiseEvaluator`: at those of `LEVELS` that the run's noise covers."""
     noise = pictures.noise
     if noise is None or type(noise).__name__ != "GaussianNoise" or noise.low == noise.high:
         return {pictures.config.noise: pictures.at("val", limit=limit, side=side)}
     levels = [level for level in LEVELS if noise.low <= level <= noise.high] or [(noise.low + noise.high) / 2]
     return {f"{level:g}": pictures.at("val", level, limit=limit, side=side) for level in levels}
+
+
+class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
+    """Denoise with filters: see docs/howto/denoising.md."""
+
+    name = "denoise"
+    command = "experiments.denoise_train"
+    env_id = "Denoise-v0"
+    Config = DenoiseConfig
+    default_updates = 300
+
+    def check(self, config: DenoiseConfig, stored: Mapping[str, Any]) -> None:
+        super().check(config, stored)
+        if config.train.learner in _CONTINUOUS:
+            fit = ", ".join(name for name in LEARNERS if name not in _CONTINUOUS)
+            raise UsageError(f"{config.train.learner} does not choose among tools; --learner is one of {fit}")
+
+    def dataset(self, config: DenoiseConfig) -> DenoiseDataset:
+        return load_noisy(config.data)
+
+    def model(self, config: DenoiseConfig, data: DenoiseDataset) -> Any:
+        """A policy, or the supervised twin on the same backbone."""
+        network, channels = config.network, config.data.planes
+        if not LEARNERS[config.train.learner].is_policy:
+            return MODELS.create("restorer", backbone=network.spec, passes=1, channels=channels, statistics=False,
+                                 margin=NOISE_MARGIN, told_noise=network.noise_conditioned)
+        levels = None if data.noise is None else (data.noise.low, data.noise.high)
+        return MODELS.create("filter_policy", backbone=network.spec, horizon=network.horizon, channels=channels,
+                             estimate=network.estimate, noise=levels, told_noise=network.noise_conditioned,
+                             views=network.tta_views)
+
+    def warm_start(self, network: Any, path: Path) -> None:
+        source = load_network(locate(path))
+        if not isinstance(source, Restorer | DenoisingUNet):
+            raise UsageError(f"--warm-start begins with a supervised run or a learned denoiser; {path} holds a "
+                             f"{type(source).__name__}: use --init for the same network")
+        warm_start(network, source)
+
+    def reward(self, config: DenoiseConfig) -> Reward:
+        return Reward(RewardWeights.only(**DENOISING_REWARD))
+
+    def make_learner(self, config: DenoiseConfig, network: Any, device: torch.device) -> Learner:
+        network.to(memory_format=torch.channels_last)  # see `Remembering.forward`
+        return super().make_learner(config, network, device)
+
+    def batches(self, config: DenoiseConfig, data: DenoiseDataset, model: torch.nn.Module) -> Callable[[int], Batch]:
+        """Crops, with noise of their own each time."""
+        train = config.train
+        sampler = Sampler(data.splits.train, data.cache, config.data.crop, crop="native", seed=train.seed,
+                          planes=config.data.planes)
+        return lambda step: sampler.batch(step, train.batch_size)
+
+    def evaluator(self, config: DenoiseConfig, data: DenoiseDataset) -> DenoiseEvaluator:
+        return DenoiseEvaluator(validation(data))
+
+    def headline(self, config: DenoiseConfig, data: DenoiseDataset) -> str:
+        return f"{data.describe()}\n{config.train.learner}, noise {config.data.noise}"
+
+    def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
+        run, learner, shown = session.run, session.config.train.learner, session.evaluator.pictures
+        run.draw_curves()
+        rows = {"input": level_scores(lambda image: image, shown),
+                learner: level_scores(load_model(run.path / "best"), shown)}
+        print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} (chosen by the "
+              f"validation PSNR)\nPSNR in dB on {len(next(iter(shown.values())))} validation pictures:")
+        for name, row in rows.items():
+            print(f"  {name:<12}" + "  ".join(f"noise {noise}: {value:.2f}" for noise, value in row.items()))
+        print(f"result in {run.path} (best/, curves.png, metrics.csv); compare it with rules that need no training:\n"
+              f"  python -m experiments.denoise_compare --models {run.path}")
+        return rows
+
+
+DENOISE = DenoiseTask()
