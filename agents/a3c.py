@@ -241,7 +241,7 @@ class A3C(PolicyLearner):
         return {"loss/value_warmup": torch.stack(parts).sum()}
 
     def _set_deviation(self, progress: float) -> None:
-        if self.policy.actions.num_choices is not None or self.policy.deviation != "scheduled":
+        if self.policy.actions.num_choices is not None or self.policy.std_mode != "scheduled":
             return
         ranges = {"global": self.config.log_std_global, "local": self.config.log_std_local}
         for level in self.policy.actions.scopes:

@@ -18,7 +18,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import PatchDenoiser
-from rlenhance.nn.latent import PatchAutoencoder, told_noise
+from rlenhance.nn.latent import PatchAutoencoder, measured_noise
 
 _TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stand against each other
 
@@ -103,20 +103,20 @@ class AutoencoderLearner(Learner):
             now, start, clean: the pictures as they are, as they were at first, and as they should be, (N, 3, H, W).
         """
         network: PatchAutoencoder = self.trained
-        noise = told_noise(start)
+        noise = measured_noise(start)
         blocks, scale = network.blocks, 100 / noise
         with self.precision():
             cut, goal = blocks.extract(now), blocks.extract(clean)
             mean, log_variance = network.encode(cut)
             shown = network.decode(mean)
-            change = network.refine(cut, blocks.extract(start), shown, network.each(noise, now))
+            change = network.residual(cut, blocks.extract(start), shown, network.per_patch(noise, now))
             drawn = mean + (0.5 * log_variance).exp() * torch.randn(
                 mean.shape, generator=self.generator, device=self.device)
             guess = network.decode(drawn)
             chosen = torch.randperm(len(cut), generator=self.generator, device=self.device)[:_COMPARED]
             wanted, _ = network.encode(goal[chosen])
         output = blocks.fold(cut + change, (now.shape[-2], now.shape[-1]))
-        each = network.each(scale, now)
+        each = network.per_patch(scale, now)
         losses = {"loss/squared": (scale * (output - clean) ** 2).mean()}
         if self.config.code_weight:
             losses["loss/code"] = self.config.code_weight * (each * (guess - goal) ** 2).mean()

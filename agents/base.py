@@ -117,7 +117,7 @@ class PolicyLearner(Learner):
     def __init__(self, network: PixelPolicy, reward: Reward, *, preference_sampling_prob: float,
                  optimizer: OptimizerConfig, seed: int, device: torch.device | str):
         super().__init__(network, optimizer, seed, device)
-        self.check_reward(reward.weights, network.state_size or 64)
+        self.check_reward(reward.weights, network.decision_size or 64)
         self.policy = network
         self.reward = Reward(reward.weights, every_term=False)
         self.preference_sampling_prob = preference_sampling_prob
@@ -150,7 +150,7 @@ class PolicyLearner(Learner):
         drawn = self.policy.preferences.sample(count * distributed.world_size(), self.generator,
                                                self.preference_sampling_prob)
         drawn = drawn[count * distributed.rank() : count * (distributed.rank() + 1)]
-        return self.policy.preferences.tell_facts(drawn, batch.image, batch.target)
+        return self.policy.preferences.set_measured(drawn, batch.image, batch.target)
 
     def exploration_generator(self) -> torch.Generator:
         """The stream that actions are drawn from: the learner's own; where several processes train, one for each of

@@ -25,9 +25,9 @@ class Critic(nn.Module):
     def __init__(self, policy: PixelPolicy, backbone: str = "compact"):
         super().__init__()
         actions = policy.actions
-        self.actions, self.masked, self.told_start = actions, policy.masked, policy.told_start
+        self.actions, self.uses_mask, self.sees_initial_image = actions, policy.uses_mask, policy.sees_initial_image
         context = policy.context_size + actions.action_dim * ("global" in actions.scopes)
-        channels = 3 + policy.masked + 3 * policy.told_start + actions.action_dim * ("local" in actions.scopes)
+        channels = policy.input_channels + actions.action_dim * ("local" in actions.scopes)
         self.backbone: Backbone = BACKBONES.create(backbone, channels=channels, context=context)
         width = self.backbone.width
         self.heads = nn.ModuleDict({
@@ -40,10 +40,10 @@ class Critic(nn.Module):
         """Values of an action.
 
         Args:
-            observation: what was seen. context: `policy.context(observation)`. action: continuous, per level.
+            observation: what was seen. context: `policy.global_features(observation)`. action: continuous, per level.
         """
         image = observation["image"]
-        planes = [backbone_input(observation, self.masked, self.told_start)]
+        planes = [backbone_input(observation, self.uses_mask, self.sees_initial_image)]
         if "local" in action:
             planes.append(F.interpolate(action["local"], image.shape[-2:], mode="nearest"))
         if "global" in action:

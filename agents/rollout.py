@@ -61,7 +61,7 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
         observation, _ = env.reset(options={"batch": batch, "preference": preference, **begun})
         rollout, memory = Rollout([], [], [], [], [], [], [], False, batch.image), None
         for step in range(env.horizon):
-            observation = network.look(observation)
+            observation = network.precompute(observation)
             distribution, values, memory = network(observation, memory)
             if actions is not None:
                 action = actions[step]
@@ -107,7 +107,7 @@ def evaluate_actions(network: Any, rollout: Rollout) -> tuple[JointDistribution,
         steps.append((distribution, values))
     levels = steps[0][1].keys()
     return (
-        JointDistribution.cat([distribution for distribution, _ in steps]),
+        JointDistribution.concat([distribution for distribution, _ in steps]),
         {level: torch.cat([values[level] for _, values in steps]) for level in levels},
     )
 

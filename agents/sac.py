@@ -149,8 +149,8 @@ class SAC(PolicyLearner):
         self.config = config or SACConfig()
         if network.actions.num_choices is not None:
             raise UsageError("sac acts on continuous heads: use --curve continuous, or --learner a3c")
-        if network.deviation != "predicted":
-            raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.deviation!r}")
+        if network.std_mode != "predicted":
+            raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.std_mode!r}")
         super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
                          optimizer=self.config.optimizer, seed=seed, device=device)
         self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
@@ -209,7 +209,7 @@ class SAC(PolicyLearner):
     def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
         count = rollout.final_image.shape[0]
         observation: Observation = concat_steps(rollout.observations)
-        context = self.policy.context(observation)
+        context = self.policy.global_features(observation)
         with torch.no_grad():
             distribution, _ = evaluate_actions(self.policy, rollout)
             action, log_prob = distribution.sample_with_log_prob(self.generator)
@@ -239,7 +239,7 @@ class SAC(PolicyLearner):
     def _fit_actor(self, rollout: Rollout, before: PixelPolicy | None,
                    progress: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
         observation: Observation = concat_steps(rollout.observations)
-        context = self.policy.context(observation)
+        context = self.policy.global_features(observation)
         distribution, _ = evaluate_actions(self.optimizer.network, rollout)
         action, log_prob = distribution.sample_with_log_prob(self.generator)
         self.critic.requires_grad_(False)  # judged, not taught

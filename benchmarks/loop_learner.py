@@ -77,7 +77,7 @@ class LoopA3C(A3C):
         for step in range(horizon):
             seen = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
             with torch.no_grad():
-                observation = policy.look(make_observation(seen, 1 - step / horizon, preference))
+                observation = policy.precompute(make_observation(seen, 1 - step / horizon, preference))
                 distribution, values, memory = policy(observation, memory)
             drawn = {name: self._draw(part) for name, part in distribution.scopes.items()} if given is None \
                 else dict(given[step])
@@ -163,7 +163,8 @@ class LoopA3C(A3C):
         for observation in episode.observations:
             distribution, values, memory = self.policy(observation, memory)
             steps.append((distribution, values))
-        return JointDistribution.cat([distribution for distribution, _ in steps]), concat_steps([v for _, v in steps])
+        return JointDistribution.concat([distribution for distribution, _ in steps]), concat_steps([v for _,
+                                                                                                    v in steps])
 
 
 def _values_of(episode: Episode, level: str, weight: float) -> Any:

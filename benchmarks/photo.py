@@ -68,11 +68,11 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
 
     def render(fast: bool) -> object:
         with _ways(fast), torch.inference_mode():
-            return model.render_pixels(picture, actions)
+            return model.render_array(picture, actions)
 
     def whole(fast: bool, given: np.ndarray = picture) -> object:
         with _ways(fast), torch.inference_mode():
-            return model.render_pixels(given, model.decide(resized_tensor(given, 64)))
+            return model.render_array(given, model.decide(resized_tensor(given, 64)))
 
     def step_by_step() -> object:
         with torch.inference_mode():
@@ -102,7 +102,7 @@ def _photograph(width: int, height: int) -> np.ndarray:
 def _model() -> GreedyEpisode:
     """With weights at random, so that all agents act."""
     torch.manual_seed(0)
-    policy = PixelPolicy({"name": "tone"}, {"name": "compact"}, horizon=8, state_size=64,
+    policy = PixelPolicy({"name": "tone"}, {"name": "compact"}, horizon=8, decision_size=64,
                          preferences={"exposure_level": (0.25, 0.475, 0.75)}, auto=("exposure_level",)).eval()
     with torch.no_grad():
         for parameter in policy.parameters():

@@ -144,7 +144,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._batch = batch.to(self.device)
         if chosen is None:
             chosen = self.preferences.encode(None, self.num_envs, self.device)
-        self._preference: Tensor = self.preferences.settle(chosen.to(self.device), self._batch.image)
+        self._preference: Tensor = self.preferences.resolve_auto(chosen.to(self.device), self._batch.image)
         levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
         self.levels = levels | self.preferences.decode(self._preference)
         begun = options.get("begun")

@@ -102,7 +102,7 @@ def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[s
     rollouts, entropies = [], dict[str, list[float]]()
     with torch.no_grad():
         for batch in pictures:
-            state = Batch(resize(batch.image, policy.state_size) if policy.state_size else batch.image).to(device)
+            state = Batch(resize(batch.image, policy.decision_size) if policy.decision_size else batch.image).to(device)
             rollouts.append(collect_rollout(policy, env, state, policy.preferences.encode(None, 1, device), None))
             memory = None
             for observation in rollouts[-1].observations:

@@ -83,7 +83,7 @@ def main(arguments: Arguments) -> list[Path]:
                 (label, picture), *((f"{name} {value:g}", model(picture, preference={name: value}))
                                     for value in values))]
     columns = {"before_after": 8, "overview": 4, "steps": 9}
-    if model.policy.state_size:
+    if model.policy.decision_size:
         sheets["denoise"] = noisy_rows(arguments.model, arguments.side)
         columns["denoise"] = 4
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def noisy_rows(model: str, side: int) -> list[tuple[str, Tensor]]:
 
 def _steps(model: GreedyEpisode, label: str, picture: Tensor, side: int) -> list[tuple[str, Tensor]]:
     """Input, map of the first handle and result of every second step, each with its label."""
-    episode, row, image = model.play(picture), [(label, picture)], picture
+    episode, row, image = model.run(picture), [(label, picture)], picture
     for number, action in enumerate(episode.actions, start=1):
         image = model.render(image, [action])
         if number % 2 == 0:

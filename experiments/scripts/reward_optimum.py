@@ -109,13 +109,13 @@ def main(arguments: Arguments) -> dict[str, float]:
         raise UsageError(f"--split is train or val; got {arguments.split!r}: rewards are not chosen on test pictures")
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)
     policy = make_policy(arguments.policy, weights)
-    if policy.actions.num_choices is not None or not policy.state_size:
+    if policy.actions.num_choices is not None or not policy.decision_size:
         raise UsageError("an optimum is sought for continuous agents on a reduced picture: "
                          "leave out --curve categorical and --state-size 0")
     pictures = load_pictures(arguments.pictures)
     chosen = list(pictures.load(arguments.split, limit=arguments.count, side=arguments.side))
-    small = Batch.stack([Batch(resize(b.image, policy.state_size),
-                               None if b.target is None else resize(b.target, policy.state_size)) for b in chosen])
+    small = Batch.stack([Batch(resize(b.image, policy.decision_size),
+                               None if b.target is None else resize(b.target, policy.decision_size)) for b in chosen])
     env = make_env(policy, Reward(weights, every_term=False), "cpu")
     actions = optimize(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
     model, rows = GreedyEpisode(policy), []

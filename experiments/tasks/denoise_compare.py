@@ -112,7 +112,7 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         if level is None or policy is None:
             return True
         try:
-            policy.check_noise(level)
+            policy.check_noise_level(level)
         except UsageError:
             return False
         return True
@@ -122,12 +122,12 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         level, policy = noises(config)[condition][0], policy_of(model)
         known: dict[str, float] = {}
         if level is not None and policy:
-            known = policy.tell_noise(level)
+            known = policy.noise_preference(level)
         elif level is not None and isinstance(model, NoiseConditionedModel):
             known = {"noise": level}
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             if policy is not None:
-                episode = model.play(batch.image, preference=known)
+                episode = model.run(batch.image, preference=known)
                 return episode.image, torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
                                                   for action in episode.actions])
             return model(batch.image, **({"preference": known} if known else {})), None
@@ -223,7 +223,7 @@ def policy_of(model: Any) -> BaseFilterPolicy | None:
 
 def with_views(model: Any, views: int) -> GreedyEpisode:
     """A policy over filters (an `GreedyEpisode` of one) as it acts with so many views."""
-    turning = MODELS.rebuild({**model.policy.spec, "views": views})
+    turning = MODELS.rebuild({**model.policy.spec, "num_tta_views": views})
     turning.load_state_dict(model.policy.state_dict())
     return GreedyEpisode(turning.eval())
 

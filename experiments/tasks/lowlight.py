@@ -267,7 +267,7 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
         for batch in pictures:
             row = [batch.image]
             if isinstance(network, Policy):
-                episode = GreedyEpisode(network).play(batch.image.to(device))
+                episode = GreedyEpisode(network).run(batch.image.to(device))
                 for action, state in zip(episode.actions, episode.states[1:], strict=True):
                     strength = network.actions.magnitude(action)
                     strengths.append(strength.flatten())
@@ -371,7 +371,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
 
     def batches(self, config: LowLightConfig, data: Dataset, model: torch.nn.Module) -> Callable[[int], Batch]:
         """At the size the network looks at; of several processes, each gets its share of the same pictures."""
-        train, state_size = config.train, getattr(model, "state_size", None)
+        train, state_size = config.train, getattr(model, "decision_size", None)
         sampler = Sampler(with_more_light(data.splits.train, config.data), data.cache, state_size or config.data.crop,
                           crop="whole" if state_size else "native", seed=train.seed)
         share = distributed.local_batch_size(train.batch_size)

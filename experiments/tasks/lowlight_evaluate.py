@@ -103,7 +103,7 @@ class LowLightEvaluator:
         return scores
 
     def _acting(self, policy: Policy) -> dict[str, float]:
-        size = policy.state_size or self.side
+        size = policy.decision_size or self.side
         batch = Batch.stack([Batch(resize(b.image, size), None if b.target is None else resize(b.target, size))
                              for b in self.pictures])
         device = next(policy.parameters()).device

@@ -13,7 +13,7 @@ from rlenhance.actions.base import ACTION_SETS, Action, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import d4_inverse, d4_transform
 from rlenhance.core.types import Purpose
-from rlenhance.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, told_noise
+from rlenhance.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, measured_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
 #: How many heads, the last ones, are gates.
@@ -106,7 +106,8 @@ class LatentActions(nn.Module, ActionSet):
 
     def _noise(self, start: Tensor) -> Tensor:
         """(N, 1, 1, 1)."""
-        return told_noise(start) if self.noise_std is None else start.new_full((len(start), 1, 1, 1), self.noise_std)
+        return measured_noise(start) if self.noise_std is None else start.new_full((len(start), 1, 1, 1),
+                                                                                   self.noise_std)
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,  # type: ignore[override]
               initial_image: Tensor | None = None, step: int = 0) -> Tensor:
@@ -115,7 +116,8 @@ class LatentActions(nn.Module, ActionSet):
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
             way = _WAYS[step % len(_WAYS)]
-            change = self.autoencoder.over(partial(self._change, way), image, start, self._noise(start), chosen,
+            change = self.autoencoder.apply_to_patches(partial(self._change, way), image, start, self._noise(start),
+                                                       chosen,
                                            self._shown_first(start))
         return (image + change).clamp(0, 1)
 
@@ -130,14 +132,14 @@ class LatentActions(nn.Module, ActionSet):
 
     def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor, shown: Tensor) -> Tensor:
         """What patches change: (M, 3, b, b) twice, (M, 1, 1, 1), (M, heads) and (M, 3, b, b) -> (M, 3, b, b)."""
-        seen, other = self.autoencoder.look(now, start, noise), d4_transform(start, way)
+        seen, other = self.autoencoder.analyze(now, start, noise), d4_transform(start, way)
         if self.autoencoder.equivariant:  # what codes show turns with the patch
-            change = self.autoencoder.refine(other, other, d4_transform(shown, way), noise)
+            change = self.autoencoder.residual(other, other, d4_transform(shown, way), noise)
         else:
-            change = self.autoencoder.look(other, other, noise).change
+            change = self.autoencoder.analyze(other, other, noise).change
         anew = d4_inverse(other + change, way)
         own, new = ((1 + chosen[:, -NUM_GATES:, None, None, None]) / 2).unbind(dim=1)
-        moved = self._shown_by(seen.code, chosen[:, :-NUM_GATES]) - seen.shown
+        moved = self._shown_by(seen.code, chosen[:, :-NUM_GATES]) - seen.reconstruction
         return own * seen.change + new * (anew - now) + (own + new).clamp(max=1) * moved
 
     def _shown_by(self, code: Tensor, chosen: Tensor) -> Tensor:
@@ -145,9 +147,9 @@ class LatentActions(nn.Module, ActionSet):
         moved = code
         if self.parts:
             toward = 0.25 * chosen[:, : self.parts][:, self.part_of, None]
-            moved = moved + toward * (self.bank.prior(code) - code)
+            moved = moved + toward * (self.bank.nearest_mean(code) - code)
         if self.axes:
-            own = self.bank.axes[self.bank.groups_of(code)]
+            own = self.bank.axes[self.bank.assign_clusters(code)]
             moved = moved + torch.einsum("ma,macw->mcw", 0.5 * chosen[:, self.parts :], own)
         return self.autoencoder.decode(moved)
 

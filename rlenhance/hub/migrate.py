@@ -16,10 +16,15 @@ T = TypeVar("T")
 NAMES: dict[str, dict[str, str]] = {}
 #: (kind, new name) -> old constructor argument -> new one.
 ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
-    ("model", "restorer"): {"planes": "channels"},
-    ("model", "filter_policy"): {"planes": "channels"},
+    ("model", "pixel_policy"): {"state_size": "decision_size", "masked": "uses_mask", "start": "initial_strength",
+                                "deviation": "std_mode", "told_start": "sees_initial_image"},
+    ("model", "restorer"): {"planes": "channels", "passes": "num_passes", "margin": "range_margin",
+                            "told_noise": "noise_conditioned"},
+    ("model", "filter_policy"): {"planes": "channels", "told_noise": "noise_conditioned", "views": "num_tta_views"},
+    ("model", "denoiser"): {"unseen": "noise_floor"},
+    ("model", "patch_denoiser"): {"passes": "num_passes"},
     ("model", "pixelrl"): {"planes": "channels"},
-    ("model", "touch_up_policy"): {"most": "max_change"},
+    ("model", "touch_up_policy"): {"most": "max_change", "deviation": "std_mode"},
     ("action set", "touch_up"): {"most": "max_change"},
     ("action set", "curve"): {"picture_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
 }
@@ -31,6 +36,8 @@ PARTS = {"backbone": "backbone", "actions": "action set", "prior": "model"}
 WEIGHTS = {
     r"\b(heads|values)\.picture\.": r"\1.global.",
     r"\blog_std_picture$": "log_std_global",
+    r"\bglance\.": "linear_encoder.",
+    r"\b(network|autoencoder)\.bend\.": r"\1.nonlinear_decoder.",
 }
 
 _PURPOSES = {"rellie": "enhance", "zero_dce": "enhance", "filter_policy": "denoise", "pixelrl": "denoise",
@@ -63,7 +70,7 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     purpose = _purpose(spec)
     return {"format": 1, "purpose": purpose, "scale": spec.get("scale", 1),
             "channels": spec.get("channels", 3),
-            "needs_mask": purpose == "completion" or bool(spec.get("masked")), **_preferences(spec),
+            "needs_mask": purpose == "completion" or bool(spec.get("uses_mask")), **_preferences(spec),
             "receptive_radius": None, "model": spec, "about": config.get("about") or {}}
 
 
@@ -119,7 +126,7 @@ def _purpose(spec: Mapping[str, Any]) -> str:
 
 
 def _preferences(spec: Mapping[str, Any]) -> dict[str, Any]:
-    if spec["name"] == "filter_policy" and spec.get("told_noise", True) and spec.get("noise"):
+    if spec["name"] == "filter_policy" and spec.get("noise_conditioned", True) and spec.get("noise"):
         low, high = spec["noise"]
         if low < high and spec["backbone"].get("memory", "none") != "none":
             return {"preferences": {"noise": [low, (low + high) / 2, high]}, "auto_preferences": ["noise"]}

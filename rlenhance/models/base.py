@@ -131,14 +131,15 @@ class Policy(ImageNetwork):
     Attributes:
         actions: what its agents may do.
         horizon: steps of an episode, T.
-        state_size: side in pixels of the reduced picture on which episodes run; None: they run on the picture itself.
-        masked: expects a mask in its observation.
+        decision_size: side in pixels of the reduced picture on which episodes run; None: they run on the picture
+            itself.
+        uses_mask: expects a mask in its observation.
     """
 
     actions: ActionSet
     horizon: int
-    state_size: int | None
-    masked: bool = False
+    decision_size: int | None
+    uses_mask: bool = False
 
     @property
     def purpose(self) -> Purpose:  # type: ignore[override]
@@ -147,9 +148,9 @@ class Policy(ImageNetwork):
 
     @property
     def needs_mask(self) -> bool:  # type: ignore[override]
-        return self.masked
+        return self.uses_mask
 
-    def enter(self, image: Tensor) -> Tensor:
+    def preprocess(self, image: Tensor) -> Tensor:
         """A picture, checked, as episodes of this policy take it.
 
         Raises:
@@ -157,12 +158,12 @@ class Policy(ImageNetwork):
         """
         return self.actions.check_image(image)
 
-    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def initial_image(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
-        return self.enter(image)
+        return self.preprocess(image)
 
-    def leave(self, result: Tensor, image: Tensor) -> Tensor:
-        """The end of an episode that began with `enter(image)`, as the user's picture."""
+    def postprocess(self, result: Tensor, image: Tensor) -> Tensor:
+        """The end of an episode that began with `preprocess(image)`, as the user's picture."""
         return result
 
     def act(self, observation: Any, state: Any = None) -> tuple[Action, Any]:
@@ -170,6 +171,6 @@ class Policy(ImageNetwork):
         distribution, _, state = self(observation, state)
         return distribution.mode(), state
 
-    def look(self, observation: Any) -> Any:
+    def precompute(self, observation: Any) -> Any:
         """The observation with what the policy computes once of a picture; here nothing."""
         return observation

@@ -96,8 +96,8 @@ class CompletionPolicy(PriorModel, Policy):
             backbone's stride has weights of its own, four times as many. The estimate has a value for each in both.
     """
 
-    masked = True
-    state_size = None
+    uses_mask = True
+    decision_size = None
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None,
                  strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0,
@@ -119,10 +119,10 @@ class CompletionPolicy(PriorModel, Policy):
         nn.init.constant_(self.heads.bias[-cells:], _PRECISION)
         nn.init.constant_(self.heads.bias[:cells], keep)
 
-    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def initial_image(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.prefill(image, mask)
 
-    def look(self, observation: Observation) -> Observation:
+    def precompute(self, observation: Observation) -> Observation:
         """The observation with the tools' results about the holes: who asks again about it need not run them again."""
         return {**observation, "tools": self._results(observation, MaskWindows.from_mask(observation["mask"]))}
 
@@ -233,16 +233,16 @@ class TouchUpPolicy(PixelPolicy, PriorModel):
     Args:
         backbone, prior, horizon, side: as `CompletionPolicy`.
         max_change: the largest change of a step.
-        deviation: see `PixelPolicy`.
+        std_mode: see `PixelPolicy`.
     """
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, horizon: int = 8,
-                 max_change: float = 0.05, side: int = 128, deviation: str = "predicted"):
-        super().__init__({"name": "touch_up", "max_change": max_change}, backbone, horizon, None, masked=True,
-                         deviation=deviation)
+                 max_change: float = 0.05, side: int = 128, std_mode: str = "predicted"):
+        super().__init__({"name": "touch_up", "max_change": max_change}, backbone, horizon, None, uses_mask=True,
+                         std_mode=std_mode)
         self._build_prior(prior, side)
 
-    def first_picture(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def initial_image(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.prefill(image, mask)
 
 

@@ -22,25 +22,25 @@ class NoiseConditionedModel(FeedForwardModel):
 
     Attributes:
         channels: of the pictures, 1 (grey) or 3 (RGB).
-        levels: channels of the map of noise.
-        unseen: what it wants to be told beside the noise that a photograph shows, see
+        noise_channels: channels of the map of noise.
+        noise_floor: what it wants to be told beside the noise that a photograph shows, see
             `rlenhance.ops.noise_estimation.noise_map`.
-        period: pixels along each side after which the network's grid repeats.
-        receptive_radius: see `ImageNetwork`; a multiple of `period`.
+        size_multiple: pixels along each side after which the network's grid repeats.
+        receptive_radius: see `ImageNetwork`; a multiple of `size_multiple`.
     """
 
     purpose = "denoise"
     range_margin = NOISE_MARGIN
     accepted = ("noise",)
-    levels: int = 1
-    unseen: float = 0.0
-    period: int
+    noise_channels: int = 1
+    noise_floor: float = 0.0
+    size_multiple: int
     receptive_radius: int  # type: ignore[assignment]
 
-    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
-        """What has to be taken away: (N, channels, H, W) and (N, levels, H, W), sides multiples of `period`, to
-        (N, channels, H, W)."""
-        raise TypeError("a denoiser defines taken")
+    def predict_noise(self, image: Tensor, noise: Tensor) -> Tensor:
+        """What has to be taken away: (N, channels, H, W) and (N, noise_channels, H, W), sides multiples of
+        `size_multiple`, to (N, channels, H, W)."""
+        raise TypeError("a denoiser defines predict_noise")
 
     def denoise(self, image: Tensor, noise: Tensor | float) -> Tensor:
         """Take the noise away, the whole picture at once.
@@ -57,20 +57,20 @@ class NoiseConditionedModel(FeedForwardModel):
         """
         noise = self.check(image, noise)
         height, width = image.shape[-2:]
-        padded, around = (pad_to_multiple(part, self.period) for part in (image, noise))
-        return (padded - self.taken(padded, around))[..., :height, :width]
+        padded, around = (pad_to_multiple(part, self.size_multiple) for part in (image, noise))
+        return (padded - self.predict_noise(padded, around))[..., :height, :width]
 
     def denoise_tiled(self, image: Tensor, noise: Tensor | float, side: int = 768) -> Tensor:
         """As `denoise`, tile by tile: memory for a tile and for the result.
 
         Args:
             image, noise: see `denoise`.
-            side: of the tiles in pixels, without what they overlap; rounded up to a multiple of `period`.
+            side: of the tiles in pixels, without what they overlap; rounded up to a multiple of `size_multiple`.
         """
         if max(image.shape[-2:]) <= side:
             return self.denoise(image, noise)
         noise, result = self.check(image, noise), torch.empty_like(image)
-        for tile in tiles(image.shape[-2], image.shape[-1], -(-side // self.period) * self.period,
+        for tile in tiles(image.shape[-2], image.shape[-1], -(-side // self.size_multiple) * self.size_multiple,
                           self.receptive_radius):
             result[tile.inner] = self._tile(image, noise, tile)
         return result
@@ -79,7 +79,7 @@ class NoiseConditionedModel(FeedForwardModel):
         return self.denoise(image[tile.outer], noise[tile.outer])[tile.crop]
 
     def check(self, image: Tensor, noise: Tensor | float) -> Tensor:
-        """The noise as a map of the picture's size: (N, levels, H, W).
+        """The noise as a map of the picture's size: (N, noise_channels, H, W).
 
         Raises:
             UsageError: see `denoise`.
@@ -90,7 +90,7 @@ class NoiseConditionedModel(FeedForwardModel):
         noise = torch.as_tensor(noise, dtype=image.dtype, device=image.device)
         noise = noise[None, None, None, None] if noise.ndim == 0 else noise
         try:
-            noise = noise.expand(image.shape[0], self.levels, *image.shape[-2:])
+            noise = noise.expand(image.shape[0], self.noise_channels, *image.shape[-2:])
         except RuntimeError as error:
             raise UsageError(f"noise is a number or a map (N, 1, H, W) of the picture's size "
                              f"{tuple(image.shape)}; got {tuple(noise.shape)}") from error
@@ -100,14 +100,14 @@ class NoiseConditionedModel(FeedForwardModel):
         if "noise" in preference:
             noise = torch.full_like(image[:, :1], preference["noise"] / 255)
         else:
-            noise = torch.cat([_seen(picture, self.unseen) for picture in image.split(1)]).clamp(max=LARGEST_NOISE)
+            noise = torch.cat([_seen(picture, self.noise_floor) for picture in image.split(1)]).clamp(max=LARGEST_NOISE)
         return (self.denoise if self.training else self.denoise_tiled)(image, noise)
 
 
-def _seen(picture: Tensor, unseen: float) -> Tensor:
+def _seen(picture: Tensor, noise_floor: float) -> Tensor:
     """The map of the noise that a picture shows: (1, C, H, W) -> (1, 1, H, W)."""
     pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
-    return upsample_map(noise_map_from_image(pixels, noise_floor=unseen), picture.shape[-2:]).to(picture)
+    return upsample_map(noise_map_from_image(pixels, noise_floor=noise_floor), picture.shape[-2:]).to(picture)
 
 
 @MODELS.register("denoiser")
@@ -120,37 +120,38 @@ class DenoisingUNet(NoiseConditionedModel):
         channels: of the pictures, 1 (grey) or 3 (RGB).
         widths: channels of each level.
         down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
-        unseen: see `NoiseConditionedModel`; one that was trained on coded photographs has it.
+        noise_floor: see `NoiseConditionedModel`; one that was trained on coded photographs has it.
 
     Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
     al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
     """
 
     def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1),
-                 up: Sequence[int] = (1, 2), unseen: float = 0.0):
+                 up: Sequence[int] = (1, 2), noise_floor: float = 0.0):
         super().__init__()
         if channels not in (1, 3):
             raise UsageError(f"channels is 1 (grey) or 3 (RGB); got {channels}")
         if not len(widths) == len(down) == len(up) + 1:
             raise UsageError(f"widths and down have one number for each level, up one fewer; got {len(widths)}, "
                              f"{len(down)} and {len(up)}")
-        if not 0 <= unseen <= LARGEST_NOISE:
-            raise UsageError(f"unseen is a standard deviation between 0 and {LARGEST_NOISE:.3f}; got {unseen}")
+        if not 0 <= noise_floor <= LARGEST_NOISE:
+            raise UsageError(f"noise_floor is a standard deviation between 0 and {LARGEST_NOISE:.3f}; got "
+                             f"{noise_floor}")
         self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
-        self.unseen = unseen
+        self.noise_floor = noise_floor
         self.network = NoiseUNet(channels, widths, down, up)
 
     @property
-    def period(self) -> int:  # type: ignore[override]
+    def size_multiple(self) -> int:  # type: ignore[override]
         return int(2 ** len(self.widths))
 
     @property
     def receptive_radius(self) -> int:  # type: ignore[override]
         blocks = [a + b for a, b in zip(self.down, (*self.up, 0), strict=True)]
         convolutions = 2 * 2 + sum(2 * count * 2 ** (level + 1) for level, count in enumerate(blocks))
-        return -(-(convolutions + self.period) // self.period) * self.period
+        return -(-(convolutions + self.size_multiple) // self.size_multiple) * self.size_multiple
 
-    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+    def predict_noise(self, image: Tensor, noise: Tensor) -> Tensor:
         return noise * self.network(image, noise)
 
 

@@ -82,23 +82,23 @@ class GreedyEpisode(ImageNetwork):
         """
         policy: Any = self.policy
         if mask is None and isinstance(policy, BaseFilterPolicy) and torch.is_inference_mode_enabled():
-            entered = policy.enter(image)
+            entered = policy.preprocess(image)
             encoded = policy.preferences.encode(preference, len(entered), image.device)
-            return policy.leave(play_filters(policy, entered, encoded, self.steps), image)
-        if mask is None and not policy.state_size and torch.is_inference_mode_enabled() \
+            return policy.postprocess(play_filters(policy, entered, encoded, self.steps), image)
+        if mask is None and not policy.decision_size and torch.is_inference_mode_enabled() \
                 and max(image.shape[-2:]) > TILE and can_tile(policy, *image.shape[-2:]):
             check_image(image)
             encoded = policy.preferences.encode(preference, image.shape[0], image.device)
-            encoded = policy.preferences.settle(encoded, image)
+            encoded = policy.preferences.resolve_auto(encoded, image)
             return run_tiled(policy, image, encoded, self.steps, local=self.local)
-        return self.play(image, mask, preference).image
+        return self.run(image, mask, preference).image
 
-    def play(self, image: Tensor, mask: Tensor | None = None,
+    def run(self, image: Tensor, mask: Tensor | None = None,
              preference: Mapping[str, float] | None = None) -> EpisodeTrace:
         """The same, with all that happened on the way."""
-        states, chosen = self._run(image, mask, preference)
-        if not self.policy.state_size:
-            return EpisodeTrace(states, chosen, self.policy.leave(states[-1], image))
+        states, chosen = self._rollout(image, mask, preference)
+        if not self.policy.decision_size:
+            return EpisodeTrace(states, chosen, self.policy.postprocess(states[-1], image))
         return EpisodeTrace(states, chosen, self.render(image, chosen, mask))
 
     def decide(self, image: Tensor, mask: Tensor | None = None,
@@ -107,7 +107,7 @@ class GreedyEpisode(ImageNetwork):
 
         One small picture on a CPU without gradients takes a shorter way to them: the same within 1e-5.
         """
-        return self._run(image, mask, preference, quick=mask is None)[1]
+        return self._rollout(image, mask, preference, quick=mask is None)[1]
 
     def render(self, image: Tensor, actions: Sequence[Action], mask: Tensor | None = None) -> Tensor:
         """Apply actions that were decided before, one after the other, to (N, 3, H, W) of any size.
@@ -115,17 +115,17 @@ class GreedyEpisode(ImageNetwork):
         Pictures of another size than the one decided on have the same agents only where the policy has a state size.
         """
         self.policy.actions.check_image(image)
-        own = (self.policy.state_size,) * 2  # there it is the last state of the episode, bit by bit
+        own = (self.policy.decision_size,) * 2  # there it is the last state of the episode, bit by bit
         if mask is None and None not in own and tuple(image.shape[-2:]) != own and image.device.type == "cpu" \
                 and image.dtype == torch.float32:
-            sweep = self.sweep(actions, image)
-            if sweep is not None and sweep.is_faster(*image.shape[-2:]):
-                return sweep.image(image)
+            renderer = self.fused_renderer(actions, image)
+            if renderer is not None and renderer.is_faster(*image.shape[-2:]):
+                return renderer.image(image)
         for action in actions:
             image = apply_action(self.policy.actions, image, action, mask)
         return image
 
-    def render_pixels(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
+    def render_array(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
         """The same for one picture as it comes from a file, without a large tensor where that can be.
 
         Args:
@@ -137,15 +137,16 @@ class GreedyEpisode(ImageNetwork):
             The same shape and dtype.
         """
         device = next(self.policy.parameters()).device
-        if self.policy.state_size and device.type == "cpu" and picture.dtype in (np.uint8, np.uint16) and picture.size:
-            sweep = self.sweep(actions)
-            if sweep is not None and sweep.is_faster(*picture.shape[:2]):
-                return sweep.pixels(picture, strength)
+        if self.policy.decision_size and device.type == "cpu" and picture.dtype in (np.uint8,
+                                                                                    np.uint16) and picture.size:
+            renderer = self.fused_renderer(actions)
+            if renderer is not None and renderer.is_faster(*picture.shape[:2]):
+                return renderer.pixels(picture, strength)
         image = to_tensor(picture, device)
         result = self.render(image, actions)
         return to_array(result if strength == 1 else image + strength * (result - image), picture.dtype.type)
 
-    def sweep(self, actions: Sequence[Action], *others: Tensor) -> FusedRenderer | None:
+    def fused_renderer(self, actions: Sequence[Action], *others: Tensor) -> FusedRenderer | None:
         """All actions in one pass; None where the set cannot, there are none, or a gradient must pass."""
         gradient = torch.is_grad_enabled() and any(
             entry.requires_grad for entry in [*others, *(entry for action in actions for entry in action.values())])
@@ -153,17 +154,17 @@ class GreedyEpisode(ImageNetwork):
         return FusedRenderer(self.policy.actions, actions) if usable and isinstance(self.policy.actions,
                                                                                     PointwiseActions) else None
 
-    def _run(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
+    def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The episode on the reduced picture: its T + 1 states and T actions."""
         policy: Any = self.policy
-        image = policy.first_picture(image, mask)
+        image = policy.initial_image(image, mask)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
         picture, small_mask = image, mask
-        if policy.state_size:
-            picture = resize(image, policy.state_size)
-            small_mask = None if mask is None else resize(mask, policy.state_size)
-        encoded = policy.preferences.settle(encoded, picture)
+        if policy.decision_size:
+            picture = resize(image, policy.decision_size)
+            small_mask = None if mask is None else resize(mask, policy.decision_size)
+        encoded = policy.preferences.resolve_auto(encoded, picture)
         smoothness = policy.preferences.smoothness(encoded)
         states, chosen, memory = [picture], [], None
         start = picture if policy.actions.needs_initial_image else None
@@ -178,8 +179,8 @@ class GreedyEpisode(ImageNetwork):
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = attenuate_local(action, smoothness)
             chosen.append(action)
-            sweep = self.sweep([action]) if network else None
-            states.append(sweep.image(states[-1]) if sweep else
+            renderer = self.fused_renderer([action]) if network else None
+            states.append(renderer.image(states[-1]) if renderer else
                           apply_action(policy.actions, states[-1], action, small_mask, start))
         return states, chosen
 
@@ -192,18 +193,18 @@ class CompletionEpisode(GreedyEpisode):
         """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
         policy: Any = self.policy
         policy.preferences.encode(preference, image.shape[0])  # it takes none, and says so
-        begun = policy.first_picture(image, mask)
+        begun = policy.initial_image(image, mask)
         assert mask is not None  # it has refused that
         result: list[Tensor] = []
         for one, hole in zip(begun.split(1), mask.split(1), strict=True):
             rows, columns = mask_bbox(hole)
-            filled, _ = self.play_begun(one[..., rows, columns], hole[..., rows, columns])
+            filled, _ = self.run_prefilled(one[..., rows, columns], hole[..., rows, columns])
             done = one.clone()
             done[..., rows, columns] = filled
             result.append(torch.where(hole > 0.5, done, image[len(result) : len(result) + 1]))
         return torch.cat(result)
 
-    def play_begun(self, image: Tensor, mask: Tensor) -> tuple[Tensor, list[Action]]:
+    def run_prefilled(self, image: Tensor, mask: Tensor) -> tuple[Tensor, list[Action]]:
         """The greedy episode on a picture that the prior has filled, and its actions."""
         policy: Any = self.policy
         chosen, now, memory = [], image, None
@@ -240,9 +241,9 @@ class LatentEpisode(GreedyEpisode):
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
         """Enhance (N, 3, H, W) of any size."""
-        return self.play(image, mask, preference).image
+        return self.run(image, mask, preference).image
 
-    def _run(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
+    def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
              quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The states and actions of all episodes, one after the other."""
         policy: Any = self.policy

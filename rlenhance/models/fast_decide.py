@@ -32,7 +32,8 @@ class FastDecider:
     """
 
     def __init__(self, policy: PixelPolicy, preference: Tensor):
-        self.asked, self.preference = policy.asked(preference), policy.preferences.told(preference).numpy()[0]
+        self.exposure_target = policy.exposure_target(preference)
+        self.preference = policy.preferences.network_input(preference).numpy()[0]
         backbone: Any = policy.backbone
         heads: Any = policy.heads.items()
         self.side = backbone.stride
@@ -47,9 +48,9 @@ class FastDecider:
     @staticmethod
     def supports(policy: Any, image: Tensor) -> bool:
         """Whether this is such a policy and such a picture, and no gradient shall pass."""
-        if not (torch.is_inference_mode_enabled() and isinstance(policy, PixelPolicy) and not policy.masked
+        if not (torch.is_inference_mode_enabled() and isinstance(policy, PixelPolicy) and not policy.uses_mask
                 and isinstance(policy.backbone, Compact) and policy.actions.num_choices is None
-                and policy.deviation == "scheduled" and image.device.type == "cpu" and image.dtype == torch.float32
+                and policy.std_mode == "scheduled" and image.device.type == "cpu" and image.dtype == torch.float32
                 and image.shape[0] == 1 and image[0, 0].numel() <= _MOST * policy.backbone.stride ** 2):
             return False
         grid = tuple(-(-side // policy.backbone.stride) for side in image.shape[-2:])
@@ -59,7 +60,7 @@ class FastDecider:
 
     def act(self, image: Tensor, steps_left: float) -> Action:
         """The greedy action, as `PixelPolicy.act` has it for (1, 3, H, W) and the share of the horizon that is left."""
-        statistics = picture_statistics(image, *self.asked).numpy()[0]
+        statistics = picture_statistics(image, *self.exposure_target).numpy()[0]
         context = np.concatenate([self.preference, np.array([steps_left], np.float32), statistics])
         pixels = image.numpy()[0]
         bottom, right = (-side % self.side for side in pixels.shape[1:])

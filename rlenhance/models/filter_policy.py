@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, check_image, convert_channels, d4_inverse, d4_transform, pad_to_multiple
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
-from rlenhance.models.restorer import concat_noise, pixel_shuffle_to, residual_head, told
+from rlenhance.models.restorer import concat_noise, measured_noise, pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences
@@ -30,28 +30,28 @@ class BaseFilterPolicy(Policy):
     Attributes:
         channels: of the pictures that the network takes; 1: grey ones alone.
         noise: lowest and highest deviation that it was trained for, in 255ths; None where that is not known.
-        stride: pixels along each side that share features. unit: pixels after which its grid repeats.
-        remembers: it carries a state from step to step.
+        stride: pixels along each side that share features. grid_period: pixels after which its grid repeats.
+        is_recurrent: it carries a state from step to step.
     """
 
     actions: FilterActions  # type: ignore[assignment]
     noise: tuple[float, float] | None
-    state_size = None
-    stride = unit = 1
-    remembers = True
+    decision_size = None
+    stride = grid_period = 1
+    is_recurrent = True
 
-    def enter(self, image: Tensor) -> Tensor:
+    def preprocess(self, image: Tensor) -> Tensor:
         """A picture as episodes take it: that of grey ones takes the channels of colours one by one, as pictures."""
         if self.channels == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
             return check_image(image, margin=self.actions.range_margin).reshape(-1, 1, *image.shape[2:])
-        return self.seen(image)
+        return self.to_channels(image)
 
-    def leave(self, result: Tensor, image: Tensor) -> Tensor:
+    def postprocess(self, result: Tensor, image: Tensor) -> Tensor:
         if len(result) != len(image):
             return result.clamp(0, 1).reshape(image.shape)
         return result.clamp(0, 1).expand(-1, image.shape[1], -1, -1)
 
-    def seen(self, image: Tensor) -> Tensor:
+    def to_channels(self, image: Tensor) -> Tensor:
         """The picture of an observation, in the channels of the network.
 
         Raises:
@@ -59,7 +59,7 @@ class BaseFilterPolicy(Policy):
         """
         return convert_channels(image, self.channels, self.actions.range_margin)
 
-    def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
+    def noise_level(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
         """What is told of the whole picture when an episode begins; here nothing.
 
         Args:
@@ -68,16 +68,16 @@ class BaseFilterPolicy(Policy):
         """
         return None
 
-    def begin(self, image: Tensor, noise: Tensor | None) -> Any:
+    def initial_state(self, image: Tensor, noise: Tensor | None) -> Any:
         """The state with which an episode begins on a picture, or on a part of one.
 
         Args:
-            image: as `enter` gave it.
+            image: as `preprocess` gave it.
             noise: what was told of the whole picture.
         """
         return None
 
-    def check_noise(self, level: float) -> float:
+    def check_noise_level(self, level: float) -> float:
         """Give back a deviation of the noise, in 255ths, that this policy was trained for.
 
         Raises:
@@ -91,13 +91,13 @@ class BaseFilterPolicy(Policy):
                              f"--noise {level:g}")
         return level
 
-    def tell_noise(self, level: float) -> dict[str, float]:
+    def noise_preference(self, level: float) -> dict[str, float]:
         """The preference that tells this policy of the noise, a deviation in 255ths; nothing where it takes none.
 
         Raises:
-            UsageError: see `check_noise`.
+            UsageError: see `check_noise_level`.
         """
-        self.check_noise(level)
+        self.check_noise_level(level)
         return {"noise": level} if "noise" in self.preferences.ranges else {}
 
 
@@ -121,10 +121,10 @@ class FilterPolicy(BaseFilterPolicy):
         channels: of the pictures; 1: it takes grey ones alone.
         estimate: see above; without, the layer alone decides, as in PixelRL.
         noise: what it was trained for, see `BaseFilterPolicy`.
-        told_noise: it is told how strong the noise of the first picture is, by the user (preference `noise`, a
+        noise_conditioned: it is told how strong the noise of the first picture is, by the user (preference `noise`, a
             deviation in 255ths), or as it seems to be; the residual is counted in that.
-        views: it acts on the mean of what it sees in the picture turned and mirrored in so many ways, 1 to 8; learning
-            looks once. The look then costs so many times as much, the tools do not.
+        num_tta_views: it acts on the mean of what it sees in the picture turned and mirrored in so many ways, 1 to 8;
+            learning looks once. The look then costs so many times as much, the tools do not.
 
     Source: PixelRL (Furuta et al. 2019), section 4. We depart in the estimate, in the steps left, and in one trunk for
     policy and value.
@@ -132,21 +132,23 @@ class FilterPolicy(BaseFilterPolicy):
 
     def __init__(self, backbone: Mapping[str, Any], tools: Sequence[str] = PIXELRL_TOOLS, horizon: int = 6,
                  channels: int = 3, estimate: bool = True, noise: Sequence[float] | None = None,
-                 told_noise: bool = True, views: int = 1):
+                 noise_conditioned: bool = True, num_tta_views: int = 1):
         super().__init__()
-        if not 1 <= views <= NUM_D4:
-            raise UsageError(f"views lie between 1 and {NUM_D4}; got {views}")
+        if not 1 <= num_tta_views <= NUM_D4:
+            raise UsageError(f"num_tta_views lies between 1 and {NUM_D4}; got {num_tta_views}")
         if horizon < 1 or channels not in (1, 3):
             raise UsageError(f"an episode needs at least one step, and channels are 1 or 3; got {horizon} and "
                              f"{channels}")
         self.actions = ACTION_SETS.create("filters", tools=tuple(tools))  # type: ignore[assignment]
-        self.horizon, self.channels, self.told_noise, self.views = horizon, channels, told_noise, views
+        self.horizon, self.channels = horizon, channels
+        self.noise_conditioned, self.num_tta_views = noise_conditioned, num_tta_views
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": channels + told_noise, "context": 1})
-        self.stride, self.remembers = self.backbone.stride, self.backbone.recurrent
-        self.unit = math.lcm(self.stride, self.backbone.period, getattr(self.backbone, "multiple", 1))
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": channels + noise_conditioned,
+                                                     "context": 1})
+        self.stride, self.is_recurrent = self.backbone.stride, self.backbone.recurrent
+        self.grid_period = math.lcm(self.stride, self.backbone.feature_period, self.backbone.size_multiple)
         self.preferences = Preferences()
-        if told_noise and self.remembers and self.noise is not None and self.noise[0] < self.noise[1]:
+        if noise_conditioned and self.is_recurrent and self.noise is not None and self.noise[0] < self.noise[1]:
             low, high = self.noise
             self.preferences = Preferences({"noise": (low, (low + high) / 2, high)}, auto=("noise",))
         self.heads = residual_head(self.backbone, self.actions.num_choices + estimate)
@@ -156,56 +158,56 @@ class FilterPolicy(BaseFilterPolicy):
             assert self.heads.bias is not None
             nn.init.constant_(self.heads.bias[-self.backbone.stride**2 :], _PRECISION)
 
-    def tell(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
-        if not self.told_noise:
+    def noise_level(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
+        if not self.noise_conditioned:
             return None
-        seems = _seems(image)
+        seems = _estimate_noise(image)
         if preference is None or not len(self.preferences):
             return seems
         said = self.preferences.decode(preference, only="noise")
         return torch.where(said["noise_auto"] > 0.5, seems, said["noise"] / 255)
 
-    def begin(self, image: Tensor, noise: Tensor | None) -> Any:
+    def initial_state(self, image: Tensor, noise: Tensor | None) -> Any:
         return None, image, noise
 
-    def look(self, observation: Observation) -> Observation:
+    def precompute(self, observation: Observation) -> Observation:
         """The observation with the tools' results: who asks again about it need not run them again."""
         return {**observation, "tools": self._results(observation)} if self.residual is not None else observation
 
     def _results(self, observation: Observation) -> Tensor:
         found = observation.get("tools")
-        return self.actions.apply_all(self.seen(observation["image"]).detach()) if found is None else found
+        return self.actions.apply_all(self.to_channels(observation["image"]).detach()) if found is None else found
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the next state."""
-        image = self.seen(observation["image"])
+        image = self.to_channels(observation["image"])
         memories, *start = self._state(image, observation, state)
         features, memory = self._features(image, observation, start[1], memories[0])
         distribution = self._weigh(observation, start, self._read(features, image.shape[-2:]))
         value = pixel_shuffle_to(self.values(features), self.backbone.stride, image.shape[-2:]).float()
-        return distribution, {"local": value}, ([memory], *start) if self.remembers else None
+        return distribution, {"local": value}, ([memory], *start) if self.is_recurrent else None
 
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
-        image = self.seen(observation["image"])
+        image = self.to_channels(observation["image"])
         memories, *start = self._state(image, observation, state)
         # all views share one grid, so that what is cut into tiles is seen as the whole is
-        whole = image if self.views == 1 else pad_to_multiple(image, self.unit)
+        whole = image if self.num_tta_views == 1 else pad_to_multiple(image, self.grid_period)
         found, kept = image.new_zeros(()), []
-        for way in range(self.views):
+        for way in range(self.num_tta_views):
             view = d4_transform(whole, way)
             features, memory = self._features(view, observation, start[1], memories[way])
-            found = found + d4_inverse(self._read(features, view.shape[-2:]), way) / self.views
+            found = found + d4_inverse(self._read(features, view.shape[-2:]), way) / self.num_tta_views
             kept.append(memory)
         action = self._weigh(observation, start, found[..., : image.shape[-2], : image.shape[-1]]).mode()
-        return action, (kept, *start) if self.remembers else None
+        return action, (kept, *start) if self.is_recurrent else None
 
     def _state(self, image: Tensor, observation: Observation, state: Any) -> Any:
         """What is remembered of each view, the first picture, and its noise."""
         if state is None:
-            state = self.begin(image, self.tell(image, observation.get("preference")))
+            state = self.initial_state(image, self.noise_level(image, observation.get("preference")))
         memories, first, noise = state
-        return memories or [None] * self.views, first, noise
+        return memories or [None] * self.num_tta_views, first, noise
 
     def _features(self, image: Tensor, observation: Observation, noise: Tensor | None, memory: Any,
                   ) -> tuple[Tensor, Any]:
@@ -228,10 +230,10 @@ class FilterPolicy(BaseFilterPolicy):
         return JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))})
 
 
-def _seems(image: Tensor) -> Tensor:
+def _estimate_noise(image: Tensor) -> Tensor:
     """How strong the noise of pictures seems to be, (N, 1, 1, 1): of large ones by their flat places, of those that
     have none by all."""
-    everywhere = told(image)
+    everywhere = measured_noise(image)
     if min(image.shape[-2:]) < _LARGE:
         return everywhere
     found = [estimate_sigma(picture[..., 0] if picture.shape[-1] == 1 else picture)

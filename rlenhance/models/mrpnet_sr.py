@@ -65,13 +65,13 @@ class MRPNetSR(FeedForwardModel):
 
     Attributes:
         receptive_radius: pixels beyond which nothing has an influence on a pixel, but through the exposure.
-        period: pixels along each side after which the network's grid repeats.
+        size_multiple: pixels along each side after which the network's grid repeats.
 
     Source: the super-resolution and denoising project (MRPNet with its Generator); for the curve Zero-DCE (Guo et al.
     2020), equation 2.
     """
 
-    period = 2
+    size_multiple = 2
     receptive_radius: int  # type: ignore[assignment]
 
     def __init__(self, width: int = 64, generator_width: int = 48, blocks: int = 6, scale: int = 1,

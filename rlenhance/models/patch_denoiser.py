@@ -20,31 +20,31 @@ class PatchDenoiser(NoiseConditionedModel):
     Args:
         block, overlap: of the patches in pixels, as 24 and 8 or 16 and 4.
         latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
-        passes: how often; the output of one is what the next one sees beside the noisy picture.
+        num_passes: how often; the output of one is what the next one sees beside the noisy picture.
     """
 
     channels = 3
 
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
                  widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
-                 equivariant: bool = True, passes: int = 1):
+                 equivariant: bool = True, num_passes: int = 1):
         super().__init__()
-        if passes < 1:
-            raise UsageError(f"passes must be at least 1; got {passes}")
-        self.passes = passes
+        if num_passes < 1:
+            raise UsageError(f"num_passes must be at least 1; got {num_passes}")
+        self.num_passes = num_passes
         self.network = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant)
 
     @property
-    def period(self) -> int:  # type: ignore[override]
+    def size_multiple(self) -> int:  # type: ignore[override]
         return self.network.blocks.stride
 
     @property
     def receptive_radius(self) -> int:  # type: ignore[override]
         blocks = self.network.blocks
-        return -(-self.passes * blocks.patch_size // blocks.stride) * blocks.stride
+        return -(-self.num_passes * blocks.patch_size // blocks.stride) * blocks.stride
 
-    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+    def predict_noise(self, image: Tensor, noise: Tensor) -> Tensor:
         now = image
-        for _ in range(self.passes):
+        for _ in range(self.num_passes):
             now = self.network.enhance(now, image, noise)
         return image - now

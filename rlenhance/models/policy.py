@@ -28,7 +28,7 @@ class Observation(TypedDict, total=False):
     image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
     preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
     one. start: (N, 3, H, W), the picture with which the episode began, for action sets that go back to it.
-    statistics: (N, STATISTICS), and tools: (N, C, K, h, w), what the `look` of a policy has computed from the others;
+    statistics: (N, STATISTICS), and tools: (N, C, K, h, w), what `precompute` of a policy has computed from the others;
     shortcuts, never needed.
     """
 
@@ -58,18 +58,18 @@ def make_observation(image: Tensor, steps_left: float, preference: Tensor, mask:
     return observation
 
 
-def backbone_input(observation: Observation, masked: bool, told_start: bool) -> Tensor:
+def backbone_input(observation: Observation, uses_mask: bool, sees_initial_image: bool) -> Tensor:
     """What a backbone sees of an observation: the picture, the mask and the first picture, as far as it takes them.
 
     Raises:
         UsageError: one of them is missing.
     """
     planes = [observation["image"]]
-    if masked:
+    if uses_mask:
         if "mask" not in observation:
             raise UsageError("this policy was trained with a mask: pass one (N, 1, H, W), 1 where pixels may change")
         planes.append(observation["mask"])
-    if told_start:
+    if sees_initial_image:
         if "start" not in observation:
             raise UsageError("this policy sees the first picture of the episode: pass it as start, (N, 3, H, W)")
         planes.append(observation["start"])
@@ -87,37 +87,38 @@ class PixelPolicy(Policy):
         actions: spec of an action set (`{"name": "curve", ...}`).
         backbone: spec of a backbone, without `channels` and `context`.
         horizon: steps of an episode, T.
-        state_size: side in pixels of the reduced square picture on which episodes run, in training and in use; the
+        decision_size: side in pixels of the reduced square picture on which episodes run, in training and in use; the
             chosen actions are then spread over the full picture. None: episodes run on the picture itself.
         preferences: name -> (lowest, default, highest), see `Preferences`.
         auto: those of them that the policy can choose by itself.
-        masked: expects a mask in its observation.
-        start: A of the first policy's picture-level (or only) agents, for continuous curves.
-        told_start: it sees the picture with which the episode began beside the current one.
-        deviation: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
+        uses_mask: expects a mask in its observation.
+        initial_strength: A of the first policy's picture-level (or only) agents, for continuous curves.
+        sees_initial_image: it sees the picture with which the episode began beside the current one.
+        std_mode: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
             or "predicted" (by the head, per agent).
     """
 
     def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
-                 state_size: int | None = 64, preferences: Mapping[str, Any] | None = None,
-                 auto: Sequence[str] = (), masked: bool = False, start: float = 0.3, deviation: str = "scheduled",
-                 told_start: bool = False):
+                 decision_size: int | None = 64, preferences: Mapping[str, Any] | None = None,
+                 auto: Sequence[str] = (), uses_mask: bool = False, initial_strength: float = 0.3,
+                 std_mode: str = "scheduled",
+                 sees_initial_image: bool = False):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
-        if state_size is not None and state_size < 8:
-            raise UsageError(f"state_size must be at least 8 pixels, or None; got {state_size}")
-        if deviation not in ("scheduled", "predicted"):
-            raise UsageError(f"deviation is scheduled or predicted; got {deviation!r}")
+        if decision_size is not None and decision_size < 8:
+            raise UsageError(f"decision_size must be at least 8 pixels, or None; got {decision_size}")
+        if std_mode not in ("scheduled", "predicted"):
+            raise UsageError(f"std_mode is scheduled or predicted; got {std_mode!r}")
         self.actions = ACTION_SETS.rebuild(dict(actions))
         self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()}, tuple(auto))
-        self.horizon, self.state_size, self.masked, self.deviation = horizon, state_size, masked, deviation
-        self.told_start, self.input_channels = told_start, 3 + masked + 3 * told_start
+        self.horizon, self.decision_size, self.uses_mask, self.std_mode = horizon, decision_size, uses_mask, std_mode
+        self.sees_initial_image, self.input_channels = sees_initial_image, 3 + uses_mask + 3 * sees_initial_image
         self.context_size = context = len(self.preferences) + 1 + STATISTICS
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": 3 + masked + 3 * told_start,
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": self.input_channels,
                                                      "context": context})
         width = self.backbone.width
-        outputs = self.actions.action_dim * (self.actions.num_choices or (2 if deviation == "predicted" else 1))
+        outputs = self.actions.action_dim * (self.actions.num_choices or (2 if std_mode == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
         for level in self.actions.scopes:
             if level == "global":
@@ -127,37 +128,37 @@ class PixelPolicy(Policy):
                 self.heads[level] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
                 self.values[level] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
             self.register_buffer(f"log_std_{level}", torch.tensor(-1.0))
-        self._set_start(start)
+        self._set_start(initial_strength)
 
-    def _set_start(self, start: float) -> None:
+    def _set_start(self, initial_strength: float) -> None:
         first = self.actions.initial_action
         if first is not None:
             with torch.no_grad():
                 for level in self.actions.scopes:
                     head: Any = self.heads[level]
                     head.bias[: len(first)] = torch.atanh(torch.tensor(first))
-                    if self.deviation == "predicted":
+                    if self.std_mode == "predicted":
                         spread = torch.tensor(self.actions.initial_std)
                         head.bias[len(first) :] = spread.log() - _USUAL
         low, high = getattr(self.actions, "low", None), getattr(self.actions, "high", None)
         if low is None or high is None:
             return
-        if not low < start < high:
-            raise UsageError(f"start must lie between {low} and {high}; got {start}")
+        if not low < initial_strength < high:
+            raise UsageError(f"initial_strength must lie between {low} and {high}; got {initial_strength}")
         level = self.actions.scopes[0]
         head = self.heads[level]
         last: Any = head[-1] if isinstance(head, nn.Sequential) else head
         # a small preference, so that the greedy action is not the first of equals
         if self.actions.num_choices is not None:
-            self._prefer(last, round((start - low) / (high - low) * (self.actions.num_choices - 1)))
+            self._bias_choice(last, round((initial_strength - low) / (high - low) * (self.actions.num_choices - 1)))
             for other in self.actions.scopes[1:]:
-                self._prefer(self.heads[other], (self.actions.num_choices - 1) // 2)
+                self._bias_choice(self.heads[other], (self.actions.num_choices - 1) // 2)
             return
         with torch.no_grad():
             heads = self.actions.action_dim if getattr(self.actions, "channels", None) == "coupled" else 1
-            last.bias[:heads] = math.atanh((start - (low + high) / 2) / ((high - low) / 2))
+            last.bias[:heads] = math.atanh((initial_strength - (low + high) / 2) / ((high - low) / 2))
 
-    def _prefer(self, layer: Any, choice: int) -> None:
+    def _bias_choice(self, layer: Any, choice: int) -> None:
         assert self.actions.num_choices is not None
         with torch.no_grad():
             layer.bias.view(self.actions.action_dim, self.actions.num_choices)[:, choice] = 0.5
@@ -169,17 +170,17 @@ class PixelPolicy(Policy):
     def _distribution(self, level: str, raw: Tensor) -> AgentDistribution:
         if self.actions.num_choices is not None:
             return PixelCategorical(raw.unflatten(1, (self.actions.action_dim, self.actions.num_choices)))
-        if self.deviation == "predicted":
+        if self.std_mode == "predicted":
             mean, log_std = raw.chunk(2, dim=1)
             return SquashedGaussian(mean, (log_std + _USUAL).clamp(-5, 1))
         return SquashedGaussian(raw, self.get_buffer(f"log_std_{level}"))
 
-    def look(self, observation: Observation) -> Observation:
+    def precompute(self, observation: Observation) -> Observation:
         """The observation with the picture's statistics: who asks again about it need not compute them again."""
-        context = self.context(observation)
+        context = self.global_features(observation)
         return {**observation, "statistics": context[:, -STATISTICS:]}
 
-    def asked(self, preference: Tensor) -> tuple[Tensor, Tensor | None]:
+    def exposure_target(self, preference: Tensor) -> tuple[Tensor, Tensor | None]:
         """The exposure that is asked for, and where it is automatic, as `picture_statistics` takes them."""
         chosen = self.preferences.decode(preference, only="exposure_level")
         level = chosen.get("exposure_level")
@@ -187,7 +188,7 @@ class PixelPolicy(Policy):
             level = preference.new_tensor(DEFAULT_EXPOSURE)
         return level, chosen.get("exposure_level_auto")
 
-    def context(self, observation: Observation) -> Tensor:
+    def global_features(self, observation: Observation) -> Tensor:
         """What is known of the whole picture: (N, P + 1 + STATISTICS)."""
         image = observation["image"]
         preference = observation.get("preference")
@@ -198,8 +199,8 @@ class PixelPolicy(Policy):
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
         statistics = observation.get("statistics")
         if statistics is None:
-            statistics = picture_statistics(image, *self.asked(preference))
-        return torch.cat([self.preferences.told(preference), observation["steps_left"], statistics], dim=1)
+            statistics = picture_statistics(image, *self.exposure_target(preference))
+        return torch.cat([self.preferences.network_input(preference), observation["steps_left"], statistics], dim=1)
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
@@ -229,8 +230,9 @@ class PixelPolicy(Policy):
     def _sources(self, observation: Observation, state: Any) -> tuple[dict[str, Tensor], Any]:
         """What the heads of every level look at, and the next state."""
         image = observation["image"]
-        context = self.context(observation)
-        features, state = self.backbone(backbone_input(observation, self.masked, self.told_start), context, state)
+        context = self.global_features(observation)
+        features, state = self.backbone(backbone_input(observation, self.uses_mask, self.sees_initial_image), context,
+                                        state)
         sources = {}
         for level in self.actions.scopes:
             if level == "global":

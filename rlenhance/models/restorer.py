@@ -26,25 +26,27 @@ class Restorer(FeedForwardModel):
 
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
-        passes: how often a recurrent backbone looks; with one pass its memory would get no gradient.
+        num_passes: how often a recurrent backbone looks; with one pass its memory would get no gradient.
         channels: of its pictures; 1: it takes grey ones alone.
         statistics: it is told those of the whole picture; without, a pixel depends on its surroundings alone.
-        margin: how far its pictures may leave [0, 1], see `check_image`.
-        told_noise: it is told how strong the noise seems to be (`noise_deviation`), and its residual is counted in
-            that.
+        range_margin: how far its pictures may leave [0, 1], see `check_image`.
+        noise_conditioned: it is told how strong the noise seems to be (`noise_deviation`), and its residual is counted
+            in that.
     """
 
-    def __init__(self, backbone: Mapping[str, Any], passes: int = 3, channels: int = 3, statistics: bool = True,
-                 margin: float = 0.0, told_noise: bool = False):
+    def __init__(self, backbone: Mapping[str, Any], num_passes: int = 3, channels: int = 3, statistics: bool = True,
+                 range_margin: float = 0.0, noise_conditioned: bool = False):
         super().__init__()
-        if passes < 1 or channels not in (1, 3) or (statistics and channels == 1):
-            raise UsageError(f"passes must be at least 1, channels 3, or 1 without statistics; got {passes} and "
+        if num_passes < 1 or channels not in (1, 3) or (statistics and channels == 1):
+            raise UsageError(f"num_passes must be at least 1, channels 3, or 1 without statistics; got {num_passes} "
+                             f"and "
                              f"{channels}")
-        self.passes, self.channels, self.statistics, self.range_margin = passes, channels, statistics, margin
+        self.num_passes, self.channels = num_passes, channels
+        self.statistics, self.range_margin = statistics, range_margin
         self.purpose = "enhance" if statistics else "denoise"
-        self.told_noise = told_noise
+        self.noise_conditioned = noise_conditioned
         self.backbone: Backbone = BACKBONES.rebuild(
-            {**backbone, "channels": channels + told_noise, "context": STATISTICS if statistics else 0})
+            {**backbone, "channels": channels + noise_conditioned, "context": STATISTICS if statistics else 0})
         self.head = residual_head(self.backbone, channels)
 
     def residual(self, image: Tensor) -> Tensor:
@@ -52,8 +54,8 @@ class Restorer(FeedForwardModel):
         statistics, state = None, None
         if self.statistics:
             statistics = picture_statistics(image, image.new_tensor(DEFAULT_EXPOSURE))
-        noise = told(image) if self.told_noise else None
-        for _ in range(self.passes if self.backbone.recurrent else 1):
+        noise = measured_noise(image) if self.noise_conditioned else None
+        for _ in range(self.num_passes if self.backbone.recurrent else 1):
             features, state = self.backbone(concat_noise(image, noise), statistics, state)
         residual = pixel_shuffle_to(self.head(features), self.backbone.stride, image.shape[-2:]).float()
         return residual if noise is None else noise * residual
@@ -62,7 +64,7 @@ class Restorer(FeedForwardModel):
         return image + self.residual(image)
 
 
-def told(image: Tensor) -> Tensor:
+def measured_noise(image: Tensor) -> Tensor:
     """The noise that a network is told of, and counts residuals in: (N, C, H, W) -> (N, 1, 1, 1), at least 1/255."""
     return noise_deviation(image).clamp(min=1 / 255)
 

@@ -41,15 +41,16 @@ def run_tiled(policy: BaseFilterPolicy, image: Tensor, encoded: Tensor, steps: i
         see: looks at the choices as they are made.
     """
     seen, (height, width) = receptive_radius(policy), image.shape[-2:]
-    side = -(-(tile or _TILE * policy.stride) // policy.unit) * policy.unit if seen else max(height, width)
+    side = -(-(tile or _TILE * policy.stride) // policy.grid_period) * policy.grid_period if seen else max(height,
+                                                                                                           width)
     actions: Any = policy.actions
     none, done = image.new_zeros(image.shape[0], 0), 0
-    for length in [steps] if policy.remembers else [1] * steps:
+    for length in [steps] if policy.is_recurrent else [1] * steps:
         first, later = seen or (0, 0)
-        noise, after = policy.tell(image, encoded), torch.empty_like(image)
-        for place in tiles(height, width, side, policy.unit * (first + max(0, length - 1) * later)):
+        noise, after = policy.noise_level(image, encoded), torch.empty_like(image)
+        for place in tiles(height, width, side, policy.grid_period * (first + max(0, length - 1) * later)):
             part = image[place.outer]
-            state = policy.begin(part, noise)
+            state = policy.initial_state(part, noise)
             for step in range(done, done + length):
                 action, state = policy.act(make_observation(part, 1 - step / policy.horizon, none), state)
                 if see:
@@ -62,7 +63,8 @@ def run_tiled(policy: BaseFilterPolicy, image: Tensor, encoded: Tensor, steps: i
 
 @lru_cache(maxsize=8)
 def receptive_radius(policy: BaseFilterPolicy) -> tuple[int, int] | None:
-    """How far a pixel sees in the first step of an episode, and in each later one, in units of `policy.unit` pixels.
+    """How far a pixel sees in the first step of an episode, and in each later one, in units of `policy.grid_period`
+    pixels.
 
     None where it sees all, or where a tool does not tell how far it looks. What is not a number makes all that depends
     on it not a number: one such unit shows how far it is seen.
@@ -70,12 +72,12 @@ def receptive_radius(policy: BaseFilterPolicy) -> tuple[int, int] | None:
     tools = policy.actions.receptive_radius
     if tools is None:
         return None
-    least, policy = -(-tools // policy.unit), copy.copy(policy)
-    policy.__dict__["seen"] = lambda image: image  # which else lets nothing in that is not a number
+    least, policy = -(-tools // policy.grid_period), copy.copy(policy)
+    policy.__dict__["to_channels"] = lambda image: image  # which else lets nothing in that is not a number
     for half in _PROBES:
         with torch.no_grad():
             first = _first(policy, half)
-            found = first, _later(policy, half) if policy.remembers else first
+            found = first, _later(policy, half) if policy.is_recurrent else first
         if max(found) < half:
             return max(least, found[0]), max(least, found[1])
     return None
@@ -83,21 +85,21 @@ def receptive_radius(policy: BaseFilterPolicy) -> tuple[int, int] | None:
 
 def _first(policy: BaseFilterPolicy, half: int) -> int:
     image = _blank(policy, half)
-    noise = policy.tell(image)
+    noise = policy.noise_level(image)
     _poison(image, half)
-    return _farthest(policy, half, *_step(policy, image, policy.begin(image, noise)))
+    return _farthest(policy, half, *_step(policy, image, policy.initial_state(image, noise)))
 
 
 def _later(policy: BaseFilterPolicy, half: int) -> int:
     image = _blank(policy, half)
-    _, state = _step(policy, image, policy.begin(image, policy.tell(image)))
+    _, state = _step(policy, image, policy.initial_state(image, policy.noise_level(image)))
     for entry in (image, *_maps(state)):
         _poison(entry, half)
     return _farthest(policy, half, *_step(policy, image, state))
 
 
 def _blank(policy: BaseFilterPolicy, half: int) -> Tensor:
-    side = (2 * half + 1) * policy.unit
+    side = (2 * half + 1) * policy.grid_period
     return next(policy.parameters()).new_zeros(1, policy.channels, side, side)
 
 

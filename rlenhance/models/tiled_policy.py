@@ -24,7 +24,7 @@ _PROBES = (64, 160, 352, 736)  # half the sides of the pictures on which a netwo
 
 def can_tile(policy: Any, height: int, width: int) -> bool:
     """Whether its local agents stand one by one on the backbone's features, which can then be cut."""
-    return (isinstance(policy, PixelPolicy) and not policy.masked and "local" in policy.actions.scopes
+    return (isinstance(policy, PixelPolicy) and not policy.uses_mask and "local" in policy.actions.scopes
             and policy.actions.agent_grid("local", height, width) == _cells(policy, height, width))
 
 
@@ -44,7 +44,7 @@ def run_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, t
     smoothness = policy.preferences.smoothness(encoded)
     for step in range(steps):
         observation = make_observation(image, 1 - step / policy.horizon, encoded)
-        observation["statistics"] = policy.look(observation)["statistics"]
+        observation["statistics"] = policy.precompute(observation)["statistics"]
         action, memory = act_tiled(policy, observation, memory, tile)
         if not local:
             action = {**action, "local": torch.zeros_like(action["local"])}
@@ -72,7 +72,7 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
                      for span, side in zip(place.outer[1:], (height, width), strict=True))
         part: Observation = {**observation, "image": image[(..., *seen)]}
         before = None if memory is None else tuple(entry[place.outer] for entry in memory)
-        features, after = policy.backbone(part["image"], policy.context(part), before)
+        features, after = policy.backbone(part["image"], policy.global_features(part), before)
         action = policy.local_action(features)
         if not pieces:
             pieces["local"] = action.new_empty(*action.shape[:-2], rows, columns)
@@ -84,7 +84,7 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
             whole[place.inner] = entry[place.crop]
     if "global" in policy.actions.scopes:
         mean = (sums / (rows * columns)).to(image.dtype)
-        pieces["global"] = policy.global_action(mean, policy.context(observation))
+        pieces["global"] = policy.global_action(mean, policy.global_features(observation))
     return pieces, states
 
 

@@ -47,17 +47,18 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer,
                          f"the "
                          f"supervised run {source.channels}")
     if isinstance(network, Restorer):
-        if network.state_dict().keys() != source.state_dict().keys() or network.told_noise != source.told_noise:
+        if network.state_dict().keys() != source.state_dict().keys() \
+                or network.noise_conditioned != source.noise_conditioned:
             raise UsageError("a warm start needs the same inputs: one of the two is told of the noise, or of the whole "
                              "picture, and the other is not")
         network.load_state_dict(source.state_dict())
         return network
-    if network.masked != isinstance(source, CompletionNet):
+    if network.uses_mask != isinstance(source, CompletionNet):
         raise UsageError(f"a policy that takes a mask begins from a model that takes one, others from one that takes "
-                         f"none; the policy takes {'one' if network.masked else 'none'}")
+                         f"none; the policy takes {'one' if network.uses_mask else 'none'}")
     target, weights = network.backbone.state_dict(), source.backbone.state_dict()
     for name, value in weights.items():
-        if getattr(source, "passes", 2) == 1 and name.partition(".")[0] in network.backbone.recurrent_parts:
+        if getattr(source, "num_passes", 2) == 1 and name.partition(".")[0] in network.backbone.recurrent_parts:
             continue
         if target[name].shape == value.shape:
             target[name].copy_(value)
@@ -86,8 +87,9 @@ def as_restorer(denoiser: DenoisingUNet, memory: str = "none") -> Restorer:
         raise UsageError(f"a gru_unet has as many blocks on the way up as on the way down; this denoiser has "
                          f"{list(denoiser.down)} and {list(denoiser.up)}: train one with --up {denoiser.down[:-1]}")
     backbone = {"name": "gru_unet", "widths": denoiser.widths, "blocks": denoiser.down, "memory": memory}
-    restorer: Restorer = MODELS.create("restorer", backbone=backbone, passes=1, channels=denoiser.channels,
-                                       statistics=False, margin=1.0, told_noise=True)
+    restorer: Restorer = MODELS.create("restorer", backbone=backbone, num_passes=1,
+                                       channels=denoiser.channels,
+                                       statistics=False, range_margin=1.0, noise_conditioned=True)
     weights: dict[str, Tensor] = restorer.state_dict()
     for name, value in denoiser.network.state_dict().items():
         part, _, rest = name.partition(".")

@@ -19,7 +19,7 @@ _EDGE = 1 - 1e-6
 class AgentDistribution(Protocol):
     """The distribution of one level of agents. Maps are (N, 1, h, w): an agent's heads are summed, agents never."""
 
-    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor: ...
+    def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor: ...
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
 
@@ -34,21 +34,22 @@ class AgentDistribution(Protocol):
     def kl(self, other: Any) -> Tensor: ...
 
     @classmethod
-    def cat(cls, parts: Sequence[Any]) -> Any: ...
+    def concat(cls, parts: Sequence[Any]) -> Any: ...
 
 
 def block_noise(draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None,
-                 device: torch.device, correlation: int) -> Tensor:
-    """Noise of a shape (..., h, w) in which blocks of correlation x correlation agents share theirs (1: none do).
+                 device: torch.device, noise_block_size: int) -> Tensor:
+    """Noise of a shape (..., h, w) in which blocks of noise_block_size x noise_block_size agents share theirs (1: none
+    do).
 
     Neighbours that explore each on its own cancel each other's effect on the picture.
     """
-    if correlation == 1:
+    if noise_block_size == 1:
         return draw(shape, generator=generator, device=device)
     height, width = shape[-2:]
-    coarse = (*shape[:-2], -(-height // correlation), -(-width // correlation))
+    coarse = (*shape[:-2], -(-height // noise_block_size), -(-width // noise_block_size))
     noise = draw(coarse, generator=generator, device=device)
-    return noise.repeat_interleave(correlation, -2).repeat_interleave(correlation, -1)[..., :height, :width]
+    return noise.repeat_interleave(noise_block_size, -2).repeat_interleave(noise_block_size, -1)[..., :height, :width]
 
 
 class PixelCategorical:
@@ -61,9 +62,9 @@ class PixelCategorical:
     def __init__(self, logits: Tensor):
         self.log_probs = F.log_softmax(logits, dim=2)
 
-    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
-        """Indices (N, C, h, w), int64 (the Gumbel-max trick); for `correlation` see `block_noise`."""
-        uniform = block_noise(torch.rand, self.log_probs.shape, generator, self.log_probs.device, correlation)
+    def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor:
+        """Indices (N, C, h, w), int64 (the Gumbel-max trick); for `noise_block_size` see `block_noise`."""
+        uniform = block_noise(torch.rand, self.log_probs.shape, generator, self.log_probs.device, noise_block_size)
         return (self.log_probs - torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))).argmax(dim=2)
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -87,7 +88,7 @@ class PixelCategorical:
         return -(self.log_probs.exp() * self.log_probs).sum(dim=2).sum(dim=1, keepdim=True)
 
     @classmethod
-    def cat(cls, parts: Sequence[PixelCategorical]) -> PixelCategorical:
+    def concat(cls, parts: Sequence[PixelCategorical]) -> PixelCategorical:
         """Several batches as one."""
         return cls(torch.cat([part.log_probs for part in parts]))
 
@@ -108,8 +109,8 @@ class WindowedCategorical(PixelCategorical):
         super().__init__(logits)
         self.windows = windows
 
-    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
-        return self._whole(super().sample(generator, correlation))
+    def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor:
+        return self._whole(super().sample(generator, noise_block_size))
 
     def mode(self) -> Tensor:
         return self._whole(super().mode())
@@ -126,7 +127,7 @@ class WindowedCategorical(PixelCategorical):
         return self._whole(super().entropy())
 
     @classmethod
-    def cat(cls, parts: Sequence[Any]) -> WindowedCategorical:
+    def concat(cls, parts: Sequence[Any]) -> WindowedCategorical:
         """Several batches as one; the windows of all have one size."""
         return cls(torch.cat([part.log_probs for part in parts]), MaskWindows.concat([part.windows for part in parts]))
 
@@ -153,12 +154,12 @@ class SquashedGaussian:
     def __init__(self, mean: Tensor, log_std: Tensor):
         self.mean, self.log_std = mean, log_std.expand_as(mean)
 
-    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Tensor:
+    def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor:
         """(N, C, h, w) in (-1, 1); gradients pass to mean and deviation (the reparametrisation trick).
 
-        For `correlation` see `block_noise`; an agent's own distribution does not depend on it.
+        For `noise_block_size` see `block_noise`; an agent's own distribution does not depend on it.
         """
-        noise = block_noise(torch.randn, self.mean.shape, generator, self.mean.device, correlation)
+        noise = block_noise(torch.randn, self.mean.shape, generator, self.mean.device, noise_block_size)
         return torch.tanh(self.mean + self.log_std.exp() * noise)
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -188,7 +189,7 @@ class SquashedGaussian:
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=1, keepdim=True)
 
     @classmethod
-    def cat(cls, parts: Sequence[SquashedGaussian]) -> SquashedGaussian:
+    def concat(cls, parts: Sequence[SquashedGaussian]) -> SquashedGaussian:
         """Several batches as one."""
         return cls(torch.cat([part.mean for part in parts]), torch.cat([part.log_std for part in parts]))
 
@@ -206,13 +207,13 @@ class JointDistribution:
         self.scopes = dict(levels)
 
     @classmethod
-    def cat(cls, parts: Sequence[JointDistribution]) -> JointDistribution:
+    def concat(cls, parts: Sequence[JointDistribution]) -> JointDistribution:
         """Several batches as one."""
-        return cls({name: type(level).cat([part.scopes[name] for part in parts])
+        return cls({name: type(level).concat([part.scopes[name] for part in parts])
                     for name, level in parts[0].scopes.items()})
 
-    def sample(self, generator: torch.Generator | None = None, correlation: int = 1) -> Action:
-        return {name: level.sample(generator, correlation) for name, level in self.scopes.items()}
+    def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Action:
+        return {name: level.sample(generator, noise_block_size) for name, level in self.scopes.items()}
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Action, dict[str, Tensor]]:
         """A reparametrised sample and its log-density per level (continuous actions)."""

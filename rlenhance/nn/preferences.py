@@ -15,9 +15,9 @@ from rlenhance.ops.image_statistics import auto_exposure, noise_deviation
 #: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}
 #: Preferences that act by themselves, on what the agents chose: no network needs to know them.
-ALONE = ("smoothness",)
+NON_NETWORK = ("smoothness",)
 #: What is told of a picture instead of wished for -> what a reference shows of it: (N, C, H, W) twice -> (N,).
-FACTS = {"noise": lambda image, target: 255 * (image - target).flatten(1).std(dim=1)}
+MEASURED = {"noise": lambda image, target: 255 * (image - target).flatten(1).std(dim=1)}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Preferences:
                device: torch.device | str = "cpu") -> Tensor:
         """The same choices for `count` pictures: (count, P) in [-1, 1]; what is not named, or None, takes its default.
 
-        A value that is automatic stands at its default until `settle` has seen the picture.
+        A value that is automatic stands at its default until `resolve_auto` has seen the picture.
 
         Raises:
             UnknownName: a name that this policy was not trained for.
@@ -81,9 +81,9 @@ class Preferences:
         row += [float(name not in named) for name in self.auto]
         return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
 
-    def told(self, encoded: Tensor) -> Tensor:
-        """What a network is told of them: choices that act by themselves (`ALONE`) always stand in the middle."""
-        columns = [column for column, name in enumerate(self.ranges) if name in ALONE]
+    def network_input(self, encoded: Tensor) -> Tensor:
+        """What a network is told of them: choices that act by themselves (`NON_NETWORK`) always stand in the middle."""
+        columns = [column for column, name in enumerate(self.ranges) if name in NON_NETWORK]
         if not columns:
             return encoded
         encoded = encoded.clone()
@@ -108,7 +108,7 @@ class Preferences:
                  for i, name in enumerate(self.auto) if only in (None, name)}
         return values | flags
 
-    def settle(self, encoded: Tensor, image: Tensor) -> Tensor:
+    def resolve_auto(self, encoded: Tensor, image: Tensor) -> Tensor:
         """Give automatic preferences their values for these pictures, once, at the start of an episode.
 
         Args:
@@ -123,18 +123,18 @@ class Preferences:
             encoded[:, column] = torch.where(flag > 0.5, value, encoded[:, column])
         return encoded
 
-    def tell_facts(self, encoded: Tensor, image: Tensor, target: Tensor | None) -> Tensor:
-        """For training: what is no wish but a fact of the picture (`FACTS`) is told as its reference shows it.
+    def set_measured(self, encoded: Tensor, image: Tensor, target: Tensor | None) -> Tensor:
+        """For training: what is no wish but a fact of the picture (`MEASURED`) is told as its reference shows it.
 
         Args:
             encoded: (N, P); image, target: (N, C, H, W). Without a reference all stays as it is.
         """
         names = list(self.ranges)
         for i, name in enumerate(names):
-            if target is not None and name in FACTS:
+            if target is not None and name in MEASURED:
                 low, _, high = self.ranges[name]
                 encoded = encoded.clone()
-                encoded[:, i] = (2 * (FACTS[name](image, target) - low) / (high - low) - 1).clamp(-1, 1)
+                encoded[:, i] = (2 * (MEASURED[name](image, target) - low) / (high - low) - 1).clamp(-1, 1)
                 if name in self.auto:
                     encoded[:, len(names) + self.auto.index(name)] = 0
         return encoded
@@ -143,14 +143,14 @@ class Preferences:
         """For training: (count, P), each uniform over its range with probability `share`, else at its default.
 
         Where there are several, half of the pictures ask for nothing: what most users do must be learned best. Facts of
-        the picture (`FACTS`) stay at their default.
+        the picture (`MEASURED`) stay at their default.
         """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1
         free = torch.rand(count, max(1, len(names)), generator=generator, device=device)[:, : len(names)] < share
         if len(names) > 1:
             free &= torch.rand(count, 1, generator=generator, device=device) < 0.5
-        free[:, [column for column, name in enumerate(names) if name in FACTS]] = False
+        free[:, [column for column, name in enumerate(names) if name in MEASURED]] = False
         defaults = self.encode(None, count, device)
         values = torch.where(free, drawn, defaults[:, : len(names)])
         asked = [free[:, names.index(name), None] for name in self.auto]

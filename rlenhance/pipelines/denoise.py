@@ -70,7 +70,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             UsageError: noise outside of what the policy was trained for.
         """
         noise, policy = self.settings.noise, getattr(self.model, "policy", None)
-        tell = getattr(policy, "tell_noise", None)
+        tell = getattr(policy, "noise_preference", None)
         return {} if noise is None or tell is None else tell(noise)
 
     @torch.inference_mode()
@@ -111,7 +111,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             return pixels.copy()
         network = self.select_network(pixels, camera_jpeg)
         noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(pixels)
-        side = -(-_TILE // network.period) * network.period
+        side = -(-_TILE // network.size_multiple) * network.size_multiple
         for tile in self._tiles(pixels.shape[0], pixels.shape[1], side, network.receptive_radius):
             image = to_tensor(pixels[tile.outer[1:]], self.device)
             around = upsample_map(noise, pixels.shape[:2], tile.outer[1:]).to(self.device)
@@ -124,7 +124,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
         if self.settings.noise is not None:
             return torch.full((1, 1, 1, 1), self.settings.noise / 255)
-        return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, camera_jpeg).unseen)
+        return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, camera_jpeg).noise_floor)
 
     def select_network(self, pixels: np.ndarray, camera_jpeg: bool = False) -> NoiseConditionedModel:
         """The network that fits a picture's channels.
@@ -158,7 +158,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
                 the enhanced picture.
         """
         noise = self.noise_of(enhanced, True) if curve is None else \
-            noise_map_from_image(pixels, curve, self.select_network(enhanced, True).unseen)
+            noise_map_from_image(pixels, curve, self.select_network(enhanced, True).noise_floor)
         return self.clean(enhanced, noise, camera_jpeg=True)
 
     def _move(self, device: torch.device) -> None:

@@ -120,7 +120,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     @property
     def shares_decision(self) -> bool:
         """What is decided for one picture can be done to others: a policy with a state size."""
-        return isinstance(self.model, GreedyEpisode) and bool(self.model.policy.state_size)
+        return isinstance(self.model, GreedyEpisode) and bool(self.model.policy.decision_size)
 
     def require_shared_decision(self) -> None:
         """Refuse a model whose decision for one picture means nothing for another.
@@ -167,7 +167,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         failures = []
         for number, source in enumerate(sources):
             try:
-                small = resized_tensor(read(source).visible_pixels, self.model.policy.state_size)
+                small = resized_tensor(read(source).visible_pixels, self.model.policy.decision_size)
             except UsageError as error:
                 failures.append(str(error))
                 continue
@@ -197,13 +197,13 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def _decided(self, pixels: np.ndarray) -> list[Action]:
         with torch.inference_mode(), self._precision():
-            small = resized_tensor(pixels, self.model.policy.state_size, self.device)
+            small = resized_tensor(pixels, self.model.policy.decision_size, self.device)
             return self.model.decide(small, preference=self.settings.preference or None)
 
     def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
         """What the model makes of it, everywhere."""
         if actions is not None:
-            return self.model.render_pixels(pixels, actions, self.settings.strength)
+            return self.model.render_array(pixels, actions, self.settings.strength)
         image = to_tensor(pixels, self.device)
         with self._precision():
             result = self.model(image, preference=self.settings.preference or None).float()

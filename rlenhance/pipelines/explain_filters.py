@@ -79,7 +79,7 @@ def map_tools(model: GreedyEpisode, picture: np.ndarray, preference: Mapping[str
         shares[step] += choice_frequencies(choice, len(tools)).cpu() * choice.numel()
 
     with torch.inference_mode():
-        entered = policy.enter(to_tensor(picture, next(policy.parameters()).device))
+        entered = policy.preprocess(to_tensor(picture, next(policy.parameters()).device))
         encoded = policy.preferences.encode(preference, len(entered), entered.device)
         run_tiled(policy, entered, encoded, steps, see=see)
     idle = tools.index(IDENTITY)

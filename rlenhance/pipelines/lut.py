@@ -36,7 +36,7 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     Raises:
         UsageError: a policy that decides pixel by pixel: it has no look of the whole picture.
     """
-    if not model.policy.state_size or "global" not in model.policy.actions.scopes:
+    if not model.policy.decision_size or "global" not in model.policy.actions.scopes:
         raise UsageError("this policy decides place by place and has no look of the whole picture to put into a .cube "
                          "table; use one with a picture-level agent")
     ramp = torch.linspace(0, 1, points)

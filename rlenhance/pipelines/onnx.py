@@ -34,8 +34,8 @@ class Graph(nn.Module):
 
     def forward(self, image: Tensor, *chosen: Tensor) -> Tensor:
         policy, (*values, strength) = self.policy, chosen
-        state = _reduced(image, policy.state_size) if policy.state_size else image
-        encoded = policy.preferences.settle(self._encoded(values), state)
+        state = _reduced(image, policy.decision_size) if policy.decision_size else image
+        encoded = policy.preferences.resolve_auto(self._encoded(values), state)
         smoothness = policy.preferences.smoothness(encoded)
         actions, memory = [], None
         for step in range(self.steps):
@@ -80,7 +80,7 @@ def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:
     if missing:
         raise UsageError(f"exporting needs {' and '.join(missing)}: pip install \"rlenhance[onnx]\"")
     model = enhancer.model
-    if not isinstance(model, GreedyEpisode) or not model.policy.state_size or getattr(model.policy, "masked", False):
+    if not isinstance(model, GreedyEpisode) or not model.policy.decision_size or model.policy.uses_mask:
         raise UsageError(f"{enhancer.folder}: only a policy with a state size and without a mask can be exported")
     from rlenhance.io.files import write_atomically
 

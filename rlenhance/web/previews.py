@@ -53,7 +53,7 @@ def preview_denoised(service: EnhanceService, token: str, *, noise: float | None
     part = np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
     camera_jpeg = denoiser.is_camera_jpeg(photo)
     known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
-        noise_map(part, estimate_noise(pixels), noise_floor=denoiser.select_network(pixels, camera_jpeg).unseen)
+        noise_map(part, estimate_noise(pixels), noise_floor=denoiser.select_network(pixels, camera_jpeg).noise_floor)
     clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: denoiser.clean(seen, known, camera_jpeg))
     side = max(DETAIL)
     return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())

@@ -23,7 +23,7 @@ def grey_batch(seed, count=6):
 def policy(**arguments):
     torch.manual_seed(0)
     config = {"actions": {"name": "curve"}, "backbone": {"name": "compact", "width": 8}, "horizon": 4,
-              "state_size": 16} | arguments
+              "decision_size": 16} | arguments
     return MODELS.create("pixel_policy", **config)
 
 

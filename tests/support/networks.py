@@ -44,10 +44,10 @@ def use(model, image):
 
 def make_policy(curve=None, **config):
     """A small policy; `curve` changes its action set."""
-    return make_model("pixel_policy", actions={**PARTS["actions"], **(curve or {})}, **{"state_size": 16, **config})
+    return make_model("pixel_policy", actions={**PARTS["actions"], **(curve or {})}, **{"decision_size": 16, **config})
 
 
 def make_tone(**config):
     """A small policy that takes every knob and can choose its exposure."""
-    return make_model("pixel_policy", **{"actions": {"name": "tone", "agent_stride": 4}, "state_size": 16,
+    return make_model("pixel_policy", **{"actions": {"name": "tone", "agent_stride": 4}, "decision_size": 16,
                                          "preferences": CONTROLS, "auto": ("exposure_level",), **config})

@@ -100,7 +100,7 @@ def test_rellie_acts_as_published(rellie_file, generator):
     arrays = {name: array.astype(np.float64) for name, array in made_up_rellie().items()}
     image = torch.rand(1, 3, 24, 31, generator=generator)
     with torch.no_grad():
-        episode = build_model(read_rellie(rellie_file)).play(image)
+        episode = build_model(read_rellie(rellie_file)).run(image)
     chosen, states = published_episode(image[0].double().numpy(), arrays)
     assert len(episode.actions) == 6 and len(np.unique(chosen)) > 10
     for action, state, indices, expected in zip(episode.actions, episode.states[1:], chosen, states, strict=True):
@@ -191,7 +191,7 @@ def test_published_rellie_scores_as_published_and_is_flagged():
     env, rollouts = make_env(policy, Reward(RewardWeights(), every_term=False), "cpu"), []
     for name, batch in pairs.items():
         with torch.no_grad():
-            episode = build_model(policy).play(batch.image)
+            episode = build_model(policy).run(batch.image)
         rollouts.append(collect_rollout(policy, env, batch, policy.preferences.encode(None, 1), None))
         chosen, states = published_episode(batch.image[0].numpy(), arrays)
         expected = -10 * np.log10(np.mean((states[-1] - batch.target[0].numpy()) ** 2, dtype=np.float64))

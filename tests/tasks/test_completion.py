@@ -544,7 +544,7 @@ def test_learners_find_the_copy_that_is_right(learner):
     for _ in range(12):
         made.step(batch)
     with torch.no_grad():
-        final, _ = build_model(policy.eval()).play_begun(batch.image, batch.mask)
+        final, _ = build_model(policy.eval()).run_prefilled(batch.image, batch.mask)
     assert hole_error(final, stripes, mask).mean() < 0.1 < hole_error(batch.image, stripes, mask).mean()
 
 

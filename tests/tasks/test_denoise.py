@@ -39,7 +39,7 @@ from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, GreedyEpisode, build_model, warm_start
-from rlenhance.models.restorer import told
+from rlenhance.models.restorer import measured_noise
 from rlenhance.models.warm_start import as_restorer
 from rlenhance.ops.image_statistics import noise_deviation
 from tests.support.published import convolve
@@ -243,7 +243,7 @@ def test_a_learned_denoiser_is_a_warm_start(tmp_path):
         other = GreedyEpisode(policy).decide(batch.image, preference={"noise": 50.0})[0]["local"]
         assert (first == nearest).float().mean() > 0.99 and (other == nearest).float().mean() < 0.95
         restorer = as_restorer(denoiser, "first")
-        seen = denoiser.denoise(batch.image, told(batch.image))
+        seen = denoiser.denoise(batch.image, measured_noise(batch.image))
         assert torch.allclose(batch.image + restorer.residual(batch.image), seen, atol=1e-5)
         twin = MODELS.create("restorer", backbone=SMALL, passes=1, channels=1, statistics=False, margin=1.0,
                              told_noise=True).eval()
@@ -260,7 +260,7 @@ def test_views_turn_with_the_picture():
     image = noisy(1, size=(16, 24)).image
     results = {}
     for views in (1, 8):
-        policy = make_policy(views=views, horizon=2).eval()
+        policy = make_policy(num_tta_views=views, horizon=2).eval()
         with torch.no_grad():
             for value in policy.parameters():
                 value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())))
@@ -269,7 +269,7 @@ def test_views_turn_with_the_picture():
         results[views] = max(((a - b).abs() > 1e-4).float().mean().item() for a, b in pairs)
     assert results[8] < 0.01 < 0.1 < results[1]
     with pytest.raises(UsageError, match="views lie between 1 and 8; got 9"):
-        make_policy(views=9)
+        make_policy(num_tta_views=9)
 
 
 def test_what_was_turned_is_turned_back():
@@ -345,10 +345,11 @@ def test_an_action_that_is_no_tool_is_named():
 def test_noise_outside_the_trained_range_is_named():
     """With the range and a command; what is inside it the policy can be told, unless it knows one strength alone."""
     policy = make_policy()
-    assert policy.check_noise(25) == 25 and policy.tell_noise(25) == {"noise": 25}
-    assert make_policy(noise=(25, 25)).tell_noise(25) == make_policy(told_noise=False).tell_noise(25) == {}
+    assert policy.check_noise_level(25) == 25 and policy.noise_preference(25) == {"noise": 25}
+    assert make_policy(noise=(25, 25)).noise_preference(25) == {}
+    assert make_policy(noise_conditioned=False).noise_preference(25) == {}
     with pytest.raises(UsageError, match=r"noise 70 is outside .*5 to 55.*--noise 70"):
-        policy.check_noise(70)
+        policy.check_noise_level(70)
 
 
 def test_a3c_learns_which_filter_is_right():
@@ -419,7 +420,7 @@ def test_pixelrl_acts_as_published(tmp_path):
     assert policy.noise == (25, 25) and policy.horizon == 5 and policy.actions.tools == PIXELRL_TOOLS
     image = noisy(1, size=(16, 19)).image
     with torch.no_grad():
-        episode = build_model(policy).play(image)
+        episode = build_model(policy).run(image)
     x, hidden, taken = image[0, 0].numpy(), np.zeros((64, 16, 19)), set()
     for action, state in zip(episode.actions, episode.states[1:], strict=True):
         choice, hidden = published_step(x[None].astype(np.float64), hidden, arrays)

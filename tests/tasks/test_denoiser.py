@@ -47,7 +47,7 @@ def shelf(tmp_path, monkeypatch):
     for channels, name in denoise.SHIPPED.items():
         network = stir(make_model("denoiser", channels=channels, **SMALL))
         save_checkpoint(tmp_path / name, network)
-    save_checkpoint(tmp_path / "photo", stir(make_model("denoiser", unseen=0.01, **SMALL), 0.2))
+    save_checkpoint(tmp_path / "photo", stir(make_model("denoiser", noise_floor=0.01, **SMALL), 0.2))
     monkeypatch.setattr(denoise, "PHOTO", str(tmp_path / "photo"))
     policy = save_checkpoint(tmp_path / "policy", stir(make_tone()))
     monkeypatch.setattr(denoise, "SHIPPED", {c: str(tmp_path / name) for c, name in denoise.SHIPPED.items()})
@@ -77,7 +77,7 @@ def test_tiles_give_the_whole(network, size, generator):
 def test_nothing_reaches_further_than_it_says(name, config):
     """No pixel further than `receptive_radius` has an influence; that is what the tiles overlap by."""
     network = stir(make_model(name, **config), 0.05)
-    side = 2 * network.receptive_radius + 3 * network.period
+    side = 2 * network.receptive_radius + 3 * network.size_multiple
     image = torch.rand(1, 3, side, side, requires_grad=True)
     middle = side // 2
     network.denoise(image, 0.2)[..., middle, middle].sum().backward()

@@ -192,7 +192,7 @@ def test_an_action_term_needs_a_gradient_for_every_learner(place):
     """Learners take action terms on the mean action, by back-propagation."""
     write_module(place, "@action_term('busy')\ndef busy(strength, previous): return (strength > 0.1).float()[:, :1]\n")
     load_terms(["own_terms:busy"])
-    policy = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}, state_size=16)
+    policy = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact"}, decision_size=16)
     with pytest.raises(UsageError, match=r"no gradient passes through the reward term busy.*as a state term"):
         A3C(policy, Reward(RewardWeights.only(busy=1)))
 

@@ -24,7 +24,7 @@ from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.models import MODELS, DenoisingUNet, LatentEpisode, build_model
-from rlenhance.nn.latent import Codebook, PatchAutoencoder, permute_code, told_noise
+from rlenhance.nn.latent import Codebook, PatchAutoencoder, measured_noise, permute_code
 from rlenhance.ops.patch_grid import PatchGrid
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -140,7 +140,7 @@ def test_a_denoiser_is_a_start():
     network = PatchAutoencoder(PatchGrid(16, 4), **SMALL)
     network.begin_with(denoiser.network)
     patch = torch.rand(1, 3, 16, 16)
-    seen = network.look(patch, patch, torch.full((1, 1, 1, 1), 0.1))
+    seen = network.analyze(patch, patch, torch.full((1, 1, 1, 1), 0.1))
     assert torch.allclose(patch + seen.change, denoiser.denoise(patch, 0.1), atol=1e-6)
     with pytest.raises(UsageError, match="the same widths"):
         network.begin_with(DenoisingUNet().network)
@@ -169,7 +169,7 @@ def test_the_autoencoder_learns_to_denoise():
         learner.step(noisy(4, 32, seed=step), step / 80)
     batch = noisy(4, 32, seed=1000)
     with torch.no_grad():
-        output = network.denoise(batch.image, told_noise(batch.image))
+        output = network.denoise(batch.image, measured_noise(batch.image))
     before, after = ((picture - batch.target).square().mean() for picture in (batch.image, output))
     assert after < 0.7 * before
 
@@ -186,17 +186,18 @@ def test_priors_are_the_nearest_clean_codes(generator):
 
     bank = Codebook(2, size=12, groups=2, axes=1, neighbours=3)
     code = torch.randn(5, 2, NUM_D4, generator=generator)
-    known = bank.known()
+    known = bank.augmented()
     assert known.shape == (8 * 12, 2 * NUM_D4)
     found = NearestNeighbors(n_neighbors=3).fit(known.numpy()).kneighbors(code.flatten(1).numpy())[1]
-    assert torch.allclose(bank.prior(code).flatten(1), known[torch.from_numpy(found)].mean(dim=1), atol=1e-5)
+    assert torch.allclose(bank.nearest_mean(code).flatten(1), known[torch.from_numpy(found)].mean(dim=1), atol=1e-5)
 
 
 def test_priors_turn_with_their_code(generator):
     """The neighbours of a turned code are the turned neighbours."""
     bank, code = Codebook(2, size=12, groups=2, axes=1, neighbours=3), torch.randn(5, 2, NUM_D4, generator=generator)
     for way in range(NUM_D4):
-        assert torch.allclose(bank.prior(permute_code(code, way)), permute_code(bank.prior(code), way), atol=1e-5)
+        assert torch.allclose(bank.nearest_mean(permute_code(code, way)), permute_code(bank.nearest_mean(code), way),
+                              atol=1e-5)
 
 
 def test_groups_find_what_was_put_together(generator):
@@ -325,12 +326,12 @@ def test_recursion_goes_on_from_the_result_and_stops_patch_by_patch():
     """Further episodes begin with the result; where an episode has changed nothing, later ones do not either."""
     network, batch = policy(), noisy(1, 48)
     with torch.no_grad():
-        once, again = (LatentEpisode(network, iterations=iterations).play(batch.image) for iterations in (0, 1))
+        once, again = (LatentEpisode(network, iterations=iterations).run(batch.image) for iterations in (0, 1))
         assert torch.equal(once.image, again.states[2]) and len(again.actions) == 4
         assert not torch.equal(once.image, again.image)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.weight)
         torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.bias)
-        still = LatentEpisode(network, iterations=1).play(batch.image)
+        still = LatentEpisode(network, iterations=1).run(batch.image)
     assert torch.equal(still.actions[2]["local"][:, -2:], torch.full((1, 2, 4, 4), -1.0))
     assert torch.equal(still.states[-1], still.states[2])
     with pytest.raises(UsageError, match="iterations"):
@@ -361,7 +362,7 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
     for step, way in ((0, 4), (3, 1)):
         after = apply_action(actions, torch.rand(1, 3, 24, 24), action, start=batch.image, step=step)
         seen = d4_transform(batch.image, way)
-        wanted = d4_inverse(actions.autoencoder.enhance(seen, seen, told_noise(batch.image)), way).clamp(0, 1)
+        wanted = d4_inverse(actions.autoencoder.enhance(seen, seen, measured_noise(batch.image)), way).clamp(0, 1)
         assert torch.allclose(after, wanted, atol=1e-5)
 
 

@@ -14,10 +14,10 @@ from tests.support.networks import make_policy, stir
 @pytest.mark.parametrize("curve", [{}, {"kind": "categorical"}, {"channels": "chroma"}], ids=str)
 def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
     """With local=False equal pixels stay equal, with the local agents they do not; the picture agent acts on."""
-    policy = stir(make_policy(curve, state_size=16), 0.2)
+    policy = stir(make_policy(curve, decision_size=16), 0.2)
     image = torch.rand(1, 3, 1, 2, generator=generator).repeat(1, 1, 32, 16)
     image[..., 16:, 16:] *= 0.3  # the agents see two different halves below
-    on, off = GreedyEpisode(policy).play(image), GreedyEpisode(policy, local=False).play(image)
+    on, off = GreedyEpisode(policy).run(image), GreedyEpisode(policy, local=False).run(image)
     same_above = (off.image[..., :16, 0::2] - off.image[..., :1, :1]).abs().max()
     assert same_above < 1e-5 < (on.image[..., :16, 0::2] - on.image[..., :1, :1]).abs().max()
     assert not torch.allclose(off.image, image, atol=1e-3)

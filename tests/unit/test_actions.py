@@ -198,9 +198,9 @@ def test_strength_spans_the_stated_range():
 
 
 @pytest.mark.parametrize("lead_channel", [0, 1, 2])
-def test_coupling_mixes_the_lead_in(lead, image, generator):
+def test_coupling_mixes_the_lead_in(lead_channel, image, generator):
     """At one each channel follows its own head, at zero all follow the lead, and in between it is their mixture."""
-    own, follow, mixed = (ACTION_SETS.create("curve", channels="coupled", coupling=share, lead_channel=lead)
+    own, follow, mixed = (ACTION_SETS.create("curve", channels="coupled", coupling=share, lead_channel=lead_channel)
                           for share in (1.0, 0.0, 0.3))
     action = random_action(own, image, generator)
     free = own.magnitude(action)
@@ -208,7 +208,7 @@ def test_coupling_mixes_the_lead_in(lead, image, generator):
         single = ACTION_SETS.create("curve")
         alone = single.magnitude({level: value[:, channel : channel + 1] for level, value in action.items()})
         assert torch.allclose(free[:, channel : channel + 1], alone, atol=1e-6)
-    led = free[:, lead : lead + 1].expand_as(free)
+    led = free[:, lead_channel : lead_channel + 1].expand_as(free)
     assert torch.allclose(follow.magnitude(action), led, atol=1e-6)
     assert torch.allclose(mixed.magnitude(action), 0.3 * free + 0.7 * led, atol=1e-6)
 

@@ -49,9 +49,9 @@ def test_constant_picture_has_constant_features(name, size):
     """Borders are not seen: an even picture has even features up to its edge, but for the backbone's own period."""
     backbone = make_backbone(name)
     features, _ = backbone(torch.full((1, 3, *size), 0.3), torch.full((1, CONTEXT), 0.2))
-    for top in range(backbone.period):
-        for left in range(backbone.period):
-            phase = features[..., top :: backbone.period, left :: backbone.period]
+    for top in range(backbone.feature_period):
+        for left in range(backbone.feature_period):
+            phase = features[..., top :: backbone.feature_period, left :: backbone.feature_period]
             assert torch.allclose(phase, phase[..., :1, :1].expand_as(phase), atol=1e-5)
     assert features.abs().max() > 0
 

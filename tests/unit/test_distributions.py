@@ -162,7 +162,7 @@ def test_joined_batches_equal_their_parts(kind, generator):
     """Several batches as one answer as they did apart, level by level."""
     parts = [JointDistribution({"global": _make(kind, generator, height=1, width=1), "local": _make(kind, generator)})
              for _ in range(3)]
-    joined = JointDistribution.cat(parts)
+    joined = JointDistribution.concat(parts)
     actions = [part.sample(generator) for part in parts]
     action = {level: torch.cat([each[level] for each in actions]) for level in actions[0]}
     for level in action:

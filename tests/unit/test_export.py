@@ -53,7 +53,7 @@ def test_the_command_writes_a_graph(tmp_path, capsys):
 
 def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
     """A policy without a state size, and a missing extra, which is named with its line."""
-    enhancer = Enhancer(_run(tmp_path, make_policy(state_size=None)))
+    enhancer = Enhancer(_run(tmp_path, make_policy(decision_size=None)))
     monkeypatch.setattr(export, "_NEEDED", ())
     with pytest.raises(UsageError, match="only a policy with a state size"):
         export.export_onnx(enhancer, tmp_path / "model.onnx")

@@ -86,7 +86,7 @@ def test_a_cube_is_written_as_others_read_it(tone_run, dark):
 
 def test_a_cube_needs_a_look_of_the_whole(tmp_path, dark):
     """A policy that decides pixel by pixel has none, and says so."""
-    policy = stir(make_policy({"agent_stride": 1, "global_agent": False}, state_size=None))
+    policy = stir(make_policy({"agent_stride": 1, "global_agent": False}, decision_size=None))
     with pytest.raises(UsageError, match="place by place"):
         make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).model, [])
 

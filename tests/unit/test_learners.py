@@ -240,7 +240,7 @@ def test_warm_start_sees_what_the_supervised_model_saw(backbone, image, tmp_path
     warm_start(start, restorer)
     statistics = picture_statistics(image, torch.tensor(DEFAULT_EXPOSURE))
     wanted, _ = restorer.backbone(image, statistics)
-    features, _ = start.backbone(image, start.context(make_observation(image, 0.5, torch.zeros(2, 1))))
+    features, _ = start.backbone(image, start.global_features(make_observation(image, 0.5, torch.zeros(2, 1))))
     assert torch.allclose(features, wanted, atol=1e-5)
     assert all(torch.equal(value, start.heads.state_dict()[name]) for name, value in before.items())
 
@@ -292,7 +292,7 @@ def test_critic_sees_the_neighbours_actions(image):
     actor = policy_for(SAC, state_size=None)
     critic = Critic(actor)
     observation = make_observation(image, 1.0, torch.zeros(2, 0))
-    context = actor.context(observation)
+    context = actor.global_features(observation)
     action = {"global": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
     other = {**action, "local": action["local"].clone()}
     other["local"][..., 2, 3] = 1.0

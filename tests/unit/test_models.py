@@ -101,7 +101,7 @@ _AGENTS = [{"agent_stride": 4}, {"agent_stride": 0}, {"agent_stride": 1, "global
 @pytest.mark.parametrize("start", [-0.1, 0.45])
 def test_first_policy_is_one_curve_for_all(agents, channels, deviation, start, image):
     """Before it has learned anything, every agent of every picture bends its curve by `start`."""
-    policy = make_policy({**agents, "channels": channels}, start=start, deviation=deviation)
+    policy = make_policy({**agents, "channels": channels}, initial_strength=start, std_mode=deviation)
     distribution, _, _ = policy(_observation(policy, image))
     strength = policy.actions.magnitude(distribution.mode())
     assert torch.allclose(strength, torch.full_like(strength, start), atol=1e-5)
@@ -110,7 +110,7 @@ def test_first_policy_is_one_curve_for_all(agents, channels, deviation, start, i
 def test_start_outside_the_curve_is_refused():
     """A first curve that the agents could not choose is refused."""
     with pytest.raises(UsageError, match="start"):
-        make_policy(start=1.0)
+        make_policy(initial_strength=1.0)
 
 
 _KINDS = [{"kind": kind, "channels": channels, **agents} for kind, channels, agents in (
@@ -151,9 +151,9 @@ def test_actions_and_values_have_the_size_of_their_agents(curve, image):
 @pytest.mark.parametrize("deviation", ["scheduled", "predicted"])
 def test_looking_changes_nothing(deviation, image):
     """The statistics that a look leaves are a shortcut: the policy says the same with and without."""
-    policy = stir(make_policy(preferences=CHOICE, deviation=deviation))
+    policy = stir(make_policy(preferences=CHOICE, std_mode=deviation))
     plain = _observation(policy, image)
-    seen = policy.look(plain)
+    seen = policy.precompute(plain)
     (one, values, _), (other, values_seen, _) = policy(plain), policy(seen)
     for level in policy.actions.scopes:
         assert torch.equal(one.mode()[level], other.mode()[level])
@@ -187,7 +187,7 @@ def test_preferences_of_another_length_are_refused(wrong, image):
 
 def test_masked_policy_asks_for_its_mask(image):
     """A policy that was trained with masks says so when there is none."""
-    policy = stir(make_policy(masked=True))
+    policy = stir(make_policy(uses_mask=True))
     mask = torch.ones(2, 1, 32, 40)
     assert torch.isfinite(GreedyEpisode(policy)(image, mask)).all()
     with pytest.raises(UsageError, match="mask"):
@@ -209,7 +209,7 @@ def test_the_full_result_is_the_small_episode(curve, masked, generator):
     model = GreedyEpisode(stir(make_policy(curve)))
     image = torch.rand(2, 3, 16, 16, generator=generator)
     mask = (torch.rand(2, 1, 16, 16, generator=generator) < 0.5).float() if masked else None
-    episode = model.play(image, mask)
+    episode = model.run(image, mask)
     assert torch.equal(episode.image, episode.states[-1])
     assert torch.equal(model(image, mask), episode.image)
     assert len(episode.states) == len(episode.actions) + 1 == model.steps + 1
@@ -221,7 +221,7 @@ def test_the_full_result_looks_like_the_small_episode(curve, generator):
     model = GreedyEpisode(stir(make_policy(curve), 0.03))
     image = 0.05 + 0.5 * F.interpolate(torch.rand(2, 3, 3, 3, generator=generator), (64, 64), mode="bicubic",
                                        align_corners=True).clamp(0, 1)
-    episode = model.play(image)
+    episode = model.run(image)
     gap = (resize(episode.image, 16) - episode.states[-1]).abs()
     assert gap.mean() < 0.02
     assert (episode.image - image).abs().mean() > gap.mean()
@@ -232,7 +232,7 @@ def test_the_full_result_looks_like_the_small_episode(curve, generator):
 @pytest.mark.parametrize("state_size", [16, None])
 def test_deciding_and_rendering_are_an_episode(curve, masked, state_size, image, generator):
     """What is decided first and rendered later is what the model gives at once, bit by bit."""
-    model = GreedyEpisode(stir(make_policy(curve, state_size=state_size, preferences=CHOICE)))
+    model = GreedyEpisode(stir(make_policy(curve, decision_size=state_size, preferences=CHOICE)))
     mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float() if masked else None
     choice = {"exposure_level": 0.7}
     actions = model.decide(image, mask, choice)
@@ -257,11 +257,11 @@ def test_a_decision_serves_pictures_of_any_size(image, generator):
 @pytest.mark.parametrize("state_size", [16, None])
 def test_fewer_steps_are_a_prefix(state_size, image):
     """Stopped early, an episode is the beginning of the whole one; stopped at once, it is the picture itself."""
-    policy = stir(make_policy(state_size=state_size, horizon=4))
-    whole = GreedyEpisode(policy).play(image)
+    policy = stir(make_policy(decision_size=state_size, horizon=4))
+    whole = GreedyEpisode(policy).run(image)
     assert torch.equal(GreedyEpisode(policy, 0)(image), image)
     for steps in range(5):
-        part = GreedyEpisode(policy, steps).play(image)
+        part = GreedyEpisode(policy, steps).run(image)
         assert len(part.actions) == steps
         assert all(torch.equal(one, other) for one, other in zip(part.states, whole.states, strict=False))
         if state_size is None:
@@ -327,11 +327,11 @@ def test_an_automatic_preference_takes_its_value_from_the_picture(generator):
     preferences = _automatic()
     dark, good = torch.full((1, 3, 16, 16), 0.1), torch.full((1, 3, 16, 16), 0.46)
     pictures = torch.cat([dark, good])
-    left = preferences.decode(preferences.settle(preferences.encode(None, 2), pictures))
+    left = preferences.decode(preferences.resolve_auto(preferences.encode(None, 2), pictures))
     assert left["exposure_level_auto"].flatten().tolist() == [1.0, 1.0]
     assert left["exposure_level"].flatten().tolist() == pytest.approx([DEFAULT_EXPOSURE, 0.46 / 0.93], abs=1e-5)
     assert torch.equal(preferences.encode({"exposure_level": None}, 2), preferences.encode(None, 2))
-    asked = preferences.decode(preferences.settle(preferences.encode({"exposure_level": 0.3}, 2), pictures))
+    asked = preferences.decode(preferences.resolve_auto(preferences.encode({"exposure_level": 0.3}, 2), pictures))
     assert asked["exposure_level_auto"].flatten().tolist() == [0.0, 0.0]
     assert asked["exposure_level"].flatten().tolist() == pytest.approx([0.3, 0.3])
     assert (left["contrast"] == 0).all()
@@ -353,10 +353,10 @@ def test_facts_of_a_picture_are_not_drawn(generator):
     clean = torch.full((2, 1, 64, 64), 0.5)
     noisy = clean + torch.tensor([10, 50]).view(2, 1, 1, 1) / 255 * torch.randn(clean.shape, generator=generator)
     encoded = preferences.encode({"warmth": 1}, 2)
-    told = preferences.decode(preferences.tell_facts(encoded, noisy, clean))
+    told = preferences.decode(preferences.set_measured(encoded, noisy, clean))
     assert torch.allclose(told["noise"].flatten(), torch.tensor([10.0, 50.0]), rtol=0.05)
     assert (told["noise_auto"] == 0).all() and (told["warmth"] == 1).all()
-    assert torch.equal(preferences.tell_facts(encoded, noisy, None), encoded)
+    assert torch.equal(preferences.set_measured(encoded, noisy, None), encoded)
 
 
 def test_sampled_preferences_are_automatic_where_no_level_was_drawn(generator):
@@ -375,15 +375,15 @@ def test_sampled_preferences_are_automatic_where_no_level_was_drawn(generator):
 
 def test_a_policy_follows_the_automatic_level(image):
     """Training and use settle the same level: the environment and the greedy episode see the same numbers."""
-    policy = make_model("pixel_policy", actions={"name": "tone"}, state_size=16,
+    policy = make_model("pixel_policy", actions={"name": "tone"}, decision_size=16,
                         preferences={"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7)}, auto=("exposure_level",))
     env = make_env(policy, Reward(RewardWeights()), "cpu")
     seen, _ = env.reset(options={"batch": Batch(image)})
-    settled = policy.preferences.settle(policy.preferences.encode(None, len(image)), image)
+    settled = policy.preferences.resolve_auto(policy.preferences.encode(None, len(image)), image)
     assert torch.equal(seen["preference"], settled) and (settled[:, 1] == 1).all()
     asked, _ = env.reset(options={"batch": Batch(image),
                                   "preference": policy.preferences.encode({"exposure_level": 0.3}, len(image))})
-    assert not torch.allclose(policy.context(seen), policy.context(asked))
+    assert not torch.allclose(policy.global_features(seen), policy.global_features(asked))
 
 
 @pytest.mark.parametrize("smoothness", [0.0, 0.4, 1.0])
@@ -409,19 +409,20 @@ def test_smoothness_holds_the_local_agents_back(image, smoothness):
         for _ in held:
             chosen, memory = policy.act(seen, memory)
             seen, *_ = env.step(chosen)
-    expected = GreedyEpisode(policy).play(resize(image, 16), preference=asked).states[-1]
+    expected = GreedyEpisode(policy).run(resize(image, 16), preference=asked).states[-1]
     assert torch.allclose(seen["image"], expected, atol=1e-5)
 
 
 def _first(policy, image, asked):
     small = resize(image, 16)
-    return make_observation(small, 1.0, policy.preferences.settle(policy.preferences.encode(asked, len(small)), small))
+    return make_observation(small, 1.0,
+                            policy.preferences.resolve_auto(policy.preferences.encode(asked, len(small)), small))
 
 
 def test_without_preferences_the_default_level_is_aimed_at(image):
     """A policy that offers no choice is told how far the picture is from the default exposure."""
     plain, choosing = make_policy(), make_policy(preferences={"exposure_level": (0.25, DEFAULT_EXPOSURE, 0.75)})
-    one, other = (policy.context(_observation(policy, image)) for policy in (plain, choosing))
+    one, other = (policy.global_features(_observation(policy, image)) for policy in (plain, choosing))
     assert torch.allclose(one, other[:, 1:], atol=1e-5)
 
 

@@ -188,7 +188,7 @@ def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_s
     """What is computed in a shorter way where no gradient is needed comes to the same actions within 1e-5."""
     backbone = {"name": "compact", "width": 16, "stride": stride, "dilations": dilations}
     actions = {"agent_stride": stride, **actions}
-    policy = stir(make_model("pixel_policy", actions=actions, backbone=backbone, state_size=state_size,
+    policy = stir(make_model("pixel_policy", actions=actions, backbone=backbone, decision_size=state_size,
                              preferences=CHOICE, auto=("exposure_level",)))
     image = 0.4 * torch.rand(1, 3, 80, 90, generator=generator)
     model = GreedyEpisode(policy)

@@ -22,7 +22,7 @@ every_network = pytest.mark.parametrize("backbone, actions", NETWORKS, ids=lambd
 
 
 def _policy(backbone, actions, **config):
-    return stir(make_model("pixel_policy", backbone=backbone, actions=actions, state_size=None, horizon=3,
+    return stir(make_model("pixel_policy", backbone=backbone, actions=actions, decision_size=None, horizon=3,
                            preferences=CHOICE, auto=("exposure_level",), **config))
 
 
@@ -34,8 +34,8 @@ def test_tiled_is_whole(backbone, actions, generator):
     assert can_tile(policy, 71, 90)
     model = GreedyEpisode(policy)
     with torch.inference_mode():
-        whole = model.play(image).image
-        encoded = policy.preferences.settle(policy.preferences.encode(None, 1), image)
+        whole = model.run(image).image
+        encoded = policy.preferences.resolve_auto(policy.preferences.encode(None, 1), image)
         for tile in (24, 40):
             tiled = run_tiled(policy, image, encoded, 3, tile)
             assert torch.allclose(tiled, whole, rtol=0, atol=1e-5)
@@ -52,7 +52,7 @@ def test_large_pictures_are_tiled_where_they_can_be(generator, monkeypatch):
     with torch.inference_mode():
         GreedyEpisode(policy)(image, mask=torch.ones(1, 1, 20, 30))
         GreedyEpisode(policy)(image[..., :16, :16])
-        GreedyEpisode(make_policy({"agent_stride": 8}, state_size=None))(image)
+        GreedyEpisode(make_policy({"agent_stride": 8}, decision_size=None))(image)
         GreedyEpisode(make_policy())(image)
         assert asked == []
         GreedyEpisode(policy)(image)

@@ -51,12 +51,12 @@ def test_tiled_is_whole(name, generator):
     policy = make_policy(name)
     image = torch.rand(2, policy.channels, 67, 94, generator=generator)
     with torch.inference_mode():
-        episode = GreedyEpisode(policy).play(image)
+        episode = GreedyEpisode(policy).run(image)
         chosen = torch.stack([action["local"] for action in episode.actions])
         result, choices = played_in_tiles(policy, image, 32)
     same = choices == chosen  # a tie may fall otherwise
     assert same.float().mean() > 0.9995
-    gap = (policy.leave(result, image) - episode.image).abs()
+    gap = (policy.postprocess(result, image) - episode.image).abs()
     assert (gap < 1e-5).float().mean() > 0.999
     assert len(chosen.unique()) > 1
 
@@ -67,20 +67,20 @@ def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
     policy = make_policy(name)
     first, _ = receptive_radius(policy)
     image = torch.rand(1, policy.channels, 80, 80, generator=generator)
-    noise, left = policy.tell(image), torch.ones(1, 1)
+    noise, left = policy.noise_level(image), torch.ones(1, 1)
 
     def chances(picture):
-        state = policy.begin(picture, noise)
+        state = policy.initial_state(picture, noise)
         return policy({"image": picture, "steps_left": left}, state)[0].scopes["local"].log_probs[0, 0]
 
-    place = 40 // policy.unit * policy.unit
+    place = 40 // policy.grid_period * policy.grid_period
     other = image.clone()
-    other[..., place : place + policy.unit, place : place + policy.unit] = 1.0
+    other[..., place : place + policy.grid_period, place : place + policy.grid_period] = 1.0
     with torch.no_grad():
         changed = (chances(image) != chances(other)).any(dim=0)
     rows = changed.any(dim=1).nonzero().flatten()
     assert len(rows)
-    assert rows.min() >= place - first * policy.unit and rows.max() < place + (first + 1) * policy.unit
+    assert rows.min() >= place - first * policy.grid_period and rows.max() < place + (first + 1) * policy.grid_period
 
 
 def test_large_pictures_are_tiled_in_use(generator, monkeypatch):
@@ -106,7 +106,7 @@ def test_a_tool_that_does_not_tell_how_far_it_looks_is_run_on_the_whole(generato
         image = torch.rand(1, 1, 33, 40, generator=generator)
         with torch.inference_mode():
             encoded = policy.preferences.encode(None, 1)
-            assert torch.equal(policy.leave(run_tiled(policy, image, encoded, 3, 16), image),
+            assert torch.equal(policy.postprocess(run_tiled(policy, image, encoded, 3, 16), image),
                                GreedyEpisode(policy)(image))
     finally:
         FILTERS.remove("even")

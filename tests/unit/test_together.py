@@ -117,7 +117,7 @@ def test_a_recipe_replays_a_burst(burst, tmp_path):
 ])
 def test_models_without_a_shared_decision_are_refused(burst, tmp_path, capsys, kind, told):
     """One-pass networks and pixel-wise policies are told apart before any work."""
-    network = make_policy(state_size=None) if kind == "pixels" else make_model(kind)
+    network = make_policy(decision_size=None) if kind == "pixels" else make_model(kind)
     save_checkpoint(tmp_path / "other/best", stir(network))
     assert cli.main(["enhance", "burst", "-o", "out", "--shared-decision", "-m", "other"]) == 2
     error = capsys.readouterr().err

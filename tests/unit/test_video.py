@@ -191,7 +191,7 @@ def test_what_cannot_be_is_refused(place, capsys, words, told):
     """Places where a clip cannot stand, and models whose decision belongs to one picture."""
     make_clip("clip.mp4")
     save_checkpoint(place / "one-pass/best", stir(make_model("restorer")))
-    save_checkpoint(place / "pixels/best", stir(make_policy(state_size=None)))
+    save_checkpoint(place / "pixels/best", stir(make_policy(decision_size=None)))
     assert cli.main(["enhance", "clip.mp4", *words]) == 2
     assert told in capsys.readouterr().err
     assert not list(place.glob("*.part")) + list(place.glob(".*.part")) + list(place.glob("*_enhanced*"))

@@ -12,7 +12,7 @@ from torch import Tensor
 from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.nn.latent import PatchAutoencoder, told_noise
+from rlenhance.nn.latent import PatchAutoencoder, measured_noise
 
 _EPSILON = 0.05  # of the finite difference
 _LEAST = 1e-6  # of the largest eigenvalue: directions that show nothing
@@ -43,7 +43,7 @@ def code_all(autoencoder: PatchAutoencoder, batches: Sequence[Batch]) -> Codes:
     for batch in batches:
         if batch.target is None:
             raise UsageError("clean codes come from clean pictures, and these have none")
-        made = autoencoder.enhance(batch.image, batch.image, told_noise(batch.image)).clamp(0, 1)
+        made = autoencoder.enhance(batch.image, batch.image, measured_noise(batch.image)).clamp(0, 1)
         for codes, picture in ((clean, batch.target), (output, made)):
             codes.append(autoencoder.encode(autoencoder.blocks.extract(picture))[0])
     return Codes(torch.cat(clean), torch.cat(output))
@@ -107,5 +107,5 @@ def fill_bank(actions: LatentActions, batches: Sequence[Batch], seed: int = 0) -
     shuffled = Codes(codes.clean[order], codes.output[order])
     centres = group_codes(shuffled.clean.split(1024), len(actions.bank.centres), seed)
     axes = error_axes(actions.autoencoder, shuffled, centres, actions.axes)
-    actions.bank.fill(shuffled.clean, centres, axes)
+    actions.bank.set(shuffled.clean, centres, axes)
     return codes

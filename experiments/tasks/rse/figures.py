@@ -48,7 +48,7 @@ def _row(batch: Batch, name: str, stages: Any) -> list[Cell]:
     made: list[tuple[str, Tensor]] = [("noisy", image)]
     made.append(("autoencoder alone", run_passes(stages.first.network, image, 1)[-1]))
     for number, policy in enumerate(stages.policies):
-        states = build_model(policy).play(image).states[1:]
+        states = build_model(policy).run(image).states[1:]
         if number == 0:
             made += [(f"after step {step + 1}", state) for step, state in enumerate(states)]
         else:
@@ -96,7 +96,7 @@ def draw_groups(path: Path, policy: PixelPolicy, batches: Sequence[Batch]) -> No
     moves: Any = policy.actions
     patches = _some_patches(moves, batches).to(moves.bank.codes.device)
     code, _ = moves.autoencoder.encode(patches)
-    flat, groups = code.flatten(1), moves.bank.groups_of(code)
+    flat, groups = code.flatten(1), moves.bank.assign_clusters(code)
     mean = flat.mean(dim=0)
     _, _, main_axes = torch.linalg.svd(flat - mean, full_matrices=False)
     middles = moves.bank.centres.flatten(1)

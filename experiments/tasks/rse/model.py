@@ -20,7 +20,7 @@ from rlenhance.metrics.blocking import blocking_ratio
 from rlenhance.metrics.full_reference import psnr, ssim, uqi
 from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, build_model
 from rlenhance.nn.backbones import BACKBONES
-from rlenhance.nn.latent import PatchAutoencoder, told_noise
+from rlenhance.nn.latent import PatchAutoencoder, measured_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
 #: What the table has of each picture, beside its seams.
@@ -127,7 +127,7 @@ def moves_of(policy: PixelPolicy) -> LatentActions:
 
 def run_passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Tensor]:
     """What the autoencoder alone makes of a picture, again and again: after each of the passes."""
-    noise, states = told_noise(image), [image]
+    noise, states = measured_noise(image), [image]
     for _ in range(count):
         states.append(autoencoder.enhance(states[-1], image, noise).clamp(0, 1))
     return states[1:]
@@ -229,7 +229,7 @@ class EpisodeEvaluator:
         model, scores, gates = build_model(network), list[float](), list[Tensor]()
         for batch in self.pictures:
             assert batch.target is not None
-            episode = model.play(batch.image.to(device))
+            episode = model.run(batch.image.to(device))
             scores.append(psnr(episode.image, batch.target.to(device)).item())
             gates.append(torch.stack([(1 + action["local"][:, -NUM_GATES:].mean(dim=(0, 2, 3))) / 2
                                       for action in episode.actions]))

@@ -26,18 +26,18 @@ class FFDNet(NoiseConditionedModel):
     Source: FFDNet (Zhang, Zuo and Zhang 2018), section 3.
     """
 
-    period = 2
+    size_multiple = 2
 
     def __init__(self, channels: int = 3, width: int = 96, layers: int = 12):
         super().__init__()
         if channels not in (1, 3) or layers < 2:
             raise UsageError(f"channels is 1 or 3, and there are at least 2 layers; got {channels} and {layers}")
-        self.channels = self.levels = channels
+        self.channels = self.noise_channels = channels
         self.receptive_radius = 2 * layers + 2
         inputs, outputs = [5 * channels, *[width] * (layers - 1)], [*[width] * (layers - 1), 4 * channels]
         self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, outputs, strict=True))
 
-    def taken(self, image: Tensor, noise: Tensor) -> Tensor:
+    def predict_noise(self, image: Tensor, noise: Tensor) -> Tensor:
         features = torch.cat([noise[..., ::2, ::2], F.pixel_unshuffle(image, 2)], dim=1)
         for layer in self.layers[:-1]:
             features = F.relu(layer(features))

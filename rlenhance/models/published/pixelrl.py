@@ -57,7 +57,7 @@ class PixelRL(BaseFilterPolicy):
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools of the pixels, (N, 1, 9, H, W), their value (N, 1, H, W), and the GRU's state."""
-        features = through(self.shared, self.seen(observation["image"]))
+        features = through(self.shared, self.to_channels(observation["image"]))
         seen = through(self.acting, features)
         state = self.cell(seen, seen.new_zeros(seen.shape) if state is None else state)
         value = self.value(through(self.judging, features)).float()
@@ -65,6 +65,6 @@ class PixelRL(BaseFilterPolicy):
         return JointDistribution({"local": PixelCategorical(logits)}), {"local": value}, state
 
     def act(self, observation: Observation, state: Any = None) -> tuple[dict[str, Tensor], Any]:
-        seen = through(self.acting, through(self.shared, self.seen(observation["image"])))
+        seen = through(self.acting, through(self.shared, self.to_channels(observation["image"])))
         state = self.cell(seen, seen.new_zeros(seen.shape) if state is None else state)
         return {"local": self.heads(state).argmax(dim=1, keepdim=True)}, state

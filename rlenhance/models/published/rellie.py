@@ -44,7 +44,7 @@ class ReLLIE(Policy):
         self.actions = ACTION_SETS.create("curve", kind="categorical", agent_stride=1, global_agent=False,
                                           channels="coupled", coupling=0.1, lead_channel=2, momentum=0.2)
         self.preferences = Preferences()
-        self.horizon, self.state_size = horizon, None
+        self.horizon, self.decision_size = horizon, None
         self.shared = layers(3, width, _SHARED)
         self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
         assert self.actions.num_choices is not None

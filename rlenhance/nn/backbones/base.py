@@ -20,7 +20,8 @@ class Backbone(nn.Module):
     Attributes:
         width: channels of the features.
         stride: pixels per feature along each side: h = ceil(H / stride).
-        period: features of a constant picture repeat after this many along each side.
+        feature_period: features of a constant picture repeat after this many along each side.
+        size_multiple: the image is padded to multiples of this many pixels.
         recurrent: it carries a state from step to step.
         sees_borders: its convolutions take what lies outside the picture for zero.
         later_parts: names of its parts that work from the second step on.
@@ -28,7 +29,8 @@ class Backbone(nn.Module):
 
     width: int
     stride: int
-    period: int = 1
+    feature_period: int = 1
+    size_multiple: int = 1
     recurrent: bool = False
     zero_padded: bool = False
     recurrent_parts: tuple[str, ...] = ()

@@ -25,12 +25,12 @@ class GruFCN(RecurrentBackbone):
 
     def __init__(self, channels: int = 3, context: int = 0, width: int = 64, stride: int = 1,
                  dilations: tuple[int, ...] = (1, 2, 3, 4, 3, 2), memory: str = "every"):
-        super().__init__(channels, context, width, stride, memory, multiple=stride)
+        super().__init__(channels, context, width, stride, memory, size_multiple=stride)
         inputs = [channels * stride**2] + [width] * (len(dilations) - 1)
         self.layers = nn.ModuleList(nn.Conv2d(i, width, 3, padding=d, dilation=d)
                                     for i, d in zip(inputs, dilations, strict=True))
 
-    def look(self, planes: Tensor) -> Tensor:
+    def encode_image(self, planes: Tensor) -> Tensor:
         features = F.relu(self.layers[0](planes))
         for layer in self.layers[1:]:
             features = features + F.relu(layer(features))

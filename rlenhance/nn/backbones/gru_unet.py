@@ -26,7 +26,7 @@ class GruUNet(RecurrentBackbone):
 
     def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (32, 64, 64),
                  blocks: Sequence[int] = (1, 2, 1), memory: str = "first"):
-        super().__init__(channels, context, widths[0], 2, memory, multiple=2 ** len(widths))
+        super().__init__(channels, context, widths[0], 2, memory, size_multiple=2 ** len(widths))
         pairs = list(pairwise(widths))
         self.enter = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(_blocks(*level) for level in zip(widths, blocks, strict=True))
@@ -34,7 +34,7 @@ class GruUNet(RecurrentBackbone):
         self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
         self.up = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
 
-    def look(self, planes: Tensor) -> Tensor:
+    def encode_image(self, planes: Tensor) -> Tensor:
         features, beside = self.enter(planes), []
         for level, reduce in zip(self.down, self.reducing, strict=False):
             features = level(features)

@@ -27,7 +27,7 @@ class MRPNet(Backbone):
     repeat, in sizes that need not be even, and in FiLM at each layer.
     """
 
-    period = 2
+    feature_period = 2
 
     def __init__(self, channels: int = 3, context: int = 0, width: int = 64):
         super().__init__()

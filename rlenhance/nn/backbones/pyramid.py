@@ -83,7 +83,7 @@ class Pyramid(Backbone):
                  blocks: Sequence[int] = (1, 2, 2), stride: int = 4):
         super().__init__()
         pairs = list(pairwise(widths))
-        self.width, self.stride, self.multiple = widths[0], stride, stride * 2 ** len(pairs)
+        self.width, self.stride, self.size_multiple = widths[0], stride, stride * 2 ** len(pairs)
         self.enter = nn.Conv2d(channels * stride**2, widths[0], 3, padding=1)
         self.film = FiLM(context, widths[0])
         self.down = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
@@ -95,7 +95,7 @@ class Pyramid(Backbone):
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = (-(-side // self.stride) for side in image.shape[-2:])
-        planes = F.pixel_unshuffle(pad_to_multiple(image, self.multiple), self.stride)
+        planes = F.pixel_unshuffle(pad_to_multiple(image, self.size_multiple), self.stride)
         features = self.film(self.enter(planes.contiguous(memory_format=torch.channels_last)), context)
         beside = []
         for level, reduce in zip(self.down, self.reducing, strict=True):

@@ -42,7 +42,7 @@ class ConvGRUCell(nn.Module):
 
 class RecurrentBackbone(Backbone):
     """Base class: convolutions on the pixel-unshuffled picture (FFDNet: at stride 2 each is four times as cheap), and
-    a GRU from step to step. A subclass gives `look`.
+    a GRU from step to step. A subclass gives `encode_image`.
 
     Args:
         channels: of the input.
@@ -52,19 +52,19 @@ class RecurrentBackbone(Backbone):
         memory: "first": the convolutions look at the first picture of the episode, and what they saw is remembered; a
             later step looks with two small ones, and the GRU makes that part of the memory. "every": they look at
             every picture, as PixelRL does. "none": the same without a memory.
-        multiple: the picture is continued to multiples of this many pixels.
+        size_multiple: the picture is continued to multiples of this many pixels.
     """
 
     zero_padded = True
     recurrent = True
     recurrent_parts = ("later", "later_film", "cell")
 
-    def __init__(self, channels: int, context: int, width: int, stride: int, memory: str, multiple: int):
+    def __init__(self, channels: int, context: int, width: int, stride: int, memory: str, size_multiple: int):
         super().__init__()
         if memory not in MEMORY_MODES:
             raise UsageError(f"memory is one of {', '.join(MEMORY_MODES)}; got {memory!r}")
         self.width, self.stride, self.memory, self.recurrent = width, stride, memory, memory != "none"
-        self.multiple = multiple
+        self.size_multiple = size_multiple
         self.film = FiLM(context, width)
         if memory == "first":
             self.later = nn.ModuleList(nn.Conv2d(inputs, width, 3, padding=1)
@@ -75,20 +75,20 @@ class RecurrentBackbone(Backbone):
             assert self.cell.gates.bias is not None
             nn.init.constant_(self.cell.gates.bias[:width], _KEEPS)
 
-    def look(self, planes: Tensor) -> Tensor:
+    def encode_image(self, planes: Tensor) -> Tensor:
         """What the convolutions make of an unshuffled picture: (N, channels stride^2, h, w) -> (N, width, h, w)."""
-        raise TypeError("a remembering backbone defines look")
+        raise TypeError("a remembering backbone defines encode_image")
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = (-(-side // self.stride) for side in image.shape[-2:])
-        planes = F.pixel_unshuffle(pad_to_multiple(image, self.multiple), self.stride)
+        planes = F.pixel_unshuffle(pad_to_multiple(image, self.size_multiple), self.stride)
         planes = planes.contiguous(memory_format=torch.channels_last)  # with bf16 on a CPU that has it, twice as fast
         if self.memory == "first" and state is not None:
             first, second = self.later
             features = second(F.relu(first(planes[..., :height, :width])))
             state = self.cell(self.later_film(F.relu(features), context), state)
             return state, state
-        features = self.film(self.look(planes)[..., :height, :width], context)
+        features = self.film(self.encode_image(planes)[..., :height, :width], context)
         if self.memory == "none":
             return features, None
         if self.memory == "every" and state is not None:

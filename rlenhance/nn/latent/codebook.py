@@ -15,7 +15,7 @@ _SEARCHED = 1 << 13  # patches whose distances are worked out at once
 class Codebook(nn.Module):
     """Clean codes, the centres of their groups, and in each group the axes along which a model's own codes err.
 
-    Buffers, so that they travel with the weights; `fill` sets them, in the beginning they are random.
+    Buffers, so that they travel with the weights; `set` sets them, in the beginning they are random.
 
     Args:
         channels: of a code (M, channels, 8).
@@ -42,7 +42,7 @@ class Codebook(nn.Module):
         self.register_buffer("axes", 0.1 * torch.randn(groups, axes, channels, NUM_D4))
 
     @torch.no_grad()
-    def fill(self, codes: Tensor, centres: Tensor, axes: Tensor) -> None:
+    def set(self, codes: Tensor, centres: Tensor, axes: Tensor) -> None:
         """Set what is known; shapes as the buffers', more codes than fit are thinned out evenly.
 
         Raises:
@@ -55,20 +55,20 @@ class Codebook(nn.Module):
         for kept, value in ((self.codes, codes[chosen]), (self.centres, centres), (self.axes, axes)):
             kept.copy_(value)
 
-    def groups_of(self, code: Tensor) -> Tensor:
+    def assign_clusters(self, code: Tensor) -> Tensor:
         """The group of each code, the one whose centre is nearest: (M, C, 8) -> (M,), int64."""
         return torch.cdist(code.flatten(1), self.centres.flatten(1)).argmin(dim=1)
 
-    def prior(self, code: Tensor) -> Tensor:
+    def nearest_mean(self, code: Tensor) -> Tensor:
         """The mean of the nearest clean codes: (M, C, 8) -> the same. No gradient passes through the choice."""
-        known = self.known()
+        known = self.augmented()
         means = []
         for part in code.detach().flatten(1).split(_SEARCHED):
             nearest = torch.cdist(part, known).topk(self.neighbours, dim=1, largest=False).indices
             means.append(known[nearest].mean(dim=1))
         return torch.cat(means).view_as(code)
 
-    def known(self) -> Tensor:
+    def augmented(self) -> Tensor:
         """All clean codes, turned in all ways: (8 size, 8 C)."""
         if not self.equivariant:
             return self.codes.flatten(1)

@@ -15,7 +15,7 @@ def d4_orbit(patches: Tensor) -> Tensor:
     return torch.stack([d4_transform(patches, way) for way in range(NUM_D4)], dim=1)
 
 
-def settle(patches: Tensor) -> Tensor:
+def d4_average(patches: Tensor) -> Tensor:
     """The mean over the ways, each turned back: (M, 8, C, b, b) -> (M, C, b, b)."""
     return torch.stack([d4_inverse(patches[:, way], way) for way in range(NUM_D4)]).mean(dim=0)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, pad_to_multiple
 from rlenhance.nn.backbones.noise_unet import NoiseUNet
-from rlenhance.nn.latent.d4 import d4_orbit, settle
+from rlenhance.nn.latent.d4 import d4_average, d4_orbit
 from rlenhance.ops.image_statistics import noise_deviation
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 from rlenhance.ops.patch_grid import PatchGrid
@@ -29,12 +29,12 @@ class Patches:
 
     Attributes:
         code: of each, (M, C, 8).
-        shown: what the code alone shows, (M, 3, b, b).
+        reconstruction: what the code alone shows, (M, 3, b, b).
         change: what one pass would add, (M, 3, b, b).
     """
 
     code: Tensor
-    shown: Tensor
+    reconstruction: Tensor
     change: Tensor
 
 
@@ -66,21 +66,21 @@ class PatchAutoencoder(nn.Module):
         self.blocks, self.latent_dim, self.equivariant = blocks, latent_dim, equivariant
         outputs = latent_dim // NUM_D4 if equivariant else latent_dim
         values, small = 3 * blocks.patch_size**2, -(-blocks.patch_size // 8)
-        self.glance = nn.Linear(values, outputs, bias=False)
+        self.linear_encoder = nn.Linear(values, outputs, bias=False)
         self.encoder = nn.Sequential(
             nn.Conv2d(3, width, 3, stride=2, padding=1), nn.SiLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU(),
             nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1), nn.SiLU(),
             nn.Flatten(), nn.Linear(2 * width * small**2, 2 * outputs))
         self.decoder = nn.Linear(outputs, values)
-        self.bend = nn.Sequential(nn.Linear(outputs, 64), nn.SiLU(), nn.Linear(64, values))
+        self.nonlinear_decoder = nn.Sequential(nn.Linear(outputs, 64), nn.SiLU(), nn.Linear(64, values))
         self.skip = NoiseUNet(9, widths, down, up, outputs=3)
-        self.multiple = 2 ** len(widths)
+        self.size_multiple = 2 ** len(widths)
         self.register_buffer("yuv", torch.tensor(_YUV), persistent=False)
         self.register_buffer("rgb", torch.linalg.inv(torch.tensor(_YUV)), persistent=False)
         nn.init.normal_(self.decoder.weight, std=0.02)
         with torch.no_grad():  # a code shows grey in the beginning
-            for value in (self.decoder.bias, *self.bend[2].parameters()):
+            for value in (self.decoder.bias, *self.nonlinear_decoder[2].parameters()):
                 value.zero_()
 
     @property
@@ -96,7 +96,7 @@ class PatchAutoencoder(nn.Module):
         each = ways.flatten(0, 1)
         found = self.encoder(each).unflatten(0, (-1, ways.shape[1])).float()
         mean, log_variance = found.chunk(2, dim=-1)
-        mean = mean + self.glance(each.flatten(1)).unflatten(0, (-1, ways.shape[1])).float()
+        mean = mean + self.linear_encoder(each.flatten(1)).unflatten(0, (-1, ways.shape[1])).float()
         return self._entries(mean), self._entries(log_variance).clamp(*_LOG_VARIANCE)
 
     def _entries(self, values: Tensor) -> Tensor:
@@ -107,12 +107,12 @@ class PatchAutoencoder(nn.Module):
         """What codes show, without what goes past them: (M, C, 8) -> (M, 3, b, b), RGB, not clipped."""
         entries = code.mT if self.equivariant else code.flatten(1)[:, None]
         size = (3, self.blocks.patch_size, self.blocks.patch_size)
-        planes = (self.decoder(entries) + self.bend(entries)).float().unflatten(-1, size)
-        shown = settle(planes) if self.equivariant else planes[:, 0]
+        planes = (self.decoder(entries) + self.nonlinear_decoder(entries)).float().unflatten(-1, size)
+        shown = d4_average(planes) if self.equivariant else planes[:, 0]
         shown = shown + shown.new_tensor([0.5, 0.0, 0.0])[:, None, None]
         return torch.einsum("kc,mchw->mkhw", self.rgb.to(shown), shown)
 
-    def look(self, now: Tensor, start: Tensor, noise: Tensor) -> Patches:
+    def analyze(self, now: Tensor, start: Tensor, noise: Tensor) -> Patches:
         """The codes of patches, and what one pass would change.
 
         Args:
@@ -121,19 +121,19 @@ class PatchAutoencoder(nn.Module):
         """
         code, _ = self.encode(now)
         shown = self.decode(code)
-        return Patches(code, shown, self.refine(now, start, shown, noise))
+        return Patches(code, shown, self.residual(now, start, shown, noise))
 
-    def each(self, noise: Tensor, image: Tensor) -> Tensor:
+    def per_patch(self, noise: Tensor, image: Tensor) -> Tensor:
         """The noise of every patch of pictures: (N, 1, 1, 1) or (N, 1, H, W) -> (M, 1, 1, 1), the mean of a map."""
         if noise.shape[-2:] == image.shape[-2:]:
             return self.blocks.extract(noise).mean(dim=(2, 3), keepdim=True)
         rows, columns = self.blocks.grid(image.shape[-2], image.shape[-1])
         return noise.repeat_interleave(rows * columns, dim=0)
 
-    def refine(self, now: Tensor, start: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
+    def residual(self, now: Tensor, start: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
         """What goes past the code: the change of each patch, (M, 3, b, b)."""
         side = self.blocks.patch_size
-        seen = pad_to_multiple(torch.cat([now, start, shown], dim=1), self.multiple)
+        seen = pad_to_multiple(torch.cat([now, start, shown], dim=1), self.size_multiple)
         told = noise.expand(-1, 1, *seen.shape[-2:])
         return -noise * self.skip(seen, told).float()[..., :side, :side]
 
@@ -144,9 +144,9 @@ class PatchAutoencoder(nn.Module):
             now, start: the pictures as they are, and as they were at first, (N, 3, H, W).
             noise: standard deviation of the noise in `start`, (N, 1, 1, 1) or as a map (N, 1, H, W).
         """
-        return now + self.over(lambda *parts: self.look(*parts).change, now, start, noise)
+        return now + self.apply_to_patches(lambda *parts: self.analyze(*parts).change, now, start, noise)
 
-    def over(self, change: Callable[..., Tensor], now: Tensor, start: Tensor, noise: Tensor,
+    def apply_to_patches(self, change: Callable[..., Tensor], now: Tensor, start: Tensor, noise: Tensor,
              *beside: Tensor) -> Tensor:
         """What patches change of their pictures, merged; without gradients so many at a time that memory is bounded.
 
@@ -155,7 +155,7 @@ class PatchAutoencoder(nn.Module):
             now, start, noise: see `enhance`.
             beside: more of each patch, M rows.
         """
-        together = (self.blocks.extract(now), self.blocks.extract(start), self.each(noise, now), *beside)
+        together = (self.blocks.extract(now), self.blocks.extract(start), self.per_patch(noise, now), *beside)
         count = len(together[0]) if torch.is_grad_enabled() else AT_ONCE
         parts = [change(*some).float() for some in zip(*(part.split(count) for part in together), strict=True)]
         return self.blocks.fold(torch.cat(parts), (now.shape[-2], now.shape[-1]))
@@ -178,6 +178,6 @@ class PatchAutoencoder(nn.Module):
         self.skip.load_state_dict({**theirs, "enter.weight": wide})
 
 
-def told_noise(start: Tensor) -> Tensor:
+def measured_noise(start: Tensor) -> Tensor:
     """How strong the noise of pictures seems to be, as the autoencoder is told: (N, 3, H, W) -> (N, 1, 1, 1)."""
     return noise_deviation(start).clamp(1 / 255, LARGEST_NOISE)
