@@ -1,4 +1,4 @@
-"""How much the seams of patches show in a picture: jumps across them, less the jumps elsewhere."""
+"""Blocking: differences across the seams of patches, compared with the differences elsewhere."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rlenhance.core.errors import UsageError
 
 
 def blocking_map(image: Tensor, stride: int, overlap: int) -> Tensor:
-    """The seams' share of the jumps, place by place: a map whose mean is `blocking_excess`.
+    """Contribution of every pixel to `blocking_excess`, which is the mean of this map.
 
-    A jump is the absolute difference of two neighbours, mean of the channels; half of it is put on each of the two.
-    Patches meet at the multiples of the stride, and begin and end half an overlap before and behind them: jumps across
-    these lines count positively, the others negatively, each kind with weights that sum to one.
+    The absolute difference of two neighbours, mean of the channels, is split between the two. Patches meet at the
+    multiples of the stride, and begin and end half an overlap before and behind them: differences across these lines
+    count positively, the others negatively, each kind with weights that sum to one.
 
     Args:
-        image: (N, C, H, W).
+        image: (N, C, H, W) in [0, 1].
         stride, overlap: of the patches in pixels, see `rlenhance.ops.patch_grid.PatchGrid`.
 
     Returns:
-        (N, 1, H, W); 0 along a side that no seam crosses.
+        (N, 1, H, W); 0 along an axis that no seam crosses.
 
     Raises:
-        UsageError: patches that cannot be.
+        UsageError: a stride or an overlap that no patches have.
     """
     _check(stride, overlap)
     height, width = image.shape[-2:]
@@ -38,9 +38,10 @@ def blocking_map(image: Tensor, stride: int, overlap: int) -> Tensor:
 
 
 def blocking_excess(image: Tensor, stride: int, overlap: int) -> Tensor:
-    """Mean jump across the seams minus the mean jump elsewhere, mean of both directions: (N,), on the picture's scale.
+    """Mean difference across the seams minus the mean difference elsewhere: (N,), on the scale of the image.
 
-    About 0 for a picture that was not made of patches.
+    The mean of both directions; about 0 for an image that was not made of patches. Arguments and errors are those of
+    `blocking_map`.
 
     Example:
         >>> ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
@@ -52,7 +53,10 @@ def blocking_excess(image: Tensor, stride: int, overlap: int) -> Tensor:
 
 
 def blocking_ratio(image: Tensor, stride: int, overlap: int) -> Tensor:
-    """Mean jump across the seams over the mean jump elsewhere: (N,); 1 where seams do not show, or nothing jumps."""
+    """Mean difference across the seams over the mean difference elsewhere: (N,); 1 where no seam is visible.
+
+    Arguments and errors are those of `blocking_map`.
+    """
     _check(stride, overlap)
     sums = []
     for axis in (3, 2):
@@ -71,8 +75,8 @@ def _check(stride: int, overlap: int) -> None:
 
 @lru_cache(maxsize=64)
 def _weights(side: int, stride: int, overlap: int) -> Tensor:
-    """(side - 1,): seams share 1, the other lines between neighbours share -1; all 0 where one kind is not there."""
-    with torch.inference_mode(False):  # what is kept serves everyone
+    """(side - 1,): seams share 1, the other lines between neighbours share -1; all 0 where one kind is missing."""
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
         place, half = torch.arange(1, side), overlap // 2
         seams = torch.isin(place % stride, torch.tensor([0, half, stride - half]))
         last = (side - 1) // stride * stride  # where the last patch meets the one before it

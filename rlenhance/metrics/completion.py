@@ -1,4 +1,8 @@
-"""What can be said of a filled hole, with and without the original: (N, 3, H, W) and the mask (N, 1, H, W)."""
+"""Metrics of a completed region, with and without the original.
+
+Images are (N, 3, H, W) in [0, 1]; masks are (N, 1, H, W), 1 where pixels were missing. Every function raises a
+UsageError for a mask of another shape.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
 from rlenhance.ops.filters import box
 
-_RING = 6  # pixels around the hole whose texture the hole's is compared with
+_RING = 6  # pixels around the mask whose texture is compared with that inside
 #: Distances in pixels over which texture is measured.
 LAGS = (1, 2, 4)
-_LEAST = 1 / 255  # mean difference between neighbours that counts as none
+_LEAST = 1 / 255  # added to mean differences, so that flat regions compare as equal
+
+
+def _check(image: Tensor, mask: Tensor) -> None:
+    if mask.shape != (image.shape[0], 1, *image.shape[2:]):
+        raise UsageError(f"mask must be {(image.shape[0], 1, *image.shape[2:])}, 1 where pixels were missing; got "
+                         f"{tuple(mask.shape)}")
 
 
 def erode_to_center(mask: Tensor) -> Tensor:
-    """The middle of each hole: pixels at least half as far from its border as the farthest one."""
+    """The centre of each mask, (N, 1, H, W): pixels at least half as far from its border as the farthest one."""
     parts = []
     for hole in (mask[:, 0] > 0.5).to("cpu", torch.uint8).numpy():
         away = cv2.distanceTransform(np.pad(hole, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -27,17 +38,19 @@ def erode_to_center(mask: Tensor) -> Tensor:
 
 
 def hole_error(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference over the pixels where the mask is 1, of all channels: (N,), on the scale of [0, 1]."""
+    """Mean absolute error over the pixels where the mask is 1 and all channels: (N,), on the scale of [0, 1]."""
+    _check(image, mask)
     count = (image.shape[1] * mask.sum(dim=(1, 2, 3))).clamp(min=1)
     return ((image - target).abs() * mask).sum(dim=(1, 2, 3)) / count
 
 
 def boundary_discontinuity_map(image: Tensor, mask: Tensor) -> Tensor:
-    """How abruptly the hole begins: (N, 1, H, W), 0 but for the hole's outermost pixels.
+    """Second difference across the border of the mask: (N, 1, H, W), 0 except at the outermost pixels of the mask.
 
-    With p the outermost pixel of the hole, q its neighbour outside and r the one behind that, |(p - q) - (q - r)|: what
-    the step into the hole differs from the step before it; mean of the channels, sum over the sides.
+    With p the outermost pixel of the mask, q its neighbour outside and r the one behind that, |(p - q) - (q - r)|, the
+    mean of the channels and the sum over the sides.
     """
+    _check(image, mask)
     total = torch.zeros_like(image[:, :1])
     for axis in (2, 3):
         for step in (1, -1):
@@ -49,7 +62,7 @@ def boundary_discontinuity_map(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _inside(image: Tensor, axis: int, step: int) -> Tensor:
-    """Where two pixels in a direction are there: what is rolled round is not."""
+    """Where two pixels in a direction exist, so that `torch.roll` has not wrapped around."""
     there = torch.ones_like(image[:1, :1], dtype=torch.bool)
     border = there.narrow(axis, 0, min(2, image.shape[axis])) if step > 0 else \
         there.narrow(axis, max(0, image.shape[axis] - 2), min(2, image.shape[axis]))
@@ -58,18 +71,19 @@ def _inside(image: Tensor, axis: int, step: int) -> Tensor:
 
 
 def boundary_discontinuity(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `boundary_discontinuity_map` over the outermost pixels: (N,); 0 is as smooth as a straight line."""
+    """Mean of `boundary_discontinuity_map` over the outermost pixels of the mask: (N,); 0 is a linear continuation."""
     values = boundary_discontinuity_map(image, mask)
     edge = mask * (F.max_pool2d(1 - mask, 3, 1, 1) > 0.5)
     return values.sum(dim=(1, 2, 3)) / edge.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 def texture_difference(image: Tensor, mask: Tensor) -> Tensor:
-    """How much smoother or rougher the hole is than what surrounds it: (N,), 0 is alike.
+    """Difference of the roughness inside the mask and around it: (N,), 0 is equal.
 
     The absolute logarithm of the mean difference between pixels 1, 2 and 4 apart inside, over that in a ring of 6
-    pixels around; mean of the three: with the nearest pixels alone, a chequerboard would do for texture.
+    pixels around; mean of the three. With the nearest pixels alone, a chequerboard would pass for texture.
     """
+    _check(image, mask)
     light, ring = brightness(image), _ring_of(mask)
     gaps = [((_roughness(light, mask, lag) + _LEAST) / (_roughness(light, ring, lag) + _LEAST)).log().abs()
             for lag in LAGS]
@@ -77,7 +91,11 @@ def texture_difference(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def texture_difference_map(image: Tensor, mask: Tensor) -> Tensor:
-    """The same place by place: (N, 1, H, W), 0 outside the hole; the roughness of 7x7 pixels, over that of the ring."""
+    """`texture_difference` pixel by pixel: (N, 1, H, W), 0 outside the mask.
+
+    The roughness of 7x7 pixels is compared with that of the ring around the mask.
+    """
+    _check(image, mask)
     light, ring = brightness(image), _ring_of(mask)
     height, width = light.shape[-2:]
     total = torch.zeros_like(mask)
@@ -94,7 +112,7 @@ def _ring_of(mask: Tensor) -> Tensor:
 
 
 def _roughness(light: Tensor, part: Tensor, lag: int) -> Tensor:
-    """Mean difference between pixels so far apart that both lie in a part of the picture."""
+    """Mean absolute difference between pixels at a distance of `lag` that both lie in `part`: (N,)."""
     sums, counts = light.new_zeros(len(light)), light.new_zeros(len(light))
     for axis in (2, 3):
         length = light.shape[axis] - lag

@@ -1,4 +1,8 @@
-"""Scores of a picture, with and without a reference. All take (N, 3, H, W) in [0, 1] and give (N,)."""
+"""Metrics of an image, with and without a reference.
+
+Images and references are (N, 3, H, W) in [0, 1]; a metric gives one number per image, (N,), if nothing else is said.
+Metrics that compare two images raise a UsageError where their shapes differ.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means, brightness
 
-#: Regions along each side over which contrast and evenness are measured, whatever the picture's size.
+#: Regions along each side over which contrast and evenness are measured, for any size of the image.
 CELLS = 16
 
 
@@ -22,14 +26,14 @@ def _check_pair(image: Tensor, target: Tensor) -> None:
 
 
 def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, peak 1, over all pixels and channels; equal pictures score 100."""
+    """Peak signal-to-noise ratio in dB, peak 1, over all pixels and channels: (N,); equal images score 100."""
     _check_pair(image, target)
     error = ((image - target) ** 2).mean(dim=(1, 2, 3))
     return -10 * error.clamp(min=1e-10).log10()
 
 
 def hole_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """PSNR in dB over the pixels where the mask (N, 1, H, W) is 1; a picture without any scores 100."""
+    """PSNR in dB over the pixels where the mask (N, 1, H, W) is 1: (N,); an empty mask scores 100."""
     _check_pair(image, target)
     error = ((image - target) ** 2 * mask).sum(dim=(1, 2, 3)) / (image.shape[1] * mask.sum(dim=(1, 2, 3))).clamp(min=1)
     return -10 * error.clamp(min=1e-10).log10()
@@ -52,7 +56,7 @@ def _pad_mode(size: int, radius: int) -> str:
 
 @lru_cache(maxsize=16)
 def _blur_matrix(size: int, radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(size, size): the blur of a row of pixels, borders included, as a matrix from the left."""
+    """(size, size): the blur of a row of pixels, borders included, as a matrix."""
     rows = F.pad(torch.eye(size, dtype=torch.float64)[:, None], (radius, radius), mode=_pad_mode(size, radius))
     return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device, dtype)
 
@@ -74,7 +78,11 @@ def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
     """Structural similarity at every pixel and channel: (N, C, H, W), borders reflected.
 
     Args:
-        radius: of the window in pixels; 5 is the usual one of 11 pixels.
+        image, target: (N, C, H, W) in [0, 1].
+        radius: of the window in pixels; 5 is the usual window of 11 pixels.
+
+    Raises:
+        UsageError: the shapes differ.
 
     Source: Wang et al. 2004, equation 13: Gaussian window of 11 pixels, deviation 1.5, K1 = 0.01, K2 = 0.03.
     """
@@ -87,7 +95,7 @@ def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Mean of `ssim_map`, five border pixels left out (as scikit-image does)."""
+    """Structural similarity: the mean of `ssim_map` without five border pixels, as in scikit-image: (N,)."""
     inner = ssim_map(image, target)
     if min(image.shape[-2:]) > 2 * _RADIUS:
         inner = inner[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
@@ -95,9 +103,9 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
 
 
 def uqi(image: Tensor, target: Tensor) -> Tensor:
-    """Universal image quality index: as `ssim` without its constants, so that dark and flat places count as others do.
+    """Universal image quality index: `ssim` without its constants, so that dark and flat places count as others do.
 
-    Where both pictures are flat only their means are compared. 1 is the same picture; computed in float64.
+    Where both images are flat only their means are compared. 1 is the same image; computed in float64.
 
     Source: Wang and Bovik 2002, equation 2, under SSIM's Gaussian window.
     """
@@ -115,18 +123,18 @@ def uqi(image: Tensor, target: Tensor) -> Tensor:
 
 
 def match_mean(image: Tensor, target: Tensor) -> Tensor:
-    """Scale the picture to the reference's mean brightness. Uses the reference: for GT-mean scores only."""
+    """The image scaled to the reference's mean brightness, (N, 3, H, W) in [0, 1]: for GT-mean scores only."""
     gain = target.mean(dim=(1, 2, 3), keepdim=True) / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
     return (image * gain).clamp(0, 1)
 
 
 def gt_mean_psnr(image: Tensor, target: Tensor) -> Tensor:
-    """PSNR after the picture was scaled to the reference's mean: the level taken out. Never to be quoted as PSNR."""
+    """PSNR in dB after the image was scaled to the reference's mean. Never to be quoted as PSNR."""
     return psnr(match_mean(image, target), target)
 
 
 def _variation(maps: Tensor) -> Tensor:
-    """Mean difference between neighbours, across plus down: (N, C, H, W) -> (N,)."""
+    """Mean absolute difference between neighbours, across plus down: (N, C, H, W) -> (N,)."""
     across = (maps[..., :, 1:] - maps[..., :, :-1]).abs().mean(dim=(1, 2, 3))
     down = (maps[..., 1:, :] - maps[..., :-1, :]).abs().mean(dim=(1, 2, 3))
     return across + down
@@ -142,10 +150,10 @@ def sharpness_ratio(image: Tensor, target: Tensor) -> Tensor:
 
 
 def detail_kept(image: Tensor, target: Tensor) -> Tensor:
-    """How much of the reference's fine detail is in the picture: 1 is all of it, 0 is none, blur is between.
+    """Share of the reference's fine detail that the image keeps: 1 is all of it, 0 is none, blur is between.
 
-    The brightness' differences between neighbours are projected on the reference's: the sum of the products over the
-    sum of the squares. Noise, which has nothing to do with the detail, does not raise it.
+    The differences of the brightness between neighbours are projected on those of the reference: the sum of the
+    products over the sum of the squares. Noise, which is independent of the detail, does not raise it.
     """
     _check_pair(image, target)
     ours, theirs = brightness(image), brightness(target)
@@ -172,7 +180,7 @@ def _cell_levels(image: Tensor) -> Tensor:
 
 
 def relative_contrast(image: Tensor) -> Tensor:
-    """Deviation of the brightness over the means of 16x16 cells, divided by the mean brightness; black scores 0."""
+    """Standard deviation of the mean brightness of 16x16 cells, divided by the mean brightness; black scores 0."""
     level = _cell_levels(image).flatten(1)
     return level.std(dim=1, correction=0) / level.mean(dim=1).clamp(min=1e-6)
 
@@ -184,18 +192,18 @@ def relative_color(image: Tensor) -> Tensor:
 
 
 def highlight_protection(image: Tensor) -> Tensor:
-    """Minus the mean brightness of the brightest 5 % of the pixels: from -1, all white, to 0."""
+    """Minus the mean brightness of the brightest 5 % of the pixels: from -1 (all white) to 0."""
     level = brightness(image).flatten(1)
     return -level.topk(max(1, level.shape[1] // 20), dim=1).values.mean(dim=1)
 
 
 def evenness(image: Tensor, source: Tensor) -> Tensor:
-    """How evenly a picture was corrected: minus the variation of what its best tone curve leaves unexplained.
+    """Evenness of a correction: minus the variation of the residual of its best tone curve.
 
-    Of the means of 16x16 cells, log(brightness + 0.02) of the picture is fitted by a rising function of the source's
-    (least squares): the one tone curve that explains most. What is left of the log gain is compared between
-    neighbouring cells: minus the mean absolute difference, across plus down, in units of the natural logarithm. One
-    curve for all cells scores 0, other corrections less.
+    The log(brightness + 0.02) of 16x16 cells of the image is fitted by a rising function of that of the source (least
+    squares): the tone curve that explains most. The residual of the log gain is compared between neighbouring cells:
+    minus the mean absolute difference, across plus down, in units of the natural logarithm. One curve for all cells
+    scores 0, other corrections less.
     """
     _check_pair(image, source)
     after, before = ((_cell_levels(part).double() + 0.02).log() for part in (image, source))
@@ -204,7 +212,7 @@ def evenness(image: Tensor, source: Tensor) -> Tensor:
 
 
 def _left_by_curve(after: Tensor, before: Tensor) -> Tensor:
-    """`after` less the rising function of `before` that fits it best; both (1, h, w)."""
+    """`after` minus the rising function of `before` that fits it best; both (1, h, w)."""
     from scipy.optimize import isotonic_regression  # here: it costs start-up time
 
     values, order = after.flatten().cpu().numpy(), before.flatten().cpu().numpy()

@@ -1,4 +1,4 @@
-"""What a picture looks like, in the units of the knobs: one that is liked says how others are to be enhanced."""
+"""Style of an image, measured in the units of the preferences: a reference image sets preferences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlenhance.core.image import check_image
 from rlenhance.core.registry import Registry
 from rlenhance.metrics.full_reference import mean_level
 
-#: Measures by the preference that they answer: each takes (1, 3, H, W) and gives a number in the preference's units.
+#: Measures by preference: (1, 3, H, W) -> a number in the units of that preference.
 MEASURES: Registry[Callable[[Tensor], float]] = Registry("measure")
 
 
@@ -21,14 +21,17 @@ def exposure_level(image: Tensor) -> float:
 
 
 def measure(image: Tensor) -> dict[str, float]:
-    """Every measure of a picture (1, 3, H, W), by preference.
+    """All measures of an image, by preference.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
 
     Raises:
-        UsageError: not a picture of the image convention.
+        UsageError: an image outside the convention.
 
     Example:
         >>> import torch
-        >>> measures(torch.full((1, 3, 8, 8), 0.6))["exposure_level"]
+        >>> measure(torch.full((1, 3, 8, 8), 0.6))["exposure_level"]
         0.6
     """
     check_image(image)
@@ -37,14 +40,14 @@ def measure(image: Tensor) -> dict[str, float]:
 
 def clamp_to_ranges(measured: Mapping[str, float],
                 ranges: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], list[str]]:
-    """What a model can be asked for of a look, and what was moved into its ranges.
+    """Measured values that a model takes, clamped to its ranges.
 
     Args:
         measured: see `measure`.
-        ranges: what the model takes, name -> (lowest, default, highest).
+        ranges: the model's preferences, name -> (lowest, default, highest).
 
     Returns:
-        The values by name, and a sentence for each one that was moved.
+        The values by name, and a sentence for each one that was clamped.
     """
     values, moved = {}, []
     for name, value in measured.items():

@@ -1,8 +1,8 @@
-"""Filters on pictures and on single planes: (N, C, H, W) -> (N, C, H, W), borders reflected, one law in two forms.
+"""Filters with reflected borders: (N, C, H, W) -> (N, C, H, W), each in two implementations of one result.
 
-Without a gradient, on a CPU, OpenCV does the work (10 to 600 times faster there); otherwise tensors, on any device.
-Both mirror the picture at its border pixels without repeating them (OpenCV's REFLECT_101, SciPy's "mirror"), down to
-pictures of one pixel.
+OpenCV computes float32 images on a CPU without a gradient (10 to 600 times faster there); torch computes all others.
+Both reflect the image at its border pixels without repeating them (OpenCV's REFLECT_101, SciPy's "mirror"), down to
+images of one pixel. Values may have any range, dtype and device are those of the input.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ _BACKENDS = ("auto", "opencv", "tensor")
 
 
 def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto") -> Tensor:
-    """Weighted mean over size x size pixels, the weights falling as a Gaussian of deviation `sigma` in pixels.
+    """Gaussian blur over size x size pixels.
 
     Args:
-        image: (N, C, H, W).
-        sigma: above 0.
-        size: odd.
+        image: (N, C, H, W) float.
+        sigma: standard deviation in pixels, above 0.
+        size: side of the window in pixels, odd.
         backend: "opencv" (CPU, no gradient), "tensor", or "auto", which takes the first where it can.
 
+    Returns:
+        (N, C, H, W).
+
     Raises:
-        UsageError: a size that is even, a sigma that is not positive, an image of another shape; "opencv" where a
-            gradient must pass.
+        UsageError: an even size, a sigma of 0 or less, an image of another shape, or "opencv" for an image that needs a
+            gradient.
 
     Example:
         >>> gaussian(torch.full((1, 1, 4, 4), 0.5), 1.5).mean().item()
@@ -48,7 +51,7 @@ def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto
 
 
 def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
-    """Mean over size x size pixels. Arguments and errors as `gaussian`."""
+    """Mean over size x size pixels. Arguments and errors are those of `gaussian`."""
     form = _box_tiled(size)
     if _opencv(image, backend):
         return _by_planes(image, form)
@@ -56,9 +59,9 @@ def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
 
 
 def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
-    """Median over size x size pixels of each channel. Arguments and errors as `gaussian`.
+    """Median over size x size pixels of each channel. Arguments and errors are those of `gaussian`.
 
-    The gradient goes to the pixel that the median is.
+    The gradient goes to the pixel that is the median.
     """
     radius, form = _radius(size), _median_tiled(size)
     if _opencv(image, backend) and form is not None:
@@ -71,20 +74,22 @@ def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
 
 def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size: int = 5, *,
               backend: str = "auto") -> Tensor:
-    """Weighted mean over a disc of diameter `size`, of pixels that are near in place and in value.
+    """Bilateral filter over a disc of diameter `size`.
 
     The weight of a neighbour at distance r (pixels) whose channels differ by d on average (absolute) is
-    exp(-r^2 / (2 sigma_space^2)) exp(-d^2 / (2 sigma_color^2)). A grey picture in three equal channels gives
-    what one plane gives.
+    exp(-r^2 / (2 sigma_space^2)) exp(-d^2 / (2 sigma_color^2)). Three equal channels give the result of one channel.
 
     Args:
-        image: (N, C, H, W).
-        sigma_color: in units of the picture, where white is 1.
-        sigma_space: in pixels.
-        size, backend: as `gaussian`.
+        image: (N, C, H, W) float.
+        sigma_color: on the scale of the image, where white is 1, above 0.
+        sigma_space: in pixels, above 0.
+        size, backend: see `gaussian`.
+
+    Returns:
+        (N, C, H, W).
 
     Raises:
-        UsageError: as `gaussian`.
+        UsageError: a sigma of 0 or less, and as `gaussian`.
 
     Source: Tomasi and Manduchi 1998; the disc and the sum over channels are OpenCV's, whose `sigmaColor` for three
     channels is three times ours.
@@ -108,7 +113,11 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
 
 
 def shift(image: Tensor, amount: float) -> Tensor:
-    """Add a number to every value; none is carried across 0 or 1, and those beyond are not carried further.
+    """Add a number to every value without crossing 0 or 1; values beyond them are not changed.
+
+    Args:
+        image: a float tensor of any shape.
+        amount: positive or negative.
 
     Example:
         >>> shift(torch.tensor([[[[0.5, 0.75, 1.5]]]]), 0.5)
@@ -120,7 +129,7 @@ def shift(image: Tensor, amount: float) -> Tensor:
 
 
 def reflect(image: Tensor, radius: int) -> Tensor:
-    """The picture with `radius` more pixels at each border, mirrored at its border pixels; it may be smaller than that.
+    """Pad (N, C, H, W) by `radius` pixels at each border, reflected at its border pixels, also if it is smaller.
 
     Example:
         >>> reflect(torch.tensor([[[[1.0, 2.0]]]]), 1)[0, 0, 0]
@@ -141,14 +150,14 @@ def _radius(size: int) -> int:
 
 @lru_cache(maxsize=16)
 def _gaussian_weights(sigma: float, radius: int) -> Tensor:
-    with torch.inference_mode(False):  # what is kept serves everyone
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
         offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
         weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
         return (weights / weights.sum()).float()
 
 
 def _opencv(image: Tensor, backend: str) -> bool:
-    """Whether OpenCV does it; refuses what neither can."""
+    """Whether OpenCV computes the result; checks the arguments."""
     if backend not in _BACKENDS:
         raise UsageError(f"backend is one of {', '.join(_BACKENDS)}; got {backend!r}")
     if image.ndim != 4 or 0 in image.shape or not image.is_floating_point():
@@ -162,7 +171,7 @@ def _opencv(image: Tensor, backend: str) -> bool:
 
 
 def find_tiled_filter(tool: Callable[..., Any]) -> TiledFilter | None:
-    """How OpenCV runs a filter of this file, or a `partial` of one, on a canvas; None for all else."""
+    """The OpenCV form of a filter of this file, or of a `partial` of one; None for any other callable."""
     function, arguments, named = (tool.func, tool.args, tool.keywords) if isinstance(tool, partial) else (tool, (), {})
     make = _TILED.get(function) if isinstance(function, FunctionType) else None
     return None if make is None or arguments or "backend" in named else make(**named)
@@ -213,7 +222,7 @@ def _shift_tiled(amount: float) -> TiledFilter:
     return TiledFilter(0, run)
 
 
-#: How a filter is made ready for canvases, from the same arguments.
+#: The OpenCV form of each filter, from the same arguments.
 _TILED: dict[Any, Callable[..., TiledFilter | None]] = {
     gaussian: _gaussian_tiled, box: _box_tiled, median: _median_tiled, bilateral: _bilateral_tiled, shift: _shift_tiled}
 
@@ -223,12 +232,12 @@ def _run(image: Tensor, form: TiledFilter) -> Tensor:
 
 
 def _by_planes(image: Tensor, form: TiledFilter) -> Tensor:
-    """Each channel by itself, as many as there are."""
+    """Filter each channel by itself."""
     return _run(image.reshape(-1, 1, *image.shape[2:]), form).view(image.shape)
 
 
 def _separable(image: Tensor, weights: Tensor, radius: int) -> Tensor:
-    """The same weights along both sides, as two convolutions of each channel by itself."""
+    """The same weights along both axes, as two depthwise convolutions."""
     channels, kernel = image.shape[1], weights.to(image)
     padded = reflect(image, radius)
     padded = F.conv2d(padded, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)

@@ -1,6 +1,6 @@
-"""OpenCV's filters on many pictures at once: laid side by side on canvases that stay in the cache.
+"""OpenCV filters on batches: images are laid side by side on canvases that stay in the processor's cache.
 
-One call then serves several small pictures, or a band of a large one, and all filters share the mirrored borders.
+One call serves several small images, or a band of a large one, and all filters share the reflected borders.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import torch
 
 from rlenhance.core.errors import UsageError
 
-_PIECE = 1 << 15  # pixels of a canvas: it and what is made of it stay in the cache, and OpenCV starts no threads
+_PIECE = 1 << 15  # pixels of a canvas: it and its results stay in the cache, and OpenCV starts no threads
 
 
 @dataclass(frozen=True)
 class TiledFilter:
-    """A filter as it runs on a canvas.
+    """A filter that runs on a canvas.
 
     Attributes:
-        radius: how many pixels around its own it looks at.
-        run: `run(canvas, result)` fills the second, both (h, w) or (h, w, 3) float32; nearer to the canvas' border
-            than `radius`, what it gives means nothing.
+        radius: of its window, in pixels.
+        run: `run(canvas, result)` fills `result`, both (h, w) or (h, w, 3) float32; within `radius` pixels of its
+            border the result is invalid.
     """
 
     radius: int
@@ -34,7 +34,7 @@ class TiledFilter:
 
 
 def apply_all(image: np.ndarray, forms: Sequence[TiledFilter | None]) -> np.ndarray:
-    """What every filter makes of every pixel, None leaving it: (N, C, H, W) float32, C = 1 or 3 -> (N, C, K, H, W)."""
+    """The results of K filters, of which None is the identity: (N, C, H, W) float32, C = 1 or 3 -> (N, C, K, H, W)."""
     count, channels, height, width = image.shape
     results = np.empty((count, channels, len(forms), height, width), np.float32)
     radius = _farthest(forms)
@@ -51,14 +51,18 @@ def apply_all(image: np.ndarray, forms: Sequence[TiledFilter | None]) -> np.ndar
 
 
 def apply_selected(image: np.ndarray, choice: np.ndarray, forms: Sequence[TiledFilter | None]) -> np.ndarray:
-    """Every pixel takes what its filter gives; None leaves it as it is. What no pixel chose is not run.
+    """Every pixel takes the result of its own filter. A filter that no pixel selects is not run.
 
     Args:
         image: (N, C, H, W) float32, C = 1 or 3.
-        choice: (N, 1, H, W) int64, places in `forms`.
+        choice: (N, 1, H, W) int64, indices into `forms`.
+        forms: filters, None for the identity.
+
+    Returns:
+        (N, C, H, W) float32.
 
     Raises:
-        UsageError: a choice that is no such place.
+        UsageError: an index out of range.
     """
     low, high = (choice.min(), choice.max()) if choice.size else (0, 0)
     if low < 0 or high >= len(forms):
@@ -93,7 +97,7 @@ def _farthest(forms: Sequence[TiledFilter | None]) -> int:
 
 @lru_cache(maxsize=64)
 def reflect_indices(length: int, radius: int) -> np.ndarray:
-    """Indices of a row with `radius` more pixels at both ends, mirrored at its last ones: period 2 (length - 1)."""
+    """Indices of a row padded by `radius` pixels at both ends, by reflection with the period 2 (length - 1)."""
     if length == 1:
         return np.zeros(1 + 2 * radius, np.int64)
     return length - 1 - np.abs(np.arange(-radius, length + radius) % (2 * (length - 1)) - (length - 1))
@@ -101,10 +105,11 @@ def reflect_indices(length: int, radius: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Pictures, or a band of one: what lies on one canvas.
+    """Several images, or a band of rows of one: the content of one canvas.
 
     Attributes:
-        pictures, rows: which of them. size: height and width of a picture.
+        pictures, rows: their indices in the batch, and the rows.
+        size: height and width of an image.
     """
 
     pictures: slice
@@ -112,10 +117,11 @@ class _Piece:
     size: tuple[int, int]
 
     def canvases(self, image: np.ndarray, radius: int, count: int) -> np.ndarray:
-        """The pictures side by side, each with its own border, and room for what is made of them.
+        """The images side by side, each with its own border, and room for results.
 
         Returns:
-            (count, h + 2 radius, K (W + 2 radius)), and the channels if there are several; only the last is filled.
+            (count, h + 2 radius, K (W + 2 radius)), and the channels if there are several; only the last canvas is
+            filled.
         """
         (height, width), planes = self.size, image[self.pictures].transpose(2, 0, 3, 1)  # (H, K, W, C)
         above, below = self.rows.start - radius, self.rows.stop + radius  # may lie outside
@@ -136,7 +142,7 @@ class _Piece:
         return _places(self.pictures.stop - self.pictures.start, self.rows.stop - self.rows.start, self.size[1], radius)
 
     def cut(self, canvas: np.ndarray, radius: int) -> np.ndarray:
-        """What counts of a canvas: (K, C, h, W)."""
+        """The valid part of a canvas: (K, C, h, W)."""
         rows, width = self.rows.stop - self.rows.start, self.size[1]
         parts = canvas.reshape(rows + 2 * radius, self.pictures.stop - self.pictures.start, width + 2 * radius, -1)
         return parts[radius : radius + rows, :, radius : radius + width].transpose(1, 3, 0, 2)
@@ -150,7 +156,7 @@ def _places(count: int, height: int, width: int, radius: int) -> np.ndarray:
 
 
 def _pieces(count: int, height: int, width: int) -> list[_Piece]:
-    """Pictures in groups of about `_PIECE` pixels; of larger ones, bands of rows."""
+    """Images in groups of about `_PIECE` pixels; larger images in bands of rows."""
     bands = min(height, -(-height * width // _PIECE))
     if bands > 1:
         ends = [height * band // bands for band in range(bands + 1)]
@@ -163,7 +169,7 @@ def _pieces(count: int, height: int, width: int) -> list[_Piece]:
 
 
 def _do(work: Callable[[_Piece], None], pieces: list[_Piece]) -> None:
-    """All pieces, on as many threads as torch may use: NumPy and OpenCV leave the interpreter free meanwhile."""
+    """Process all pieces on as many threads as torch may use: NumPy and OpenCV release the interpreter lock."""
     threads = min(torch.get_num_threads(), len(pieces))
     if threads == 1:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""A hole filled like a soap film over its rim: Laplace's equation, solved exactly or nearly so."""
+"""Harmonic inpainting: Laplace's equation inside a mask, solved exactly or nearly so."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.errors import UsageError
+
 _LARGEST = 512  # longest side in pixels of a rectangle that is solved by dense matrices
 _COARSEST = 16  # pixels: below, nothing is halved any more
 _ROUNDS = 120  # of conjugate gradients on each size
 
 
 def harmonic_fill(image: Tensor, mask: Tensor) -> Tensor:
-    """Every missing pixel at the mean of its neighbours; the other pixels stay. No flux leaves through the borders.
+    """The image with every missing pixel at the mean of its neighbours; no flux passes the borders of the image.
 
-    Rectangles that do not touch are solved exactly, by their eigenvectors; other holes by conjugate gradients from a
+    Rectangles that do not touch are solved exactly, by their eigenvectors; other masks by conjugate gradients from a
     coarse solution, to less than a 255th.
 
     Args:
-        image: (N, C, H, W); what stands in the hole does not matter.
-        mask: (N, 1, H, W), 1 inside the hole. Some pixel of every picture is outside.
+        image: (N, C, H, W), any range; its values inside the mask are ignored.
+        mask: (N, 1, H, W), 1 where pixels are missing. Every image has a pixel outside its mask.
+
+    Returns:
+        (N, C, H, W); pixels outside the mask are not changed.
+
+    Raises:
+        UsageError: a mask of another shape.
 
     Source: Laplace's equation with the five-point stencil, as in Perez, Gangnet and Blake 2003, section 2, without
     guidance.
@@ -32,10 +40,13 @@ def harmonic_fill(image: Tensor, mask: Tensor) -> Tensor:
         >>> mask = torch.zeros(1, 1, 8, 8)
         >>> mask[..., 2:5, 2:5] = 1
         >>> ramp = torch.arange(8.0).expand(1, 3, 8, 8)
-        >>> torch.allclose(membrane(ramp * (1 - mask), mask), ramp, atol=1e-5)
+        >>> torch.allclose(harmonic_fill(ramp * (1 - mask), mask), ramp, atol=1e-5)
         True
     """
-    with torch.autocast(image.device.type, enabled=False):  # 16 bits are not enough for sums over a whole hole
+    if mask.shape != (image.shape[0], 1, *image.shape[2:]):
+        raise UsageError(f"mask must be {(image.shape[0], 1, *image.shape[2:])}, 1 where pixels are missing; got "
+                         f"{tuple(mask.shape)}")
+    with torch.autocast(image.device.type, enabled=False):  # 16 bits are not enough for sums over a whole mask
         return _filled(image, mask)
 
 
@@ -53,7 +64,7 @@ def _filled(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _rectangles(hole: np.ndarray) -> list[tuple[slice, slice]] | None:
-    """Rows and columns of the hole's parts where all of them are rectangles, else None."""
+    """Rows and columns of the connected components where all of them are rectangles, else None."""
     count, _, found, _ = cv2.connectedComponentsWithStats(hole, connectivity=4)
     parts = found[1:count].tolist()
     if any(width * height != area or max(width, height) > _LARGEST for _, _, width, height, area in parts):
@@ -62,7 +73,7 @@ def _rectangles(hole: np.ndarray) -> list[tuple[slice, slice]] | None:
 
 
 def _exact(image: Tensor, rows: slice, columns: slice) -> Tensor:
-    """The inside of one rectangle: (C, H, W) -> (C, h, w)."""
+    """The solution inside one rectangle: (C, H, W) -> (C, h, w)."""
     height, width = image.shape[-2:]
     known = image.new_zeros(image.shape[0], rows.stop - rows.start, columns.stop - columns.start)
     ends = rows.start > 0, rows.stop < height, columns.start > 0, columns.stop < width
@@ -83,7 +94,7 @@ def _exact(image: Tensor, rows: slice, columns: slice) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _modes(length: int, before: bool, after: bool) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors of the second difference of a row, whose ends are known or free."""
+    """Eigenvalues and eigenvectors of the second difference of a row whose ends are fixed or free."""
     matrix = 2 * torch.eye(length, dtype=torch.float64)
     matrix -= torch.diag(torch.ones(length - 1, dtype=torch.float64), 1)
     matrix -= torch.diag(torch.ones(length - 1, dtype=torch.float64), -1)
@@ -94,7 +105,7 @@ def _modes(length: int, before: bool, after: bool) -> tuple[Tensor, Tensor]:
 
 
 def _solved(image: Tensor, mask: Tensor) -> Tensor:
-    """The same for holes of any shape: solved at half the size first, which is the start here."""
+    """The solution for masks of any shape: conjugate gradients, started from the solution at half the size."""
     height, width = image.shape[-2:]
     image = torch.where(mask > 0.5, 0.0, image)
     if min(height, width) > _COARSEST:
@@ -122,6 +133,6 @@ def _solved(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _beside(maps: Tensor) -> Tensor:
-    """The sum of the four neighbours; outside the picture there are none."""
+    """The sum of the four neighbours; outside the image they count as 0."""
     padded = F.pad(maps, (1, 1, 1, 1))
     return padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]

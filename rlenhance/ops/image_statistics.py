@@ -1,4 +1,4 @@
-"""What a picture's exposure and colours are, in a few numbers."""
+"""Statistics of an image: exposure, noise and colours. Images are (N, 3, H, W) in [0, 1] if nothing else is said."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from torch import Tensor
 
 from rlenhance.core.image import brightness, max_channel
 
-#: The exposure level that is aimed at when nobody says otherwise (fitted on training scenes).
+#: The default exposure level (fitted on training scenes).
 DEFAULT_EXPOSURE = 0.475
 
 
 def exposure_of(image: Tensor) -> Tensor:
-    """How bright a picture is, hardly moved by lamps and sky: (N, 3, H, W) -> (N, 1, 1, 1).
+    """Exposure of an image, robust to lamps and sky: (N, 3, H, W) -> (N, 1, 1, 1), about in [0, 1].
 
-    Half the mean of the brightness, capped at 0.75, and half its median, scaled so that a uniformly grey picture
-    between 0 and 0.7 scores about its own value (exactly 1/0.93 of it). The best of 25 statistics at telling the
-    level of the better picture of an exposure stack.
+    Half the mean of the brightness, capped at 0.75, and half its median, scaled so that a uniformly grey image between
+    0 and 0.7 scores about its own value (exactly 1/0.93 of it). Of 25 statistics this one best predicted the level of
+    the better image of an exposure stack.
     """
     return _exposure(brightness(image).flatten(1))
 
 
 def _exposure(level: Tensor) -> Tensor:
-    """The same from the brightness of every pixel: (N, P) -> (N, 1, 1, 1)."""
+    """The exposure from the brightness of every pixel: (N, P) -> (N, 1, 1, 1)."""
     capped = level.clamp(max=0.75).mean(dim=1)
     median = _median(level)
     return ((0.5 * capped + 0.5 * median) / 0.93)[:, None, None, None]
 
 
 def _median(level: Tensor) -> Tensor:
-    """The lower median of every row, as `Tensor.median` has it: (N, P) -> (N,)."""
+    """The lower median of every row, as `Tensor.median`: (N, P) -> (N,)."""
     if level.device.type != "cpu" or level.dtype != torch.float32 or not torch.is_inference_mode_enabled():
         return level.median(dim=1).values
-    middle = (level.shape[1] - 1) // 2  # the same number, in a fifth of the time
+    middle = (level.shape[1] - 1) // 2  # the same number in a fifth of the time
     return torch.from_numpy(np.partition(level.numpy(), middle, axis=1)[:, middle])
 
 
 def noise_deviation(image: Tensor) -> Tensor:
-    """How strong the noise of a picture seems to be: (N, C, H, W) -> (N, 1, 1, 1), a standard deviation.
+    """Standard deviation of the noise: (N, C, H, W) in [0, 1] -> (N, 1, 1, 1), on the same scale.
 
-    The median size of the diagonal details of 2x2 pixels, over 0.6745. Fine texture counts as noise, slightly blurred
-    noise is missed; a picture less than two pixels wide or high has none.
+    The median magnitude of the diagonal details of 2x2 pixels, over 0.6745. Fine texture counts as noise, slightly
+    blurred noise is missed; an image less than two pixels wide or high has none.
 
-    Restorers are told this, and policies over filters of small pictures; of large ones those are told what
-    `noise.estimate_sigma` finds, which needs flat and unclipped blocks: of whole photographs it is nearer (20 of BSD
-    with noise of 25/255: 25.2 +- 0.4, this one 26.1 +- 0.9), of the crops of 64 pixels that networks learn from it is
-    useless (22.5 +- 7.6, this one 25.9 +- 1.3).
+    Restorers get this number, and filter policies for small images; for large ones those get
+    `noise_estimation.estimate_sigma`, which needs flat and unclipped blocks. On whole photographs that one is nearer
+    (20 of BSD with noise of 25/255: 25.2 +- 0.4, this one 26.1 +- 0.9); on training crops of 64 pixels it is useless
+    (22.5 +- 7.6, this one 25.9 +- 1.3).
 
     Source: Donoho and Johnstone 1994, section 6.1.1 (the finest Haar coefficients).
     """
@@ -59,16 +59,17 @@ def noise_deviation(image: Tensor) -> Tensor:
 
 
 def mean_brightness(image: Tensor) -> Tensor:
-    """(N, 3, H, W) -> (N, 1, 1, 1)."""
+    """Mean of all pixels and channels: (N, 3, H, W) -> (N, 1, 1, 1)."""
     return image.mean(dim=(1, 2, 3), keepdim=True)
 
 
 def measured_exposure(image: Tensor, auto: Tensor | None = None) -> Tensor:
-    """What is compared with the asked level: (N, 3, H, W) -> (N, 1, 1, 1).
+    """The exposure that is compared with the requested level: (N, 3, H, W) -> (N, 1, 1, 1).
 
     Args:
-        auto: (N, 1, 1, 1), 1 where nobody named the level: there `exposure_of`, and the mean brightness where a
-            user has asked for a number. None: `exposure_of` everywhere.
+        image: (N, 3, H, W) in [0, 1].
+        auto: (N, 1, 1, 1), 1 where the level is automatic: `exposure_of` counts there, and the mean brightness where
+            the user named a level. None: `exposure_of` everywhere.
     """
     return _compared(image, exposure_of(image), auto)
 
@@ -78,14 +79,13 @@ def _compared(image: Tensor, robust: Tensor, auto: Tensor | None) -> Tensor:
 
 
 def auto_exposure(image: Tensor) -> Tensor:
-    """The level for a picture whose user names none: (N, 3, H, W) -> (N, 1, 1, 1), in units of `exposure_of`.
+    """The automatic exposure level: (N, 3, H, W) -> (N, 1, 1, 1), in units of `exposure_of`.
 
-    Dark pictures (below 0.30) are brought to the default level, pictures between 0.42 and 0.60 are left where they
-    are, brighter ones come down by three quarters of what they have above 0.60. Where much of a dark picture is black
-    (below 1/255), there is nothing to bring back: the level falls by 0.55 times the share beyond 0.15. Of twenty dark
-    frames of exposure stacks one has more; night photographs that are black but for lamps have 0.3 to 0.7. Beside
-    lamps and fires (4 % of the picture with a channel above 0.8) pixels below 3/255 count as black, too: what is left
-    of them is the noise of the coding.
+    Dark images (below 0.30) get the default level, images between 0.42 and 0.60 keep theirs, brighter ones lose three
+    quarters of their excess over 0.60. Where much of a dark image is black (below 1/255), nothing can be recovered: the
+    level falls by 0.55 times the black share beyond 0.15. Of twenty dark frames of exposure stacks one has more; night
+    photographs that are black except for lamps have 0.3 to 0.7. Beside lamps and fires (4 % of the image with a channel
+    above 0.8) pixels below 3/255 count as black too: they hold the noise of the coding.
     """
     level = exposure_of(image)
     black, nearly = ((brightness(image) < limit / 255).float().mean(dim=(1, 2, 3), keepdim=True) for limit in (1, 3))
@@ -97,17 +97,17 @@ def auto_exposure(image: Tensor) -> Tensor:
 
 
 def soft_histogram(image: Tensor, bins: int = 10) -> Tensor:
-    """Share of the pixels near each of `bins` brightness levels, with slopes: (N, 3, H, W) -> (N, bins), sums to 1.
+    """Differentiable histogram of the brightness: (N, 3, H, W) -> (N, bins), sums to 1.
 
-    A pixel is shared by its two nearest levels in proportion to its distance, so that the gradient passes.
+    A pixel is shared by its two nearest bins in proportion to its distance.
     """
     return _histogram(brightness(image).flatten(1), bins)
 
 
 def _histogram(brightnesses: Tensor, bins: int) -> Tensor:
-    """The same from a number of every pixel: (N, P) -> (N, bins)."""
+    """Soft histogram of one number per pixel: (N, P) -> (N, bins)."""
     level = brightnesses.clamp(0, 1) * (bins - 1)
-    index = level.detach().long().clamp(0, bins - 2)  # a NaN has no bin; its share carries it on
+    index = level.detach().long().clamp(0, bins - 2)  # a NaN has no bin; its share propagates it
     share = level - index
     counts = level.new_zeros(level.shape[0], bins)
     counts = counts.scatter_add(1, index, 1 - share).scatter_add(1, index + 1, share)
@@ -115,11 +115,16 @@ def _histogram(brightnesses: Tensor, bins: int) -> Tensor:
 
 
 def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None) -> Tensor:
-    """What a policy is told of the whole picture: (N, 3, H, W), asked level (N, 1, 1, 1) -> (N, STATISTICS).
+    """Global features of a policy: (N, 3, H, W) -> (N, STATISTICS).
 
-    Histogram of the brightness; histogram of the largest channel, which tells what is about to burn; mean; eight times
-    the distance of the exposure from the asked level (the feedback that makes obeying easy); and the differences of
-    the mean red and blue from the mean green.
+    Histogram of the brightness; histogram of the maximum channel, which shows what is about to clip; mean; eight times
+    the distance of the exposure from the requested level; and the differences of the mean red and blue from the mean
+    green.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        level: (N, 1, 1, 1), the requested exposure level.
+        auto: see `measured_exposure`.
     """
     red, green, blue = image.mean(dim=(2, 3)).unbind(dim=1)
     pixels = brightness(image).flatten(1)

@@ -1,9 +1,8 @@
-"""What is put into a hole without having learned anything: (N, 3, H, W) and its mask in, the same picture out, whole.
+"""Inpainting without a trained model: `INPAINT_METHODS["laplace"](image, mask)`.
 
-    fill = INPAINT_METHODS["laplace"]
-    completed = fill(image, mask)
-
-Outside the mask not a bit differs.
+Every method takes an image (N, 3, H, W) in [0, 1] and a mask (N, 1, H, W), 1 where pixels are missing, and returns the
+completed image. Pixels outside the mask do not change by a bit. Each raises a UsageError for an image outside the
+convention, a mask of another shape, or one that covers a whole image.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import check_mask, composite
 from rlenhance.ops.patchmatch import patchmatch_fill
 
-#: Fills by name: (image, mask) -> image.
+#: Inpainting methods by name: (image, mask) -> image.
 INPAINT_METHODS: Registry[Callable[[Tensor, Tensor], Tensor]] = Registry("inpainting method")
 
 
 @INPAINT_METHODS.register("laplace")
 def laplace(image: Tensor, mask: Tensor) -> Tensor:
-    """A membrane that hangs in the hole from its border, see `rlenhance.ops.harmonic_fill`.
+    """Harmonic interpolation from the border of the mask, see `rlenhance.ops.harmonic_fill`.
 
     Args:
         image: (N, 3, H, W) in [0, 1].
         mask: (N, 1, H, W), 1 where pixels are missing.
 
     Raises:
-        UsageError: no picture, a mask that does not fit, or one that leaves nothing.
+        UsageError: an image outside the convention, a mask of another shape, or one that covers a whole image.
 
     Example:
         >>> image, mask = torch.full((1, 3, 8, 8), 0.5), torch.zeros(1, 1, 8, 8)
@@ -48,7 +47,7 @@ def laplace(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def harmonic_correction(values: Tensor, mask: Tensor) -> Tensor:
-    """The membrane, worked out where the hole lies alone: any (N, C, H, W), with (N, 1, H, W)."""
+    """`harmonic_fill` of the bounding box of the mask alone: values (N, C, H, W), mask (N, 1, H, W)."""
     rows, columns = (_around(mask.amax(dim=(0, 1, other))) for other in (3, 2))
     result = values.clone()
     result[..., rows, columns] = harmonic_fill(values[..., rows, columns], mask[..., rows, columns])
@@ -56,7 +55,7 @@ def harmonic_correction(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _around(there: Tensor) -> slice:
-    """Where anything is missing along a side, and a pixel more at both ends."""
+    """Bounding range of the missing pixels along a side, and a pixel more at both ends."""
     places = there.nonzero()[:, 0]
     return slice(max(0, int(places[0]) - 1), int(places[-1]) + 2) if len(places) else slice(0, 1)
 
@@ -83,7 +82,7 @@ def _by_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
 
 @INPAINT_METHODS.register("patches")
 def patches(image: Tensor, mask: Tensor) -> Tensor:
-    """Pieces of the picture itself, copied so that they fit each other and the border (`rlenhance.ops.patchmatch`)."""
+    """Patches of the image itself, copied so that they fit each other and the border (`rlenhance.ops.patchmatch`)."""
     check_image(image)
     mask = check_mask(mask, image)
     begin = laplace(image, mask)
@@ -92,6 +91,6 @@ def patches(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def find_method(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The fill of that name, in capitals or not, with hyphens or underscores; None where there is none."""
+    """The method of that name, in any case, with hyphens or underscores; None where there is none."""
     word = str(name).lower().replace("_", "-")
     return next((INPAINT_METHODS[known] for known in INPAINT_METHODS if known == word), None)

@@ -1,7 +1,7 @@
-"""Holes in pictures: where they are, how they are made, and what is put into them.
+"""Masks of missing pixels: made at random, detected in photographs, and used to composite images.
 
-A mask is 1 where pixels are missing: (N, 1, H, W) beside tensors, (H, W) bool beside arrays. A picture with a hole
-holds black there, whatever the hole covers, so that nothing can look under it.
+A mask is 1 where pixels are missing: (N, 1, H, W) for tensors, (H, W) bool for arrays. A masked image is black there,
+so that no method can read what the mask covers.
 """
 
 from __future__ import annotations
@@ -17,43 +17,47 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means, resize
 from rlenhance.core.registry import Registry
 
-#: The sum over the channels, in [0, 3], from which on two pictures differ at a pixel.
+#: Sum of the channels' absolute differences, in [0, 3], above which two images differ at a pixel.
 DIFFERENCE = 0.03
-#: Values above this are white in a mask file of 8 bits.
+#: Values of an 8-bit mask file above this one are masked.
 THRESHOLD = 127
-#: Largest channel of a near-black pixel, in 255ths: JPEG leaves some noise in what was painted black.
+#: Maximum channel of a near-black pixel, in 255ths: JPEG adds noise to a region that was painted black.
 BLACK = 12
-_SOFT = 3  # pixels: how far a lossy file carries black over an edge
-_FLAT = 3  # in 255ths: what was painted stays below it, but for its edge
-#: Side of the hole over the picture's shorter side in the occluded bedrooms: 67 of 224 pixels.
+_SOFT = 3  # pixels: how far lossy compression spreads black over an edge
+_FLAT = 3  # in 255ths: a painted region stays below it, except at its edge
+#: Side of the mask over the shorter side of the image in the occluded bedrooms: 67 of 224 pixels.
 HOLE_SHARE = 67 / 224
-#: Makers of holes by name: (height, width, random stream) -> (height, width) bool.
+#: Mask generators by name: (height, width, generator) -> (height, width) bool.
 MASK_GENERATORS: Registry[Callable[..., np.ndarray]] = Registry("mask generator")
 
-_SPECKLE = 5  # pixels: what is narrower is JPEG's noise and no hole
-_SEARCH = 256  # longest side in pixels of the map on which a black rectangle is looked for
+_SPECKLE = 5  # pixels: narrower differences are JPEG noise
+_SEARCH = 256  # longest side in pixels of the map on which a black rectangle is searched
 
 
 def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """The output inside the hole, the picture outside: not a bit of it differs there.
+    """The output inside the mask and the image outside, bit for bit: (N, C, H, W).
 
     Args:
         output, image: (N, C, H, W).
-        mask: (N, 1, H, W), 1 inside the hole.
+        mask: (N, 1, H, W), 1 where the output counts.
     """
     return torch.where(mask > 0.5, output, image)
 
 
 def mask_out(image: Tensor, mask: Tensor) -> Tensor:
-    """The picture, black inside the hole."""
+    """The image (N, C, H, W) with 0 where the mask (N, 1, H, W) is 1."""
     return image.masked_fill(mask > 0.5, 0)
 
 
 def check_mask(mask: Tensor | None, image: Tensor) -> Tensor:
-    """Give back a mask that fits the pictures, with nothing but 0 and 1 in it.
+    """The mask as 0 and 1 in the image's dtype, if it fits the image.
+
+    Args:
+        mask: (N, 1, H, W); values above 0.5 count as 1.
+        image: (N, C, H, W).
 
     Raises:
-        UsageError: none, or another shape; or no pixel is left outside.
+        UsageError: no mask, another shape, or a mask that covers a whole image.
     """
     wanted = (image.shape[0], 1, *image.shape[-2:])
     if mask is None:
@@ -67,11 +71,15 @@ def check_mask(mask: Tensor | None, image: Tensor) -> Tensor:
 
 
 def downscale_masked(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tuple[Tensor, Tensor]:
-    """A picture with its hole at a smaller size: what the hole touches is hole, and the rest has no black in it.
+    """A masked image and its mask at a smaller size: an output pixel that the mask touches is masked.
 
     Args:
-        image: (N, C, H, W); mask: (N, 1, H, W).
-        size: (height, width), or one side.
+        image: (N, C, H, W).
+        mask: (N, 1, H, W), 1 where pixels are missing.
+        size: (height, width), or the side of a square, in pixels.
+
+    Returns:
+        The image (N, C, *size), black inside the mask, and the mask (N, 1, *size).
     """
     size = (size, size) if isinstance(size, int) else size
     if tuple(image.shape[-2:]) == tuple(size):
@@ -81,10 +89,13 @@ def downscale_masked(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -
 
 
 def mask_bbox(mask: Tensor) -> tuple[slice, slice]:
-    """Rows and columns of a hole with a third of its thickness, at least 8 pixels, beside it; from multiples of 8 on.
+    """Bounding box of a mask with a margin of a third of its shorter side, at least 8 pixels.
 
     Args:
-        mask: (1, 1, H, W).
+        mask: (1, 1, H, W), 1 somewhere.
+
+    Returns:
+        Rows and columns; they begin at multiples of 8.
     """
     places = (mask[0, 0] > 0.5).nonzero()
     (top, left), (bottom, right) = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
@@ -94,17 +105,17 @@ def mask_bbox(mask: Tensor) -> tuple[slice, slice]:
 
 
 def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: float = DIFFERENCE) -> np.ndarray:
-    """The one rectangle in which a picture differs from its original: (H, W) bool.
+    """The rectangle in which an image differs from its original: (H, W) bool.
 
-    What differs is cleaned of speckle, and the largest part that is left gives the rectangle: its rows and columns of
-    which at least half differ.
+    The differing pixels are cleaned by morphology. The largest connected component gives the rectangle: its rows and
+    columns of which at least half differ.
 
     Args:
         image, reference: (H, W, 3) uint8.
         threshold: on the sum of the channels' absolute differences, white being 1.
 
     Raises:
-        UsageError: two sizes; or the pictures are equal but for speckle.
+        UsageError: two sizes, or images that are equal except for speckle.
     """
     if image.shape != reference.shape:
         raise UsageError(f"the picture is {_size(image)} and its original {_size(reference)}: a mask from their "
@@ -119,7 +130,7 @@ def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: fl
                          f"channels): there is no hole; give a mask")
     part = labels == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
     rows, columns = slice(None), slice(None)
-    for _ in range(2):  # what hangs on at a side is no part of it
+    for _ in range(2):  # appendages at a side are cut off
         columns = _span(part[rows].sum(axis=0))
         rows = _span(part[:, columns].sum(axis=1))
     mask = np.zeros(part.shape, bool)
@@ -128,21 +139,21 @@ def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: fl
 
 
 def _span(counts: np.ndarray) -> slice:
-    """From the first to the last place with at least half of the largest count."""
+    """From the first to the last index with at least half of the largest count."""
     there = np.flatnonzero(counts >= 0.5 * counts.max())
     return slice(int(there[0]), int(there[-1]) + 1)
 
 
 def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:
-    """The black rectangle that was painted into a picture: (H, W) bool; None where there is none.
+    """The black rectangle that was painted into a photograph: (H, W) bool; None where there is none.
 
-    Dark places of a photograph are guarded against: what is taken is black almost everywhere, without the grain of a
-    shadow inside, and ends sharply at three of its sides at least (the picture's border counts as an end).
+    Dark parts of a photograph are not taken for a mask: the rectangle is black almost everywhere, without the grain of
+    a shadow, and ends sharply at three of its sides at least (the border of the image counts as an end).
 
     Args:
         picture: (H, W, 3) uint8 or uint16.
-        side: of the square in pixels, where it is known: the window of that size with most near-black pixels is
-            taken; None: the largest rectangle is looked for, of at least a twentieth of the shorter side.
+        side: side of the square in pixels, where it is known: the window of that size with most near-black pixels is
+            taken. None: the largest rectangle is searched, of at least a twentieth of the shorter side.
     """
     top = BLACK * (257 if picture.dtype == np.uint16 else 1)
     light = picture.max(axis=2)
@@ -156,10 +167,11 @@ def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | No
 
 
 def dilate_soft_edge(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A detected rectangle with the dark lines around it that a lossy file has made of its edge: up to 3 at each side.
+    """A detected rectangle with the dark lines, up to 3 at each side, into which compression has spread its edge.
 
     Args:
-        picture: (H, W, 3); hole: (H, W) bool, a rectangle.
+        picture: (H, W, 3) uint8 or uint16.
+        hole: (H, W) bool, a rectangle.
     """
     light = picture.mean(axis=2)
     spans = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
@@ -187,7 +199,7 @@ def _best_window(black: np.ndarray, side: int) -> tuple[slice, slice] | None:
 
 
 def _largest_rectangle(black: np.ndarray) -> tuple[slice, slice] | None:
-    """The largest black rectangle, found on a reduced map and then grown to the last black row and column."""
+    """The largest black rectangle, found on a downscaled map and then grown to the last black row and column."""
     height, width = black.shape
     scale = max(1.0, max(height, width) / _SEARCH)
     small = cv2.morphologyEx(black, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
@@ -237,7 +249,7 @@ def _rectangle(black: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
-    """Black almost everywhere inside, and an end at three sides at least."""
+    """Whether the box is black almost everywhere and ends sharply at three sides at least."""
     rows, columns = box
     if black[box].mean() < 0.95:
         return False
@@ -250,7 +262,7 @@ def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
 
 
 def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
-    """Inside the box, without the edge that JPEG has softened."""
+    """The box without the edge that JPEG has softened."""
     rows, columns = (slice(span.start + (span.stop - span.start) // 8, span.stop - (span.stop - span.start) // 8)
                      for span in box)
     return light[rows, columns]
@@ -258,7 +270,7 @@ def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
 
 @MASK_GENERATORS.register("square")
 def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """One square anywhere, as in the occluded bedrooms: its side is 67/224 of the shorter side."""
+    """One square at a random place, as in the occluded bedrooms: its side is 67/224 of the shorter side."""
     side = max(1, round(HOLE_SHARE * min(height, width)))
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
     mask = np.zeros((height, width), bool)
@@ -268,7 +280,7 @@ def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray
 
 @MASK_GENERATORS.register("squares")
 def random_squares(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three such squares that do not touch: there is more to learn in each picture."""
+    """One to three such squares that do not touch."""
     mask, wanted = square_hole(height, width, rng), int(rng.integers(0, 3))
     around = np.ones((2 * max(1, round(0.05 * min(height, width))) + 1,) * 2, np.uint8)
     for _ in range(8 * wanted):

@@ -1,4 +1,4 @@
-"""How noisy a photograph is: a sensor's model from its flat places, and what a tone curve makes of it."""
+"""Noise estimation: a sensor model from the flat blocks of a photograph, and its noise map after a tone curve."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rlenhance.core.image import area_means, to_tensor
 from rlenhance.core.tiling import bands
 
 _SIDE = 16  # pixels along a block whose noise is measured
-_ENOUGH = 2_000_000  # pixels that are looked at, in bands spread over the picture
+_ENOUGH = 2_000_000  # pixels that are read, in bands spread over the image
 _BINS, _FEWEST = 12, 8  # parts of the range of light, and blocks that each needs
 _CLIPPED = 0.03  # share of a block's pixels that may be at the ends of the range
-_BLANK = 0.1  # share of a block whose surroundings have one value, above which a painted block is assumed
+_BLANK = 0.1  # share of constant 3x3 surroundings in a block above which it counts as painted
 _AROUND = np.ones((3, 3), np.uint8)
-_SPREAD = 0.17  # deviation of a flat block's measured variance, over its mean: 256 pixels whose residuals hang together
+_SPREAD = 0.17  # deviation of a flat block's measured variance, over its mean: 256 pixels with correlated residuals
 _STEP = 1 / 512  # of the finite difference
-#: What coding and smoothing may have hidden of a photograph's noise: a deviation that is the same at every value.
+#: Standard deviation of the noise that coding and smoothing may have hidden, on the scale of [0, 1].
 NOISE_FLOOR = 1 / 255
-#: The strongest noise that networks are trained for: a standard deviation, on the scale of pictures in [0, 1].
+#: The strongest noise that networks are trained for: a standard deviation on the scale of [0, 1].
 LARGEST_NOISE = 75 / 255
 #: Second differences along both sides, so scaled that noise which is the same everywhere keeps its variance.
 _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
@@ -34,16 +34,16 @@ _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """The noise of a photograph: at the linear light L its variance is shot L + read^2, in units of full scale, and
-    even^2 is added where the light has been encoded.
+    """Noise model of a photograph: at the linear light L the variance is shot L + read^2, in units of full scale;
+    after the sRGB encoding, even^2 is added.
 
-    `rlenhance.data.Darken` makes noise by the first part, that of a sensor.
+    `rlenhance.data.Darken` generates noise by the first part, that of a sensor.
 
     Attributes:
         shot: variance per unit of light.
         read: standard deviation without light.
         even: standard deviation that is the same at every encoded value.
-        steps: values of a channel in the file, 255 or 65535: rounding to them adds noise of its own.
+        steps: values of a channel in the file, 255 or 65535; rounding to them adds noise.
 
     Example:
         >>> round(255 * NoiseModel(shot=2e-3, read=2e-3).deviation(torch.tensor([0.5])).item(), 2)
@@ -56,37 +56,37 @@ class NoiseModel:
     steps: int = 255
 
     def deviation(self, picture: Tensor) -> Tensor:
-        """The standard deviation at every value of an sRGB picture in [0, 1], of the same shape: that of the linear
-        light times the slope of the sRGB encoding, what is even, and the rounding."""
+        """Standard deviation at every value of an sRGB image in [0, 1], of the same shape: that of the linear light
+        times the slope of the sRGB encoding, the even part, and the rounding."""
         values = picture.detach().cpu().numpy()
         variance = (self.shot * linear_from_srgb(values) + self.read**2) * _slope(values) ** 2
         return torch.from_numpy(np.sqrt(variance + self.even**2 + _rounding(self.steps))).to(picture)
 
 
 def _slope(encoded: np.ndarray) -> np.ndarray:
-    """How steep the sRGB encoding is where it gives this value: its derivative by the light."""
+    """Derivative of the sRGB encoding by the light, at an encoded value."""
     bent = 1.055 / 2.4 * ((np.maximum(encoded, 0.04045) + 0.055) / 1.055) ** -1.4
     return np.where(encoded <= 0.04045, 12.92, bent).astype(np.float32)
 
 
 def _rounding(steps: int) -> float:
-    """The variance that rounding adds."""
+    """Variance of the rounding error."""
     return 1 / (12 * steps**2)
 
 
 def estimate_noise(picture: np.ndarray) -> NoiseModel:
-    """A photograph's noise from its flattest places.
+    """Estimate the noise of a photograph from its flattest blocks.
 
-    The picture is made linear, and second differences along both sides take away what is smooth. Of blocks of 16
-    pixels with about the same light the flattest are taken: those whose variance lies where that of pure noise would.
-    A line through the variances over the light is the model, with a part that the encoding bends. Noise that the
-    camera has smoothed away is not seen, and neither is that in clipped places.
+    The image is made linear, and second differences along both axes remove smooth content. Of blocks of 16 pixels with
+    about the same light, the flattest are taken: those whose variance is that of pure noise. A line through the
+    variances over the light is the model, with a part that is even after the encoding. Noise that the camera has
+    smoothed away, or that lies in clipped places, is not found.
 
     Args:
         picture: (H, W, 3) or (H, W), uint8, uint16 or float in [0, 1], sRGB; all channels count alike.
 
     Raises:
-        UsageError: another shape or kind of number, or one that is not finite.
+        UsageError: another shape or dtype, or values that are not finite.
 
     Source: the filter, Immerkaer 1996; flat blocks by cutting again and again, Liu, Tanaka and Okutomi 2013, with the
     filter's variance in the place of their gradient.
@@ -105,9 +105,9 @@ def estimate_noise(picture: np.ndarray) -> NoiseModel:
 
 
 def estimate_sigma(picture: np.ndarray) -> float:
-    """One number for noise that is the same everywhere: its standard deviation, on the scale of [0, 1].
+    """Standard deviation of noise that is the same everywhere, on the scale of [0, 1].
 
-    As `estimate_noise`, without making the picture linear.
+    The method, arguments and errors are those of `estimate_noise`, without making the image linear.
     """
     _steps(picture)
     _, variance = _flat_blocks(picture, linear=False)
@@ -116,21 +116,20 @@ def estimate_sigma(picture: np.ndarray) -> float:
 
 def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarray], np.ndarray] | None = None,
               reduced: int = 4, noise_floor: float = 0.0) -> Tensor:
-    """Where a picture is how noisy after a tone curve: its variances times the squares of the curve's derivatives.
+    """Noise map after a tone curve: the variances times the squared derivatives of the curve.
 
-    Where a curve mixes the channels, the derivatives of every channel by every other count. It is worked out on a
-    reduced picture, whose noise is averaged out.
+    Where a curve mixes the channels, the derivatives of every channel by every other count. The map is computed on a
+    downscaled image, whose noise is averaged out.
 
     Args:
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], sRGB, before the curve.
-        model: its noise.
-        curve: (h, w, 3) float32 -> the same, pixel by pixel, for a picture of any size; None leaves the picture as it
-            is.
+        model: noise model of the picture.
+        curve: (h, w, 3) float32 -> the same, pixel by pixel, for an image of any size; None is the identity.
         reduced: pixels along each side that share a value of the map.
-        unseen: a deviation that is assumed before the curve beside what was measured.
+        noise_floor: standard deviation in [0, 1] that is assumed before the curve in addition to the model.
 
     Returns:
-        The standard deviation after the curve, root mean square over the channels: (1, 1, ceil(H/reduced),
+        Standard deviation after the curve, root mean square over the channels: (1, 1, ceil(H/reduced),
         ceil(W/reduced)).
     """
     width = picture.shape[1]
@@ -144,21 +143,20 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
 
 def noise_map_from_image(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
                noise_floor: float = 0.0) -> Tensor:
-    """The map of a photograph's noise from what it shows, and what is assumed beside: see `noise_map`."""
+    """`noise_map` with the noise model that `estimate_noise` finds in the picture."""
     return noise_map(picture, estimate_noise(picture), curve, noise_floor=noise_floor)
 
 
 def upsample_map(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] | None = None) -> Tensor:
-    """A map made on a reduced picture at the size of the whole, or of a part of it.
+    """Bilinear upsampling of a map to the size of the image, or to that of a part of it.
 
     Args:
         noise: (1, 1, h, w).
-        size: (height, width) of the whole picture.
-        place: rows and columns of the part; None: all.
+        size: (height, width) of the whole image in pixels.
+        place: rows and columns of the part; None: the whole.
 
     Returns:
-        (1, 1, height, width) of the part, bilinear between the centres of the map's values, the same for a part as for
-        the whole.
+        (1, 1, height, width) of the part; a part equals the same part of the whole.
     """
     axes = []
     for length, few, span in zip(size, noise.shape[-2:], place or (slice(None), slice(None)), strict=True):
@@ -171,7 +169,7 @@ def upsample_map(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] 
 
 
 def _bent(small: np.ndarray, variance: np.ndarray, curve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Variances after a curve, by central differences in each channel."""
+    """Variances after a curve, from central differences in each channel."""
     total = np.zeros_like(variance)
     for channel in range(small.shape[2]):
         ends = []
@@ -189,7 +187,7 @@ def _reduced(band: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _steps(picture: np.ndarray) -> int:
-    """Steps of a channel; refuses what is no picture."""
+    """Number of steps of a channel; checks the picture."""
     if not isinstance(picture, np.ndarray) or picture.ndim not in (2, 3) or 0 in picture.shape:
         raise UsageError(f"a picture must be an array (H, W, 3) or (H, W); got {getattr(picture, 'shape', picture)}")
     if picture.dtype in (np.uint8, np.uint16):
@@ -220,7 +218,7 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
             variances.append(variance[clipped <= _CLIPPED])
             blanks.append(blank[clipped <= _CLIPPED])
     light, noise = np.concatenate(means).astype(np.float64), np.concatenate(variances).astype(np.float64)
-    told = np.concatenate(blanks) <= _BLANK  # a border or a caption in one colour says nothing of the noise elsewhere
+    told = np.concatenate(blanks) <= _BLANK  # a border or a caption in one colour holds no noise
     return (light[told], noise[told]) if 4 * told.sum() >= len(told) else (light, noise)
 
 
@@ -232,7 +230,7 @@ def _block_means(plane: np.ndarray) -> np.ndarray:
 
 
 def _bins(light: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Blocks of about the same light: their mean light, the noise variance of the flattest, and how many those are."""
+    """For blocks of about the same light: mean light, noise variance of the flattest, and the number of those."""
     bins = max(1, min(_BINS, len(light) // (4 * _FEWEST)))
     found = np.array([(light[part].mean(), *_flattest(variance[part]))
                       for part in np.array_split(np.argsort(light), bins)])
@@ -240,8 +238,8 @@ def _bins(light: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _flattest(variance: np.ndarray) -> tuple[float, int]:
-    """The mean variance of the blocks that hold nothing but noise, and their number: beginning with the flattest
-    tenth, all within three deviations of the mean are taken in until nothing changes."""
+    """Mean variance of the blocks that hold only noise, and their number: starting from the flattest tenth, all
+    blocks within three deviations of the mean are included until the set is stable."""
     ordered = np.sort(variance)
     count = least = min(len(ordered), max(_FEWEST, len(ordered) // 10))
     for _ in range(50):
@@ -254,9 +252,9 @@ def _flattest(variance: np.ndarray) -> tuple[float, int]:
 
 
 def _fit(parts: np.ndarray, variance: np.ndarray, count: np.ndarray) -> list[float]:
-    """How much of each part, none negative, makes up the variance, by relative least squares: (B, P) -> P numbers.
+    """Non-negative coefficients of the parts (B, P) that explain the variance, by relative least squares: P numbers.
 
-    Bins that are all texture lie above the rest: they are weighed less, the higher they lie.
+    Bins of pure texture lie above the rest: the higher they lie, the less they weigh.
     """
     from scipy.optimize import nnls  # here: it costs start-up time
 

@@ -15,22 +15,25 @@ from rlenhance.core.errors import UsageError
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Square patches on a grid; patch k of a side covers the pixels [k stride - overlap / 2, (k + 1) stride +
-    overlap / 2), so that the cells [k stride, (k + 1) stride) tile the picture.
+    """Square patches on a regular grid. Patch k of a side covers the pixels [k stride - overlap / 2, (k + 1) stride +
+    overlap / 2), so that the cells [k stride, (k + 1) stride) tile the image.
 
-    Beyond the picture its reflection is seen, so that pictures may have any size.
+    The image is reflected at its borders, so that it may have any size.
 
     Args:
-        block: side of a patch in pixels.
+        patch_size: side of a patch in pixels, at least 4.
         overlap: pixels that neighbouring patches share, even, at most half a patch.
 
+    Raises:
+        UsageError: a patch size or an overlap outside these limits.
+
     Example:
-        >>> blocks = Blocks(24, 8)
-        >>> picture = torch.rand(2, 3, 50, 37)
-        >>> patches = blocks.cut(picture)
-        >>> patches.shape, blocks.grid(50, 37)
+        >>> grid = PatchGrid(24, 8)
+        >>> image = torch.rand(2, 3, 50, 37)
+        >>> patches = grid.extract(image)
+        >>> patches.shape, grid.grid(50, 37)
         (torch.Size([24, 3, 24, 24]), (4, 3))
-        >>> torch.allclose(blocks.merge(patches, (50, 37)), picture, atol=1e-6)
+        >>> torch.allclose(grid.fold(patches, (50, 37)), image, atol=1e-6)
         True
     """
 

@@ -1,4 +1,4 @@
-"""Holes filled with pieces of the picture around them, from coarse to fine."""
+"""Inpainting with patches of the image itself, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ _RANDOM = 4  # random guesses per round, each half as far away as the one before
 
 
 def patchmatch_fill(image: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
-    """Fill the hole so that every patch that touches it is like a patch of the known picture.
+    """Fill the mask so that every patch that touches it resembles a patch of the known image.
 
-    Each patch looks for the known one that is nearest: where its neighbours found theirs, and at random near by. Then
-    every missing pixel becomes the mean of what the patches over it say, the better ones weighing more; and so on,
-    from a coarse picture to the fine one.
+    Each patch searches its nearest known patch: near the matches of its neighbours, and at random nearby. Then every
+    missing pixel becomes the weighted mean of the patches over it. Both alternate, from a coarse image to the fine one.
 
     Args:
-        image: (1, C, H, W), with a first guess in the hole (a membrane).
+        image: (1, C, H, W) in [0, 1], with an initial guess inside the mask, such as `harmonic_fill`.
         mask: (1, 1, H, W), 1 where pixels are missing.
-        seed: of the guesses.
+        seed: seed of the random search.
 
     Returns:
-        (1, C, H, W); the same picture where no whole patch is known.
+        (1, C, H, W); the image as it is where no whole patch is known.
 
     Source: PatchMatch (Barnes et al. 2009) for the search, Wexler, Shechtman and Irani 2007 for the voting.
     """
@@ -37,7 +36,7 @@ def patchmatch_fill(image: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
 
 
 def _level(image: Tensor, mask: Tensor, generator: torch.Generator, depth: int) -> tuple[Tensor, int]:
-    """The filled picture of this level, and how many levels lie below it."""
+    """The completed image of this level of the pyramid, and the number of coarser levels."""
     height, width = image.shape[-2:]
     below, begin = 0, image
     if min(height, width) >= 2 * _COARSEST:
@@ -58,11 +57,11 @@ def _level(image: Tensor, mask: Tensor, generator: torch.Generator, depth: int) 
 
 
 class _Field:
-    """Which known patch every patch over the hole is like.
+    """The nearest-neighbour field: the known patch that each patch over the mask resembles.
 
     Attributes:
-        image: the picture, with the present guess in the hole.
-        known: there is a patch without a missing pixel.
+        image: (1, C, H, W), with the present guess inside the mask.
+        known: whether some patch has no missing pixel.
     """
 
     def __init__(self, image: Tensor, mask: Tensor, generator: torch.Generator):
@@ -87,7 +86,7 @@ class _Field:
         self.window = torch.cartesian_prod(offsets, offsets)
 
     def search(self) -> None:
-        """Better ones are looked for where neighbours found theirs, and at random."""
+        """Improve the matches: propagate those of neighbours, and search at random."""
         self._flat = self.image[0].flatten(1)
         own = self._patches(self.targets)
         best = self._distance(own, self.found)
@@ -102,7 +101,7 @@ class _Field:
         self.best = best
 
     def vote(self) -> None:
-        """Missing pixels become the weighted mean of what the patches over them say."""
+        """Set missing pixels to the weighted mean of the patches over them."""
         width = self.image.shape[-1]
         scale = self.best.quantile(0.75) if len(self.best) < 1 << 20 else self.best.median()
         weight = torch.exp(-self.best / (2 * scale.clamp(min=1e-6)))
@@ -117,7 +116,7 @@ class _Field:
         self.image = torch.where(self.mask & covered, mean, self.image)
 
     def _of_neighbours(self, step: tuple[int, int]) -> Tensor:
-        """Where the neighbour at a step found its patch, moved back by the step."""
+        """The matches of the neighbours at a step, moved back by the step."""
         height, width = self.places.shape
         beside = self.targets + torch.tensor(step)
         rows, columns = beside[:, 0].clamp(0, height - 1), beside[:, 1].clamp(0, width - 1)
@@ -126,7 +125,7 @@ class _Field:
         return torch.where((index >= 0)[:, None], there, self.found)
 
     def _try(self, own: Tensor, there: Tensor, best: Tensor) -> Tensor:
-        """Take what is nearer, where it is a known patch."""
+        """Take the candidates that are known patches and nearer than the present matches."""
         height, width = self.places.shape
         fits = (there >= 0).all(dim=1) & (there[:, 0] < height) & (there[:, 1] < width)
         there = torch.where(fits[:, None], there, self.found)

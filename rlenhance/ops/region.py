@@ -1,4 +1,4 @@
-"""A part of the picture that is edited, and the rest that stays, to the last byte."""
+"""Edits inside a region: the rest of the image does not change by a bit."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.tiling import bands
 
-_SOFT = 0.01  # of the longer side: how far inside the edge all of the change is made
+_SOFT = 0.01  # of the longer side: width of the soft edge
 _ROWS = 256  # that are blended at once
 
 
 def region_weights(region: np.ndarray, soft: float = _SOFT) -> np.ndarray:
-    """How much of the change is made where: (H, W) float32 in [0, 1].
+    """Blending weights of a region: (H, W) float32 in [0, 1].
 
     Args:
         region: (H, W), 0 outside; bool, uint8, uint16 or float in [0, 1]; greys are partial.
-        soft: width of the soft edge, as a share of the longer side. It lies inside; the picture's border is no edge.
+        soft: width of the soft edge, as a share of the longer side. It lies inside; the border of the image is no edge.
 
     Raises:
-        UsageError: another shape, kind of number or range.
+        UsageError: another shape, dtype or range.
     """
     region = np.asarray(region)
     if region.ndim != 2 or not (region.dtype in (np.uint8, np.uint16, bool) or
@@ -41,10 +41,10 @@ def region_weights(region: np.ndarray, soft: float = _SOFT) -> np.ndarray:
 
 
 def check_region(weights: np.ndarray, picture: np.ndarray) -> None:
-    """Refuse a region of another size than the picture's.
+    """Refuse a region (H, W) of another size than that of the picture (H, W, 3).
 
     Raises:
-        UsageError: names both sizes.
+        UsageError: the sizes differ.
     """
     if weights.shape != picture.shape[:2]:
         (height, width), (rows, columns) = picture.shape[:2], weights.shape
@@ -53,7 +53,12 @@ def check_region(weights: np.ndarray, picture: np.ndarray) -> None:
 
 
 def blend_region(picture: np.ndarray, result: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The result inside, the picture outside: (H, W, 3) of the picture's dtype; outside not a bit differs."""
+    """Blend the result into the picture: (H, W, 3) of the picture's dtype, unchanged where the weight is 0.
+
+    Args:
+        picture, result: (H, W, 3) of one dtype.
+        weights: (H, W) in [0, 1], see `region_weights`.
+    """
     blended = picture.copy()
     for rows in bands(len(picture), _ROWS):
         part = weights[rows, :, None]
