@@ -82,7 +82,7 @@ class CompletionEnv(PixelEnv):
 
     ## Observation Space
 
-    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)), mask=Box(0, 1, (1, H, W)), start=Box(0, 1,
+    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)), mask=Box(0, 1, (1, H, W)), initial_image=Box(0, 1,
     (3, H, W)))`, float32: the current picture (RGB, sRGB-encoded), the share of the horizon that is left, the hole
     (1 inside), and the picture with which the episode began.
 

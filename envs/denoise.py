@@ -33,7 +33,7 @@ class DenoiseEnv(PixelEnv):
 
     ## Observation Space
 
-    `Dict(image=Box(-1, 2, (C, H, W)), steps_left=Box(0, 1, (1,)))`, float32: the current picture (sRGB-encoded; C = 1,
+    `Dict(image=Box(-1, 2, (C, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current picture (sRGB-encoded; C = 1,
     grey, or 3) and the share of the horizon that is left. Noise that is not rounded leaves [0, 1]; what goes further
     than 1 beyond is cut.
 

@@ -153,7 +153,7 @@ class KnownCurveEnv(PixelEnv):
 
     ## Observation Space
 
-    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
+    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
     and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (1,))`.
 
     ## Rewards

@@ -32,7 +32,7 @@ class LowLightEnv(PixelEnv):
 
     ## Observation Space
 
-    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
+    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
     and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (P,))`: a number for
     each, and for each automatic one a 1 behind them where its value comes from the picture, a 0 where it was asked for.
 

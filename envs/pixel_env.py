@@ -90,14 +90,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         margin = self.actions.range_margin
         single: dict[str, spaces.Space] = {
             "image": spaces.Box(-margin, 1.0 + margin, shape, np.float32),
-            "steps_left": spaces.Box(0.0, 1.0, (1,), np.float32),
+            "remaining": spaces.Box(0.0, 1.0, (1,), np.float32),
         }
         if len(self.preferences):
             single["preference"] = spaces.Box(-1.0, 1.0, (len(self.preferences),), np.float32)
         if masked:
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
         if self.actions.needs_initial_image:
-            single["start"] = spaces.Box(0.0, 1.0, shape, np.float32)
+            single["initial_image"] = spaces.Box(0.0, 1.0, shape, np.float32)
         levels = {level: self._level_space(level) for level in self.actions.scopes}
         self.single_observation_space = spaces.Dict(single)
         self.single_action_space = next(iter(levels.values())) if len(levels) == 1 else spaces.Dict(levels)

@@ -35,9 +35,9 @@ class SelfEnhanceEnv(PixelEnv):
 
     ## Observation Space
 
-    `Dict(image=Box(0, 1, (3, H, W)), steps_left=Box(0, 1, (1,)), start=Box(0, 1, (3, H, W)))`, float32: the current
-    picture (RGB, sRGB-encoded), the share of the horizon that is left, and the noisy picture with which the episode
-    began. Nothing of the clean picture.
+    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)), initial_image=Box(0, 1, (3, H, W)))`, float32: the
+    current picture (RGB, sRGB-encoded), the share of the horizon that is left, and the noisy picture with which the
+    episode began. Nothing of the clean picture.
 
     ## Rewards
 

@@ -199,7 +199,7 @@ class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
     def observation(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The environment's observation as (3 + 1 + P + M, H, W) uint8."""
         size = observation["image"].shape[1:]
-        constant = [observation["steps_left"]]
+        constant = [observation["remaining"]]
         if "preference" in observation:
             constant.append((observation["preference"] + 1) / 2)
         planes = [observation["image"], np.broadcast_to(np.concatenate(constant)[:, None, None],

@@ -132,7 +132,7 @@ class CompletionPolicy(PriorModel, Policy):
         if found is not None:
             return found
         with torch.no_grad():
-            image, start = observation["image"], observation.get("start", observation["image"])
+            image, start = observation["image"], observation.get("initial_image", observation["image"])
             moves = self.actions.apply_all(image, observation["mask"], start, windows) - windows.crop(start)[:, :, None]
             return torch.cat([moves, 0.5 * (moves**2).sum(dim=1, keepdim=True)], dim=1)
 
@@ -152,8 +152,8 @@ class CompletionPolicy(PriorModel, Policy):
         if "mask" not in observation:
             raise UsageError("this policy fills holes: pass a mask (N, 1, H, W), 1 where pixels are missing")
         image, mask = observation["image"], observation["mask"]
-        start, windows = observation.get("start", image), MaskWindows.from_mask(mask)
-        features, _ = self.backbone(completion_input(image, mask, start), observation["steps_left"], None)
+        start, windows = observation.get("initial_image", image), MaskWindows.from_mask(mask)
+        features, _ = self.backbone(completion_input(image, mask, start), observation["remaining"], None)
         numbers = head_in_windows(self.heads, features, self.backbone.stride, windows,
                                   self.actions.num_choices + 1).float()
         estimate = state

@@ -58,10 +58,10 @@ class FastDecider:
         return all(level == "global" or policy.actions.agent_grid(level, *image.shape[-2:]) == grid
                    for level in policy.actions.scopes) and all(_plain(layer) for layer in layers)
 
-    def act(self, image: Tensor, steps_left: float) -> Action:
+    def act(self, image: Tensor, remaining: float) -> Action:
         """The greedy action, as `PixelPolicy.act` has it for (1, 3, H, W) and the share of the horizon that is left."""
         statistics = picture_statistics(image, *self.exposure_target).numpy()[0]
-        context = np.concatenate([self.preference, np.array([steps_left], np.float32), statistics])
+        context = np.concatenate([self.preference, np.array([remaining], np.float32), statistics])
         pixels = image.numpy()[0]
         bottom, right = (-side % self.side for side in pixels.shape[1:])
         if bottom or right:

@@ -211,7 +211,7 @@ class FilterPolicy(BaseFilterPolicy):
 
     def _features(self, image: Tensor, observation: Observation, noise: Tensor | None, memory: Any,
                   ) -> tuple[Tensor, Any]:
-        return self.backbone(concat_noise(image, noise), observation["steps_left"], memory)
+        return self.backbone(concat_noise(image, noise), observation["remaining"], memory)
 
     def _read(self, features: Tensor, size: Sequence[int]) -> Tensor:
         """What the heads say at the pixels: the tools' weights and, with an estimate, precision and residual."""

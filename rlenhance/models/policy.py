@@ -25,36 +25,36 @@ _USUAL = -1.0  # logarithm of the deviation with which heads that predict it beg
 class Observation(TypedDict, total=False):
     """What an agent sees; nothing that is missing at use time.
 
-    image: (N, 3, H, W), the current picture. steps_left: (N, 1), share of the horizon that is left, in [0, 1].
+    image: (N, 3, H, W), the current picture. remaining: (N, 1), share of the horizon that is left, in [0, 1].
     preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
-    one. start: (N, 3, H, W), the picture with which the episode began, for action sets that go back to it.
+    one. initial_image: (N, 3, H, W), the picture with which the episode began, for action sets that go back to it.
     statistics: (N, STATISTICS), and tools: (N, C, K, h, w), what `precompute` of a policy has computed from the others;
     shortcuts, never needed.
     """
 
     image: Tensor
-    steps_left: Tensor
+    remaining: Tensor
     preference: Tensor
     mask: Tensor
-    start: Tensor
+    initial_image: Tensor
     statistics: Tensor
     tools: Tensor
 
 
-def make_observation(image: Tensor, steps_left: float, preference: Tensor, mask: Tensor | None = None,
-            start: Tensor | None = None) -> Observation:
+def make_observation(image: Tensor, remaining: float, preference: Tensor, mask: Tensor | None = None,
+            initial_image: Tensor | None = None) -> Observation:
     """An observation from its parts: the environment and inference both make theirs here.
 
     Args:
-        steps_left: share of the horizon that is left; preference: (N, P), P may be 0. mask, start: None: none.
+        remaining: share of the horizon that is left; preference: (N, P), P may be 0. mask, initial_image: None: none.
     """
-    observation: Observation = {"image": image, "steps_left": image.new_full((image.shape[0], 1), steps_left)}
+    observation: Observation = {"image": image, "remaining": image.new_full((image.shape[0], 1), remaining)}
     if preference.shape[1]:
         observation["preference"] = preference
     if mask is not None:
         observation["mask"] = mask
-    if start is not None:
-        observation["start"] = start
+    if initial_image is not None:
+        observation["initial_image"] = initial_image
     return observation
 
 
@@ -70,9 +70,10 @@ def backbone_input(observation: Observation, uses_mask: bool, sees_initial_image
             raise UsageError("this policy was trained with a mask: pass one (N, 1, H, W), 1 where pixels may change")
         planes.append(observation["mask"])
     if sees_initial_image:
-        if "start" not in observation:
-            raise UsageError("this policy sees the first picture of the episode: pass it as start, (N, 3, H, W)")
-        planes.append(observation["start"])
+        if "initial_image" not in observation:
+            raise UsageError("this policy sees the first picture of the episode: pass it as initial_image, (N, 3, H, "
+                             "W)")
+        planes.append(observation["initial_image"])
     return torch.cat(planes, dim=1) if len(planes) > 1 else planes[0]
 
 
@@ -200,7 +201,7 @@ class PixelPolicy(Policy):
         statistics = observation.get("statistics")
         if statistics is None:
             statistics = picture_statistics(image, *self.exposure_target(preference))
-        return torch.cat([self.preferences.network_input(preference), observation["steps_left"], statistics], dim=1)
+        return torch.cat([self.preferences.network_input(preference), observation["remaining"], statistics], dim=1)
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:

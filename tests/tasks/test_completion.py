@@ -386,7 +386,7 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
             value.normal_(std=0.1, generator=generator)
         cut, whole = (head_in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
         assert torch.allclose(cut, windows.crop(whole), atol=1e-5)
-        distribution = policy({"image": image, "mask": mask, "start": start, "steps_left": torch.ones(3, 1)})[0]
+        distribution = policy({"image": image, "mask": mask, "initial_image": start, "remaining": torch.ones(3, 1)})[0]
     placed = distribution.scopes["local"]
     shares = placed.soft_action()
     plain = PixelCategorical(shares.log().clamp(min=-1e4))
@@ -502,8 +502,8 @@ def test_a_step_of_detail_adds_texture_and_leaves_the_level():
 def test_agents_choose_what_is_valid_and_none_acts_outside(generator):
     """Sampled actions too; outside the hole there is nothing to choose and no entropy."""
     policy, batch = make_policy(), holed(size=32)
-    observation = {"image": batch.target, "mask": batch.mask, "start": batch.target,
-                   "steps_left": torch.ones(2, 1)}
+    observation = {"image": batch.target, "mask": batch.mask, "initial_image": batch.target,
+                   "remaining": torch.ones(2, 1)}
     distribution = policy(observation)[0]
     drawn = distribution.sample(generator)["local"]
     valid = policy.actions.valid_mask(batch.mask)

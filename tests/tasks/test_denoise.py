@@ -289,9 +289,9 @@ def test_memory_is_carried_where_there_is_one(memory):
             value.add_(0.1 * torch.randn(value.shape))
     image, other = noisy(1).image, noisy(2).image[1:]
     left = torch.full((1, 1), 0.5)
-    state = policy({"image": image, "steps_left": left + 0.5})[2]
-    second = policy({"image": other, "steps_left": left}, state)[0].scopes["local"].log_probs
-    fresh = policy({"image": other, "steps_left": left})[0].scopes["local"].log_probs
+    state = policy({"image": image, "remaining": left + 0.5})[2]
+    second = policy({"image": other, "remaining": left}, state)[0].scopes["local"].log_probs
+    fresh = policy({"image": other, "remaining": left})[0].scopes["local"].log_probs
     assert (state is None) == (memory == "none") == torch.allclose(second, fresh, atol=1e-5)
 
 
@@ -323,9 +323,9 @@ def test_the_environment_takes_pictures_of_a_pixel(size, generator):
     (lambda: make_policy(tools=("nothing", "medain")), "unknown filter 'medain'"),
     (lambda: DenoiseEnv(1, size=8).reset(options={"batch": Batch(*torch.full((2, 1, 1, 8, 8), 2.5))}),
      "noise may reach 1 beyond"),
-    (lambda: make_policy()({"image": torch.full((1, 1, 8, 8), torch.nan), "steps_left": torch.ones(1, 1)}),
+    (lambda: make_policy()({"image": torch.full((1, 1, 8, 8), torch.nan), "remaining": torch.ones(1, 1)}),
      "got nan to nan"),
-    (lambda: make_policy()({"image": torch.rand(1, 3, 8, 8), "steps_left": torch.ones(1, 1)}),
+    (lambda: make_policy()({"image": torch.rand(1, 3, 8, 8), "remaining": torch.ones(1, 1)}),
      "use a model for colour, make it grey first, or hand its channels over"),
 ], ids=["tool of the environment", "tool of a policy", "beyond the margin", "not a number", "colours for grey"])
 def test_bad_input_is_named(call, told):

@@ -255,7 +255,7 @@ def test_nothing_of_the_reference_can_be_seen():
         observation, _ = env.reset(options={"batch": Batch(batch.image, target)})
         after, *_ = env.step({"local": torch.zeros(2, env.actions.action_dim, 2, 2)})
         seen.append((observation, after))
-    assert set(seen[0][0]) == {"image", "steps_left", "start"}
+    assert set(seen[0][0]) == {"image", "remaining", "initial_image"}
     for one, other in zip(*seen, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 

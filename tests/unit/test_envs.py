@@ -174,7 +174,7 @@ def test_episode_ends_by_termination_after_the_horizon(image, generator):
     assert not terminated.any() and not truncated.any()
     observation, _, terminated, truncated, info = env.step(random_action(env, generator))
     assert terminated.all() and not truncated.any()
-    assert info["final_obs"]["steps_left"].max() == 0 and observation["steps_left"].min() == 1
+    assert info["final_obs"]["remaining"].max() == 0 and observation["remaining"].min() == 1
     assert torch.equal(observation["image"], first["image"])
 
 

@@ -71,7 +71,7 @@ def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
 
     def chances(picture):
         state = policy.initial_state(picture, noise)
-        return policy({"image": picture, "steps_left": left}, state)[0].scopes["local"].log_probs[0, 0]
+        return policy({"image": picture, "remaining": left}, state)[0].scopes["local"].log_probs[0, 0]
 
     place = 40 // policy.grid_period * policy.grid_period
     other = image.clone()
@@ -123,7 +123,7 @@ def test_grey_policies_take_colours_channel_by_channel(generator):
             grey = image[:, :1]
             assert torch.equal(model(grey.expand(-1, 3, -1, -1)), model(grey).expand(-1, 3, -1, -1))
     with pytest.raises(UsageError, match="use a model for colour, make it grey"):
-        policy({"image": image, "steps_left": torch.ones(2, 1)})
+        policy({"image": image, "remaining": torch.ones(2, 1)})
 
 
 def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch):

@@ -117,10 +117,10 @@ def test_bytes_hold_picture_steps_left_and_preference():
     seen, floats = env.reset(seed=0, options=options)[0], plain.reset(seed=0, options=options)[0]
     assert seen.shape == (5, 16, 16) and seen.dtype == np.uint8
     assert np.array_equal(seen[:3], np.rint(255 * floats["image"])) and (seen[4] == 191).all()
-    steps_left = [seen[3]]
+    remaining = [seen[3]]
     for _ in range(4):
-        steps_left.append(env.step(env.action_space.sample())[0][3])
-    assert [set(plane.ravel().tolist()) for plane in steps_left] == [{255}, {191}, {128}, {64}, {0}]
+        remaining.append(env.step(env.action_space.sample())[0][3])
+    assert [set(plane.ravel().tolist()) for plane in remaining] == [{255}, {191}, {128}, {64}, {0}]
 
 
 def loose_env(**arguments):
