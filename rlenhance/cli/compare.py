@@ -76,7 +76,7 @@ def apart(paths: list[Path]) -> list[str]:
 
 def _cell(photo: Photo, path: Path, name: str, crop: list[int] | None, side: int) -> Cell:
     from rlenhance.io.batch import mean_level
-    from rlenhance.io.contact_sheet import Cell, fitted
+    from rlenhance.io.contact_sheet import Cell, thumbnail
 
     height, width = photo.pixels.shape[:2]
     label = f"{width} x {height}, mean {mean_level(photo):.2f}"
@@ -85,4 +85,4 @@ def _cell(photo: Photo, path: Path, name: str, crop: list[int] | None, side: int
         if min(x, y) < 0 or min(across, down) < 1 or x + across > width or y + down > height:
             raise UsageError(f"{path}: --crop {x} {y} {across} {down} lies outside its {width} x {height} pixels")
         photo = photo.with_pixels(photo.pixels[y : y + down, x : x + across])
-    return Cell(fitted(photo.pixels, side), (name, label))
+    return Cell(thumbnail(photo.pixels, side), (name, label))

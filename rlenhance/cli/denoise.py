@@ -62,13 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_explained(plan: BatchPlan, arguments: argparse.Namespace) -> None:
     """Refuse what --explain cannot do, before a model is loaded."""
     from rlenhance.io import STDIO
-    from rlenhance.io.containers import WRITTEN
+    from rlenhance.io.containers import WRITABLE
 
     path, sources = arguments.explain, [job.source for job in (*plan.jobs, *plan.skipped)]
     if len(sources) != 1 or sources[0] == STDIO:
         raise UsageError(f"--explain takes one photograph with a name; got {len(sources)}")
-    if path.suffix.lower() not in WRITTEN:
-        raise UsageError(f"--explain: {path} must end in one of {' '.join(WRITTEN)}")
+    if path.suffix.lower() not in WRITABLE:
+        raise UsageError(f"--explain: {path} must end in one of {' '.join(WRITABLE)}")
     if path.exists() and not arguments.overwrite:
         raise UsageError(f"{path}: exists; replace it with --overwrite, or name another file with --explain")
     if path.resolve() in {place.resolve() for job in plan.jobs for place in (job.source, job.target)}:

@@ -97,14 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
             enhancer = enhancer.with_decision(actions)
         write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
 
-    def film(source: Path, target: Path) -> Any:
+    def process_clip(source: Path, target: Path) -> Any:
         from rlenhance.cli.progress import FrameBar
         from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:
             return enhance_clip(enhancer, source, target, on_progress=bar.update).as_outcome()
 
-    summary = run_plan(plan, enhancer.process, arguments, film=film)
+    summary = run_plan(plan, enhancer.process, arguments, process_clip=process_clip)
     for write in () if summary.failed else write_explanations:
         print(write(), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:

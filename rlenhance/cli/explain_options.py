@@ -33,9 +33,9 @@ def check_explain_options(arguments: argparse.Namespace, targets: Sequence[Path]
     Raises:
         UsageError: several photographs for a file that is about one, or a file that exists or is none of its kind.
     """
-    from rlenhance.io.containers import WRITTEN
+    from rlenhance.io.containers import WRITABLE
 
-    for option, endings in (("explain", WRITTEN), ("cube", (".cube",))):
+    for option, endings in (("explain", WRITABLE), ("cube", (".cube",))):
         path = getattr(arguments, option)
         if path is None:
             continue

@@ -28,6 +28,7 @@ from rlenhance.cli import (
     variants,
     watch,
 )
+from rlenhance.cli.reports import name_flags
 from rlenhance.core.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
@@ -59,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             return COMMANDS[arguments.command].run(arguments)
         except UsageError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {name_flags(str(error))}", file=sys.stderr)
             return 2
         except _Terminated:
             return 143

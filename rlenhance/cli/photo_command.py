@@ -181,11 +181,11 @@ def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | No
     Raises:
         UsageError: nothing that can be written.
     """
-    from rlenhance.io.containers import WRITTEN
-    from rlenhance.io.video_formats import WRITTEN as FILMS
+    from rlenhance.io.containers import WRITABLE
+    from rlenhance.io.video_formats import WRITABLE_CLIPS
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
-    known = (*WRITTEN, *(FILMS if clips else ()))
+    known = (*WRITABLE, *(WRITABLE_CLIPS if clips else ()))
     if extension is not None and extension not in known:
         raise UsageError(f"--format is one of {' '.join(e.lstrip('.') for e in known)}; got {arguments.format!r}")
     return extension
@@ -296,7 +296,7 @@ def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
 
 
 def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-              encode: Callable[[Photo, str], bytes] | None = None, film: ClipProcess | None = None) -> Summary:
+              encode: Callable[[Photo, str], bytes] | None = None, process_clip: ClipProcess | None = None) -> Summary:
     """Do what is planned and tell it.
 
     Args:
@@ -305,7 +305,7 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
         arguments: those of `add_photos`.
         copy: a photograph that stays as it is may be copied byte by byte.
         encode: see `run_batch`; None: as it does.
-        film: does a clip; None: the command takes photographs alone.
+        process_clip: processes a clip; None: the command takes photographs alone.
 
     Returns:
         How many came to which end, and with it the exit status.
@@ -317,9 +317,9 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
     asked = encoder_of(arguments)
     out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
     with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(
-            run_batch(plan, process, at_once=arguments.workers, extension=extension_of(arguments, bool(film)),
-                      copy=copy and asked is None, encode=encode or asked or as_source,
-                      megapixels=limit_of(arguments), film=film)) as outcomes:  # type: ignore[type-var]
+            run_batch(plan, process, max_in_flight=arguments.workers, encode=encode or asked or as_source,
+                      extension=extension_of(arguments, bool(process_clip)), copy=copy and asked is None,
+                      megapixels=limit_of(arguments), process_clip=process_clip)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             reporter.report(outcome)
     return reporter.summary

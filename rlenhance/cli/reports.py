@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -11,6 +12,20 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rlenhance.io import Outcome
+
+
+_FLAGS = {"out": "-o", "overwrite": "--overwrite", "skip_existing": "--skip-existing", "recursive": "-r",
+          "template": "--name", "extension": "--format", "megapixels": "--max-megapixels"}
+
+
+def name_flags(message: str) -> str:
+    """An error of the library with its parameters, which stand in parentheses, as flags of the command line.
+
+    Example:
+        >>> name_flags("a.png: exists; replace it (overwrite)")
+        'a.png: exists; replace it (--overwrite)'
+    """
+    return re.sub(r"\((\w+)\)", lambda match: f"({_FLAGS.get(match[1], match[1])})", message)
 
 
 @dataclass
@@ -71,12 +86,13 @@ class Reporter:
         setattr(self.summary, status, getattr(self.summary, status) + 1)
         self._megapixels += outcome.megapixels or 0 if status == "written" else 0
         if outcome.error:
-            self._failures.append(outcome.error)
-            self._print(f"failed: {outcome.error}", sys.stderr)
+            self._failures.append(name_flags(outcome.error))
+            self._print(f"failed: {self._failures[-1]}", sys.stderr)
         if self._json:
             self._print(as_json(source=outcome.source, target=outcome.written, status=status,
                               seconds=round(outcome.seconds, 4), megapixels=outcome.megapixels, size=outcome.size,
-                              warnings=outcome.warnings, decision=outcome.decision, error=outcome.error), self._out)
+                              warnings=outcome.warnings, decision=outcome.decision,
+                              error=outcome.error and name_flags(outcome.error)), self._out)
         elif not self._quiet:
             for warning in outcome.warnings:
                 self._print(f"note: {warning}", sys.stderr)

@@ -107,9 +107,9 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], 
     Raises:
         UsageError: the model does not take a variant that was named.
     """
-    from rlenhance.io.contact_sheet import Cell, fitted
+    from rlenhance.io.contact_sheet import Cell, thumbnail
 
-    small = fitted(pixels, side)
+    small = thumbnail(pixels, side)
     yield Cell(small, ("as it is",))
     for variant in variants:
         try:

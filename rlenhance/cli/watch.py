@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
                              f"once; use rlenhance enhance")
         if not arguments.once:
             print(f"watching {arguments.folder}; Ctrl-C stops")
-    arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, but=out,
+    arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, exclude=out,
                              settle=arguments.stable_for)
     away = False
     with Reporter(None, sys.stdout, arguments.json, arguments.quiet) as reporter:
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if not away:
                     print(f"waiting: {error}", file=sys.stderr)
                 plan, away = BatchPlan(()), True
-            for outcome in run_batch(plan, enhancer.process, at_once=arguments.workers, copy=asked is None,
+            for outcome in run_batch(plan, enhancer.process, max_in_flight=arguments.workers, copy=asked is None,
                                      encode=asked or encode, megapixels=limit):
                 reporter.report(outcome)
             if arguments.once and not arrivals.pending:

@@ -1,4 +1,4 @@
-"""Photographs on disk: reading, writing, naming, and many of them at once."""
+"""Read, write and name photographs, one or a batch."""
 
 from rlenhance.io.batch import Outcome, run_batch
 from rlenhance.io.discovery import STDIO, list_photos

@@ -1,4 +1,4 @@
-"""Pictures as programs hold them: NumPy arrays, PIL images, torch tensors; what comes in goes out."""
+"""Array edits of NumPy arrays, PIL images and torch tensors; the result has the type of the input."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.io.photo import Photo
 
-_DEEP = ("I;16", "I;16L", "I;16N")  # PIL's 16-bit greys of this machine's order of bytes
+_DEEP = ("I;16", "I;16L", "I;16N")  # PIL's 16-bit greys in native byte order
 _WAY_OUT = {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "1": "L", "P": "RGB (or RGBA)", "PA": "RGBA",
             "La": "LA", "RGBa": "RGBA"}
 
 
 def apply_to(image: Any, change: Callable[[Photo], Photo]) -> Any:
-    """Change a picture of any kind, and give back the kind that came.
+    """Apply a change of photographs to an image of any type; the result has the type of the input.
 
     Args:
         image: an array (H, W, 3), uint8, uint16 or float in [0, 1], RGB; a PIL image of mode RGB, RGBA, L, LA or
             I;16; or a tensor (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1], on any device.
-        change: the same for a photograph: transparency and grey are its business, and so is whatever else may be
-            passed as an array. A result that is the photograph itself is copied.
+        change: of a photograph, including its alpha and grey; it checks arrays itself. A result that is the
+            photograph itself is copied.
 
     Raises:
-        UsageError: another kind, mode or shape; names the way out.
+        UsageError: another type, mode or shape.
     """
     if isinstance(image, Image.Image):
         return _apply_to_image(image, change)

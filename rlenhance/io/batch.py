@@ -1,15 +1,14 @@
-"""Many photographs through one function: read, changed and written at the same time, told in their order.
+"""Many photographs through one function: read, processed and written concurrently, reported in order.
 
-What a command over photographs needs is here and in `rlenhance.io.output_plan`: the plan says what goes where,
-`run_batch` does it.
+`rlenhance.io.output_plan` decides which result goes where; `run_batch` carries the plan out.
 
     plan = make_plan(["photos"], "out", naming=OutputNaming(suffix="_denoised"))
     for outcome in run_batch(plan, process):
         print(outcome.source, outcome.error or outcome.written)
 
-`process` takes a `Photo` and gives a `Photo` (the same one where nothing changes) and what it decided. It runs in the
-calling thread, one photograph after the other, so that it need not be thread-safe and may use every core itself; files
-are read and written by other threads meanwhile.
+`process` takes a `Photo` and returns a `Photo` (the same object where nothing changes) and what it decided. It runs in
+the calling thread, one photograph after the other, so it need not be thread-safe and may use every core; other threads
+read and write files meanwhile.
 """
 
 from __future__ import annotations
@@ -37,27 +36,27 @@ from rlenhance.io.limits import MEGAPIXELS
 from rlenhance.io.output_plan import BatchPlan, Job
 from rlenhance.io.video_formats import is_clip
 
-#: What is done to a photograph: the result (the same object: nothing changed), and what was decided, for the report.
+#: Processes a photograph: the result (the same object where nothing changed), and what was decided, for the report.
 Process = Callable[[Photo], tuple[Photo, Mapping[str, Any]]]
-#: What is done to a clip, from file to file: width and height of its frames, what was decided, what is worth a note.
+#: Processes a clip, from file to file: width and height of its frames, what was decided, and notes.
 ClipProcess = Callable[[Path, Path], tuple[tuple[int, int], Mapping[str, Any], Sequence[str]]]
-#: How many photographs may be in memory at once where nobody says: one per core and two waiting, eight at most.
-AT_ONCE = min(8, (os.cpu_count() or 1) + 2)
+#: Default number of photographs in memory: one per core and two waiting, at most eight.
+MAX_IN_FLIGHT = min(8, (os.cpu_count() or 1) + 2)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photograph.
+    """The result of one photograph.
 
     Attributes:
         source: the photograph.
-        written: its result, or None.
+        written: the file of the result, or None.
         error: why there is none, or None.
-        skipped: the result of an earlier run stays.
-        seconds: spent on reading, changing and writing it; other photographs may have shared them.
+        skipped: the result of an earlier run was kept.
+        seconds: spent on reading, processing and writing it, possibly concurrently with others.
         size: width and height in pixels, upright; None where it could not be read.
-        decision: what `process` told.
-        warnings: what was lost or odd.
+        decision: what `process` returned with the result.
+        warnings: notes on the file, and metadata that could not be kept.
     """
 
     source: Path
@@ -71,17 +70,17 @@ class Outcome:
 
     @property
     def megapixels(self) -> float | None:
-        """Of the photograph; None where it could not be read."""
+        """Size of the photograph in megapixels; None where it could not be read."""
         return self.size and self.size[0] * self.size[1] / 1e6
 
 
 @dataclass
 class _Work:
-    """One photograph on its way; each stage fills in its part."""
+    """The state of one photograph between the stages."""
 
     job: Job
     photo: Photo | None = None
-    data: bytes | None = None  # of the source, where it has no name
+    data: bytes | None = None  # of standard input
     error: str | None = None
     seconds: float = 0.0
     size: tuple[int, int] | None = None
@@ -94,41 +93,45 @@ class _Work:
                        self.size, self.decision, tuple(dict.fromkeys(self.warnings)))
 
 
-def run_batch(plan: BatchPlan, process: Process, *, at_once: int | None = None,
+def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = None,
               read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
               extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
-              film: ClipProcess | None = None) -> Iterator[Outcome]:
-    """Do what is planned; a photograph that fails is told and the rest goes on.
+              process_clip: ClipProcess | None = None) -> Iterator[Outcome]:
+    """Carry a plan out; a photograph that fails is reported and the rest goes on.
 
-    Close the iterator (or let Ctrl-C do it) to stop: what is being written is finished, nothing else is begun.
+    Closing the iterator (as Ctrl-C does) stops the batch: files being written are finished, nothing else is started.
 
     Args:
         plan: see `make_plan`.
-        process: see `Process`. What it raises beside UsageError and MemoryError ends the run.
-        at_once: photographs in memory at a time, which bounds the memory; 1 does one after the other.
-        read: from a path to a photograph; None: `rlenhance.io.read`.
-        encode: from a photograph and an ending (".png") to the bytes of a file.
-        extension: the kind of file for standard output; None: the source's own.
-        film: does a whole clip, in its turn, in the calling thread; None: a clip is no photograph.
-        copy: where `process` gives back the same photograph and the kind of file stays, copy the file byte by byte.
+        process: see `Process`. Errors other than UsageError and MemoryError end the run.
+        max_in_flight: photographs in memory at a time; 1 processes one after the other.
+        read: reads a photograph from a path; None: `rlenhance.io.read`.
+        encode: encodes a photograph for a file extension (".png").
+        extension: extension for standard output; None: the source's.
+        process_clip: processes a clip, in the calling thread; None: clips are refused.
+        copy: copy the file byte by byte where `process` returns the same photograph and the extension stays.
         megapixels: larger photographs are refused by their header.
 
     Yields:
-        An outcome per photograph, in the order of the plan; those skipped come first.
+        An outcome per photograph, in the order of the plan, the skipped ones first.
+
+    Raises:
+        UsageError: `max_in_flight` below 1.
     """
-    at_once = AT_ONCE if at_once is None else at_once
-    if at_once < 1:
-        raise UsageError(f"at least one photograph must be in work at a time; got {at_once}")
-    stages = _Stages(read or partial(read_file, megapixels=megapixels), encode, extension, copy, megapixels, film)
+    max_in_flight = MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
+    if max_in_flight < 1:
+        raise UsageError(f"max_in_flight must be at least 1; got {max_in_flight}")
+    stages = _Stages(read or partial(read_file, megapixels=megapixels), encode, extension, copy, megapixels,
+                     process_clip)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
     waiting = deque(plan.jobs)
     reading: deque[Future[_Work]] = deque()
     writing: deque[Future[_Work]] = deque()
-    pool = ThreadPoolExecutor(at_once, thread_name_prefix="photo")
-    with _heard_warnings():
+    pool = ThreadPoolExecutor(max_in_flight, thread_name_prefix="photo")
+    with _route_warnings():
         try:
             while waiting or reading or writing:
-                while waiting and len(reading) + len(writing) < at_once:
+                while waiting and len(reading) + len(writing) < max_in_flight:
                     reading.append(pool.submit(stages.read, _Work(waiting.popleft())))
                 if writing and (writing[0].done() or not reading):
                     yield writing.popleft().result().outcome()
@@ -141,17 +144,17 @@ def run_batch(plan: BatchPlan, process: Process, *, at_once: int | None = None,
 
 
 class _Stages:
-    """What happens to a photograph on its way, and how each stage fails."""
+    """Reading, processing and writing of a photograph."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool, megapixels: float, film: ClipProcess | None):
+                 copy: bool, megapixels: float, process_clip: ClipProcess | None):
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
-        self._megapixels, self._film = megapixels, film
+        self._megapixels, self._process_clip = megapixels, process_clip
         self.stopped = threading.Event()
 
     def read(self, work: _Work) -> _Work:
-        """The file of a photograph becomes pixels; a clip waits for its turn."""
-        if self._film and is_clip(work.job.source):
+        """Decode a photograph; a clip passes."""
+        if self._process_clip and is_clip(work.job.source):
             return work
         with _stage(work):
             if work.job.source == STDIO:
@@ -164,10 +167,10 @@ class _Stages:
         return work
 
     def change(self, work: _Work, process: Process) -> _Work:
-        """The pixels change."""
+        """Process the pixels, or the clip."""
         with _stage(work):
-            if self._film and is_clip(work.job.source):
-                work.size, work.decision, notes = self._film(work.job.source, work.job.target)
+            if self._process_clip and is_clip(work.job.source):
+                work.size, work.decision, notes = self._process_clip(work.job.source, work.job.target)
                 work.warnings += [f"{work.job.source}: {note}" for note in notes]
             elif work.photo is not None:
                 photo, work.decision = process(work.photo)
@@ -175,7 +178,7 @@ class _Stages:
         return work
 
     def write(self, work: _Work) -> _Work:
-        """The result becomes a file."""
+        """Write the result."""
         with _stage(work):
             if work.photo is None or self.stopped.is_set():
                 return work
@@ -195,17 +198,17 @@ class _Stages:
 
 
 def _kind(work: _Work) -> str:
-    """The ending of the source; without a name its bytes have told."""
+    """The extension of the source; that of its container where it came from standard input."""
     if work.data is None or work.photo is None or work.photo.encoding is None:
         return result_extension(work.job.source.suffix)
-    return result_extension(CONTAINERS[work.photo.encoding.container].endings[0])
+    return result_extension(CONTAINERS[work.photo.encoding.container].extensions[0])
 
 
 @contextmanager
 def _stage(work: _Work) -> Iterator[None]:
-    """Time it, and keep its warnings and its failure with the photograph."""
+    """Measure the time of a stage and collect its warnings and its error."""
     start = time.perf_counter()
-    _HEARD.by = work.warnings
+    _CURRENT.by = work.warnings
     try:
         yield
     except UsageError as error:
@@ -213,34 +216,34 @@ def _stage(work: _Work) -> Iterator[None]:
         source = "standard input" if work.job.source == STDIO else work.job.source
         work.error = str(error) if named or str(source) in str(error) else f"{source}: {error}"
     except MemoryError:
-        work.error = f"{work.job.source}: not enough memory for it; take fewer at once, or reduce it first"
+        work.error = f"{work.job.source}: not enough memory for it; process fewer at once, or reduce it first"
     except OSError as error:
         work.error = f"{work.job.source}: {error}"
     finally:
-        _HEARD.by = None
+        _CURRENT.by = None
         work.seconds += time.perf_counter() - start
         if work.error:
             work.photo = work.data = None
 
 
 def mean_level(photo: Photo) -> float:
-    """Mean of a photograph's values, in [0, 1], for a report: from a grid of pixels, good to a few thousandths."""
+    """Mean value of a photograph in [0, 1], from a grid of pixels, accurate to a few thousandths."""
     pixels = photo.pixels[:: max(1, photo.pixels.shape[0] // 512), :: max(1, photo.pixels.shape[1] // 512)]
     return round(float(pixels.mean()) / (256**pixels.dtype.itemsize - 1), 4)
 
 
-_HEARD = threading.local()
+_CURRENT = threading.local()
 
 
 @contextmanager
-def _heard_warnings() -> Iterator[None]:
-    """Warnings of a thread go to the photograph that it works on."""
+def _route_warnings() -> Iterator[None]:
+    """Warnings of a thread are collected by the photograph that it works on."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
         warnings.simplefilter("always", UserWarning)
 
         def hear(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            by = getattr(_HEARD, "by", None)
+            by = getattr(_CURRENT, "by", None)
             if by is None:
                 shown(message, category, *place, **more)
             else:

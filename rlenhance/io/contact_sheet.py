@@ -1,4 +1,4 @@
-"""A contact sheet: photographs side by side, each with its label."""
+"""Contact sheets: labelled photographs in a grid."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from PIL import Image, ImageDraw, ImageFont
 #: Side of the square that a photograph is fitted into, in pixels.
 CELL = 480
 _GAP, _LINE, _SIZE = 12, 22, 16  # pixels: between cells, of a line of text, of its letters
-_PAPER, _INK = (38, 38, 38), (225, 225, 225)  # a dark grey, beside which dark pictures can be judged
-_SHAPE = 1.5  # width of a sheet by its height, where nobody says how many columns
-# Fonts for what the first one lacks, as systems have them: Linux, macOS, Windows
+_PAPER, _INK = (38, 38, 38), (225, 225, 225)  # dark grey, so that dark pictures can be compared
+_SHAPE = 1.5  # width of a sheet by its height, where the number of columns is not given
+# Fallback fonts of Linux, macOS and Windows
 _FONTS = ("NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf",
           "PingFang.ttc", "Hiragino Sans GB.ttc", "Arial Unicode.ttf", "msyh.ttc", "msgothic.ttc", "malgun.ttf")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a sheet.
+    """One image of a sheet.
 
     Attributes:
         pixels: (H, W, 3) uint8 or uint16.
-        lines: its label, line by line; what does not fit is shortened.
+        lines: its label; lines that do not fit are shortened.
     """
 
     pixels: np.ndarray
     lines: tuple[str, ...]
 
 
-def fitted(pixels: np.ndarray, side: int = CELL) -> np.ndarray:
-    """A picture reduced so that its longer side is at most `side`, of 8 bits: (H, W, 3) -> (h, w, 3) uint8.
+def thumbnail(pixels: np.ndarray, side: int = CELL) -> np.ndarray:
+    """Reduce an image to at most `side` pixels along its longer side and to 8 bits: (H, W, 3) -> (h, w, 3) uint8.
 
-    Each pixel is the mean of its area; smaller pictures keep their size.
+    Each pixel is the mean of its area; smaller images keep their size.
     """
-    pixels = reduced(pixels, side)
+    pixels = downscale(pixels, side)
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / 257).astype(np.uint8)
     return pixels
 
 
-def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
-    """The same in the depth that came: (H, W, 3) or (H, W), uint8 or uint16."""
+def downscale(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The same in the depth of the input: (H, W, 3) or (H, W), uint8 or uint16."""
     height, width = pixels.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -56,14 +56,14 @@ def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def make_sheet(cells: Sequence[Cell], columns: int | None = None, side: int = CELL) -> np.ndarray:
-    """Lay them out in rows: (H, W, 3) uint8.
+    """Lay cells out in rows: (H, W, 3) uint8.
 
     Args:
         cells: at least one.
-        columns: how many stand side by side; None: so that the sheet comes near to 3:2.
-        side: of the square that each is fitted into.
+        columns: number of columns; None: the one that brings the sheet nearest to 3:2.
+        side: of the square that each image is fitted into, in pixels.
     """
-    pictures = [fitted(cell.pixels, side) for cell in cells]
+    pictures = [thumbnail(cell.pixels, side) for cell in cells]
     lines = max(len(cell.lines) for cell in cells)
     tall = max(picture.shape[0] for picture in pictures) + lines * _LINE + _GAP
     columns = min(len(cells), columns or _columns(len(cells), side + _GAP, tall))
@@ -83,7 +83,7 @@ def make_sheet(cells: Sequence[Cell], columns: int | None = None, side: int = CE
 
 
 def _columns(count: int, width: int, height: int) -> int:
-    """The number of columns that comes nearest to the wanted shape, full rows preferred."""
+    """The number of columns nearest to the shape `_SHAPE`, full rows preferred."""
     def off(columns: int) -> float:
         rows = math.ceil(count / columns)
         return abs(math.log(columns * width / (rows * height) / _SHAPE)) + 0.3 * (rows * columns / count - 1)
@@ -99,7 +99,7 @@ def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: 
 
 
 def _font_for(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The first font that has all letters; where none has, the first of all, with boxes for the others."""
+    """The first font that has all letters; where none has, the first font, with boxes for missing letters."""
     fonts = _fonts()
     return next((font for font in fonts if all(_has(font, letter) for letter in set(text))), fonts[0])
 

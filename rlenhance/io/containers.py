@@ -1,4 +1,4 @@
-"""The kinds of file that are known: how their bytes begin, what each can hold, and what they are called."""
+"""Image file formats: their first bytes, what each can hold, and their file extensions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rlenhance.io.video_formats import is_clip
 
 @dataclass(frozen=True)
 class Container:
-    """One kind of file.
+    """One file format.
 
     Attributes:
-        name: as Pillow calls it.
-        endings: of file names; the first is the usual one.
-        depth: most bits per channel that are written.
+        name: Pillow's name.
+        extensions: of file names; the first is the usual one.
+        depth: largest number of bits per channel that is written.
         alpha: it can hold transparency.
-        side: most pixels along one side.
+        side: largest number of pixels along one side.
         metadata: the blocks that it can hold: "exif", "xmp", "icc", "iptc".
         extra: the extra of this package that reads it, or "".
         writable: it can be written.
     """
 
     name: str
-    endings: tuple[str, ...]
+    extensions: tuple[str, ...]
     depth: int = 8
     alpha: bool = True
     side: int = 65_500
@@ -35,10 +35,11 @@ class Container:
     writable: bool = True
 
 
-_RAW_ENDINGS = (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef",
-                ".srw", ".raw", ".rwl", ".3fr", ".iiq", ".kdc", ".dcr", ".mrw", ".x3f", ".erf", ".mef", ".mos")
+_RAW_EXTENSIONS = (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2",
+                   ".pef", ".srw", ".raw", ".rwl", ".3fr", ".iiq", ".kdc", ".dcr", ".mrw", ".x3f", ".erf", ".mef",
+                   ".mos")
 _ALL = frozenset({"exif", "xmp", "icc", "iptc"})
-#: Every kind of file, by name.
+#: Every format, by name.
 CONTAINERS = {kind.name: kind for kind in (
     Container("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, metadata=_ALL),
     Container("PNG", (".png",), depth=16, side=1_000_000),
@@ -47,14 +48,14 @@ CONTAINERS = {kind.name: kind for kind in (
     Container("BMP", (".bmp",), alpha=False, side=1_000_000, metadata=frozenset()),
     Container("AVIF", (".avif",), side=32_768),
     Container("HEIF", (".heic", ".heif", ".hif"), depth=10, side=16_384, extra="heif"),
-    Container("RAW", _RAW_ENDINGS, depth=16, extra="raw", writable=False),
+    Container("RAW", _RAW_EXTENSIONS, depth=16, extra="raw", writable=False),
 )}
-_BY_ENDING = {ending: kind for kind in CONTAINERS.values() for ending in kind.endings}
-#: File endings that are read, and those that are written.
-EXTENSIONS = tuple(_BY_ENDING)
-WRITTEN = tuple(ending for ending, kind in _BY_ENDING.items() if kind.writable)
+_BY_EXTENSION = {ending: kind for kind in CONTAINERS.values() for ending in kind.extensions}
+#: File extensions that are read, and those that are written.
+EXTENSIONS = tuple(_BY_EXTENSION)
+WRITABLE = tuple(ending for ending, kind in _BY_EXTENSION.items() if kind.writable)
 
-_BEGINNINGS = (  # what the first bytes of a file say
+_SIGNATURES = (  # first bytes of a file -> format
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"),
     (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
     (b"FUJIFILMCCD-RAW", "RAW"), (b"IIRO", "RAW"), (b"IIRS", "RAW"), (b"MMOR", "RAW"), (b"IIU\0", "RAW"),
@@ -69,50 +70,50 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "RAW", **dict.fromkeys(
 
 
 def container_of(ending: str) -> Container:
-    """The kind of file that an ending (".jpg", "jpg", in any case) or a kind's own name stands for.
+    """The format of an extension (".jpg", "jpg", in any case), or of that name.
 
     Raises:
-        UsageError: none.
+        UsageError: an unknown one.
     """
     ending = ending.lower()
-    found = CONTAINERS.get(ending.upper()) or _BY_ENDING.get(f".{ending.lstrip('.')}")
+    found = CONTAINERS.get(ending.upper()) or _BY_EXTENSION.get(f".{ending.lstrip('.')}")
     if found is None:
         raise UsageError(f"{ending or 'a name without an ending'!r}: no known kind of picture; use one of "
-                         f"{' '.join(WRITTEN)}")
+                         f"{' '.join(WRITABLE)}")
     return found
 
 
-#: What is said of a clip where a photograph is wanted.
+#: Message for a clip where a photograph is expected.
 CLIP = "a clip, and this takes photographs alone (rlenhance enhance takes clips)"
 
 
 def check_kind(path: Path) -> None:
-    """Refuse the name of a picture that cannot be written, before it is made.
+    """Refuse a file name whose extension cannot be written.
 
     Raises:
-        UsageError: names it, and the endings that can.
+        UsageError: names the extensions that can.
     """
-    if path.suffix.lower() not in WRITTEN:
-        way = f"use one of {' '.join(WRITTEN)}"
+    if path.suffix.lower() not in WRITABLE:
+        way = f"use one of {' '.join(WRITABLE)}"
         raise UsageError(f"{path}: such a picture cannot be written; {way}" if path.suffix else
                          f"{path}: its ending says what kind of picture it is; {way}, or {path}/ for a folder")
 
 
 def result_extension(ending: str) -> str:
-    """The ending of the result of a file with this ending: its own, or .tif where such files cannot be written."""
-    kind = _BY_ENDING.get(ending.lower())
+    """The extension of the result of a file with this extension: the same, or .tif where it cannot be written."""
+    kind = _BY_EXTENSION.get(ending.lower())
     return ending if kind is None or kind.writable else ".tif"
 
 
 def sniff(data: bytes, name: str) -> Container:
-    """What kind of file the bytes are, whatever the name says; of a camera's TIFF-like RAW only its ending tells.
+    """The format of bytes, whatever the name says; the name's extension tells a TIFF-like camera RAW from a TIFF.
 
     Raises:
-        UsageError: empty, or none of the known kinds.
+        UsageError: empty, or an unknown format.
     """
     if not data:
         raise UsageError(f"{name}: the file is empty (0 bytes)")
-    found = next((kind for start, kind in _BEGINNINGS if data.startswith(start)), None)
+    found = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         found = "WEBP"
     elif data[4:8] == b"ftyp":
@@ -128,7 +129,7 @@ def sniff(data: bytes, name: str) -> Container:
 
 
 def _by_brand(data: bytes) -> str | None:
-    """AVIF, HEIC and CR3 are ISO base media files: the first brand that says which, the major one first."""
+    """AVIF, HEIC and CR3 are ISO base media files: the format of the first known brand, the major one first."""
     end = min(max(struct.unpack(">I", data[:4])[0], 16), 256)
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
     if brands[0] in (b"mif1", b"msf1") and {b"avif", b"avis"} & set(brands):
@@ -137,5 +138,5 @@ def _by_brand(data: bytes) -> str | None:
 
 
 def container_by_extension(name: str) -> Container | None:
-    """The kind of file that a name's ending promises, if any."""
-    return _BY_ENDING.get(Path(name).suffix.lower())
+    """The format of a name's extension, if known."""
+    return _BY_EXTENSION.get(Path(name).suffix.lower())

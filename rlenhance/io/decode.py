@@ -1,10 +1,11 @@
-"""The bytes of a file become a picture: what they are decides, the header is looked at first, damage is named."""
+"""Decode the bytes of a file: by their content, not their name, with limits checked in the header first."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from rlenhance.io.photo import Encoding, Metadata, Photo
 from rlenhance.io.profiles import WideGamut, open_profile, to_srgb
 from rlenhance.io.raw import read_raw
 
-# Opened by hand, not with Image.open: its limit of pixels is one number for the whole process.
+# Not with Image.open, whose limit of pixels is global to the process.
 _OPEN: dict[str, Any] = {
     "JPEG": JpegImagePlugin.jpeg_factory, "PNG": PngImagePlugin.PngImageFile, "WEBP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile, "AVIF": AvifImagePlugin.AvifImageFile,
@@ -37,18 +38,19 @@ _OPEN: dict[str, Any] = {
 _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
 
 
-def decode(data: bytes, name: str, megapixels: float = MEGAPIXELS) -> Photo:
+def decode(data: bytes, name: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
     """Decode the bytes of a file.
 
     Args:
         data: a whole file.
-        name: how errors call it; its ending tells a camera's RAW from a TIFF.
-        megapixels: pictures larger than this are refused by their header.
+        name: its name in errors; the extension tells a camera RAW from a TIFF.
+        megapixels: larger images are refused by their header.
 
     Raises:
-        UsageError: empty, truncated, not a picture, animated or with several pages, too large, without the library
-            that it needs, or of a mode that is not taken (CMYK, float); the text names the file and the way out.
+        UsageError: empty, truncated, not an image, animated or with several pages, too large, without the library
+            that it needs, or of an unsupported mode (CMYK, float).
     """
+    name = str(name)
     kind = sniff(data, name)
     if container_by_extension(name) not in (None, kind):
         note(name, f"is a {kind.name} whatever its ending says; it was read as one")
@@ -84,7 +86,7 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
         if kind.name != "PNG":
             metadata, turn = _from_info(image.info, name)
         depth, options = _depth(image, data), _options(image, data)
-        pixels, mode = _shallow(image, name) if depth == 8 else (_deep(data, kind, depth), "")
+        pixels, mode = _read_8bit(image, name) if depth == 8 else (_read_deep(data, kind, depth), "")
     return _photo(pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), metadata, turn, name)
 
 
@@ -103,7 +105,7 @@ def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
     if head.bits == 16:
         return _photo(tiff.read_16bit(data, name), Encoding("TIFF", 16, "", options), metadata, turn, name)
     with TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as image:
-        pixels, mode = _shallow(image, name)  # Pillow turns TIFF, and nothing else, by itself
+        pixels, mode = _read_8bit(image, name)  # Pillow turns TIFF by itself, and no other format
     return _photo(pixels, Encoding("TIFF", 1 if mode == "1" else 8, mode, options), metadata, 0, name)
 
 
@@ -114,7 +116,7 @@ def _from_raw(data: bytes, name: str, megapixels: float) -> Photo:
 
 
 def _check_frames(image: Image.Image, name: str) -> None:
-    """Refuse animations and documents; previews and gain maps beside the picture do not count."""
+    """Refuse animations and documents; previews and gain maps do not count."""
     frames = getattr(image, "n_frames", 1)
     if image.format == "MPO":
         if frames > 1:
@@ -125,7 +127,7 @@ def _check_frames(image: Image.Image, name: str) -> None:
 
 
 def _depth(image: Image.Image, data: bytes) -> int:
-    """Bits per channel in the file; Pillow would drop 16 to 8 without a word."""
+    """Bits per channel in the file; Pillow reduces 16 to 8 silently."""
     if isinstance(image, PngImagePlugin.PngImageFile):
         return max(8, data[24])
     if isinstance(image, AvifImagePlugin.AvifImageFile):
@@ -144,8 +146,8 @@ def _options(image: Image.Image, data: bytes) -> Mapping[str, Any]:
     return {}
 
 
-def _shallow(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
-    """8 bits or fewer: (H, W, channels) uint8 and the mode."""
+def _read_8bit(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
+    """At most 8 bits: (H, W, channels) uint8 and the mode."""
     if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"):
         raise UsageError(f"{name}: colour mode {image.mode} is not taken; convert it to RGB first, "
                          f"for example with an image editor's 'convert to sRGB'")
@@ -163,7 +165,7 @@ def _shallow(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
     return pixels[..., None] if pixels.ndim == 2 else pixels, mode
 
 
-def _deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
+def _read_deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
     """More than 8 bits of a PNG or AVIF: (H, W, channels) uint16, full range."""
     import imagecodecs
 
@@ -176,7 +178,7 @@ def _deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
 
 
 def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
-    """Metadata and orientation as Pillow names the blocks."""
+    """Metadata and orientation from Pillow's `info`."""
     found, turn = Metadata(icc=info.get("icc_profile") or None), 0
     if info.get("exif"):
         try:
@@ -200,7 +202,7 @@ def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
 
 
 def _from_directory(data: bytes, name: str) -> tuple[Metadata, int]:
-    """The same of a TIFF's first directory."""
+    """Metadata and orientation from a TIFF's first directory."""
     try:
         tags = Image.Exif()
         tags.load_from_fp(io.BytesIO(data))
@@ -218,7 +220,7 @@ def _from_directory(data: bytes, name: str) -> tuple[Metadata, int]:
 
 
 def _photo(pixels: np.ndarray, encoding: Encoding, metadata: Metadata, turn: int, name: str) -> Photo:
-    """Turned upright, alpha apart, grey as three equal channels, in sRGB."""
+    """A photograph turned upright, with separate alpha, grey as three equal channels, in sRGB."""
     transpose, vertical, horizontal = _TURNS.get(turn, (0, 0, 0))
     pixels = np.swapaxes(pixels, 0, 1) if transpose else pixels
     pixels = pixels[::-1] if vertical else pixels

@@ -1,4 +1,4 @@
-"""Which photographs are meant: files, folders, patterns that the shell left alone, standard input."""
+"""Find photographs: files, folders, glob patterns, standard input."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import EXTENSIONS
 
-#: Standard input as a source, standard output as a target; a file of that name is named with its folder.
+#: Standard input as a source, standard output as a target; a file named "-" is written ./-.
 STDIO = Path("-")
 
 
 @dataclass(frozen=True)
 class FoundPhoto:
-    """A photograph that was meant.
+    """A photograph that was found.
 
     Attributes:
-        path: where it lies, or `STDIO`.
-        relative_dir: its folder below the one that was named; "." where files are named or folders are not mirrored.
-        explicit: it was named itself, not found in a folder.
+        path: the file, or `STDIO`.
+        relative_dir: its folder relative to the one that was given; "." for files, and without recursion.
+        explicit: the file itself was given, not its folder.
     """
 
     path: Path
@@ -30,35 +30,37 @@ class FoundPhoto:
     explicit: bool = False
 
 
-def is_photo(path: Path, endings: Collection[str] = EXTENSIONS) -> bool:
-    """A visible file with the ending of a picture (or another of `endings`); it is not opened."""
-    return path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
+def is_photo(path: Path, extensions: Collection[str] = EXTENSIONS) -> bool:
+    """Whether a path is a visible file with one of `extensions`; it is not opened."""
+    return path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
 
 
-def list_photos(folder: Path, *, recursive: bool = False, but: Path | None = None,
-                endings: Collection[str] = EXTENSIONS) -> list[Path]:
-    """The picture files of a folder by their endings, in the order of their names; hidden ones are passed over.
+def list_photos(folder: Path, *, recursive: bool = False, exclude: Path | None = None,
+                extensions: Collection[str] = EXTENSIONS) -> list[Path]:
+    """The image files of a folder by their extensions, sorted by name, without hidden ones.
 
     Args:
-        folder: where to look.
-        recursive: in its folders too, after its own files; links to folders are not followed.
-        but: a folder that is left out, with all below it.
-        endings: of the files that are meant.
+        folder: the folder.
+        recursive: include its folders, after its own files; links to folders are not followed.
+        exclude: a folder that is left out, with all below it.
+        extensions: of the files.
 
     Raises:
-        UsageError: not a folder, one that cannot be listed, or no picture in it.
+        UsageError: not a folder, one that cannot be listed, or no image in it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    photos = list(walk(folder, recursive, but and but.resolve(), endings))
+    photos = list(iter_photos(folder, recursive, exclude and exclude.resolve(), extensions))
     if not photos:
-        deeper = "" if recursive or not any(path.is_dir() for path in folder.iterdir()) else "; -r looks in its folders"
-        raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(endings)}{deeper}")
+        deeper = "; its folders are searched too where asked (recursive)"
+        deeper = "" if recursive or not any(path.is_dir() for path in folder.iterdir()) else deeper
+        raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(extensions)}{deeper}")
     return photos
 
 
-def walk(folder: Path, recursive: bool, but: Path | None, endings: Collection[str] = EXTENSIONS) -> Iterable[Path]:
-    """The same as they come, and nothing where there is none; `but` is resolved.
+def iter_photos(folder: Path, recursive: bool, exclude: Path | None,
+                extensions: Collection[str] = EXTENSIONS) -> Iterable[Path]:
+    """The same as an iterator, which may be empty; `exclude` is resolved.
 
     Raises:
         UsageError: a folder that cannot be listed.
@@ -66,37 +68,38 @@ def walk(folder: Path, recursive: bool, but: Path | None, endings: Collection[st
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); leave it out, or mend its rights") from error
-    yield from (path for path in paths if is_photo(path, endings))
+        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); leave it out, or change its "
+                         f"permissions") from error
+    yield from (path for path in paths if is_photo(path, extensions))
     for path in paths if recursive else ():
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.resolve() != but:
-            yield from walk(path, recursive, but, endings)
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.resolve() != exclude:
+            yield from iter_photos(path, recursive, exclude, extensions)
 
 
-def find_photos(words: Iterable[Path | str], *, recursive: bool = False, but: Path | None = None,
-                endings: Collection[str] = EXTENSIONS) -> list[FoundPhoto]:
-    """What the words on a command line mean, each photograph once, in the order in which they were named.
+def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude: Path | None = None,
+                extensions: Collection[str] = EXTENSIONS) -> list[FoundPhoto]:
+    """The photographs of a command line, each once, in the order given.
 
     Args:
-        words: files; folders; patterns with * ? [ ] or ** (a file of that very name goes first); `STDIO`.
-        recursive: folders with all that is below them.
-        but: a folder that is left out of the folders: the one that results go to.
-        endings: of the files of folders and patterns that are meant.
+        words: files; folders; patterns with * ? [ ] or ** (a file of exactly that name has precedence); `STDIO`.
+        recursive: include the folders below.
+        exclude: a folder that is left out: the one of the results.
+        extensions: of the files in folders and patterns.
 
     Raises:
-        UsageError: a word that means nothing, or a folder without a picture.
+        UsageError: a word that matches nothing, or a folder without an image.
     """
     found: dict[Path, FoundPhoto] = {}
     for word in map(Path, words):
         if word == STDIO or word.is_file():
             found[word] = FoundPhoto(word, explicit=True)
         elif word.is_dir():
-            for path in list_photos(word, recursive=recursive, but=but, endings=endings):
+            for path in list_photos(word, recursive=recursive, exclude=exclude, extensions=extensions):
                 found.setdefault(path, FoundPhoto(path, path.parent.relative_to(word) if recursive else Path()))
         elif word.exists():
             raise UsageError(f"{word}: neither a file nor a folder")
         elif glob.has_magic(str(word)):
-            for path in _matches(word, endings):
+            for path in _matches(word, extensions):
                 found.setdefault(path, FoundPhoto(path, path.parent.relative_to(_root(word)) if recursive else Path()))
         else:
             raise UsageError(f"{word}: no such file")
@@ -105,20 +108,20 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, but: Pa
     return list(found.values())
 
 
-def _matches(pattern: Path, endings: Collection[str]) -> list[Path]:
-    photos = [path for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))) if is_photo(path, endings)]
+def _matches(pattern: Path, extensions: Collection[str]) -> list[Path]:
+    photos = [path for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))) if is_photo(path, extensions)]
     if not photos:
-        raise UsageError(f"{pattern}: no picture matches; known endings: {' '.join(endings)}")
+        raise UsageError(f"{pattern}: no picture matches; known endings: {' '.join(extensions)}")
     return photos
 
 
 def _root(pattern: Path) -> Path:
-    """The folder in front of the first sign of a pattern."""
+    """The folder before the first wildcard of a pattern."""
     return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
 
 
-def ignores_case(folder: Path) -> bool:
-    """Names that differ in case alone are one file there: asked of the nearest folder that exists."""
+def is_case_insensitive(folder: Path) -> bool:
+    """Whether names that differ in case alone are one file there, tested on the nearest existing folder."""
     for place in (folder.absolute(), *folder.absolute().parents):
         other = place.with_name(place.name.swapcase())
         if place.exists() and other.name != place.name:

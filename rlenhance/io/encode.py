@@ -1,4 +1,4 @@
-"""A picture becomes the bytes of a file: like the one it came from, or of another kind, never less without a word."""
+"""Encode a photograph in the format of its source or another one; every loss is warned of."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rlenhance.io.heif import write_heif
 from rlenhance.io.limits import note
 from rlenhance.io.photo import Metadata, Photo
 
-#: Quality of a lossy file that does not come from a file of its own kind, by kind.
+#: Default quality of lossy formats, where the source has another format.
 QUALITY = {"JPEG": 95, "WEBP": 95, "AVIF": 90, "HEIF": 90}
-#: A JPEG keeps the tables of its source, but not those of a lower quality: what was dark shows its blocks when bright.
-LEAST_KEPT = 92
+#: A JPEG keeps the tables of its source down to this quality: brightening makes the blocks of coarser ones visible.
+MIN_KEPT_QUALITY = 92
 _SEGMENT = 65_533  # bytes that a JPEG's segment holds
 
 
@@ -28,26 +28,26 @@ def encode(photo: Photo, kind: str, *, quality: int | None = None, strip: bool =
     """The bytes of a file.
 
     Args:
-        photo: what to write.
-        kind: an ending (".png") or the name of a kind of file.
-        quality: 1 to 100 for JPEG, WebP, AVIF and HEIC; None: as the source, where it is of this kind.
+        photo: the photograph.
+        kind: an extension (".png") or the name of a format.
+        quality: 1 to 100 for JPEG, WebP, AVIF and HEIC; None: that of the source, where it has this format.
         strip: leave out all metadata; the colours become sRGB.
 
     Raises:
-        UsageError: the kind is unknown, cannot be written, or cannot hold the picture's size or transparency; a
-            quality outside its range, or for a kind of file that has none.
+        UsageError: the format is unknown, cannot be written, or cannot hold the image's size or transparency; a
+            quality outside its range, or for a lossless format.
     """
     container = container_of(kind)
     if not container.writable:
-        raise UsageError(f"{kind}: camera RAW cannot be written: use --format tiff")
+        raise UsageError(f"{kind}: camera RAW cannot be written: use the format tiff")
     if quality is not None and container.name not in QUALITY:
-        raise UsageError(f"--quality is for {', '.join(QUALITY)}; a {container.name} has none: leave it out")
+        raise UsageError(f"quality is for {', '.join(QUALITY)}; a {container.name} has none: leave it out")
     check_quality(quality)
     height, width = photo.pixels.shape[:2]
     if max(height, width) > container.side:
         raise UsageError(f"{width}x{height} pixels: a {container.name} has at most {container.side} along a side; "
-                         f"use --format png")
-    metadata = Metadata() if strip else _held(photo, container)
+                         f"use the format png")
+    metadata = Metadata() if strip else _supported_metadata(photo, container)
     array = _planes(photo, container, metadata.icc is not None)
     alike = photo.encoding is not None and photo.encoding.container == container.name
     mode = photo.encoding.mode if alike and photo.encoding else ""
@@ -59,18 +59,18 @@ def encode(photo: Photo, kind: str, *, quality: int | None = None, strip: bool =
 
 
 def check_quality(quality: int | None) -> int | None:
-    """Give back a quality from 1 to 100, or None.
+    """Return a quality from 1 to 100, or None.
 
     Raises:
         UsageError: below 1 or above 100.
     """
     if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"--quality must lie between 1 and 100; got {quality}")
+        raise UsageError(f"quality must lie between 1 and 100; got {quality}")
     return quality
 
 
-def _held(photo: Photo, container: Container) -> Metadata:
-    """The metadata that the container can hold; what is left behind is told."""
+def _supported_metadata(photo: Photo, container: Container) -> Metadata:
+    """The metadata that the format can hold; the rest is warned of."""
     metadata: Metadata = photo.metadata
     lost = []
     for block in ("exif", "xmp", "icc", "iptc"):
@@ -91,12 +91,12 @@ def _held(photo: Photo, container: Container) -> Metadata:
 
 
 def _planes(photo: Photo, container: Container, in_profile: bool) -> np.ndarray:
-    """(H, W, channels) in the file's colours, in a depth that the container holds."""
+    """(H, W, channels) in the file's colour space, in a depth that the format holds."""
     pixels = photo.wide_gamut.back(photo.pixels) if photo.wide_gamut and in_profile else photo.pixels
     deep = container.depth > 8 and photo.depth > 8
     if photo.depth > 8 and container.depth < photo.depth:
         note(photo.name, f"a {container.name} holds {container.depth} bits per channel, the picture has {photo.depth}: "
-                         f"they are reduced; --format tiff or png keeps them")
+                         f"they are reduced; the formats tiff and png keep them")
     pixels = _at_depth(pixels[..., :1] if photo.grey else pixels, deep)
     if photo.alpha is None:
         return pixels
@@ -104,7 +104,7 @@ def _planes(photo: Photo, container: Container, in_profile: bool) -> np.ndarray:
     if container.alpha:
         return np.concatenate([pixels, alpha[..., None]], axis=2)
     if (alpha < np.iinfo(alpha.dtype).max).any():
-        raise UsageError(f"{photo.name}: a {container.name} cannot hold transparency: use --format png or webp")
+        raise UsageError(f"{photo.name}: a {container.name} cannot hold transparency: use the format png or webp")
     return pixels
 
 
@@ -121,7 +121,7 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
     options: Any = photo.encoding.options if photo.encoding and photo.encoding.container == container.name else {}
     if container.name == "TIFF":
         compression = options.get("compression", 8)
-        tiff.write(file, array, metadata, compression=compression if compression in tiff.KEPT else 8)
+        tiff.write(file, array, metadata, compression=compression if compression in tiff.KEPT_COMPRESSIONS else 8)
         return file.getvalue()
     if container.name == "HEIF":
         write_heif(file, array, metadata, quality or QUALITY["HEIF"])
@@ -129,7 +129,8 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
     if array.dtype == np.uint16:
         return _deep_png(array, metadata)
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    return _by_pillow(image, container, metadata, _choices(container, options, quality, array.shape[2] in (2, 4)))
+    choices = _pillow_options(container, options, quality, array.shape[2] in (2, 4))
+    return _by_pillow(image, container, metadata, choices)
 
 
 def _by_pillow(image: Image.Image, container: Container, metadata: Metadata, choices: dict[str, Any]) -> bytes:
@@ -144,7 +145,7 @@ def _by_pillow(image: Image.Image, container: Container, metadata: Metadata, cho
         image.save(file, container.name, **{key: value for key, value in choices.items() if value not in (None, b"")})
     except (OSError, ValueError) as error:
         raise UsageError(f"{image.width}x{image.height} pixels cannot be written as {container.name} ({error}); "
-                         f"use --format png") from error
+                         f"use the format png") from error
     return _with_metadata(file.getvalue(), metadata) if container.name == "PNG" else file.getvalue()
 
 
@@ -156,7 +157,7 @@ def _with_metadata(data: bytes | bytearray, metadata: Metadata) -> bytes:
 def _deep_png(array: np.ndarray, metadata: Metadata) -> bytes:
     import imagecodecs
 
-    # one filter and run lengths: a third of the time of the default and hardly larger
+    # one filter and run lengths take a third of the default's time and are hardly larger
     flat = array.reshape(array.shape[:2] if array.shape[2] == 1 else array.shape)
     plain = np.frombuffer(np.ascontiguousarray(flat), np.uint16).reshape(flat.shape)  # its encoder counts strides
     data = imagecodecs.png_encode(plain, level=1,
@@ -164,16 +165,16 @@ def _deep_png(array: np.ndarray, metadata: Metadata) -> bytes:
     return _with_metadata(data, metadata)
 
 
-def _choices(container: Container, options: Any, quality: int | None, clear: bool) -> dict[str, Any]:
-    """What Pillow's encoder is told."""
+def _pillow_options(container: Container, options: Any, quality: int | None, clear: bool) -> dict[str, Any]:
+    """Options of Pillow's encoder."""
     if container.name == "JPEG":
         sampling = options.get("subsampling", 0)
         found: dict[str, Any] = {"subsampling": sampling if sampling in (0, 1, 2) else 0,
                                  "progressive": options.get("progressive", False)}
         if quality is None and options.get("qtables"):
-            if _steps(options["qtables"]) <= _steps(_tables(LEAST_KEPT)):
+            if _steps(options["qtables"]) <= _steps(_tables(MIN_KEPT_QUALITY)):
                 return {**found, "qtables": options["qtables"]}
-            return {**found, "quality": LEAST_KEPT}
+            return {**found, "quality": MIN_KEPT_QUALITY}
         return {**found, "quality": quality or QUALITY["JPEG"]}
     if container.name == "WEBP":
         lossless = quality is None and options.get("lossless", False)
@@ -185,7 +186,7 @@ def _choices(container: Container, options: Any, quality: int | None, clear: boo
 
 
 def _steps(tables: dict[int, list[int]]) -> int:
-    """Size of the steps in brightness, all frequencies together: smaller is better quality."""
+    """Sum of the luma quantisation steps: smaller is better quality."""
     return sum(tables[min(tables)])
 
 
@@ -206,9 +207,9 @@ def _resources(iptc: bytes | None) -> bytes:
 
 
 def _bilevel(array: np.ndarray, photo: Photo, container: Container, metadata: Metadata) -> bytes:
-    """Black and white: what is between becomes the nearer of the two."""
+    """1 bit: values between black and white become the nearer of the two."""
     if not np.isin(array, (0, 255)).all():
-        note(photo.name, "it is a file of black and white alone; what the result has between them is cut at the middle")
+        note(photo.name, "it is a file of black and white alone; values between them become the nearer of the two")
     white = array[..., 0] > 127
     if container.name == "TIFF":
         file = io.BytesIO()
@@ -218,7 +219,7 @@ def _bilevel(array: np.ndarray, photo: Photo, container: Container, metadata: Me
 
 
 def _palette(array: np.ndarray, photo: Photo, container: Container, metadata: Metadata) -> bytes:
-    """At most 256 colours: exactly where that is enough, otherwise the nearest ones with a note."""
+    """At most 256 colours: exact where that is enough, otherwise the nearest ones with a warning."""
     packed = np.zeros(array.shape[:2], np.uint32)
     for k in range(array.shape[2]):
         packed |= array[..., k].astype(np.uint32) << (8 * k)
@@ -245,14 +246,14 @@ def _palette(array: np.ndarray, photo: Photo, container: Container, metadata: Me
 
 
 def _nearest(array: np.ndarray, photo: Photo) -> np.ndarray | None:
-    """The picture in 256 colours; its transparency untouched, if it is all or nothing."""
+    """The image in 256 colours with its alpha, if that is 0 or 255 everywhere; otherwise None."""
     clear = array.shape[2] == 4
     if clear and not np.isin(array[..., 3], (0, 255)).all():
         return None
     image = Image.fromarray(np.ascontiguousarray(array[..., :3]))
     few = np.asarray(image.quantize(255 if clear else 256, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB"))
     note(photo.name, "its palette holds 256 colours, the result has more: the nearest are taken; "
-                     "--format webp or tiff keeps all")
+                     "the formats webp and tiff keep all")
     if not clear:
         return few
     return np.concatenate([np.where(array[..., 3:] == 0, 0, few), array[..., 3:]], axis=2)

@@ -1,4 +1,4 @@
-"""EXIF blocks: turned upright in place, so that every other byte (maker notes, GPS) stays where it was."""
+"""EXIF blocks, edited in place so that every other byte (maker notes, GPS) keeps its offset."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def _entries(block: bytes | bytearray, at: int, order: str) -> Iterator[tuple[in
 
 
 def apply_orientation(block: bytes) -> tuple[bytes, int]:
-    """The block with orientation 1 and without its thumbnail (which shows the old picture), and the orientation it had.
+    """The block with orientation 1 and without its thumbnail, and the orientation that it had.
 
     Args:
         block: EXIF, with or without the prefix "Exif\\0\\0".
 
     Returns:
-        The block without a prefix; the orientation 1 to 8, or 0 where it says none.
+        The block without a prefix; the orientation 1 to 8, or 0 where it has none.
 
     Raises:
         ValueError, struct.error: no EXIF block, or a damaged one.
@@ -65,7 +65,7 @@ def apply_orientation(block: bytes) -> tuple[bytes, int]:
 
 
 def _swap_sides(block: bytearray, at: int, order: str) -> None:
-    """Width and height change places with a quarter turn."""
+    """Swap width and height, for a quarter turn."""
     entries = dict(_entries(block, at, order))
     if _WIDTH in entries and _HEIGHT in entries:
         one, other = (slice(entries[tag] + 2, entries[tag] + 12) for tag in (_WIDTH, _HEIGHT))
@@ -73,10 +73,7 @@ def _swap_sides(block: bytearray, at: int, order: str) -> None:
 
 
 def resized(block: bytes, width: int, height: int) -> bytes:
-    """The block of a picture that has another size now: the size that it states, where it states one, is the new one.
-
-    A block that cannot be read stays as it is.
-    """
+    """The block with a new size, where it states one; a block that cannot be read stays as it is."""
     edited = bytearray(block)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(edited[:4]))
     if order is None:
@@ -94,23 +91,23 @@ def resized(block: bytes, width: int, height: int) -> bytes:
 
 
 def apply_xmp_orientation(packet: bytes) -> tuple[bytes, int]:
-    """An XMP packet with orientation 1, and the one it had (0 where it says none)."""
+    """An XMP packet with orientation 1, and the orientation that it had (0 for none)."""
     said = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*([1-8])")
     found = said.search(packet)
     return said.sub(rb"\g<1>1", packet), int(found.group(2)) if found else 0
 
 
 def from_directory(exif: Image.Exif, of_a_raw: bool = False) -> bytes | None:
-    """The EXIF block of a TIFF's directory without what lays out its pixels; None if nothing is left."""
+    """The EXIF block of a TIFF's directory without the tags of its pixel layout; None if nothing is left."""
     for tag in [tag for tag in exif if (tag not in _OF_THE_PHOTO if of_a_raw else tag in _LAYOUT)]:
         del exif[tag]
-    if of_a_raw:  # its places count from another file's beginning, and it may be megabytes long
+    if of_a_raw:  # its offsets refer to the source file, and it may be megabytes long
         exif.get_ifd(EXIF_IFD).pop(_MAKER_NOTE, None)
     return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
 
 
 def without_maker_note(block: bytes) -> bytes:
-    """The block written anew without the camera's own data: what is left where a file has no room for all."""
+    """The block rewritten without the maker note, for files without room for all of it."""
     exif = Image.Exif()
     exif.load(b"Exif\0\0" + block)
     exif.get_ifd(EXIF_IFD).pop(_MAKER_NOTE, None)

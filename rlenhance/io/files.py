@@ -1,4 +1,4 @@
-"""Files: read into a picture, written atomically."""
+"""Read photographs, and write them atomically."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
-from rlenhance.io.decode import decode as decode_bytes
+from rlenhance.io.decode import decode as decode
 from rlenhance.io.encode import encode as encode
 from rlenhance.io.limits import MEGAPIXELS
 from rlenhance.io.photo import Photo as Photo
 
 
 def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
-    """Decode a photograph; what is odd about it is warned of (`PhotoWarning`).
+    """Decode a photograph; oddities are warned of (`PhotoWarning`).
 
     Args:
         path: the file.
-        megapixels: pictures larger than this are refused by their header, before anything is decoded.
+        megapixels: larger images are refused by their header, before anything is decoded.
 
     Raises:
         UsageError: missing, or see `decode`.
@@ -36,28 +36,16 @@ def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
     return decode(data, path, megapixels=megapixels)
 
 
-def decode(data: bytes, path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
-    """The same for the bytes of a file.
-
-    Args:
-        path: how errors call it.
-
-    Raises:
-        UsageError: see `rlenhance.io.decode.decode`.
-    """
-    return decode_bytes(data, str(path), megapixels)
-
-
 def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int | None = None, strip: bool = False) -> Path:
-    """Encode and write as the kind that the name's ending says; the file appears whole or not at all.
+    """Encode in the format of the file extension and write atomically.
 
     Args:
         photo: a decoded file, or (H, W, 3) uint8 or uint16, sRGB.
-        path: its folder is made.
+        path: the file; its folder is created.
         quality, strip: see `encode`.
 
     Raises:
-        UsageError: see `encode`; or the place cannot be written.
+        UsageError: see `encode`; or the file cannot be written.
     """
     path = Path(path)
     photo = photo if isinstance(photo, Photo) else Photo(photo, name=str(path))
@@ -65,10 +53,10 @@ def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int | None = 
 
 
 def write_bytes(data: bytes, path: Path) -> Path:
-    """Write the bytes of a file; it appears whole or not at all, and its folder is made.
+    """Write a file atomically and create its folder.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,22 +68,22 @@ def write_bytes(data: bytes, path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to; it takes its name at the end, flushed to disk, or vanishes.
+    """A temporary file next to `path`, which it replaces at the end, flushed to disk; an error removes it.
 
     A killed process leaves the old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        yield beside
-        with beside.open("rb+") as file:
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the place, flush to disk, then rename: see `atomic_path`."""
-    with atomic_path(path) as beside:
-        beside.write_bytes(data)
+    """Write through `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

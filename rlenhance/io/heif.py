@@ -26,7 +26,7 @@ def read_heif(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, in
         (H, W, channels) uint8 or uint16 (full range), upright; its depth in bits; exif, xmp and icc.
 
     Raises:
-        UsageError: the extra is missing; larger than the limit; a mode that is not taken.
+        UsageError: the extra is missing; larger than the limit; an unsupported mode.
     """
     file = _library(f"{name}: HEIC").open_heif(data, convert_hdr_to_8bit=False)
     main = file[file.primary_index]
@@ -46,7 +46,7 @@ def read_heif(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, in
 
 
 def write_heif(file: IO[bytes], array: np.ndarray, metadata: Metadata, quality: int) -> None:
-    """Encode (H, W, channels); uint16 is written with 10 bits, and what has transparency without loss.
+    """Encode (H, W, channels); uint16 is written with 10 bits, and an image with transparency losslessly.
 
     Raises:
         UsageError: the extra is missing, or its library was built without an encoder.
@@ -66,4 +66,4 @@ def write_heif(file: IO[bytes], array: np.ndarray, metadata: Metadata, quality: 
         picture.save(file, quality=quality, chroma=444, **{key: value for key, value in blocks.items() if value})
     except RuntimeError as error:
         raise UsageError(f"{array.shape[1]}x{array.shape[0]} pixels cannot be written as HEIC ({error}); "
-                         f"use --format png") from error
+                         f"use the format png") from error

@@ -1,4 +1,4 @@
-"""Masks and regions in picture files."""
+"""Read masks and regions from image files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rlenhance.ops.masks import THRESHOLD
 
 
 def read_mask(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask file: (H, W) bool, True where it is white.
+    """Read a mask: (H, W) bool, True where it is white.
 
     Args:
         size: (height, width) that it must have; None: any.
 
     Raises:
-        UsageError: it cannot be read; it has another size (both are named); nothing in it is white, or everything.
+        UsageError: it cannot be read; it has another size; nothing in it is white, or everything.
     """
     pixels = read(path).pixels
     grey = pixels.mean(axis=2) / (257 if pixels.dtype == np.uint16 else 1)
@@ -33,7 +33,7 @@ def read_mask(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarr
 
 
 def read_region(path: Path) -> np.ndarray:
-    """A mask from a file: (H, W) float32 in [0, 1], 1 where it is white.
+    """Read a region: (H, W) float32 in [0, 1], 1 where it is white.
 
     Raises:
         UsageError: it cannot be read.

@@ -1,4 +1,4 @@
-"""A decoded file: its pixels, and everything that makes the next file like it."""
+"""A decoded image file: pixels, alpha, metadata and encoding, so that it can be written in the same way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlenhance.io.profiles import WideGamut
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says beside its pixels.
+    """The metadata of a file.
 
     Attributes:
         exif: EXIF block, TIFF-structured, without a prefix; orientation 1, no thumbnail.
@@ -23,7 +23,7 @@ class Metadata:
         icc: colour profile of the file (not of `Photo.pixels`, which are sRGB).
         iptc: IPTC-NAA record.
         dpi: printing resolution (across, down).
-        texts: PNG text chunks (kind, body) beside the XMP; a JPEG's comment has the kind b"COM".
+        texts: PNG text chunks (kind, body) other than XMP; a JPEG comment has the kind b"COM".
     """
 
     exif: bytes | None = None
@@ -36,13 +36,13 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a file held its pixels, so that the next one can hold them likewise.
+    """The pixel encoding of a file, so that a result can be written in the same one.
 
     Attributes:
-        container: name of the kind of file ("JPEG").
+        container: name of the format ("JPEG").
         depth: bits per channel in the file: 1, 8, 10, 12 or 16.
         mode: "1", "P", "L", "LA", "RGB" or "RGBA".
-        options: what its encoder was told, as far as it shows: quantisation tables, lossless, compression.
+        options: of its encoder, as far as known: quantisation tables, lossless, compression.
     """
 
     container: str
@@ -59,11 +59,11 @@ class Photo:
         pixels: (H, W, 3) uint8 or uint16, RGB, sRGB-encoded, upright. Files with more than 8 bits or with a wide-gamut
             profile give uint16 (0 to 65535, whatever their depth).
         alpha: (H, W) uint8 or uint16, or None.
-        grey: the file had one channel; it is written back with one.
-        metadata: what it says beside its pixels.
-        encoding: how the file held them; None for a picture that came from no file.
-        wide_gamut: the way back to the file's wide-gamut profile, or None for sRGB.
-        name: how messages call it.
+        grey: the file had one channel, and a result has one.
+        metadata: of the file.
+        encoding: of the file; None for pixels without one.
+        wide_gamut: converts back to the file's wide-gamut profile; None for sRGB.
+        name: for messages.
     """
 
     pixels: np.ndarray
@@ -81,25 +81,24 @@ class Photo:
 
     @property
     def transparent(self) -> np.ndarray | None:
-        """Where it is wholly transparent, (H, W); None where nothing is, or everything."""
+        """(H, W) bool, True where alpha is 0; None if nothing is transparent, or everything."""
         return transparent_area(self.alpha)
 
     @property
     def visible_pixels(self) -> np.ndarray:
-        """What decisions are made on: the pixels, with the mean of the visible colours where others are hidden."""
+        """The pixels with transparent ones replaced by the mean of the visible ones: the basis of decisions."""
         hidden = self.transparent
         return self.pixels if hidden is None else fill_transparent(self.pixels, hidden)
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
-        """The same file with another picture in it."""
+        """The same file with other pixels."""
         return replace(self, pixels=pixels)
 
     def map_pixels(self, change: Callable[[np.ndarray], np.ndarray]) -> Photo:
-        """The same file after a change of its picture, such that nothing hidden shows and grey stays grey.
+        """The same file after a change of its pixels; grey stays grey, and transparent pixels keep their colours.
 
-        The change sees the mean of the visible colours where the picture is transparent, so that hidden colours move
-        no decision; the file's own colours come back there. Where the result is larger, transparency is enlarged and
-        the size in the metadata brought up to date.
+        The change gets `visible_pixels`, so that invisible colours do not affect it. Where the result is larger, alpha
+        is enlarged and the size in the metadata updated.
 
         Args:
             change: (H, W, 3) -> (scale H, scale W, 3), the same dtype.
@@ -128,12 +127,12 @@ def as_grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def transparent_area(alpha: np.ndarray | None) -> np.ndarray | None:
-    """Where a picture is wholly transparent, (H, W); None where nothing is, or everything."""
+    """(H, W) bool, True where alpha is 0; None if nothing is transparent, or everything."""
     hidden = None if alpha is None else alpha == 0
     return None if hidden is None or not hidden.any() or hidden.all() else hidden
 
 
 def fill_transparent(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Hidden pixels replaced by the mean of the others."""
+    """Transparent pixels replaced by the mean of the others."""
     mean = pixels[~hidden].mean(axis=0)
     return np.where(hidden[..., None], np.rint(mean).astype(pixels.dtype), pixels)

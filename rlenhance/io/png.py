@@ -1,6 +1,6 @@
-"""PNG chunks: the pixels are decoded by libraries, the metadata is taken from and put between the chunks here.
+"""PNG chunks: libraries decode the pixels, and this module reads and writes the metadata.
 
-So a damaged text or profile costs that text or profile and not the picture. (PNG, third edition, 5 and 11.3)
+A damaged text or profile is lost alone, without the image. (PNG, third edition, 5 and 11.3)
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The same PNG with the chunks that make its pixels, and no others."""
+    """The same PNG with the chunks of its pixels alone."""
     return SIGNATURE + b"".join(whole for kind, _, whole in chunks(data) if kind in _PIXELS)
 
 
 def is_animated(data: bytes) -> bool:
-    """It has an animation's control chunk."""
+    """Whether it has an animation control chunk."""
     return any(kind == b"acTL" for kind, _, _ in chunks(data))
 
 
 def read_metadata(data: bytes, name: str) -> tuple[Metadata, int]:
-    """Metadata, orientation (0 where none is said). What is damaged is left out with a warning."""
+    """Metadata and orientation (0 for none). Damaged blocks are left out with a warning."""
     found, turn = Metadata(), 0
     for kind, body, _ in chunks(data):
         if kind not in (b"iCCP", b"eXIf", b"pHYs", *_TEXTS):
@@ -85,7 +85,7 @@ def _inflate(packed: bytes) -> bytes:
 
 
 def metadata_chunks(metadata: Metadata) -> bytes:
-    """The chunks that stand behind a PNG's header to say the same."""
+    """The chunks of metadata, which follow a PNG's header."""
     found = b""
     if metadata.icc:
         found += _chunk(b"iCCP", b"ICC\0\0" + zlib.compress(metadata.icc))

@@ -1,9 +1,8 @@
-"""Colour profiles: a wide-gamut picture becomes sRGB for the enhancer, and goes back without losing its gamut.
+"""Colour profiles: wide-gamut images are converted to sRGB for processing, and back without losing their gamut.
 
-Little CMS says what a profile means. The profiles of cameras, screens and editors are three curves and a matrix; those
-are sampled once and applied here, because its 16-bit path interpolates a coarse table (off by up to 27 of 255 for
-ProPhoto, 1.2 on average in its shadows). Every other kind goes through its exact floating-point path, at 4 megapixels
-a second.
+Little CMS interprets profiles. Those of cameras, screens and editors are three curves and a matrix, which are sampled
+once and applied here, because its 16-bit path interpolates a coarse table (errors of up to 27 of 255 for ProPhoto, 1.2
+on average in the shadows). Other profiles take its exact floating-point path, at 4 megapixels a second.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-_FINE = 1 << 20  # places of a table from linear light: finer than a 16-bit step where the slope is below 16
+_FINE = 1 << 20  # entries of a table over linear light: finer than a 16-bit step where the slope is below 16
 _BAND = 1 << 19  # pixels that are converted at a time
 _GREY = np.array([0.2126, 0.7152, 0.0722], np.float32)  # luminance of linear sRGB (IEC 61966-2-1)
 _MOST_GAIN = 16.0
@@ -39,7 +38,7 @@ class Profile:
 
 
 class MatrixProfile(Profile):
-    """One that is three curves and a matrix.
+    """A profile of three curves and a matrix.
 
     Args:
         curves: (3, 65536) float32: linear light of each code of 16 bits.
@@ -71,11 +70,11 @@ class MatrixProfile(Profile):
 
 @dataclass(frozen=True)
 class WideGamut:
-    """The way back from sRGB to the profile of a file.
+    """Converts sRGB back to the profile of a file.
 
     Attributes:
         profile: of the file.
-        original: (H, W, 3) uint8 or uint16, its pixels as the file holds them.
+        original: (H, W, 3) uint8 or uint16, the pixels in the file.
     """
 
     profile: Profile
@@ -84,8 +83,8 @@ class WideGamut:
     def back(self, pixels: np.ndarray) -> np.ndarray:
         """sRGB pixels in the file's profile and depth.
 
-        What sRGB could not hold of the original comes back, brightened as its pixel was: unchanged pixels give the
-        original exactly, and a change does not pull colours into the gamut of sRGB.
+        Colours of the original outside sRGB are restored, brightened as their pixels were: unchanged pixels give the
+        original exactly, and a change does not reduce the gamut.
 
         Args:
             pixels: (H, W, 3) uint8 or uint16, sRGB.
@@ -110,7 +109,7 @@ class WideGamut:
 
 
 def to_srgb(pixels: np.ndarray, profile: Profile) -> np.ndarray:
-    """(H, W, 3) uint8 or uint16 of a profile as sRGB, uint16; colours outside its gamut are cut off."""
+    """(H, W, 3) uint8 or uint16 of a profile as sRGB, uint16; colours outside its gamut are clipped."""
     result = np.empty(pixels.shape, np.uint16)
     table = _srgb_table()
     for rows in _bands(pixels):
@@ -120,10 +119,10 @@ def to_srgb(pixels: np.ndarray, profile: Profile) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def open_profile(icc: bytes) -> Profile | None:
-    """What a profile means; None if it means sRGB (within two of 255 levels).
+    """Open a profile; None if it equals sRGB (within two of 255 levels).
 
     Raises:
-        ValueError: no profile for RGB pictures, or a damaged one; the text says which.
+        ValueError: a profile for other than RGB images, or a damaged one.
     """
     space = icc[16:20]
     if len(icc) < 132 or icc[36:40] != b"acsp":
@@ -151,7 +150,7 @@ def open_profile(icc: bytes) -> Profile | None:
 
 
 def _as_matrix(icc: bytes, ramps: np.ndarray, some: np.ndarray, light: np.ndarray) -> MatrixProfile | None:
-    """Three curves and a matrix that say the same, if there are such."""
+    """The equivalent three curves and matrix, if they exist."""
     black = ramps[:, :1]
     matrix = (ramps - black)[:, -1].T  # column k: what full light of channel k alone gives
     strength = np.abs(matrix).argmax(axis=0)

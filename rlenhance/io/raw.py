@@ -14,13 +14,13 @@ from rlenhance.io.limits import DAMAGE, check_size, missing_extra, note
 
 
 def read_raw(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, bytes | None]:
-    """Develop: white balance of the camera, its matrix to sRGB, no automatic brightening.
+    """Develop with the camera's white balance and its matrix to sRGB, without automatic brightening.
 
     Returns:
         (H, W, 3) uint16, sRGB-encoded, upright; the EXIF block.
 
     Raises:
-        UsageError: the extra is missing; larger than the limit; a camera or a damage that LibRaw cannot cope with.
+        UsageError: the extra is missing; larger than the limit; an unknown camera, or a damaged file.
     """
     try:
         import rawpy
@@ -41,7 +41,7 @@ def read_raw(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, byt
 
 
 def _exif(raw: Any, data: bytes, name: str) -> bytes | None:
-    """From the file's own directory, or from the preview's where the file is not built like a TIFF."""
+    """EXIF from the file's directory, or from the preview where the file has no TIFF structure."""
     import rawpy
 
     try:
@@ -57,5 +57,5 @@ def _exif(raw: Any, data: bytes, name: str) -> bytes | None:
                 return exif.without_maker_note(exif.apply_orientation(block)[0])
     except (rawpy.LibRawError, *DAMAGE):
         pass
-    note(name, "its metadata cannot be read; the picture goes on without")
+    note(name, "its metadata cannot be read and is left out")
     return None

@@ -1,7 +1,7 @@
-"""TIFF: 16 bits are read with tifffile; files of any depth are written here, with EXIF, which no library does.
+"""TIFF: tifffile reads 16 bits; this module writes files of any depth with EXIF, which no library does.
 
-Pillow keeps no 16-bit colour and fails to write EXIF beside compression; tifffile writes no EXIF. Strips are packed by
-imagecodecs and the directories by Pillow. (TIFF 6.0, sections 2, 4, 14; classic TIFF, up to 4 GiB)
+Pillow keeps no 16-bit colour and fails to write EXIF with compression; tifffile writes no EXIF. imagecodecs compresses
+the strips, and Pillow writes the directories. (TIFF 6.0, sections 2, 4, 14; classic TIFF, up to 4 GiB)
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from rlenhance.io.photo import Metadata
 _STRIP = 1 << 20  # bytes before packing
 _RGB, _GREY, _PALETTE = 2, 1, 3
 _MOST_PAGES = 1000
-#: Compression tags that are written back as they were; every other becomes 8 (Deflate).
-KEPT = (1, 5, 8)
+#: Compression tags that are kept; every other becomes 8 (Deflate).
+KEPT_COMPRESSIONS = (1, 5, 8)
 
 _BITS, _COMPRESSION, _SUBFILE, _FORMAT, _DNG = 258, 259, 254, 339, 50706
 
 
 @dataclass(frozen=True)
 class Head:
-    """What the directories of a TIFF say, before a pixel is decoded.
+    """The directories of a TIFF, read before the pixels.
 
     Attributes:
         width, height: of the first page, not turned.
         bits: per channel.
-        integer: its values are whole numbers without a sign.
+        integer: its values are unsigned integers.
         compression: tag 259.
         pages: without previews and masks.
-        raw: a DNG, a camera's RAW.
+        raw: it is a DNG, a camera RAW.
     """
 
     width: int
@@ -50,7 +50,7 @@ class Head:
 
 
 def read_head(data: bytes) -> Head:
-    """Walk the directories.
+    """Read the directories.
 
     Raises:
         Exceptions of Pillow: damaged.
@@ -100,12 +100,12 @@ def read_16bit(data: bytes, name: str) -> np.ndarray:
         kinds = [int(kind) for kind in page.extrasamples]
         array = array[..., : colors + (1 if kinds[:1] in ([1], [2]) else 0)]
         if kinds[:1] == [1]:
-            array = _unmultiplied(array)
+            array = _unpremultiply(array)
     return array
 
 
-def _unmultiplied(array: np.ndarray) -> np.ndarray:
-    """Colours that were stored times their alpha, as they are without."""
+def _unpremultiply(array: np.ndarray) -> np.ndarray:
+    """Colours that were stored multiplied by alpha, divided by it."""
     alpha = array[..., -1:].astype(np.float32)
     colors = array[..., :-1] * (65535 / np.maximum(alpha, 1))
     return np.concatenate([np.rint(np.minimum(colors, 65535)).astype(np.uint16), array[..., -1:]], axis=2)
@@ -119,10 +119,10 @@ def write(file: IO[bytes], array: np.ndarray, metadata: Metadata, *, compression
         file: opened for writing, empty.
         array: (H, W, channels) uint8 or uint16 (1 grey, 2 with alpha, 3 RGB, 4 with alpha), or (H, W, 1) bool.
         compression: 1 none, 5 LZW, 8 Deflate; the latter two with differences along the rows.
-        palette: (256, 3) uint8; `array` then holds its places.
+        palette: (256, 3) uint8; `array` then holds indices.
 
     Raises:
-        UsageError: more than a classic TIFF holds.
+        UsageError: larger than a classic TIFF can be.
     """
     height, width, channels = array.shape
     bits = 1 if array.dtype == bool else 8 * array.itemsize
@@ -161,7 +161,7 @@ def write(file: IO[bytes], array: np.ndarray, metadata: Metadata, *, compression
 
 
 def _directory(tags: dict[int, Any], places: list[int], sizes: list[int]) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Pillow counts the strips' places from the end of the directory."""
+    """A directory; Pillow counts the strips' offsets from its end."""
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
     for tag, value in tags.items():
         if tag in (700, 33723, 34675):

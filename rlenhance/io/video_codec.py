@@ -1,4 +1,4 @@
-"""A clip frame by frame: decoded, given to whoever changes it, encoded; everything else is copied. Needs PyAV."""
+"""Transcode a clip frame by frame with PyAV; audio, subtitles and metadata are copied."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.io.video_formats import FrameFormat, choose_encoding
 
-# swscale: bilinear; accurate rounding, without which a round trip darkens by a level; and full colours on the way back
+# swscale: bilinear; accurate rounding, without which a round trip darkens by a level; full chroma on the way back
 _IN, _OUT = 2 | 0x40000, 2 | 0x40000 | 0x4000
-_VIEW = 16  # pixels along each side of what scenes are told apart by
+_VIEW = 16  # pixels along each side of the reduced frame that scene changes are detected on
 _MATRIX = {0: None, 6: 5, 10: 9}  # colour matrix as H.273 counts -> as swscale does, where they differ
-_LATE = 1.0  # seconds by which the end of a Matroska file may differ from what it says
+_LATE = 1.0  # seconds by which the end of a Matroska file may differ from its header
 _SPARE = 2  # frames that an AVI file counts for the encoder's delay
-_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # the next has its own
+_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # the result has its own
 
 
 def load_av(path: Path) -> Any:
@@ -38,7 +38,7 @@ def load_av(path: Path) -> Any:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Say in the user's words why a clip cannot be read."""
+    """Turn errors of reading a clip into UsageError."""
     av = load_av(path)
     try:
         yield
@@ -48,20 +48,20 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in the user's words why one cannot be written."""
+    """Turn errors of writing a clip into UsageError."""
     av = load_av(path)
     try:
         yield
     except (av.FFmpegError, OSError) as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); another kind of file may do, as in "
-                         f"--format mkv") from error
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); another format may work, such "
+                         f"as mkv") from error
 
 
 def probe(path: Path) -> tuple[FrameFormat, int | None]:
-    """How the frames of a clip are stored, and how many the file says it has.
+    """The frame format of a clip, and its number of frames according to the file.
 
     Raises:
-        UsageError: missing, empty, damaged, or without pictures.
+        UsageError: missing, empty, damaged, or without a video stream.
     """
     av = load_av(path)
     if not path.is_file():
@@ -82,12 +82,12 @@ def probe(path: Path) -> tuple[FrameFormat, int | None]:
             rate=rate, base=stream.time_base or 1 / rate, aspect=stream.sample_aspect_ratio,
             matrix=tuple(np.frombuffer(bytes(turned), np.int32).tolist()) if turned is not None else None,
             colors={name: int(getattr(frame, name)) for name in names}, interlaced=frame.interlaced_frame,
-            veiled=stream.metadata.get("alpha_mode") == "1" and "yuva" not in frame.format.name,
+            undecoded_alpha=stream.metadata.get("alpha_mode") == "1" and "yuva" not in frame.format.name,
         ), total
 
 
 def _pictures_of(film: Any, path: Path) -> Any:
-    """The stream that is meant where a clip has several; covers are none."""
+    """The main video stream; cover images are none."""
     found = [stream for stream in film.streams.video if "attached_pic" not in (stream.disposition.name or "")]
     if not found:
         there = ", ".join(sorted({stream.type for stream in film.streams})) or "nothing"
@@ -97,19 +97,20 @@ def _pictures_of(film: Any, path: Path) -> Any:
 
 
 class VideoTranscoder:
-    """A clip on its way from one file to another.
+    """Reads the frames of a clip and writes the processed ones; a context manager.
 
     Args:
-        source, target: the files; the target is written as a `container`, whatever its ending.
-        shown: what errors call the target.
+        source, target: the files; the target is written as a `container`, whatever its extension.
+        picture: see `probe`.
+        display_name: the target's name in errors.
 
     Attributes:
-        written: frames so far.
-        notes: what is not kept or is odd.
+        written: number of frames so far.
+        notes: properties of the source that are not kept.
     """
 
-    def __init__(self, source: Path, picture: FrameFormat, target: Path, container: str, shown: Path):
-        self.source, self.picture, self._shown = source, picture, shown
+    def __init__(self, source: Path, picture: FrameFormat, target: Path, container: str, display_name: Path):
+        self.source, self.picture, self._display_name = source, picture, display_name
         self.written, self.notes = 0, list[str]()
         self._av = load_av(source)
         parts = self._av.VideoFormat(picture.format).components
@@ -124,7 +125,7 @@ class VideoTranscoder:
                 self._in = stack.enter_context(self._av.open(str(source)))
                 self._stream = _pictures_of(self._in, source)
                 self._stream.thread_type = "AUTO"
-            with writing(shown):
+            with writing(display_name):
                 self._out = stack.enter_context(self._av.open(str(target), "w", format=container,
                                                               container_options=self._container_options(container)))
                 self._encoder = self._add_encoder(container)
@@ -139,10 +140,10 @@ class VideoTranscoder:
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is None:
-            with writing(self._shown):
+            with writing(self._display_name):
                 self._open.close()
         else:
-            with suppress(self._av.FFmpegError):  # the error that is on its way says more
+            with suppress(self._av.FFmpegError):  # the error that is being raised says more
                 self._open.close()
 
     def _container_options(self, container: str) -> dict[str, str]:
@@ -169,13 +170,13 @@ class VideoTranscoder:
         if picture.matrix:
             stream.set_display_matrix(picture.matrix)
         if chosen.encoder == "libx265" and container in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # the name under which all players know it
+            context.codec_tag = "hvc1"  # the tag that all players know
         stream.metadata.update(self._stream.metadata)
         stream.disposition = self._stream.disposition
         return stream
 
     def _add_copies(self) -> dict[int, Any]:
-        """Streams that are copied, by their number in the source."""
+        """The copied streams, by their index in the source."""
         copies, chapters = {}, bool(self._in.chapters())
         for stream in self._in.streams:
             if stream.index == self._stream.index:
@@ -185,7 +186,7 @@ class VideoTranscoder:
                     raise ValueError("its meaning is unknown")
                 copy = self._out.add_stream_from_template(stream, opaque=True)
             except (ValueError, self._av.FFmpegError) as error:
-                if not (chapters and stream.type == "data"):  # their names are such a stream, and are written anew
+                if not (chapters and stream.type == "data"):  # chapter titles are such a stream, and are written anew
                     self.notes.append(f"{stream.type} track {stream.index} is left out ({error})")
                 continue
             copy.metadata.update(stream.metadata)
@@ -194,10 +195,10 @@ class VideoTranscoder:
         return copies
 
     def frames(self) -> Iterator[Any]:
-        """The frames in the order in which they are shown; what is copied is copied on the way.
+        """The frames in presentation order; other streams are copied meanwhile.
 
         Raises:
-            UsageError: damaged, or shorter than it says.
+            UsageError: damaged, or shorter than its header says.
         """
         seen, end = 0, 0.0
         with reading(self.source):
@@ -230,22 +231,22 @@ class VideoTranscoder:
         copy = self._copies.get(packet.stream_index)
         if copy is not None and (packet.size or packet.dts is not None):
             packet.stream = copy
-            with writing(self._shown):
+            with writing(self._display_name):
                 self._out.mux(packet)
 
     def view(self, frame: Any) -> tuple[float, np.ndarray]:
-        """When a frame is shown, in seconds, and its brightness on a few pixels, in [0, 1]."""
+        """The time of a frame in seconds, and its luma on 16 x 16 pixels in [0, 1]."""
         small = self._viewing.reformat(frame, width=_VIEW, height=_VIEW, format="gray", interpolation="AREA")
         return float(self._time(frame)), _plane(small.planes[0], _VIEW, np.uint8)[:_VIEW] / np.float32(255)
 
     def _time(self, frame: Any) -> Fraction:
-        """Seconds since the clip's zero, on the grid of its rate where the file is no more precise than that."""
+        """Time of a frame in seconds, rounded to the frame rate where the file's time base is no more precise."""
         base, rate = self.picture.base, self.picture.rate
-        shown = Fraction(frame.pts or 0) * (frame.time_base or base)
+        time = Fraction(frame.pts or 0) * (frame.time_base or base)
         if self._first is None:
-            self._first = shown
-        nearest = self._first + Fraction(round((shown - self._first) * rate)) / rate
-        return nearest if abs(nearest - shown) < base else shown
+            self._first = time
+        nearest = self._first + Fraction(round((time - self._first) * rate)) / rate
+        return nearest if abs(nearest - time) < base else time
 
     def pixels(self, frame: Any) -> np.ndarray:
         """(H, W, 3) RGB; uint8, or uint16 where the clip has more than 8 bits."""
@@ -253,13 +254,13 @@ class VideoTranscoder:
         return cv2.merge([red, green, blue])
 
     def _channels(self, frame: Any) -> list[np.ndarray]:
-        """Green, blue, red, and transparency where there is one."""
+        """Green, blue, red, and alpha if there is one."""
         planar = self._decoding.reformat(frame, format=self._planar, src_colorspace=self._matrix(frame),
                                          interpolation=_IN)
         return [_plane(plane, frame.width, np.uint16 if self._deep else np.uint8) for plane in planar.planes]
 
     def write(self, frame: Any, pixels: np.ndarray) -> None:
-        """Encode what became of a frame, at its time."""
+        """Encode the processed pixels of a frame, at its time."""
         planar = self._av.VideoFrame(frame.width, frame.height, self._planar)
         channels = [pixels[..., 1], pixels[..., 2], pixels[..., 0]]
         channels += self._channels(frame)[3:] if self._clear else []
@@ -276,17 +277,17 @@ class VideoTranscoder:
         lasts = (frame.duration or 0) * (frame.time_base or self.picture.base)
         result.duration = round((1 / self.picture.rate if abs(lasts - 1 / self.picture.rate) < self.picture.base
                                  else lasts) / self._base)
-        with writing(self._shown):
+        with writing(self._display_name):
             self._out.mux(self._encoder.encode(result))
         self.written += 1
 
     def finish(self) -> None:
-        """Encode what is still held back."""
-        with writing(self._shown):
+        """Flush the encoder."""
+        with writing(self._display_name):
             self._out.mux(self._encoder.encode(None))
 
     def _matrix(self, frame: Any) -> int | None:
-        if frame.colorspace == 2:  # where nothing is said, players go by the size
+        if frame.colorspace == 2:  # players choose by the size where the file does not say
             return 1 if frame.height >= 720 else 5
         return _MATRIX.get(frame.colorspace, frame.colorspace)
 

@@ -1,4 +1,4 @@
-"""Which kind of film file holds what, and which encoder writes it: nothing is given up where it can be kept."""
+"""Video containers and encoders: the source's codec and pixel format where possible, otherwise the nearest."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rlenhance.core.errors import UsageError
 
-#: File endings that are written -> the name of the container.
-WRITTEN: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
+#: File extensions that are written -> the name of the container.
+WRITABLE_CLIPS: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
                               ".avi": "avi", ".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts", ".3gp": "3gp"}
-#: File endings of clips: those that are read alone need another one for the result.
-ENDINGS = (*WRITTEN, ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".vob", ".asf")
+#: File extensions of clips, those that cannot be written among them.
+CLIP_EXTENSIONS = (*WRITABLE_CLIPS, ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".vob", ".asf")
 
-# The codec of the source -> its encoders in order of preference, with settings that cannot be told from the source
+# The codec of the source -> its encoders in order of preference, with settings that the source does not determine
 _H264 = ("libx264", {"crf": "18"})
 _QUANTISER = 3  # of the encoders that have no rate factor
 _ENCODERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
@@ -29,16 +29,16 @@ _ENCODERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "prores": (("prores_ks", {}),), "ffv1": (("ffv1", {}),), "huffyuv": (("huffyuv", {}),),
     "rawvideo": (("rawvideo", {}),), "qtrle": (("qtrle", {}),), "png": (("png", {}),),
 }
-_ELSE = ("h264", "vp9", "mpeg4")  # codecs for what has no encoder, or does not fit the container
-_EVEN = ("libx264", "libx265")  # halved colours ask for even sides
+_FALLBACKS = ("h264", "vp9", "mpeg4")  # codecs where the source's has no encoder, or does not fit the container
+_EVEN = ("libx264", "libx265")  # subsampled chroma needs even sides
 _QUANTISED = ("mpeg4", "mpeg2video", "mjpeg")
-_COARSE = 2000  # ticks per second: times of fewer hide the rate (Matroska has 1000)
+_COARSE = 2000  # ticks per second: coarser times hide the rate (Matroska has 1000)
 _FINEST = 65535  # ticks per second that MPEG-4 can express
 
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """How the frames of a clip are stored.
+    """The frame format of a clip.
 
     Attributes:
         codec: by its common name ("h264").
@@ -46,12 +46,12 @@ class FrameFormat:
         format: name of the pixel format ("yuv420p10le").
         rate: frames per second on average.
         base: seconds per tick of the clip's times.
-        matrix: nine numbers that turn the picture when it is shown, or None.
+        matrix: display matrix (nine numbers) that rotates the image when it is shown, or None.
         colors: range, primaries, transfer and matrix, as numbers of ITU-T H.273.
         aspect: width of a pixel by its height, or None.
         interlaced: two fields per frame.
-        veiled: it has a transparency that the decoder does not give.
-        bytes: that a frame takes.
+        undecoded_alpha: it has an alpha channel that the decoder does not return.
+        bytes: size of a frame.
     """
 
     codec: str
@@ -64,7 +64,7 @@ class FrameFormat:
     colors: Mapping[str, int] = field(default_factory=dict)
     aspect: Fraction | None = None
     interlaced: bool = False
-    veiled: bool = False
+    undecoded_alpha: bool = False
 
     @property
     def bytes(self) -> int:
@@ -75,15 +75,15 @@ class FrameFormat:
 
 @dataclass(frozen=True)
 class VideoEncoding:
-    """How they are written.
+    """The encoder of a clip and its settings.
 
     Attributes:
         encoder: its name.
         format: the pixel format.
         base: seconds per tick.
         options: of the encoder.
-        quantiser: fixed, or None.
-        notes: what is not kept, a sentence each.
+        quantiser: fixed quantiser, or None.
+        notes: properties of the source that are not kept, a sentence each.
     """
 
     encoder: str
@@ -95,23 +95,23 @@ class VideoEncoding:
 
 
 def is_clip(path: Path) -> bool:
-    """Whether a file is a clip, by its ending."""
-    return path.suffix.lower() in ENDINGS
+    """Whether a file is a clip, by its extension."""
+    return path.suffix.lower() in CLIP_EXTENSIONS
 
 
 def container_of(path: Path) -> str:
-    """The kind of container that an ending stands for.
+    """The container of a file extension.
 
     Raises:
-        UsageError: it is not written.
+        UsageError: it cannot be written.
     """
-    if path.suffix.lower() not in WRITTEN:
-        raise UsageError(f"{path}: clips are written as {' '.join(WRITTEN)}; name one of them, as in --format mp4")
-    return WRITTEN[path.suffix.lower()]
+    if path.suffix.lower() not in WRITABLE_CLIPS:
+        raise UsageError(f"{path}: clips are written as {' '.join(WRITABLE_CLIPS)}; name one of them")
+    return WRITABLE_CLIPS[path.suffix.lower()]
 
 
 def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -> VideoEncoding:
-    """The source's own codec and pixel format where they can be written, else the nearest.
+    """The source's codec and pixel format where they can be written, otherwise the nearest.
 
     Args:
         picture: see `Picture`.
@@ -119,7 +119,7 @@ def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -
         supported: codecs that the container takes.
 
     Raises:
-        UsageError: no encoder is there.
+        UsageError: no encoder is available.
     """
     codec, encoder, options = _encoder(picture.codec, container, supported)
     formats = _formats(encoder) or [picture.format]
@@ -128,7 +128,7 @@ def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -
     written, notes = nearest_format(picture.format, formats)
     if codec != picture.codec:
         notes = [f"{picture.codec} is written as {codec}", *notes]
-    if picture.veiled:
+    if picture.undecoded_alpha:
         notes.append(_LOSSES["ALPHA"])
     if picture.interlaced:
         notes.append("its fields are written as whole frames: the file calls them progressive")
@@ -140,13 +140,13 @@ def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -
 
 
 def _encoder(codec: str, container: str, supported: set[str]) -> tuple[str, str, Mapping[str, str]]:
-    for name in (codec, *_ELSE):
+    for name in (codec, *_FALLBACKS):
         if name in supported or name == codec == "rawvideo":
             for encoder, options in _ENCODERS.get(name, ()):
                 if _can_encode(encoder):
                     return name, encoder, options
-    raise UsageError(f"this build of PyAV has no encoder for {codec} in {container}: name another kind of file, as in "
-                     f"--format mkv")
+    raise UsageError(f"this build of PyAV has no encoder for {codec} in {container}: choose another format, "
+                     f"such as mkv")
 
 
 def _can_encode(name: str) -> bool:
@@ -164,14 +164,15 @@ def _formats(encoder: str) -> list[str]:
     formats = [each.name for each in av.codec.Codec(encoder, "w").video_formats or ()]
     if not encoder.startswith("libvpx"):
         return formats
-    return [name for name in formats if not name.startswith(("yuva", "gbra"))]  # WebM has it in a second picture
+    return [name for name in formats if not name.startswith(("yuva", "gbra"))]  # WebM stores alpha as a second stream
 
 
 def nearest_format(wanted: str, formats: list[str]) -> tuple[str, list[str]]:
-    """The pixel format of a list that loses least, and what is lost, in words.
+    """The pixel format of a list that loses least, and a description of what is lost.
 
     Args:
-        wanted: the source's. formats: what can be written.
+        wanted: the source's format.
+        formats: formats that can be written.
     """
     import av
 
@@ -189,7 +190,7 @@ _LOSSES = {"DEPTH": "fewer bits per channel than the source has", "ALPHA": "tran
 
 
 def _ticks(picture: FrameFormat, codec: str, container: str) -> Fraction:
-    """Seconds per tick in which every time of the source is exact, and so is its rate."""
+    """Seconds per tick, such that every time of the source and its rate are exact."""
     if container == "avi" or codec == "mpeg2video":
         return 1 / picture.rate
     base = picture.base

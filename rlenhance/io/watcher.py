@@ -1,4 +1,4 @@
-"""Photographs that arrive in a folder, each given once it is completely written."""
+"""Watch a folder for new photographs; each is returned once it is completely written."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.discovery import walk
-from rlenhance.io.video_formats import ENDINGS
+from rlenhance.io.discovery import iter_photos
+from rlenhance.io.video_formats import CLIP_EXTENSIONS
 
-#: Size in bytes and time of the last change, in nanoseconds: another one is another file.
+#: Size in bytes and modification time in nanoseconds; another stamp is another file.
 Stamp = tuple[int, int]
 
 
@@ -19,66 +19,66 @@ Stamp = tuple[int, int]
 class _Seen:
     stamp: Stamp
     since: float
-    given: bool = False
+    returned: bool = False
 
 
 class FolderWatcher:
-    """Looks at a folder again and again.
+    """Polls a folder for complete new photographs.
 
-    A file counts as written when its size and its time have stayed the same for `settle` seconds, an empty one ten
-    times as long. One that changes after it was given is given again: what was half a picture gets another chance.
+    A file is complete when its size and modification time have not changed for `settle` seconds, an empty one for ten
+    times as long. A file that changes after it was returned is returned again.
 
     Args:
-        folder: where they arrive.
-        recursive: in its folders too.
-        but: a folder in it that is left out: the one that results go to.
+        folder: the folder.
+        recursive: include the folders below.
+        exclude: a folder in it that is left out: the one of the results.
         settle: seconds without a change.
-        clock: seconds that only grow.
+        clock: monotonic time in seconds.
     """
 
-    def __init__(self, folder: Path, *, recursive: bool = False, but: Path | None = None, settle: float = 2.0,
+    def __init__(self, folder: Path, *, recursive: bool = False, exclude: Path | None = None, settle: float = 2.0,
                  clock: Callable[[], float] = time.monotonic):
-        self.folder, self._recursive, self._but = folder, recursive, but and but.resolve()
+        self.folder, self._recursive, self._exclude = folder, recursive, exclude and exclude.resolve()
         self._settle, self._clock = settle, clock
         self._seen: dict[Path, _Seen] = {}
         self._clips: set[Path] = set()
 
     def poll(self) -> list[Path]:
-        """Those that are complete now and were not given before, in the order of their names.
+        """The photographs that are complete and were not returned before, sorted by name.
 
         Raises:
-            UsageError: the folder is not there, or cannot be listed.
+            UsageError: the folder does not exist, or cannot be listed.
         """
         if not self.folder.is_dir():
             raise UsageError(f"{self.folder}: no such folder")
         now, found = self._clock(), {}
-        for path in walk(self.folder, self._recursive, self._but):
+        for path in iter_photos(self.folder, self._recursive, self._exclude):
             try:
                 stat = path.stat()
-            except OSError:  # it went away meanwhile
+            except OSError:  # it was removed meanwhile
                 continue
             stamp = stat.st_size, stat.st_mtime_ns
             seen = self._seen.get(path)
             found[path] = seen if seen is not None and seen.stamp == stamp else _Seen(stamp, now)
         self._seen = found
         ready = [path for path, seen in found.items()
-                 if not seen.given and now - seen.since >= self._settle * (1 if seen.stamp[0] else 10)]
+                 if not seen.returned and now - seen.since >= self._settle * (1 if seen.stamp[0] else 10)]
         for path in ready:
-            found[path].given = True
+            found[path].returned = True
         return ready
 
     def clips(self) -> list[Path]:
-        """The clips that lie there and were not given before."""
-        found = [path for path in walk(self.folder, self._recursive, self._but, ENDINGS) if path not in self._clips]
-        self._clips.update(found)
-        return found
+        """The clips that were not returned before."""
+        found = set(iter_photos(self.folder, self._recursive, self._exclude, CLIP_EXTENSIONS)) - self._clips
+        self._clips |= found
+        return sorted(found)
 
     @property
     def all(self) -> list[Path]:
-        """What lay there at the last look."""
+        """The files of the last poll."""
         return list(self._seen)
 
     @property
     def pending(self) -> int:
-        """How many were still being written at the last look."""
-        return sum(not seen.given for seen in self._seen.values())
+        """Number of files that were incomplete at the last poll."""
+        return sum(not seen.returned for seen in self._seen.values())

@@ -183,7 +183,7 @@ class ImagePipeline(ABC, Generic[S]):
                          clips=clip is not None)
         outcomes = []
         for outcome in run_batch(plan, lambda photo: self.process(photo, mask=find_mask and find_mask(photo)),
-                                 copy=True, film=clip):
+                                 copy=True, process_clip=clip):
             outcomes.append(outcome)
             if on_outcome:
                 on_outcome(outcome)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlenhance.actions import Action, PointwiseActions
 from rlenhance.core.visualize import action_colors
-from rlenhance.io.contact_sheet import Cell, fitted
+from rlenhance.io.contact_sheet import Cell, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
 
 _SIDE = 256  # pixels along a side of the diagrams
@@ -34,7 +34,7 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     if shared and actions is None:
         actions = enhancer.decide(picture)
     result = (enhancer if actions is None else enhancer.with_decision(actions))(picture)
-    before, after = fitted(picture), fitted(result)
+    before, after = thumbnail(picture), thumbnail(result)
     cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
              Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
              histogram_cell(before, after)]

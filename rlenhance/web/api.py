@@ -174,7 +174,7 @@ class Api:
     def _checked(self, stored: StoredFile, start: bytes) -> StoredFile:
         kind = sniff(start, stored.name)
         if container_by_extension(stored.name) is None:  # its name says nothing: results need an ending
-            return self.service.store.rename(stored, stored.name + CONTAINERS[kind.name].endings[0])
+            return self.service.store.rename(stored, stored.name + CONTAINERS[kind.name].extensions[0])
         return stored
 
     async def _answer(self, stored: StoredFile, work: Any, *words: Any, command: str = "", **named: Any) -> Response:

@@ -13,7 +13,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import list_models
 from rlenhance.io import OutputNaming, Photo, decode
-from rlenhance.io.contact_sheet import fitted
+from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.io.masks import read_mask
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
@@ -72,7 +72,7 @@ def detect_mask(service: EnhanceService, token: str, mask: str | None = None) ->
     """
     pixels = service.full_photo(service.store.get(token)).pixels
     hole = _found(pixels) if mask is None else _read(service, mask, pixels)
-    small = fitted(pixels, SIDE)
+    small = thumbnail(pixels, SIDE)
     if hole is not None:
         hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
     return MarkedPhoto(small, hole)
@@ -102,7 +102,7 @@ def complete(service: EnhanceService, token: str, method: str, *, painted: str =
 
 def before_after(service: EnhanceService, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:
     """A photograph and its result, reduced to be shown beside each other."""
-    return tuple(fitted(service.full_photo(stored).pixels, SIDE)  # type: ignore[return-value]
+    return tuple(thumbnail(service.full_photo(stored).pixels, SIDE)  # type: ignore[return-value]
                  for stored in (service.store.get(token), result.file))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io import OutputNaming, Photo
-from rlenhance.io.contact_sheet import fitted, reduced
+from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.score import with_reference
@@ -56,7 +56,8 @@ def preview_denoised(service: EnhanceService, token: str, *, noise: float | None
         noise_map(part, estimate_noise(pixels), noise_floor=denoiser.select_network(pixels, camera_jpeg).noise_floor)
     clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: denoiser.clean(seen, known, camera_jpeg))
     side = max(DETAIL)
-    return Detail(Preview(fitted(part, side), fitted(clean.pixels, side), (width, height)), 255 * known.mean().item())
+    shown = Preview(thumbnail(part, side), thumbnail(clean.pixels, side), (width, height))
+    return Detail(shown, 255 * known.mean().item())
 
 
 def denoise(service: EnhanceService, token: str, *, noise: float | None = None, strength: float = 1.0) -> Result:
@@ -99,14 +100,14 @@ def compare(service: EnhanceService, token: str, labels: Sequence[object], refer
         if (height, width) != (rows, columns):
             raise UsageError(f"{stored.name} has {columns}x{rows} pixels and the photograph {width}x{height}; a "
                              f"reference is the same scene, pixel for pixel")
-        wanted = fitted(target, side)
-    small = Photo(reduced(photo.visible_pixels, side), grey=photo.grey)
+        wanted = thumbnail(target, side)
+    small = Photo(downscale(photo.visible_pixels, side), grey=photo.grey)
     found = []
     for label in labels:
         after = small
         if label != UNCHANGED:
             after = service.enhancer(EnhanceSettings(service.choice(label).asked)).process(small).photo
-        shown = fitted(after.pixels, side)
+        shown = thumbnail(after.pixels, side)
         scores = {"brightness": float(shown.mean() / 255)} | (with_reference(shown, wanted) if wanted is not None
                                                               else {})
         found.append(ComparedModel(str(label), shown, scores))

@@ -16,7 +16,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process
-from rlenhance.io.contact_sheet import Cell, fitted, reduced
+from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, make_recipe
@@ -152,8 +152,8 @@ class EnhanceService:
                 self._reduced.move_to_end(token)
                 return self._reduced[token]
         photo = self.full_photo(stored)
-        alpha = None if photo.alpha is None else reduced(photo.alpha, SIDE)
-        found = ReducedPhoto(replace(photo, pixels=reduced(photo.pixels, SIDE), alpha=alpha, wide_gamut=None),
+        alpha = None if photo.alpha is None else downscale(photo.alpha, SIDE)
+        found = ReducedPhoto(replace(photo, pixels=downscale(photo.pixels, SIDE), alpha=alpha, wide_gamut=None),
                         (photo.pixels.shape[1], photo.pixels.shape[0]))
         with self._lock:
             self._reduced[token] = found
@@ -176,7 +176,7 @@ class EnhanceService:
         """The look on the reduced photograph."""
         small = self.reduced_photo(token)
         after = self.enhancer(settings).process(small.photo).photo
-        return Preview(fitted(small.photo.pixels, SIDE), fitted(after.pixels, SIDE), small.size)
+        return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size)
 
     def save(self, token: str, settings: EnhanceSettings) -> Result:
         """The look on the whole photograph: the file that the command writes, byte for byte.
@@ -198,8 +198,8 @@ class EnhanceService:
         name = naming.name(Path(source.name), "1", beside=True)
         target = self.store.create(name, Path(name).suffix.lower())
         coder: Callable[[Photo, str], bytes] = partial(encode, strip=True) if strip else encode
-        (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, at_once=1, copy=copy and not strip,
-                               encode=coder, megapixels=self.megapixels)
+        (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, max_in_flight=1, encode=coder,
+                               copy=copy and not strip, megapixels=self.megapixels)
         if outcome.error:
             self.store.remove(target.token)
             raise UsageError(with_own_name(outcome.error, source))
@@ -218,7 +218,7 @@ class EnhanceService:
                       for label, brighter, livelier in _VARIANTS]
         else:
             others = [(label, replace(settings, strength=share)) for label, share in _SHARES]
-        return [(label, other, fitted(self.enhancer(other).process(small.photo).photo.pixels))
+        return [(label, other, thumbnail(self.enhancer(other).process(small.photo).photo.pixels))
                 for label, other in others]
 
     def _moved(self, settings: EnhanceSettings, choice: ModelChoice, photo: Photo, brighter: float,
@@ -261,12 +261,12 @@ def extension_of(settings: EnhanceSettings) -> str | None:
     Raises:
         UsageError: nothing that can be written.
     """
-    from rlenhance.io.containers import WRITTEN
+    from rlenhance.io.containers import WRITABLE
 
     if settings.format is None:
         return None
-    if f".{settings.format}" not in WRITTEN:
-        raise UsageError(f"--format is one of {' '.join(ending.lstrip('.') for ending in WRITTEN)}; "
+    if f".{settings.format}" not in WRITABLE:
+        raise UsageError(f"--format is one of {' '.join(ending.lstrip('.') for ending in WRITABLE)}; "
                          f"got {settings.format!r}")
     return f".{settings.format}"
 

@@ -30,11 +30,11 @@ def album(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 7, None])
-def test_many_equal_one_by_one_and_in_order(album, tmp_path, at_once):
+@pytest.mark.parametrize("max_in_flight", [1, 2, 7, None])
+def test_many_equal_one_by_one_and_in_order(album, tmp_path, max_in_flight):
     """Whatever runs beside it, each result is that of a single run, byte for byte, told in the plan's order."""
     plan = make_plan([album], tmp_path / "out")
-    outcomes = list(run_batch(plan, brighter, at_once=at_once))
+    outcomes = list(run_batch(plan, brighter, max_in_flight=max_in_flight))
     assert [outcome.source for outcome in outcomes] == [job.source for job in plan.jobs]
     for level, outcome in enumerate(outcomes):
         (alone,) = run_batch(make_plan([outcome.source], f"{tmp_path}/alone/"), brighter)
@@ -67,7 +67,7 @@ def test_reading_and_writing_overlap_within_bounds(album, tmp_path):
         time.sleep(0.005)
         return batch_room.encode(photo, kind)
 
-    for outcome in run_batch(make_plan([album], tmp_path / "out"), change, at_once=3, read=slow_read,
+    for outcome in run_batch(make_plan([album], tmp_path / "out"), change, max_in_flight=3, read=slow_read,
                              encode=slow_encode):
         held.remove(outcome.source.name)
     assert most[0] == 3 and any(overlapped)
@@ -87,7 +87,7 @@ def test_a_bad_file_stops_nothing(album, tmp_path):
     (tmp_path / "out").mkdir()
     plan = make_plan([album], tmp_path / "out")
     (tmp_path / "out/08.png").mkdir()
-    outcomes = {outcome.source.name: outcome for outcome in run_batch(plan, picky, at_once=4)}
+    outcomes = {outcome.source.name: outcome for outcome in run_batch(plan, picky, max_in_flight=4)}
     assert list(outcomes) == sorted(outcomes)
     failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     assert list(failed) == ["03.png", "05.png", "06.png", "08.png"]
@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_whole_files(album, tmp_path, where):
 
     threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        outcomes = run_batch(make_plan([album], tmp_path / "out"), change, at_once=2)
+        outcomes = run_batch(make_plan([album], tmp_path / "out"), change, max_in_flight=2)
         for outcome in outcomes:
             if where == "caller" and outcome.source.name == "04.png":
                 outcomes.close()
@@ -177,8 +177,8 @@ def test_standard_input_that_is_no_picture(monkeypatch):
 
 def test_at_least_one_at_a_time():
     """None at a time is refused."""
-    with pytest.raises(UsageError, match="at least one"):
-        list(run_batch(BatchPlan(()), brighter, at_once=0))
+    with pytest.raises(UsageError, match="at least 1"):
+        list(run_batch(BatchPlan(()), brighter, max_in_flight=0))
 
 
 def test_a_fault_of_the_program_is_not_hidden(album, tmp_path):

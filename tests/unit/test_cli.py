@@ -63,8 +63,8 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
 
 @pytest.mark.parametrize("words, told", [
     (["nowhere.png"], "nowhere.png"),
-    (["night.png", "-o", "night.png"], "take the place"),
-    (["night.png", "-o", "."], "take the place"),
+    (["night.png", "-o", "night.png"], "would replace"),
+    (["night.png", "-o", "."], "would replace"),
     (["night.png", "-o", "taken.png"], "--overwrite"),
     (["night.png", "-o", "plain"], "ending"),
     (["night.png", "--format", "gif"], "--format is one of"),

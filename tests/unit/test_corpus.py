@@ -187,7 +187,7 @@ def test_every_kind_becomes_every_other(case, target):
     said = " ".join(str(warning.message) for warning in heard)
     assert ("bits per channel" in said) == (photo.depth > target.depth)
     assert "cannot hold its" not in said
-    back = decode(data, f"x{target.endings[0]}")
+    back = decode(data, f"x{target.extensions[0]}")
     assert back.pixels.shape == photo.pixels.shape
 
     def eighth(values):
@@ -214,5 +214,5 @@ def test_three_by_forty_thousand(ending):
 def test_a_strip_that_a_kind_of_file_cannot_hold_is_refused(ending, most):
     """WebP, AVIF and HEIC end at a number of pixels: the message says it, with the way out."""
     photo = decode(corpus.encoded(Image.new("RGB", (40_000, 3)), "PNG"), "strip.png")
-    with pytest.raises(UsageError, match=f"at most {most} along a side; use --format png"):
+    with pytest.raises(UsageError, match=f"at most {most} along a side; use the format png"):
         encode(photo, ending)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, PhotoWarning, decode, encode, make_plan, read, run_batch, write
-from rlenhance.io.containers import CONTAINERS, WRITTEN, container_of
+from rlenhance.io.containers import CONTAINERS, WRITABLE, container_of
 from rlenhance.io.photo import Metadata
 from rlenhance.io.profiles import MatrixProfile, Profile, WideGamut, open_profile, to_srgb
 from tests.support import corpus
@@ -54,8 +54,8 @@ def _fuzz(folder, count, seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plan = make_plan([folder / "in"], folder / "out")
-        outcomes = list(run_batch(plan, lambda photo: (photo.map_pixels(lambda pixels: pixels // 2), {}), at_once=2,
-                                  megapixels=1))
+        outcomes = list(run_batch(plan, lambda photo: (photo.map_pixels(lambda pixels: pixels // 2), {}),
+                                  max_in_flight=2, megapixels=1))
         assert len(outcomes) == count
         for outcome in outcomes:
             assert (outcome.written is None) == (outcome.error is not None)
@@ -274,7 +274,7 @@ def test_a_palette_stays_one():
     """A palette file whose result has more than 256 colours gets the nearest 256, and a note with the way out."""
     photo = decode(corpus.encoded(Image.fromarray(corpus.noise((40, 50, 3))).quantize(200), "PNG"), "x.png")
     more = photo.with_pixels(corpus.noise((40, 50, 3), seed=3))
-    with pytest.warns(PhotoWarning, match="256 colours.*--format webp or tiff"):
+    with pytest.warns(PhotoWarning, match="256 colours.*formats webp and tiff"):
         data = encode(more, ".png")
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == "P"
@@ -318,7 +318,7 @@ def test_raw_is_developed_and_not_its_preview(tmp_path):
     back = read(write(photo, job.target))
     assert np.array_equal(back.pixels, photo.pixels)
     assert b"Kamera" in back.metadata.exif
-    with pytest.raises(UsageError, match="RAW cannot be written: use --format tiff"):
+    with pytest.raises(UsageError, match="RAW cannot be written: use the format tiff"):
         encode(photo, ".dng")
     renamed = decode(corpus.dng(), "night.tif")  # its tag tells, not its name
     assert np.array_equal(renamed.pixels, photo.pixels)
@@ -335,7 +335,7 @@ def test_a_missing_extra_names_its_line(monkeypatch, module, extra, name):
 
 def test_endings_and_kinds():
     """Every ending belongs to one kind, and what is written can be asked for by its name or its ending."""
-    assert {container_of(ending).name for ending in WRITTEN} == set(CONTAINERS) - {"RAW"}
+    assert {container_of(ending).name for ending in WRITABLE} == set(CONTAINERS) - {"RAW"}
     for word in ("jpg", ".JPG", "jpeg", "JPEG"):
         assert container_of(word).name == "JPEG"
 

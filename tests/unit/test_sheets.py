@@ -8,7 +8,7 @@ from rlenhance.cli import main as cli
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import contact_sheet as sheet
 from rlenhance.io import read, write
-from rlenhance.io.contact_sheet import Cell, fitted, make_sheet
+from rlenhance.io.contact_sheet import Cell, make_sheet, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import make_model, make_tone, stir
 
@@ -45,9 +45,9 @@ def test_a_sheet_comes_near_to_three_by_two():
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (700, 500)])
 def test_pictures_are_fitted(size):
     """Reduced to the side, never enlarged, never to nothing; 16 bits become 8 of the same level."""
-    small = fitted(_flat(200 * 257, size, np.uint16), 40)
+    small = thumbnail(_flat(200 * 257, size, np.uint16), 40)
     assert small.dtype == np.uint8 and (small == 200).all() and max(small.shape[:2]) == min(40, max(size))
-    assert np.array_equal(fitted(_flat(7, (20, 30))), _flat(7, (20, 30)))
+    assert np.array_equal(thumbnail(_flat(7, (20, 30))), _flat(7, (20, 30)))
 
 
 def test_long_and_foreign_labels_stay_in_their_cell():
@@ -131,14 +131,14 @@ def test_compare_goes_past_a_bad_file(night, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words, told", [
-    (["compare", "night.png", "-o", "night.png", "--overwrite"], "take the place"),
-    (["compare", "night.png", "other.png", "-o", "link.png", "--overwrite"], "take the place"),
+    (["compare", "night.png", "-o", "night.png", "--overwrite"], "would replace"),
+    (["compare", "night.png", "other.png", "-o", "link.png", "--overwrite"], "would replace"),
     (["compare", "night.png", "-o", "other.png"], "--overwrite"),
     (["compare", "night.png", "--columns", "0"], "--columns"),
     (["compare", "night.png", "--size", "5"], "--size"),
     (["compare", "-"], "no name"),
     (["compare", "nowhere.png"], "no such file"),
-    (["variants", "night.png", "-o", "night.png", "--overwrite"], "take the place"),
+    (["variants", "night.png", "-o", "night.png", "--overwrite"], "would replace"),
     (["variants", "."], "one photograph"),
     (["variants", "-"], "one photograph"),
     (["variants", "text.png"], "not a picture"),

@@ -59,7 +59,7 @@ def test_an_empty_file_waits_longer(tmp_path, clock):
 
 def test_only_pictures_arrive(tmp_path, clock):
     """Other files, hidden ones, what goes away, and the folder of results are passed over."""
-    arrivals = FolderWatcher(tmp_path, recursive=True, but=tmp_path / "out", settle=0, clock=clock)
+    arrivals = FolderWatcher(tmp_path, recursive=True, exclude=tmp_path / "out", settle=0, clock=clock)
     for name in ("a.jpg", "a.jpg.part", ".b.jpg", "deep/c.png", "out/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.contact_sheet import CELL, fitted
+from rlenhance.io.contact_sheet import CELL, thumbnail
 from rlenhance.web.components import AppContext, Controls, button, link, photo_drop, placeholder, show_errors
 from rlenhance.web.file_store import StoredFile, parse_tokens, unique_names
 from rlenhance.web.html import data_uri, figures, notes
@@ -62,7 +62,7 @@ class SeveralTab:
             yield gr.skip(), gr.skip(), link(Result(package), "Download all:")
 
     def _small(self, stored: StoredFile) -> Any:
-        return fitted(self.service.full_photo(stored).pixels, CELL)
+        return thumbnail(self.service.full_photo(stored).pixels, CELL)
 
     def _packed(self, files: list[StoredFile]) -> StoredFile:
         """All results in one file, names kept apart; the single ones are removed."""
