@@ -34,7 +34,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import create_network, load_network
 from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
-from rlenhance.metrics.full_reference import hole_psnr, ssim
+from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import PriorModel, copy_from_supervised
 from rlenhance.ops.masks import MASK_GENERATORS
@@ -227,8 +227,8 @@ class CompletionEvaluator:
                 final = network.refine(batch.image, batch.mask).clamp(0, 1)
             else:
                 final, scores = self._play(network, batch)
-        gain = hole_psnr(final, batch.target, batch.mask)
-        before = hole_psnr(batch.image, batch.target, batch.mask)
+        gain = masked_psnr(final, batch.target, batch.mask)
+        before = masked_psnr(batch.image, batch.target, batch.mask)
         scores |= {"val/psnr": gain.mean().item(), "val/psnr_gain": (gain - before).mean().item(),
                    "val/ssim": ssim(final, batch.target).mean().item(),
                    "val/texture_gap": texture_difference(final, batch.mask).mean().item(),

@@ -16,8 +16,8 @@ from experiments.core.scores import Baseline, Column, Comparison, Row
 from experiments.tasks.completion import CompletionDataConfig, CompletionDataset, load_pictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
-from rlenhance.metrics.full_reference import hole_psnr, ssim
+from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
+from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS
 
@@ -94,8 +94,8 @@ class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDatase
         """PSNR of the hole, SSIM of the whole, mean absolute error of the hole's centre (255ths), and what needs no
         original."""
         assert batch.mask is not None and batch.target is not None
-        return {"psnr": hole_psnr(output, batch.target, batch.mask).item(), "ssim": ssim(output, batch.target).item(),
-                "centre": 255 * hole_error(output, batch.target, erode_to_center(batch.mask)).item(),
+        return {"psnr": masked_psnr(output, batch.target, batch.mask).item(), "ssim": ssim(output, batch.target).item(),
+                "centre": 255 * masked_error(output, batch.target, erode_to_center(batch.mask)).item(),
                 "seam": boundary_discontinuity(output, batch.mask).item(),
                 "texture": texture_difference(output, batch.mask).item()}
 

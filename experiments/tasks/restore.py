@@ -41,7 +41,7 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.full_reference import hole_psnr, psnr
+from rlenhance.metrics.full_reference import masked_psnr, psnr
 from rlenhance.models import MODELS
 from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import MASK_GENERATORS
@@ -311,7 +311,7 @@ def run_eval(network: nn.Module, batch: Batch) -> Tensor:
 def score(output: Tensor, batch: Batch) -> float:
     """PSNR in dB: of the hole alone where there is one."""
     assert batch.target is not None
-    found = psnr(output, batch.target) if batch.mask is None else hole_psnr(output, batch.target, batch.mask)
+    found = psnr(output, batch.target) if batch.mask is None else masked_psnr(output, batch.target, batch.mask)
     return float(found.mean())
 
 

@@ -21,9 +21,9 @@ from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.sampler import ExampleSampler, random_box
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.ops.masks import (
-    HOLE_SHARE,
     MASK_GENERATORS,
-    detect_hole,
+    SQUARE_SHARE,
+    detect_mask,
     downscale_masked,
     mask_from_difference,
     mask_out,
@@ -147,8 +147,8 @@ def load_completion(example: Example, cache: ImageCache, side: int | None = None
         if target is not None:
             mask = mask_from_difference(image, target)
         else:
-            known = round(HOLE_SHARE * min(image.shape[:2]))
-            found = detect_hole(image, known)
+            known = round(SQUARE_SHARE * min(image.shape[:2]))
+            found = detect_mask(image, known)
             if found is None:
                 raise UsageError(f"{example.image}: no black square of {known} pixels is found in it, and it has no "
                                  f"original; give a mask")

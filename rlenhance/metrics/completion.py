@@ -37,7 +37,7 @@ def erode_to_center(mask: Tensor) -> Tensor:
     return torch.stack(parts)[:, None].to(mask)
 
 
-def hole_error(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def masked_error(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute error over the pixels where the mask is 1 and all channels: (N,), on the scale of [0, 1]."""
     _check(image, mask)
     count = (image.shape[1] * mask.sum(dim=(1, 2, 3))).clamp(min=1)

@@ -32,7 +32,7 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
     return -10 * error.clamp(min=1e-10).log10()
 
 
-def hole_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def masked_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """PSNR in dB over the pixels where the mask (N, 1, H, W) is 1: (N,); an empty mask scores 100."""
     _check_pair(image, target)
     error = ((image - target) ** 2 * mask).sum(dim=(1, 2, 3)) / (image.shape[1] * mask.sum(dim=(1, 2, 3))).clamp(min=1)

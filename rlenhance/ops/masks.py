@@ -26,7 +26,7 @@ BLACK = 12
 _SOFT = 3  # pixels: how far lossy compression spreads black over an edge
 _FLAT = 3  # in 255ths: a painted region stays below it, except at its edge
 #: Side of the mask over the shorter side of the image in the occluded bedrooms: 67 of 224 pixels.
-HOLE_SHARE = 67 / 224
+SQUARE_SHARE = 67 / 224
 #: Mask generators by name: (height, width, generator) -> (height, width) bool.
 MASK_GENERATORS: Registry[Callable[..., np.ndarray]] = Registry("mask generator")
 
@@ -144,7 +144,7 @@ def _span(counts: np.ndarray) -> slice:
     return slice(int(there[0]), int(there[-1]) + 1)
 
 
-def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:
+def detect_mask(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:
     """The black rectangle that was painted into a photograph: (H, W) bool; None where there is none.
 
     Dark parts of a photograph are not taken for a mask: the rectangle is black almost everywhere, without the grain of
@@ -166,26 +166,26 @@ def detect_hole(picture: np.ndarray, side: int | None = None) -> np.ndarray | No
     return mask
 
 
-def dilate_soft_edge(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def dilate_soft_edge(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A detected rectangle with the dark lines, up to 3 at each side, into which compression has spread its edge.
 
     Args:
         picture: (H, W, 3) uint8 or uint16.
-        hole: (H, W) bool, a rectangle.
+        mask: (H, W) bool, a rectangle.
     """
     light = picture.mean(axis=2)
-    spans = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
+    spans = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
     (top, bottom), (left, right) = ((int(there[0]), int(there[-1]) + 1) for there in spans)
     grown = []
-    # from the edge outward, line by line: a row lies beside the hole's columns, a column beside its rows
+    # from the edge outward, line by line: a row lies beside the mask's columns, a column beside its rows
     for lines in (light[:top, left:right][::-1], light[bottom:, left:right],
                   light[top:bottom, :left].T[::-1], light[top:bottom, right:].T):
         levels = lines[: _SOFT + 3].mean(axis=1)
         dark = [level < 0.85 * levels[_SOFT:].mean() for level in levels[:_SOFT]] if len(levels) > _SOFT else []
         grown.append(max((place + 1 for place, is_dark in enumerate(dark) if is_dark), default=0))
-    mask = np.zeros_like(hole)
-    mask[top - grown[0] : bottom + grown[1], left - grown[2] : right + grown[3]] = True
-    return mask
+    dilated = np.zeros_like(mask)
+    dilated[top - grown[0] : bottom + grown[1], left - grown[2] : right + grown[3]] = True
+    return dilated
 
 
 def _best_window(black: np.ndarray, side: int) -> tuple[slice, slice] | None:
@@ -269,9 +269,9 @@ def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
 
 
 @MASK_GENERATORS.register("square")
-def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def square_mask(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One square at a random place, as in the occluded bedrooms: its side is 67/224 of the shorter side."""
-    side = max(1, round(HOLE_SHARE * min(height, width)))
+    side = max(1, round(SQUARE_SHARE * min(height, width)))
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
     mask = np.zeros((height, width), bool)
     mask[top : top + side, left : left + side] = True
@@ -281,10 +281,10 @@ def square_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray
 @MASK_GENERATORS.register("squares")
 def random_squares(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One to three such squares that do not touch."""
-    mask, wanted = square_hole(height, width, rng), int(rng.integers(0, 3))
+    mask, wanted = square_mask(height, width, rng), int(rng.integers(0, 3))
     around = np.ones((2 * max(1, round(0.05 * min(height, width))) + 1,) * 2, np.uint8)
     for _ in range(8 * wanted):
-        another = square_hole(height, width, rng)
+        another = square_mask(height, width, rng)
         if not (mask & (cv2.dilate(another.astype(np.uint8), around) > 0)).any():
             mask, wanted = mask | another, wanted - 1
         if wanted <= 0:
@@ -293,7 +293,7 @@ def random_squares(height: int, width: int, rng: np.random.Generator) -> np.ndar
 
 
 @MASK_GENERATORS.register("brush")
-def brush_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def brush_mask(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """One to four brush strokes: bent lines of three to six parts, 3 to 10 % of the shorter side wide."""
     canvas, short = np.zeros((height, width), np.uint8), min(height, width)
     for _ in range(rng.integers(1, 5)):
@@ -306,13 +306,13 @@ def brush_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
             cv2.line(canvas, (round(x), round(y)), (round(onward[0]), round(onward[1])), 1, thick)
             x, y = onward
     mask = canvas > 0
-    return square_hole(height, width, rng) if mask.all() or not mask.any() else mask
+    return square_mask(height, width, rng) if mask.all() or not mask.any() else mask
 
 
 @MASK_GENERATORS.register("mixed")
-def mixed_hole(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def mixed_mask(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A square or brush strokes, each in half of the draws."""
-    return (square_hole if rng.random() < 0.5 else brush_hole)(height, width, rng)
+    return (square_mask if rng.random() < 0.5 else brush_mask)(height, width, rng)
 
 
 def _size(picture: np.ndarray) -> str:

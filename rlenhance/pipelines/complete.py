@@ -18,7 +18,7 @@ from rlenhance.hub import shipped
 from rlenhance.io import Photo
 from rlenhance.models import build_model
 from rlenhance.ops.inpaint import INPAINT_METHODS, find_method, harmonic_correction
-from rlenhance.ops.masks import HOLE_SHARE, THRESHOLD, composite, detect_hole, dilate_soft_edge, downscale_masked
+from rlenhance.ops.masks import SQUARE_SHARE, THRESHOLD, composite, detect_mask, dilate_soft_edge, downscale_masked
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import CompleteSettings
 
@@ -100,7 +100,7 @@ class Completer(ImagePipeline[CompleteSettings]):
             slow = self._rule is INPAINT_METHODS["patches"]
             return fill_at_scale(self._rule, image, mask,
                                  min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if slow else 1.0)
-        scale = min(1.0, HOLE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
+        scale = min(1.0, SQUARE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
         return fill_at_scale(self.model, image, mask, scale)
 
 
@@ -128,7 +128,7 @@ def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
         UsageError: another shape; nothing or everything is missing; no hole is found.
     """
     if mask is None:
-        found = detect_hole(picture if picture.dtype in (np.uint8, np.uint16) else
+        found = detect_mask(picture if picture.dtype in (np.uint8, np.uint16) else
                             np.rint(picture * 255).astype(np.uint8))
         if found is None:
             raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (white is "

@@ -42,7 +42,7 @@ from rlenhance.hub.checkpoint import create_network, load_network, save_checkpoi
 from rlenhance.hub.shipped import locate
 from rlenhance.io import read, write
 from rlenhance.io.masks import read_mask
-from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, hole_error, texture_difference
+from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
 from rlenhance.metrics.full_reference import ssim_map
 from rlenhance.models import MODELS, build_model
 from rlenhance.models.completion_policy import completion_input, copy_from_supervised, head_in_windows
@@ -53,7 +53,7 @@ from rlenhance.ops.mask_windows import MaskWindows
 from rlenhance.ops.masks import (
     MASK_GENERATORS,
     composite,
-    detect_hole,
+    detect_mask,
     dilate_soft_edge,
     downscale_masked,
     mask_from_difference,
@@ -121,17 +121,17 @@ def test_black_holes_are_found_and_dark_places_are_not():
     occluded = np.where(mask[..., None], 0, picture)
     coded = cv2.imdecode(cv2.imencode(".jpg", occluded, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_UNCHANGED)
     for image, side in ((occluded, None), (coded, None), (coded, 28), (occluded.astype(np.uint16) * 257, None)):
-        found = detect_hole(image, side)
+        found = detect_mask(image, side)
         assert found is not None and (found ^ mask).sum() <= 4 * 28
     dark = picture.copy()
     dark[50:, :60] = np.random.default_rng(0).integers(0, 9, (46, 60, 3))
-    assert detect_hole(picture) is None and detect_hole(dark) is None and detect_hole(picture, 28) is None
+    assert detect_mask(picture) is None and detect_mask(dark) is None and detect_mask(picture, 28) is None
     assert (dilate_soft_edge(occluded, mask) == mask).all()
     soft = np.where(square(top=18, left=28, side=32)[..., None], picture // 3, picture)
     soft[mask] = 0
     assert (dilate_soft_edge(soft, mask) == square(top=18, left=28, side=32)).all()
     both = np.where(mask[..., None], 0, dark)
-    assert (detect_hole(both, 28) == mask).all()
+    assert (detect_mask(both, 28) == mask).all()
 
 
 def test_mask_files_say_what_is_wrong_with_them(tmp_path):
@@ -239,7 +239,7 @@ def test_copied_patches_continue_a_pattern():
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 22:40, 24:42] = 1
     image = stripes * (1 - mask)
-    errors = {name: hole_error(INPAINT_METHODS[name](image, mask), stripes, mask).item()
+    errors = {name: masked_error(INPAINT_METHODS[name](image, mask), stripes, mask).item()
               for name in ("patches", "laplace")}
     assert errors["patches"] < 0.05 < 0.15 < errors["laplace"]
 
@@ -429,8 +429,8 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
         assert torch.equal(model(batch.image, batch.mask), start)
         for value in twin.residual.parameters():
             value.add_(0.02 * torch.randn(value.shape, generator=generator))
-        before = hole_error(start, twin.eval()(batch.image, batch.mask), batch.mask)
-        after = hole_error(build_model(copy_from_supervised(policy, twin))(batch.image, batch.mask),
+        before = masked_error(start, twin.eval()(batch.image, batch.mask), batch.mask)
+        after = masked_error(build_model(copy_from_supervised(policy, twin))(batch.image, batch.mask),
                            twin(batch.image, batch.mask), batch.mask)
     assert (after < before).all()
     save_checkpoint(tmp_path / "run", policy)
@@ -545,7 +545,7 @@ def test_learners_find_the_copy_that_is_right(learner):
         made.step(batch)
     with torch.no_grad():
         final, _ = build_model(policy.eval()).run_prefilled(batch.image, batch.mask)
-    assert hole_error(final, stripes, mask).mean() < 0.1 < hole_error(batch.image, stripes, mask).mean()
+    assert masked_error(final, stripes, mask).mean() < 0.1 < masked_error(batch.image, stripes, mask).mean()
 
 
 # --- scores ---
@@ -567,7 +567,7 @@ def test_scores_of_holes():
     by_board, by_grain = (texture_difference(composite(smooth + what, target, mask), mask) for what in (board, grain))
     assert by_grain < by_board - 0.2, "a chequerboard is no texture"
     assert by_grain < texture_difference(smooth, mask) - 0.3
-    assert hole_error(target + 0.1, target, mask).item() == pytest.approx(0.1, abs=1e-4)
+    assert masked_error(target + 0.1, target, mask).item() == pytest.approx(0.1, abs=1e-4)
 
 
 # --- experiments ---

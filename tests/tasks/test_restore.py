@@ -39,7 +39,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.exif import EXIF_IFD, directories
-from rlenhance.metrics.full_reference import hole_psnr, psnr
+from rlenhance.metrics.full_reference import masked_psnr, psnr
 from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, warm_start
 from rlenhance.nn.backbones import BACKBONES, receptive_field
 from rlenhance.ops.harmonic_fill import harmonic_fill
@@ -257,7 +257,7 @@ def test_hole_psnr_counts_the_hole_alone(generator):
     image, target = torch.rand(2, 3, 16, 16, generator=generator), torch.rand(2, 3, 16, 16, generator=generator)
     mask = torch.zeros(2, 1, 16, 16)
     mask[..., 4:9, 2:7] = 1
-    assert torch.allclose(hole_psnr(image, target, mask), psnr(image[..., 4:9, 2:7], target[..., 4:9, 2:7]))
+    assert torch.allclose(masked_psnr(image, target, mask), psnr(image[..., 4:9, 2:7], target[..., 4:9, 2:7]))
 
 
 def made_up_gated(width=48):
