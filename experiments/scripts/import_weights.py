@@ -186,7 +186,7 @@ def read_gated_pixelrnn(path: Path) -> nn.Module:
     network = MODELS.create("gated_pixelrnn", dilations=(1, 1, 1))
     own, backbone = network.state_dict(), network.backbone
     width, depth = backbone.width, len(backbone.layers)
-    plain = {"input_conv": "backbone.enter", "convlstm.conv": "backbone.memory.gates", "output_conv.0": "head.0",
+    plain = {"input_conv": "backbone.stem", "convlstm.conv": "backbone.memory.gates", "output_conv.0": "head.0",
              "output_conv.2": "head.2"}
     pairs = {f"layers.{i}.conv_{part}": f"layers.{i}.bn_{part}" for i in range(depth) for part in "fg"}
     pairs |= {f"res_blocks.{i}.block.{j}": f"res_blocks.{i}.block.{j + 1}" for i in range(2) for j in (0, 3)}

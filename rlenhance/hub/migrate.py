@@ -36,6 +36,15 @@ PARTS = {"backbone": "backbone", "actions": "action set", "prior": "model"}
 WEIGHTS = {
     r"\b(heads|values)\.picture\.": r"\1.global.",
     r"\blog_std_picture$": "log_std_global",
+    r"\benter\.": "stem.",
+    r"\bexit\.": "head.",
+    r"\bgenerator\.leave\.": "generator.fuse.",
+    r"\bdescending\.": "encoder.",
+    r"\bascending\.": "decoder.",
+    r"\bbackbone\.down\.(?=\d)": "backbone.encoder.",
+    r"\bbackbone\.up\.(?=\d)": "backbone.decoder.",
+    r"\breducing\.": "downsample.",
+    r"\benlarging\.": "upsample.",
     r"\bglance\.": "linear_encoder.",
     r"\b(network|autoencoder)\.bend\.": r"\1.nonlinear_decoder.",
 }

@@ -37,7 +37,7 @@ class FastDecider:
         backbone: Any = policy.backbone
         heads: Any = policy.heads.items()
         self.side = backbone.stride
-        self.enter = _Matrix(backbone.enter)
+        self.stem = _Matrix(backbone.stem)
         self.blocks = [_Matrix(block) for block in backbone.blocks]
         self.films = [(film.linear.weight.detach().numpy(), film.linear.bias.detach().numpy())
                       for film in backbone.films]
@@ -54,7 +54,7 @@ class FastDecider:
                 and image.shape[0] == 1 and image[0, 0].numel() <= _MOST * policy.backbone.stride ** 2):
             return False
         grid = tuple(-(-side // policy.backbone.stride) for side in image.shape[-2:])
-        layers = [policy.backbone.enter, *policy.backbone.blocks, *policy.heads.values()]
+        layers = [policy.backbone.stem, *policy.backbone.blocks, *policy.heads.values()]
         return all(level == "global" or policy.actions.agent_grid(level, *image.shape[-2:]) == grid
                    for level in policy.actions.scopes) and all(_plain(layer) for layer in layers)
 
@@ -68,7 +68,7 @@ class FastDecider:
             pixels = np.pad(pixels, ((0, 0), (0, bottom), (0, right)), mode="edge")
         height, width = (side // self.side for side in pixels.shape[1:])
         cells = pixels.reshape(3, height, self.side, width, self.side).transpose(0, 2, 4, 1, 3)
-        features = self.enter(cells.reshape(-1, height, width))
+        features = self.stem(cells.reshape(-1, height, width))
         for block, (weight, bias) in zip(self.blocks, self.films, strict=True):
             scale, shift = (weight @ context + bias).reshape(2, -1, 1, 1)
             change = block(features)

@@ -35,18 +35,18 @@ class SRGenerator(nn.Module):
     def __init__(self, width: int, blocks: int, scale: int):
         super().__init__()
         self.scale = scale
-        self.enter = nn.Conv2d(3, width, 3, padding=1)
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
-        self.leave = nn.Conv2d(width, width, 3, padding=1)
-        self.exit = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
-        nn.init.zeros_(self.exit.weight)
-        assert self.exit.bias is not None
-        nn.init.zeros_(self.exit.bias)
+        self.fuse = nn.Conv2d(width, width, 3, padding=1)
+        self.head = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """What is added to the enlarged picture."""
-        first = F.relu(self.enter(image.contiguous(memory_format=torch.channels_last)))
-        return F.pixel_shuffle(self.exit(F.relu(first + self.leave(self.blocks(first)))), self.scale)
+        first = F.relu(self.stem(image.contiguous(memory_format=torch.channels_last)))
+        return F.pixel_shuffle(self.head(F.relu(first + self.fuse(self.blocks(first)))), self.scale)
 
 
 @MODELS.register("combined")

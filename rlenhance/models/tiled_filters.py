@@ -29,13 +29,13 @@ See = Callable[[Any, int, Tensor], None]
 
 def run_tiled(policy: BaseFilterPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int | None = None,
                see: See | None = None) -> Tensor:
-    """The picture after a greedy episode, before `policy.leave`.
+    """The picture after a greedy episode, before `policy.postprocess`.
 
     Beside three pictures it needs memory for one tile. A policy with tools of one's own, or a network that sees the
     whole picture, works on the whole at once.
 
     Args:
-        image: what `policy.enter` gave.
+        image: what `policy.preprocess` gave.
         encoded: (N, P), the preferences.
         tile: side in pixels; None: 512 features.
         see: looks at the choices as they are made.

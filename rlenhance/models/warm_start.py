@@ -93,13 +93,10 @@ def as_restorer(denoiser: DenoisingUNet, memory: str = "none") -> Restorer:
     weights: dict[str, Tensor] = restorer.state_dict()
     for name, value in denoiser.network.state_dict().items():
         part, _, rest = name.partition(".")
-        if part == "exit":  # what is taken away, instead of what is added
+        if part == "head":  # what is taken away, instead of what is added
             weights[f"head.{rest}"] = -value
             continue
-        weights[f"backbone.{_NAMES.get(part, part)}.{rest}"] = value.clone()
-    weights["backbone.enter.weight"][:, 4 * denoiser.channels :] /= NOISE_SCALE
+        weights[f"backbone.{name}"] = value.clone()
+    weights["backbone.stem.weight"][:, 4 * denoiser.channels :] /= NOISE_SCALE
     restorer.load_state_dict(weights)
     return restorer.eval()
-
-
-_NAMES = {"descending": "down", "ascending": "up"}

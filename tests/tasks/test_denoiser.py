@@ -348,7 +348,7 @@ def test_training_runs_resumes_and_begins_with_another(tmp_path):
     colour = MODELS.create("denoiser", channels=3, **SMALL)
     DENOISER.initialize(colour, result.run)
     grey = load_network(result.run).state_dict()
-    name = "network.descending.1.0.first.weight"
+    name = "network.encoder.1.0.first.weight"
     assert torch.equal(colour.state_dict()[name], grey[name])
     with pytest.raises(UsageError, match="none of its weights"):
         DENOISER.initialize(MODELS.create("denoiser", widths=(12, 12), down=(1, 1), up=(1,)), result.run)

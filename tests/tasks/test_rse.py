@@ -36,7 +36,7 @@ GEOMETRIES = pytest.mark.parametrize("blocks", [PatchGrid(16, 4), PatchGrid(24, 
 def small_autoencoder(block=16, **arguments):
     """One whose every part does something."""
     network = PatchAutoencoder(PatchGrid(block, 4), **{**SMALL, **arguments})
-    for layer in (network.bend[2].weight, network.skip.exit.weight):
+    for layer in (network.nonlinear_decoder[2].weight, network.skip.head.weight):
         torch.nn.init.normal_(layer, std=0.1)
     return network
 
@@ -136,7 +136,7 @@ def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
 def test_a_denoiser_is_a_start():
     """With the weights of a learned denoiser, a pass over a patch is that denoiser on the patch."""
     denoiser = DenoisingUNet(widths=SMALL["widths"], down=SMALL["down"], up=SMALL["up"])
-    torch.nn.init.normal_(denoiser.network.exit.weight)
+    torch.nn.init.normal_(denoiser.network.head.weight)
     network = PatchAutoencoder(PatchGrid(16, 4), **SMALL)
     network.begin_with(denoiser.network)
     patch = torch.rand(1, 3, 16, 16)
@@ -151,7 +151,7 @@ def test_learning_reaches_every_weight(equivariant):
     """One step moves every parameter, and the terms of the loss are all there."""
     network = MODELS.create("patch_denoiser", block=16, overlap=4, equivariant=equivariant, **SMALL)
     learner = AutoencoderLearner(network, AutoencoderConfig(ema_decay=0.0))
-    torch.nn.init.normal_(learner.trained.skip.exit.weight, std=0.1)
+    torch.nn.init.normal_(learner.trained.skip.head.weight, std=0.1)
     torch.nn.init.normal_(learner.trained.bend[2].weight, std=0.1)
     log = learner.step(noisy())
     assert {"loss/squared", "loss/code", "loss/kl", "loss/contrastive"} <= log.keys()
@@ -210,7 +210,7 @@ def test_groups_find_what_was_put_together(generator):
 def test_a_full_bank_knows_where_outputs_err():
     """Axes have finite lengths; along the first one the codes differ at least as much as along the last, as shown."""
     actions = ACTION_SETS.create("latent", **MOVES)
-    torch.nn.init.normal_(actions.autoencoder.skip.exit.weight, std=0.05)
+    torch.nn.init.normal_(actions.autoencoder.skip.head.weight, std=0.05)
     codes = fill_bank(actions, [noisy(4, 64, seed=seed) for seed in range(3)])
     assert torch.isfinite(actions.bank.axes).all()
     axes = error_axes(actions.autoencoder, codes, actions.bank.centres, 2)
@@ -271,7 +271,7 @@ def policy(**arguments):
     torch.manual_seed(0)
     made = MODELS.create("pixel_policy", actions={"name": "latent", **MOVES}, backbone={"name": "compact", "width": 8},
                          horizon=2, state_size=None, told_start=True, deviation="predicted", **arguments)
-    torch.nn.init.normal_(made.actions.autoencoder.skip.exit.weight, std=0.1)
+    torch.nn.init.normal_(made.actions.autoencoder.skip.head.weight, std=0.1)
     return made
 
 
@@ -329,8 +329,8 @@ def test_recursion_goes_on_from_the_result_and_stops_patch_by_patch():
         once, again = (LatentEpisode(network, iterations=iterations).run(batch.image) for iterations in (0, 1))
         assert torch.equal(once.image, again.states[2]) and len(again.actions) == 4
         assert not torch.equal(once.image, again.image)
-        torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.weight)
-        torch.nn.init.zeros_(network.actions.autoencoder.skip.exit.bias)
+        torch.nn.init.zeros_(network.actions.autoencoder.skip.head.weight)
+        torch.nn.init.zeros_(network.actions.autoencoder.skip.head.bias)
         still = LatentEpisode(network, iterations=1).run(batch.image)
     assert torch.equal(still.actions[2]["local"][:, -2:], torch.full((1, 2, 4, 4), -1.0))
     assert torch.equal(still.states[-1], still.states[2])
@@ -357,7 +357,7 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
     torch.manual_seed(0)
     actions, batch = ACTION_SETS.create("latent", **{**MOVES, "block": 24, "overlap": 0, "parts": 0, "axes": 0,
                                                      "equivariant": equivariant}), noisy(1, 24)
-    torch.nn.init.normal_(actions.autoencoder.skip.exit.weight, std=0.1)
+    torch.nn.init.normal_(actions.autoencoder.skip.head.weight, std=0.1)
     action = {"local": torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)}
     for step, way in ((0, 4), (3, 1)):
         after = apply_action(actions, torch.rand(1, 3, 24, 24), action, start=batch.image, step=step)

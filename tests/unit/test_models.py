@@ -109,7 +109,7 @@ def test_first_policy_is_one_curve_for_all(agents, channels, deviation, start, i
 
 def test_start_outside_the_curve_is_refused():
     """A first curve that the agents could not choose is refused."""
-    with pytest.raises(UsageError, match="start"):
+    with pytest.raises(UsageError, match="initial_strength"):
         make_policy(initial_strength=1.0)
 
 
@@ -194,7 +194,7 @@ def test_masked_policy_asks_for_its_mask(image):
         GreedyEpisode(policy)(image)
 
 
-@pytest.mark.parametrize("wrong", [{"horizon": 0}, {"state_size": 4}, {"deviation": "random"},
+@pytest.mark.parametrize("wrong", [{"horizon": 0}, {"decision_size": 4}, {"std_mode": "random"},
                                    {"preferences": {"exposure_level": (0.5, 0.4, 0.6)}}])
 def test_impossible_policies_are_refused(wrong):
     """A setting outside its range is refused by name."""

@@ -203,7 +203,7 @@ def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_s
 
 
 @pytest.mark.parametrize("config", [
-    {"backbone": {"name": "fcn"}}, {"curve": {"kind": "categorical"}}, {"deviation": "predicted"}, {"masked": True},
+    {"backbone": {"name": "fcn"}}, {"curve": {"kind": "categorical"}}, {"std_mode": "predicted"}, {"uses_mask": True},
     {"curve": {"agent_stride": 8}},
 ], ids=str)
 def test_the_quick_way_knows_its_limits(config, generator):

@@ -17,9 +17,9 @@ NETWORKS = {
     "gru_unet": {"backbone": UNET},
     "gru_unet that looks at each step": {"backbone": {**UNET, "memory": "every"}},
     "gru_unet without memory": {"backbone": {**UNET, "memory": "none"}},
-    "gru_unet of three views": {"backbone": UNET, "noise": (5, 55), "views": 3},
+    "gru_unet of three views": {"backbone": UNET, "noise": (5, 55), "num_tta_views": 3},
     "gru_fcn in colour": {"backbone": {"name": "gru_fcn", "width": 6, "dilations": (1, 2)}, "channels": 3},
-    "gru_fcn that is not told": {"backbone": {"name": "gru_fcn", "width": 6, "stride": 2}, "told_noise": False,
+    "gru_fcn that is not told": {"backbone": {"name": "gru_fcn", "width": 6, "stride": 2}, "noise_conditioned": False,
                                  "estimate": False},
     "pixelrl": None,
 }

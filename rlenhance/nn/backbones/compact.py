@@ -30,7 +30,7 @@ class Compact(Backbone):
                  dilations: tuple[int, ...] = (1, 2, 1)):
         super().__init__()
         self.width, self.stride = width, stride
-        self.enter = nn.Conv2d(channels * stride**2, width, 1)
+        self.stem = nn.Conv2d(channels * stride**2, width, 1)
         self.blocks = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=d, dilation=d, padding_mode="replicate") for d in dilations
         )
@@ -41,7 +41,7 @@ class Compact(Backbone):
         count, channels, height, width = padded.shape
         cells = padded.reshape(count, channels, height // side, side, width // side, side)
         # the order of F.pixel_unshuffle, in half its time
-        features = self.enter(cells.permute(0, 1, 3, 5, 2, 4).reshape(count, -1, height // side, width // side))
+        features = self.stem(cells.permute(0, 1, 3, 5, 2, 4).reshape(count, -1, height // side, width // side))
         for block, film in zip(self.blocks, self.films, strict=True):
             features = features + F.relu(film(_convolved(block, features), context))
         return features, state

@@ -41,7 +41,7 @@ class GatedPixelRNN(Backbone):
     def __init__(self, channels: int = 3, context: int = 0, width: int = 48, dilations: Sequence[int] = (2, 4, 8)):
         super().__init__()
         self.width, self.stride, self.dilations = width, 1, tuple(dilations)
-        self.enter = nn.Conv2d(channels, width, 7, padding=3)
+        self.stem = nn.Conv2d(channels, width, 7, padding=3)
         self.layers = nn.ModuleList(GatedConv(width, width, context, 1, wide, "zeros") for wide in self.dilations)
         self.memory = ConvLSTMCell(width, width, "constant")
         self.before, self.after = (nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
@@ -49,7 +49,7 @@ class GatedPixelRNN(Backbone):
         self.film = FiLM(context, width)
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        features = first = self.enter(image)
+        features = first = self.stem(image)
         remembered = None
         for layer, wide in zip(self.layers, self.dilations, strict=True):
             features = layer(features, context)
@@ -85,17 +85,17 @@ class ConvLSTMAutoencoder(Backbone):
         super().__init__()
         half, quarter, eighth = widths
         self.width, self.stride, self.looks, self.skips = half // 2, 1, looks, skips
-        self.down = nn.ModuleList([nn.Conv2d(channels, half, 5, 2, 2), nn.Conv2d(half, quarter, 3, 2, 1),
+        self.encoder = nn.ModuleList([nn.Conv2d(channels, half, 5, 2, 2), nn.Conv2d(half, quarter, 3, 2, 1),
                                    nn.Conv2d(quarter, eighth, 3, 2, 1)])
         self.memory = ConvLSTMCell(eighth, eighth, "constant")
         self.film = FiLM(context, eighth)
-        self.up = nn.ModuleList(nn.Conv2d(inputs, 4 * outputs, 3, padding=1) for inputs, outputs in
+        self.decoder = nn.ModuleList(nn.Conv2d(inputs, 4 * outputs, 3, padding=1) for inputs, outputs in
                                 ((eighth, quarter), (quarter, half), (half, half // 2)))
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = image.shape[-2:]
         features, beside = pad_to_multiple(image, 8), []
-        for layer in self.down:
+        for layer in self.encoder:
             features = F.relu(layer(features))
             beside.append(features)
         remembered = None
@@ -103,7 +103,7 @@ class ConvLSTMAutoencoder(Backbone):
             remembered = self.memory(features, remembered)
         assert remembered is not None
         features = self.film(remembered[0], context)
-        for index, layer in enumerate(self.up):
+        for index, layer in enumerate(self.decoder):
             features = F.pixel_shuffle(F.relu(layer(features)), 2)
             if self.skips and index < 2:
                 features = features + beside[1 - index]

@@ -28,20 +28,20 @@ class GruUNet(RecurrentBackbone):
                  blocks: Sequence[int] = (1, 2, 1), memory: str = "first"):
         super().__init__(channels, context, widths[0], 2, memory, size_multiple=2 ** len(widths))
         pairs = list(pairwise(widths))
-        self.enter = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(_blocks(*level) for level in zip(widths, blocks, strict=True))
-        self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
-        self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
-        self.up = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths, blocks, strict=True))
+        self.downsample = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
+        self.upsample = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
+        self.decoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
 
     def encode_image(self, planes: Tensor) -> Tensor:
-        features, beside = self.enter(planes), []
-        for level, reduce in zip(self.down, self.reducing, strict=False):
+        features, beside = self.stem(planes), []
+        for level, reduce in zip(self.encoder, self.downsample, strict=False):
             features = level(features)
             beside.append(features)
             features = reduce(features)
-        features = self.down[-1](features)
-        for level, enlarge in zip(reversed(self.up), reversed(self.enlarging), strict=True):
+        features = self.encoder[-1](features)
+        for level, enlarge in zip(reversed(self.decoder), reversed(self.upsample), strict=True):
             features = level(enlarge(features) + beside.pop())
         return features
 

@@ -32,14 +32,14 @@ class MRPNet(Backbone):
     def __init__(self, channels: int = 3, context: int = 0, width: int = 64):
         super().__init__()
         self.width, self.stride = width, 1
-        self.enter = nn.Conv2d(channels, width, 3, padding=1, padding_mode="replicate")
+        self.stem = nn.Conv2d(channels, width, 3, padding=1, padding_mode="replicate")
         self.down = nn.Conv2d(width, width, 3, stride=2, padding=1, padding_mode="replicate")
         self.up = nn.ConvTranspose2d(width, width, 4, stride=2, padding=3)  # of features repeated by one at the border
         self.films = nn.ModuleList(FiLM(context, width) for _ in range(3))
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = image.shape[-2:]
-        features = F.relu(self.films[0](self.enter(pad_to_multiple(image, 2)), context))
+        features = F.relu(self.films[0](self.stem(pad_to_multiple(image, 2)), context))
         features = F.relu(self.films[1](self.down(features), context))
         features = F.relu(self.films[2](self.up(F.pad(features, (1, 1, 1, 1), mode="replicate")), context))
         return features[..., :height, :width], state

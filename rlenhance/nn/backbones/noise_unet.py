@@ -24,30 +24,30 @@ class NoiseUNet(nn.Module):
                  outputs: int | None = None):
         super().__init__()
         steps = list(pairwise(widths))
-        self.enter = nn.Conv2d(4 * channels + 4, widths[0], 3, padding=1)
-        self.descending = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
+        self.stem = nn.Conv2d(4 * channels + 4, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
                                         for w, n in zip(widths, down, strict=True))
-        self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in steps)
-        self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in steps)
-        self.ascending = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
+        self.downsample = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in steps)
+        self.upsample = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in steps)
+        self.decoder = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
                                        for w, n in zip(widths, up, strict=False))
-        self.exit = nn.Conv2d(widths[0], 4 * (outputs or channels), 3, padding=1)
-        nn.init.zeros_(self.exit.weight)
-        assert self.exit.bias is not None
-        nn.init.zeros_(self.exit.bias)
+        self.head = nn.Conv2d(widths[0], 4 * (outputs or channels), 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, image: Tensor, noise: Tensor) -> Tensor:
         """What has to be taken away, in units of the noise: (N, C, H, W) and (N, 1, H, W) -> (N, outputs, H, W), where
         both sides are multiples of 2^levels."""
         together = torch.cat([F.pixel_unshuffle(image, 2), F.pixel_unshuffle(noise, 2)], dim=1)
-        features = self.enter(together.contiguous(memory_format=torch.channels_last))
+        features = self.stem(together.contiguous(memory_format=torch.channels_last))
         kept = []
-        for blocks, reduce in zip(self.descending, self.reducing, strict=False):
+        for blocks, reduce in zip(self.encoder, self.downsample, strict=False):
             features = blocks(features)
             kept.append(features)
             features = reduce(features)
-        features = self.descending[-1](features)
-        for blocks, enlarge, beside in zip(reversed(self.ascending), reversed(self.enlarging), reversed(kept),
+        features = self.encoder[-1](features)
+        for blocks, enlarge, beside in zip(reversed(self.decoder), reversed(self.upsample), reversed(kept),
                                            strict=True):
             features = blocks(enlarge(features) + beside)
-        return F.pixel_shuffle(self.exit(features), 2)
+        return F.pixel_shuffle(self.head(features), 2)

@@ -84,26 +84,26 @@ class Pyramid(Backbone):
         super().__init__()
         pairs = list(pairwise(widths))
         self.width, self.stride, self.size_multiple = widths[0], stride, stride * 2 ** len(pairs)
-        self.enter = nn.Conv2d(channels * stride**2, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(channels * stride**2, widths[0], 3, padding=1)
         self.film = FiLM(context, widths[0])
-        self.down = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
-        self.reducing = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
+        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        self.downsample = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
         self.middle = nn.Sequential(*(layer for _ in range(blocks[-1])
                                       for layer in (SmoothBlock(widths[-1]), Attention(widths[-1]))))
-        self.enlarging = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
-        self.up = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        self.upsample = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
+        self.decoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = (-(-side // self.stride) for side in image.shape[-2:])
         planes = F.pixel_unshuffle(pad_to_multiple(image, self.size_multiple), self.stride)
-        features = self.film(self.enter(planes.contiguous(memory_format=torch.channels_last)), context)
+        features = self.film(self.stem(planes.contiguous(memory_format=torch.channels_last)), context)
         beside = []
-        for level, reduce in zip(self.down, self.reducing, strict=True):
+        for level, reduce in zip(self.encoder, self.downsample, strict=True):
             features = level(features)
             beside.append(features)
             features = reduce(features)
         features = self.middle(features)
-        for level, enlarge in zip(reversed(self.up), reversed(self.enlarging), strict=True):
+        for level, enlarge in zip(reversed(self.decoder), reversed(self.upsample), strict=True):
             features = level(enlarge(features) + beside.pop())
         return features[..., :height, :width], state
 

@@ -168,14 +168,14 @@ class PatchAutoencoder(nn.Module):
             UsageError: another shape.
         """
         ours, theirs = self.skip.state_dict(), denoiser.state_dict()
-        enter = theirs.pop("enter.weight")  # unshuffled: 4 planes per channel, 12 of the picture and 4 of its noise
-        if {n: v.shape for n, v in ours.items() if n != "enter.weight"} != {n: v.shape for n, v in theirs.items()} \
-                or enter.shape[1] != 16:
+        stem = theirs.pop("stem.weight")  # unshuffled: 4 planes per channel, 12 of the picture and 4 of its noise
+        if {n: v.shape for n, v in ours.items() if n != "stem.weight"} != {n: v.shape for n, v in theirs.items()} \
+                or stem.shape[1] != 16:
             raise UsageError("a patch autoencoder begins with a denoiser for colour whose U-Net has the same widths, "
                              "down and up")
-        wide = ours["enter.weight"].zero_()
-        wide[:, :12], wide[:, -4:] = enter[:, :12], enter[:, 12:]
-        self.skip.load_state_dict({**theirs, "enter.weight": wide})
+        wide = ours["stem.weight"].zero_()
+        wide[:, :12], wide[:, -4:] = stem[:, :12], stem[:, 12:]
+        self.skip.load_state_dict({**theirs, "stem.weight": wide})
 
 
 def measured_noise(start: Tensor) -> Tensor:
