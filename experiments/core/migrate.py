@@ -93,7 +93,7 @@ def _without_parts(part: Mapping[str, Any]) -> dict[str, Any]:
 def _taken(kind: Any, flat: dict[str, Any]) -> dict[str, Any]:
     """What belongs to a class, taken out of the settings."""
     old_names = {new: old for old, new in renamed_in(kind).items()}
-    made = {}
+    made: dict[str, Any] = {}
     for name, hint in hints_of(kind).items():
         old = old_names.get(name, name)
         if old not in flat:

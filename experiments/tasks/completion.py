@@ -294,7 +294,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
         shared = {"backbone": network.backbone, "side": config.data.size,
                   "prior": None if prior is None else network.prior if by_name else prior.spec}
         if learner == "supervised":
-            made = create_network("completion_restorer", **shared)
+            made: Any = create_network("completion_restorer", **shared)
         elif learner == "sac":
             made = create_network("touch_up_policy", **shared, horizon=network.horizon)
         else:

@@ -274,12 +274,12 @@ class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
         """A policy, or the supervised twin on the same backbone."""
         network, channels = config.network, config.data.planes
         if not LEARNERS[config.train.learner].is_policy:
-            return MODELS.create("restorer", backbone=network.spec, passes=1, channels=channels, statistics=False,
-                                 margin=NOISE_MARGIN, told_noise=network.noise_conditioned)
+            return MODELS.create("restorer", backbone=network.spec, num_passes=1, channels=channels, statistics=False,
+                                 range_margin=NOISE_MARGIN, noise_conditioned=network.noise_conditioned)
         levels = None if data.noise is None else (data.noise.low, data.noise.high)
         return MODELS.create("filter_policy", backbone=network.spec, horizon=network.horizon, channels=channels,
-                             estimate=network.estimate, noise=levels, told_noise=network.noise_conditioned,
-                             views=network.tta_views)
+                             estimate=network.estimate, noise=levels, noise_conditioned=network.noise_conditioned,
+                             num_tta_views=network.tta_views)
 
     def warm_start(self, network: Any, path: Path) -> None:
         source = load_network(locate(path))

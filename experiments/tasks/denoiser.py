@@ -208,7 +208,7 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
     def model(self, config: DenoiserRunConfig, data: DenoiserDataset) -> Any:
         network = config.network
         return MODELS.create("denoiser", channels=network.channels, widths=network.widths, down=network.down,
-                             up=network.up, unseen=NOISE_FLOOR if config.data.camera_jpeg else 0.0)
+                             up=network.up, noise_floor=NOISE_FLOOR if config.data.camera_jpeg else 0.0)
 
     def initialize(self, network: DenoisingUNet, path: Path) -> None:
         """Take over the weights of another denoiser, those of the same shape.

@@ -225,8 +225,8 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
     return MODELS.create(
         "pixel_policy",
         actions=_actions(config),
-        backbone={"name": config.backbone}, horizon=config.horizon, state_size=config.state_size or None,
-        preferences=ranges if asked else {}, auto=("exposure_level",) if config.controls else (), deviation=deviation,
+        backbone={"name": config.backbone}, horizon=config.horizon, decision_size=config.state_size or None,
+        preferences=ranges if asked else {}, auto=("exposure_level",) if config.controls else (), std_mode=deviation,
     )
 
 
@@ -356,7 +356,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
 
     def warm_start(self, network: Any, path: Path) -> None:
         source = load_network(locate(path))
-        if not isinstance(network, Policy) or not isinstance(source, Restorer | MRPNetSR):
+        if not isinstance(network, PixelPolicy) or not isinstance(source, Restorer | MRPNetSR):
             raise UsageError(f"--warm-start begins a policy from a supervised run; {path} holds a "
                              f"{type(source).__name__}, and a {type(network).__name__} is to learn: use --init for "
                              f"the same network")

@@ -102,8 +102,8 @@ def _shape_of_each(index: int) -> str:
     """Widths (0) or blocks (1) of every network that has them, as help shows them."""
     found = []
     for name, arguments in _SHAPES.items():
-        if arguments[index]:
-            default = inspect.signature(MODELS[name]).parameters[arguments[index]].default
+        if argument := arguments[index]:
+            default = inspect.signature(MODELS[name]).parameters[argument].default
             found.append(f"{name} {' '.join(map(str, default)) if isinstance(default, Sequence) else default}")
     return ", ".join(found)
 
@@ -393,7 +393,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         Raises:
             UsageError: widths or blocks that do not fit.
         """
-        network, arguments = config.network, {}
+        network, arguments = config.network, dict[str, Any]()
         model, given = network.model, (network.widths, network.blocks)
         wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (len(given[0]), len(given[0])),
                   "combined": (1, 1)}[model]

@@ -105,8 +105,8 @@ def _policy(config: RSENetworkConfig, codes: int, predicted: bool) -> PixelPolic
     known = {"codes": codes, "groups": config.clusters, "axes": config.axes,
              "neighbours": min(config.neighbours, codes), "parts": splits}
     return MODELS.create("pixel_policy", actions={"name": "latent", **config.autoencoder, **known},
-                         backbone={"name": config.backbone}, horizon=config.horizon, state_size=None,
-                         deviation="predicted" if predicted else "scheduled", told_start=True)
+                         backbone={"name": config.backbone}, horizon=config.horizon, decision_size=None,
+                         std_mode="predicted" if predicted else "scheduled", sees_initial_image=True)
 
 
 def check_networks(config: RSENetworkConfig) -> None:
