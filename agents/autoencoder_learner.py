@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agents.base import Learner, to_scalars
-from agents.optim import OptimizerConfig, OptimizerStep, update_ema
+from agents.optim import OptimizerConfig
 from agents.self_training import SelfTrainingBuffer
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, d4_transform
@@ -76,10 +75,8 @@ class AutoencoderLearner(Learner):
     def __init__(self, network: PatchDenoiser, config: AutoencoderConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or AutoencoderConfig()
-        super().__init__(network, self.config.optimizer, seed, device)
+        super().__init__(network, self.config.optimizer, seed, device, network.network, self.config.ema_decay)
         self.denoiser = network
-        self.trained = copy.deepcopy(network.network)
-        self.optimizer = OptimizerStep(self.trained, self.config.optimizer)
         self.buffer = SelfTrainingBuffer(self.config.buffer_size, self.config.self_training_prob,
                                          self.config.max_generation)
 
@@ -90,10 +87,9 @@ class AutoencoderLearner(Learner):
         way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
         now, start, clean = (d4_transform(part, way) for part in (now, start, clean))
         losses, output = self.losses(now, start, clean)
-        log = self.optimizer.update(losses, progress)
+        log = self.descend(losses, progress)
         if self.config.self_training_prob:
             self.buffer.add(output, start, clean, generation)
-        update_ema(self.denoiser.network, self.trained, self.config.ema_decay, self.optimizer.steps)
         return to_scalars({**losses, **log})
 
     def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -138,12 +134,10 @@ class AutoencoderLearner(Learner):
         self._fabric = fabric
 
     def state_dict(self) -> dict[str, Any]:
-        weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
-        return {**super().state_dict(), "trained": weights, "generations": self.buffer.state_dict()}
+        return {**super().state_dict(), "generations": self.buffer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.trained.load_state_dict(state["trained"])
         self.buffer.load_state_dict(state["generations"], self.device)
 
 

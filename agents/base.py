@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
 from agents import distributed
-from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep
+from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_weight, update_ema
 from envs import PixelEnv
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
@@ -34,8 +35,12 @@ class Learner:
         optimizer: settings of the optimizer.
         seed: of the learner's own random stream.
         device: where the network and the stream live.
+        averaged: the part of the network that holds an exponential moving average of the trained weights; None: the
+            network itself is trained.
+        ema_decay: share of the average that each step keeps.
 
     Attributes:
+        trained: the network whose weights the optimizer moves: a copy of `averaged`, or `network` itself.
         requires_target: every batch must have a target.
         is_policy: the network is a policy, otherwise it restores in one pass.
         supports_ddp: several processes may train it together, each with its share of the batch.
@@ -45,10 +50,13 @@ class Learner:
     is_policy: ClassVar[bool] = True
     supports_ddp: ClassVar[bool] = False
 
-    def __init__(self, network: nn.Module, optimizer: OptimizerConfig, seed: int, device: torch.device | str):
+    def __init__(self, network: nn.Module, optimizer: OptimizerConfig, seed: int, device: torch.device | str,
+                 averaged: nn.Module | None = None, ema_decay: float = 0.0):
         self.device = torch.device(device)
         self.network = network.to(self.device)
-        self.optimizer = OptimizerStep(self.network, optimizer)
+        self.trained: Any = self.network if averaged is None else copy.deepcopy(averaged).train()
+        self.optimizer = OptimizerStep(self.trained, optimizer)
+        self._averaged, self._ema_decay = averaged, ema_decay
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -72,6 +80,13 @@ class Learner:
         """
         raise TypeError("a learner defines step")
 
+    def descend(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
+        """One gradient step, and one of the average where there is one; see `OptimizerStep.update`."""
+        log = self.optimizer.update(losses, progress)
+        if self._averaged is not None:
+            update_ema(self._averaged, self.trained, ema_weight(self._ema_decay, self.optimizer.steps))
+        return log
+
     def use_fabric(self, fabric: Any) -> None:
         """Hand what is trained to a lightning Fabric (device, precision)."""
         self.optimizer.use_fabric(fabric)
@@ -85,12 +100,15 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that resuming needs beside the network's weights."""
-        return {"optimiser": self.optimizer.state_dict(), "generator": self.generator.get_state()}
+        trained = {} if self._averaged is None else {"trained": clone_weights(self.trained)}
+        return {"optimiser": self.optimizer.state_dict(), "generator": self.generator.get_state(), **trained}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self.optimizer.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
+        if self._averaged is not None:
+            self.trained.load_state_dict(state["trained"])
 
 
 class PolicyLearner(Learner):

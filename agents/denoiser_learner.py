@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from agents.base import Learner, to_scalars
-from agents.optim import OptimizerConfig, OptimizerStep, update_ema
+from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
@@ -72,10 +70,8 @@ class DenoiserLearner(Learner):
     def __init__(self, network: DenoisingUNet, config: DenoiserConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or DenoiserConfig()
-        super().__init__(network, self.config.optimizer, seed, device)
+        super().__init__(network, self.config.optimizer, seed, device, network.network, self.config.ema_decay)
         self.denoiser = network
-        self.trained = copy.deepcopy(network.network)
-        self.optimizer = OptimizerStep(self.trained, self.config.optimizer)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
@@ -91,8 +87,7 @@ class DenoiserLearner(Learner):
         weight = 100 if batch.noise_std is None else 100 * _TOLD
         name = "loss/squared" if batch.noise_std is None else "loss/camera"
         losses = {name: weight * (squared / (noise + _LEAST)).mean()}
-        log = self.optimizer.update(losses, progress)
-        update_ema(self.denoiser.network, self.trained, self.config.ema_decay, self.optimizer.steps)
+        log = self.descend(losses, progress)
         return to_scalars({**losses, **log})
 
     def add_noise(self, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,11 +127,3 @@ class DenoiserLearner(Learner):
         """All of them mirrored and turned in one of eight ways, the same for each."""
         way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
         return [d4_transform(each, way) for each in maps]
-
-    def state_dict(self) -> dict[str, Any]:
-        weights = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
-        return {**super().state_dict(), "trained": weights}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.trained.load_state_dict(state["trained"])

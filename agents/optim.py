@@ -62,17 +62,25 @@ class OptimizerConfig:
 
 
 @torch.no_grad()
-def update_ema(mean: nn.Module, trained: nn.Module, stays: float, done: int) -> None:
-    """A running mean of weights takes a step, in place; in the beginning a longer one.
+def update_ema(ema: nn.Module, model: nn.Module, weight: float) -> None:
+    """Move an exponential moving average of weights toward the weights, in place.
 
     Args:
-        mean, trained: two networks of one shape.
-        stays: the share of the mean that each step keeps.
-        done: steps so far.
+        ema, model: two networks of one shape.
+        weight: of the new weights, in [0, 1].
     """
-    share = 1 - min(stays, (1 + done) / (10 + done))
-    for old, new in zip(mean.parameters(), trained.parameters(), strict=True):
-        old.lerp_(new, share)
+    for mean, new in zip(ema.parameters(), model.parameters(), strict=True):
+        mean.lerp_(new, weight)
+
+
+def ema_weight(decay: float, step: int) -> float:
+    """The weight of the newest weights in an average with warm-up: 1 - min(decay, (1 + step) / (10 + step)).
+
+    Args:
+        decay: share of the average that each step keeps later on, in [0, 1).
+        step: optimizer steps so far.
+    """
+    return 1 - min(decay, (1 + step) / (10 + step))
 
 
 class OptimizerStep:

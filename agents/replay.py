@@ -31,7 +31,53 @@ class EpisodeBatch:
     states: list[Tensor] | None = None
 
 
-class EpisodeReplayBuffer:
+class RingBuffer:
+    """Rows of tensors by name, at most `capacity` of them: the oldest go first."""
+
+    def __init__(self, capacity: int):
+        self.capacity, self.count, self._next = capacity, 0, 0
+        self._kept: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def store(self, entry: Mapping[str, Tensor]) -> None:
+        """Add rows.
+
+        Args:
+            entry: name -> (N, ...), as many rows of each; names and shapes as before.
+        """
+        if not self._kept:
+            self._kept = {name: value.new_empty(self.capacity, *value.shape[1:]) for name, value in entry.items()}
+        count = len(next(iter(entry.values())))
+        places = (torch.arange(count) + self._next) % self.capacity
+        for name, value in entry.items():
+            kept = self._kept[name]
+            kept[places.to(kept.device)] = value.to(kept.device)
+        self._next = int((self._next + count) % self.capacity)
+        self.count = min(self.capacity, self.count + count)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows it holds."""
+        kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
+        return {"count": self.count, "next": self._next, "kept": kept}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        """Take up the state of a buffer of the same capacity."""
+        self.count, self._next = state["count"], state["next"]
+        self._kept = {}
+        for name, value in state["kept"].items():
+            full = torch.empty(self.capacity, *value.shape[1:], dtype=value.dtype, device=device)
+            full[: self.count] = value.to(device)
+            self._kept[name] = full
+
+
+def quantize(image: Tensor) -> Tensor:
+    """An image in [0, 1] as bytes; what leaves the range is clipped."""
+    return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+class EpisodeReplayBuffer(RingBuffer):
     """A ring of episodes. The environment is deterministic, so the beginning and the actions are the whole episode:
     states and rewards are computed again at each draw, under the reward as it is then.
 
@@ -45,19 +91,16 @@ class EpisodeReplayBuffer:
 
     def __init__(self, capacity: int, keep_states: bool = False):
         if capacity < 1:
-            raise UsageError(f"a replay holds at least one episode; got capacity {capacity}")
-        self.capacity, self.keep_states, self.count, self._next = capacity, keep_states, 0, 0
-        self._kept: dict[str, Tensor] = {}
-
-    def __len__(self) -> int:
-        return self.count
+            raise UsageError(f"a replay buffer holds at least one episode; got capacity {capacity}")
+        super().__init__(capacity)
+        self.keep_states = keep_states
 
     def add(self, batch: Batch, preference: Tensor, actions: list[Action],
             states: list[Tensor] | None = None) -> None:
         """Keep the episodes of a batch; `states` are all its pictures, from the one on which agents first act."""
-        entry = {"image": _quantise(batch.image), "preference": preference}
+        entry = {"image": quantize(batch.image), "preference": preference}
         if batch.target is not None:
-            entry["target"] = _quantise(batch.target)
+            entry["target"] = quantize(batch.target)
         for name, value in (("mask", batch.mask), ("judged", batch.target_weight)):
             if value is not None:
                 entry[name] = value
@@ -65,22 +108,16 @@ class EpisodeReplayBuffer:
             entry[f"action/{level}"] = torch.stack([action[level] for action in actions], dim=1)
         if self.keep_states:
             if states is None:
-                raise UsageError("this replay keeps states: add them with the episodes")
+                raise UsageError("this replay buffer keeps states: add them with the episodes")
             entry["states"] = torch.stack(states, dim=1).half()
-        if not self._kept:
-            self._kept = {name: value.new_empty(self.capacity, *value.shape[1:]) for name, value in entry.items()}
-        if {n: v.shape[1:] for n, v in entry.items()} != {n: v.shape[1:] for n, v in self._kept.items()}:
-            raise UsageError("a replay holds episodes of one size and one kind; these differ from those in it")
-        places = (torch.arange(len(batch)) + self._next) % self.capacity
-        for name, value in entry.items():
-            self._kept[name][places.to(value.device)] = value
-        self._next = int((self._next + len(batch)) % self.capacity)
-        self.count = min(self.capacity, self.count + len(batch))
+        if self._kept and {n: v.shape[1:] for n, v in entry.items()} != {n: v.shape[1:] for n, v in self._kept.items()}:
+            raise UsageError("a replay buffer holds episodes of one size and one kind; these differ from those in it")
+        self.store(entry)
 
     def sample(self, count: int, generator: torch.Generator) -> EpisodeBatch:
         """Episodes at random, with replacement."""
         if not self.count:
-            raise UsageError("the replay is empty: add episodes first")
+            raise UsageError("the replay buffer is empty: add episodes first")
         chosen = torch.randint(self.count, (count,), generator=generator, device=generator.device)
         drawn = {name: value[chosen.to(value.device)] for name, value in self._kept.items()}
         target = drawn.get("target")
@@ -91,21 +128,3 @@ class EpisodeReplayBuffer:
         states = [drawn["states"][:, t].float() for t in range(steps + 1)] if self.keep_states else None
         return EpisodeBatch(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)],
                         states)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it holds; bounded by the capacity."""
-        kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
-        return {"count": self.count, "next": self._next, "kept": kept}
-
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Take up what `state_dict` gave."""
-        self.count, self._next = state["count"], state["next"]
-        self._kept = {}
-        for name, value in state["kept"].items():
-            full = torch.empty(self.capacity, *value.shape[1:], dtype=value.dtype, device=device)
-            full[: self.count] = value.to(device)
-            self._kept[name] = full
-
-
-def _quantise(image: Tensor) -> Tensor:
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, to_scalars
+from agents.base import LEARNERS, PolicyLearner, clone_weights, to_scalars
 from agents.critic import TwinCritic, min_q
-from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep
+from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, update_ema
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from agents.rollout import (
     Rollout,
@@ -184,7 +184,7 @@ class SAC(PolicyLearner):
             if self.batches >= config.critic_warmup_updates:
                 actor, costs = self._fit_actor(episodes, before, progress)
                 log |= actor
-            self._update_target()
+            update_ema(self.critic_target, self.critic, self.config.tau)
         if before is not None and self.batches >= config.critic_warmup_updates:
             log["sac/kl"] = self._backtrack(episodes, before)
         self.batches += 1
@@ -284,23 +284,13 @@ class SAC(PolicyLearner):
             divergence = self._divergence(evaluate_actions(self.policy, rollout)[0], rollout, before)
             if divergence <= self.kl_constraint.bound:
                 return divergence
-            for ours, theirs in zip(self.policy.parameters(), before.parameters(), strict=True):
-                ours.lerp_(theirs, 0.5)
+            update_ema(self.policy, before, 0.5)
         self.policy.load_state_dict(before.state_dict())
         return torch.zeros(())
 
-    def _update_target(self) -> None:
-        """The slow critics follow."""
-        with torch.no_grad():
-            for slow, fast in zip(self.critic_target.parameters(), self.critic.parameters(), strict=True):
-                slow.lerp_(fast, self.config.tau)
-
     def state_dict(self) -> dict[str, Any]:
-        def weights(network: torch.nn.Module) -> dict[str, Tensor]:
-            return {name: value.clone() for name, value in network.state_dict().items()}
-
         return {
-            **super().state_dict(), "critic": weights(self.critic), "slow": weights(self.critic_target),
+            **super().state_dict(), "critic": clone_weights(self.critic), "slow": clone_weights(self.critic_target),
             "critic_optimiser": self.critic_optimizer.state_dict(), "memory": self.replay_buffer.state_dict(),
             "log_temperature": self.log_alpha, "batches": self.batches,
             "ranges": {level: [seen.low, seen.high] for level, seen in self.return_bounds.items()},

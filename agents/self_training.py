@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agents.replay import RingBuffer, quantize
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 
 
-class SelfTrainingBuffer:
+class SelfTrainingBuffer(RingBuffer):
     """Earlier outputs, which take a share of each training batch.
 
     Of a picture three things are kept, as 8-bit values: the output, which is where the next episode begins, the noisy
@@ -32,12 +33,8 @@ class SelfTrainingBuffer:
         if capacity < 1 or max_generation < 1 or not 0 <= prob <= 1:
             raise UsageError(f"a self-training buffer takes a capacity and a max_generation from 1 on, a prob between "
                              f"0 and 1; got {capacity}, {max_generation} and {prob}")
-        self.capacity, self.prob, self.max_generation = capacity, prob, max_generation
-        self.count = self._next = 0
-        self._kept: dict[str, Tensor] = {}
-
-    def __len__(self) -> int:
-        return self.count
+        super().__init__(capacity)
+        self.prob, self.max_generation = prob, max_generation
 
     def mix_into(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A batch, a share of it replaced by earlier outputs, no output twice.
@@ -86,40 +83,17 @@ class SelfTrainingBuffer:
         chosen = wanted.nonzero()[-self.capacity :, 0]
         if not len(chosen):
             return
-        entry = {"current": _quantised(output[chosen]), "start": _quantised(start[chosen]),
-                 "target": _quantised(target[chosen]), "generation": generation[chosen] + 1}
-        if not self._kept:
-            self._kept = {name: value.new_empty(self.capacity, *value.shape[1:]) for name, value in entry.items()}
-        self._check(output)
-        places = (torch.arange(len(chosen)) + self._next) % self.capacity
-        for name, value in entry.items():
-            self._kept[name][places.to(self._kept[name].device)] = value.to(self._kept[name].device)
-        self._next = int((self._next + len(chosen)) % self.capacity)
-        self.count = min(self.capacity, self.count + len(chosen))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it holds; bounded by the capacity."""
-        kept = {name: value[: self.count].clone() for name, value in self._kept.items()}
-        return {"count": self.count, "next": self._next, "kept": kept}
-
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Take up what `state_dict` of a store with the same capacity gave."""
-        self.count, self._next = state["count"], state["next"]
-        self._kept = {}
-        for name, value in state["kept"].items():
-            full = torch.empty(self.capacity, *value.shape[1:], dtype=value.dtype, device=device)
-            full[: self.count] = value.to(device)
-            self._kept[name] = full
+        entry = {"current": quantize(output[chosen]), "start": quantize(start[chosen]),
+                 "target": quantize(target[chosen]), "generation": generation[chosen] + 1}
+        if self._kept:
+            self._check(output)
+        self.store(entry)
 
     def _check(self, pictures: Tensor) -> None:
         kept = self._kept["current"].shape[1:]
         if pictures.shape[1:] != kept:
             raise UsageError(f"outputs are kept as pictures {tuple(kept)}, and these are {tuple(pictures.shape[1:])}: "
                              f"crops of one size are needed")
-
-
-def _quantised(image: Tensor) -> Tensor:
-    return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 class EarlyStopping:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from agents.base import LEARNERS, Learner, to_scalars
-from agents.optim import OptimizerConfig, OptimizerStep, update_ema
+from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr, ssim_map
@@ -66,11 +64,8 @@ class Supervised(Learner):
     def __init__(self, network: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or SupervisedConfig()
-        super().__init__(network, self.config.optimizer, seed, device)
-        self.trained = self.network
-        if self.config.ema_decay:
-            self.trained = copy.deepcopy(self.network).train()
-            self.optimizer = OptimizerStep(self.trained, self.config.optimizer)
+        super().__init__(network, self.config.optimizer, seed, device,
+                         network if self.config.ema_decay else None, self.config.ema_decay)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
@@ -92,17 +87,4 @@ class Supervised(Learner):
             losses["loss/ssim"] = self.config.ssim * (1 - scores["train/ssim"]) / share
         if self.config.psnr:
             losses["loss/psnr"] = -self.config.psnr / 10 * scores["train/psnr"].mean()
-        log = self.optimizer.update(losses, progress)
-        if self.trained is not self.network:
-            update_ema(self.network, self.trained, self.config.ema_decay, self.optimizer.steps)
-        return to_scalars({**losses, **log, **scores})
-
-    def state_dict(self) -> dict[str, Any]:
-        trained = {} if self.trained is self.network else \
-            {"trained": {name: value.detach().clone() for name, value in self.trained.state_dict().items()}}
-        return {**super().state_dict(), **trained}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        if self.trained is not self.network:
-            self.trained.load_state_dict(state["trained"])
+        return to_scalars({**losses, **self.descend(losses, progress), **scores})
