@@ -162,7 +162,8 @@ class A3C(PolicyLearner):
         for _ in range(config.update_epochs):
             distribution, values = evaluate_actions(self.optimizer.network, rollout)
             losses, metrics = self._losses(distribution, values, actions, old, advantages, returns)
-            costs = action_penalties(self.reward, self.env, distribution)
+            costs = action_penalties(self.reward, policy.actions, distribution, len(rollout.rewards[0]),
+                                     rollout.episode.user_targets)
             losses |= {f"loss/{name}": scale * cost for name, cost in costs.items()}
             if self.reference_policy is not None:
                 losses["loss/kl_ref"] = self._kl_to_start(rollout, distribution, progress)

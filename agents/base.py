@@ -182,7 +182,7 @@ class PolicyLearner(Learner):
 def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:
     """The environment that fits a policy; the caller brings the batches and resets."""
     return PixelEnv(policy.actions, reward, horizon=policy.horizon, preferences=policy.preferences, device=device,
-                    autoreset_mode=AutoresetMode.DISABLED)
+                    info_maps=False, autoreset_mode=AutoresetMode.DISABLED)
 
 
 def clone_weights(network: nn.Module) -> dict[str, Tensor]:

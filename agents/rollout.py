@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from agents.optim import raise_if_any_nonfinite
 from envs import PixelEnv
-from rlenhance.actions import Action
+from envs.transition import Episode, State, admit, observe, score, transition
+from rlenhance.actions import Action, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import Observation
@@ -25,58 +26,82 @@ class Rollout:
     """T steps of B episodes, a list entry per step.
 
     Attributes:
+        episode: what stayed the same: images, targets, preferences.
         observations, actions: what was seen and done.
-        log_probs, values: per level, (B, 1, h, w).
+        log_probs, values: per scope, (B, 1, h, w).
         terms: unweighted reward terms at their natural sizes.
         rewards: (B,) per step.
-        is_recurrent: the policy carried a state.
         action_magnitudes: A of every agent per step.
-        final_image: the pictures at the end.
+        is_recurrent: the policy carried a state.
+        final_image: the images at the end.
     """
 
-    observations: list[Observation]
-    actions: list[Action]
-    log_probs: list[dict[str, Tensor]]
-    values: list[dict[str, Tensor]]
-    terms: list[dict[str, Tensor]]
-    rewards: list[Tensor]
-    action_magnitudes: list[Tensor]
-    is_recurrent: bool
+    episode: Episode
     final_image: Tensor
+    observations: list[Observation] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    log_probs: list[dict[str, Tensor]] = field(default_factory=list)
+    values: list[dict[str, Tensor]] = field(default_factory=list)
+    terms: list[dict[str, Tensor]] = field(default_factory=list)
+    rewards: list[Tensor] = field(default_factory=list)
+    action_magnitudes: list[Tensor] = field(default_factory=list)
+    is_recurrent: bool = False
+
+    def _decide(self, observation: Observation, action: Action, distribution: JointDistribution,
+                values: dict[str, Tensor]) -> None:
+        """Add what was seen, done and thought in a step."""
+        self.observations.append(observation)
+        self.actions.append(action)
+        self.log_probs.append(distribution.log_prob(action))
+        self.values.append(values)
+        self.action_magnitudes.append(self.episode.actions.magnitude(action))
 
 
+@torch.no_grad()
 def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
-         noise_block_size: int = 1, actions: Sequence[Action] | None = None,
-         states: Sequence[Tensor] | None = None) -> Rollout:
-    """Play one episode per picture, without gradients.
+                    noise_block_size: int = 1) -> Rollout:
+    """One episode per picture, without gradients.
 
     Args:
+        preference: (B, P), encoded.
         generator: actions are drawn with it; None acts greedily.
         noise_block_size: blocks of so many agents along each side share their noise.
-        actions: take these actions instead, one mapping per step: the episode is played again.
-        states: the pictures of the episode, T + 1, where they were kept: nothing is worked out again.
     """
-    with torch.no_grad():
-        begun = {} if states is None else {"begun": states[0]}
-        observation, _ = env.reset(options={"batch": batch, "preference": preference, **begun})
-        rollout, memory = Rollout([], [], [], [], [], [], [], False, batch.image), None
-        for step in range(env.horizon):
-            observation = network.precompute(observation)
-            distribution, values, memory = network(observation, memory)
-            if actions is not None:
-                action = actions[step]
-            else:
-                action = distribution.mode() if generator is None else distribution.sample(generator, noise_block_size)
-            rollout.observations.append(observation)
-            rollout.actions.append(action)
-            rollout.log_probs.append(distribution.log_prob(action))
-            rollout.values.append(values)
-            rollout.action_magnitudes.append(env.actions.magnitude(action))
-            observation, reward, _, _, info = env.step(action, None if states is None else states[step + 1])
-            rollout.terms.append(info["term_maps"])
-            rollout.rewards.append(reward)
-        rollout.is_recurrent = memory is not None
-        rollout.final_image = observation["image"]
+    observation, _ = env.reset(options={"batch": batch, "preference": preference})
+    rollout, memory = Rollout(env.episode, batch.image), None
+    for _ in range(env.horizon):
+        observation = network.precompute(observation)
+        distribution, values, memory = network(observation, memory)
+        action = distribution.mode() if generator is None else distribution.sample(generator, noise_block_size)
+        rollout._decide(observation, action, distribution, values)
+        observation, reward, _, _, info = env.step(action)
+        rollout.terms.append(info["term_maps"])
+        rollout.rewards.append(reward)
+    rollout.is_recurrent, rollout.final_image = memory is not None, observation["image"]
+    return rollout
+
+
+@torch.no_grad()
+def replay_rollout(network: Any, episode: Episode, state: State, actions: Sequence[Action],
+                   images: Sequence[Tensor] | None = None) -> Rollout:
+    """Episodes that were kept, with the rewards of today and what the policy thinks of them now.
+
+    Args:
+        episode, state: as `envs.transition.start` gives them.
+        actions: those that were taken, one mapping per step.
+        images: of the episodes, T + 1, where they were kept: no transition is worked out.
+    """
+    rollout, memory = Rollout(episode, state.image), None
+    for step, action in enumerate(actions):
+        observation = network.precompute(observe(episode, state))
+        distribution, values, memory = network(observation, memory)
+        rollout._decide(observation, action, distribution, values)
+        done = admit(episode, action)
+        after = transition(episode, state, done) if images is None else images[step + 1]
+        earned, state = score(episode, state, done, after)
+        rollout.terms.append(earned.terms)
+        rollout.rewards.append(earned.reward)
+    rollout.is_recurrent, rollout.final_image = memory is not None, state.image
     return rollout
 
 
@@ -150,20 +175,27 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     return rewards
 
 
-def action_penalties(reward: Reward, env: PixelEnv, distribution: JointDistribution) -> dict[str, Tensor]:
-    """The weighted action terms of a policy's mean action, as losses: name -> scalar, the mean over T * B steps."""
+def action_penalties(reward: Reward, actions: ActionSet, distribution: JointDistribution, count: int,
+                     preferences: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weighted action terms of a policy's mean action, as losses: name -> scalar, the mean over T * B steps.
+
+    Args:
+        distribution: of T * B observations, step by step.
+        count: of the episodes, B.
+        preferences: what the user has asked for, name -> (B, 1, 1, 1).
+    """
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
         return {}
-    strength = env.actions.magnitude(distribution.soft_action())
-    first = strength[: env.num_envs]  # of the first step, which has none before it
-    previous = torch.cat([first, strength[: -env.num_envs]]) if len(strength) > env.num_envs else first
+    magnitude = actions.magnitude(distribution.soft_action())
+    first = magnitude[:count]  # of the first step, which has none before it
+    previous = torch.cat([first, magnitude[:-count]]) if len(magnitude) > count else first
     costs = {}
     for name in names:
-        factor = TERMS[name].factor(env.levels)
+        factor = TERMS[name].factor(preferences)
         if isinstance(factor, Tensor):  # of a picture, the same at every step
-            factor = factor.repeat(len(strength) // len(factor), 1, 1, 1)
-        costs[name] = reward.weights[name] * (factor * TERMS[name].cost(strength, previous)).mean()
+            factor = factor.repeat(len(magnitude) // len(factor), 1, 1, 1)
+        costs[name] = reward.weights[name] * (factor * TERMS[name].cost(magnitude, previous)).mean()
     return costs
 
 

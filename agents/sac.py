@@ -22,10 +22,12 @@ from agents.rollout import (
     concat_steps,
     discounted_returns,
     evaluate_actions,
+    replay_rollout,
     require_finite,
     rollout_metrics,
     scope_rewards,
 )
+from envs.transition import start
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import Observation, PixelPolicy
@@ -192,8 +194,10 @@ class SAC(PolicyLearner):
 
     def _recompute(self, drawn: EpisodeBatch) -> tuple[Rollout, dict[str, Tensor]]:
         """The episodes as they went, and every agent's rewards, (T * B, 1, h, w) per level."""
-        rollout = collect_rollout(self.policy, self.env, drawn.batch, drawn.preference, None, actions=drawn.actions,
-                       states=drawn.states)
+        begun = start(self.policy.actions, self.reward, self.policy.horizon, self.policy.preferences, drawn.batch,
+                      drawn.preference, None if drawn.states is None else drawn.states[0],
+                      self.env.early_stop_psnr)
+        rollout = replay_rollout(self.policy, *begun, drawn.actions, drawn.states)
         require_finite(rollout)
         grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
         rewards = [scope_rewards(self.reward, terms, grids) for terms in rollout.terms]
@@ -247,7 +251,8 @@ class SAC(PolicyLearner):
         self.critic.requires_grad_(True)
         soft = self._entropy_term(log_prob)
         losses = {f"loss/policy/{level}": (soft[level] - value[level]).mean() for level in value}
-        costs = action_penalties(self.reward, self.env, distribution)
+        costs = action_penalties(self.reward, self.policy.actions, distribution, len(rollout.rewards[0]),
+                                 rollout.episode.user_targets)
         losses |= {f"loss/{name}": cost for name, cost in costs.items()}
         seen: dict[str, Any] = {}
         heads = self.policy.actions.action_dim

@@ -146,7 +146,7 @@ class LoopA3C(A3C):
             distribution, values = self._asked_again(episode)
             losses, _ = self._losses(distribution, values, _steps(episode.actions), _maps(episode.log_probs),
                                      _levels(own_advantages), _levels(own_returns))
-            costs = action_penalties(self.reward, self.env, distribution)
+            costs = action_penalties(self.reward, self.policy.actions, distribution, 1, {})
             total = torch.stack([*losses.values(), *(scale * cost for cost in costs.values())]).sum() / len(episodes)
             for gradient, part in zip(gradients, torch.autograd.grad(total, parameters, allow_unused=True),
                                       strict=True):

@@ -138,7 +138,7 @@ class CompletionEnv(PixelEnv):
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )
-        self._resize(num_envs, (3, size, size), masked=True)
+        self._match_spaces(num_envs, (3, size, size), masked=True)
 
 
 def prefill(name: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -83,11 +83,11 @@ class DenoiseEnv(PixelEnv):
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit), cache)
         if not splits.has_references:
             raise UsageError(f"{data}: denoising needs clean references; name good pictures, or pairs")
-        self.planes = 3 if color else 1
+        self.num_channels = 3 if color else 1
         super().__init__(
             ACTION_SETS.create("filters", tools=tuple(tools)),
             Reward(RewardWeights.only(**DENOISING_REWARD), every_term=False),
-            horizon=horizon, source=Sampler(splits.train, cache, size, crop="native", planes=self.planes),
+            horizon=horizon, source=Sampler(splits.train, cache, size, crop="native", planes=self.num_channels),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
+from envs.transition import State
 from rlenhance.actions import ACTION_SETS, Action, ActionSet, CurveActions, apply_action
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -239,9 +240,9 @@ class KnownCurveEnv(PixelEnv):
             chosen = self.preferences.encode(None, self.num_envs) if chosen is None else chosen.cpu()
             self._level = self.preferences.decode(chosen)["exposure_level"]
         observation, info = super().reset(seed=seed, options=options)
-        assert self._batch is not None and self._batch.target is not None
-        start, target = self._batch.image, self._batch.target
-        whole = Transition(start, target, start, start.new_zeros(1, 1, 1, 1), self.levels, target)
+        start, target = self.episode.batch.image, self.episode.batch.target
+        assert target is not None
+        whole = Transition(start, target, start, start.new_zeros(1, 1, 1, 1), self.user_targets, target)
         self._to_gain = self.reward.total(self.reward.terms(whole))
         self._log_gain = start.new_zeros(1, 1, 1, 1)
         return observation, {**info, "best_return": self._to_gain}
@@ -249,21 +250,25 @@ class KnownCurveEnv(PixelEnv):
     def _draw(self, seed: int | None) -> Batch:
         batch = super()._draw(seed)
         assert isinstance(self._stream, KnownCurves)
-        place = self._drawn - 1, self._drawn_at_once
+        place = self._drawn - 1, self._num_draws
         self._oracle = {level: value.to(self.device) for level, value in self._stream.oracle(*place).items()}
         return batch if self._level is None else self._stream.batch(*place, level=self._level)
 
-    def _measure(self, strength: Tensor, reward: Tensor) -> dict[str, Any]:
+    def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
+        assert state.magnitude is not None
         self._to_gain = self._to_gain - reward
-        self._log_gain = self._log_gain + torch.log1p(strength.clamp(min=-1 + 1e-6))
-        even = torch.expm1(self._log_gain / self._steps)
+        self._log_gain = self._log_gain + torch.log1p(state.magnitude.clamp(min=-1 + 1e-6))
+        even = torch.expm1(self._log_gain / state.step)
         error = (even - self.actions.magnitude(self._oracle)).abs().mean(dim=(1, 2, 3))
         return {"regret": self._to_gain, "strength_error": error}
 
     def oracle(self) -> Action | Tensor:
-        """The best action of the present episodes, the same at every step, as `step` takes it."""
-        if self._batch is None:
-            raise UsageError("call reset before oracle")
+        """The best action of the present episodes, the same at every step, as `step` takes it.
+
+        Raises:
+            UsageError: before the first reset.
+        """
+        _ = self.episode
         return self._oracle if len(self._oracle) > 1 else next(iter(self._oracle.values()))
 
 

@@ -13,20 +13,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.actions import (
-    Action,
-    ActionSet,
-    apply_action,
-    attenuate_local,
-    validate_action,
-)
+from envs.transition import Episode, State, admit, observe, score, start, transition
+from rlenhance.actions import Action, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch, BatchSource
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models.policy import Observation, make_observation
+from rlenhance.models.policy import Observation
 from rlenhance.nn.preferences import Preferences
-from rlenhance.rewards import Reward, Transition
+from rlenhance.rewards import Reward
 
 
 class PixelEnv(gymnasium.vector.VectorEnv):
@@ -45,6 +39,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         source: draws the pictures at a reset without a batch.
         num_envs, size: pictures, and their (height, width) in pixels. A reset with a batch takes over that batch's.
         device: where everything lives.
+        info_maps: `info["reward_map"]` is worked out at every step; learners, which do not read it, turn it off.
         autoreset_mode: SAME_STEP (all episodes end together and the next ones begin in that step; the last
             observation is `info["final_obs"]`), or DISABLED (the caller resets).
         render_mode: None or "rgb_array".
@@ -55,11 +50,11 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     }
     single_observation_space: spaces.Dict
     #: Channels of its pictures before the first reset; a batch may have another number where the action set allows it.
-    planes: int = 3
+    num_channels: int = 3
 
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
                  preferences: Preferences | None = None, source: BatchSource | None = None, num_envs: int = 1,
-                 size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu",
+                 size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu", info_maps: bool = True,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, render_mode: str | None = None):
         if horizon < 1 or num_envs < 1 or min(size) < 1:
             raise UsageError(f"horizon, num_envs and size must be at least 1; got {horizon}, {num_envs}, {size}")
@@ -74,18 +69,19 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
         self._source, self._drawn = source, 0
         self._stream: BatchSource | None = None
-        self._drawn_at_once = num_envs
-        self._batch: Batch | None = None
-        self._costs: Mapping[str, Tensor] = {}
-        self._strength: Tensor | None = None
-        #: Episodes in training may end early: a picture that has come so near to its reference, in dB, stays as it is.
-        self.target_psnr: float | None = None
-        #: What the user has asked for, name -> (N, 1, 1, 1), from the last reset on.
-        self.levels: Mapping[str, Tensor] = {}
-        self._resize(num_envs, (self.planes, *size), masked=False)
+        self._num_draws, self.info_maps = num_envs, info_maps
+        self._episode: Episode | None = None
+        self._state: State
+        #: A picture that has come so near to its reference, in dB, stays as it is for the rest of its episode.
+        self.early_stop_psnr: float | None = None
+        self._match_spaces(num_envs, (self.num_channels, *size), masked=False)
 
-    def _resize(self, num_envs: int, shape: tuple[int, int, int], masked: bool) -> None:
-        """Spaces for this many pictures of this shape, (channels, height, width)."""
+    def _match_spaces(self, num_envs: int, shape: tuple[int, int, int], masked: bool) -> None:
+        """Spaces for this many pictures of this shape, (channels, height, width), where they are not so already."""
+        if "single_observation_space" in vars(self):
+            now = self.single_observation_space.spaces
+            if (num_envs, shape, masked) == (self.num_envs, now["image"].shape, "mask" in now):
+                return
         self.num_envs, self.size = num_envs, shape[1:]
         margin = self.actions.range_margin
         single: dict[str, spaces.Space] = {
@@ -110,24 +106,39 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             return spaces.Box(-1.0, 1.0, shape, np.float32)
         return spaces.MultiDiscrete(np.full(shape, self.actions.num_choices))
 
+    @property
+    def episode(self) -> Episode:
+        """What stays the same until the next reset.
+
+        Raises:
+            UsageError: before the first one.
+        """
+        if self._episode is None:
+            raise UsageError("call reset first: the environment has no episode yet")
+        return self._episode
+
+    @property
+    def user_targets(self) -> Mapping[str, Tensor]:
+        """What the user has asked for at the last reset, name -> (N, 1, 1, 1)."""
+        return self.episode.user_targets
+
     def reset(self, *, seed: int | None = None,
               options: Mapping[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Begin new episodes.
 
         Args:
             seed: begins the source's stream anew; later resets go on in it.
-            options: `batch` (a `Batch` to begin with), `preference` (encoded, (N, P)), and `begun`, the picture on
-                which the agents first act, where the caller knows it already (see `rlenhance.actions.begin`); what is
-                missing is drawn from the source, and takes the defaults. Without a source the last batch begins again.
+            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)); what is missing is drawn from
+                the source, and takes the defaults. Without a source the last batch begins again.
 
         Raises:
             UsageError: neither a batch nor a source; a reward that needs a reference the batch has not.
         """
         super().reset(seed=seed)
         options = dict(options or {})
-        unknown = set(options) - {"batch", "preference", "begun"}
+        unknown = set(options) - {"batch", "preference"}
         if unknown:
-            raise UsageError(f"reset knows the options batch, preference and begun; got {', '.join(sorted(unknown))}")
+            raise UsageError(f"reset knows the options batch and preference; got {', '.join(sorted(unknown))}")
         batch, chosen = options.get("batch"), options.get("preference")
         if batch is not None and not isinstance(batch, Batch):
             raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
@@ -135,30 +146,17 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             batch.check(finite=False, margin=self.actions.range_margin, channels=self.actions.image_channels)
         elif self._source is not None:
             batch = self._draw(seed)
-        elif self._batch is None:
+        elif self._episode is None:
             raise UsageError("nothing to begin with: give the environment a source, or reset(options={'batch': Batch})")
         else:  # the same pictures again, asked for the same
-            batch, chosen = self._batch, self._preference if chosen is None else chosen
-        self.reward.check(batch.target is not None)
-        self._fit_to(batch)
-        self._batch = batch.to(self.device)
-        if chosen is None:
-            chosen = self.preferences.encode(None, self.num_envs, self.device)
-        self._preference: Tensor = self.preferences.resolve_auto(chosen.to(self.device), self._batch.image)
-        levels = {"exposure_level": self._batch.image.new_full((1, 1, 1, 1), self.reward.weights.exposure_level)}
-        self.levels = levels | self.preferences.decode(self._preference)
-        begun = options.get("begun")
-        self._image = self.actions.initial_image(self._batch.image) if begun is None else begun.to(self.device)
-        self._steps, self._costs, self._strength = 0, {}, None
-        return self._observation(), {}
-
-    def _fit_to(self, batch: Batch) -> None:
-        """Spaces for a batch, where they are not so already."""
+            batch, chosen = self._episode.batch, self._episode.preference if chosen is None else chosen
+        chosen = self.preferences.encode(None, len(batch)) if chosen is None else chosen
+        self._episode, self._state = start(
+            self.actions, self.reward, self.horizon, self.preferences, batch.to(self.device), chosen.to(self.device),
+            early_stop_psnr=self.early_stop_psnr)
         channels, height, width = batch.image.shape[1:]
-        masked = batch.mask is not None
-        now = self.single_observation_space.spaces
-        if (len(batch), (channels, height, width), masked) != (self.num_envs, now["image"].shape, "mask" in now):
-            self._resize(len(batch), (channels, height, width), masked)
+        self._match_spaces(len(batch), (channels, height, width), batch.mask is not None)
+        return observe(self._episode, self._state), {}
 
     def _draw(self, seed: int | None) -> Batch:
         assert self._source is not None
@@ -166,72 +164,42 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             chosen = int(self.np_random.integers(2**31)) if seed is None else seed
             self._stream, self._drawn = self._source.with_seed(chosen), 0
         self._drawn += 1
-        return self._stream.batch(self._drawn - 1, self._drawn_at_once)
+        return self._stream.batch(self._drawn - 1, self._num_draws)
 
-    def _observation(self) -> Observation:
-        assert self._batch is not None
-        return make_observation(self._image, 1 - self._steps / self.horizon, self._preference, self._batch.mask,
-                       self._batch.image if self.actions.needs_initial_image else None)
-
-    def step(self, action: Action | Tensor,
-             after: Tensor | None = None) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, action: Action | Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """One step of all agents.
 
         Args:
-            action: per level (N, C, h, w), see `rlenhance.actions.Action`; a bare tensor where there is one level.
-            after: what the action makes of the picture, where the caller knows it already (of an episode that is
-                played again); otherwise the transition is worked out.
+            action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
 
         Returns:
             observation; reward (N,); terminated (N,); truncated (N,), never; and info with
-            `reward_map` (N, 1, H, W), `reward_terms` (name -> raw (N,), weight, weighted (N,)) and `term_maps`
-            (name -> unweighted, at its natural size).
+            `reward_map` (N, 1, H, W) unless `info_maps` is off, `reward_terms` (name -> raw (N,), weight, weighted
+            (N,)) and `term_maps` (name -> unweighted, at its natural size).
         """
-        if self._batch is None:
-            raise UsageError("call reset before step")
-        if self._steps >= self.horizon:
+        episode, state = self.episode, self._state
+        if state.step >= self.horizon:
             raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
-        action = {level: entry.to(self.device) for level,
-                  entry in validate_action(self.actions, action, self.size).items()}
-        action = attenuate_local(action, self.levels.get("smoothness"))
-        before = self._image
-        self._image = after if after is not None else \
-            self._until_target(apply_action(self.actions, before, action, self._batch.mask, self._batch.image,
-                                            self._steps))
-        previous, strength = self._strength, self.actions.magnitude(action)
-        self._steps, self._strength = self._steps + 1, strength
-        transition = Transition(before, self._image, self._batch.image, strength, self.levels,
-                                self._batch.target, self._batch.mask, previous, self._batch.target_weight, self._costs,
-                                patch_grid=getattr(self.actions, "blocks", None))
-        terms = self.reward.terms(transition)
-        self._costs = transition.costs
-        means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}
-        reward = self.reward.total(means)
+        action = admit(episode, action)
+        earned, self._state = score(episode, state, action, transition(episode, state, action))
         info: dict[str, Any] = {
-            "reward_map": self.reward.map(terms, self.size),
-            "reward_terms": {name: self._breakdown(name, mean) for name, mean in means.items()},
-            "term_maps": terms,
-            **self._measure(strength, reward),
+            "reward_terms": {name: self._breakdown(name, mean) for name, mean in earned.means.items()},
+            "term_maps": earned.terms,
+            **self._extra_info(self._state, earned.reward),
         }
-        ended = self._steps >= self.horizon
+        if self.info_maps:
+            info["reward_map"] = self.reward.map(earned.terms, self.size)
+        ended = self._state.step >= self.horizon
         terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
-        observation = self._observation()
+        observation = observe(episode, self._state)
         if ended and self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP:
             final = {"final_obs": observation, "_final_obs": terminated, "final_info": dict(info),
                      "_final_info": terminated}
             observation, _ = self.reset()
             info |= final
-        return observation, reward, terminated, torch.zeros_like(terminated), info
+        return observation, earned.reward, terminated, torch.zeros_like(terminated), info
 
-    def _until_target(self, after: Tensor) -> Tensor:
-        """The pictures after a step; those that have reached the target stay, so that nothing is paid any more."""
-        assert self._batch is not None
-        if self.target_psnr is None or self._batch.target is None:
-            return after
-        reached = psnr(self._image.detach(), self._batch.target) >= self.target_psnr
-        return torch.where(reached[:, None, None, None], self._image, after)
-
-    def _measure(self, strength: Tensor, reward: Tensor) -> dict[str, Any]:
+    def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
         """What a concrete environment adds to a step's info: name -> (N,)."""
         return {}
 
@@ -244,8 +212,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         """Input, current picture and action map of each picture, side by side: (N, H, 3 W + 4, 3) uint8."""
         if self.render_mode is None:
             return None
-        assert self._batch is not None
-        strength = self._strength if self._strength is not None else torch.zeros(self.num_envs, 1, 1, 1)
-        pictures = [picture.expand(-1, 3, -1, -1) for picture in (self._batch.image, self._image)]
+        strength = self._state.magnitude if self._state.magnitude is not None else torch.zeros(self.num_envs, 1, 1, 1)
+        pictures = [picture.expand(-1, 3, -1, -1) for picture in (self.episode.batch.image, self._state.image)]
         frame = side_by_side([*pictures, action_colors(strength.to(self.device), self.size)])
         return (frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -55,15 +55,16 @@ class SelfEnhanceEnv(PixelEnv):
     ## Episode End
 
     Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
-    are observed, so nothing is to be bootstrapped behind the end. With `target_psnr` a picture that has come so near to
-    its clean one stays as it is for the rest of the episode, and nothing more is paid for it.
+    are observed, so nothing is to be bootstrapped behind the end. With `early_stop_psnr` a picture that has come so
+    near to its clean one stays as it is for the rest of the episode, and nothing more is paid for it.
 
     ## Arguments
 
     data: folder of good pictures, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
     as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square pictures in pixels (64).
     horizon: steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones
-    with random weights, which do nothing useful). target_psnr: in dB (None). device: where the tensors live ("cpu").
+    with random weights, which do nothing useful). early_stop_psnr: in dB (None). device: where the tensors
+    live ("cpu").
     render_mode: None or "rgb_array".
 
     ## Vectorized environment
@@ -80,7 +81,7 @@ class SelfEnhanceEnv(PixelEnv):
     """
 
     def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, noise: str = PUBLISHED_NOISE,
-                 size: int = 64, horizon: int = 4, model: str | Path = "", target_psnr: float | None = None,
+                 size: int = 64, horizon: int = 4, model: str | Path = "", early_stop_psnr: float | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         cache = ImageCache()
@@ -92,7 +93,7 @@ class SelfEnhanceEnv(PixelEnv):
             horizon=horizon, source=Sampler(splits.train, cache, size, crop="native"), num_envs=num_envs,
             size=(size, size), device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
         )
-        self.target_psnr = target_psnr
+        self.early_stop_psnr = early_stop_psnr
 
 
 def latent_moves(model: str | Path) -> Any:

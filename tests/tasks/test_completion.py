@@ -325,7 +325,7 @@ def test_the_reward_telescopes_and_only_the_hole_changes(generator):
     for _ in range(4):
         action = torch.randint(env.actions.num_choices, (2, 1, 24, 24), generator=generator)
         _, reward, _, _, info = env.step(action)
-        last = info["final_obs"]["image"] if "final_obs" in info else env._image
+        last = info["final_obs"]["image"] if "final_obs" in info else env._state.image
         assert torch.equal(last * (1 - batch.mask), batch.image * (1 - batch.mask))
         assert torch.allclose(reward, info["reward_map"].mean(dim=(1, 2, 3)), atol=1e-6)
         total = total + info["reward_map"]

@@ -150,9 +150,9 @@ def test_reward_is_pixelrls_and_telescopes(generator):
     env.reset(options={"batch": batch})
     total = 0
     for _ in range(3):
-        before = env._image
+        before = env._state.image
         _, reward, _, _, info = env.step(torch.randint(9, (2, 1, 24, 32), generator=generator))
-        after = info["final_obs"]["image"] if "final_obs" in info else env._image
+        after = info["final_obs"]["image"] if "final_obs" in info else env._state.image
         expected = 255 * ((before - batch.target) ** 2 - (after - batch.target) ** 2)
         assert torch.allclose(info["reward_map"], expected, atol=1e-4)
         assert torch.allclose(reward, expected.mean(dim=(1, 2, 3)), atol=1e-4)
@@ -176,7 +176,7 @@ def test_real_pairs_bring_their_own_noise(tmp_path):
         write(clean // 2, tmp_path / "pairs/input" / f"{index}.png")
     env = DenoiseEnv(2, data=tmp_path / "pairs", noise="real", size=16)
     observation, _ = env.reset(seed=0)
-    assert torch.allclose(observation["image"], (env._batch.target * 255).div(2).floor() / 255, atol=1e-5)
+    assert torch.allclose(observation["image"], (env.episode.batch.target * 255).div(2).floor() / 255, atol=1e-5)
     for data, text in ((None, "name their folder"), (tmp_path / "pairs/gt", "needs pairs, input/")):
         with pytest.raises(UsageError, match=text):
             DenoiseEnv(1, data=data, noise="real")

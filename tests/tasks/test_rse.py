@@ -13,9 +13,10 @@ from agents import SAC, SACConfig
 from agents.autoencoder_learner import AutoencoderConfig, AutoencoderLearner, info_nce_loss
 from agents.optim import OptimizerConfig
 from agents.replay import EpisodeReplayBuffer
-from agents.rollout import collect_rollout, evaluate_actions
+from agents.rollout import collect_rollout, evaluate_actions, replay_rollout
 from envs import SelfEnhanceEnv
 from envs.self_enhance import latent_moves
+from envs.transition import start
 from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
@@ -300,9 +301,11 @@ def test_kept_states_are_the_episodes_states():
     memory = EpisodeReplayBuffer(4, keep_states=True)
     memory.add(batch, torch.zeros(4, 0), rollout.actions, states)
     drawn = memory.sample(4, torch.Generator().manual_seed(0))
-    again = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, actions=drawn.actions,
-                            states=drawn.states)
-    worked_out = collect_rollout(network, learner.env, drawn.batch, drawn.preference, None, actions=drawn.actions)
+    env = learner.env
+    begun = [start(env.actions, env.reward, env.horizon, env.preferences, drawn.batch, drawn.preference, image)
+             for image in (drawn.states[0], None)]
+    again = replay_rollout(network, *begun[0], drawn.actions, drawn.states)
+    worked_out = replay_rollout(network, *begun[1], drawn.actions)
     assert torch.allclose(again.final_image, worked_out.final_image, atol=1e-3)
     assert torch.allclose(again.rewards[0], worked_out.rewards[0], atol=0.05)
     with pytest.raises(UsageError, match="keeps states"):

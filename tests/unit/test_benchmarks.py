@@ -10,6 +10,7 @@ import torch
 
 import agents.a3c
 from agents import A3C, A3CConfig
+from agents.rollout import replay_rollout
 from benchmarks import stopwatch
 from benchmarks.__main__ import Arguments, main
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, WITHOUT_KNOBS, Case
@@ -21,6 +22,7 @@ from benchmarks.scaling import measure_processes
 from benchmarks.share import SECTIONS, without_network
 from benchmarks.stopwatch import NETWORK, watched
 from envs import DenoiseEnv
+from envs.transition import start
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.rewards import Reward, RewardWeights
@@ -54,6 +56,7 @@ def test_the_loop_environment_is_the_environment(case, generator):
     learner, images = case.learner(), pictures(case, generator).repeat(case.rollouts)
     taken = list(random_actions(case, learner.policy.actions, generator))
     levels = torch.linspace(-1, 1, case.episodes)[:, None]
+    learner.env.info_maps = True
     learner.env.reset(options={"batch": images, "preference": levels})
     asked = learner.policy.preferences.decode(levels)["exposure_level"].flatten()
     loops = [LoopEnv(learner.policy.actions, learner.reward.weights) for _ in range(case.episodes)]
@@ -88,8 +91,13 @@ def test_the_loop_learner_is_the_learner(case, generator, monkeypatch):
     reward, batch = Reward(RewardWeights(WITHOUT_KNOBS)), pictures(case, generator)
     taken = [{level: entry if entry.dtype == torch.int64 else 0.9 * entry for level, entry in action.items()}
              for action in random_actions(case, networks[0].actions, generator)]
-    collect = agents.a3c.collect_rollout
-    monkeypatch.setattr(agents.a3c, "collect_rollout", lambda *parts: collect(*parts, actions=taken))
+
+    def given(network, env, begun, preference, _):
+        """The same episodes with these actions, as if they had been drawn."""
+        return replay_rollout(network, *start(env.actions, env.reward, env.horizon, env.preferences, begun, preference),
+                              taken)
+
+    monkeypatch.setattr(agents.a3c, "collect_rollout", given)
     A3C(networks[0], reward, config).step(batch)
     LoopA3C(networks[1], reward, config).step(batch, given=taken)
     for (name, one), other in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):

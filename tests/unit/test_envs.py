@@ -70,12 +70,12 @@ def test_an_automatic_preference_comes_from_the_picture():
     """Where nobody asks, level and observation are the picture's own; who asks gets the number."""
     env = LowLightEnv(2, size=16, **AUTOMATIC)
     observation, _ = env.reset(seed=1)
-    assert torch.allclose(env.levels["exposure_level"], auto_exposure(observation["image"]), atol=1e-6)
+    assert torch.allclose(env.user_targets["exposure_level"], auto_exposure(observation["image"]), atol=1e-6)
     assert (observation["preference"][:, 2] == 1).all()
     asked = env.preferences.encode({"exposure_level": 0.6}, 2)
     observation, _ = env.reset(options={"preference": asked})
     assert torch.equal(observation["preference"], asked) and (asked[:, 2] == 0).all()
-    assert torch.allclose(env.levels["exposure_level"], torch.full((2, 1, 1, 1), 0.6))
+    assert torch.allclose(env.user_targets["exposure_level"], torch.full((2, 1, 1, 1), 0.6))
 
 
 @pytest.mark.parametrize("arguments, text", [
@@ -110,7 +110,7 @@ def test_vector_entry_point_holds_many(name):
     assert isinstance(env, PixelEnv) and env.num_envs == 3
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     observation, _ = env.reset(seed=1)
-    assert observation["image"].shape == (3, env.planes, 16, 16)
+    assert observation["image"].shape == (3, env.num_channels, 16, 16)
 
 
 def test_reset_with_a_seed_repeats_also_afterwards():
@@ -181,7 +181,7 @@ def test_episode_ends_by_termination_after_the_horizon(image, generator):
 def test_step_after_the_end_is_refused_without_autoreset(image, generator):
     """DISABLED waits for reset, and says so."""
     env = pixel_env(horizon=1, autoreset_mode=AutoresetMode.DISABLED)
-    with pytest.raises(UsageError, match="reset before step"):
+    with pytest.raises(UsageError, match="call reset first"):
         env.step(random_action(env, generator))
     env.reset(options={"batch": Batch(image)})
     action = random_action(env, generator)
@@ -212,11 +212,21 @@ def test_reset_and_step_run_where_nothing_can_be_read(image, curve):
     action that comes from elsewhere is taken there."""
     env = PixelEnv(ACTION_SETS.create("curve", **curve), Reward(RewardWeights()), horizon=2, device="meta")
     batch = Batch(image, target=image)
-    env._fit_to(batch)
     env.reset(options={"batch": batch})
     for _ in range(2):
         _, reward, _, _, info = env.step(env.actions.noop(2, 32, 40))
         assert reward.device.type == "meta" and info["reward_map"].shape == (2, 1, 32, 40)
+
+
+def test_reward_maps_are_left_out_where_nobody_reads_them(image):
+    """`info_maps=False` leaves the full-size map out; everything else is the same."""
+    env, plain = (PixelEnv(ACTION_SETS.create("curve"), Reward(RewardWeights()), horizon=1, info_maps=maps,
+                           autoreset_mode=AutoresetMode.DISABLED) for maps in (True, False))
+    for one in (env, plain):
+        one.reset(options={"batch": Batch(image, target=image)})
+    (_, reward, *_, info), (_, same, *_, less) = (one.step(one.actions.noop(2, 32, 40)) for one in (env, plain))
+    assert torch.equal(reward, same) and set(info) - set(less) == {"reward_map"}
+    assert all(torch.equal(info["term_maps"][name], value) for name, value in less["term_maps"].items())
 
 
 def test_spaces_follow_the_pictures(image):
@@ -231,7 +241,7 @@ def test_spaces_follow_the_pictures(image):
 @pytest.mark.parametrize("options, text", [
     ({"batch": torch.zeros(1, 3, 8, 8)}, "rlenhance.data.Batch"),
     ({"batch": Batch(torch.full((1, 3, 8, 8), 255.0))}, "to_tensor"),
-    ({"global": 1}, "batch, preference and begun"),
+    ({"global": 1}, "the options batch and preference"),
 ])
 def test_bad_options_are_refused(options, text):
     """With what would do."""
@@ -339,7 +349,7 @@ def test_a_picture_at_its_target_stays(generator):
     image = torch.stack([target[0] * 0.99, target[1] * 0.5])
     env = PixelEnv(ACTION_SETS.create("curve", agent_stride=0),
                    Reward(RewardWeights.only(squared_error=1.0), every_term=False), horizon=2)
-    env.target_psnr = 30.0
+    env.early_stop_psnr = 30.0
     env.reset(options={"batch": Batch(image, target)})
     observation, reward, _, _, _ = env.step(torch.full((2, 1, 1, 1), 0.3))
     assert torch.equal(observation["image"][0], image[0]) and reward[0] == 0

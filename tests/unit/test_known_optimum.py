@@ -168,7 +168,7 @@ def test_what_has_no_known_optimum_is_refused(arguments, told):
 def test_pictures_of_ones_own_are_refused():
     """Nobody knows their best episode; nor is there an oracle before the first reset."""
     env = KnownCurveEnv(1)
-    with pytest.raises(UsageError, match="call reset before oracle"):
+    with pytest.raises(UsageError, match="call reset first"):
         env.oracle()
     with pytest.raises(UsageError, match="LowLight-v0"):
         env.reset(options={"batch": Batch(torch.rand(1, 3, 16, 16))})

@@ -166,7 +166,7 @@ def test_not_a_number_changes_no_weight_and_is_named(name):
     before = [parameter.clone() for parameter in learner.network.parameters()]
     with pytest.raises(NonFiniteError) as caught:
         learner.step(Batch(image, target=image))
-    assert caught.value.term.split()[-1] in ("exposure", "l1")
+    assert caught.value.term.split()[-1] in ("exposure", "loss/l1")
     assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
 
 

@@ -157,7 +157,7 @@ class Stages:
             settings = getattr(self.config.learners, train.learner, None)
             learner = kind(policy, Reward(RewardWeights.only(**weights)), settings, seed=seed, device=self.device)
             assert isinstance(learner, PolicyLearner)
-            learner.env.target_psnr = train.target_psnr or None
+            learner.env.early_stop_psnr = train.target_psnr or None
             return learner
 
         network, best = self._fit(name, make, train.policy_budget(share), EpisodeEvaluator(self._validation),

@@ -1,0 +1,139 @@
+"""An episode without an environment: what stays, what changes, one transition and its score; the environment and the
+replay buffer's episodes both go through here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rlenhance.actions import Action, ActionSet, apply_action, attenuate_local, validate_action
+from rlenhance.data import Batch
+from rlenhance.metrics.full_reference import psnr
+from rlenhance.models.policy import Observation, make_observation
+from rlenhance.nn.preferences import Preferences
+from rlenhance.rewards import Reward, Transition
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What stays the same during N episodes that go on in parallel.
+
+    Attributes:
+        actions, reward, horizon: see `PixelEnv`.
+        batch: the images with which they began, (N, C, H, W), with targets and masks.
+        preference: (N, P), encoded, as the policy sees it.
+        user_targets: what the user has asked for, name -> (N, 1, 1, 1).
+        early_stop_psnr: an image that has come so near to its target, in dB, stays as it is; None: none does.
+    """
+
+    actions: ActionSet
+    reward: Reward
+    horizon: int
+    batch: Batch
+    preference: Tensor
+    user_targets: Mapping[str, Tensor]
+    early_stop_psnr: float | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What changes from step to step.
+
+    Attributes:
+        image: the current images, (N, C, H, W).
+        step: how many steps came before.
+        magnitude: how strongly each agent acted in the last one, None before the first.
+        costs: of the state terms, where they are known already.
+    """
+
+    image: Tensor
+    step: int = 0
+    magnitude: Tensor | None = None
+    costs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a step earned.
+
+    Attributes:
+        terms: reward terms, unweighted, at their natural sizes.
+        means: their means, (N, 1, 1, 1).
+        reward: (N,).
+    """
+
+    terms: dict[str, Tensor]
+    means: dict[str, Tensor]
+    reward: Tensor
+
+
+def start(actions: ActionSet, reward: Reward, horizon: int, preferences: Preferences, batch: Batch, preference: Tensor,
+          image: Tensor | None = None, early_stop_psnr: float | None = None) -> tuple[Episode, State]:
+    """Begin episodes.
+
+    Args:
+        actions, reward, horizon, preferences: see `PixelEnv`.
+        batch: the images to begin with.
+        preference: (N, P), encoded; automatic ones take their value from the image here.
+        image: on which the agents first act, where it is known already (see `ActionSet.initial_image`).
+        early_stop_psnr: see `Episode`.
+
+    Raises:
+        UsageError: the reward needs a reference, and the batch has none.
+    """
+    reward.check(batch.target is not None)
+    preference = preferences.resolve_auto(preference, batch.image)
+    level = batch.image.new_full((1, 1, 1, 1), reward.weights.exposure_level)
+    episode = Episode(actions, reward, horizon, batch, preference,
+                      {"exposure_level": level, **preferences.decode(preference)}, early_stop_psnr)
+    return episode, State(actions.initial_image(batch.image) if image is None else image)
+
+
+def observe(episode: Episode, state: State) -> Observation:
+    """What the agents see."""
+    return make_observation(state.image, 1 - state.step / episode.horizon, episode.preference, episode.batch.mask,
+                            episode.batch.image if episode.actions.needs_initial_image else None)
+
+
+def admit(episode: Episode, action: Action | Tensor) -> Action:
+    """The action as it is carried out: checked, on the images' device, local agents held back where the user asks it.
+
+    Args:
+        action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
+
+    Raises:
+        UsageError: see `rlenhance.actions.validate_action`.
+    """
+    image = episode.batch.image
+    checked = validate_action(episode.actions, action, (image.shape[-2], image.shape[-1]))
+    return attenuate_local({scope: entry.to(image.device) for scope, entry in checked.items()},
+                           episode.user_targets.get("smoothness"))
+
+
+def transition(episode: Episode, state: State, action: Action) -> Tensor:
+    """The images after an action that `admit` gave, (N, C, H, W)."""
+    batch = episode.batch
+    after = apply_action(episode.actions, state.image, action, batch.mask, batch.image, state.step)
+    if episode.early_stop_psnr is None or batch.target is None:
+        return after
+    reached = psnr(state.image.detach(), batch.target) >= episode.early_stop_psnr
+    return torch.where(reached[:, None, None, None], state.image, after)
+
+
+def score(episode: Episode, state: State, action: Action, after: Tensor) -> tuple[Score, State]:
+    """What a step earns, and the state behind it.
+
+    Args:
+        action: as `admit` gave it.
+        after: the images that it led to, as `transition` gives them.
+    """
+    batch, magnitude = episode.batch, episode.actions.magnitude(action)
+    made = Transition(state.image, after, batch.image, magnitude, episode.user_targets, batch.target, batch.mask,
+                      state.magnitude, batch.target_weight, state.costs,
+                      patch_grid=getattr(episode.actions, "blocks", None))
+    terms = episode.reward.terms(made)
+    means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}
+    return Score(terms, means, episode.reward.total(means)), State(after, state.step + 1, magnitude, made.costs)
