@@ -16,7 +16,7 @@ import numpy as np
 from rlenhance import Enhancer
 from rlenhance.data import ImageCache
 from rlenhance.data.datasets import sample_path
-from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
+from rlenhance.pipelines.temporal_smoothing import AHEAD, TemporalSmoother
 
 _RATE, _FRAMES, _SIZE, _NOISE = 25, 60, (160, 112), 5.0
 
@@ -38,7 +38,7 @@ def frames() -> Iterator[np.ndarray]:
 def traces() -> dict[str, list[float]]:
     """Mean value of every frame: of the clip, decided frame by frame, and smoothed."""
     enhancer, clip = Enhancer(), list(frames())
-    steady: Any = Steady(
+    steady: Any = TemporalSmoother(
         lambda frame: (frame[0] / _RATE, cv2.resize(np.asarray(frame[1].mean(axis=2) / 255), (16, 16))),
         lambda frame: enhancer.decide(frame[1]))
     return {"the clip": [frame.mean() for frame in clip], "decided frame by frame": [enhancer(f).mean() for f in clip],

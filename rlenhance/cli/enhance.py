@@ -22,7 +22,7 @@ from rlenhance.cli.photo_command import (
     run_plan,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.pipelines.options import EnhanceSettings, flags_of, format_preferences
+from rlenhance.pipelines.options import EnhanceSettings, flags_of, format_preferences, preferences_as_flags
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan
@@ -150,10 +150,13 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
         return enhancer, recipe.shared_decision
     preset = None if arguments.preset is None else load_preset(arguments.preset)
-    enhancer = build_enhancer(
-        resolve_model(arguments.model), given_settings(arguments, EnhanceSettings), preset=preset,
-        reference=arguments.match_style, device=device, on_note=note,
-        on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
+    try:
+        enhancer = build_enhancer(
+            resolve_model(arguments.model), given_settings(arguments, EnhanceSettings), preset=preset,
+            reference=arguments.match_style, device=device, on_note=note,
+            on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
+    except UsageError as error:
+        raise UsageError(preferences_as_flags(str(error))) from error
     if arguments.shared_decision:
         try:
             enhancer.require_shared_decision()

@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
     """Describe the command to the parser."""
     export = commands.add_parser(
         "export", help="write a model for other programs",
-        description="Write a policy as an ONNX graph: all its steps, for pictures of any size, with the knobs as "
+        description="Write a policy as an ONNX graph: all its steps, for pictures of any size, with the preferences as "
                     "inputs. It is compared with torch before it is written. Needs the extra onnx.")
     export.add_argument("--onnx", type=Path, required=True, metavar="FILE.onnx", help="write it there")
     export.add_argument("-m", "--model", metavar="NAME|RUN/best", help="which (default: as for `rlenhance enhance`)")

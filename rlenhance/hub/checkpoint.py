@@ -143,7 +143,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps:
     if steps is None:
         return build_model(network).eval()
     if not isinstance(network, Policy):
-        raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; --steps is for policies")
+        raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; steps are for policies")
     return build_model(network, steps).eval()
 
 

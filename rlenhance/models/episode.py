@@ -65,7 +65,7 @@ class GreedyEpisode(ImageNetwork):
         super().__init__()
         if steps is not None and not 0 <= steps <= policy.horizon:
             raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "
-                             f"--steps lies between 0 and {policy.horizon}; got {steps}")
+                             f"steps must lie between 0 and {policy.horizon}; got {steps}")
         if not local and "global" not in policy.actions.scopes:
             raise UsageError("without its local agents nothing is left of this policy: it has no picture-level agent")
         self.policy, self.local = policy, local

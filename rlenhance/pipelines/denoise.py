@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.io import Photo
@@ -85,7 +84,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
     def _played(self, pixels: np.ndarray) -> np.ndarray:
         """What a policy, or a network that is told nothing, makes of the whole picture."""
         if isinstance(self.model, LatentEpisode):
-            noise, actions = self.settings.noise, cast(LatentActions, self.model.policy.actions)
+            noise, actions = self.settings.noise, cast(Any, self.model.policy.actions)
             actions.told = None if noise is None else noise / 255
         image = to_tensor(pixels, self.device)
         result = self.model(image, preference=self.noise_preference() or None).float()

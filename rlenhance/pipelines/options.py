@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -276,24 +277,35 @@ def preference_flag(name: str) -> str:
     return PREFERENCE_FLAGS.get(name, name)
 
 
-def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[str] = ()) -> str:
+def preferences_as_flags(text: str) -> str:
+    """A message about preferences in the words of the command line.
+
+    Example:
+        >>> preferences_as_flags("this model takes no contrast; it takes exposure_level 0.2 to 0.7 (auto)")
+        'this model takes no --contrast; it takes --exposure 0.2 to 0.7 (auto)'
+    """
+    return re.sub(rf"(?<![\w./-])({'|'.join(PREFERENCES)})(?![\w./-])", lambda found: PREFERENCE_FLAGS[found[1]], text)
+
+
+def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[str] = (), flags: bool = False) -> str:
     """What a model takes, in a line: ranges, defaults in brackets.
 
     Args:
         ranges: name -> (lowest, default, highest).
         auto: the names for which it can choose itself, which is their default.
+        flags: name the flags that ask for them.
 
     Example:
-        >>> describe_preferences({"exposure_level": (0.3, 0.475, 0.65)})
+        >>> describe_preferences({"exposure_level": (0.3, 0.475, 0.65)}, flags=True)
         '--exposure 0.3 to 0.65 (0.475)'
         >>> describe_preferences({"exposure_level": (0.2, 0.475, 0.7), "color": (-1, 0, 1)}, auto=["exposure_level"])
-        '--exposure auto or 0.2 to 0.7 (auto), --color -1 to 1 (0)'
+        'exposure_level auto or 0.2 to 0.7 (auto), color -1 to 1 (0)'
         >>> describe_preferences({})
-        'no knobs'
+        'no preferences'
     """
-    words = [f"{preference_flag(name)} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
+    words = [f"{preference_flag(name) if flags else name} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
              f"({AUTO if name in auto else format(default, 'g')})" for name, (low, default, high) in ranges.items()]
-    return ", ".join(words) or "no knobs"
+    return ", ".join(words) or "no preferences"
 
 
 def format_preferences(preference: Mapping[str, float | None], strength: float | None = None) -> str:
@@ -348,12 +360,11 @@ def check_preferences(preference: Mapping[str, float | None], ranges: Mapping[st
         if name not in ranges:
             if ranges and name not in PREFERENCES:
                 raise UnknownName("preference", name, ranges)
-            raise UsageError(f"this model takes no {preference_flag(name)} ({name}); it takes "
-                             f"{describe_preferences(ranges, auto)}")
+            raise UsageError(f"this model takes no {name}; it takes {describe_preferences(ranges, auto)}")
         low, _, high = ranges[name]
         if value is None and name not in auto:
-            raise UsageError(f"{preference_flag(name)} {AUTO}: this model does not choose it by itself; give a number "
-                             f"from {low:g} to {high:g}, or leave it out")
+            raise UsageError(f"{name} {AUTO}: this model does not choose it by itself; give a number from {low:g} to "
+                             f"{high:g}, or leave it out")
         if value is not None and not low <= value <= high:
             raise UsageError(f"{name} must lie between {low:g} and {high:g}, the range this model was trained for; "
                              f"got {value:g}")

@@ -82,7 +82,7 @@ def load_recipe(path: Path) -> Recipe:
     missing = [key for key in _NEEDED if key not in found]
     if missing or found["kind"] != KIND:
         raise UsageError(f"{path}: not a recipe ({'lacks ' + ', '.join(missing) if missing else 'another kind'}); "
-                         f"--save-recipe writes one, and a look of your own is a --preset")
+                         f"save_recipe writes one, and a look of your own is a preset")
     together, made_with = found.get("together", False), found.get("made_with", {})
     with naming(path):
         if not isinstance(together, bool):
@@ -107,20 +107,19 @@ def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None
         UsageError: names the file.
     """
     if path.resolve() in {other.resolve() for other in taken}:
-        raise UsageError(f"{path}: is the place of a photograph or another result; name another file with "
-                         f"--save-recipe")
+        raise UsageError(f"{path}: is the place of a photograph or another result; name another file for the recipe")
     ground = next(parent for parent in path.absolute().parents if parent.exists())
     if not ground.is_dir():
-        raise UsageError(f"{path}: cannot be written, {ground.name} is a file; name another place with --save-recipe")
+        raise UsageError(f"{path}: cannot be written, {ground.name} is a file; name another place for the recipe")
     if not path.exists():
         return
     if not overwrite:
-        raise UsageError(f"{path}: exists; replace it with --overwrite, or name another file with --save-recipe")
+        raise UsageError(f"{path}: exists; replace it (overwrite), or name another file for the recipe")
     try:
         load_recipe(path)
     except UsageError as error:
-        raise UsageError(f"{path}: exists and is no recipe, so it is not replaced; name another file with "
-                         f"--save-recipe") from error
+        raise UsageError(f"{path}: exists and is no recipe, so it is not replaced; name another file for the "
+                         f"recipe") from error
 
 
 def save_recipe(recipe: Recipe, path: Path) -> Path:

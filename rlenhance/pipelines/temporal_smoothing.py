@@ -87,7 +87,7 @@ class _Form:
         return F.one_hot(entry.long(), self.choices).movedim(-1, 2).float()  # (N, C, K, h, w)
 
 
-class Steady(Generic[Frame]):
+class TemporalSmoother(Generic[Frame]):
     """Gives back the frames it is given, each with its decision.
 
     Args:

@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io.files import atomic_path
 from rlenhance.io.video_codec import VideoTranscoder, probe
 from rlenhance.io.video_formats import container_of
-from rlenhance.pipelines.temporal_smoothing import AHEAD, Steady
+from rlenhance.pipelines.temporal_smoothing import AHEAD, TemporalSmoother
 
 if TYPE_CHECKING:
     from rlenhance.io.batch import ClipProcess
@@ -132,10 +132,10 @@ def _stored(target: Path) -> Iterator[Path]:
         raise UsageError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def _steady(enhancer: Enhancer, film: VideoTranscoder) -> Steady[Any]:
+def _steady(enhancer: Enhancer, film: VideoTranscoder) -> TemporalSmoother[Any]:
     """Decisions for the frames of a clip; as many wait as fit into the memory that is granted."""
     ahead = _BUFFER // film.picture.bytes
-    return Steady(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
+    return TemporalSmoother(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
                   choices=enhancer.model.policy.actions.num_choices if enhancer.settings.strength else None,
                   ahead=max(1, min(AHEAD, ahead)))
 

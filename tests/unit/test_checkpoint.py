@@ -305,7 +305,7 @@ def test_steps_are_for_policies(name, tmp_path, image):
         else:
             assert torch.equal(begun, image)
     else:
-        with pytest.raises(UsageError, match="--steps is for policies"):
+        with pytest.raises(UsageError, match="steps are for policies"):
             load_model(tmp_path / "best", steps=1)
 
 

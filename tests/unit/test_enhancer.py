@@ -164,7 +164,7 @@ def test_what_the_model_cannot_do_is_refused_at_once(model, tmp_path):
 
 def test_auto_is_passed_only_to_models_that_know_it(model, tmp_path):
     """None leaves the value to a model that can choose it; another one is refused, with its range."""
-    with pytest.raises(UsageError, match=r"--exposure auto: .* a number from 0\.25 to 0\.75"):
+    with pytest.raises(UsageError, match=r"exposure_level auto: .* a number from 0\.25 to 0\.75"):
         Enhancer(model, preference={"exposure_level": None})
     enhancer = Enhancer(save_checkpoint(tmp_path / "best", make_policy(preferences=CHOICE, auto=["exposure_level"])))
     heard = []

@@ -271,7 +271,7 @@ def test_fewer_steps_are_a_prefix(state_size, image):
 @pytest.mark.parametrize("steps", [-1, 5])
 def test_steps_beyond_the_episode_are_refused(steps):
     """A policy plays as many steps as it was trained for, or fewer."""
-    with pytest.raises(UsageError, match=f"--steps lies between 0 and 4; got {steps}"):
+    with pytest.raises(UsageError, match=f"steps must lie between 0 and 4; got {steps}"):
         GreedyEpisode(make_policy(horizon=4), steps)
 
 

@@ -131,7 +131,7 @@ def _changed(**entries):
 @pytest.mark.parametrize("change, told", [
     (_changed(sha256=...), "lacks sha256"), (_changed(kind="something"), "not a recipe"),
     (_changed(sha256="12"), "64 hexadecimal digits"), (_changed(steps=1.5), "steps must be a whole number"),
-    (_changed(steps=99), "--steps lies between"), (_changed(steps=True), "steps must be"),
+    (_changed(steps=99), "steps must lie between"), (_changed(steps=True), "steps must be"),
     (_changed(strength=2), "strength must lie between 0 and 1; got 2"),
     (_changed(together=1), "together must be true or false"),
     (_changed(exposure=1), "unknown key 'exposure'"), (_changed(made_with=3), "made_with must be"),

@@ -7,7 +7,7 @@ import torch
 from skimage import data
 
 from rlenhance import Enhancer
-from rlenhance.pipelines.temporal_smoothing import Steady, difference
+from rlenhance.pipelines.temporal_smoothing import TemporalSmoother, difference
 
 FRAME = 1 / 25
 VIEW = np.kron(np.random.default_rng(0).random((4, 4)), np.ones((4, 4))) * 0.3 + 0.02
@@ -16,7 +16,7 @@ VIEW = np.kron(np.random.default_rng(0).random((4, 4)), np.ones((4, 4))) * 0.3 +
 def _steady(frames, views=None, decide=float, **options):
     """The decisions (one number each) for frames that are (number, view)."""
     frames = list(enumerate(frames))
-    steady = Steady(lambda frame: (frame[0] * FRAME, VIEW if views is None else views[frame[0]]),
+    steady = TemporalSmoother(lambda frame: (frame[0] * FRAME, VIEW if views is None else views[frame[0]]),
                     lambda frame: [{"global": torch.full((1, 1, 1, 1), decide(frame[1]))}], **options)
     given = list(steady(frames))
     assert [frame for frame, _ in given] == frames
@@ -88,7 +88,8 @@ def test_frames_are_given_back_soon():
     """At most `ahead` frames wait, and a clip of one frame, or of none, is a clip."""
     taken = []
     frames = (taken.append(number) or number for number in range(100))
-    steady = Steady(lambda number: (number * FRAME, VIEW), lambda _: [{"global": torch.zeros(1, 1, 1, 1)}], ahead=4)
+    steady = TemporalSmoother(lambda number: (number * FRAME, VIEW), lambda _: [{"global": torch.zeros(1, 1, 1, 1)}],
+                              ahead=4)
     for given, _ in steady(frames):
         assert taken[-1] - given <= 4
     assert _steady([0.5])[0].tolist() == [0.5]
@@ -99,14 +100,15 @@ def test_times_count_not_frames():
     """Twice as many frames per second are smoothed over the same seconds; pauses make a decision forget."""
     step = np.r_[np.zeros(50), np.ones(50)]
     slow = _steady(step, every=0.0)[0]
-    pause = Steady(lambda frame: (frame * 10.0, VIEW), lambda frame: [{"global": torch.full((1, 1, 1, 1), frame)}])
+    pause = TemporalSmoother(lambda frame: (frame * 10.0, VIEW),
+                             lambda frame: [{"global": torch.full((1, 1, 1, 1), frame)}])
     assert 0.2 < slow[50] < 0.8 and slow[53] > slow[52] > slow[51]
     assert [round(actions[0]["global"].item(), 6) for _, actions in pause(range(5))] == [0, 1, 2, 3, 4]
 
 
 def test_choices_become_shares_of_a_mixture():
     """Where agents choose between tools, the frames between two choices mix them, and shares sum to one."""
-    steady = Steady(lambda frame: (frame * FRAME, VIEW), choices=3, every=0.0,
+    steady = TemporalSmoother(lambda frame: (frame * FRAME, VIEW), choices=3, every=0.0,
                     decide=lambda frame: [{"local": torch.full((1, 2, 4, 4), int(frame > 9))}])
     given = [actions[0]["local"] for _, actions in steady(range(20))]
     assert given[0].shape == (1, 2, 3, 4, 4)
@@ -134,9 +136,9 @@ def test_what_is_shipped_does_not_flicker(moving):
         picture = _lamp(scene, 0.2 + 0.016 * number) if moving else scene
         frames.append(np.clip(np.rint(picture + rng.normal(0, 5, scene.shape)), 0, 255).astype(np.uint8))
     enhancer = Enhancer()
-    steady = Steady(lambda frame: (frame[0] * FRAME, cv2.resize(frame[1].mean(axis=2) / 255, (16, 16))),
-                    lambda frame: enhancer.decide(frame[1]))
-    results = [enhancer(frame[1], actions) for frame, actions in steady(enumerate(frames))]
+    steady = TemporalSmoother(lambda frame: (frame[0] * FRAME, cv2.resize(frame[1].mean(axis=2) / 255, (16, 16))),
+                              lambda frame: enhancer.decide(frame[1]))
+    results = [enhancer.with_decision(actions)(frame[1]) for frame, actions in steady(enumerate(frames))]
     alone = [] if moving else [enhancer(frame) for frame in frames]
 
     def jitter(pictures):

@@ -206,7 +206,7 @@ def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
     """`rlenhance models` names each, its size, its knobs with their defaults, the line of its card, and the default."""
     assert cli.main(["models"]) == 0
     dawn, card, dusk, again = capsys.readouterr().out.splitlines()
-    assert dawn.startswith("dawn: enhance, 0.0") and "MB, no knobs" in dawn
+    assert dawn.startswith("dawn: enhance, 0.0") and "MB, no preferences" in dawn
     assert dusk.startswith("dusk (default): enhance, 0.0") and dusk.endswith("MB, --exposure 0.25 to 0.75 (0.475)")
     assert card.strip() == again.strip() == "A small policy for tests."
     save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))

@@ -58,7 +58,7 @@ def load_preset(name: str) -> Preset:
     known = [path.stem for path in FOLDER.glob("*.json")]
     if name not in known:
         raise UsageError(f"{UnknownName('preset', name, known)}; one of your own is named by its file, as in "
-                         f"--preset mine.json")
+                         f"mine.json")
     return _read(FOLDER / f"{name}.json", name)
 
 
