@@ -2,7 +2,6 @@
 
 from rlenhance.actions.base import (
     ACTION_SETS,
-    Action,
     ActionSet,
     PointwiseActions,
     ToolSet,
@@ -17,6 +16,7 @@ from rlenhance.actions.filters import FILTERS, PIXELRL_TOOLS, FilterActions
 from rlenhance.actions.latent import LatentActions
 from rlenhance.actions.render import FusedRenderer
 from rlenhance.actions.tone import ToneActions
+from rlenhance.core.types import Action
 
 __all__ = [
     "ACTION_SETS",

@@ -154,11 +154,13 @@ class ToolSet(ActionSet):
 
     def magnitude(self, action: Action) -> Tensor:
         """1 where a tool is chosen that changes something; of probabilities, their sum over these: (N, 1, H, W)."""
-        choice, identity = action["local"], self.tools.index(self.identity)
+        choice = action["local"]
+        identity: int = self.tools.index(self.identity)
         if choice.is_floating_point():
             return 1 - choice[:, :, identity]
         if choice.device.type == "cpu":  # a third of the time there
-            return torch.from_numpy(np.not_equal(choice.numpy(), identity).astype(np.float32))
+            chosen: Tensor = torch.from_numpy(np.not_equal(choice.numpy(), identity).astype(np.float32))
+            return chosen
         return (choice != identity).float()
 
     def noop(self, count: int, height: int, width: int) -> Action:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action, ActionSet, ToolSet
+from rlenhance.actions.base import ACTION_SETS, ActionSet, ToolSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
-from rlenhance.core.types import Purpose
+from rlenhance.core.types import Action, Purpose
 from rlenhance.ops.filters import gaussian, median
 from rlenhance.ops.mask_windows import MaskWindows
 
@@ -110,7 +110,7 @@ class CompletionActions(ToolSet):
             mixed = (windows.crop(choice) * self.apply_all(image, mask, initial_image, windows)).sum(dim=2)
             return windows.paste(mixed, image)
         after, seen = image, choice if mask is None else torch.where(mask > 0.5, choice, 0)
-        chosen = range(self.num_choices) if choice.device.type != "cpu" else seen.unique().tolist()
+        chosen = range(self.num_choices) if choice.device.type != "cpu" else torch.unique(seen).tolist()
         for index in chosen:
             if index:
                 after = torch.where(seen == index, self.apply_tool(self.tools[index], image, mask, initial_image),

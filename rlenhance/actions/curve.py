@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, EDGE, Action, PointwiseActions
+from rlenhance.actions.base import ACTION_SETS, EDGE, PointwiseActions
 from rlenhance.core.errors import UsageError
+from rlenhance.core.types import Action
 
 CHANNELS = ("luminance", "chroma", "coupled")
 

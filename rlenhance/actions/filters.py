@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action, ToolSet
+from rlenhance.actions.base import ACTION_SETS, ToolSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Purpose
+from rlenhance.core.types import Action, Purpose
 from rlenhance.ops.filters import bilateral, box, find_tiled_filter, gaussian, median, shift
 from rlenhance.ops.filters_batched import TiledFilter, apply_all, apply_selected
 

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions.base import ACTION_SETS, Action, ActionSet
+from rlenhance.actions.base import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import d4_inverse, d4_transform
-from rlenhance.core.types import Purpose
+from rlenhance.core.types import Action, Purpose
 from rlenhance.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, measured_noise
 from rlenhance.ops.patch_grid import PatchGrid
 
@@ -126,7 +126,8 @@ class LatentActions(nn.Module, ActionSet):
         """What the codes of the first picture's patches show, (M, 3, b, b); worked out once for an episode."""
         if self._first is None or self._first[0] is not start:
             patches = self.blocks.extract(start)
-            shown = [self.autoencoder.decode(self.autoencoder.encode(some)[0]) for some in patches.split(AT_ONCE)]
+            shown = [self.autoencoder.decode(self.autoencoder.encode(some)[0])
+                     for some in torch.split(patches, AT_ONCE)]
             self._first = (start, torch.cat(shown))
         return self._first[1]
 

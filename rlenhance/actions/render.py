@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import Action, PointwiseActions
+from rlenhance.actions.base import PointwiseActions
 from rlenhance.actions.curve import CurveActions
 from rlenhance.actions.tone import ToneActions
 from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.types import Action
 
 _TILE = 1 << 14  # pixels per thread that torch bends at once: they stay in the cache
 _SEGMENT = 512  # pixels that compiled code bends at once; sweep.c holds no more
@@ -121,7 +122,8 @@ class FusedRenderer:
         self.actions = actions
         with torch.no_grad():
             joined = {scope: torch.cat([action[scope] for action in chosen]) for scope in chosen[0]}
-            handles = self.actions.parameters(joined).float().unflatten(0, (len(chosen), -1)).transpose(0, 1)
+            stacked = self.actions.parameters(joined).float()
+            handles = stacked.reshape(len(chosen), -1, *stacked.shape[1:]).transpose(0, 1)
         if torch.equal(handles, handles[..., :1, :1].expand_as(handles)):  # no local agent says anything
             handles = handles[..., :1, :1]
         #: (N, T, C, h, w).

@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rlenhance.actions.base import ACTION_SETS, Action, PointwiseActions
+from rlenhance.actions.base import ACTION_SETS, PointwiseActions
 from rlenhance.actions.curve import combine_scopes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, max_channel
+from rlenhance.core.types import Action
 
 _WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
 
@@ -91,11 +92,12 @@ class ToneActions(PointwiseActions):
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for the handles of every pixel."""
         level = brightness(image)
-        bend, contrast, highlights, saturation = parameters.split(1, dim=1)
+        bend, contrast, highlights, saturation = torch.split(parameters, 1, dim=1)
         burning = ((max_channel(image) ** 2) ** 2) ** 2  # squares cost less than a power
         common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
         bend = (common + saturation * image).clamp(-1, 1)
-        return image + bend * (image * (1 - image))
+        edited: Tensor = image + bend * (image * (1 - image))
+        return edited
 
     def noop(self, count: int, height: int, width: int) -> Action:
         """All handles at zero."""

@@ -205,8 +205,8 @@ def make_policy(**config):
 
 def test_a_warm_start_begins_near_the_supervised_picture(generator):
     """Every step takes the tool whose result is nearest to the estimate, and that is the restorer's."""
-    restorer = MODELS.create("restorer", backbone=SMALL, passes=1, channels=1, statistics=False, margin=1.0,
-                             told_noise=True)
+    restorer = MODELS.create("restorer", backbone=SMALL, num_passes=1, channels=1, statistics=False, range_margin=1.0,
+                             noise_conditioned=True)
     with torch.no_grad():
         for value in restorer.parameters():
             value.add_(0.03 * torch.randn(value.shape, generator=generator))
@@ -245,8 +245,8 @@ def test_a_learned_denoiser_is_a_warm_start(tmp_path):
         restorer = as_restorer(denoiser, "first")
         seen = denoiser.denoise(batch.image, measured_noise(batch.image))
         assert torch.allclose(batch.image + restorer.residual(batch.image), seen, atol=1e-5)
-        twin = MODELS.create("restorer", backbone=SMALL, passes=1, channels=1, statistics=False, margin=1.0,
-                             told_noise=True).eval()
+        twin = MODELS.create("restorer", backbone=SMALL, num_passes=1, channels=1, statistics=False, range_margin=1.0,
+                             noise_conditioned=True).eval()
         warm_start(twin, denoiser)
         assert torch.equal(twin.residual(batch.image), restorer.residual(batch.image))
     with pytest.raises(UsageError, match="needs the same backbone"):
@@ -268,7 +268,7 @@ def test_views_turn_with_the_picture():
             pairs = [(d4_inverse(model(d4_transform(image, way)), way), model(image)) for way in range(1, NUM_D4)]
         results[views] = max(((a - b).abs() > 1e-4).float().mean().item() for a, b in pairs)
     assert results[8] < 0.01 < 0.1 < results[1]
-    with pytest.raises(UsageError, match="views lie between 1 and 8; got 9"):
+    with pytest.raises(UsageError, match="num_tta_views lies between 1 and 8; got 9"):
         make_policy(num_tta_views=9)
 
 

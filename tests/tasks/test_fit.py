@@ -128,7 +128,7 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
     """One bad batch is skipped; three in a row end the run with the term's name; last/ still loads."""
     torch.manual_seed(0)
     policy = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact", "width": 8},
-                           horizon=2, state_size=16)
+                           horizon=2, decision_size=16)
     reward = Reward(RewardWeights())
     learner = LEARNERS["a3c"](policy, reward)
     bad = image.clone()

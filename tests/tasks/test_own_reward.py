@@ -175,7 +175,7 @@ def test_direct_refuses_what_no_gradient_passes(function, passes):
 
     def policy(kind):
         return MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact", "width": 8},
-                             horizon=2, state_size=16, deviation=kind.std_mode)
+                             horizon=2, decision_size=16, std_mode=kind.std_mode)
 
     reward = Reward(RewardWeights.only(tried=1, exposure=1))
     for kind in (A3C, SAC):

@@ -33,7 +33,7 @@ def make(name):
     torch.manual_seed(0)
     if LEARNERS[name].is_policy:
         network = MODELS.create("pixel_policy", actions={"name": "curve"}, backbone={"name": "compact", "width": 8},
-                                horizon=3, state_size=16, preferences={"exposure_level": (0.3, 0.475, 0.65)})
+                                horizon=3, decision_size=16, preferences={"exposure_level": (0.3, 0.475, 0.65)})
     else:
         network = MODELS.create("restorer", backbone={"name": "compact", "width": 8})
     with torch.no_grad():

@@ -221,15 +221,16 @@ def test_policies_begin_with_supervised_backbones(name, image):
     network = stir(make(name, **config))
     recipe = {key: value for key, value in network.backbone.spec.items() if key not in ("channels", "context")}
     masked = name != "combined"
-    policy = MODELS.create("pixel_policy", actions={"name": "curve", "agent_stride": 1}, backbone=recipe, masked=masked,
-                           state_size=16)
+    policy = MODELS.create("pixel_policy", actions={"name": "curve", "agent_stride": 1}, backbone=recipe,
+                           uses_mask=masked,
+                           decision_size=16)
     warm_start(policy, network)
     own = policy.backbone.state_dict()
     assert all(torch.equal(own[part], value) for part, value in network.backbone.state_dict().items())
     mask = torch.ones(2, 1, 32, 40)
     assert torch.isfinite(GreedyEpisode(policy)(image, mask)).all()
     other = MODELS.create("pixel_policy", actions={"name": "curve", "agent_stride": 1}, backbone=recipe,
-                          masked=not masked, state_size=16)
+                          uses_mask=not masked, decision_size=16)
     with pytest.raises(UsageError, match="mask"):
         warm_start(other, network)
 

@@ -153,7 +153,7 @@ def test_learning_reaches_every_weight(equivariant):
     network = MODELS.create("patch_denoiser", block=16, overlap=4, equivariant=equivariant, **SMALL)
     learner = AutoencoderLearner(network, AutoencoderConfig(ema_decay=0.0))
     torch.nn.init.normal_(learner.trained.skip.head.weight, std=0.1)
-    torch.nn.init.normal_(learner.trained.bend[2].weight, std=0.1)
+    torch.nn.init.normal_(learner.trained.nonlinear_decoder[2].weight, std=0.1)
     log = learner.step(noisy())
     assert {"loss/squared", "loss/code", "loss/kl", "loss/contrastive"} <= log.keys()
     still = [name for name, value in learner.trained.named_parameters() if value.grad is None or not value.grad.any()]
@@ -229,9 +229,9 @@ def test_a_closed_gate_changes_nothing_whatever_else_is_chosen(generator):
     actions, batch = ACTION_SETS.create("latent", **MOVES), noisy(1, 48)
     action = torch.rand(1, actions.action_dim, 4, 4, generator=generator) * 2 - 1
     action[:, -2:] = -1
-    assert torch.equal(apply_action(actions, batch.image, {"local": action}, start=batch.image), batch.image)
+    assert torch.equal(apply_action(actions, batch.image, {"local": action}, initial_image=batch.image), batch.image)
     action[:, -2:, 0, 0] = 1
-    after = apply_action(actions, batch.image, {"local": action}, start=batch.image)
+    after = apply_action(actions, batch.image, {"local": action}, initial_image=batch.image)
     reach = actions.blocks.stride + actions.blocks.overlap // 2
     assert not torch.equal(after[..., :8, :8], batch.image[..., :8, :8])
     assert torch.equal(after[..., reach:, :], batch.image[..., reach:, :])
@@ -271,7 +271,7 @@ def policy(**arguments):
     """A small policy over codes."""
     torch.manual_seed(0)
     made = MODELS.create("pixel_policy", actions={"name": "latent", **MOVES}, backbone={"name": "compact", "width": 8},
-                         horizon=2, state_size=None, told_start=True, deviation="predicted", **arguments)
+                         horizon=2, decision_size=None, sees_initial_image=True, std_mode="predicted", **arguments)
     torch.nn.init.normal_(made.actions.autoencoder.skip.head.weight, std=0.1)
     return made
 
@@ -363,7 +363,7 @@ def test_a_new_look_is_that_of_the_turned_patch(equivariant):
     torch.nn.init.normal_(actions.autoencoder.skip.head.weight, std=0.1)
     action = {"local": torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)}
     for step, way in ((0, 4), (3, 1)):
-        after = apply_action(actions, torch.rand(1, 3, 24, 24), action, start=batch.image, step=step)
+        after = apply_action(actions, torch.rand(1, 3, 24, 24), action, initial_image=batch.image, step=step)
         seen = d4_transform(batch.image, way)
         wanted = d4_inverse(actions.autoencoder.enhance(seen, seen, measured_noise(batch.image)), way).clamp(0, 1)
         assert torch.allclose(after, wanted, atol=1e-5)

@@ -178,7 +178,7 @@ def test_pictures_of_ones_own_are_refused():
 def test_a3c_gets_near_the_optimum(curve):
     """Seconds take it from under three quarters to over nine tenths of the best return, on unseen pictures."""
     torch.manual_seed(0)
-    policy = MODELS.create("pixel_policy", actions={"name": "curve", **curve}, horizon=4, state_size=16,
+    policy = MODELS.create("pixel_policy", actions={"name": "curve", **curve}, horizon=4, decision_size=16,
                            backbone={"name": "compact", "width": 8})
     learner = A3C(policy, Reward(RewardWeights.only(l1=1)), A3CConfig(optimizer=OptimizerConfig(learning_rate=1e-2)))
     source, env = KnownCurves(policy.actions, 4, 16, seed=1), KnownCurveEnv(32, curve=curve)
