@@ -25,44 +25,52 @@ from rlenhance.rewards import Reward, RewardWeights
 COMPLETION_REWARD = {"l1": 1.0, "ssim": 0.2}
 
 
-class Begun:
+class PrefilledSource:
     """Pictures of a source whose holes a first guess has filled: where episodes begin.
 
     Args:
         source: gives batches with masks.
-        guess: (image, mask) -> image.
-        window: side in pixels of the square about each hole that is kept, after the guess has seen the whole picture;
+        prior: (image, mask) -> image.
+        window: side in pixels of the square about each hole that is kept, after the prior has seen the whole picture;
             None: all. Holes that are larger are cut.
     """
 
-    def __init__(self, source: BatchSource, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None):
-        self.source, self.guess, self.window = source, guess, window
+    def __init__(self, source: BatchSource, prior: Callable[[Tensor, Tensor], Tensor], window: int | None = None):
+        self.source, self.prior, self.window = source, prior, window
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` pictures of draw `step`; of these only `part`."""
-        return begin(self.source.batch(step, count, part), self.guess, self.window)
+        return prefill_and_crop(self.source.batch(step, count, part), self.prior, self.window)
 
-    def with_seed(self, seed: int) -> Begun:
+    def with_seed(self, seed: int) -> PrefilledSource:
         """Another stream of the same source."""
-        return Begun(self.source.with_seed(seed), self.guess, self.window)
+        return PrefilledSource(self.source.with_seed(seed), self.prior, self.window)
 
 
-def begin(batch: Batch, guess: Callable[[Tensor, Tensor], Tensor], window: int | None = None) -> Batch:
-    """A batch whose holes are filled by a first guess, cut to a window about them, see `Begun`."""
+def prefill_and_crop(batch: Batch, prior: Callable[[Tensor, Tensor], Tensor], window: int | None = None) -> Batch:
+    """A batch whose holes a prior has filled, cut to a window about them.
+
+    Args:
+        batch: images (N, 3, H, W) with masks.
+        prior, window: see `PrefilledSource`.
+
+    Raises:
+        UsageError: a batch without masks.
+    """
     if batch.mask is None:
         raise UsageError("completing needs masks: Batch(image, target, mask), 1 where pixels are missing")
     with torch.no_grad():
-        begun = replace(batch, image=guess(batch.image, batch.mask))
+        filled = replace(batch, image=prior(batch.image, batch.mask))
     height, width = batch.image.shape[-2:]
     if window is None or window >= max(height, width):
-        return begun
+        return filled
     cuts = []
     for index in range(len(batch)):
         places = batch.mask[index, 0].nonzero().float().mean(dim=0).tolist()
         top, left = (min(max(0, round(place - window / 2)), max(0, side - window))
                      for place, side in zip(places, (height, width), strict=True))
         rows, columns = slice(top, top + window), slice(left, left + window)
-        one = begun[index : index + 1]
+        one = filled[index : index + 1]
         assert one.mask is not None
         cuts.append(Batch(one.image[..., rows, columns], None if one.target is None else one.target[..., rows, columns],
                           one.mask[..., rows, columns]))
@@ -134,15 +142,15 @@ class CompletionEnv(PixelEnv):
         made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if actions == "fill" else {}))
         super().__init__(
             made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD)), every_term=False), horizon=horizon,
-            source=Begun(CompletionSampler(splits.train, cache, size, holes=holes), prefill(start)),
+            source=PrefilledSource(CompletionSampler(splits.train, cache, size, holes=holes), load_prior(start)),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )
         self._match_spaces(num_envs, (3, size, size), masked=True)
 
 
-def prefill(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """What fills holes, by name: a rule, a shipped network, or a run of one's own.
+def load_prior(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The prior of a name: a method that needs no training, a shipped network, or a run.
 
     Raises:
         UsageError: none of that name.

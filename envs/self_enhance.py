@@ -89,14 +89,14 @@ class SelfEnhanceEnv(PixelEnv):
         if not splits.has_references:
             raise UsageError(f"{data}: self-enhancement needs clean references; name good pictures, or pairs")
         super().__init__(
-            latent_moves(model).to(device), Reward(RewardWeights.only(**SELF_ENHANCE_REWARD), every_term=False),
+            load_latent_actions(model).to(device), Reward(RewardWeights.only(**SELF_ENHANCE_REWARD), every_term=False),
             horizon=horizon, source=Sampler(splits.train, cache, size, crop="native"), num_envs=num_envs,
             size=(size, size), device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
         )
         self.early_stop_psnr = early_stop_psnr
 
 
-def latent_moves(model: str | Path) -> Any:
+def load_latent_actions(model: str | Path) -> Any:
     """The actions of a shipped model or a run whose patches move their codes; "": new ones.
 
     Raises:

@@ -93,7 +93,7 @@ class FlattenActions(_Actions):
 
     Example:
         >>> import gymnasium, envs
-        >>> env = FlattenActions(gymnasium.make("rlenhance/KnownCurve-v0", curve={"agent_stride": 8}, size=16))
+        >>> env = FlattenActions(gymnasium.make("rlenhance/CurveOracle-v0", curve={"agent_stride": 8}, size=16))
         >>> env.action_space
         Box(-1.0, 1.0, (5,), float32)
     """
@@ -120,7 +120,7 @@ class FlattenActions(_Actions):
         return np.concatenate([np.asarray(levels[level]).ravel() for level in self._levels])
 
 
-class PictureAction(_Actions):
+class GlobalAction(_Actions):
     """One action for the whole picture; local agents, where there are any, act neutrally.
 
     The action space is `Box(-1, 1, (C,))` for C continuous heads; for categorical ones `Discrete(K)` with one head and

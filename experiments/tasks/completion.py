@@ -15,7 +15,7 @@ from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig, SupervisedConfi
 from agents.base import make_env
 from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
-from envs.completion import COMPLETION_REWARD, Begun, begin
+from envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
 from experiments.core.config import Flat, ModelName, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
@@ -192,13 +192,13 @@ def load_pictures(config: CompletionDataConfig) -> CompletionDataset:
     return pictures
 
 
-def guess_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:
+def prior_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:
     """The first guess of a network, on whatever device it lies; pictures stay on the CPU."""
-    def guess(image: Tensor, mask: Tensor) -> Tensor:
+    def prior(image: Tensor, mask: Tensor) -> Tensor:
         device = next(network.parameters()).device
         return network.prefill(image.to(device), mask.to(device)).cpu()
 
-    return guess
+    return prior
 
 
 @dataclass
@@ -218,7 +218,8 @@ class CompletionEvaluator:
     def __call__(self, network: nn.Module) -> dict[str, float]:
         was_training = network.training
         network.eval()
-        begun = begin(Batch.stack(list(self.pictures)), guess_of(network), self.window)  # type: ignore[arg-type]
+        begun = prefill_and_crop(Batch.stack(list(self.pictures)), prior_of(network),  # type: ignore[arg-type]
+                                 self.window)
         scores: dict[str, float] = {}
         with torch.no_grad():
             batch = begun.to(next(network.parameters()).device)
@@ -328,7 +329,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
         """Windows about new holes that the network's prior has filled."""
         pictures, train = config.data, config.train
         sampler = CompletionSampler(data.splits.train, data.cache, pictures.size, holes=pictures.holes, seed=train.seed)
-        source = Begun(sampler, guess_of(model), pictures.window)
+        source = PrefilledSource(sampler, prior_of(model), pictures.window)
         return lambda step: source.batch(step, train.batch_size)
 
     def evaluator(self, config: CompletionConfig, data: CompletionDataset) -> CompletionEvaluator:

@@ -15,7 +15,7 @@ from agents.optim import OptimizerConfig
 from agents.replay import EpisodeReplayBuffer
 from agents.rollout import collect_rollout, evaluate_actions, replay_rollout
 from envs import SelfEnhanceEnv
-from envs.self_enhance import latent_moves
+from envs.self_enhance import load_latent_actions
 from envs.transition import start
 from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
 from rlenhance.actions import ACTION_SETS, apply_action
@@ -264,7 +264,7 @@ def test_nothing_of_the_reference_can_be_seen():
 def test_moves_of_another_model_are_refused():
     """It says what to name."""
     with pytest.raises(UsageError, match=r"experiments\.rse_train"):
-        latent_moves("natural")
+        load_latent_actions("natural")
 
 
 def policy(**arguments):

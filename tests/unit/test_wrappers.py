@@ -11,14 +11,14 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import envs  # noqa: F401  registers the ids
-from envs import FlattenActions, ImageEnv, LowLightEnv, PictureAction, PixelEnv, Uint8Observation
+from envs import FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward, RewardWeights
 
-ID = "rlenhance/KnownCurve-v0"
+ID = "rlenhance/CurveOracle-v0"
 CLASSIC = {"kind": "categorical", "agent_stride": 1, "global_agent": False, "channels": "coupled"}
 CURVES = {
     "picture": {"agent_stride": 0},
@@ -54,14 +54,14 @@ def test_gymnasium_accepts_flat_actions(curve):
 @with_picture_agent
 def test_gymnasium_accepts_picture_actions(curve):
     """The checker finds nothing, wherever there is a picture-level agent."""
-    assert complaints(PictureAction(make(curve=curve))) == []
+    assert complaints(GlobalAction(make(curve=curve))) == []
 
 
 @pytest.mark.parametrize("preferences", [None, {"exposure_level": (0.3, 0.475, 0.65)}], ids=["none", "exposure"])
 def test_gymnasium_accepts_bytes(preferences):
     """The checker finds nothing, and neither around a wrapped action."""
     assert complaints(Uint8Observation(make(preferences=preferences))) == []
-    assert complaints(PictureAction(Uint8Observation(make(preferences=preferences)))) == []
+    assert complaints(GlobalAction(Uint8Observation(make(preferences=preferences)))) == []
 
 
 @every_curve
@@ -84,8 +84,8 @@ def test_flat_actions_are_the_same_actions(curve):
 @with_picture_agent
 def test_picture_action_leaves_the_local_agents_neutral(curve):
     """It does what the same curve does where there is no local agent at all."""
-    wrapped = PictureAction(make(curve=curve))
-    alone = PictureAction(make(curve={**curve, "agent_stride": 0}))
+    wrapped = GlobalAction(make(curve=curve))
+    alone = GlobalAction(make(curve={**curve, "agent_stride": 0}))
     assert wrapped.action_space == alone.action_space
     wrapped.action_space.seed(1)
     action = wrapped.action_space.sample()
@@ -103,7 +103,7 @@ def as_levels(env, action):
 
 def test_picture_action_spaces():
     """One number per head; an index for one categorical head, several for several."""
-    found = {name: PictureAction(make(curve=CURVES[name])).action_space
+    found = {name: GlobalAction(make(curve=CURVES[name])).action_space
              for name in ("two levels", "chroma", "categorical", "categorical heads")}
     assert found == {"two levels": spaces.Box(-1, 1, (1,), np.float32), "chroma": spaces.Box(-1, 1, (3,), np.float32),
                      "categorical": spaces.Discrete(27), "categorical heads": spaces.MultiDiscrete([27] * 3)}
@@ -139,7 +139,7 @@ def test_bytes_hold_the_mask():
     assert np.array_equal(seen[4], 255 * mask[0, 0].numpy())
 
 
-@pytest.mark.parametrize("wrapper", [FlattenActions, PictureAction, Uint8Observation])
+@pytest.mark.parametrize("wrapper", [FlattenActions, GlobalAction, Uint8Observation])
 def test_batched_environments_are_refused(wrapper):
     """With the way to an environment of one picture."""
     with pytest.raises(UsageError, match=r"one picture; got LowLightEnv: use gymnasium\.make"):
@@ -149,7 +149,7 @@ def test_batched_environments_are_refused(wrapper):
 def test_wrapping_twice_is_refused():
     """Actions once, observations once."""
     with pytest.raises(UsageError, match="wrapped already"):
-        PictureAction(FlattenActions(make()))
+        GlobalAction(FlattenActions(make()))
     with pytest.raises(UsageError, match="wrapped already"):
         Uint8Observation(Uint8Observation(make()))
 
@@ -157,7 +157,7 @@ def test_wrapping_twice_is_refused():
 def test_picture_action_needs_a_picture_agent():
     """Where only local agents act it names the argument that helps."""
     with pytest.raises(UsageError, match=r"only local agents do.*global_agent.*FlattenActions"):
-        PictureAction(make(curve=CLASSIC))
+        GlobalAction(make(curve=CLASSIC))
 
 
 @pytest.mark.parametrize("action, told", [
@@ -176,7 +176,7 @@ def test_actions_outside_the_space_are_refused(action, told):
 
 def test_choices_are_whole_numbers_in_range():
     """A categorical agent takes indices."""
-    env = PictureAction(make(curve=CURVES["categorical"]))
+    env = GlobalAction(make(curve=CURVES["categorical"]))
     env.reset(seed=0)
     for action, told in ((27, r"\[0, 26\]; got 27"), (np.array([3.0]), "pass integers")):
         with pytest.raises(UsageError, match=told):
@@ -204,7 +204,7 @@ def test_outside_ppo_trains_on_flat_actions():
 def test_outside_sac_trains_on_the_picture_action():
     """stable-baselines3's SAC: the same, on one action for the picture."""
     from stable_baselines3 import SAC
-    env = Uint8Observation(PictureAction(gymnasium.make("rlenhance/LowLight-v0", size=16, horizon=4)))
+    env = Uint8Observation(GlobalAction(gymnasium.make("rlenhance/LowLight-v0", size=16, horizon=4)))
     agent = SAC("MlpPolicy", env, buffer_size=200, learning_starts=20, batch_size=16, seed=0, device="cpu",
                 policy_kwargs={"net_arch": [32, 32]})
     assert moved(agent, 40) and agent.predict(env.reset(seed=0)[0])[0].shape == (1,)

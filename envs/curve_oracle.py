@@ -29,7 +29,7 @@ LEVELS = (0.3, 0.7)  # mean of the finished pictures, at least and at most
 GAINS = (1.5, 6.0)  # how many times darker than finished the shadows begin, at least and at most
 
 
-def unbend(image: Tensor, bend: Tensor) -> Tensor:
+def invert_curve(image: Tensor, bend: Tensor) -> Tensor:
     """The picture that the curve c' = c + A c (1 - c) bends into this one.
 
     Args:
@@ -44,7 +44,7 @@ def unbend(image: Tensor, bend: Tensor) -> Tensor:
     return 2 * image / (1 + bend + torch.sqrt(((1 + bend) ** 2 - 4 * bend * image).clamp(min=0)))
 
 
-class KnownCurves:
+class InvertibleCurveSource:
     """Draws pictures that one known action, repeated at every step, finishes.
 
     A finished picture is smooth, and its channels have one mean, the asked level; where there are local agents, in
@@ -73,9 +73,9 @@ class KnownCurves:
         _check_level("exposure_level", level, level)
         self.actions, self.horizon, self.size, self.level, self.seed = actions, horizon, size, level, seed
 
-    def with_seed(self, seed: int) -> KnownCurves:
+    def with_seed(self, seed: int) -> InvertibleCurveSource:
         """Another stream of such pictures."""
-        return KnownCurves(self.actions, self.horizon, self.size, level=self.level, seed=seed)
+        return InvertibleCurveSource(self.actions, self.horizon, self.size, level=self.level, seed=seed)
 
     def batch(self, step: int, count: int, part: slice = slice(None), *, level: Tensor | None = None) -> Batch:
         """The `count` pictures of draw `step`, with their targets, on the CPU; of these only `part`.
@@ -90,7 +90,7 @@ class KnownCurves:
         grey = torch.full_like(image, 0.5)
         bend = 4 * (apply_action(self.actions, grey, action) - grey)
         for _ in range(self.horizon):
-            image = unbend(image, bend)
+            image = invert_curve(image, bend)
         target = image
         for _ in range(self.horizon):  # by the transition itself, so that the oracle meets it to the last bit
             target = apply_action(self.actions, target, action)
@@ -142,7 +142,7 @@ def _check_level(name: str, low: float, high: float) -> None:
                          f"or white; got {low} to {high}")
 
 
-class KnownCurveEnv(PixelEnv):
+class CurveOracleEnv(PixelEnv):
     """Find the curve that finishes a synthetic picture: the best episode is known, and how far one is from it.
 
     ## Action Space
@@ -165,7 +165,7 @@ class KnownCurveEnv(PixelEnv):
     oracle earns it: `oracle()` is the action to take at every step.
 
     `info` of each step holds `regret` (N,), the best return less what was earned up to now, so that at the end of an
-    episode it says what was lost, and `strength_error` (N,), the mean over the agents of |A - A of the oracle|, where A
+    episode it says what was lost, and `action_error` (N,), the mean over the agents of |A - A of the oracle|, where A
     is the even strength that brightens shadows as the steps up to now did, (1 + A)^t = (1 + A_1) ... (1 + A_t): the
     way does not matter, only what it adds up to. The oracle ends with 0 in both. `reset` gives `best_return` (N,).
     `reward_map` and `reward_terms` are as everywhere.
@@ -189,13 +189,13 @@ class KnownCurveEnv(PixelEnv):
 
     ## Vectorized environment
 
-    `gymnasium.make_vec("rlenhance/KnownCurve-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/KnownCurve-v0")` holds one picture and speaks
+    `gymnasium.make_vec("rlenhance/CurveOracle-v0", num_envs=8)` is this class: torch tensors on `device`, with
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/CurveOracle-v0")` holds one picture and speaks
     NumPy.
 
     ## Version History
 
-    v0: the first.
+    v0: the first; also registered as `rlenhance/KnownCurve-v0`, its name in version 0.1.
     """
 
     def __init__(self, num_envs: int = 1, *, size: int = 16, horizon: int = 4, curve: Mapping[str, Any] | None = None,
@@ -215,8 +215,8 @@ class KnownCurveEnv(PixelEnv):
         actions = ACTION_SETS.create("curve", **{"agent_stride": 0, **(curve or {})})
         super().__init__(
             actions, Reward(weights, every_term=False), horizon=horizon, preferences=Preferences(preferences or {}),
-            source=KnownCurves(actions, horizon, size, level=exposure_level), num_envs=num_envs, size=(size, size),
-            device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
+            source=InvertibleCurveSource(actions, horizon, size, level=exposure_level), num_envs=num_envs,
+            size=(size, size), device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
         )
         self._level: Tensor | None = None
 
@@ -249,7 +249,7 @@ class KnownCurveEnv(PixelEnv):
 
     def _draw(self, seed: int | None) -> Batch:
         batch = super()._draw(seed)
-        assert isinstance(self._stream, KnownCurves)
+        assert isinstance(self._stream, InvertibleCurveSource)
         place = self._drawn - 1, self._num_draws
         self._oracle = {level: value.to(self.device) for level, value in self._stream.oracle(*place).items()}
         return batch if self._level is None else self._stream.batch(*place, level=self._level)
@@ -260,7 +260,7 @@ class KnownCurveEnv(PixelEnv):
         self._log_gain = self._log_gain + torch.log1p(state.magnitude.clamp(min=-1 + 1e-6))
         even = torch.expm1(self._log_gain / state.step)
         error = (even - self.actions.magnitude(self._oracle)).abs().mean(dim=(1, 2, 3))
-        return {"regret": self._to_gain, "strength_error": error}
+        return {"regret": self._to_gain, "action_error": error}
 
     def oracle(self) -> Action | Tensor:
         """The best action of the present episodes, the same at every step, as `step` takes it.
@@ -272,13 +272,13 @@ class KnownCurveEnv(PixelEnv):
         return self._oracle if len(self._oracle) > 1 else next(iter(self._oracle.values()))
 
 
-class KnownCurveImageEnv(ImageEnv):
-    """`KnownCurveEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+class CurveOracleImageEnv(ImageEnv):
+    """`CurveOracleEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
 
-    env: KnownCurveEnv
+    env: CurveOracleEnv
 
     def __init__(self, **arguments: Any):
-        super().__init__(KnownCurveEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))
+        super().__init__(CurveOracleEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))
 
     def oracle(self) -> Any:
         """The best action of the present episode, the same at every step, as `step` takes it."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from agents import A3C, A3CConfig, OptimizerConfig
-from envs import KnownCurveEnv, KnownCurves
-from envs.known_curve import unbend
+from envs import CurveOracleEnv, InvertibleCurveSource
+from envs.curve_oracle import invert_curve
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -43,17 +43,17 @@ def oracle(env):
 @pytest.mark.parametrize("term", ["l1", "squared_error", "ssim"])
 def test_oracle_earns_the_best_return(curve, term):
     """Its return is the distance at the start; regret and the distance in A are 0, in each form and for each term."""
-    env = KnownCurveEnv(4, curve=curve, reward={term: 2})
+    env = CurveOracleEnv(4, curve=curve, reward={term: 2})
     _, info = env.reset(seed=0)
     total, last = play(env, oracle)
     assert torch.allclose(total, info["best_return"], atol=1e-5) and (total > 0.02).all()
-    assert last["regret"].abs().max() < 1e-5 and last["strength_error"].max() < 1e-5
+    assert last["regret"].abs().max() < 1e-5 and last["action_error"].max() < 1e-5
 
 
 @every_curve
 def test_no_other_action_beats_the_oracle(curve):
     """Neither drawn at random nor near the oracle; the regret is what was lost, to the last step."""
-    env = KnownCurveEnv(32, curve=curve)
+    env = CurveOracleEnv(32, curve=curve)
     env.action_space.seed(0)
     generator = torch.Generator().manual_seed(0)
 
@@ -75,14 +75,14 @@ def test_no_other_action_beats_the_oracle(curve):
         for seed in range(4):
             _, info = env.reset(seed=seed)
             total, last = play(env, action_of)
-            assert (total < info["best_return"]).all() and (last["strength_error"] > 0).all()
+            assert (total < info["best_return"]).all() and (last["action_error"] > 0).all()
             assert torch.allclose(last["regret"], info["best_return"] - total, atol=1e-5)
 
 
 @every_curve
 def test_finished_pictures_have_the_asked_mean(curve):
     """So the curve can be told from the picture: every channel's mean (of each half) is the level; nothing clips."""
-    source = KnownCurves(ACTION_SETS.create("curve", **curve), 4, 16, level=0.4)
+    source = InvertibleCurveSource(ACTION_SETS.create("curve", **curve), 4, 16, level=0.4)
     batch = source.batch(0, 4).check()
     halves = [batch.target[..., :8], batch.target[..., 8:]] if curve["agent_stride"] else [batch.target]
     for half in halves:
@@ -93,7 +93,7 @@ def test_finished_pictures_have_the_asked_mean(curve):
 
 def test_halves_want_different_curves():
     """With local agents no single curve is the best."""
-    env = KnownCurveEnv(16, curve=CURVES["two regions"])
+    env = CurveOracleEnv(16, curve=CURVES["two regions"])
     _, info = env.reset(seed=0)
     even = env.oracle().mean(dim=(2, 3), keepdim=True).expand(-1, -1, 2, 2)
     _, last = play(env, lambda _: even)
@@ -105,12 +105,12 @@ def test_unbend_takes_the_curve_back(generator):
     image = torch.rand(2, 3, 8, 8, generator=generator)
     for bend in (-0.9, -0.3, 0.0, 1e-6, 0.5, 1.0):
         curved = image + bend * image * (1 - image)
-        assert torch.allclose(unbend(curved, torch.tensor(bend)), image, atol=2e-3 if bend == 1 else 1e-5)
+        assert torch.allclose(invert_curve(curved, torch.tensor(bend)), image, atol=2e-3 if bend == 1 else 1e-5)
 
 
 def test_preference_asks_for_another_mean():
     """The same patterns are finished at the level that the preference names, and the oracle follows."""
-    env = KnownCurveEnv(2, preferences={"exposure_level": (0.3, 0.5, 0.7)})
+    env = CurveOracleEnv(2, preferences={"exposure_level": (0.3, 0.5, 0.7)})
     for encoded, level in ((-1.0, 0.3), (0.0, 0.5), (1.0, 0.7)):
         env.reset(seed=0, options={"preference": torch.full((2, 1), encoded)})
         _, last = play(env, oracle)
@@ -120,7 +120,7 @@ def test_preference_asks_for_another_mean():
 
 def test_drawing_depends_on_the_seed_and_the_number_alone():
     """Two draws of two are one draw of four; another seed draws others."""
-    source = KnownCurves(ACTION_SETS.create("curve", agent_stride=0), 4, 16, seed=3)
+    source = InvertibleCurveSource(ACTION_SETS.create("curve", agent_stride=0), 4, 16, seed=3)
     parts = Batch.stack([source.batch(0, 2), source.batch(1, 2)])
     assert torch.equal(parts.image, source.batch(0, 4).image)
     assert not torch.equal(parts.image, source.with_seed(4).batch(0, 4).image)
@@ -128,7 +128,7 @@ def test_drawing_depends_on_the_seed_and_the_number_alone():
 
 def test_next_episode_has_an_oracle_of_its_own():
     """SAME_STEP begins the next episode at once; its oracle is the best again."""
-    env = KnownCurveEnv(2)
+    env = CurveOracleEnv(2)
     env.reset(seed=0)
     first = env.oracle()
     for _ in range(3):
@@ -140,7 +140,7 @@ def test_next_episode_has_an_oracle_of_its_own():
 @every_curve
 def test_one_picture_in_numpy_has_the_same_oracle(curve):
     """Through gymnasium.make: arrays in the action space, numbers in info."""
-    env = gymnasium.make("rlenhance/KnownCurve-v0", curve=curve)
+    env = gymnasium.make("rlenhance/CurveOracle-v0", curve=curve)
     _, info = env.reset(seed=0)
     action, total, terminated = env.unwrapped.oracle(), 0.0, False
     assert env.action_space.contains(action)
@@ -162,12 +162,12 @@ def test_one_picture_in_numpy_has_the_same_oracle(curve):
 def test_what_has_no_known_optimum_is_refused(arguments, told):
     """With the way out."""
     with pytest.raises(UsageError, match=told):
-        KnownCurveEnv(1, **arguments)
+        CurveOracleEnv(1, **arguments)
 
 
 def test_pictures_of_ones_own_are_refused():
     """Nobody knows their best episode; nor is there an oracle before the first reset."""
-    env = KnownCurveEnv(1)
+    env = CurveOracleEnv(1)
     with pytest.raises(UsageError, match="call reset first"):
         env.oracle()
     with pytest.raises(UsageError, match="LowLight-v0"):
@@ -181,7 +181,7 @@ def test_a3c_gets_near_the_optimum(curve):
     policy = MODELS.create("pixel_policy", actions={"name": "curve", **curve}, horizon=4, decision_size=16,
                            backbone={"name": "compact", "width": 8})
     learner = A3C(policy, Reward(RewardWeights.only(l1=1)), A3CConfig(optimizer=OptimizerConfig(learning_rate=1e-2)))
-    source, env = KnownCurves(policy.actions, 4, 16, seed=1), KnownCurveEnv(32, curve=curve)
+    source, env = InvertibleCurveSource(policy.actions, 4, 16, seed=1), CurveOracleEnv(32, curve=curve)
 
     def share():
         observation, info = env.reset(seed=999)
@@ -195,3 +195,13 @@ def test_a3c_gets_near_the_optimum(curve):
     for step in range(80):
         learner.step(source.batch(step, 6), step / 80)
     assert before < 0.75 and share() > 0.9
+
+
+def test_the_old_id_makes_the_same_environment():
+    """`rlenhance/KnownCurve-v0`, its name in version 0.1, begins and earns what the present id does."""
+    seen = []
+    for name in ("rlenhance/KnownCurve-v0", "rlenhance/CurveOracle-v0"):
+        env = gymnasium.make(name, size=8)
+        observation, info = env.reset(seed=3)
+        seen.append((observation["image"].tolist(), info["best_return"].item()))
+    assert seen[0] == seen[1]
