@@ -17,7 +17,7 @@ _ENTRY_POINTS = {
     "rlenhance/Denoise-v0": ("envs.denoise:DenoiseImageEnv", "envs.denoise:DenoiseEnv"),
     "rlenhance/Completion-v0": ("envs.completion:CompletionImageEnv", "envs.completion:CompletionEnv"),
     "rlenhance/SelfEnhance-v0": ("envs.self_enhance:SelfEnhanceImageEnv", "envs.self_enhance:SelfEnhanceEnv"),
-    "rlenhance/CurveOracle-v0": ("envs.curve_oracle:KnownCurveImageEnv", "envs.curve_oracle:KnownCurveEnv"),
+    "rlenhance/CurveOracle-v0": ("envs.curve_oracle:CurveOracleImageEnv", "envs.curve_oracle:CurveOracleEnv"),
 }
 
 #: Ids that this package registers.
