@@ -5,7 +5,7 @@ The names listed here are the public API: they stay, or are announced in CHANGEL
 
     >>> import rlenhance
     >>> rlenhance.__version__
-    '0.1.0'
+    '0.2.0'
 """
 
 from importlib import import_module
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     register_backbone = BACKBONES.register
     register_model = MODELS.register
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded on first use: the command's help must not wait three seconds for torch.
 _HOMES = {
