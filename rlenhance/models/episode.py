@@ -26,8 +26,7 @@ from rlenhance.models.completion_policy import PriorModel
 from rlenhance.models.fast_decide import FastDecider
 from rlenhance.models.filter_policy import BaseFilterPolicy
 from rlenhance.models.policy import make_observation
-from rlenhance.models.tiled_filters import run_tiled as play_filters
-from rlenhance.models.tiled_policy import TILE, can_tile, run_tiled
+from rlenhance.models.tiled import TILE, can_tile, run_filters_tiled, run_tiled
 from rlenhance.ops.masks import mask_bbox
 
 #: A patch whose root mean square change of a whole episode is below this is left alone from then on.
@@ -84,7 +83,7 @@ class GreedyEpisode(ImageNetwork):
         if mask is None and isinstance(policy, BaseFilterPolicy) and torch.is_inference_mode_enabled():
             entered = policy.preprocess(image)
             encoded = policy.preferences.encode(preference, len(entered), image.device)
-            return policy.postprocess(play_filters(policy, entered, encoded, self.steps), image)
+            return policy.postprocess(run_filters_tiled(policy, entered, encoded, self.steps), image)
         if mask is None and not policy.decision_size and torch.is_inference_mode_enabled() \
                 and max(image.shape[-2:]) > TILE and can_tile(policy, *image.shape[-2:]):
             check_image(image)

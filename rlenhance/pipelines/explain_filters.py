@@ -14,7 +14,7 @@ from rlenhance.actions.filters import IDENTITY, choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.models import BaseFilterPolicy, GreedyEpisode
-from rlenhance.models.tiled_filters import run_tiled
+from rlenhance.models.tiled import run_filters_tiled
 
 #: A colour for each tool in turn, told apart with most kinds of colour blindness (Okabe and Ito 2008); grey: nothing.
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -81,7 +81,7 @@ def map_tools(model: GreedyEpisode, picture: np.ndarray, preference: Mapping[str
     with torch.inference_mode():
         entered = policy.preprocess(to_tensor(picture, next(policy.parameters()).device))
         encoded = policy.preferences.encode(preference, len(entered), entered.device)
-        run_tiled(policy, entered, encoded, steps, see=see)
+        run_filters_tiled(policy, entered, encoded, steps, on_choice=see)
     idle = tools.index(IDENTITY)
     counts[idle] = counts.sum(axis=0) == counts[idle]  # wins where nothing else was taken
     return ToolMap(tools, counts.argmax(axis=0), (shares / shares.sum(dim=1, keepdim=True)).numpy())

@@ -8,7 +8,7 @@ from rlenhance.actions import ACTION_SETS, FusedRenderer
 from rlenhance.core.image import resize, resized_tensor, to_tensor
 from rlenhance.models import GreedyEpisode
 from rlenhance.models import episode as unrolled_module
-from rlenhance.models.tiled_policy import can_tile, receptive_radius, run_tiled
+from rlenhance.models.tiled import can_tile, receptive_radius, run_tiled
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 NETWORKS = [

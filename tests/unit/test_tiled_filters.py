@@ -7,7 +7,7 @@ import torch
 from rlenhance.actions import FILTERS
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, GreedyEpisode
-from rlenhance.models.tiled_filters import receptive_radius, run_tiled
+from rlenhance.models.tiled import episode_radius, run_filters_tiled
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.networks import stir
@@ -42,7 +42,8 @@ def played_in_tiles(policy, image, tile):
     def see(place, step, choice):
         choices[(step, *place)] = choice
 
-    return run_tiled(policy, image, policy.preferences.encode(None, len(image)), policy.horizon, tile, see), choices
+    return run_filters_tiled(policy, image, policy.preferences.encode(None, len(image)), policy.horizon, tile,
+                             see), choices
 
 
 @every_network
@@ -65,7 +66,7 @@ def test_tiled_is_whole(name, generator):
 def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
     """What is changed beyond it changes nothing; and something within it does."""
     policy = make_policy(name)
-    first, _ = receptive_radius(policy)
+    first, _ = episode_radius(policy)
     image = torch.rand(1, policy.channels, 80, 80, generator=generator)
     noise, left = policy.noise_level(image), torch.ones(1, 1)
 
@@ -85,13 +86,13 @@ def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
 
 def test_large_pictures_are_tiled_in_use(generator, monkeypatch):
     """In inference mode the model goes tile by tile, and gives what it gives otherwise."""
-    from rlenhance.models import tiled_filters
+    from rlenhance.models import tiled
 
     policy = make_policy()
     image = torch.rand(1, 1, 60, 75, generator=generator)
     with torch.no_grad():
         whole = GreedyEpisode(policy)(image)
-    monkeypatch.setattr(tiled_filters, "_TILE", 8)
+    monkeypatch.setattr(tiled, "FILTER_TILE", 8)
     with torch.inference_mode():
         tiled = GreedyEpisode(policy)(image)
     assert (tiled - whole).abs().max() < 1e-5 or ((tiled - whole).abs() > 1e-5).float().mean() < 5e-4
@@ -102,11 +103,11 @@ def test_a_tool_that_does_not_tell_how_far_it_looks_is_run_on_the_whole(generato
     FILTERS.register("even")(lambda image: image.mean(dim=(2, 3), keepdim=True).expand_as(image))
     try:
         policy = make_policy(tools=("nothing", "even", "box"))
-        assert receptive_radius(policy) is None
+        assert episode_radius(policy) is None
         image = torch.rand(1, 1, 33, 40, generator=generator)
         with torch.inference_mode():
             encoded = policy.preferences.encode(None, 1)
-            assert torch.equal(policy.postprocess(run_tiled(policy, image, encoded, 3, 16), image),
+            assert torch.equal(policy.postprocess(run_filters_tiled(policy, image, encoded, 3, 16), image),
                                GreedyEpisode(policy)(image))
     finally:
         FILTERS.remove("even")
@@ -128,13 +129,13 @@ def test_grey_policies_take_colours_channel_by_channel(generator):
 
 def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch):
     """The map of a picture in tiles is that of the whole; of colours, the winner among the channels."""
-    from rlenhance.models import tiled_filters
+    from rlenhance.models import tiled
 
     policy = make_policy()
     grey = np.repeat(torch.rand(50, 66, 1, generator=generator).numpy(), 3, axis=2)
     colours = torch.rand(20, 26, 3, generator=generator).numpy()
     whole, found = map_tools(GreedyEpisode(policy), grey), map_tools(GreedyEpisode(policy), colours)
-    monkeypatch.setattr(tiled_filters, "_TILE", 8)
+    monkeypatch.setattr(tiled, "FILTER_TILE", 8)
     tiled = map_tools(GreedyEpisode(policy), grey)
     assert (tiled.winner == whole.winner).mean() > 0.999 and np.allclose(tiled.shares, whole.shares, atol=1e-3)
     assert found.winner.shape == (20, 26) and np.allclose(found.shares.sum(axis=1), 1)
