@@ -120,5 +120,5 @@ def _lists(arguments: Any, prefix: str = "--") -> Iterator[str]:
 
 def _module_name(arguments: Any) -> str:
     """The module as the user typed it, also where Python calls it __main__."""
-    spec = sys.modules[arguments.__module__].__spec__
-    return spec.name if spec else arguments.__module__
+    specs = (getattr(sys.modules[name], "__spec__", None) for name in ("__main__", arguments.__module__))
+    return next((spec.name for spec in specs if spec and spec.name.startswith("experiments.")), arguments.__module__)

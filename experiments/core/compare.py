@@ -10,25 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from experiments.core.cli import run_cli
+from experiments.core.config import Flat
+from experiments.core.dataset import Dataset
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreCache, ScoreEntry
+from experiments.core.task import Task
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.full_reference import psnr, ssim
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What every comparison is told; a task derives its own."""
+    """Score baselines that need no training, and models, on the test split (validation where there is none)."""
 
     models: tuple[str, ...] = ()
     """Runs, checkpoints or shipped models; NAME=RUN names its row."""
@@ -43,31 +45,41 @@ class CompareConfig:
 
 
 C = TypeVar("C", bound=CompareConfig)
-D = TypeVar("D")
+D = TypeVar("D", bound=Dataset)
 
 
-class CompareTask(Generic[C, D]):
-    """What a task says so that its models can be compared; `TaskComparison` says it for any `Task`.
+class TaskComparison(Generic[C, D]):
+    """How the models of a task are compared: as here for any task, or as a derived class says otherwise.
+
+    Args:
+        task: says the pictures, baselines, scores and columns.
 
     Attributes:
-        Config: the class of its configuration, a dataclass derived from `CompareConfig`: its command line.
-        command: the module, as it is typed.
+        Config: the class of the configuration, a dataclass derived from `CompareConfig`; by default with the task's
+            own `data`.
     """
 
     Config: type[C]
-    command: ClassVar[str]
 
-    # what a task must say
+    def __init__(self, task: Task[Any, Any]):
+        self.task = task
+        if not hasattr(type(self), "Config"):
+            part: Any = type(task.Config().data)
+            data = ("data", Flat[part], dataclasses.field(default_factory=part))  # type: ignore[misc]
+            self.Config = dataclasses.make_dataclass("CompareConfig", [data], bases=(CompareConfig,), frozen=True,
+                                                     namespace={"__doc__": CompareConfig.__doc__})
+
+    def of_task(self, config: Any) -> Any:
+        """The task's configuration with the pictures of a comparison."""
+        return dataclasses.replace(self.task.Config(), data=config.data)
 
     def dataset(self, config: C) -> D:
         """The pictures, scanned and checked."""
-        raise NotImplementedError
+        return self.task.dataset(self.of_task(config))
 
     def pictures(self, config: C, data: D, split: str, condition: str) -> Sequence[Batch]:
         """The pictures to score, one batch each, with their references."""
-        raise NotImplementedError
-
-    # what it may say otherwise
+        return data.load(split, limit=config.limit or None)
 
     def check(self, config: C) -> None:
         """Refuse settings before anything is read.
@@ -93,7 +105,7 @@ class CompareTask(Generic[C, D]):
 
     def split(self, config: C, data: D) -> str:
         """The split to score: test, or val where there is no test split."""
-        return "test" if data.splits.test else "val"  # type: ignore[attr-defined]
+        return "test" if data.splits.test else "val"
 
     def groups(self, config: C, data: D, split: str, count: int) -> list[str]:
         """The scene of each scored picture; by default every picture is its own."""
@@ -101,12 +113,12 @@ class CompareTask(Generic[C, D]):
 
     def cache_key(self, config: C, data: D, split: str) -> str:
         """What scores depend on beside model and condition: the pictures, and settings."""
-        digests: Mapping[str, str] = data.digest()  # type: ignore[attr-defined]
+        digests = data.digest()
         return f"{digests.get('train', '')} {digests[split]} {config.limit}"
 
     def baselines(self, config: C, data: D, condition: str) -> Mapping[str, Baseline]:
         """The rows that need no training, by name; see `FittedLater` for those that choose slowly."""
-        return {}
+        return {baseline.name: baseline for baseline in self.task.baselines(self.of_task(config), data).values()}
 
     def trained(self, config: C, data: D) -> list[Candidate]:
         """Rows that are trained for this comparison."""
@@ -126,8 +138,7 @@ class CompareTask(Generic[C, D]):
 
     def score(self, config: C, output: Tensor, batch: Batch) -> dict[str, float]:
         """The scores of a result in [0, 1]."""
-        assert batch.target is not None
-        return {"psnr": psnr(output, batch.target).item(), "ssim": ssim(output, batch.target).item()}
+        return self.task.score(output, batch)
 
     def summarize(self, details: list[Any]) -> Any:
         """What is kept of the details of all pictures, as JSON can hold it."""
@@ -135,8 +146,7 @@ class CompareTask(Generic[C, D]):
 
     def columns(self, config: C) -> Sequence[Column]:
         """The scores that the table shows."""
-        return (Column("psnr", "PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
-                Column("cpu_s_per_megapixel", "CPU s / MP", 2))
+        return self.task.columns()
 
     def facts(self, config: C, row: Row) -> dict[str, str]:
         """What the table shows of a row beside the scores: heading -> text."""
@@ -179,16 +189,17 @@ class CompareTask(Generic[C, D]):
         return []
 
 
-def compare(task: CompareTask[C, D], config: C) -> Comparison:
+def compare(task: Task[Any, Any] | TaskComparison[Any, Any], config: Any) -> Comparison:
     """Score what is missing, and write table.md and table.json.
 
     Args:
         task: what the models do.
-        config: of the task's class `Config`.
+        config: of the class `Config` of its comparison.
 
     Raises:
         UsageError: settings, models or pictures that cannot be used.
     """
+    task = task if isinstance(task, TaskComparison) else TaskComparison(task)
     if config.limit < 0 or config.threads < 0:
         raise UsageError(f"--limit and --threads must not be negative; got {config.limit} and {config.threads}")
     task.check(config)
@@ -218,16 +229,17 @@ def compare(task: CompareTask[C, D], config: C) -> Comparison:
     return comparison
 
 
-def compare_command(task: CompareTask[Any, Any], words: Sequence[str] | None = None) -> int:
-    """The command line of a comparison: `raise SystemExit(compare_command(COMPARISON))` is a script.
+def compare_command(task: Task[Any, Any] | TaskComparison[Any, Any], words: Sequence[str] | None = None) -> int:
+    """The command line of a comparison: `raise SystemExit(compare_command(TASK))` is a script.
 
     Returns:
         The exit status.
     """
-    return run_cli(partial(compare, task), task.Config, words, prog=task.command)
+    task = task if isinstance(task, TaskComparison) else TaskComparison(task)
+    return run_cli(partial(compare, task), task.Config, words)
 
 
-def named_model(task: CompareTask[C, D], config: C, word: str) -> Candidate:
+def named_model(task: TaskComparison[C, D], config: C, word: str) -> Candidate:
     """The model that RUN or NAME=RUN stands for.
 
     Raises:
@@ -253,7 +265,7 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256((folder / MODEL).read_bytes() + recipe).hexdigest()[:16]
 
 
-def _score_condition(task: CompareTask[C, D], config: C, comparison: Comparison, condition: str,
+def _score_condition(task: TaskComparison[C, D], config: C, comparison: Comparison, condition: str,
                      candidates: Sequence[Candidate], scores: ScoreCache) -> None:
     """Score every row on the pictures of a condition, as far as that was not done before."""
     pictures = cache(partial(task.pictures, config, comparison.data, comparison.split, condition))
@@ -276,7 +288,7 @@ def _score_condition(task: CompareTask[C, D], config: C, comparison: Comparison,
             for model, mark in zip(candidate.models, candidate.marks, strict=True)])
 
 
-def _keep(task: CompareTask[C, D], config: C, row: Row, condition: str, entries: list[ScoreEntry]) -> None:
+def _keep(task: TaskComparison[C, D], config: C, row: Row, condition: str, entries: list[ScoreEntry]) -> None:
     """Put the scores into their row, and say so."""
     row.entries[condition] = entries
     first = task.columns(config)[0]
@@ -286,17 +298,17 @@ def _keep(task: CompareTask[C, D], config: C, row: Row, condition: str, entries:
     print(f"{row.name}{about}{where}: {row.mean(condition, first.key):.3f} {unit}", flush=True)
 
 
-def _score_baseline(task: CompareTask[C, D], config: C, baseline: Baseline, pictures: Sequence[Batch]) -> ScoreEntry:
+def _score_baseline(task: TaskComparison[C, D], config: C, baseline: Baseline, pictures: Sequence[Batch]) -> ScoreEntry:
     entry = _score(task, config, lambda batch: (baseline(batch), None), pictures)
     return dataclasses.replace(entry, about=baseline.about)
 
 
-def _score_model(task: CompareTask[C, D], config: C, model: Any, pictures: Sequence[Batch],
+def _score_model(task: TaskComparison[C, D], config: C, model: Any, pictures: Sequence[Batch],
                  condition: str) -> ScoreEntry:
     return _score(task, config, lambda batch: task.apply(config, model, batch, condition), pictures)
 
 
-def _score(task: CompareTask[C, D], config: C, function: Callable[[Batch], tuple[Tensor, Any]],
+def _score(task: TaskComparison[C, D], config: C, function: Callable[[Batch], tuple[Tensor, Any]],
            pictures: Sequence[Batch]) -> ScoreEntry:
     rows, details = [], []
     with torch.no_grad():
@@ -310,7 +322,7 @@ def _score(task: CompareTask[C, D], config: C, function: Callable[[Batch], tuple
     return ScoreEntry(rows, details=task.summarize(details) if details and details[0] is not None else None)
 
 
-def _write(task: CompareTask[C, D], config: C, comparison: Comparison) -> None:
+def _write(task: TaskComparison[C, D], config: C, comparison: Comparison) -> None:
     """table.md, table.json, and what else the task writes."""
     comparison.text = "\n".join([*task.about(config, comparison), *task.tables(config, comparison)]).rstrip() + "\n"
     write_atomically(config.out / "table.md", comparison.text.encode())

@@ -8,7 +8,8 @@ from typing import Any
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table in Markdown."""
-    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return ["|" + "|".join(f" {cell} " if cell else " " for cell in header) + "|", "|---" * len(header) + "|",
+            *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def text_table(rows: Mapping[str, Any], name: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from agents import LEARNERS, Learner
 from experiments.core.config import RunConfig, check_budget
@@ -17,11 +17,13 @@ from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import Budget, FitResult, fit
 from experiments.core.run import Run
+from experiments.core.scores import Baseline, Column
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
+from rlenhance.metrics.full_reference import psnr, ssim
 from rlenhance.rewards import Reward
 
 C = TypeVar("C", bound=RunConfig)
@@ -33,15 +35,6 @@ ArtifactCallback = Callable[[nn.Module, Run, int], None]
 
 #: Updates, where time is the limit.
 NO_LIMIT = 10**9
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a comparison: the score's key, its heading, the digits that are shown."""
-
-    key: str
-    heading: str
-    digits: int
 
 
 @dataclass
@@ -229,13 +222,18 @@ class Task(ABC, Generic[C, D]):
               f"result in {session.run.path}")
         return {session.config.train.learner: fitted.best}
 
-    # comparisons
+    # comparisons, see `experiments.core.compare.TaskComparison`
 
-    def baselines(self, config: C, data: D) -> Mapping[str, Any]:
-        """Rules that need no training, by what the table calls them; what they choose they choose on training
-        pictures."""
+    def baselines(self, config: C, data: D) -> Mapping[str, Baseline]:
+        """What needs no training, by a short key; what it chooses it chooses on training pictures."""
         return {}
 
-    def columns(self, config: C) -> Sequence[Column]:
-        """The scores that a comparison shows."""
-        return ()
+    def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
+        """The scores of a result (1, C, H, W) in [0, 1] against the reference."""
+        assert batch.target is not None
+        return {"psnr": psnr(output, batch.target).item(), "ssim": ssim(output, batch.target).item()}
+
+    def columns(self) -> Sequence[Column]:
+        """The scores that a comparison shows; the first one is told while it works."""
+        return (Column("psnr", "PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
+                Column("cpu_s_per_megapixel", "CPU s / MP", 2))

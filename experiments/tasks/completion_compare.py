@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from torch import Tensor
 
-from experiments.core.compare import CompareConfig, CompareTask
+from experiments.core.compare import CompareConfig, TaskComparison
+from experiments.core.config import Flat
 from experiments.core.scores import Baseline, Column, Comparison, Row
-from experiments.tasks.completion import CompletionDataConfig, CompletionDataset, load_pictures
+from experiments.tasks.completion import COMPLETION, CompletionDataConfig, CompletionDataset
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
@@ -38,61 +38,46 @@ class CompletionCompareConfig(CompareConfig):
     """test, or val: to choose by."""
     baselines: tuple[str, ...] = tuple(INPAINT_METHODS)
     """Which of laplace, telea, navier-stokes and patches."""
-    pictures: Annotated[CompletionDataConfig, tyro.conf.arg(name="")] = field(default_factory=CompletionDataConfig)
+    data: Flat[CompletionDataConfig] = field(default_factory=CompletionDataConfig)
 
 
-class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDataset]):
+class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDataset]):
     """Conditions are sizes."""
 
     Config = CompletionCompareConfig
-    command = "experiments.complete_compare"
 
     def check(self, config: CompletionCompareConfig) -> None:
-        """Refuse splits and sizes that cannot be."""
         if config.split not in ("test", "val") or min(config.sizes, default=0) < 32:
             raise UsageError(f"--split is test or val, --sizes are at least 32; got {config.split}, {config.sizes}")
 
     def check_model(self, config: CompletionCompareConfig, model: Any, place: Path) -> None:
-        """Completing networks and policies alone."""
         inner = model.policy if isinstance(model, GreedyEpisode) else model
         if inner.purpose != "completion":
             raise UsageError(f"{place}: a {type(inner).__name__} completes no holes; name a run of complete_train or "
                              f"restore_train")
 
-    def dataset(self, config: CompletionCompareConfig) -> CompletionDataset:
-        """Pictures with holes."""
-        return load_pictures(config.pictures)
-
     def split(self, config: CompletionCompareConfig, data: CompletionDataset) -> str:
-        """The one that was asked for, where it has pictures."""
         return config.split if data.splits.parts[config.split] else "val"
 
     def conditions(self, config: CompletionCompareConfig) -> Sequence[str]:
-        """The sizes."""
         return list(map(str, config.sizes))
 
     def label(self, condition: str) -> str:
-        """As in `128 px`."""
         return f"{condition} px"
 
     def pictures(self, config: CompletionCompareConfig, data: CompletionDataset, split: str,
                  condition: str) -> Sequence[Batch]:
-        """With the same holes at every call."""
         return data.at(split, int(condition), config.limit or None)
 
     def cache_key(self, config: CompletionCompareConfig, data: CompletionDataset, split: str) -> str:
-        """Pictures and holes."""
-        return f"{super().cache_key(config, data, split)} {config.pictures.holes}"
+        return f"{super().cache_key(config, data, split)} {config.data.holes}"
 
     def baselines(self, config: CompletionCompareConfig, data: CompletionDataset,
                   condition: str) -> Mapping[str, Baseline]:
-        """The originals, which show what is natural, and inpainting without training."""
         fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in config.baselines}
         return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills}
 
     def score(self, config: CompletionCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
-        """PSNR of the hole, SSIM of the whole, mean absolute error of the hole's centre (255ths), and what needs no
-        original."""
         assert batch.mask is not None and batch.target is not None
         return {"psnr": masked_psnr(output, batch.target, batch.mask).item(), "ssim": ssim(output, batch.target).item(),
                 "centre": 255 * masked_error(output, batch.target, erode_to_center(batch.mask)).item(),
@@ -100,26 +85,21 @@ class CompletionComparison(CompareTask[CompletionCompareConfig, CompletionDatase
                 "texture": texture_difference(output, batch.mask).item()}
 
     def columns(self, config: CompletionCompareConfig) -> Sequence[Column]:
-        """All scores; intervals of PSNR and texture."""
         return (Column("psnr", "hole PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
                 Column("centre", "error at the centre", 1), Column("seam", "seam", 4),
                 Column("texture", "texture gap", 3, difference="texture gap"), Column("cpu_s", "CPU s", 2))
 
     def facts(self, config: CompletionCompareConfig, row: Row) -> dict[str, str]:
-        """None."""
         return {}
 
     def cell(self, row: Row, condition: str, column: Column) -> str:
-        """The originals have no PSNR and no time."""
         return "" if row.name == _ORIGINAL and column.key in ("psnr", "cpu_s") else super().cell(row, condition, column)
 
     def difference(self, config: CompletionCompareConfig, comparison: Comparison, row: Row, condition: str,
                    column: Column) -> str:
-        """Of all but the originals."""
         return "" if row.name == _ORIGINAL else super().difference(config, comparison, row, condition, column)
 
     def about(self, config: CompletionCompareConfig, comparison: Comparison) -> list[str]:
-        """What the scores mean."""
         data = comparison.data
         return [*filter(None, [data.about]), f"{data.splits.describe()}. Scored on {comparison.count} "
                 f"{comparison.split} pictures, composited: outside the hole they are the picture as it came.",
@@ -138,4 +118,4 @@ def _fill(method: Any, batch: Batch) -> Tensor:
     return method(batch.image, batch.mask)
 
 
-COMPLETION_COMPARISON = CompletionComparison()
+COMPLETION_COMPARISON = CompletionComparison(COMPLETION)

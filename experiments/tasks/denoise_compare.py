@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
-from experiments.core.compare import CompareConfig, CompareTask
+from experiments.core.compare import CompareConfig, TaskComparison
+from experiments.core.config import Flat
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, FittedLater, Row, ScoreEntry
-from experiments.tasks.denoise import LEVELS, DenoiseDataConfig, DenoiseDataset, load_noisy
+from experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
@@ -47,45 +47,34 @@ class DenoiseCompareConfig(CompareConfig):
     """Tell how often policies take each filter at each step."""
     precision: str = "32"
     """32, or bf16: on a CPU that has it, large networks several times faster, PSNR the same to about 0.01 dB."""
-    pictures: Annotated[DenoiseDataConfig, tyro.conf.arg(name="")] = field(default_factory=DenoiseDataConfig)
+    data: Flat[DenoiseDataConfig] = field(default_factory=DenoiseDataConfig)
 
 
-class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
+class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
     """Conditions are kinds of noise; the details of a score are how often a policy takes each filter at each step."""
 
     Config = DenoiseCompareConfig
-    command = "experiments.denoise_compare"
 
     def check(self, config: DenoiseCompareConfig) -> None:
-        """Refuse a precision or levels that cannot be."""
         if config.precision not in ("32", "bf16"):
             raise UsageError(f"--precision is 32 or bf16; got {config.precision}")
         noises(config)
 
-    def dataset(self, config: DenoiseCompareConfig) -> DenoiseDataset:
-        """Pictures whose noise is known."""
-        return load_noisy(config.pictures)
-
     def conditions(self, config: DenoiseCompareConfig) -> Sequence[str]:
-        """Names of the noises."""
         return list(noises(config))
 
     def label(self, condition: str) -> str:
-        """As in `noise 25`."""
         return f"noise {condition}"
 
     def pictures(self, config: DenoiseCompareConfig, data: DenoiseDataset, split: str,
                  condition: str) -> Sequence[Batch]:
-        """With the same noise at every call."""
         level, rounded = noises(config)[condition]
         return data.at(split, level, eight_bit=rounded, limit=config.limit or None)
 
     def cache_key(self, config: DenoiseCompareConfig, data: DenoiseDataset, split: str) -> str:
-        """Pictures, colour and rounding."""
-        return f"{super().cache_key(config, data, split)} {config.pictures.color} {config.pictures.eight_bit}"
+        return f"{super().cache_key(config, data, split)} {config.data.color} {config.data.eight_bit}"
 
     def baselines(self, config: DenoiseCompareConfig, data: DenoiseDataset, condition: str) -> Mapping[str, Baseline]:
-        """Chosen on training pictures with the same noise, when the first of them is scored."""
         if not config.baselines:
             return {}
         level, rounded = noises(config)[condition]
@@ -97,7 +86,6 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         return FittedLater(baseline_names(level), fit)
 
     def variants(self, config: DenoiseCompareConfig, candidates: list[Candidate]) -> list[Candidate]:
-        """Policies over filters with several views."""
         for candidate in candidates:
             candidate.marks = [f"{mark} {config.precision}" for mark in candidate.marks]
         return [] if config.views == 1 else [
@@ -107,7 +95,6 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
             for candidate in candidates if isinstance(policy_of(candidate.models[0]), FilterPolicy)]
 
     def fits(self, config: DenoiseCompareConfig, model: Any, condition: str) -> bool:
-        """Policies are for the noise that they were trained for."""
         level, policy = noises(config)[condition][0], policy_of(model)
         if level is None or policy is None:
             return True
@@ -118,7 +105,6 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         return True
 
     def apply(self, config: DenoiseCompareConfig, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
-        """Models that take the noise's standard deviation are given it, where there is one."""
         level, policy = noises(config)[condition][0], policy_of(model)
         known: dict[str, float] = {}
         if level is not None and policy:
@@ -133,32 +119,27 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
             return model(batch.image, **({"preference": known} if known else {})), None
 
     def score(self, config: DenoiseCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
-        """PSNR, SSIM and sharpness."""
         assert batch.target is not None
         colors = output.expand(-1, 3, -1, -1), batch.target.expand(-1, 3, -1, -1)
         return {**super().score(config, output, batch), "sharpness": sharpness_ratio(*colors).item()}
 
     def summarize(self, details: list[Any]) -> list[list[float]]:
-        """How often each filter is taken at each step: (T, K), rows sum to 1."""
         return torch.stack(details).mean(dim=0).tolist()
 
     def columns(self, config: DenoiseCompareConfig) -> Sequence[Column]:
-        """PSNR and SSIM of each noise; the others of noise 25, or of the first one."""
         return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3),
                 Column("sharpness", "sharpness", 2), Column("cpu_s_per_megapixel", "CPU s / MP", 2))
 
     def about(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
-        """How the noise and the results are rounded."""
-        rounded = "clipped and rounded to 8 bits" if config.pictures.eight_bit and not config.also_quantized else \
+        rounded = "clipped and rounded to 8 bits" if config.data.eight_bit and not config.also_quantized else \
             "not rounded"
         rounded += ", but where a column says 8 bits: clipped and rounded" * config.also_quantized
         precision = "" if config.precision == "32" else f" Networks in {config.precision}."
         return [f"{comparison.data.splits.describe()}.", f"Scored on {comparison.count} {comparison.split} pictures, "
-                f"{'in colour' if config.pictures.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
+                f"{'in colour' if config.data.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
                 f"PSNR in dB / SSIM.{precision}", ""]
 
     def tables(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
-        """A column per noise, what the baselines chose, differences, and how often the filters are taken."""
         columns, conditions = self.columns(config), self.conditions(config)
         rows = [row for row in comparison.rows.values() if row.entries]
         table = []
@@ -189,7 +170,6 @@ class DenoiseComparison(CompareTask[DenoiseCompareConfig, DenoiseDataset]):
         return lines
 
     def write(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
-        """shares.csv: how often policies take each filter, a line per row, noise, step and filter."""
         lines = [f'{row.name},"{noise}",{step},{name},{share:.6f}'
                  for row, noise, entry in _entries(comparison.rows.values()) for step, shares in
                  enumerate(entry.details or (), 1) for name, share in zip(_filters(row, noise), shares, strict=True)]
@@ -203,7 +183,7 @@ def noises(config: DenoiseCompareConfig) -> dict[str, tuple[float | None, bool]]
     Raises:
         UsageError: no levels, or rounding asked for twice where it is for Gaussian noise.
     """
-    noise, rounded = config.pictures.noise, config.pictures.eight_bit
+    noise, rounded = config.data.noise, config.data.eight_bit
     if noise == REAL or (noise[:1].isalpha() and noise != "blind"):
         if config.also_quantized:
             raise UsageError(f"--also-quantized is for Gaussian noise; got --noise {noise}: run it again with "
@@ -236,4 +216,4 @@ def _filters(row: Row, noise: str) -> Sequence[str]:
     return row.models[noise][0].policy.actions.tools
 
 
-DENOISE_COMPARISON = DenoiseComparison()
+DENOISE_COMPARISON = DenoiseComparison(DENOISE)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agents import LEARNERS
-from experiments.core.compare import CompareConfig, CompareTask, fingerprint
+from experiments.core.compare import CompareConfig, TaskComparison, fingerprint
 from experiments.core.config import Flat, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
@@ -84,14 +84,12 @@ class LowLightCompareConfig(CompareConfig):
     configs: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
 
 
-class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
+class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     """One condition: the pictures of the split as they are."""
 
     Config = LowLightCompareConfig
-    command = "experiments.lol_compare"
 
     def check(self, config: LowLightCompareConfig) -> None:
-        """Refuse seeds, and rewards that a learner would be blind to."""
         own = load_terms(config.reward_term)
         for learner, reward in itertools.product(config.learners, config.rewards):
             weights, kind = _weights(reward, own), LEARNERS[learner]
@@ -108,7 +106,6 @@ class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
             raise UsageError(f"--max-side must not be negative; got {config.max_side}")
 
     def dataset(self, config: LowLightCompareConfig) -> Dataset:
-        """Pictures with references."""
         data = load_pictures(config.data)
         if not data.splits.has_references:
             raise UsageError(f"{data.splits.source}: scores need references; use pairs (low/ and high/). On dark "
@@ -116,26 +113,21 @@ class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
         return data
 
     def pictures(self, config: LowLightCompareConfig, data: Dataset, split: str, condition: str) -> Sequence[Batch]:
-        """Whole, or reduced to --max-side."""
         return data.load(split, limit=config.limit or None, side=config.max_side or None)
 
     def groups(self, config: LowLightCompareConfig, data: Dataset, split: str, count: int) -> list[str]:
-        """Frames of a scene are alike: intervals are over scenes."""
         examples = data.splits.parts[split]
         return [examples[i * len(examples) // count].scene for i in range(count)]
 
     def cache_key(self, config: LowLightCompareConfig, data: Dataset, split: str) -> str:
-        """Pictures, size, and the code of the user's own terms."""
         sources = [registered_sources()[name] for name in load_terms(config.reward_term)]
         return f"{super().cache_key(config, data, split)} {config.max_side} {config.exposure_level:g} {sources}"
 
     def baselines(self, config: LowLightCompareConfig, data: Dataset, condition: str) -> Mapping[str, Baseline]:
-        """With their numbers chosen on training pictures."""
         fitted = fit_baselines(data.load("train", limit=96, side=128), config.exposure_level)
         return {baseline.name: baseline for baseline in fitted.values()}
 
     def trained(self, config: LowLightCompareConfig, data: Dataset) -> list[Candidate]:
-        """A row per learner and reward, a run per seed."""
         own, candidates = load_terms(config.reward_term), []
         for learner in config.learners:
             is_policy = LEARNERS[learner].is_policy
@@ -152,18 +144,15 @@ class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
         return candidates
 
     def variants(self, config: LowLightCompareConfig, candidates: list[Candidate]) -> list[Candidate]:
-        """None; of models that were named it is not known what they have seen."""
         for candidate in candidates:
             imported = "imported" in read_config(find_checkpoint(candidate.path))["about"]
             candidate.facts["reference"] = "imported" if imported else "unknown"
         return []
 
     def apply(self, config: LowLightCompareConfig, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
-        """The model at its defaults."""
         return enhance(model, batch.image), None
 
     def score(self, config: LowLightCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
-        """Scores against the reference, and what the user's own state terms gained."""
         own = self._own(config)
         weights = RewardWeights.only(**dict.fromkeys(own, 1.0), exposure_level=config.exposure_level)
         return score_picture(output, batch, Reward(weights, every_term=False) if own else None)
@@ -173,7 +162,6 @@ class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
         return [name for name in load_terms(config.reward_term) if TERMS[name].kind == "state"]
 
     def columns(self, config: LowLightCompareConfig) -> Sequence[Column]:
-        """Scores, time, and a column per state term of the user's own."""
         return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3, difference="SSIM"),
                 Column("sharpness", "sharpness", 2), Column("clipped", "newly clipped", 4),
                 Column("gt_mean_psnr", "GT-mean PSNR (uses the reference)", 2),
@@ -181,14 +169,12 @@ class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
                 *(Column(f"term/{name}", f"{name}, gained", 4) for name in self._own(config)))
 
     def facts(self, config: LowLightCompareConfig, row: Row) -> dict[str, str]:
-        """How the reference entered the training, and the budget."""
         baseline = "oracle" if row.name.startswith("oracle") else "no" if row.name in _UNFITTED else "its number"
         budget = {"updates": "updates", "pictures": "pictures", "training s": "seconds"}
         return {"reference in training": row.facts.get("reference", baseline), **super().facts(config, row),
                 **{heading: f"{row.facts[key]:.0f}" if key in row.facts else "" for heading, key in budget.items()}}
 
     def about(self, config: LowLightCompareConfig, comparison: Comparison) -> list[str]:
-        """Pictures, sizes and budgets."""
         size = f"reduced to {config.max_side} pixels" if config.max_side else "at full size"
         budget = f"{config.minutes:g} minutes" if config.minutes else f"{config.updates or 400} updates"
         training = (f"{budget} of training per run, seeds {', '.join(map(str, config.seeds))} (mean ± standard "
@@ -197,7 +183,6 @@ class LowLightComparison(CompareTask[LowLightCompareConfig, Dataset]):
                 f"{size}; {training}; torch threads {torch.get_num_threads()}.", ""]
 
     def write(self, config: LowLightCompareConfig, comparison: Comparison) -> list[str]:
-        """grid.png: six pictures, a column per row of the table."""
         test = self.pictures(config, comparison.data, comparison.split, "")
         models = [row.models[""][0] if row.models else comparison.baselines[""][row.name]
                   for row in comparison.rows.values()]
@@ -251,4 +236,4 @@ def _train(config: LowLightCompareConfig, own: Sequence[str], learner: str, rewa
     return result.run, numbers
 
 
-LOWLIGHT_COMPARISON = LowLightComparison()
+LOWLIGHT_COMPARISON = LowLightComparison(LOWLIGHT)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from experiments.core.cli import run_cli
-from experiments.core.compare import CompareConfig, CompareTask, compare, compare_command
-from experiments.core.scores import Baseline, FittedLater
+from experiments.core.compare import CompareConfig, TaskComparison, compare, compare_command
+from experiments.core.config import RunConfig, TrainConfig
+from experiments.core.scores import Baseline
+from experiments.core.task import Task
 from experiments.tasks import completion, denoise, lowlight
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
@@ -21,14 +23,14 @@ from tests.support.data import make_pairs
 from tests.support.networks import stir
 
 BACKBONE = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
-RESTORER = {"backbone": {"name": "compact", "width": 8, "stride": 4}, "passes": 1}
+RESTORER = {"backbone": {"name": "compact", "width": 8, "stride": 4}, "num_passes": 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A comparison whose models need no training: as `compare` takes it, a network, the rows of the baselines."""
 
-    task: CompareTask
+    task: TaskComparison
     config: CompareConfig
     network: str
     arguments: dict
@@ -42,35 +44,39 @@ class Case:
         return place
 
 
-class Toy(CompareTask):
-    """A task that says no more than it must."""
+@dataclasses.dataclass(frozen=True)
+class ToyConfig(RunConfig):
+    """What a task that trains nothing is told."""
 
-    Config = CompareConfig
-    command = "experiments.toy_compare"
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    data: lowlight.LowLightDataConfig = dataclasses.field(default_factory=lowlight.LowLightDataConfig)
+    network: None = None
+    learners: None = None
 
-    def __init__(self, folder):
-        self.folder = folder
+
+class ToyTask(Task):
+    """A task that says no more than it must; it is compared and never trained."""
+
+    name, command, Config = "toy", "experiments.toy_train", ToyConfig
+    model = batches = evaluator = None
 
     def dataset(self, config):
         """A folder of pairs."""
-        return lowlight.load_pictures(lowlight.LowLightDataConfig(data=self.folder))
+        return lowlight.load_pictures(config.data)
 
-    def pictures(self, config, data, split, condition):
-        """Whole pictures."""
-        return data.load(split, limit=config.limit or None)
-
-    def baselines(self, config, data, condition):
+    def baselines(self, config, data):
         """The picture as it is."""
-        return FittedLater(["input"], lambda: {"input": Baseline("input", lambda batch: batch.image)})
+        return {"input": Baseline("input", lambda batch: batch.image)}
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     """One per task."""
     pairs = make_pairs(tmp_path_factory.mktemp("pairs"))
-    clean = pairs / "high"
+    clean, toy = pairs / "high", TaskComparison(ToyTask())
     return {
-        "toy": Case(Toy(pairs), CompareConfig(baseline="input"), "restorer", RESTORER, ("input",),
+        "toy": Case(toy, toy.Config(baseline="input", data=lowlight.LowLightDataConfig(data=pairs)), "restorer",
+                    RESTORER, ("input",),
                     ("PSNR, dB", "SSIM", "CPU s / MP", "parameters")),
         "lowlight": Case(
             LOWLIGHT_COMPARISON, LowLightCompareConfig(
@@ -80,14 +86,15 @@ def cases(tmp_path_factory):
             ("PSNR", "newly clipped", "CPU ms / MP", "reference in training", "training s", "dB, less input's")),
         "denoise": Case(
             DENOISE_COMPARISON, DenoiseCompareConfig(levels=(25.0, 50.0), baseline="input", limit=2,
-                                                     pictures=denoise.DenoiseDataConfig(data=clean)),
-            "restorer", {"backbone": BACKBONE, "passes": 1, "channels": 1, "statistics": False, "margin": NOISE_MARGIN},
+                                                     data=denoise.DenoiseDataConfig(data=clean)),
+            "restorer", {"backbone": BACKBONE, "num_passes": 1, "channels": 1, "statistics": False,
+                         "range_margin": NOISE_MARGIN},
             ("input", "best single filter", "best fixed sequence", "non-local means (OpenCV, 8 bits)"),
             ("noise 25", "noise 50", "sharpness", "CPU s / MP", "parameters")),
         "completion": Case(
             COMPLETION_COMPARISON, CompletionCompareConfig(
                 sizes=(32, 48), baselines=("laplace", "telea"), limit=2,
-                pictures=completion.CompletionDataConfig(data=clean, size=32, window=16)),
+                data=completion.CompletionDataConfig(data=clean, size=32, window=16)),
             "completion_restorer", {"backbone": BACKBONE, "side": 32, "prior": None}, ("original", "laplace", "telea"),
             ("32 px", "48 px", "hole PSNR, dB", "error at the centre", "texture gap, less laplace's")),
     }

@@ -589,7 +589,7 @@ def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
     assert "1 of 11 pictures left out as near-duplicates" in capsys.readouterr().out
     found = compare(COMPLETION_COMPARISON, CompletionCompareConfig(
         models=(f"a3c={runs['a3c']}", str(runs["supervised"])), sizes=(32,), out=tmp_path / "table", limit=1,
-        baselines=("laplace", "telea"), pictures=CompletionDataConfig(data=bedrooms)))
+        baselines=("laplace", "telea"), data=CompletionDataConfig(data=bedrooms)))
     assert list(found.rows) == ["original", "laplace", "telea", "a3c", "supervised"]
     assert "1 of 11 pictures left out" in found.text
     with pytest.raises(UsageError, match="a CompletionPolicy, no network that fills holes in one pass"):

@@ -466,7 +466,7 @@ def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
         runs[learner] = result.run
     models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
     found = compare(DENOISE_COMPARISON, DenoiseCompareConfig(
-        models=models, views=2, levels=(25.0, 70.0), limit=2, out=tmp_path / "table", pictures=config))
+        models=models, views=2, levels=(25.0, 70.0), limit=2, out=tmp_path / "table", data=config))
     rows = found.rows
     assert list(rows)[:3] == ["input", "best single filter", "best fixed sequence"]
     assert set(rows["policy"].entries) == {"25"} and set(rows["supervised"].entries) == {"25", "70"}
@@ -485,7 +485,7 @@ def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monk
     monkeypatch.setattr(denoise_rules, "bm3d", lambda image, level: asked.append(level) or filtered(image, ["box"]))
     config = DenoiseCompareConfig(
         models=(f"policy={tmp_path / 'policy'}",), levels=(25.0,), also_quantized=True,
-        baseline="BM3D (told the noise)", limit=2, out=tmp_path / "table", pictures=DenoiseDataConfig(data=folder))
+        baseline="BM3D (told the noise)", limit=2, out=tmp_path / "table", data=DenoiseDataConfig(data=folder))
     comparison = compare(DENOISE_COMPARISON, config)
     rows = comparison.rows
     assert set(rows["policy"].entries) == set(rows[config.baseline].entries) == {"25", "25, 8 bits"}
@@ -500,7 +500,7 @@ def test_rounded_noise_and_differences_stand_in_one_table(tmp_path, folder, monk
     with pytest.raises(UsageError, match="--baseline nobody: no such row; there are policy"):
         compare(DENOISE_COMPARISON, dataclasses.replace(config, baseline="nobody", baselines=False))
     with pytest.raises(UsageError, match="--also-quantized is for Gaussian noise; got --noise jpeg"):
-        compare(DENOISE_COMPARISON, dataclasses.replace(config, pictures=DenoiseDataConfig(data=folder, noise="jpeg")))
+        compare(DENOISE_COMPARISON, dataclasses.replace(config, data=DenoiseDataConfig(data=folder, noise="jpeg")))
 
 
 def test_learners_that_do_not_fit_are_refused(tmp_path, folder):
