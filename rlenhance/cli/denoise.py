@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import (
     add_photo_command,
+    add_region,
     notes_stream,
+    pipeline_options,
     plan_photos,
     print_plan,
     read_settings,
@@ -29,6 +31,7 @@ def add(commands: Any) -> None:
         models="a shipped denoiser, or a run of your own, of a learned denoiser or of a policy over filters (default: "
                "denoiser-grey for grey photographs, denoiser-photo for JPEGs in colour whose noise is not named, else "
                "denoiser)")
+    add_region(denoise)
     denoise.add_argument("--explain", type=Path, metavar="FILE.png",
                          help="of one photograph and a policy over filters: a picture of which filter won where")
 
@@ -44,12 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
         _check_explained(plan, arguments)
     if arguments.dry_run:
         return print_plan(plan, arguments)
+    options = pipeline_options(arguments, "denoise")
     from rlenhance.io import read, write
-    from rlenhance.pipelines.configure import check_device
     from rlenhance.pipelines.denoise import Denoiser
     from rlenhance.pipelines.explain_filters import map_tools
 
-    denoiser = Denoiser(arguments.model, settings, device=check_device(arguments.device))
+    denoiser = Denoiser(arguments.model, settings, **options)
     choices = map_tools(denoiser.model, read((*plan.jobs, *plan.skipped)[0].source).pixels,
                         denoiser.noise_preference()) if arguments.explain else None
     summary = run_plan(plan, denoiser.process, arguments)

@@ -22,7 +22,14 @@ from rlenhance.cli.photo_command import (
     run_plan,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.pipelines.options import EnhanceSettings, flags_of, format_preferences, preferences_as_flags
+from rlenhance.pipelines.options import (
+    EnhanceSettings,
+    check_preferences,
+    flags_of,
+    format_preferences,
+    from_json,
+    preferences_as_flags,
+)
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan
@@ -139,21 +146,26 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     Raises:
         UsageError: something that the model cannot do.
     """
+    from rlenhance.pipelines.base import find_model
     from rlenhance.pipelines.configure import build_enhancer, check_device, replay_recipe, resolve_model
     from rlenhance.pipelines.presets import load_preset
 
     def note(text: str) -> None:
         print(f"note: {text}", file=sys.stderr)
 
-    device = check_device(arguments.device)
     if arguments.recipe:
+        device = check_device(arguments.device)
         enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
         return enhancer, recipe.shared_decision
     preset = None if arguments.preset is None else load_preset(arguments.preset)
+    model, given = resolve_model(arguments.model), given_settings(arguments, EnhanceSettings)
     try:
+        _, info = find_model(model, "enhance")
+        if info.preferences:  # refused before torch is imported
+            check_preferences(from_json(EnhanceSettings, given).preference, info.preferences, info.auto_preferences)
         enhancer = build_enhancer(
-            resolve_model(arguments.model), given_settings(arguments, EnhanceSettings), preset=preset,
-            reference=arguments.match_style, device=device, on_note=note,
+            model, given, preset=preset, reference=arguments.match_style, device=check_device(arguments.device),
+            on_note=note,
             on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
     except UsageError as error:
         raise UsageError(preferences_as_flags(str(error))) from error

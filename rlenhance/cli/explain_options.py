@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlenhance.cli.photo_command import add_region
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 def add_explain_options(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--region", type=Path, metavar="MASK.png",
-                        help="change the picture only where this one, of the same size, is white; greys are partial; "
-                             "outside every pixel stays as it is")
+    add_region(parser)
     parser.add_argument("--explain", type=Path, metavar="FILE.png",
                         help="of one photograph: write a sheet with the actions of each step, the gain, the histogram "
                              "and the curve")

@@ -24,6 +24,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
 if TYPE_CHECKING:
+    from rlenhance.core.types import Purpose
     from rlenhance.io import BatchPlan, OutputNaming, Photo
     from rlenhance.io.batch import ClipProcess, Process
     from rlenhance.pipelines.base import ImagePipeline
@@ -48,6 +49,29 @@ def add_photo_command(commands: Any, name: str, settings: type[ImageSettings], *
     add_model(parser, models)
     add_settings(parser, settings)
     return parser
+
+
+def add_region(parser: argparse.ArgumentParser) -> None:
+    """Where pictures may change."""
+    parser.add_argument("--region", type=Path, metavar="MASK.png",
+                        help="change the picture only where this one, of the same size, is white; greys are partial; "
+                             "outside every pixel stays as it is")
+
+
+def pipeline_options(arguments: argparse.Namespace, purpose: Purpose) -> dict[str, Any]:
+    """Device and region for a pipeline, once its model is known to be for the purpose.
+
+    Raises:
+        UsageError: the model is for another purpose, the device is not there, or the region cannot be read.
+    """
+    from rlenhance.pipelines.base import find_model
+    from rlenhance.pipelines.configure import check_device
+
+    if arguments.model is not None:
+        find_model(arguments.model, purpose)
+    from rlenhance.io.masks import read_region  # torch, which what is refused above need not wait for
+
+    return {"device": check_device(arguments.device), "region": arguments.region and read_region(arguments.region)}
 
 
 def add_model(parser: argparse.ArgumentParser, models: str) -> None:

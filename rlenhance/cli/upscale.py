@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.cli.photo_command import add_photo_command, limit_of, run_pipeline
+from rlenhance.cli.photo_command import add_photo_command, add_region, limit_of, pipeline_options, run_pipeline
 from rlenhance.pipelines.options import UpscaleSettings
 
 
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
-    add_photo_command(commands, "upscale", UpscaleSettings, verb="enlarge",
-                      summary="enlarge photographs two or four times",
-                      description="Enlarge photographs, and take noise and blur out on the way.",
-                      models="a shipped network, or a run of your own of experiments.restore_train combined (default: "
-                             "upscale)")
+    add_region(add_photo_command(
+        commands, "upscale", UpscaleSettings, verb="enlarge", summary="enlarge photographs two or four times",
+        description="Enlarge photographs, and take noise and blur out on the way.",
+        models="a shipped network, or a run of your own of experiments.restore_train combined (default: upscale)"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,10 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: something cannot be done; nothing was written.
     """
     def build(settings: UpscaleSettings) -> Any:
-        from rlenhance.pipelines.configure import check_device
+        options = pipeline_options(arguments, "upscale")
         from rlenhance.pipelines.upscale import Upscaler
 
-        return Upscaler(arguments.model, settings, device=check_device(arguments.device),
-                        megapixels=limit_of(arguments))
+        return Upscaler(arguments.model, settings, megapixels=limit_of(arguments), **options)
 
     return run_pipeline(arguments, UpscaleSettings, build, copy=False)

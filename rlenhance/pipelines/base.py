@@ -31,7 +31,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.tiling import Tile, tiles
 from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
-from rlenhance.hub.info import find_checkpoint, read_info
+from rlenhance.hub.info import ModelInfo, find_checkpoint, read_info
 from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, run_batch
 from rlenhance.ops.region import blend_region, check_region, region_weights
 from rlenhance.pipelines.options import S, from_json
@@ -261,16 +261,11 @@ class ImagePipeline(ABC, Generic[S]):
         """The folder of a checkpoint for this purpose, and its network on the device.
 
         Raises:
-            UsageError: there is none; or it is for another purpose, whose command is named.
+            UsageError: see `find_model`; or the checkpoint is damaged.
         """
         from rlenhance.hub.checkpoint import load_network
 
-        folder = find_checkpoint(shipped.locate(model))
-        purpose = read_info(folder).purpose
-        if purpose != self.purpose:
-            other, own = COMMANDS[purpose], COMMANDS[self.purpose]
-            raise UsageError(f"{model}: a model to {other}, not to {own}: rlenhance {other} is the command for it; "
-                             f"leave out the model, or name one to {own}")
+        folder, _ = find_model(model, self.purpose)
         return folder, load_network(folder, self.device)
 
     def _weights(self, photo: Photo, mask: Any) -> np.ndarray | None:
@@ -335,6 +330,25 @@ class ImagePipeline(ABC, Generic[S]):
         self.__dict__.update(state)
         self._load()
         self._check_settings()
+
+
+def find_model(model: Path | str, purpose: Purpose) -> tuple[Path, ModelInfo]:
+    """The checkpoint of a model, and what it says of itself; no torch is imported.
+
+    Args:
+        model: name of a shipped model, a run folder, or a checkpoint in it.
+        purpose: what it must be for.
+
+    Raises:
+        UsageError: there is none; or it is for another purpose, whose command is named.
+    """
+    folder = find_checkpoint(shipped.locate(model))
+    info = read_info(folder)
+    if info.purpose != purpose:
+        other, own = COMMANDS[info.purpose], COMMANDS[purpose]
+        raise UsageError(f"{model}: a model to {other}, not to {own}: rlenhance {other} is the command for it; leave "
+                         f"out the model, or name one to {own}")
+    return folder, info
 
 
 def check_pixels(pixels: Any) -> None:

@@ -284,7 +284,8 @@ def preferences_as_flags(text: str) -> str:
         >>> preferences_as_flags("this model takes no contrast; it takes exposure_level 0.2 to 0.7 (auto)")
         'this model takes no --contrast; it takes --exposure 0.2 to 0.7 (auto)'
     """
-    return re.sub(rf"(?<![\w./-])({'|'.join(PREFERENCES)})(?![\w./-])", lambda found: PREFERENCE_FLAGS[found[1]], text)
+    return re.sub(rf"(?<![\w./-])({'|'.join(PREFERENCES)})(?![\w./-])", lambda found: PREFERENCE_FLAGS[found[1]],
+                  text) if "unknown preference" not in text else text
 
 
 def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[str] = (), flags: bool = False) -> str:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rlenhance.cli.main import parser
+from rlenhance.cli.main import main, parser
 from rlenhance.cli.photo_command import read_settings
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
@@ -228,7 +230,7 @@ def test_a_stream_is_the_same_as_calls(folders, purpose):
 
 @every_pipeline
 @pytest.mark.parametrize("other", PIPELINES)
-def test_a_model_for_something_else_is_refused_with_its_command(folders, purpose, other, tmp_path, capsys, monkeypatch):
+def test_a_model_for_something_else_is_refused(folders, purpose, other, tmp_path, capsys, monkeypatch):
     """The class and the command name the model and the command that takes it."""
     if purpose == other:
         return
@@ -238,8 +240,6 @@ def test_a_model_for_something_else_is_refused_with_its_command(folders, purpose
     monkeypatch.chdir(tmp_path)
     write(picture(), "a.png")
     words = [COMMANDS[purpose], "a.png", "--model", str(folders[other]), *["--auto-mask"] * (purpose == "completion")]
-    from rlenhance.cli.main import main
-
     assert main(words) == 2 and told in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
@@ -302,3 +302,31 @@ def test_a_new_pipeline_is_a_few_lines():
     part = Negative()(pixels, mask=region())
     assert np.array_equal(part[~region()], pixels[~region()]) and (part[10, 16] == 255 - pixels[10, 16]).all()
     assert Negative().process(Photo(pixels)).decision == {"turned": True}
+
+
+@pytest.mark.parametrize("words", [
+    ["enhance", "a.png", "--model", "denoiser"], ["denoise", "a.png", "--model", "natural"],
+    ["upscale", "a.png", "--model", "natural"], ["enhance", "a.png", "--exposure", "7"],
+    ["enhance", "a.png", "--strength", "7"], ["denoise", "a.png", "--noise", "90"],
+    ["upscale", "a.png", "--scale", "3"],
+], ids=" ".join)
+def test_refusals_do_not_wait_for_torch(words, tmp_path):
+    """What the settings or config.json tell is refused before torch is imported."""
+    write(picture(), tmp_path / "a.png")
+    script = (f"import sys\nfrom rlenhance.cli.main import main\nstatus = main({words!r})\n"
+              f"assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)")
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_denoising_and_enlarging_keep_to_a_region(folders, tmp_path, monkeypatch):
+    """`--region` is where the picture may change, as for enhance."""
+    monkeypatch.chdir(tmp_path)
+    write(picture(), "a.png")
+    write((region()[..., None] * np.full(3, 255)).astype(np.uint8), "mask.png")
+    assert main(["denoise", "a.png", "--region", "mask.png", "--model", str(folders["denoise"])]) == 0
+    result = read("a_denoised.png").pixels
+    assert np.array_equal(result[~region()], picture()[~region()]) and not np.array_equal(result, picture())
+    assert main(["upscale", "a.png", "--region", "mask.png", "--model", str(folders["upscale"])]) == 0
+    wanted = Upscaler(folders["upscale"])(picture(), mask=region())
+    assert np.abs(read("a_upscaled.png").pixels.astype(int) - wanted).max() <= 1

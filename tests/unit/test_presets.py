@@ -85,7 +85,7 @@ def test_options_win_over_the_preset(night, tmp_path):
     ('{"preference": 0.5}', "preference must be an object"),
     ('{"preference": {"exposure_level": "high"}}', 'preference exposure_level must be a number or "auto"; got "high"'),
     ('{"preference": {"exposure_level": 1' + "0" * 400 + "}}", "preference exposure_level must be a number"),
-    ('{"preference": {"exposure_level": 0.9}}', "exposure_level must lie between 0.2 and 0.7"),
+    ('{"preference": {"exposure_level": 0.9}}', "--exposure must lie between 0.2 and 0.7"),
     ('{"preference": {"contrast": "auto"}}', "--contrast auto: this model does not choose it"),
     ('{"preference": {"contrast": "Auto"}}', 'preference contrast must be a number or "auto"; got "Auto"'),
     ('{"preference": {"exposure_levl": 0.5}}', "did you mean exposure_level"),
@@ -112,7 +112,7 @@ def test_a_knob_that_the_model_lacks_is_named(night, tmp_path, capsys):
     """A preset that a model cannot obey is refused, with what the model takes and the options for the rest."""
     save_checkpoint(tmp_path / "mute/best", stir(make_policy()))
     save_checkpoint(tmp_path / "one/best", stir(make_policy(preferences=CHOICE)))
-    for model, named, rest in (("plain", "one pass takes no preferences; got exposure_level", "--strength 0.9"),
+    for model, named, rest in (("plain", "one pass takes no preferences; got --exposure", "--strength 0.9"),
                                ("mute", "takes no --exposure", "--strength 0.9"),
                                ("one", "takes no --contrast", "--exposure 0.3 --strength 0.9")):
         assert cli.main(["enhance", "night.png", "--preset", "night-mood", "--model", model]) == 2

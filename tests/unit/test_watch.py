@@ -158,7 +158,7 @@ def test_each_arrival_as_an_object(inbox, capsys):
 @pytest.mark.parametrize("words, told", [
     (["nowhere"], "no such folder"), (["in", "-o", "in"], "take the place"), (["in", "-o", "in/a.png"], "is a file"),
     (["in", "--name", "{number}{ext}"], "no {number}"), (["in", "--interval", "0"], "--interval is more than 0"),
-    (["in", "--exposure", "7"], "exposure_level must lie"), (["in", "--workers", "0"], "--workers"),
+    (["in", "--exposure", "7"], "--exposure must lie"), (["in", "--workers", "0"], "--workers"),
     (["in", "--recipe", "nowhere.json"], "nowhere.json"),
 ])
 def test_bad_words_are_answered_in_a_line(inbox, capsys, words, told):
