@@ -97,7 +97,7 @@ def watched(learner: A3C) -> Iterator[Stopwatch]:
             undo.callback(head.register_full_backward_pre_hook(lambda *_: _network_begins(watch)).remove)
             undo.callback(head.register_full_backward_hook(lambda *_: _network_ends(watch)).remove)
         for owner, name, section in (
-            (policy, "look", "statistics of the picture"),
+            (policy, "precompute", "statistics of the picture"),
             (JointDistribution, "sample", "sampling"),
             (JointDistribution, "log_prob", "log-probabilities"),
             (learner.env, "reset", "environment and reward"),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import migrate
@@ -84,7 +84,7 @@ def _swap(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def create_network(name: str, **config: Any) -> nn.Module:
+def create_network(name: str, **config: Any) -> ImageNetwork:
     """A new network of the `MODELS` registry; a prior that its config names is loaded and handed to it.
 
     Args:
@@ -103,7 +103,7 @@ def create_network(name: str, **config: Any) -> nn.Module:
     return network
 
 
-def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.Module:
+def load_network(folder: Path | str, device: torch.device | str = "cpu") -> ImageNetwork:
     """The network of a checkpoint, in evaluation mode.
 
     Raises:
@@ -129,7 +129,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> nn.M
     return network.to(device).eval()
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps: int | None = None) -> nn.Module:
+def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps: int | None = None) -> ImageNetwork:
     """A trained model, `(image, mask=None, preference=None) -> image`.
 
     Args:

@@ -3,7 +3,7 @@
 A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image`.
 """
 
-from rlenhance.models.base import MODELS, FeedForwardModel, ImageNetwork, Model, Policy
+from rlenhance.models.base import MODELS, FeedForwardModel, ImageNetwork, Policy
 from rlenhance.models.completers import CompletionNet, ConvLSTMCompleter, GatedPixelRNNCompleter, ResidualCompleter
 from rlenhance.models.completion_policy import CompletionPolicy, CompletionRestorer, TouchUpPolicy
 from rlenhance.models.denoiser import DenoisingUNet, NoiseConditionedModel
@@ -37,7 +37,6 @@ __all__ = [
     "ImageNetwork",
     "LatentEpisode",
     "MRPNetSR",
-    "Model",
     "NoiseConditionedModel",
     "Observation",
     "PatchDenoiser",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,31 +17,6 @@ from rlenhance.ops.masks import check_mask, composite
 
 #: Networks that a checkpoint can hold, by name.
 MODELS: Registry[Any] = Registry("model")
-
-
-class Model(Protocol):
-    """Anything that turns a picture into a better one, and says what it is for (see `ImageNetwork`)."""
-
-    @property
-    def purpose(self) -> Purpose: ...
-
-    @property
-    def scale(self) -> int: ...
-
-    @property
-    def channels(self) -> int: ...
-
-    @property
-    def needs_mask(self) -> bool: ...
-
-    @property
-    def preferences(self) -> Preferences: ...
-
-    @property
-    def receptive_radius(self) -> int | None: ...
-
-    def __call__(self, image: Tensor, mask: Tensor | None = None,
-                 preference: Mapping[str, float] | None = None) -> Tensor: ...
 
 
 class ImageNetwork(nn.Module):

@@ -36,7 +36,7 @@ from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_err
 
 def policy_for(kind, **arguments):
     """The policy that an acting learner asks for."""
-    return policy(deviation=kind.std_mode, **arguments)
+    return policy(std_mode=kind.std_mode, **arguments)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
