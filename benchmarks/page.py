@@ -38,9 +38,10 @@ def dark(width: int, height: int) -> np.ndarray:
 
 def previews(folder: Path) -> None:
     """Print what a preview costs: the first of a photograph, which reads it, and those that follow a slider."""
+    from rlenhance.pipelines.options import EnhanceSettings
     from rlenhance.web.file_store import FileStore
     from rlenhance.web.html import before_after
-    from rlenhance.web.service import EnhanceService, EnhanceSettings
+    from rlenhance.web.service import EnhanceRequest, EnhanceService
 
     service = EnhanceService(FileStore(folder / "files"))
     print("| photograph | first preview | a slider moved | and grain taken out |\n|---|---|---|---|")
@@ -53,7 +54,7 @@ def previews(folder: Path) -> None:
             for settings in (EnhanceSettings(), EnhanceSettings(preference={"contrast": 0.1 * round_}),
                              EnhanceSettings(denoise=0.5)):
                 def work(token: str = stored.token, settings: EnhanceSettings = settings) -> None:
-                    made = service.preview(token, settings)
+                    made = service.preview(token, EnhanceRequest(settings))
                     before_after(made.before, made.after)
 
                 row.append(cpu(work))

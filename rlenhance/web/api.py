@@ -1,9 +1,9 @@
-"""The ways in for files: the page's upload and download, and `/api` for programs (docs/howto/web_page.md)."""
+"""HTTP routes: upload and download of the page, and `/api` for programs (docs/howto/web_page.md)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -17,16 +17,26 @@ from starlette.routing import BaseRoute, Route
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
-from rlenhance.pipelines.options import PREFERENCE_FLAGS, PREFERENCES, parse_value
+from rlenhance.pipelines.options import (
+    AUTO,
+    PREFERENCES,
+    DenoiseSettings,
+    EnhanceSettings,
+    flags_of,
+    parse_value,
+)
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
 from rlenhance.web.file_store import StoredFile
 from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.previews import denoise
-from rlenhance.web.service import EnhanceService, EnhanceSettings, Result
+from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 
-#: What /api/enhance and /api/denoise take, beside the knobs.
-ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip")
+#: Preferences and settings of requests, by the name of their field.
+FIELDS = {about.flag.lstrip("-"): about for kind in (DenoiseSettings, EnhanceSettings) for about in flags_of(kind)}
+#: Fields of each route.
+ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip",
+           *(about.flag.lstrip("-") for about in PREFERENCES.values()))
 DENOISE = ("name", "noise", "strength")
 COMPLETE = ("name", "model")
 T = TypeVar("T")
@@ -36,8 +46,9 @@ class Api:
     """The routes.
 
     Args:
-        studio: does the work. line: before it.
-        limits: what is told of them ("megabytes", "megapixels", ...).
+        service: does the work.
+        queue: runs one job at a time.
+        limits: of files and jobs, for `/api` ("megabytes", "megapixels", ...).
     """
 
     def __init__(self, service: EnhanceService, queue: JobQueue, limits: Mapping[str, float]):
@@ -45,7 +56,7 @@ class Api:
         self.methods = list(completion_methods(service.runs).values())
 
     def routes(self) -> list[BaseRoute]:
-        """For Starlette."""
+        """The routes for Starlette."""
         ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise,
                 "/api/complete": self.complete}
         return [*(Route(path, json_errors(way), methods=["POST"]) for path, way in ways.items()),
@@ -53,45 +64,44 @@ class Api:
                 Route("/api", json_errors(self.about), methods=["GET"])]
 
     async def about(self, _: Request) -> Response:
-        """What there is."""
+        """Models, presets, limits and fields."""
         models = {choice.model: {"takes": choice.ranges, "auto": choice.auto}
                   for choice in self.service.choices.values()}
         return JSONResponse({
             "rlenhance": __version__, "models": models, "default": self.service.default.model,
             "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
-            "POST /api/enhance": [*ENHANCE, *(word.lstrip("-") for word in PREFERENCE_FLAGS.values())],
+            "POST /api/enhance": list(ENHANCE),
             "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE),
             "fillers": self.methods})
 
     async def upload(self, request: Request) -> Response:
-        """A file of the page: its bytes become a token."""
+        """Store a file of the page; answers its token."""
         stored = await self.receive(request, request.query_params.get("name", "picture"))
         return JSONResponse({"token": stored.token, "name": stored.name})
 
     async def take(self, request: Request) -> Response:
-        """A result."""
+        """Download a result."""
         stored = self.service.store.get(request.path_params["token"])
         return FileResponse(stored.path, filename=stored.name, media_type="application/octet-stream",
                             headers={"cache-control": "no-store"})
 
     async def enhance(self, request: Request) -> Response:
-        """A photograph in, the file that `rlenhance enhance` would write out."""
-        words = _words(request, (*ENHANCE, *(word.lstrip("-") for word in PREFERENCE_FLAGS.values())))
-        settings = self.settings(words)
+        """Enhance a photograph; answers the file that `rlenhance enhance` writes."""
+        words = _words(request, ENHANCE)
+        wanted = self.parse_enhance(words)
         stored = await self.receive(request, words.get("name", "picture"))
-        return await self._answer(stored, self.service.save, stored.token, settings,
-                                  command=settings.command(stored.name))
+        return await self._answer(stored, self.service.save, stored.token, wanted,
+                                  command=wanted.command(stored.name))
 
     async def denoise(self, request: Request) -> Response:
-        """The same as `rlenhance denoise`."""
+        """Denoise a photograph as `rlenhance denoise` does."""
         words = _words(request, DENOISE)
-        noise, strength = (_number(words, name) for name in ("noise", "strength"))
+        settings = DenoiseSettings(**_settings(words, ("noise", "strength")))
         stored = await self.receive(request, words.get("name", "picture"))
-        return await self._answer(stored, denoise, self.service, stored.token, noise=noise,
-                                  strength=1.0 if strength is None else strength)
+        return await self._answer(stored, denoise, self.service, stored.token, settings)
 
     async def complete(self, request: Request) -> Response:
-        """The same as `rlenhance complete`: a form with `picture` and `mask`, or a picture with a black hole."""
+        """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone."""
         words = _words(request, COMPLETE)
         method = words.get("model", self.methods[0])
         if method not in self.methods:
@@ -110,39 +120,34 @@ class Api:
             if mask:
                 self.service.store.remove(mask.token)
 
-    def settings(self, words: Mapping[str, str]) -> EnhanceSettings:
-        """What the words of a request ask for.
+    def parse_enhance(self, words: Mapping[str, str]) -> EnhanceRequest:
+        """The request of the fields of `ENHANCE`.
 
         Raises:
-            UsageError: a word that says nothing.
+            UsageError: an invalid field.
         """
         preset = load_preset(words["preset"]) if words.get("preset") in {p.name for p in shipped_presets()} else None
         if "preset" in words and preset is None:
             raise UsageError(f"preset is one of {', '.join(p.name for p in shipped_presets())}; got "
                              f"{words['preset']!r}")
-        wanted: dict[str, float | None] = dict(preset.preference) if preset else {}
-        for name, option in PREFERENCE_FLAGS.items():
-            text = words.get(option.lstrip("-"))
-            if text is not None:
-                value = _parsed(name, text)
-                wanted[name] = None if isinstance(value, str) else value
+        preference = {**(preset.preference if preset else {}), **_settings(words, PREFERENCES)}
         models = {choice.model: choice for choice in self.service.choices.values()}
         if words.get("model", self.service.default.model) not in models:
             raise UsageError(f"model is one of {', '.join(models)}; got {words['model']!r}")
         choice = models[words.get("model", self.service.default.model)]
-        strength, denoise = _number(words, "strength"), _number(words, "denoise")
-        if strength is None:
-            strength = preset.strength if preset and preset.strength is not None else 1.0
+        settings = _settings(words, ("strength", "denoise"))
+        if preset and preset.strength is not None:
+            settings.setdefault("strength", preset.strength)
         if words.get("strip", "0") not in ("0", "1"):
             raise UsageError(f"strip is 0 or 1; got {words['strip']!r}")
-        return EnhanceSettings(choice.asked, wanted, strength, denoise or 0.0, words.get("strip") == "1",
-                               words.get("format"))
+        return EnhanceRequest(EnhanceSettings(preference=preference, **settings), choice.asked,
+                              words.get("strip") == "1", words.get("format"))
 
     async def receive(self, request: Request, name: str) -> StoredFile:
-        """The body of a request as a file on the shelf; what is no picture is refused by its first bytes.
+        """Store the body of a request; a body that is no image is refused by its first bytes.
 
         Raises:
-            UsageError: no known kind of picture; or the shelf is full.
+            UsageError: an unknown format; or the store is full.
         """
         stored = self.service.store.create(name)
         try:
@@ -157,7 +162,7 @@ class Api:
             raise
 
     def keep(self, data: bytes | str, name: str | None) -> StoredFile:
-        """The same for bytes that are here.
+        """Store bytes in the same way.
 
         Raises:
             UsageError: see `receive`.
@@ -173,7 +178,7 @@ class Api:
 
     def _checked(self, stored: StoredFile, start: bytes) -> StoredFile:
         kind = sniff(start, stored.name)
-        if container_by_extension(stored.name) is None:  # its name says nothing: results need an ending
+        if container_by_extension(stored.name) is None:  # results need an extension
             return self.service.store.rename(stored, stored.name + CONTAINERS[kind.name].extensions[0])
         return stored
 
@@ -190,7 +195,7 @@ class Api:
 
 
 def json_errors(way: Any) -> Any:
-    """A route whose refusals are told as JSON: 400, and 429 where the line is full."""
+    """A route that answers UsageErrors as JSON: status 400, and 429 where the queue is full."""
     async def answer(request: Request) -> Response:
         try:
             return await way(request)
@@ -210,18 +215,14 @@ def _words(request: Request, known: tuple[str, ...]) -> dict[str, str]:
     return words
 
 
-def _parsed(name: str, text: str) -> float | str:
-    try:
-        return parse_value(PREFERENCES[name], text)
-    except UsageError as error:
-        raise UsageError(f"{PREFERENCE_FLAGS[name].lstrip('-')}: {error}") from error
-
-
-def _number(words: Mapping[str, str], name: str) -> float | None:
-    text = words.get(name)
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"{name} is a number, as in 0.5; got {text!r}") from error
+def _settings(words: Mapping[str, str], names: Iterable[str]) -> dict[str, Any]:
+    """The settings or preferences of a request, "auto" as None."""
+    found: dict[str, Any] = {}
+    for field, about in FIELDS.items():
+        if about.name in names and field in words:
+            try:
+                value = parse_value(about, words[field])
+            except UsageError as error:
+                raise UsageError(f"{field}: {error}") from error
+            found[about.name] = None if value == AUTO else value
+    return found

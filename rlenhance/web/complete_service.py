@@ -1,4 +1,4 @@
-"""Holes of photographs found, painted and filled: what a tab of the page does, without the web."""
+"""Completion for the web page: masks detected, painted and filled, without any web code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.base import PipelineResult
 from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, to_mask
-from rlenhance.web.model_catalog import KINDS, kind_of, run_folders
+from rlenhance.web.model_catalog import trained
 from rlenhance.web.service import EnhanceService, Result, with_own_name
 
-#: Longer side in pixels of the picture that is painted on.
+#: Longer side in pixels of the image that is painted on.
 SIDE = 960
-#: Rules in a person's words.
-_RULES = {"laplace": "smooth transition (laplace)", "telea": "continue the edges (telea)",
+#: Labels of the methods without a model.
+_LABELS = {"laplace": "smooth transition (laplace)", "telea": "continue the edges (telea)",
           "navier-stokes": "continue the lines (navier-stokes)",
           "patches": "copy pieces of the photograph, slow (patches)"}
 _PNG = "data:image/png;base64,"
@@ -33,45 +33,39 @@ _PNG = "data:image/png;base64,"
 
 @dataclass(frozen=True)
 class MarkedPhoto:
-    """A photograph reduced, (h, w, 3) uint8, and what of it is a hole, (h, w) bool, or None."""
+    """A reduced photograph, (h, w, 3) uint8, and its mask, (h, w) bool, or None."""
 
     picture: np.ndarray
     hole: np.ndarray | None
 
 
 def completion_methods(runs: Path | None) -> dict[str, str]:
-    """What fills holes: label -> name; the default stands first.
+    """The methods of completion: label -> name, the default first.
 
     Args:
-        runs: folder below which runs are looked for.
+        runs: folder of runs.
     """
-    rules = {_RULES.get(name, name): name for name in INPAINT_METHODS}
-    networks = {f"trained ({model.name})": model.name for model in list_models() if model.name == SHIPPED}
-    for folder in run_folders(runs):
-        if kind_of(folder / "best") in ("", *KINDS):
-            continue
-        try:
-            Completer(folder / "best")
-        except UsageError:  # fills no holes
-            continue
-        networks[f"trained ({folder.parent.name}/{folder.name})"] = str(folder / "best")
+    rules = {_LABELS.get(name, name): name for name in INPAINT_METHODS}
+    networks = {f"trained ({model.name})": model.name for model in list_models("completion")}
+    for folder in trained(runs, "completion"):
+        networks[f"trained ({'/'.join(folder.parts[-3:-1])})"] = str(folder)
     if SHIPPED in networks.values():
         return networks | rules
     return {label: name for label, name in rules.items() if name == FALLBACK} | rules | networks
 
 
 def detect_mask(service: EnhanceService, token: str, mask: str | None = None) -> MarkedPhoto:
-    """A photograph as it is painted on, with its hole: of a mask's file, else the black rectangle that is found.
+    """A photograph to paint on, with its mask: from a file, otherwise the black rectangle that is detected.
 
     Args:
-        studio, token: the photograph.
-        mask: token of a mask: white where it is to be filled.
+        service, token: the photograph.
+        mask: token of a mask file, white where it is to be filled.
 
     Raises:
         UsageError: a file cannot be read; a mask of another size.
     """
     pixels = service.full_photo(service.store.get(token)).pixels
-    hole = _found(pixels) if mask is None else _read(service, mask, pixels)
+    hole = _detected(pixels) if mask is None else _read_mask(service, mask, pixels)
     small = thumbnail(pixels, SIDE)
     if hole is not None:
         hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
@@ -79,13 +73,13 @@ def detect_mask(service: EnhanceService, token: str, mask: str | None = None) ->
 
 
 def complete(service: EnhanceService, token: str, method: str, *, painted: str = "", mask: str | None = None) -> Result:
-    """The whole photograph with its hole filled: the file that `rlenhance complete` writes, byte for byte.
+    """Complete the whole photograph: the file that `rlenhance complete` writes, byte for byte.
 
     Args:
-        studio, token: the photograph.
-        filler: what fills, as `Completer` takes it.
-        painted: a mask as the page's brush gives it (a PNG in an address); "": none.
-        mask: token of a mask, where nothing is painted; None: the black rectangle that is found.
+        service, token: the photograph.
+        method: the model or method, as `Completer` takes it.
+        painted: the mask of the page's brush (a PNG as a data URI); "": none.
+        mask: token of a mask file, where nothing is painted; None: the black rectangle that is detected.
 
     Raises:
         UsageError: it cannot be done.
@@ -93,27 +87,27 @@ def complete(service: EnhanceService, token: str, method: str, *, painted: str =
     completer = Completer(method, device=service.device)
 
     def process(photo: Photo) -> PipelineResult:
-        hole = _painted(painted, photo.pixels) if painted else None if mask is None else \
-            _read(service, mask, photo.pixels)
+        hole = _painted_mask(painted, photo.pixels) if painted else None if mask is None else \
+            _read_mask(service, mask, photo.pixels)
         return completer.process(photo, mask=hole)
 
     return service.run_job(token, process, OutputNaming(Completer.suffix))
 
 
 def before_after(service: EnhanceService, token: str, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph and its result, reduced to be shown beside each other."""
+    """A photograph and its result, reduced for the page."""
     return tuple(thumbnail(service.full_photo(stored).pixels, SIDE)  # type: ignore[return-value]
                  for stored in (service.store.get(token), result.file))
 
 
-def _found(pixels: np.ndarray) -> np.ndarray | None:
+def _detected(pixels: np.ndarray) -> np.ndarray | None:
     try:
         return to_mask(None, pixels)
     except UsageError:  # no black rectangle
         return None
 
 
-def _read(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.ndarray:
+def _read_mask(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.ndarray:
     stored = service.store.get(mask)
     try:
         return read_mask(stored.path, pixels.shape[:2])
@@ -121,7 +115,7 @@ def _read(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.ndarray:
         raise UsageError(with_own_name(str(error), stored)) from error
 
 
-def _painted(address: str, pixels: np.ndarray) -> np.ndarray:
+def _painted_mask(address: str, pixels: np.ndarray) -> np.ndarray:
     """A painted mask at the photograph's size: (H, W) bool.
 
     Raises:

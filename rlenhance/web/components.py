@@ -1,4 +1,4 @@
-"""What every tab is made of: a place to drop photographs, sliders in a photographer's words, errors without a trace."""
+"""Components of the tabs: upload area, sliders of the settings, errors as messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.pipelines.options import EnhanceSettings, ImageSettings, settings_of
 from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import download, notes
 from rlenhance.web.job_queue import JobQueue
 from rlenhance.web.model_catalog import ModelChoice
-from rlenhance.web.service import EnhanceService, EnhanceSettings, Result
+from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 
-#: Preference -> what its slider is called, and what it does to a photograph.
+#: Preference -> label and description of its slider.
 SLIDERS = {
     "exposure_level": ("Brightness", "how light the whole picture becomes"),
     "contrast": ("Contrast", "left: flatter and softer; right: light and dark farther apart"),
@@ -26,16 +27,16 @@ SLIDERS = {
     "smoothness": ("Evenness", "left: dark corners get help of their own; right: the same everywhere"),
     "highlights": ("Hold back bright lights", "keeps lamps, windows and sky from burning out"),
 }
-#: Kinds of file that results may be saved as: what the page says, and what --format says.
+#: Formats of results: label -> name.
 FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
-#: Events that come while a slider is dragged: the last one counts, and nothing flickers.
+#: Options of events of a slider that is dragged: only the last one runs, without a progress overlay.
 LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 _SENT = """element.addEventListener('dropped', (event) => {
   props.value = event.detail.tokens; trigger('upload'); });"""
 
 
 def show_errors(work: Callable[..., Any]) -> Callable[..., Any]:
-    """An event whose refusals the person sees as a sentence; whatever else fails stays in the server's own log."""
+    """An event handler whose UsageErrors are shown on the page; other errors stay in the server's log."""
     if isgeneratorfunction(work):
         @wraps(work)
         def steps(*words: Any) -> Iterator[Any]:
@@ -61,17 +62,17 @@ def _shown(error: UsageError) -> gr.Error:
 
 
 def photo_drop(words: str, name: str, several: bool = False) -> gr.HTML:
-    """A place for photographs; its event `upload` comes when they are here, its value is what `parse_tokens` reads."""
+    """An upload area; its event `upload` fires when files have arrived, and its value is read by `parse_tokens`."""
     return gr.HTML("", elem_id=f"drop-{name}", js_on_load=_SENT, html_template=(
         f'<photo-drop name="{name}" words="{html.escape(words)}" accept="image/*,{",".join(EXTENSIONS)}"'
         f'{" several" if several else ""}></photo-drop>'))
 
 
 def require_token(text: object) -> str:
-    """The photograph of a `photo_drop`.
+    """The token of a `photo_drop`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no photograph was chosen.
     """
     tokens = parse_tokens(text)
     if not tokens:
@@ -80,31 +81,38 @@ def require_token(text: object) -> str:
 
 
 def placeholder(words: str) -> str:
-    """What stands where no picture is yet."""
+    """The text in the place of an image that does not exist yet."""
     return f'<div class="nothing">{html.escape(words)}</div>'
 
 
 def link(result: Result, words: str = "Download", fresh: bool = True) -> str:
-    """The link to a result, which is followed by itself where it is fresh, and what there is to say of it."""
+    """The download link of a result, followed automatically where it is fresh, and its notes."""
     file = result.file
     return download(f"take/{file.token}", file.name, file.path.stat().st_size, words, fresh) + notes(result.notes)
 
 
 def button(words: str, name: str, main: bool = False) -> gr.Button:
-    """A button that a test, and a program, finds by its name."""
+    """A button with an element id."""
     return gr.Button(words, elem_id=name, variant="primary" if main else "secondary", min_width=110)
 
 
 def slider(*words: Any, **named: Any) -> gr.Slider:
-    """A slider without the small button that Gradio puts beside it."""
+    """A slider without Gradio's reset button."""
     return gr.Slider(*words, buttons=[], **named)
 
 
+def setting_slider(settings: type[ImageSettings], name: str, label: str, info: str, **named: Any) -> gr.Slider:
+    """The slider of a setting, with its range and default."""
+    about = settings_of(settings)[name]
+    named = {"value": about.default, "step": 0.01, "elem_id": name, **named}
+    return slider(about.low, about.high, label=label, info=info, **named)
+
+
 class Controls:
-    """The sliders of a look, and from their values to the look.
+    """The sliders of `EnhanceSettings`, and the request of their values.
 
     Args:
-        studio: which models there are.
+        service: knows the models.
     """
 
     def __init__(self, service: EnhanceService):
@@ -113,11 +121,11 @@ class Controls:
         self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Let the photograph decide how bright",
                                 elem_id="auto", visible="exposure_level" in choice.auto)
         self.sliders = {name: slider(label=words, info=info, elem_id=name.replace("_", "-"), step=0.01,
-                                        **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
-        self.strength = slider(0, 1, 1, step=0.01, label="How much of all this", elem_id="strength",
-                                  info="left: the photograph as it was")
-        self.denoise = slider(0, 1, 0, step=0.01, label="Take out grain", elem_id="denoise",
-                                 info="the noise that brightening shows; takes longer")
+                                     **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
+        self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this",
+                                       "left: the photograph as it was")
+        self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain",
+                                      "the noise that brightening shows; takes longer")
         with gr.Accordion("More", open=False):
             self.model = gr.Dropdown(list(service.choices), value=choice.label, label="Who decides (model)",
                                      elem_id="model", filterable=False)
@@ -127,19 +135,19 @@ class Controls:
 
     @property
     def adjusted(self) -> list[Any]:
-        """What presets, variants and references set: auto, the knobs, strength."""
+        """The controls that presets, variants and references set: auto, the preferences, strength."""
         return [self.auto, *self.sliders.values(), self.strength]
 
     @property
     def all(self) -> list[Any]:
-        """What makes a look: the above, denoise, model, format, strip."""
+        """All controls of a request: the above, denoise, model, format, strip."""
         return [*self.adjusted, self.denoise, self.model, self.format, self.strip]
 
-    def settings(self, *values: Any) -> EnhanceSettings:
-        """The look of the values of `all`; what stands at a model's default is left out, as one would type it.
+    def request(self, *values: Any) -> EnhanceRequest:
+        """The request of the values of `all`, without preferences at the model's default.
 
         Raises:
-            UsageError: a value that is none.
+            UsageError: an invalid value.
         """
         auto, *levels, strength, denoise, model, form, strip = values
         choice = self.service.choice(model)
@@ -152,11 +160,12 @@ class Controls:
             value, default = number(level, SLIDERS[name][0]), choice.ranges[name][1]
             if value != default or name in choice.auto:
                 wanted[name] = value
-        return EnhanceSettings(choice.asked, wanted, number(strength, "How much"), number(denoise, "Take out grain"),
-                               bool(strip), FORMATS[form])
+        settings = EnhanceSettings(preference=wanted, strength=number(strength, "How much"),
+                                   denoise=number(denoise, "Take out grain"))
+        return EnhanceRequest(settings, choice.asked, bool(strip), FORMATS[form])
 
     def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None) -> list[Any]:
-        """The values of `turned` for a look; what is not named has the model's default."""
+        """The values of `adjusted` for preferences; the others have the model's default."""
         auto = "exposure_level" in choice.auto and preference.get("exposure_level") is None
         levels = []
         for name in SLIDERS:
@@ -166,7 +175,7 @@ class Controls:
         return [auto, *levels, 1.0 if strength is None else strength]
 
     def of_model(self, label: Any) -> list[Any]:
-        """The sliders as another model takes them: `turned`."""
+        """Updates of `adjusted` for another model."""
         choice = self.service.choice(label)
         auto = "exposure_level" in choice.auto
         return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in SLIDERS),
@@ -179,10 +188,10 @@ def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:
 
 
 def number(value: Any, words: str) -> float:
-    """A slider's value, rounded as it is typed.
+    """A slider's value, rounded to three digits.
 
     Raises:
-        UsageError: no number.
+        UsageError: not a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UsageError(f"{words}: a number; got {value!r}")
@@ -190,10 +199,11 @@ def number(value: Any, words: str) -> float:
 
 
 class AppContext:
-    """A studio and the line before it.
+    """The service and its job queue.
 
     Args:
-        studio: does the work. line: in turn.
+        service: does the work.
+        queue: runs one job at a time.
     """
 
     def __init__(self, service: EnhanceService, queue: JobQueue):
@@ -202,5 +212,5 @@ class AppContext:
 
 
 def model_labels(context: AppContext, more: Sequence[str] = ()) -> list[str]:
-    """Every model, and what else can be compared."""
+    """Labels of all models, and further ones."""
     return [*context.service.choices, *more]

@@ -1,19 +1,19 @@
-"""The models that the page offers, and what each of them takes."""
+"""The models that the page offers: shipped ones and runs, by the purpose in their checkpoints."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.hub import shipped as weights
+from rlenhance.core.types import Purpose
+from rlenhance.hub import shipped
+from rlenhance.hub.info import find_checkpoint, read_info
 from rlenhance.pipelines.configure import resolve_model
 from rlenhance.pipelines.enhance import Enhancer
-
-#: Kinds of models that enhance, as config.json calls them.
-KINDS = ("pixel_policy", "restorer")
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class ModelChoice:
     """One model.
 
     Attributes:
-        label: what it is called on the page.
+        label: its name on the page.
         model: name or path, as `Enhancer` takes it.
-        asked: what `--model` says; None where it is the default and needs not be said.
-        ranges: what it takes, name -> (lowest, default, highest).
-        auto: the names for which it can choose itself.
+        asked: the value of `--model`; None for the default.
+        ranges: of its preferences, name -> (lowest, default, highest).
+        auto: the preferences that it can choose itself.
     """
 
     label: str
@@ -36,48 +36,49 @@ class ModelChoice:
 
 
 def choices(own: str | None, runs: Path | None) -> dict[str, ModelChoice]:
-    """Models that enhance, by their labels; the default stands first.
+    """Models that enhance, by their labels, the default first.
 
     Args:
-        own: a default of the user's own.
-        runs: folder below which runs are looked for.
+        own: the user's default; None: see `resolve_model`.
+        runs: folder of runs.
 
     Raises:
         UsageError: the default cannot be used, or there is none.
     """
     default = str(resolve_model(own))
     found = {_label(default): _choice(default, None if own is None else own)}
-    for model in weights.list_models():
-        if kind_of(model.folder) in KINDS and model.name not in found:
-            found[model.name] = ModelChoice(model.name, model.name, model.name, model.info.preferences,
-                                       model.info.auto_preferences)
-    for folder in run_folders(runs):
-        if kind_of(folder / "best") not in KINDS:
-            continue
+    for model in shipped.list_models("enhance"):
+        found.setdefault(model.name, ModelChoice(model.name, model.name, model.name, model.info.preferences,
+                                                 model.info.auto_preferences))
+    for folder in trained(runs, "enhance"):
         try:
-            choice = _choice(str(folder / "best"), str(folder / "best"))
-        except UsageError:  # of another version, or in the making
+            choice = _choice(str(folder), str(folder))
+        except UsageError:  # the weights are damaged
             continue
         found.setdefault(choice.label, choice)
     return found
 
 
+def trained(runs: Path | None, purpose: Purpose) -> list[Path]:
+    """The best checkpoints of a purpose below a folder of runs, the newest first."""
+    found = []
+    for folder in run_folders(runs):
+        with suppress(UsageError):  # of another version, or not complete yet
+            if read_info(find_checkpoint(folder / "best")).purpose == purpose:
+                found.append(folder / "best")
+    return found
+
+
 def run_folders(root: Path | None) -> list[Path]:
-    """Folders of runs below a root (two levels at most), the newest first."""
+    """Run folders below a root, at most two levels deep, the newest first."""
     if root is None or not root.is_dir():
         return []
     found = {path.parent for pattern in ("config.json", "*/config.json", "*/*/config.json")
-             for path in root.glob(pattern) if _said(path).get("kind") == "rlenhance run"}
+             for path in root.glob(pattern) if _read_json(path).get("kind") == "rlenhance run"}
     return sorted(found, key=lambda folder: ((folder / "config.json").stat().st_mtime, folder), reverse=True)
 
 
-def kind_of(folder: Path) -> str:
-    """What config.json calls the model of a checkpoint; "" where there is none."""
-    model = _said(folder / "config.json").get("model")
-    return str(model.get("name", "")) if isinstance(model, dict) else ""
-
-
-def _said(path: Path) -> dict[str, object]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -94,5 +95,5 @@ def _choice(model: str, asked: str | None) -> ModelChoice:
     try:
         enhancer = Enhancer(model)
     except UsageError as error:
-        raise UsageError(f"{error}; --model names another one") from error
+        raise UsageError(f"{error}; name another model") from error
     return ModelChoice(_label(model), model, asked, dict(enhancer.preference_ranges), tuple(enhancer.auto_preferences))

@@ -1,4 +1,4 @@
-"""Noise taken out, and models beside each other: what two tabs of the page do, without the web."""
+"""Denoising and model comparison for the web page, without any web code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import Denoiser
+from rlenhance.pipelines.options import DenoiseSettings
 from rlenhance.pipelines.score import with_reference
-from rlenhance.web.service import EnhanceService, EnhanceSettings, Preview, Result
+from rlenhance.web.service import EnhanceRequest, EnhanceService, Preview, Result
 
-#: Height and width of the detail that is shown pixel for pixel.
+#: Height and width of the detail that is shown at full resolution.
 DETAIL = (400, 600)
 #: Longer side in pixels at which models are compared.
 SIDE = 1280
@@ -25,25 +26,25 @@ UNCHANGED = "the photograph as it is"
 
 @dataclass(frozen=True)
 class Detail:
-    """A part of a photograph before and after, pixel for pixel, and its noise in 255ths, measured or said."""
+    """A part of a photograph before and after, at full resolution, and its noise in 255ths, measured or given."""
 
     shown: Preview
     noise: float
 
 
-def preview_denoised(service: EnhanceService, token: str, *, noise: float | None = None, strength: float = 1.0,
-               across: float = 0.5, down: float = 0.5) -> Detail:
-    """What `rlenhance denoise` makes of a part of a photograph.
+def preview_denoised(service: EnhanceService, token: str, settings: DenoiseSettings, *, across: float = 0.5,
+                     down: float = 0.5) -> Detail:
+    """The result of `rlenhance denoise` on a part of a photograph.
 
     Args:
-        studio, token: the photograph.
-        noise, strength: see `Denoiser`.
-        across, down: where the part lies, 0 (left, top) to 1.
+        service, token: the photograph.
+        settings: of the `Denoiser`.
+        across, down: the place of the part, 0 (left, top) to 1.
 
     Raises:
-        UsageError: it cannot be read, or a number outside its range.
+        UsageError: the photograph cannot be read.
     """
-    denoiser = Denoiser(noise=noise, strength=strength, device=service.device)
+    denoiser, noise = Denoiser(settings=settings, device=service.device), settings.noise
     photo = service.full_photo(service.store.get(token))
     pixels = photo.visible_pixels
     height, width = pixels.shape[:2]
@@ -60,19 +61,19 @@ def preview_denoised(service: EnhanceService, token: str, *, noise: float | None
     return Detail(shown, 255 * known.mean().item())
 
 
-def denoise(service: EnhanceService, token: str, *, noise: float | None = None, strength: float = 1.0) -> Result:
-    """The whole photograph without its noise: the file that `rlenhance denoise` writes, byte for byte.
+def denoise(service: EnhanceService, token: str, settings: DenoiseSettings) -> Result:
+    """Denoise the whole photograph: the file that `rlenhance denoise` writes, byte for byte.
 
     Raises:
         UsageError: it cannot be made.
     """
-    denoiser = Denoiser(noise=noise, strength=strength, device=service.device)
+    denoiser = Denoiser(settings=settings, device=service.device)
     return service.run_job(token, denoiser.process, OutputNaming(Denoiser.suffix))
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One side of a comparison: what it is called, (h, w, 3) uint8, and its numbers by name."""
+    """One result of a comparison: its label, (h, w, 3) uint8, and its scores by name."""
 
     label: str
     pixels: np.ndarray
@@ -81,12 +82,12 @@ class ComparedModel:
 
 def compare(service: EnhanceService, token: str, labels: Sequence[object], reference: str | None = None,
             side: int = SIDE) -> list[ComparedModel]:
-    """What several models make of one photograph, reduced to `side` pixels, each with its own defaults.
+    """The results of several models on one photograph, reduced to `side` pixels, each with its defaults.
 
     Args:
-        studio, token: the photograph.
-        labels: models as the page calls them, or `UNCHANGED`.
-        reference: token of what it should look like.
+        service, token: the photograph.
+        labels: labels of models, or `UNCHANGED`.
+        reference: token of the reference.
 
     Raises:
         UsageError: a file that cannot be read, an unknown model, or a reference of another size.
@@ -106,7 +107,7 @@ def compare(service: EnhanceService, token: str, labels: Sequence[object], refer
     for label in labels:
         after = small
         if label != UNCHANGED:
-            after = service.enhancer(EnhanceSettings(service.choice(label).asked)).process(small).photo
+            after = service.enhancer(EnhanceRequest(model=service.choice(label).asked)).process(small).photo
         shown = thumbnail(after.pixels, side)
         scores = {"brightness": float(shown.mean() / 255)} | (with_reference(shown, wanted) if wanted is not None
                                                               else {})

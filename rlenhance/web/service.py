@@ -1,14 +1,15 @@
-"""What the page does with photographs: previews, results to keep, variants, and why; nothing here knows of the web."""
+"""Enhancement for the web page: previews, results, variants and explanations, without any web code."""
 
 from __future__ import annotations
 
 import shlex
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,52 +22,45 @@ from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, make_recipe
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.options import format_preferences
+from rlenhance.pipelines.options import EnhanceSettings, format_flags
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
 
-#: Longer side in pixels of the picture that a preview is made on.
+#: Longer side of a preview in pixels.
 SIDE = 840
-#: What the four variants change beside the look that is set: (label, brightness, contrast and colour).
+#: Changes of the four variants: (label, brightness, contrast and colour).
 _VARIANTS = (("Darker, quiet", -0.07, -0.3), ("Darker, lively", -0.07, 0.4),
              ("Brighter, quiet", 0.07, -0.3), ("Brighter, lively", 0.07, 0.4))
-#: The same for a model that takes no brightness: how much of its change is made.
+#: Variants of a model without brightness: (label, strength).
 _SHARES = (("A little", 0.25), ("Half", 0.5), ("Most of it", 0.75), ("All of it", 1.0))
 
 
 @dataclass(frozen=True)
-class EnhanceSettings:
-    """How a photograph is to be enhanced: what the options of `rlenhance enhance` say.
+class EnhanceRequest:
+    """The options of `rlenhance enhance` for one photograph.
 
     Attributes:
+        settings: of the `Enhancer`.
         model: name or path; None: the default.
-        preference: values by name, None where the model shall choose; what is not named has the model's default.
-        strength, denoise: how much, in [0, 1].
         strip: leave out all metadata.
-        format: another kind of file ("png"); None: the source's.
+        format: another format ("png"); None: the source's.
     """
 
+    settings: EnhanceSettings = field(default_factory=EnhanceSettings)
     model: str | None = None
-    preference: Mapping[str, float | None] = field(default_factory=dict)
-    strength: float = 1.0
-    denoise: float = 0.0
     strip: bool = False
     format: str | None = None
 
     def command(self, name: str) -> str:
-        """The same, typed.
+        """The same as a command.
 
         Example:
-            >>> EnhanceSettings(preference={"contrast": 0.2}, denoise=0.5).command("my night.jpg")
-            "rlenhance enhance 'my night.jpg' --contrast 0.2 --denoise 0.5"
+            >>> EnhanceRequest(EnhanceSettings(denoise=0.5), format="png").command("my night.jpg")
+            "rlenhance enhance 'my night.jpg' --denoise 0.5 --format png"
         """
-        words = ["rlenhance enhance", shlex.quote(name)]
-        words += [f"--model {shlex.quote(self.model)}"] if self.model else []
-        words += [format_preferences(self.preference)] if self.preference else []
-        words += [f"--strength {self.strength:g}"] if self.strength != 1 else []
-        words += [f"--denoise {self.denoise:g}"] if self.denoise else []
-        words += [f"--format {self.format}"] if self.format else []
-        return " ".join(words + ["--strip"] * self.strip)
+        words = ["rlenhance", "enhance", name, *(("--model", self.model) if self.model else ()),
+                 *format_flags(self.settings), *(("--format", self.format) if self.format else ())]
+        return shlex.join(words + ["--strip"] * self.strip)
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Result:
-    """A file that was made, and what there is to say of it."""
+    """A file of a result, and notes on it."""
 
     file: StoredFile
     notes: tuple[str, ...] = ()
@@ -88,19 +82,19 @@ class Result:
 
 @dataclass(frozen=True)
 class ReducedPhoto:
-    """A reduced photograph (its file's size is kept beside it)."""
+    """A reduced photograph, and the size (width, height) of the whole one."""
 
     photo: Photo
     size: tuple[int, int]
 
 
 class EnhanceService:
-    """Photographs on a shelf, and what can be done with them.
+    """Enhances photographs of a file store.
 
     Args:
-        shelf: where they lie, and where results go.
-        model: the default (name, run folder); None: the shipped one, else the newest run.
-        runs: folder below which runs are offered as models; None: none are.
+        store: holds photographs and results.
+        model: the default (name, run folder); None: the shipped one, otherwise the newest run.
+        runs: folder whose runs are offered as models; None: none.
         megapixels: larger photographs are refused by their header.
         device: see `Enhancer`.
 
@@ -117,34 +111,33 @@ class EnhanceService:
 
     @property
     def default(self) -> ModelChoice:
-        """What stands first."""
+        """The default model, which is the first."""
         return next(iter(self.choices.values()))
 
     def choice(self, label: object) -> ModelChoice:
         """The model of a label.
 
         Raises:
-            UsageError: there is none.
+            UsageError: no such model.
         """
         found = self.choices.get(label) if isinstance(label, str) else None
         if found is None:
             raise UsageError(f"no model {label!r} on this page; there are {', '.join(self.choices)}")
         return found
 
-    def enhancer(self, settings: EnhanceSettings) -> Enhancer:
-        """What makes a look; the same that the command makes.
+    def enhancer(self, request: EnhanceRequest) -> Enhancer:
+        """The pipeline of a request, as the command builds it.
 
         Raises:
             UsageError: the model cannot.
         """
-        return Enhancer(settings.model or self.default.model, device=self.device, preference=settings.preference,
-                        strength=settings.strength, denoise=settings.denoise)
+        return Enhancer(request.model or self.default.model, request.settings, device=self.device)
 
     def reduced_photo(self, token: str) -> ReducedPhoto:
-        """A photograph reduced for previews; the last few are remembered.
+        """A photograph reduced for previews; the last eight are cached.
 
         Raises:
-            UsageError: it cannot be read; the text calls it by its own name.
+            UsageError: it cannot be read.
         """
         stored = self.store.get(token)
         with self._lock:
@@ -162,7 +155,7 @@ class EnhanceService:
         return found
 
     def full_photo(self, stored: StoredFile) -> Photo:
-        """A photograph as its file has it.
+        """A photograph at full size.
 
         Raises:
             UsageError: it cannot be read.
@@ -172,27 +165,27 @@ class EnhanceService:
         except UsageError as error:
             raise UsageError(with_own_name(str(error), stored)) from error
 
-    def preview(self, token: str, settings: EnhanceSettings) -> Preview:
-        """The look on the reduced photograph."""
+    def preview(self, token: str, request: EnhanceRequest) -> Preview:
+        """The request on the reduced photograph."""
         small = self.reduced_photo(token)
-        after = self.enhancer(settings).process(small.photo).photo
+        after = self.enhancer(request).process(small.photo).photo
         return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size)
 
-    def save(self, token: str, settings: EnhanceSettings) -> Result:
-        """The look on the whole photograph: the file that the command writes, byte for byte.
+    def save(self, token: str, request: EnhanceRequest) -> Result:
+        """The request on the whole photograph: the file that the command writes, byte for byte.
 
         Raises:
             UsageError: it cannot be made.
         """
-        naming = OutputNaming(Enhancer.suffix, extension=extension_of(settings))
-        return self.run_job(token, self.enhancer(settings).process, naming, strip=settings.strip)
+        naming = OutputNaming(Enhancer.suffix, extension=extension_of(request))
+        return self.run_job(token, self.enhancer(request).process, naming, strip=request.strip)
 
     def run_job(self, token: str, process: Process, naming: OutputNaming, *, strip: bool = False,
                   copy: bool = True) -> Result:
-        """One photograph through `run_batch`, from the shelf to the shelf, as every command does it.
+        """One photograph of the store through `run_batch`, as every command does it.
 
         Raises:
-            UsageError: what the command would say, under the photograph's own name.
+            UsageError: see `run_batch`; with the client's name of the photograph.
         """
         source = self.store.get(token)
         name = naming.name(Path(source.name), "1", beside=True)
@@ -205,26 +198,26 @@ class EnhanceService:
             raise UsageError(with_own_name(outcome.error, source))
         return Result(target, tuple(with_own_name(note, source) for note in outcome.warnings))
 
-    def recipe(self, settings: EnhanceSettings) -> str:
-        """The look as a recipe, which `rlenhance enhance --recipe` takes."""
-        return make_recipe(self.enhancer(settings), settings.model or self.default.model).to_json()
+    def recipe(self, request: EnhanceRequest) -> str:
+        """The request as a recipe, for `rlenhance enhance --recipe`."""
+        return make_recipe(self.enhancer(request), request.model or self.default.model).to_json()
 
-    def variants(self, token: str, settings: EnhanceSettings) -> list[tuple[str, EnhanceSettings, np.ndarray]]:
-        """Four looks around the one that is set: label, look, and the reduced photograph (h, w, 3) uint8."""
+    def variants(self, token: str, request: EnhanceRequest) -> list[tuple[str, EnhanceRequest, np.ndarray]]:
+        """Four variants of a request: label, request, and the reduced result (h, w, 3) uint8."""
         small = self.reduced_photo(token)
-        choice = next(choice for choice in self.choices.values() if choice.asked == settings.model)
+        choice = next(choice for choice in self.choices.values() if choice.asked == request.model)
         if "exposure_level" in choice.ranges:
-            others = [(label, self._moved(settings, choice, small.photo, brighter, livelier))
+            others = [(label, self._moved(request, choice, small.photo, brighter, livelier))
                       for label, brighter, livelier in _VARIANTS]
         else:
-            others = [(label, replace(settings, strength=share)) for label, share in _SHARES]
+            others = [(label, _with(request, strength=share)) for label, share in _SHARES]
         return [(label, other, thumbnail(self.enhancer(other).process(small.photo).photo.pixels))
                 for label, other in others]
 
-    def _moved(self, settings: EnhanceSettings, choice: ModelChoice, photo: Photo, brighter: float,
-               livelier: float) -> EnhanceSettings:
-        """The look with other brightness, contrast and colour, as far as the model takes them."""
-        ranges, wanted = choice.ranges, dict(settings.preference)
+    def _moved(self, request: EnhanceRequest, choice: ModelChoice, photo: Photo, brighter: float,
+               livelier: float) -> EnhanceRequest:
+        """The request with other brightness, contrast and colour, as far as the model takes them."""
+        ranges, wanted = choice.ranges, dict(request.settings.preference)
         if wanted.get("exposure_level") is None:
             wanted["exposure_level"] = auto_exposure(to_tensor(photo.visible_pixels)).item() \
                 if "exposure_level" in choice.auto else ranges["exposure_level"][1]
@@ -233,13 +226,13 @@ class EnhanceService:
                 low, default, high = ranges[name]
                 value = wanted.get(name)
                 wanted[name] = round(min(max((default if value is None else value) + step, low), high), 2)
-        return replace(settings, preference=wanted)
+        return _with(request, preference=wanted)
 
     def match(self, token: str, label: object) -> tuple[dict[str, float], list[str]]:
-        """What a picture that looks as wanted asks a model for, and what had to be moved into its ranges.
+        """The preferences that reproduce the look of an image, and notes on values outside the model's ranges.
 
         Raises:
-            UsageError: the picture cannot be read, or the model takes nothing that is measured.
+            UsageError: the image cannot be read, or the model takes none of the preferences.
         """
         choice = self.choice(label)
         measured = measure(to_tensor(self.reduced_photo(token).photo.visible_pixels))
@@ -248,30 +241,34 @@ class EnhanceService:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
         return {name: round(value, 2) for name, value in values.items()}, moved
 
-    def explain(self, token: str, settings: EnhanceSettings) -> Sequence[Cell]:
-        """The cells that `rlenhance enhance --explain` writes, on the reduced photograph."""
+    def explain(self, token: str, request: EnhanceRequest) -> Sequence[Cell]:
+        """The cells of `rlenhance enhance --explain`, of the reduced photograph."""
         from rlenhance.pipelines.explain import explain
 
-        return explain(self.enhancer(settings), self.reduced_photo(token).photo.visible_pixels)
+        return explain(self.enhancer(request), self.reduced_photo(token).photo.visible_pixels)
 
 
-def extension_of(settings: EnhanceSettings) -> str | None:
-    """The ending that a look asks for.
+def _with(request: EnhanceRequest, **changes: Any) -> EnhanceRequest:
+    return replace(request, settings=replace(request.settings, **changes))
+
+
+def extension_of(request: EnhanceRequest) -> str | None:
+    """The file extension of a request; None: the source's.
 
     Raises:
-        UsageError: nothing that can be written.
+        UsageError: it cannot be written.
     """
     from rlenhance.io.containers import WRITABLE
 
-    if settings.format is None:
+    if request.format is None:
         return None
-    if f".{settings.format}" not in WRITABLE:
-        raise UsageError(f"--format is one of {' '.join(ending.lstrip('.') for ending in WRITABLE)}; "
-                         f"got {settings.format!r}")
-    return f".{settings.format}"
+    if f".{request.format}" not in WRITABLE:
+        raise UsageError(f"format is one of {' '.join(ending.lstrip('.') for ending in WRITABLE)}; "
+                         f"got {request.format!r}")
+    return f".{request.format}"
 
 
 def with_own_name(text: str, stored: StoredFile) -> str:
-    """A message about a file on the shelf under the name that its owner knows."""
+    """A message with the client's name of a file in the place of its path."""
     return text.replace(str(stored.path), stored.name)
 

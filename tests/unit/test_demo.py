@@ -17,7 +17,7 @@ from PIL import Image
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
-from rlenhance.pipelines.options import PREFERENCE_FLAGS
+from rlenhance.pipelines.options import PREFERENCE_FLAGS, DenoiseSettings, EnhanceSettings
 from rlenhance.web.complete_service import complete, completion_methods, detect_mask
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
@@ -25,14 +25,19 @@ from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised
 from rlenhance.web.run_reader import list_runs, open_run
 from rlenhance.web.security import SecurityMiddleware, is_loopback, read_auth
-from rlenhance.web.service import EnhanceService
-from rlenhance.web.service import EnhanceSettings as Settings
+from rlenhance.web.service import EnhanceRequest, EnhanceService
 from tests.support import corpus
 
-LOOKS = {"as it comes": Settings(),
-         "turned": Settings(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
-         "with grain out": Settings(strength=0.7, denoise=0.4), "another": Settings("relight", {"smoothness": 0.8}),
-         "untouched": Settings(strength=0.0), "another kind": Settings(format="png"), "alone": Settings(strip=True)}
+
+def ask(model=None, preference=None, strip=False, format=None, **settings):
+    """A request for an enhanced photograph."""
+    return EnhanceRequest(EnhanceSettings(preference=preference or {}, **settings), model, strip, format)
+
+
+LOOKS = {"as it comes": ask(),
+         "turned": ask(preference={"exposure_level": 0.6, "contrast": 0.25, "color": -0.5}),
+         "with grain out": ask(strength=0.7, denoise=0.4), "another": ask("relight", {"smoothness": 0.8}),
+         "untouched": ask(strength=0.0), "another kind": ask(format="png"), "alone": ask(strip=True)}
 NIGHT = np.random.default_rng(0).integers(0, 50, (60, 80, 3), dtype=np.uint8)
 
 
@@ -77,7 +82,7 @@ def test_the_page_saves_what_the_command_writes(service, night, settings, name, 
 def test_the_recipe_is_the_commands(service, night, monkeypatch):
     """What the page gives to copy is what --save-recipe writes, and --recipe makes the page's file of it."""
     monkeypatch.chdir(night)
-    settings = Settings(preference={"contrast": 0.3}, strength=0.9)
+    settings = ask(preference={"contrast": 0.3}, strength=0.9)
     assert main(["enhance", "deep.png", "--contrast", "0.3", "--strength", "0.9", "--save-recipe", "own.json"]) == 0
     assert service.recipe(settings) == Path("own.json").read_text()
     Path("page.json").write_text(service.recipe(settings))
@@ -92,9 +97,9 @@ def test_grain_is_taken_out_as_by_the_command(service, night, noise, words, monk
     monkeypatch.chdir(night)
     assert main(["denoise", "my night.jpg", "--strength", "0.8", *words]) == 0
     token = put(service, Path("my night.jpg"))
-    result = denoise(service, token, noise=noise, strength=0.8)
+    result = denoise(service, token, DenoiseSettings(noise=noise, strength=0.8))
     assert result.file.path.read_bytes() == Path("my night_denoised.jpg").read_bytes()
-    found = preview_denoised(service, token, noise=noise, strength=0.8)
+    found = preview_denoised(service, token, DenoiseSettings(noise=noise, strength=0.8))
     assert found.shown.after.shape == found.shown.before.shape
     assert found.noise == pytest.approx(noise) if noise else 3 < found.noise < 30
 
@@ -148,10 +153,10 @@ def test_variants_lie_around_the_look(service, tmp_path):
     """Two are darker and two brighter than the look, each as its own words say."""
     write(NIGHT, tmp_path / "night.png")
     token = put(service, tmp_path / "night.png")
-    before = service.preview(token, Settings(preference={"exposure_level": 0.45})).after.mean()
-    means = [pixels.mean() for _, _, pixels in service.variants(token, Settings(preference={"exposure_level": 0.45}))]
+    before = service.preview(token, ask(preference={"exposure_level": 0.45})).after.mean()
+    means = [pixels.mean() for _, _, pixels in service.variants(token, ask(preference={"exposure_level": 0.45}))]
     assert max(means[:2]) < before < min(means[2:])
-    assert len({settings.command("x") for _, settings, _ in service.variants(token, Settings("supervised"))}) == 4
+    assert len({settings.command("x") for _, settings, _ in service.variants(token, ask("supervised"))}) == 4
 
 
 def test_a_picture_that_is_liked_sets_the_brightness(service, tmp_path):
@@ -161,7 +166,7 @@ def test_a_picture_that_is_liked_sets_the_brightness(service, tmp_path):
     assert service.match(token, "natural") == ({"exposure_level": 0.6}, [])
     with pytest.raises(UsageError, match="takes no brightness"):
         service.match(token, "supervised")
-    assert len(service.explain(token, Settings())) > 4
+    assert len(service.explain(token, ask())) > 4
 
 
 def test_two_models_beside_each_other(service, tmp_path):
@@ -179,7 +184,7 @@ def test_two_models_beside_each_other(service, tmp_path):
 def test_bad_files_are_refused_by_their_own_names(service, tmp_path):
     """No folder of ours stands in a message."""
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 100)
-    for work in (lambda token: service.preview(token, Settings()), lambda token: service.save(token, Settings())):
+    for work in (lambda token: service.preview(token, ask()), lambda token: service.save(token, ask())):
         with pytest.raises(UsageError, match=r"^torn\.jpg: damaged") as told:
             work(put(service, tmp_path / "torn.jpg"))
         assert str(service.store.folder) not in str(told.value)
@@ -425,7 +430,7 @@ def test_a_program_has_holes_filled(client):
     ("enhance?name=a.png", b"\x89PNG\r\n\x1a\n" + b"x" * 600_000, 413, "larger than 0.5 MB"),
     ("enhance?model=../../etc", jpeg(), 400, "model is one of"),
     ("enhance?preset=../../etc/x.json", jpeg(), 400, "preset is one of"),
-    ("enhance?format=../x", jpeg(), 400, "--format is one of"),
+    ("enhance?format=../x", jpeg(), 400, "format is one of"),
     ("enhance?exposure=bright", jpeg(), 400, "exposure: a number"),
     ("enhance?exposure=7", jpeg(), 400, "must lie between"),
     ("enhance?strength=nan", jpeg(), 400, "strength must lie between"),
@@ -485,14 +490,14 @@ def test_every_knob_has_words_of_its_own(client):
         controls = Controls(client.service)
     natural = client.service.choice("natural")
     plain = [*controls.values(natural, {}, None), 0, "natural", "as the original", False]
-    assert controls.settings(*plain) == Settings()
+    assert controls.request(*plain) == ask()
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), 0.25, "natural", "PNG", True]
-    assert controls.settings(*vivid) == Settings(None, {"color": 0.8}, 0.5, 0.25, True, "png")
+    assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25)
     for place, bad in ((3, "x"), (0 + 8, "nothing"), (9, "exe"), (6, None)):
         words = list(plain)
         words[place] = bad
         with pytest.raises(UsageError):
-            controls.settings(*words)
+            controls.request(*words)
 
 
 def test_several_come_in_one_file(client, tmp_path):

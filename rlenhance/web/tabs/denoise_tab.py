@@ -1,4 +1,4 @@
-"""The tab that takes grain out: a detail pixel for pixel, before and after, and the whole result."""
+"""The tab of denoising: a detail at full resolution, before and after, and the whole result."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from rlenhance.pipelines.options import DenoiseSettings
 from rlenhance.web.components import (
     LIVE,
     AppContext,
@@ -15,6 +16,7 @@ from rlenhance.web.components import (
     photo_drop,
     placeholder,
     require_token,
+    setting_slider,
     show_errors,
     slider,
 )
@@ -36,11 +38,11 @@ class DenoiseTab:
                 save = button("Save in full size", "denoise-save", main=True)
                 saved = gr.HTML("", elem_id="denoise-saved")
             with gr.Column(scale=2, min_width=300):
-                strength = slider(0, 1, 1, step=0.01, label="How much of the grain to take", elem_id="grain",
-                                     info="left: all of it stays")
+                strength = setting_slider(DenoiseSettings, "strength", "How much of the grain to take",
+                                          "left: all of it stays", elem_id="grain")
                 measured = gr.Checkbox(True, label="Measure the grain in the photograph", elem_id="measured")
-                noise = slider(0, 75, 15, step=1, label="How strong the grain is", elem_id="noise",
-                                  info="by hand: its standard deviation, in 255ths", visible=False)
+                noise = setting_slider(DenoiseSettings, "noise", "How strong the grain is",
+                                       "by hand: its standard deviation, in 255ths", value=15, step=1, visible=False)
                 across = slider(0, 1, 0.5, step=0.01, label="Look farther left or right", elem_id="across")
                 down = slider(0, 1, 0.5, step=0.01, label="Look farther up or down", elem_id="down")
         given, shown = [photo, strength, measured, noise, across, down], [view, status]
@@ -56,9 +58,8 @@ class DenoiseTab:
         if not photo:
             return gr.skip(), gr.skip()
         found = self.context.run(preview_denoised, self.service, require_token(photo),
-                             noise=None if measured else number(noise, "Grain"), strength=number(strength, "How much"),
-                             across=number(across, "Left or right"),
-                             down=number(down, "Up or down"))
+                                 _settings(strength, measured, noise), across=number(across, "Left or right"),
+                                 down=number(down, "Up or down"))
         (width, height), (rows, columns) = found.shown.size, found.shown.before.shape[:2]
         said = (f"{columns} × {rows} of {width} × {height} pixels; grain {'measured' if measured else 'set'}: "
                 f"{found.noise:.1f} of 255")
@@ -66,6 +67,8 @@ class DenoiseTab:
 
     def save(self, photo: Any, strength: Any, measured: Any, noise: Any, *_: Any) -> str:
         """The whole photograph, and the link that fetches it."""
-        return link(self.context.run(denoise, self.service, require_token(photo),
-                                 noise=None if measured else number(noise, "Grain"),
-                                 strength=number(strength, "How much")))
+        return link(self.context.run(denoise, self.service, require_token(photo), _settings(strength, measured, noise)))
+
+
+def _settings(strength: Any, measured: Any, noise: Any) -> DenoiseSettings:
+    return DenoiseSettings(noise=None if measured else number(noise, "Grain"), strength=number(strength, "How much"))

@@ -1,4 +1,4 @@
-"""The tab that brightens one photograph: sliders, presets, variants, a picture to match, why, and the whole result."""
+"""The tab of enhancement: sliders, presets, variants, a reference to match, the explanation, and the whole result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rlenhance.web.components import (
     show_errors,
 )
 from rlenhance.web.html import before_after, data_uri, figures, notes
-from rlenhance.web.service import EnhanceSettings
+from rlenhance.web.service import EnhanceRequest
 
 _CHOSEN = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-number]');
@@ -90,19 +90,19 @@ class EnhanceTab:
 
     def preview(self, photo: Any, *values: Any) -> tuple[Any, ...]:
         """Before and after on the reduced photograph, the line below it, command and recipe."""
-        settings = self.controls.settings(*values)
-        recipe = self.service.recipe(settings)
+        request = self.controls.request(*values)
+        recipe = self.service.recipe(request)
         if not photo:
-            return gr.skip(), gr.skip(), settings.command("PHOTO"), recipe
+            return gr.skip(), gr.skip(), request.command("PHOTO"), recipe
         start, token = time.perf_counter(), require_token(photo)
-        made = self.context.run(self.service.preview, token, settings)
+        made = self.context.run(self.service.preview, token, request)
         name = self.service.store.get(token).name
         (width, height), seconds = made.size, time.perf_counter() - start
         level = [f"{pixels.mean() / 255:.2f}" for pixels in (made.before, made.after)]
         said = (f"{name}: {width} × {height}, {width * height / 1e6:.1f} megapixels; mean brightness {level[0]} → "
                 f"{level[1]}; shown in {seconds:.2f} s")
         view = before_after(made.before, made.after, name="enhance")
-        return view, notes([said], "line"), settings.command(name), recipe
+        return view, notes([said], "line"), request.command(name), recipe
 
     def brightness(self, photo: Any, auto: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the brightness: it is no longer the photograph that decides."""
@@ -128,16 +128,16 @@ class EnhanceTab:
 
     def save(self, photo: Any, *values: Any) -> str:
         """The whole photograph, and the link that fetches it."""
-        return link(self.context.run(self.service.save, require_token(photo), self.controls.settings(*values)))
+        return link(self.context.run(self.service.save, require_token(photo), self.controls.request(*values)))
 
     def show_variants(self, photo: Any, *values: Any) -> tuple[str, list[Any]]:
         """Four looks around this one, each with a button that takes it."""
-        made = self.context.run(self.service.variants, require_token(photo), self.controls.settings(*values))
+        made = self.context.run(self.service.variants, require_token(photo), self.controls.request(*values))
         cells = figures(((data_uri(pixels), (label,)) for label, _, pixels in made), "variants")
         for number_, (label, _, _) in enumerate(made):
             taken = f'<button type="button" data-number="{number_}" aria-label="Take {label}">Take this one</button>'
             cells = cells.replace("</figcaption></figure>", f"</figcaption>{taken}</figure\n>", 1)
-        return cells, [[dict(settings.preference), settings.strength] for _, settings, _ in made]
+        return cells, [[dict(request.settings.preference), request.settings.strength] for _, request, _ in made]
 
     def take_variant(self, variant_settings: Any, model: Any, event: gr.EventData) -> list[Any]:
         """The sliders of the variant that was taken."""
@@ -149,8 +149,8 @@ class EnhanceTab:
 
     def explain(self, photo: Any, *values: Any) -> str:
         """What each step did, where, and the gain in brightness."""
-        settings: EnhanceSettings = self.controls.settings(*values)
-        cells = self.context.run(self.service.explain, require_token(photo), settings)
+        request: EnhanceRequest = self.controls.request(*values)
+        cells = self.context.run(self.service.explain, require_token(photo), request)
         return notes(["Each step of the policy as four maps, in the order of the words below it: orange turned it up "
                       "there, blue down, white left it alone. The gain is what all steps together did to the "
                       "brightness."], "line") + figures(((data_uri(cell.pixels), cell.lines) for cell in cells),

@@ -38,7 +38,7 @@ class SeveralTab:
 
     def enhance(self, photos: Any, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
         """One after the other; what fails is named and the rest goes on."""
-        settings, tokens = self.controls.settings(*values), parse_tokens(photos)
+        request, tokens = self.controls.request(*values), parse_tokens(photos)
         if not tokens:
             raise UsageError("choose photographs first")
         if len(tokens) > MOST:
@@ -49,7 +49,7 @@ class SeveralTab:
         failures: list[str] = []
         for done, token in enumerate(tokens, 1):
             try:
-                result: Result = self.context.queue.run_when_free(self.service.save, token, settings)
+                result: Result = self.context.queue.run_when_free(self.service.save, token, request)
                 files.append(result.file)
                 small = self.context.queue.run_when_free(self._small, result.file)
                 made.append((data_uri(small, 85), (result.file.name, *result.notes)))
