@@ -53,7 +53,7 @@ class A3CConfig:
     min_advantage_std: float = 0.01
     """Least deviation by which advantages are divided: what hardly differs is not blown up."""
     log_std_global: tuple[float, float] = (-1.0, -1.7)
-    """Gaussian policies: log-deviation of the picture agent, at the start and the end; it fixes the entropy."""
+    """Gaussian policies: log-deviation of the global agent, at the start and the end; it fixes the entropy."""
     log_std_local: tuple[float, float] = (-1.5, -2.2)
     """The same for the local agents."""
     entropy_target: tuple[float, float] = (0.6, 0.15)

@@ -146,7 +146,7 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
                   credit_neighbors: bool = False) -> dict[str, Tensor]:
     """The reward of each agent at its own scale: level -> (B, 1, h, w).
 
-    A picture-level agent gets the mean of every term. Local agents beside it get only the terms that say where: a
+    A global agent gets the mean of every term. Local agents beside it get only the terms that say where: a
     number that thousands of agents share is noise to each. Local agents alone get everything. Action terms are left
     out: learners take them on the policy's mean action.
 

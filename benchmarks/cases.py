@@ -29,7 +29,7 @@ class Case:
 
     Attributes:
         backbone: its name.
-        stride: pixels per local agent along each side. At 1 there is no picture-level agent.
+        stride: pixels per local agent along each side. At 1 there is no global agent.
         classic: the categorical, coupled curve of the pixel-wise ancestors; False is the default, continuous one.
         pictures: per update.
         rollouts: of each picture.

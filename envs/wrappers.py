@@ -127,10 +127,10 @@ class GlobalAction(_Actions):
     `MultiDiscrete([K] * C)` with several.
 
     Args:
-        env: an environment of one picture that has a picture-level agent.
+        env: an environment of one picture that has a global agent.
 
     Raises:
-        UsageError: there is no picture-level agent; and as for `FlattenActions`.
+        UsageError: there is no global agent; and as for `FlattenActions`.
 
     Example:
         >>> import gymnasium, envs

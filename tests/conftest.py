@@ -71,7 +71,7 @@ def night(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tone_run(tmp_path_factory):
-    """A checkpoint of a policy with picture-level and local agents."""
+    """A checkpoint of a policy with global and local agents."""
     return save_checkpoint(tmp_path_factory.mktemp("run") / "best", stir(make_tone(), 0.05))
 
 

@@ -66,7 +66,7 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
         reference: no curve for a whole picture comes nearer in PSNR than the free one.
 
     Raises:
-        UsageError: the policy has no picture-level agent.
+        UsageError: the policy has no global agent.
     """
     ways = _INPUT | _CURVES | _with_and_without(policy)
     truths = [to_array(image) for image in good]
@@ -82,7 +82,7 @@ def real_scenes(policy: Policy, pictures: Sequence[Batch]) -> dict[str, dict[str
         Third -> way -> scores, see `compare`; thirds without a picture are left out.
 
     Raises:
-        UsageError: the policy has no picture-level agent.
+        UsageError: the policy has no global agent.
     """
     ways = _INPUT | _with_and_without(policy)
     pairs = [(batch.image, batch.target) for batch in pictures if batch.target is not None]

@@ -15,15 +15,15 @@ CHANNELS = ("luminance", "chroma", "coupled")
 
 
 def combine_scopes(normal: Action) -> Tensor:
-    """What the picture-level agent and the local agents choose together: (N, C, h, w) in [-1, 1].
+    """What the global agent and the local agents choose together: (N, C, h, w) in [-1, 1].
 
-    They add up before the squashing, the mean of the local ones taken out: the picture-level agent alone owns the
+    They add up before the squashing, the mean of the local ones taken out: the global agent alone owns the
     picture, the local ones say what is different where.
 
     Args:
         normal: "global" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
     """
-    bent = {level: torch.atanh(entry.clamp(-EDGE, EDGE)) for level, entry in normal.items()}
+    bent = {scope: torch.atanh(entry.clamp(-EDGE, EDGE)) for scope, entry in normal.items()}
     return torch.tanh(bent["global"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
 
 
@@ -35,14 +35,14 @@ class CurveActions(PointwiseActions):
     [0, 1] is invariant, black and white stay, A = 0 changes nothing, A < 0 darkens. A continuous head's a in [-1, 1]
     means A = (low + high) / 2 + a (high - low) / 2; a categorical head has `num_bins` evenly spaced values.
 
-    Where a picture-level agent and local agents both act, they add up before the squashing,
-    A = squash(atanh(a_picture) + atanh(a_local) - mean over the cells of atanh(a_local)): the picture-level agent
+    Where a global agent and local agents both act, they add up before the squashing,
+    A = squash(atanh(a_picture) + atanh(a_local) - mean over the cells of atanh(a_local)): the global agent
     alone owns the exposure, the local ones move light about.
 
     Args:
         kind: "continuous" or "categorical".
         agent_stride: pixels per local agent along each side; 1 is the classic pixel-wise case, 0 leaves the picture
-            to its one picture-level agent.
+            to its one global agent.
         global_agent: one agent acts for the whole picture.
         channels: "luminance", one A for all channels; "chroma", that plus a bounded offset for red and for blue;
             "coupled", one head per channel, mixed as ReLLIE does.
@@ -54,7 +54,7 @@ class CurveActions(PointwiseActions):
         num_bins: values of a categorical head.
 
     Source: Zero-DCE (Guo et al. 2020), equation 2, the LE-curve; ReLLIE (Zhang et al. 2021), its action range,
-    coupling and momentum. We depart in the picture-level agent, the grid and the chroma heads.
+    coupling and momentum. We depart in the global agent, the grid and the chroma heads.
     """
     kind: str = "continuous"
     agent_stride: int = 8
@@ -74,7 +74,7 @@ class CurveActions(PointwiseActions):
         if self.channels not in CHANNELS:
             raise UsageError(f"curve channels is one of {', '.join(CHANNELS)}; got {self.channels!r}")
         if self.agent_stride < 0 or not (self.agent_stride or self.global_agent):
-            raise UsageError(f"agent_stride must be at least 1, or 0 beside a picture agent; got {self.agent_stride}")
+            raise UsageError(f"agent_stride must be at least 1, or 0 beside a global agent; got {self.agent_stride}")
         if not -1 <= self.low < 0 < self.high <= 1:
             raise UsageError(f"A must range from below 0 to above 0 within [-1, 1]; got {self.low} to {self.high}")
         if not (0 <= self.coupling <= 1 and 0 <= self.momentum < 1 and 0 <= self.chroma <= 0.5):
@@ -117,7 +117,7 @@ class CurveActions(PointwiseActions):
         if len(action) == 1:
             normal = self._normal(next(iter(action.values())))
         else:
-            normal = combine_scopes({level: self._normal(entry) for level, entry in action.items()})
+            normal = combine_scopes({scope: self._normal(entry) for scope, entry in action.items()})
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         if self.channels == "luminance":
             return middle + half * normal
@@ -139,14 +139,14 @@ class CurveActions(PointwiseActions):
     def noop(self, count: int, height: int, width: int) -> Action:
         """A = 0 everywhere; for categorical heads the value nearest to it."""
         zero = -(self.low + self.high) / (self.high - self.low)
-        shapes = {level: (count, self.action_dim, *self.agent_grid(level, height, width)) for level in self.scopes}
+        shapes = {scope: (count, self.action_dim, *self.agent_grid(scope, height, width)) for scope in self.scopes}
         action = {}
-        for level, shape in shapes.items():
-            # beside a picture agent the local ones are neutral in the middle
-            value = torch.full(shape, 0.0 if level == "local" and self.global_agent else zero)
+        for scope, shape in shapes.items():
+            # beside a global agent the local ones are neutral in the middle
+            value = torch.full(shape, 0.0 if scope == "local" and self.global_agent else zero)
             if self.channels == "chroma":
                 value[:, 1:] = 0.0
             if self.num_choices is not None:
                 value = ((value + 1) / 2 * (self.num_choices - 1)).round().long()
-            action[level] = value
+            action[scope] = value
         return action

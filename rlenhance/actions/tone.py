@@ -34,10 +34,10 @@ class ToneActions(PointwiseActions):
     8-bit level (it does where the clip ends near white and H is at its largest). A head's a in [-1, 1] means
     A = (low + high) / 2 + a (high - low) / 2, K = contrast a, H = highlights a, S = saturation a.
 
-    Picture-level and local agents add up before the squashing, as in `CurveActions`.
+    Global and local agents add up before the squashing, as in `CurveActions`.
 
     Args:
-        agent_stride: pixels per local agent along each side; 0 leaves the picture to its one picture-level agent.
+        agent_stride: pixels per local agent along each side; 0 leaves the picture to its one global agent.
         low, high: range of A.
         contrast, highlights, saturation: largest |K|, |H| and |S|; K and H at most 0.5, which keeps the order of grey.
 
@@ -102,8 +102,8 @@ class ToneActions(PointwiseActions):
     def noop(self, count: int, height: int, width: int) -> Action:
         """All handles at zero."""
         zero = -(self.low + self.high) / (self.high - self.low)
-        action = {level: torch.zeros(count, self.action_dim, *self.agent_grid(level, height, width))
-                  for level in self.scopes}
+        action = {scope: torch.zeros(count, self.action_dim, *self.agent_grid(scope, height, width))
+                  for scope in self.scopes}
         action["global"][:, 0] = zero
         return action
 

@@ -54,7 +54,7 @@ class GreedyEpisode(ImageNetwork):
     Args:
         policy: the network.
         steps: stop after this many of the policy's T steps; None plays all.
-        local: False takes the local agents' part away and leaves the picture to its picture-level agent.
+        local: False takes the local agents' part away and leaves the picture to its global agent.
 
     Raises:
         UsageError: more steps than the policy was trained for; local agents taken from a policy that has no other.
@@ -66,7 +66,7 @@ class GreedyEpisode(ImageNetwork):
             raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "
                              f"steps must lie between 0 and {policy.horizon}; got {steps}")
         if not local and "global" not in policy.actions.scopes:
-            raise UsageError("without its local agents nothing is left of this policy: it has no picture-level agent")
+            raise UsageError("without its local agents nothing is left of this policy: it has no global agent")
         self.policy, self.local = policy, local
         for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
             setattr(self, name, getattr(policy, name))

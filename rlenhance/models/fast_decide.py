@@ -42,8 +42,8 @@ class FastDecider:
         self.films = [(film.linear.weight.detach().numpy(), film.linear.bias.detach().numpy())
                       for film in backbone.films]
         self.heads: dict[str, Any] = {
-            level: [_Matrix(head[0]), _Matrix(head[2])] if level == "global" else _Matrix(head)
-            for level, head in heads}
+            scope: [_Matrix(head[0]), _Matrix(head[2])] if scope == "global" else _Matrix(head)
+            for scope, head in heads}
 
     @staticmethod
     def supports(policy: Any, image: Tensor) -> bool:
@@ -55,8 +55,8 @@ class FastDecider:
             return False
         grid = tuple(-(-side // policy.backbone.stride) for side in image.shape[-2:])
         layers = [policy.backbone.stem, *policy.backbone.blocks, *policy.heads.values()]
-        return all(level == "global" or policy.actions.agent_grid(level, *image.shape[-2:]) == grid
-                   for level in policy.actions.scopes) and all(_plain(layer) for layer in layers)
+        return all(scope == "global" or policy.actions.agent_grid(scope, *image.shape[-2:]) == grid
+                   for scope in policy.actions.scopes) and all(_plain(layer) for layer in layers)
 
     def act(self, image: Tensor, remaining: float) -> Action:
         """The greedy action, as `PixelPolicy.act` has it for (1, 3, H, W) and the share of the horizon that is left."""
@@ -76,14 +76,14 @@ class FastDecider:
             change += shift
             features = features + np.maximum(change, 0, out=change)
         action = {}
-        for level, head in self.heads.items():
-            if level == "global":
+        for scope, head in self.heads.items():
+            if scope == "global":
                 first, last = head
                 known = np.concatenate([features.mean(axis=(1, 2)), context])[:, None, None]
                 raw = last(np.maximum(first(known), 0))
             else:
                 raw = head(features)
-            action[level] = torch.from_numpy(np.tanh(raw))[None]
+            action[scope] = torch.from_numpy(np.tanh(raw))[None]
         return action
 
 

@@ -1,4 +1,4 @@
-"""The policy: a backbone, and a head for each level of agents."""
+"""The policy: a backbone, and a head for each scope of agents."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def backbone_input(observation: Observation, uses_mask: bool, sees_initial_image
 class PixelPolicy(Policy):
     """`policy(observation, state) -> distribution, value, state`.
 
-    Every level of agents has a head for its actions and one for its value. Heads begin at zero: the first policy is
+    Every scope of agents has a head for its actions and one for its value. Heads begin at zero: the first policy is
     the same curve for every picture. The recurrent state is the backbone's.
 
     Args:
@@ -93,7 +93,7 @@ class PixelPolicy(Policy):
         preferences: name -> (lowest, default, highest), see `Preferences`.
         auto: those of them that the policy can choose by itself.
         uses_mask: expects a mask in its observation.
-        initial_strength: A of the first policy's picture-level (or only) agents, for continuous curves.
+        initial_strength: A of the first policy's global (or only) agents, for continuous curves.
         sees_initial_image: it sees the picture with which the episode began beside the current one.
         std_mode: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
             or "predicted" (by the head, per agent).
@@ -121,22 +121,22 @@ class PixelPolicy(Policy):
         width = self.backbone.width
         outputs = self.actions.action_dim * (self.actions.num_choices or (2 if std_mode == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
-        for level in self.actions.scopes:
-            if level == "global":
-                self.heads[level] = global_head(width + context, outputs)
-                self.values[level] = global_head(width + context, 1)
+        for scope in self.actions.scopes:
+            if scope == "global":
+                self.heads[scope] = global_head(width + context, outputs)
+                self.values[scope] = global_head(width + context, 1)
             else:
-                self.heads[level] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
-                self.values[level] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
-            self.register_buffer(f"log_std_{level}", torch.tensor(-1.0))
+                self.heads[scope] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
+                self.values[scope] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
+            self.register_buffer(f"log_std_{scope}", torch.tensor(-1.0))
         self._set_start(initial_strength)
 
     def _set_start(self, initial_strength: float) -> None:
         first = self.actions.initial_action
         if first is not None:
             with torch.no_grad():
-                for level in self.actions.scopes:
-                    head: Any = self.heads[level]
+                for scope in self.actions.scopes:
+                    head: Any = self.heads[scope]
                     head.bias[: len(first)] = torch.atanh(torch.tensor(first))
                     if self.std_mode == "predicted":
                         spread = torch.tensor(self.actions.initial_std)
@@ -146,8 +146,8 @@ class PixelPolicy(Policy):
             return
         if not low < initial_strength < high:
             raise UsageError(f"initial_strength must lie between {low} and {high}; got {initial_strength}")
-        level = self.actions.scopes[0]
-        head = self.heads[level]
+        scope = self.actions.scopes[0]
+        head = self.heads[scope]
         last: Any = head[-1] if isinstance(head, nn.Sequential) else head
         # a small preference, so that the greedy action is not the first of equals
         if self.actions.num_choices is not None:
@@ -164,17 +164,17 @@ class PixelPolicy(Policy):
         with torch.no_grad():
             layer.bias.view(self.actions.action_dim, self.actions.num_choices)[:, choice] = 0.5
 
-    def set_log_std(self, level: str, value: float) -> None:
+    def set_log_std(self, scope: str, value: float) -> None:
         """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
-        self.get_buffer(f"log_std_{level}").fill_(value)
+        self.get_buffer(f"log_std_{scope}").fill_(value)
 
-    def _distribution(self, level: str, raw: Tensor) -> AgentDistribution:
+    def _distribution(self, scope: str, raw: Tensor) -> AgentDistribution:
         if self.actions.num_choices is not None:
             return PixelCategorical(raw.unflatten(1, (self.actions.action_dim, self.actions.num_choices)))
         if self.std_mode == "predicted":
             mean, log_std = raw.chunk(2, dim=1)
             return SquashedGaussian(mean, (log_std + _USUAL).clamp(-5, 1))
-        return SquashedGaussian(raw, self.get_buffer(f"log_std_{level}"))
+        return SquashedGaussian(raw, self.get_buffer(f"log_std_{scope}"))
 
     def precompute(self, observation: Observation) -> Observation:
         """The observation with the picture's statistics: who asks again about it need not compute them again."""
@@ -208,23 +208,23 @@ class PixelPolicy(Policy):
         """Distribution over the actions, value per level ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
         sources, state = self._sources(observation, state)
         # distributions in float32: a bf16 log-probability is too coarse for a ratio
-        distributions = {level: self._distribution(level, self.heads[level](source).float())
-                         for level, source in sources.items()}
-        values = {level: self.values[level](source).float() for level, source in sources.items()}
+        distributions = {scope: self._distribution(scope, self.heads[scope](source).float())
+                         for scope, source in sources.items()}
+        values = {scope: self.values[scope](source).float() for scope, source in sources.items()}
         return JointDistribution(distributions), values, state
 
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
         """The greedy action, as `forward` has it, and the next state; values are not computed."""
         sources, state = self._sources(observation, state)
-        return {level: self._distribution(level, self.heads[level](source).float()).mode()
-                for level, source in sources.items()}, state
+        return {scope: self._distribution(scope, self.heads[scope](source).float()).mode()
+                for scope, source in sources.items()}, state
 
     def local_action(self, features: Tensor) -> Tensor:
         """The greedy actions of the local agents that stand on these features."""
         return self._distribution("local", self.heads["local"](features).float()).mode()
 
     def global_action(self, mean: Tensor, context: Tensor) -> Tensor:
-        """The greedy action of the picture-level agent, for the mean of the features (N, width) and the context."""
+        """The greedy action of the global agent, for the mean of the features (N, width) and the context."""
         known = torch.cat([mean, context], dim=1)[:, :, None, None]
         return self._distribution("global", self.heads["global"](known).float()).mode()
 
@@ -235,11 +235,11 @@ class PixelPolicy(Policy):
         features, state = self.backbone(backbone_input(observation, self.uses_mask, self.sees_initial_image), context,
                                         state)
         sources = {}
-        for level in self.actions.scopes:
-            if level == "global":
-                sources[level] = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
+        for scope in self.actions.scopes:
+            if scope == "global":
+                sources[scope] = torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]
             else:
-                sources[level] = resample_to_agents(features, self.actions.agent_grid(level, *image.shape[-2:]))
+                sources[scope] = resample_to_agents(features, self.actions.agent_grid(scope, *image.shape[-2:]))
         return sources, state
 
 

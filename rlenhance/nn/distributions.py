@@ -17,7 +17,7 @@ _EDGE = 1 - 1e-6
 
 
 class AgentDistribution(Protocol):
-    """The distribution of one level of agents. Maps are (N, 1, h, w): an agent's heads are summed, agents never."""
+    """The distribution of one scope of agents. Maps are (N, 1, h, w): an agent's heads are summed, agents never."""
 
     def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor: ...
 
@@ -201,7 +201,7 @@ class SquashedGaussian:
 
 
 class JointDistribution:
-    """The distributions of all levels of agents; every method answers per level."""
+    """The distributions of all scopes of agents; every method answers per level."""
 
     def __init__(self, levels: Mapping[str, AgentDistribution]):
         self.scopes = dict(levels)
@@ -209,31 +209,31 @@ class JointDistribution:
     @classmethod
     def concat(cls, parts: Sequence[JointDistribution]) -> JointDistribution:
         """Several batches as one."""
-        return cls({name: type(level).concat([part.scopes[name] for part in parts])
-                    for name, level in parts[0].scopes.items()})
+        return cls({name: type(scope).concat([part.scopes[name] for part in parts])
+                    for name, scope in parts[0].scopes.items()})
 
     def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Action:
-        return {name: level.sample(generator, noise_block_size) for name, level in self.scopes.items()}
+        return {name: scope.sample(generator, noise_block_size) for name, scope in self.scopes.items()}
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Action, dict[str, Tensor]]:
         """A reparametrised sample and its log-density per level (continuous actions)."""
-        drawn = {name: level.sample_with_log_prob(generator) for name, level in self.scopes.items()}
+        drawn = {name: scope.sample_with_log_prob(generator) for name, scope in self.scopes.items()}
         return ({name: action for name, (action, _) in drawn.items()},
                 {name: density for name, (_, density) in drawn.items()})
 
     def mode(self) -> Action:
         """The greedy action: what a model does at use time."""
-        return {name: level.mode() for name, level in self.scopes.items()}
+        return {name: scope.mode() for name, scope in self.scopes.items()}
 
     def soft_action(self) -> Action:
         """An action through which gradients pass: what `direct` differentiates."""
-        return {name: level.soft_action() for name, level in self.scopes.items()}
+        return {name: scope.soft_action() for name, scope in self.scopes.items()}
 
     def log_prob(self, action: Action) -> dict[str, Tensor]:
-        return {name: level.log_prob(action[name]) for name, level in self.scopes.items()}
+        return {name: scope.log_prob(action[name]) for name, scope in self.scopes.items()}
 
     def entropy(self) -> dict[str, Tensor]:
-        return {name: level.entropy() for name, level in self.scopes.items()}
+        return {name: scope.entropy() for name, scope in self.scopes.items()}
 
     def kl(self, other: JointDistribution) -> dict[str, Tensor]:
-        return {name: level.kl(other.scopes[name]) for name, level in self.scopes.items()}
+        return {name: scope.kl(other.scopes[name]) for name, scope in self.scopes.items()}

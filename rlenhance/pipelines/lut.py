@@ -22,7 +22,7 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
               strength: float = 1.0) -> np.ndarray:
     """What an episode does to every colour, its local agents left out: (points, points, points, 3) float32.
 
-    The local agents' mean stays, for it is the picture-level agent's; what differs from place to place has no room in a
+    The local agents' mean stays, for it is the global agent's; what differs from place to place has no room in a
     table of colours.
 
     Args:
@@ -38,7 +38,7 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     """
     if not model.policy.decision_size or "global" not in model.policy.actions.scopes:
         raise UsageError("this policy decides place by place and has no look of the whole picture to put into a .cube "
-                         "table; use one with a picture-level agent")
+                         "table; use one with a global agent")
     ramp = torch.linspace(0, 1, points)
     blue, green, red = torch.meshgrid(ramp, ramp, ramp, indexing="ij")
     colors = torch.stack([red, green, blue]).reshape(1, 3, points * points, points)

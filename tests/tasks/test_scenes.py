@@ -13,7 +13,7 @@ from tests.support.networks import make_policy, stir
 
 @pytest.mark.parametrize("curve", [{}, {"kind": "categorical"}, {"channels": "chroma"}], ids=str)
 def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
-    """With local=False equal pixels stay equal, with the local agents they do not; the picture agent acts on."""
+    """With local=False equal pixels stay equal, with the local agents they do not; the global agent acts on."""
     policy = stir(make_policy(curve, decision_size=16), 0.2)
     image = torch.rand(1, 3, 1, 2, generator=generator).repeat(1, 1, 32, 16)
     image[..., 16:, 16:] *= 0.3  # the agents see two different halves below
@@ -22,7 +22,7 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
     assert same_above < 1e-5 < (on.image[..., :16, 0::2] - on.image[..., :1, :1]).abs().max()
     assert not torch.allclose(off.image, image, atol=1e-3)
     whole = image
-    for action in off.actions:  # the strengths are those of the picture agent alone
+    for action in off.actions:  # the strengths are those of the global agent alone
         strength = policy.actions.magnitude(action)
         assert torch.allclose(strength, strength[..., :1, :1].expand_as(strength), atol=1e-5)
         whole = apply_action(policy.actions, whole, action)
@@ -30,8 +30,8 @@ def test_without_local_agents_every_place_gets_the_same_curve(curve, generator):
 
 
 def test_local_agents_alone_cannot_be_taken_away():
-    """A policy without a picture-level agent is refused; one without local agents has none to lose."""
-    with pytest.raises(UsageError, match="no picture-level agent"):
+    """A policy without a global agent is refused; one without local agents has none to lose."""
+    with pytest.raises(UsageError, match="no global agent"):
         GreedyEpisode(make_policy({"global_agent": False}), local=False)
     policy, image = stir(make_policy({"agent_stride": 0})), torch.full((1, 3, 16, 16), 0.2)
     assert torch.equal(GreedyEpisode(policy, local=False)(image), GreedyEpisode(policy)(image))
@@ -75,5 +75,5 @@ def test_scenes_are_for_policies_with_a_picture_agent(good):
     """Without one there is nothing to compare the local agents with."""
     policy = make_policy({"global_agent": False})
     for compared in (relit_scenes, real_scenes):
-        with pytest.raises(UsageError, match="no picture-level agent"):
+        with pytest.raises(UsageError, match="no global agent"):
             compared(policy, [])

@@ -202,7 +202,7 @@ def test_entropy_coefficient_rises_below_its_target_and_falls_above():
 
 
 def test_scheduled_deviation_fixes_the_entropy():
-    """The picture agent's entropy is that of the scheduled deviation, at the start and at the end."""
+    """The global agent's entropy is that of the scheduled deviation, at the start and at the end."""
     learner = A3C(policy(), REWARD)
     for progress, log_std in ((0.0, -1.0), (1.0, -1.7)):
         entropy = learner.step(grey_batch(0), progress)["policy/entropy/global"]

@@ -53,7 +53,7 @@ def test_gymnasium_accepts_flat_actions(curve):
 
 @with_picture_agent
 def test_gymnasium_accepts_picture_actions(curve):
-    """The checker finds nothing, wherever there is a picture-level agent."""
+    """The checker finds nothing, wherever there is a global agent."""
     assert complaints(GlobalAction(make(curve=curve))) == []
 
 
