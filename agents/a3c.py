@@ -1,4 +1,5 @@
-"""Advantage actor-critic over all agents of a batch of pictures at once."""
+"""Batched advantage actor-critic with PPO's clipping and a leave-one-out baseline; `workers` above 1 make it
+asynchronous (`agents.async_a3c`)."""
 
 from __future__ import annotations
 
@@ -114,7 +115,7 @@ class EntropyController:
 
 @LEARNERS.register("a3c")
 class A3C(PolicyLearner):
-    """Batched advantage actor-critic.
+    """Batched advantage actor-critic with PPO's clipping and a leave-one-out baseline.
 
     Every picture is played K times by the stochastic policy. An agent's advantage is its own return to go, less a
     learned value, less the mean of the same difference in the other rollouts of the picture, at the agent's own

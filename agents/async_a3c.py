@@ -1,4 +1,4 @@
-"""Asynchronous actor-learners: several processes on a CPU that play, each on its own, and share one set of weights."""
+"""Asynchronous advantage actor-critic: worker processes on a CPU collect rollouts and update shared weights."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class _WorkerLearner(A3C):
         return {**numbers, "async/staleness": sum(adam.staleness) / len(adam.staleness)}
 
     def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
-        """Left to the process that leads, which sees every worker's entropy."""
+        """The leading process does it, with the entropies of all workers."""
 
 
 def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
           weights: RewardWeights, config: A3CConfig, own: Mapping[str, Mapping[str, str]]) -> None:
-    """A worker's life: updates until the pipe says None, or closes because the process that leads has gone."""
+    """The main loop of a worker process: updates until the pipe gives None or closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads: it finishes and saves
     load_terms([about["source"] for about in own.values()], own)  # a new process knows rlenhance's terms only
     torch.set_num_threads(1)
@@ -120,8 +120,7 @@ class AsyncA3C(A3C):
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu", workers: int = 2, patience: float = 600.0):
         if torch.device(device).type != "cpu":
-            raise UsageError(f"workers share their weights in the computer's memory: --workers needs --device cpu; "
-                             f"got {device}")
+            raise UsageError(f"workers share their weights in the computer's memory: device must be cpu; got {device}")
         super().__init__(network, reward, config, seed=seed, device=device)
         self.num_workers, self.patience = workers, patience
         self.shared = SharedWeights(network)

@@ -1,4 +1,4 @@
-"""How a patch autoencoder learns: noise taken away, codes that show the clean patch, noisy and clean codes alike."""
+"""The patch autoencoder's learner: denoising, a variational code of the clean patch, a contrastive loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a learner is."""
+"""The base classes of learners."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["LEARNERS", "Learner", "NonFiniteError", "PolicyLearner", "to_scalars
 
 
 class Learner:
-    """A network, and how a batch improves it.
+    """A network, and an update of it from a batch.
 
     Args:
-        network: what learns and what is saved.
+        network: the network that is saved and used.
         optimizer: settings of the optimizer.
         seed: of the learner's own random stream.
         device: where the network and the stream live.
@@ -65,7 +65,7 @@ class Learner:
         return build_model(self.network)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
-        """Learn from one batch.
+        """One update from one batch.
 
         Args:
             batch: on the learner's device.
@@ -92,19 +92,19 @@ class Learner:
         self.optimizer.use_fabric(fabric)
 
     def synchronize(self) -> dict[str, float]:
-        """Finish what is under way: the network stays as it is until the next step. Numbers for the log."""
+        """Wait for updates that are under way, and take them into the network; their numbers for the log."""
         return {}
 
     def shutdown(self) -> None:
-        """End what the learner has started beside itself."""
+        """End the processes that the learner has started."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that resuming needs beside the network's weights."""
+        """What resuming needs beside the network's weights."""
         trained = {} if self._averaged is None else {"trained": clone_weights(self.trained)}
         return {"optimiser": self.optimizer.state_dict(), "generator": self.generator.get_state(), **trained}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         self.optimizer.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         if self._averaged is not None:
@@ -195,4 +195,4 @@ def to_scalars(values: Mapping[str, Tensor | float]) -> dict[str, float]:
     tensors = {name: value.detach().float().mean() for name, value in values.items() if isinstance(value, Tensor)}
     fetched = dict(zip(tensors, distributed.average(torch.stack(list(tensors.values()))).tolist(), strict=True)) \
         if tensors else {}
-    return {name: fetched.get(name, value) for name, value in values.items()}  # type: ignore[misc]
+    return {name: fetched.get(name, value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Action values as maps: what an agent's action is worth, given what its neighbours do."""
+"""Action values as maps: Q of each agent's action, given its neighbours' actions."""
 
 from __future__ import annotations
 

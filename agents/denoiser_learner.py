@@ -1,4 +1,4 @@
-"""How a denoiser learns: clean pictures, noise made anew for each, and the squared difference."""
+"""The denoiser's learner: clean images, synthetic noise, squared error."""
 
 from __future__ import annotations
 

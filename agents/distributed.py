@@ -1,4 +1,4 @@
-"""Several processes that train one network, each with its share of every batch; with one process nothing happens."""
+"""Data-parallel training: several processes with an equal share of every batch each; without them, nothing happens."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from rlenhance.core.errors import UsageError
 
 
 class DistributedError(RuntimeError):
-    """Another process has ended in the middle of an update; its own error says why."""
+    """The connection to another process broke in the middle of an update; its own error says why."""
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together; 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number; the first, 0, validates, writes and speaks."""
+    """Number of this process; process 0 validates, writes and prints."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def local_batch_size(total: int, processes: int | None = None) -> int:
-    """Pictures of a batch of `total` that fall to each process.
+    """Number of images of a batch that each process gets.
 
     Args:
-        processes: how many (default: as many as there are).
+        total: images of the whole batch.
+        processes: how many share it; None: `world_size()`.
 
     Raises:
-        UsageError: the total does not divide; it is never changed.
+        UsageError: the total is not a multiple of the number of processes.
     """
     processes = processes or world_size()
     if total % processes:
         near = sorted({max(1, total // processes) * processes, (total // processes + 1) * processes})
-        raise UsageError(f"a batch of {total} pictures does not divide among {processes} processes: use --batch-size "
-                         f"{' or '.join(map(str, near))}, or another number of --devices")
+        raise UsageError(f"a batch of {total} images does not divide among {processes} processes: use a batch size of "
+                         f"{' or '.join(map(str, near))}, or another number of devices")
     return total // processes
 
 
@@ -73,7 +74,7 @@ def average(values: Tensor) -> Tensor:
 
 
 def gather_failure(failure: str | None, device: torch.device) -> str | None:
-    """What the first process that failed calls its failure, in every process; None where none failed."""
+    """The failure of the first process that has one, in every process; None where none failed."""
     if world_size() == 1:
         return failure
     flag = torch.tensor([float(failure is not None)], device=device)
@@ -83,7 +84,8 @@ def gather_failure(failure: str | None, device: torch.device) -> str | None:
             return None
         failures: list[Any] = [None] * world_size()
         dist.all_gather_object(failures, failure)
-    return next(name for name in failures if name is not None)
+    first: str = next(name for name in failures if name is not None)
+    return first
 
 
 def broadcast(value: Any) -> Any:
@@ -97,7 +99,7 @@ def broadcast(value: Any) -> Any:
 
 
 def broadcast_step(update: int | None, progress: float, device: torch.device) -> None:
-    """The first process tells the others to make an update (its number), or to stop (None)."""
+    """Process 0 orders an update (its number), or the end (None)."""
     if world_size() > 1:
         order = torch.tensor([-1 if update is None else update, progress], dtype=torch.float64, device=device)
         with _waiting():
@@ -105,7 +107,7 @@ def broadcast_step(update: int | None, progress: float, device: torch.device) ->
 
 
 def receive_steps(device: torch.device) -> Iterator[tuple[int, float]]:
-    """What the first process tells the others to do, (update, progress) each, until it says stop."""
+    """The orders of process 0, (update, progress) each, until the end."""
     while True:
         order = torch.empty(2, dtype=torch.float64, device=device)
         with _waiting():
@@ -118,7 +120,7 @@ def receive_steps(device: torch.device) -> Iterator[tuple[int, float]]:
 
 @contextmanager
 def _waiting() -> Iterator[None]:
-    """Around every exchange: a connection that breaks means that a process has gone."""
+    """Turn a broken connection into a `DistributedError`."""
     try:
         yield
     except RuntimeError as error:

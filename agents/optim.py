@@ -27,13 +27,13 @@ class NonFiniteError(ArithmeticError):
 
 
 def raise_if_any_nonfinite(term: str | None, device: torch.device) -> None:
-    """Refuse an update in every process where one has met a number that is not finite: none waits for another.
+    """Refuse an update in all processes when one of them has met a number that is not finite.
 
     Args:
         term: what is not finite here; None where all is well.
 
     Raises:
-        NonFinite: names the first term.
+        NonFiniteError: names the first term.
     """
     term = distributed.gather_failure(term, device)
     if term is not None:
@@ -116,11 +116,11 @@ class OptimizerStep:
         """Descend the sum of the losses by one step.
 
         Raises:
-            NonFinite: names the first loss that is not finite, or the gradient; no weight has changed.
+            NonFiniteError: names the first loss that is not finite, or the gradient; no weight has changed.
         """
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        raise_if_any_nonfinite(None if torch.isfinite(total) else
-               next((name for name, loss in losses.items() if not torch.isfinite(loss)), "loss"), total.device)
+        raise_if_any_nonfinite(None if torch.isfinite(total) else next(
+            (name for name, loss in losses.items() if not torch.isfinite(loss)), "loss"), total.device)
         rate = self.rate(progress)
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -163,7 +163,7 @@ class OptimizerStep:
         return {"steps": self._steps, "moments": moments, "scaler": scaler.state_dict() if scaler else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         self._steps = state["steps"]
         adam = self._adam.state_dict()
         adam["state"] = {int(key): value for key, value in state["moments"].items()}

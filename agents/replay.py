@@ -1,4 +1,4 @@
-"""Whole episodes in memory, as 8-bit pictures and the actions that were taken."""
+"""Ring buffers: of tensors, and of whole episodes as 8-bit images and actions."""
 
 from __future__ import annotations
 

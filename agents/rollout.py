@@ -1,4 +1,4 @@
-"""Playing episodes, and what came of them."""
+"""Rollouts: episodes are collected or replayed, and give rewards, returns and baselines for each agent."""
 
 from __future__ import annotations
 
@@ -253,7 +253,8 @@ def leave_one_out_baseline(returns: Tensor, group: int) -> Tensor:
     if group == 1:
         return torch.zeros_like(returns)
     grouped = returns.unflatten(0, (-1, group))
-    return ((grouped.sum(dim=1, keepdim=True) - grouped) / (group - 1)).flatten(0, 1)
+    others: Tensor = (grouped.sum(dim=1, keepdim=True) - grouped) / (group - 1)
+    return others.flatten(0, 1)
 
 
 def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:

@@ -150,7 +150,7 @@ class SAC(PolicyLearner):
                  device: torch.device | str = "cpu"):
         self.config = config or SACConfig()
         if network.actions.num_choices is not None:
-            raise UsageError("sac acts on continuous heads: use --curve continuous, or --learner a3c")
+            raise UsageError("sac needs continuous actions: use a continuous action set, or the learner a3c")
         if network.std_mode != "predicted":
             raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.std_mode!r}")
         super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,

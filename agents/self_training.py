@@ -70,7 +70,7 @@ class SelfTrainingBuffer(RingBuffer):
     def add(self, output: Tensor, start: Tensor, target: Tensor, generation: Tensor) -> None:
         """Take in what a model made of pictures that `mix_into` gave.
 
-        What would be deeper than `max_generation`, or is not finite, is let go.
+        Outputs beyond `max_generation`, or that are not finite, are left out.
 
         Args:
             output: (N, C, H, W); what leaves [0, 1] is clipped.

@@ -1,4 +1,4 @@
-"""One set of weights for several processes on a CPU, and the optimizer that each of them steps it with."""
+"""One set of weights for several processes on a CPU, and an Adam that steps them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOCK_SECONDS = 60.0  # a process that was killed while it wrote leaves the lock
 
 
 class SharedWeights:
-    """Weights, Adam's moments and the number of its steps in shared memory: what all workers read and write.
+    """Weights, Adam's moments and the number of its steps in shared memory: which all workers read and write.
 
     Args:
         network: gives the number of weights, P.
@@ -74,7 +74,7 @@ class SharedAdam:
         config: settings.
 
     Attributes:
-        staleness: for each step, how many steps others had made since this worker took up the weights.
+        staleness: for each step, how many steps of other workers came between reading the weights and this step.
     """
 
     def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimizerConfig):
@@ -129,11 +129,8 @@ class SharedOptimizerStep(OptimizerStep):
     def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimizerConfig):
         super().__init__(network, config)
         self.shared = shared
-        self._adam: Any = SharedAdam(network, shared, config)
-
-    @property
-    def adam(self) -> SharedAdam:
-        return self._adam
+        self.adam = SharedAdam(network, shared, config)
+        self._adam: Any = self.adam
 
     def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
         self._steps = int(self.shared.steps)

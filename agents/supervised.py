@@ -1,4 +1,4 @@
-"""The supervised baseline: the same backbone, trained with labels."""
+"""The supervised baseline: the same backbone, trained on references."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Supervised(Learner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
-            raise UsageError("supervised learns from references, and these pictures have none: "
-                             "use pairs (low/ and high/), or --learner a3c")
+            raise UsageError("supervised learns from references, and these images have none: "
+                             "use pairs (low/ and high/), or the learner a3c")
         # through the wrapped network for its precision; float32 for the loss
         whole = (batch.image,) if batch.mask is None else (batch.image, batch.mask)
         output, target = self.optimizer.network(*whole).float(), batch.target

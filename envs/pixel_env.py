@@ -84,7 +84,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
                 return
         self.num_envs, self.size = num_envs, shape[1:]
         margin = self.actions.range_margin
-        single: dict[str, spaces.Space] = {
+        single: dict[str, spaces.Space[Any]] = {
             "image": spaces.Box(-margin, 1.0 + margin, shape, np.float32),
             "remaining": spaces.Box(0.0, 1.0, (1,), np.float32),
         }
@@ -100,7 +100,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def _level_space(self, level: str) -> spaces.Space:
+    def _level_space(self, level: str) -> spaces.Space[Any]:
         shape = (self.actions.action_dim, *self.actions.agent_grid(level, *self.size))
         if self.actions.num_choices is None:
             return spaces.Box(-1.0, 1.0, shape, np.float32)

@@ -13,7 +13,8 @@ from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet, LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
-from rlenhance.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.info import find_checkpoint
 from rlenhance.hub.shipped import locate
 from rlenhance.rewards import Reward, RewardWeights
 

@@ -27,7 +27,7 @@ def _image_env(env: Any) -> ImageEnv:
     return inner
 
 
-def _check_fixed(name: str, before: spaces.Space, now: spaces.Space) -> None:
+def _check_fixed(name: str, before: spaces.Space[Any], now: spaces.Space[Any]) -> None:
     """Refuse a picture that changed the spaces: an outside agent has asked for them once, at the start."""
     if before != now:
         raise UsageError(f"{name} promised its agent {before}, and this picture needs {now}: "
@@ -35,7 +35,7 @@ def _check_fixed(name: str, before: spaces.Space, now: spaces.Space) -> None:
 
 
 class _Actions(gymnasium.ActionWrapper, RecordConstructorArgs):
-    """What the action wrappers share: the levels of agents in the action set's order, and the checks at the door."""
+    """What the action wrappers share: the scopes of agents in the action set's order, and the checks at the door."""
 
     def __init__(self, env: gymnasium.Env):
         inner = _image_env(env)
@@ -206,4 +206,5 @@ class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
                                                         (sum(map(len, constant)), *size))]
         if "mask" in observation:
             planes.append(observation["mask"])
-        return np.rint(255 * np.concatenate(planes).clip(0, 1)).astype(np.uint8)
+        image: np.ndarray = np.rint(255 * np.concatenate(planes).clip(0, 1)).astype(np.uint8)
+        return image

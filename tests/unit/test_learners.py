@@ -222,7 +222,7 @@ def test_settings_that_cannot_learn_are_refused(arguments, text):
 def test_supervised_without_reference_is_refused():
     """It says what to do instead."""
     learner = Supervised(MODELS.create("restorer", backbone={"name": "compact"}))
-    with pytest.raises(UsageError, match="--learner a3c"):
+    with pytest.raises(UsageError, match="the learner a3c"):
         learner.step(grey_batch(0))
 
 
