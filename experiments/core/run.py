@@ -97,7 +97,8 @@ class Run:
             about = read_config(folder).get("about", {})
             if not {"step", "seconds", "best_step", "best"} <= about.keys():
                 raise UsageError(f"{folder / 'config.json'}: incomplete")
-            return folder, load_training(folder), about
+            best = {current_name(name): value for name, value in about["best"].items()}
+            return folder, load_training(folder), {**about, "best": best}
         except UsageError as error:
             raise UsageError(f"{error}; this run cannot go on: begin a new one with --init {self.path / 'best'}") \
                 from error

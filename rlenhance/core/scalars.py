@@ -25,6 +25,7 @@ _WHOLE = {
     "watch/spread_cells": "collapse/spatial_std", "watch/spread_pictures": "collapse/image_std",
 }
 _PATTERNS = (
+    (r"(val/)?term/asked_(contrast|color)", r"\1reward/\2_preference"),
     (r"(val/)?term/(.+)", r"\1reward/\2"), (r"strength/step(\d+)", r"action/magnitude/step\1"),
     (r"val/psnr-(15|25|50)", r"val/psnr/sigma\1"), (r"val/psnr-(\d+)", r"val/psnr/pass\1"),
     (r"watch/(head\d+)", r"collapse/top_choice_share/\1"), (r"gate/own(\d+)", r"action/gate_self/step\1"),
