@@ -292,7 +292,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
                              f"pass; train one with python -m experiments.restore_train prior, or leave it at "
                              f"{MEMBRANE}")
         by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
-        shared = {"backbone": network.backbone, "side": config.data.size,
+        shared = {"backbone": network.backbone, "train_size": config.data.size,
                   "prior": None if prior is None else network.prior if by_name else prior.spec}
         if learner == "supervised":
             made: Any = create_network("completion_restorer", **shared)
@@ -300,7 +300,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
             made = create_network("touch_up_policy", **shared, horizon=network.horizon)
         else:
             made = create_network("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
-                                  keep=network.keep_bias, smooth=network.smooth_weights)
+                                  keep_bias=network.keep_bias, smooth_weights=network.smooth_weights)
         if prior is not None and not by_name:
             made.prior.load_state_dict(prior.state_dict())
         return made

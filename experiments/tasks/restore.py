@@ -83,7 +83,7 @@ DEFAULTS = {
 #: The networks as they were published, where that differs from ours.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "gated_pixelrnn": {"dilations": (1, 1, 1)},
-    "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "told_mask": False},
+    "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
 }
 #: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
 _SHAPES = {"gated_pixelrnn": ("width", None), "convlstm_autoencoder": ("widths", None), "prior": ("widths", "blocks"),
@@ -403,7 +403,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         if model == "combined":
             arguments |= {"scale": network.scale, "exposure": network.exposure}
         elif config.data.size:
-            arguments["side"] = config.data.size
+            arguments["train_size"] = config.data.size
         if network.paper_config:
             arguments |= PUBLISHED.get(model, {})
         for name, values, count in zip(_SHAPES[model], given, wanted, strict=True):

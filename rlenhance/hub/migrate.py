@@ -24,7 +24,12 @@ ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
     ("model", "denoiser"): {"unseen": "noise_floor"},
     ("model", "patch_denoiser"): {"passes": "num_passes"},
     ("model", "pixelrl"): {"planes": "channels"},
-    ("model", "touch_up_policy"): {"most": "max_change", "deviation": "std_mode"},
+    ("model", "gated_pixelrnn"): {"side": "train_size"},
+    ("model", "convlstm_autoencoder"): {"side": "train_size", "told_mask": "sees_mask"},
+    ("model", "prior"): {"side": "train_size", "mirrored": "flip_ensemble"},
+    ("model", "completion_restorer"): {"side": "train_size"},
+    ("model", "completion_policy"): {"side": "train_size", "keep": "keep_bias", "smooth": "smooth_weights"},
+    ("model", "touch_up_policy"): {"side": "train_size", "most": "max_change", "deviation": "std_mode"},
     ("action set", "touch_up"): {"most": "max_change"},
     ("action set", "curve"): {"picture_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
 }

@@ -22,18 +22,18 @@ class CompletionNet(FeedForwardModel):
 
     Attributes:
         backbone: takes four channels; policies can begin with it.
-        side: in pixels, of the square pictures that it was trained on.
+        train_size: in pixels, of the square pictures that it was trained on.
     """
 
     purpose = "completion"
     needs_mask = True
     backbone: Backbone
 
-    def __init__(self, backbone: Mapping[str, Any], side: int):
+    def __init__(self, backbone: Mapping[str, Any], train_size: int):
         super().__init__()
-        if side < 16:
-            raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
-        self.side = side
+        if train_size < 16:
+            raise UsageError(f"train_size is that of the pictures to train on, at least 16 pixels; got {train_size}")
+        self.train_size = train_size
         self.backbone = BACKBONES.rebuild({**backbone, "channels": 4, "context": 0})
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ class GatedPixelRNNCompleter(CompletionNet):
     Args:
         width, dilations: of the backbone, see `GatedPixelRNN`; the published form has dilations of 1, with which the
             middle of a hole of 38 pixels sees nothing of the picture.
-        side: the published form was trained on pictures of 128 x 128.
+        train_size: the published form was trained on pictures of 128 x 128.
     """
 
-    def __init__(self, width: int = 48, dilations: Sequence[int] = (2, 4, 8), side: int = 128):
-        super().__init__({"name": "gated_pixelrnn", "width": width, "dilations": tuple(dilations)}, side)
+    def __init__(self, width: int = 48, dilations: Sequence[int] = (2, 4, 8), train_size: int = 128):
+        super().__init__({"name": "gated_pixelrnn", "width": width, "dilations": tuple(dilations)}, train_size)
         self.head = nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 3, 1), nn.Sigmoid())
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -70,19 +70,19 @@ class ConvLSTMCompleter(CompletionNet):
     Args:
         widths, looks, skips: of the backbone, see `ConvLSTMAutoencoder`; the published form has widths 64, 128 and
             256, one look, no skips, and is not told the mask.
-        told_mask: the mask is an input; without, the network sees it black.
-        side: the published form was trained on pictures of 256 x 256.
+        sees_mask: the mask is an input; without, the network sees it black.
+        train_size: the published form was trained on pictures of 256 x 256.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128), looks: int = 4, skips: bool = True,
-                 told_mask: bool = True, side: int = 256):
+                 sees_mask: bool = True, train_size: int = 256):
         super().__init__({"name": "convlstm_autoencoder", "widths": tuple(widths), "looks": looks, "skips": skips},
-                         side)
-        self.told_mask = told_mask
+                         train_size)
+        self.sees_mask = sees_mask
         self.head = nn.Sequential(nn.Conv2d(self.backbone.width, 3, 3, padding=1), nn.Sigmoid())
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        told = mask if self.told_mask else torch.zeros_like(mask)
+        told = mask if self.sees_mask else torch.zeros_like(mask)
         return self.head(self.backbone(torch.cat([image, told], dim=1))[0])
 
 
@@ -90,34 +90,34 @@ class ConvLSTMCompleter(CompletionNet):
 class ResidualCompleter(CompletionNet):
     """The membrane over the hole, and a residual on it; begins as the membrane.
 
-    The residual of a larger picture is seen on the reduced one, whose shorter side is `side`, and spread bilinearly
-    over the membrane of the picture itself.
+    The residual of a larger picture is seen on the reduced one, whose shorter side is `train_size`, and spread
+    bilinearly over the membrane of the picture itself.
 
     Args:
         widths, blocks: of the backbone, see `Pyramid`.
-        side: see above.
-        mirrored: in use, the mean of the residual and of the mirrored picture's, mirrored back.
+        train_size: see above.
+        flip_ensemble: in use, the mean of the residual and of the mirrored picture's, mirrored back.
     """
 
-    def __init__(self, widths: Sequence[int] = (48, 64, 96), blocks: Sequence[int] = (1, 2, 2), side: int = 128,
-                 mirrored: bool = True):
-        super().__init__({"name": "pyramid", "widths": tuple(widths), "blocks": tuple(blocks)}, side)
-        self.mirrored = mirrored
+    def __init__(self, widths: Sequence[int] = (48, 64, 96), blocks: Sequence[int] = (1, 2, 2), train_size: int = 128,
+                 flip_ensemble: bool = True):
+        super().__init__({"name": "pyramid", "widths": tuple(widths), "blocks": tuple(blocks)}, train_size)
+        self.flip_ensemble = flip_ensemble
         self.head = residual_head(self.backbone, 3)
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
         size = image.shape[-2:]
-        scale = min(1.0, self.side / min(size))
+        scale = min(1.0, self.train_size / min(size))
         small, hole = downscale_masked(image, mask, (round(scale * size[0]), round(scale * size[1])))
         film = harmonic_fill(small, hole)
         residual = self.residual(film, hole)
-        if self.mirrored and not self.training:
+        if self.flip_ensemble and not self.training:
             residual = (residual + self.residual(film.flip(3), hole.flip(3)).flip(3)) / 2
         if scale == 1:
             return film + residual
         return harmonic_fill(image, mask) + F.interpolate(residual, size, mode="bilinear", align_corners=False)
 
     def residual(self, film: Tensor, hole: Tensor) -> Tensor:
-        """What is added to the membrane: (N, 3, side, side)."""
+        """What is added to the membrane: (N, 3, h, w)."""
         features, _ = self.backbone(torch.cat([film - 0.5, hole], dim=1))
         return pixel_shuffle_to(self.head(features), self.backbone.stride, film.shape[-2:]).float()

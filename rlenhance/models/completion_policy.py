@@ -35,13 +35,13 @@ class PriorModel(ImageNetwork):
         prior: a network that fills holes and is not trained here; None: the membrane. Built from a spec it is saved
             with this one; of a shipped one the name is saved alone, and `rlenhance.hub.checkpoint.create_network` loads
             it.
-        side: in pixels, of the square pictures that it was trained on.
+        train_size: in pixels, of the square pictures that it was trained on.
     """
 
-    def _build_prior(self, prior: Mapping[str, Any] | str | None, side: int) -> None:
-        if side < 16:
-            raise UsageError(f"side is that of the pictures to train on, at least 16 pixels; got {side}")
-        self.side, self.prior_name = side, prior if isinstance(prior, str) else None
+    def _build_prior(self, prior: Mapping[str, Any] | str | None, train_size: int) -> None:
+        if train_size < 16:
+            raise UsageError(f"train_size is that of the pictures to train on, at least 16 pixels; got {train_size}")
+        self.train_size, self.prior_name = train_size, prior if isinstance(prior, str) else None
         spec = prior if isinstance(prior, Mapping) else None
         self.prior: Any = None if spec is None else MODELS.rebuild(dict(spec)).requires_grad_(False).eval()
 
@@ -90,9 +90,9 @@ class CompletionPolicy(PriorModel, Policy):
         prior: see `PriorModel`.
         strides: see `CompletionActions`.
         horizon: steps of an episode, T.
-        side: side in pixels of the pictures that it was trained on.
-        keep: head start of "keep" in a new policy: what is added to its logit.
-        smooth: what the layer weighs changes smoothly from pixel to pixel; without, each pixel of a cell of the
+        train_size: side in pixels of the pictures that it was trained on.
+        keep_bias: head start of "keep" in a new policy: what is added to its logit.
+        smooth_weights: what the layer weighs changes smoothly from pixel to pixel; without, each pixel of a cell of the
             backbone's stride has weights of its own, four times as many. The estimate has a value for each in both.
     """
 
@@ -100,24 +100,24 @@ class CompletionPolicy(PriorModel, Policy):
     decision_size = None
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None,
-                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, side: int = 128, keep: float = 3.0,
-                 smooth: bool = False):
+                 strides: Sequence[int] = (8, 4, 2, 1), horizon: int = 8, train_size: int = 128, keep_bias: float = 3.0,
+                 smooth_weights: bool = False):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
-        if not 0 <= keep <= 20:
-            raise UsageError(f"the head start of \"keep\" is a logit between 0 and 20; got {keep}")
-        self._build_prior(prior, side)
+        if not 0 <= keep_bias <= 20:
+            raise UsageError(f"the head start of \"keep\" is a logit between 0 and 20; got {keep_bias}")
+        self._build_prior(prior, train_size)
         self.actions: CompletionActions = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
-        cells = 1 if smooth else self.backbone.stride**2
+        cells = 1 if smooth_weights else self.backbone.stride**2
         self.heads = residual_head(self.backbone, self.actions.num_choices + 1, cells)
         self.values = residual_head(self.backbone, 1)
         self.residual = residual_head(self.backbone, 3)
         assert self.heads.bias is not None
         nn.init.constant_(self.heads.bias[-cells:], _PRECISION)
-        nn.init.constant_(self.heads.bias[:cells], keep)
+        nn.init.constant_(self.heads.bias[:cells], keep_bias)
 
     def initial_image(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.prefill(image, mask)
@@ -195,15 +195,16 @@ class CompletionRestorer(PriorModel, FeedForwardModel):
     """The supervised twin of `CompletionPolicy`: the same backbone, and a residual on the prior's picture.
 
     Args:
-        backbone, prior, side: as there.
+        backbone, prior, train_size: as there.
     """
 
     purpose = "completion"
     needs_mask = True
 
-    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, side: int = 128):
+    def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None,
+                 train_size: int = 128):
         super().__init__()
-        self._build_prior(prior, side)
+        self._build_prior(prior, train_size)
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": _PLANES, "context": 1})
         self.residual = residual_head(self.backbone, 3)
 
@@ -231,16 +232,16 @@ class TouchUpPolicy(PixelPolicy, PriorModel):
     """A policy whose agents move the channels of the hole's pixels by a little: for learners of continuous actions.
 
     Args:
-        backbone, prior, horizon, side: as `CompletionPolicy`.
+        backbone, prior, horizon, train_size: as `CompletionPolicy`.
         max_change: the largest change of a step.
         std_mode: see `PixelPolicy`.
     """
 
     def __init__(self, backbone: Mapping[str, Any], prior: Mapping[str, Any] | str | None = None, horizon: int = 8,
-                 max_change: float = 0.05, side: int = 128, std_mode: str = "predicted"):
+                 max_change: float = 0.05, train_size: int = 128, std_mode: str = "predicted"):
         super().__init__({"name": "touch_up", "max_change": max_change}, backbone, horizon, None, uses_mask=True,
                          std_mode=std_mode)
-        self._build_prior(prior, side)
+        self._build_prior(prior, train_size)
 
     def initial_image(self, image: Tensor, mask: Tensor | None) -> Tensor:
         return self.prefill(image, mask)

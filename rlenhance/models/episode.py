@@ -10,14 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import (
-    Action,
-    FusedRenderer,
-    LatentActions,
-    PointwiseActions,
-    apply_action,
-    attenuate_local,
-)
+from rlenhance.actions import Action, FusedRenderer, LatentActions, PointwiseActions, apply_action, attenuate_local
 from rlenhance.actions.latent import NUM_GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
@@ -35,12 +28,12 @@ STILL = 0.5 / 255
 
 @dataclass(frozen=True)
 class EpisodeTrace:
-    """What happened.
+    """The images and actions of an episode of T steps.
 
     Attributes:
-        states: the pictures on which the policy decided, from the first to the last (T + 1).
+        states: the T + 1 images on which the policy decided, (N, C, h, w) each.
         actions: the T actions between them.
-        image: the full picture after all of them.
+        image: the image of full size after all of them, (N, C, H, W).
     """
 
     states: list[Tensor]
@@ -53,8 +46,8 @@ class GreedyEpisode(ImageNetwork):
 
     Args:
         policy: the network.
-        steps: stop after this many of the policy's T steps; None plays all.
-        local: False takes the local agents' part away and leaves the picture to its global agent.
+        steps: stop after this many of the policy's T steps; None runs all.
+        local: False leaves the local agents' part out: the global agent edits alone.
 
     Raises:
         UsageError: more steps than the policy was trained for; local agents taken from a policy that has no other.
@@ -74,10 +67,18 @@ class GreedyEpisode(ImageNetwork):
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
-        """Enhance (N, 3, H, W) of any size; `preference` by name, in the user's units.
+        """The image after the episode.
 
-        Where no gradient is needed, a large picture goes through a policy without a state size in tiles: within 1e-5
-        the same, in little memory.
+        In inference mode, a policy without a decision size works on a large image in tiles: within 1e-5 the same, in
+        little memory.
+
+        Args:
+            image: (N, C, H, W) in [0, 1], of any size.
+            mask: (N, 1, H, W) in [0, 1], 1 where the image may change; None: everywhere.
+            preference: name -> value, in the user's units; what is not named takes its default.
+
+        Raises:
+            UsageError: no image; a preference that the policy does not take, or outside its range.
         """
         policy: Any = self.policy
         if mask is None and isinstance(policy, BaseFilterPolicy) and torch.is_inference_mode_enabled():
@@ -93,8 +94,8 @@ class GreedyEpisode(ImageNetwork):
         return self.run(image, mask, preference).image
 
     def run(self, image: Tensor, mask: Tensor | None = None,
-             preference: Mapping[str, float] | None = None) -> EpisodeTrace:
-        """The same, with all that happened on the way."""
+            preference: Mapping[str, float] | None = None) -> EpisodeTrace:
+        """The same with all states and actions; arguments as `forward`, and never in tiles."""
         states, chosen = self._rollout(image, mask, preference)
         if not self.policy.decision_size:
             return EpisodeTrace(states, chosen, self.policy.postprocess(states[-1], image))
@@ -102,16 +103,16 @@ class GreedyEpisode(ImageNetwork):
 
     def decide(self, image: Tensor, mask: Tensor | None = None,
                preference: Mapping[str, float] | None = None) -> list[Action]:
-        """The actions of the episode; `render` applies them to this picture or to others.
+        """The actions of the episode; `render` applies them to this image or to others.
 
-        One small picture on a CPU without gradients takes a shorter way to them: the same within 1e-5.
+        One small image on a CPU in inference mode takes a shorter way (`FastDecider`): the same within 1e-5.
         """
         return self._rollout(image, mask, preference, quick=mask is None)[1]
 
     def render(self, image: Tensor, actions: Sequence[Action], mask: Tensor | None = None) -> Tensor:
         """Apply actions that were decided before, one after the other, to (N, 3, H, W) of any size.
 
-        Pictures of another size than the one decided on have the same agents only where the policy has a state size.
+        Images of another size than the one decided on have the same agents only where the policy has a decision size.
         """
         self.policy.actions.check_image(image)
         own = (self.policy.decision_size,) * 2  # there it is the last state of the episode, bit by bit
@@ -125,7 +126,7 @@ class GreedyEpisode(ImageNetwork):
         return image
 
     def render_array(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
-        """The same for one picture as it comes from a file, without a large tensor where that can be.
+        """`render` for one image as it comes from a file, without a large tensor where that can be.
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
@@ -136,8 +137,8 @@ class GreedyEpisode(ImageNetwork):
             The same shape and dtype.
         """
         device = next(self.policy.parameters()).device
-        if self.policy.decision_size and device.type == "cpu" and picture.dtype in (np.uint8,
-                                                                                    np.uint16) and picture.size:
+        reduced = self.policy.decision_size and device.type == "cpu"
+        if reduced and picture.dtype in (np.uint8, np.uint16) and picture.size:
             renderer = self.fused_renderer(actions)
             if renderer is not None and renderer.is_faster(*picture.shape[:2]):
                 return renderer.pixels(picture, strength)
@@ -149,12 +150,12 @@ class GreedyEpisode(ImageNetwork):
         """All actions in one pass; None where the set cannot, there are none, or a gradient must pass."""
         gradient = torch.is_grad_enabled() and any(
             entry.requires_grad for entry in [*others, *(entry for action in actions for entry in action.values())])
-        usable = actions and not gradient
-        return FusedRenderer(self.policy.actions, actions) if usable and isinstance(self.policy.actions,
-                                                                                    PointwiseActions) else None
+        if not actions or gradient or not isinstance(self.policy.actions, PointwiseActions):
+            return None
+        return FusedRenderer(self.policy.actions, actions)
 
     def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
-             quick: bool = False) -> tuple[list[Tensor], list[Action]]:
+                 quick: bool = False) -> tuple[list[Tensor], list[Action]]:
         """The episode on the reduced picture: its T + 1 states and T actions."""
         policy: Any = self.policy
         image = policy.initial_image(image, mask)
@@ -185,15 +186,15 @@ class GreedyEpisode(ImageNetwork):
 
 
 class CompletionEpisode(GreedyEpisode):
-    """The same for policies that fill holes: the prior sees the whole picture, the episode runs about the hole."""
+    """The greedy episode of a completion policy: the prior sees the whole image, the episode runs around the hole."""
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
         """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
         policy: Any = self.policy
-        policy.preferences.encode(preference, image.shape[0])  # it takes none, and says so
+        policy.preferences.encode(preference, image.shape[0])  # refuses any: it takes none
         begun = policy.initial_image(image, mask)
-        assert mask is not None  # it has refused that
+        assert mask is not None  # checked by initial_image
         result: list[Tensor] = []
         for one, hole in zip(begun.split(1), mask.split(1), strict=True):
             rows, columns = mask_bbox(hole)
@@ -204,7 +205,7 @@ class CompletionEpisode(GreedyEpisode):
         return torch.cat(result)
 
     def run_prefilled(self, image: Tensor, mask: Tensor) -> tuple[Tensor, list[Action]]:
-        """The greedy episode on a picture that the prior has filled, and its actions."""
+        """The greedy episode on an image that the prior has filled: its last image, and its actions."""
         policy: Any = self.policy
         chosen, now, memory = [], image, None
         encoded = policy.preferences.encode(None, image.shape[0], image.device)

@@ -25,11 +25,10 @@ _PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / dev
 
 
 class BaseFilterPolicy(Policy):
-    """Base class of the policies whose agents are pixels that choose filters.
+    """Base class of the policies over filters: one agent per pixel.
 
     Attributes:
-        channels: of the pictures that the network takes; 1: grey ones alone.
-        noise: lowest and highest deviation that it was trained for, in 255ths; None where that is not known.
+        noise: lowest and highest standard deviation that it was trained for, in 255ths; None where not known.
         stride: pixels along each side that share features. grid_period: pixels after which its grid repeats.
         is_recurrent: it carries a state from step to step.
     """
@@ -41,7 +40,7 @@ class BaseFilterPolicy(Policy):
     is_recurrent = True
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """A picture as episodes take it: that of grey ones takes the channels of colours one by one, as pictures."""
+        """An image as episodes take it: a network for grey images takes the channels of a colour image as images."""
         if self.channels == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
             return check_image(image, margin=self.actions.range_margin).reshape(-1, 1, *image.shape[2:])
         return self.to_channels(image)
@@ -60,20 +59,23 @@ class BaseFilterPolicy(Policy):
         return convert_channels(image, self.channels, self.actions.range_margin)
 
     def noise_level(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
-        """What is told of the whole picture when an episode begins; here nothing.
+        """The standard deviation of the noise that an episode is conditioned on; here none.
 
         Args:
-            image: (N, channels, H, W).
-            preference: (N, P), encoded; None: nobody says anything.
+            image: (N, channels, H, W), the whole image.
+            preference: (N, P), encoded; None: estimate it from the image.
+
+        Returns:
+            (N, 1, 1, 1) on the scale of [0, 1], or None.
         """
         return None
 
     def initial_state(self, image: Tensor, noise: Tensor | None) -> Any:
-        """The state with which an episode begins on a picture, or on a part of one.
+        """The recurrent state with which an episode begins on an image, or on a part of one.
 
         Args:
             image: as `preprocess` gave it.
-            noise: what was told of the whole picture.
+            noise: `noise_level` of the whole image.
         """
         return None
 

@@ -76,7 +76,7 @@ class Completer(ImagePipeline[CompleteSettings]):
         except UsageError as error:
             raise UsageError(f"{error}; rules that fill holes without a model are "
                              f"{', '.join(INPAINT_METHODS)}") from error
-        self.model, self._side = build_model(network).eval(), network.side
+        self.model, self._side = build_model(network).eval(), network.train_size
 
     def _weights(self, photo: Photo, mask: Any) -> np.ndarray:
         return to_mask(mask, photo.pixels)

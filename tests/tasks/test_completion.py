@@ -265,7 +265,7 @@ def test_photographs_of_any_size_are_filled(kind):
 def test_a_network_fills_large_holes_without_a_seam(tmp_path):
     """What it gives for the reduced picture is enlarged and brought to the border's level."""
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / "run", MODELS.create("completion_restorer", backbone=SMALL, side=32))
+    save_checkpoint(tmp_path / "run", MODELS.create("completion_restorer", backbone=SMALL, train_size=32))
     picture, mask = room(2, 200, 260), square(200, 260, 60, 80, 70)
     completer = Completer(tmp_path / "run")
     result = completer(np.where(mask[..., None], 0, picture), mask=mask)
@@ -381,7 +381,8 @@ def test_windows_about_holes_hold_what_the_whole_picture_would(holes, size, gene
         numbers = pixel_shuffle_to(policy.heads(features), policy.backbone.stride, image.shape[-2:])
         cut = head_in_windows(policy.heads, features, policy.backbone.stride, windows)
         assert torch.allclose(cut, windows.crop(numbers), atol=1e-5)
-        smooth, all_of_it = make_policy(strides=(8, 3), smooth=True), MaskWindows.from_mask(torch.ones_like(mask))
+        smooth, all_of_it = make_policy(strides=(8, 3),
+                                        smooth_weights=True), MaskWindows.from_mask(torch.ones_like(mask))
         for value in smooth.heads.parameters():
             value.normal_(std=0.1, generator=generator)
         cut, whole = (head_in_windows(smooth.heads, features, 2, place, 26) for place in (windows, all_of_it))
@@ -413,16 +414,16 @@ def test_only_chosen_tools_run_and_mixtures_agree(generator):
 
 def make_policy(**config):
     torch.manual_seed(0)
-    return create_network("completion_policy", **{"backbone": SMALL, "horizon": 2, "side": 32, "strides": (2, 1),
+    return create_network("completion_policy", **{"backbone": SMALL, "horizon": 2, "train_size": 32, "strides": (2, 1),
                                                  **config})
 
 
 def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path, generator):
     """Greedily, the first picture stays; then the tool nearest to the twin's result; saved with its prior."""
     batch = holed(size=32)
-    prior = MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32)
-    policy = MODELS.create("completion_policy", backbone=SMALL, prior=prior.spec, side=32, keep=0.0)
-    twin = MODELS.create("completion_restorer", backbone=SMALL, prior=prior.spec, side=32)
+    prior = MODELS.create("prior", widths=(8, 8), blocks=(1, 1), train_size=32)
+    policy = MODELS.create("completion_policy", backbone=SMALL, prior=prior.spec, train_size=32, keep_bias=0.0)
+    twin = MODELS.create("completion_restorer", backbone=SMALL, prior=prior.spec, train_size=32)
     model = build_model(policy.eval())
     start = policy.prefill(batch.image, batch.mask)
     with torch.no_grad():
@@ -446,14 +447,14 @@ def test_a_new_policy_keeps_the_prior_and_a_warm_start_seeks_the_twins(tmp_path,
 def test_a_shipped_prior_is_not_saved_again(tmp_path):
     """A policy on a shipped network names it: its file has its own weights alone, and the loaded one does the same."""
     batch = holed(size=32)
-    policy = make_policy(prior="completer", side=128).eval()
+    policy = make_policy(prior="completer", train_size=128).eval()
     save_checkpoint(tmp_path / "run", policy)
     assert (tmp_path / "run/model.safetensors").stat().st_size < 200_000
     again = build_model(load_network(tmp_path / "run").eval())
     with torch.no_grad():
         assert torch.equal(again(batch.image, batch.mask), build_model(policy)(batch.image, batch.mask))
         assert torch.equal(again(batch.image, batch.mask), load_network(locate("completer"))(batch.image, batch.mask))
-    twin = create_network("completion_restorer", backbone=SMALL, prior="completer", side=128)
+    twin = create_network("completion_restorer", backbone=SMALL, prior="completer", train_size=128)
     assert copy_from_supervised(policy, twin).prior.spec == twin.prior.spec
 
 
@@ -465,7 +466,7 @@ def test_policies_begin_with_policies(tmp_path, generator):
             value.add_(0.01 * torch.randn(value.shape, generator=generator))
     runs = [tmp_path / "one", tmp_path / "prior"]
     save_checkpoint(runs[0], one)
-    save_checkpoint(runs[1], MODELS.create("prior", widths=(8, 8), blocks=(1, 1), side=32))
+    save_checkpoint(runs[1], MODELS.create("prior", widths=(8, 8), blocks=(1, 1), train_size=32))
     COMPLETION.warm_start(other, runs[0])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     with pytest.raises(UsageError, match=r"--warm-start .*one: a policy of another shape"):
@@ -479,13 +480,13 @@ def test_keep_has_a_head_start(generator):
     start they decide."""
     batch = holed(size=32)
     for keep, stays in ((3.0, True), (0.0, False)):
-        policy = make_policy(keep=keep).eval()
+        policy = make_policy(keep_bias=keep).eval()
         with torch.no_grad():
             policy.heads.weight.add_(0.01 * torch.randn(policy.heads.weight.shape, generator=generator))
             start = policy.prefill(batch.image, batch.mask)
             assert torch.equal(build_model(policy)(batch.image, batch.mask), start) == stays
     with pytest.raises(UsageError, match="a logit between 0 and 20; got -1"):
-        make_policy(keep=-1)
+        make_policy(keep_bias=-1)
 
 
 def test_a_step_of_detail_adds_texture_and_leaves_the_level():

@@ -51,7 +51,7 @@ from tests.support.networks import stir
 from tests.support.training import resume
 
 SMALL = {"gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 8)},
-         "prior": {"widths": (8, 8), "blocks": (1, 1), "side": 32}}
+         "prior": {"widths": (8, 8), "blocks": (1, 1), "train_size": 32}}
 fillers = pytest.mark.parametrize("name", list(SMALL))
 
 
@@ -164,7 +164,7 @@ def test_receptive_field_covers_the_hole(name, side):
     field = min(receptive_field(BACKBONES.create(name, channels=4, **{
         "gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 4)}}[name]), 160, 4))
     assert field > side
-    published = {key: value for key, value in PUBLISHED[name].items() if key != "told_mask"}
+    published = {key: value for key, value in PUBLISHED[name].items() if key != "sees_mask"}
     published |= {"width": 4} if "pixel" in name else {"widths": (4, 4, 4)}
     assert min(receptive_field(BACKBONES.create(name, channels=4, **published), 160, 4)) < side
 
@@ -459,7 +459,7 @@ def test_holes_are_trained_resumed_and_kept(originals, tmp_path, capsys):
     assert sorted(path.name for path in (result.run / "checkpoints").iterdir()) == ["epoch-0001", "epoch-0002"]
     assert (result.run / "curves.png").is_file() and list((result.run / "samples").glob("completed-*.png"))
     network = load_network(result.run)
-    assert network.side == 32 and network.backbone.dilations == (2, 4, 8)
+    assert network.train_size == 32 and network.backbone.dilations == (2, 4, 8)
     config = json.loads((result.run / "config.json").read_text())
     assert config["recipe"]["learning_rate"] == 1e-4 and config["recipe"]["loss"] == {"l1": 0.8, "ssim": 0.2}
     again = resume(RESTORE, result.run, epochs=3)
