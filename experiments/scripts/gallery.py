@@ -118,7 +118,8 @@ def _steps(model: GreedyEpisode, label: str, picture: Tensor, side: int) -> list
     for number, action in enumerate(episode.actions, start=1):
         image = model.render(image, [action])
         if number % 2 == 0:
-            colors = action_colors(model.policy.actions.magnitude(action)[:, :1], limit_side(picture, side).shape[-2:])
+            small = limit_side(picture, side)
+            colors = action_colors(model.policy.actions.magnitude(action)[:, :1], (small.shape[-2], small.shape[-1]))
             row += [(f"step {number}", colors), (f"after step {number}", image)]
     return row
 
