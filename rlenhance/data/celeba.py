@@ -1,4 +1,4 @@
-"""CelebA's photographs and CelebA-HQ's records: which are learned from, and which are kept for the test."""
+"""CelebA's photographs and CelebA-HQ's TFRecords, with their splits."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _HELD_OUT = re.compile(r"^(validation|valid|val|test)(?![a-z])", re.IGNORECASE)
 def open_celeba(path: Path | str) -> Splits | None:
     """The splits of CelebA or CelebA-HQ; None where the path is neither.
 
-    Where the data says which pictures are held out, image and target of an example are the same good picture; where
-    it does not, there are no targets, all examples are in `train`, and `open_clean` deals them out.
+    Where the data defines the splits, image and target of an example are the same file. Otherwise there are no targets,
+    all examples are in `train`, and `open_clean` splits them.
 
     Args:
         path: `img_align_celeba/` or the folder around it, with `list_eval_partition.txt` (0 is training, 1 validation,
             2 the test) in it or beside it; a file of records; or a folder of such files: those of 256x256 pixels
-            (`-r08`) where there are several sizes. Files in `validation/`, or that are called so, are the test split.
+            (`-r08`) where there are several sizes. Files in `validation/`, or of that name, are the test split.
 
     Raises:
-        UsageError: a damaged file; files of several sizes without 256x256; a list that names no picture.
+        UsageError: a damaged file; files of several sizes without 256x256; a list without training images.
     """
     path = Path(path)
     if path.is_file() and path.suffix == ".tfrecords":
@@ -61,16 +61,16 @@ def _of_photographs(path: Path, inside: Path, listed: Path | None) -> Splits:
     if listed is None:
         return Splits([Example(p.name, p.stem, p) for p in pictures], [], (), str(path))
     parts: dict[str, list[Example]] = {name: [] for name in _PARTS}
-    roles, strangers = _partition(listed), []
+    roles, unlisted = _partition(listed), []
     for picture in pictures:
         role = roles.get(picture.name)
         if role is None:
-            strangers.append(f"{picture}: {listed.name} does not name it")
+            unlisted.append(f"{picture}: {listed.name} does not name it")
         else:
             parts[role].append(Example(picture.name, picture.stem, picture, picture))
     if not parts["train"]:
         raise UsageError(f"{listed}: of the {len(pictures)} pictures in {inside} it names none as training (0)")
-    return _with_validation(parts, path, strangers)
+    return _with_validation(parts, path, unlisted)
 
 
 def _partition(listed: Path) -> dict[str, str]:

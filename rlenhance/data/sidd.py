@@ -1,4 +1,4 @@
-"""Real noise in the layout in which SIDD ships: PNG pairs by scene, and the validation blocks as .mat files."""
+"""SIDD, real noise: PNG pairs by scene, and the validation blocks in .mat files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _homes(folder: Path) -> Iterator[Path]:
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    """The pictures with a role in their names, in a folder and in the scene instances in it."""
+    """The images with a role in their names, in a folder and in its scene instances."""
     for home in _homes(folder):
         for entry in sorted(home.iterdir()):
             inside = sorted(entry.iterdir()) if _INSTANCE.match(entry.name) and entry.is_dir() else [entry]
@@ -44,13 +44,13 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 
 def blocks_in(folder: Path) -> dict[str, Path]:
-    """The validation blocks of a folder: "noisy" and "gt", as far as they are there."""
+    """The validation block files of a folder: "noisy" and "gt", if they exist."""
     return {match.group(1).lower(): path for home in _homes(folder) for path in sorted(home.iterdir())
             if (match := _BLOCKS.match(path.name))}
 
 
 def is_sidd(folder: Path) -> bool:
-    """Scene instances, pictures named NOISY and GT, or the validation blocks are there."""
+    """Whether a folder holds scene instances, images named NOISY and GT, or the validation blocks."""
     return any((_INSTANCE.match(entry.name) and entry.is_dir()) or _BLOCKS.match(entry.name) or
                (_PAIRED.search(entry.stem) and "srgb" in entry.stem.lower())
                for home in _homes(folder) for entry in home.iterdir())
@@ -66,13 +66,13 @@ def _scene(path: Path) -> str:
 
 
 def _key(path: Path) -> tuple[str, str]:
-    """What the two pictures of a pair share: their instance, and the name without the role."""
+    """The common key of the images of a pair: their instance, and the name without the role."""
     instance = path.parent.name if _INSTANCE.match(path.parent.name) else ""
     return instance, _PAIRED.sub("", path.stem).strip("_").lower()
 
 
 def sidd_pairs(noisy: Path, clean: Path) -> tuple[list[Example], list[str]]:
-    """All pairs of NOISY pictures of one folder and GT pictures of another (or the same), and what has no partner."""
+    """All pairs of NOISY images of one folder and GT images of another (or the same), and a line per unpaired file."""
     sides: dict[str, dict[tuple[str, str], Path]] = {"noisy": {}, "gt": {}}
     for role, folder in (("noisy", noisy), ("gt", clean)):
         for path in _pictures(folder):
@@ -95,8 +95,8 @@ def open_sidd(folder: Path | str, clean: Path | str | None = None, seed: int = 0
 
     Args:
         folder: scene instances, `Data/` or `SIDD_..._sRGB_Only/` with them; and the blocks, here or in `SIDD_.../`.
-        clean: where the GT pictures are, if they lie elsewhere.
-        seed, fold: of the deal, see `split_by_scene`.
+        clean: folder of the GT images, if they are elsewhere.
+        seed, fold: see `split_by_scene`.
 
     Raises:
         UsageError: no pair, too few scenes to hold one out, or one of the two files of blocks alone.
@@ -115,14 +115,14 @@ def open_sidd(folder: Path | str, clean: Path | str | None = None, seed: int = 0
 
 
 def validation_blocks(noisy: Path | str, clean: Path | str | None = None) -> list[Example]:
-    """The validation blocks, one pair each, read when they are asked for.
+    """The validation blocks, one pair each, read on access.
 
     Args:
         noisy: `ValidationNoisyBlocksSrgb.mat`, or the folder of both files.
-        clean: `ValidationGtBlocksSrgb.mat`, if it lies elsewhere.
+        clean: `ValidationGtBlocksSrgb.mat`, if it is elsewhere.
 
-    SciPy reads a whole variable or none: the first block that is asked for brings its file into memory (252 MB as it
-    ships), where it stays, for two files at most.
+    SciPy reads whole variables: the first access loads the file (252 MB as published), and the last two files stay in
+    memory.
 
     Raises:
         UsageError: a file is missing or damaged, is of MATLAB 7.3, or holds something else than pictures.
@@ -138,9 +138,9 @@ def validation_blocks(noisy: Path | str, clean: Path | str | None = None) -> lis
 
 
 def _blocks_file(path: Path, role: str) -> Path:
-    """The file of one side, which may be named by its folder."""
-    ships = f"Validation{role.capitalize()}BlocksSrgb.mat"
-    path = blocks_in(path).get(role, path / ships) if path.is_dir() else path
+    """The file of one side, given by its path or its folder."""
+    published = f"Validation{role.capitalize()}BlocksSrgb.mat"
+    path = blocks_in(path).get(role, path / published) if path.is_dir() else path
     if not path.is_file():
         raise UsageError(f"{path}: no such file; validation blocks are two files, ValidationNoisyBlocksSrgb.mat and "
                          f"ValidationGtBlocksSrgb.mat beside it")
@@ -163,7 +163,7 @@ class MatBlock(ImageSource):
     block: int
 
     def read(self) -> np.ndarray:
-        with _lock:  # two threads would both read the whole file
+        with _lock:  # or two threads would both read the whole file
             stored = _load(self.file, self.variable, self.file.stat().st_mtime_ns)
         return np.ascontiguousarray(stored[self.picture, self.block])
 
@@ -172,7 +172,7 @@ class MatBlock(ImageSource):
 
 
 def _variable(path: Path) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of the blocks in a file, whose values are not read for that."""
+    """Name and shape of the blocks in a file, without reading the values."""
     from scipy.io import whosmat  # here: it costs start-up time
 
     found = _read(path, lambda: whosmat(path))
@@ -192,7 +192,7 @@ def _load(path: Path, variable: str, changed: int) -> np.ndarray:
 
 
 def _read(path: Path, reading: Callable[[], Any]) -> Any:
-    """What SciPy reads, with its failures in words."""
+    """Call a reader of SciPy and turn its errors into UsageError."""
     from scipy.io.matlab import MatReadError
 
     try:

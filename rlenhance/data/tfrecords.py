@@ -1,4 +1,4 @@
-"""Pictures in TFRecord files, as CelebA-HQ ships: records found by their lengths, checked by their CRCs."""
+"""Images in TFRecord files, the format of CelebA-HQ: records found by their lengths and checked by their CRCs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.data.image_cache import ImageSource
 
-_HEADER = 12  # bytes before the data: length and its CRC; the data's CRC, 4 bytes, stands behind it
-_LARGEST = 1 << 30  # bytes of a record: a length beyond it is a damaged one
+_HEADER = 12  # bytes before the data: length and its CRC; the data's CRC, 4 bytes, follows it
+_LARGEST = 1 << 30  # bytes of a record: a larger length means damage
 
 
 @dataclass(frozen=True)
 class TFRecordImage(ImageSource):
-    """One picture of a TFRecord file: a `tf.train.Example` with `shape` (C, H, W) and `data`, uint8 in that order.
+    """One image of a TFRecord file: a `tf.train.Example` with `shape` (C, H, W) and `data`, uint8 in that order.
 
     Attributes:
         file: the TFRecord file.
-        number: of the record in it, from 0.
-        place: where it begins, in bytes.
+        number: of the record, from 0.
+        place: offset of the record in bytes.
     """
 
     file: Path
@@ -51,7 +51,7 @@ class TFRecordImage(ImageSource):
 
 
 def records(path: Path | str) -> list[TFRecordImage]:
-    """The pictures of a TFRecord file, none of them read: what is looked at are the lengths between them.
+    """The images of a TFRecord file, found by the record lengths without reading the data.
 
     Raises:
         UsageError: no such file, no TFRecord file, or one that was cut off.
@@ -87,7 +87,7 @@ def _length(stream: BinaryIO, record: TFRecordImage) -> int:
 
 
 def _picture(data: bytes, record: TFRecordImage) -> np.ndarray:
-    """(H, W, 3) uint8 out of a serialised example."""
+    """The (H, W, 3) uint8 image of a serialised example."""
     features = dict(_features(data, record))
     if "shape" not in features or "data" not in features:
         raise UsageError(f"{record}: pictures are examples with the features shape and data; it has "
@@ -115,7 +115,7 @@ def _features(data: bytes, record: TFRecordImage) -> Iterator[tuple[str, list[in
 
 @dataclass(frozen=True)
 class _Field:
-    """One field of a protocol buffer's message: a number, or bytes."""
+    """One field of a protocol buffer message: a number, or bytes."""
 
     number: int
     value: Any
@@ -131,7 +131,7 @@ class _Field:
 
 
 def _messages(data: bytes, number: int, record: TFRecordImage) -> list[bytes]:
-    """The parts of a message that stand under a number."""
+    """The parts of a message with a field number."""
     return [field.value for field in _fields(data, record)
             if field.number == number and isinstance(field.value, bytes)]
 
@@ -170,7 +170,7 @@ def _varint(data: bytes, place: int, record: TFRecordImage) -> tuple[int, int]:
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum of TFRecord files: CRC-32C, turned right by 15 bits, plus a constant.
+    """The checksum of TFRecord files: CRC-32C, rotated right by 15 bits, plus a constant.
 
     Source: the definition of the format in TensorFlow's record_writer.
     """
@@ -179,13 +179,13 @@ def masked_crc(data: bytes) -> int:
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of bytes: lanes of 256 bytes side by side, then two and two lanes joined.
+    """CRC-32C (Castagnoli) of bytes: lanes of 256 bytes in parallel, then joined in pairs.
 
     Example:
         >>> hex(crc32c(b"123456789"))
         '0xe3069283'
 
-    Source: RFC 3720, B.4. Joining: the register is linear, so what stands behind a part advances its register as so
+    Source: RFC 3720, B.4. Joining: the register is linear, so the bytes after a part advance its register as that
     many zero bytes would.
     """
     if len(data) < 4:
@@ -213,7 +213,7 @@ _LANE = 8  # a lane is 2**_LANE bytes
 
 @cache
 def _table() -> np.ndarray:
-    """What a byte does to an empty register, (256,) uint32."""
+    """The effect of a byte on an empty register, (256,) uint32."""
     values = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         values = np.where(values & 1, values >> 1 ^ np.uint32(0x82F63B78), values >> 1)
@@ -221,13 +221,13 @@ def _table() -> np.ndarray:
 
 
 def _advance(register: np.ndarray) -> np.ndarray:
-    """Registers, the next byte already in them, one byte on."""
+    """Registers, the next byte added, advanced by one byte."""
     return _table()[register & 255] ^ register >> 8
 
 
 @cache
 def _operator(level: int) -> np.ndarray:
-    """What 2**level zero bytes make of each bit of a register, (32,) uint32."""
+    """The effect of 2**level zero bytes on each bit of a register, (32,) uint32."""
     if level == 0:
         return _advance(np.uint32(1) << np.arange(32, dtype=np.uint32))
     return _zeros(_operator(level - 1), level - 1)

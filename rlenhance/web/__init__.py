@@ -1,5 +1,5 @@
-"""The web page of `rlenhance demo`: the same Enhancer as the command line, for people who do not type commands.
+"""The web page of `rlenhance demo`: the pipelines of the command line in a browser, and an HTTP API.
 
-`service` and its neighbours do the work and know nothing of the web; `door`, `api` and `server` are the way in; `page`
-and the `*_tab` files are what people see, and import Gradio.
+`service`, `complete_service` and `previews` do the work without any web code; `security`, `api` and `server` are the
+web service; `page`, `components` and `tabs` are the user interface, and import Gradio.
 """

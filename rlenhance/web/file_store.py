@@ -1,4 +1,4 @@
-"""Files that a page holds for a while: what came in, and results until they are fetched; all of them are removed."""
+"""Temporary files of the page: uploads and results under random tokens, removed after a time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pathlib import Path
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS
 
-#: What tokens look like: nobody guesses one, and none is a path.
+#: Form of tokens: random, and never a path.
 TOKEN = re.compile(r"[0-9a-f]{32}")
-_LONGEST = 120  # letters of a name
+_MAX_NAME = 120  # characters
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file.
+    """One stored file.
 
     Attributes:
-        token: what clients call it.
-        path: where it lies; made of the token and a known ending, of nothing that a client sent.
-        name: what its owner calls it, to be shown and to name results after.
-        created: when it was given its place, in seconds created 1970.
+        token: its identifier for clients.
+        path: the file; made of the token and a known extension, never of a client's data.
+        name: the client's name, for display and for the names of results.
+        created: in seconds since 1970.
     """
 
     token: str
@@ -39,13 +39,13 @@ class StoredFile:
 
 
 class FileStore:
-    """A folder of files under random tokens, with a bound on its size and on their age.
+    """A folder of files under random tokens, with limits of its size and of their age.
 
     Args:
-        folder: it is made, and removed by `close`.
-        megabytes: that all files together may take.
-        minutes: after which a file that nobody uses is removed.
-        clock: seconds created 1970, for tests.
+        folder: created, and removed by `close`.
+        megabytes: limit of all files together.
+        minutes: unused files are removed after this time.
+        clock: seconds since 1970, for tests.
     """
 
     def __init__(self, folder: Path, megabytes: float = 4000, minutes: float = 60,
@@ -54,15 +54,15 @@ class FileStore:
         self._clock, self._names, self._lock = clock, dict[str, StoredFile](), threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def create(self, name: str, ending: str | None = None) -> StoredFile:
-        """A place for a file.
+    def create(self, name: str, extension: str | None = None) -> StoredFile:
+        """Reserve a path for a file.
 
         Args:
-            name: what its owner calls it, whatever that is; see `clean_name`.
-            ending: of the file (".zip"); None: the name's own, where it is one of a picture.
+            name: the client's name, see `clean_name`.
+            extension: of the file (".zip"); None: that of the name, if it is one of an image.
 
         Raises:
-            UsageError: the shelf is full.
+            UsageError: the store is full.
         """
         self.remove_expired()
         if self.size() > self.megabytes * 1e6:
@@ -70,17 +70,17 @@ class FileStore:
                              f"{self.minutes:g} minutes: try again later")
         name, token = clean_name(name), secrets.token_hex(16)
         own = Path(name).suffix.lower()
-        ending = ending if ending is not None else own if own in EXTENSIONS else ""
-        stored = StoredFile(token, self.folder / f"{token}{ending}", name, self._clock())
+        extension = extension if extension is not None else own if own in EXTENSIONS else ""
+        stored = StoredFile(token, self.folder / f"{token}{extension}", name, self._clock())
         with self._lock:
             self._names[token] = stored
         return stored
 
     def get(self, token: object) -> StoredFile:
-        """The file of a token, whose age begins anew.
+        """The file of a token; its age restarts.
 
         Raises:
-            UsageError: no token, or its file is gone.
+            UsageError: not a token, or the file was removed.
         """
         stored = self._names.get(token) if isinstance(token, str) and TOKEN.fullmatch(token) else None
         if stored is None or not stored.path.is_file():
@@ -90,7 +90,7 @@ class FileStore:
         return stored
 
     def rename(self, stored: StoredFile, name: str) -> StoredFile:
-        """Call a file otherwise; what its name says of its kind, its place says too."""
+        """Change the client's name of a file, and the extension of its path with it."""
         path = stored.path.with_suffix(Path(name).suffix.lower())
         os.replace(stored.path, path)
         stored = replace(stored, name=name, path=path)
@@ -99,18 +99,18 @@ class FileStore:
         return stored
 
     def remove(self, token: str) -> None:
-        """Remove one."""
+        """Remove a file."""
         with self._lock:
             stored = self._names.pop(token, None)
         if stored:
             stored.path.unlink(missing_ok=True)
 
     def size(self) -> int:
-        """Bytes that all of them take."""
+        """Size of all files in bytes."""
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
 
     def remove_expired(self) -> None:
-        """Remove what is too old."""
+        """Remove the files that are too old."""
         oldest = self._clock() - 60 * self.minutes
         for path in list(self.folder.iterdir()):
             try:
@@ -128,7 +128,7 @@ class FileStore:
 
 
 def clean_name(name: object) -> str:
-    """A client's name of a file as one line that can be shown: no folders, no control letters, not too long.
+    """A client's file name made safe for display: no folders, no control characters, at most 120 characters.
 
     Example:
         >>> clean_name("../../etc/night.jpg")
@@ -140,18 +140,18 @@ def clean_name(name: object) -> str:
     """
     text = str(name).replace("\\", "/").rsplit("/", 1)[-1]
     text = "".join(letter for letter in text if letter.isprintable()).strip().lstrip(".")
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_NAME:
         stem, dot, ending = text.rpartition(".")
         keep = dot + ending if stem and len(ending) < 8 else ""
-        text = text[: _LONGEST - len(keep)] + keep
+        text = text[: _MAX_NAME - len(keep)] + keep
     return text or "picture"
 
 
 def parse_tokens(text: object) -> list[str]:
-    """What the page's upload gives: a JSON list of tokens.
+    """Parse the JSON list of tokens of the page's upload.
 
     Raises:
-        UsageError: something else.
+        UsageError: anything else.
     """
     try:
         found = json.loads(text) if isinstance(text, str) and text else []
@@ -163,7 +163,7 @@ def parse_tokens(text: object) -> list[str]:
 
 
 def unique_names(names: list[str]) -> list[str]:
-    """The same names, the second of a name with a number behind it.
+    """The same names, repeated ones with a number appended.
 
     Example:
         >>> unique_names(["a.jpg", "a.jpg", "b.jpg"])

@@ -1,4 +1,4 @@
-"""Pictures, tables and curves as pieces of HTML; every word of a user or a file is escaped here."""
+"""Images, tables and charts as HTML; all text of users and files is escaped here."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 
-_WIDE, _HIGH, _LEFT, _FOOT = 460, 220, 46, 24  # of a chart, and of its margins
+_WIDE, _HIGH, _LEFT, _FOOT = 460, 220, 46, 24  # pixels: size and margins of a chart
 _COLORS = ("#e8871e", "#3b82c4", "#5aa469", "#b0568f", "#8d7b68", "#c94f4f")
-_LARGEST = 30_000_000  # bytes of a sheet that is shown as its file is
+_MAX_FILE = 30_000_000  # bytes of a file that is embedded
 
 
 def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
-    """A picture (h, w, 3) uint8, RGB, as an address that holds the picture itself."""
+    """An image (h, w, 3) uint8, RGB, as a data URI (JPEG)."""
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise UsageError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be shown")
@@ -28,13 +28,13 @@ def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
 
 
 def file_uri(path: Path) -> str:
-    """A PNG file of a run as an address that holds it.
+    """A PNG file of a run as a data URI.
 
     Raises:
-        UsageError: it is gone, or too large to be shown.
+        UsageError: it cannot be read, or is too large.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _MAX_FILE:
             raise UsageError(f"{path.name}: too large to be shown")
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
     except OSError as error:
@@ -43,7 +43,7 @@ def file_uri(path: Path) -> str:
 
 def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before", right: str = "After",
                  name: str = "") -> str:
-    """Two pictures of one size over each other, with a handle between them."""
+    """Two images of one size over each other, with a movable divider."""
     height, width = before.shape[:2]
     return (f'<before-after before="{data_uri(before)}" after="{data_uri(after)}" left="{html.escape(left)}" '
             f'right="{html.escape(right)}" width="{width}" height="{height}" name="{html.escape(name)}">'
@@ -51,7 +51,7 @@ def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before",
 
 
 def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
-    """Pictures (addresses) with a caption each, as many beside each other as there is room for."""
+    """A grid of images (URIs), each with a caption."""
     cells = []
     for address, lines in items:
         first, rest = (lines[0] if lines else "picture"), lines[1:]
@@ -62,18 +62,18 @@ def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
 
 
 def download(address: str, name: str, size: int, words: str = "Download", fresh: bool = True) -> str:
-    """A link to a file that was made; the page follows one that is fresh by itself."""
+    """A download link; the page follows a fresh one automatically."""
     return (f'<a class="take{" fresh" * fresh}" href="{html.escape(address)}" download="{html.escape(name)}">'
             f"{html.escape(words)} <b>{html.escape(name)}</b> ({size / 1e6:.1f} MB)</a>")
 
 
 def notes(lines: Sequence[str], kind: str = "note") -> str:
-    """What else there is to say, a paragraph each."""
+    """A paragraph per line."""
     return "".join(f'<p class="{kind}">{html.escape(line)}</p>' for line in lines)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Words and numbers in rows."""
+    """A table."""
     top = "".join(f'<th scope="col">{html.escape(word)}</th>' for word in head)
     body = "".join("<tr>" + "".join(f"<{'td' if i else 'th scope=row'}>{html.escape(word)}</{'td' if i else 'th'}>"
                                     for i, word in enumerate(row)) + "</tr>" for row in rows)
@@ -82,7 +82,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def brush(picture: np.ndarray, mask: np.ndarray | None = None) -> str:
-    """A picture (h, w, 3) uint8 on which a mask is painted, anew; `mask` (h, w), what is marked already."""
+    """An image (h, w, 3) uint8 to paint a mask on; `mask` (h, w) is the initial mask."""
     height, width = picture.shape[:2]
     marked = "" if mask is None else data_uri_of_mask(mask)
     return (f'<hole-brush picture="{data_uri(picture)}" marked="{marked}" width="{width}" height="{height}" '
@@ -90,7 +90,7 @@ def brush(picture: np.ndarray, mask: np.ndarray | None = None) -> str:
 
 
 def data_uri_of_mask(mask: np.ndarray) -> str:
-    """A mask (h, w), bool, as a PNG in an address: white where it is true."""
+    """A mask (h, w), bool, as a data URI (PNG), white where it is true."""
     _, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
     return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
 
@@ -99,9 +99,9 @@ def chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], alarm
     """Curves over the updates of a run, as SVG in the colours of the page.
 
     Args:
-        title: what is drawn.
-        curves: name -> points.
-        alarm: a level that is marked, where it lies near the curves.
+        title: of the chart.
+        curves: name -> points (update, value).
+        alarm: a level that is marked if it is near the curves.
     """
     xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points in curves.values() for _, y in points]
@@ -141,5 +141,5 @@ def chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], alarm
 
 
 def as_json(value: object) -> str:
-    """For a script of the page."""
+    """JSON for a script of the page."""
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

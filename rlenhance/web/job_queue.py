@@ -1,4 +1,4 @@
-"""One worker and a bounded line before it: one photograph is done at a time, and whoever comes too many is told."""
+"""A bounded job queue with one worker: one photograph is processed at a time, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ T = TypeVar("T")
 
 
 class QueueFull(UsageError):
-    """Too many are waiting; nothing was begun."""
+    """The queue is full; nothing was started."""
 
 
 class JobQueue:
-    """Work is done one piece after the other, in one thread, so that memory stays where it is.
+    """Runs jobs one after the other in one thread.
 
     Args:
-        places: pieces of work that may be in the line, the one that is worked on among them.
+        places: largest number of jobs, the running one included.
         patience: seconds that a caller waits for a result.
 
     Raises:
-        UsageError: no place, or no patience.
+        UsageError: `places` below 1, or `patience` not above 0.
     """
 
     def __init__(self, places: int = 8, patience: float = 300.0):
         if places < 1 or not patience > 0:
-            raise UsageError(f"--queue: at least one picture is in work at a time; got {places}")
+            raise UsageError(f"places must be at least 1, and patience above 0; got {places} and {patience:g}")
         self.places, self.patience = places, patience
         self._inside, self._lock = 0, threading.Lock()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="line")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="jobs")
 
     @property
     def inside(self) -> int:
-        """How many are in the line now."""
+        """Number of jobs in the queue."""
         return self._inside
 
     def run(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
-        """Do it when its turn comes, and give back its result; what it raises is raised here.
+        """Run a job when its turn comes and return its result; its errors are raised here.
 
         Raises:
-            Busy: the line is full, or its turn or its end did not come in time.
+            QueueFull: the queue is full, or the job did not start or end in time.
         """
         with self._lock:
             if self._inside >= self.places:
@@ -56,14 +56,14 @@ class JobQueue:
         try:
             return future.result(self.patience)
         except TimeoutError as error:
-            if future.done() and not future.cancelled():  # the work's own
+            if future.done() and not future.cancelled():  # raised by the job
                 raise
-            begun = not future.cancel()
-            raise QueueFull(f"busy: {'it took' if begun else 'its turn did not come in'} more than {self.patience:g} "
-                       f"seconds; {'reduce the picture' if begun else 'try again later'}") from error
+            started = not future.cancel()
+            raise QueueFull(f"busy: {'it took' if started else 'its turn did not come in'} more than {self.patience:g} "
+                       f"seconds; {'reduce the picture' if started else 'try again later'}") from error
 
     def run_when_free(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T:
-        """The same for one picture of many: where the line is full, it waits for a place as long as for a result."""
+        """The same for one job of many: where the queue is full, wait up to `patience` for a place."""
         end = time.monotonic() + self.patience
         while True:
             try:
@@ -74,7 +74,7 @@ class JobQueue:
                 time.sleep(0.25)
 
     def close(self) -> None:
-        """Finish what is in work, and nothing else."""
+        """Finish the running job and cancel the others."""
         self._pool.shutdown(cancel_futures=True)
 
     def _leave(self, _: object) -> None:

@@ -1,4 +1,4 @@
-"""The whole page: its tabs, its looks, and what stands above them."""
+"""The page: its tabs and its theme."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
 def build(context: AppContext) -> gr.Blocks:
-    """The page over a studio."""
+    """Build the page."""
     with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain taken '
                 f"out. Pictures go to the machine that runs this page, and nowhere else. {html.escape(__version__)}</p>"
@@ -45,7 +45,7 @@ def build(context: AppContext) -> gr.Blocks:
 
 
 def theme_options() -> dict[str, Any]:
-    """Theme, style and script, as Gradio takes them: fonts of the system, nothing from elsewhere."""
+    """Theme, style sheet and script for Gradio, with system fonts and no external resources."""
     theme = gr.themes.Base(primary_hue="orange", secondary_hue="orange", neutral_hue="stone", font=_FONTS,
                            font_mono=_CODE).set(body_background_fill_dark="#1b1a19")
     script = (_HERE / "page.js").read_text(encoding="utf-8")

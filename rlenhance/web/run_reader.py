@@ -1,4 +1,4 @@
-"""A run folder as the page shows it: what was asked, curves, sheets of samples, and the watch for collapse in words."""
+"""Read a run folder for the page: arguments, curves, sample sheets, and signs of collapse."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PANELS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
     ("Undecidedness (entropy)", (r"policy/entropy/.*",), None),
     ("Likeness to one fixed curve in dB (collapse/constant_psnr)", (r"collapse/constant_psnr",), 45.0),
 )
-_ROWS, _POINTS = 200_000, 400  # rows that are read; points of a curve that are drawn
+_ROWS, _POINTS = 200_000, 400  # rows read, and points drawn per curve
 _SAMPLE = re.compile(r"(.+)-(\d+)\.png")
 
 
 @dataclass(frozen=True)
 class CollapseSign:
-    """One thing that the watch for collapse looks at: what it says, and whether that is an alarm."""
+    """A sign of collapse: its description, and whether it is an alarm."""
 
     text: str
     alarm: bool
@@ -36,11 +36,11 @@ class CollapseSign:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as far as its files tell.
+    """A run, as its files describe it.
 
     Attributes:
-        folder: where it lies.
-        asked: what it was told to do, by name.
+        folder: the run folder.
+        asked: its arguments by name.
         curves: column of metrics.csv -> points (update, value).
         samples: name of a sheet -> (update, file), in order.
     """
@@ -83,7 +83,7 @@ def list_runs(root: Path | None) -> dict[str, Path]:
 
 
 def open_run(root: Path | None, label: object) -> Run:
-    """Read a run that the list offers, and no other folder.
+    """Read a run of `list_runs`, and no other folder.
 
     Raises:
         UsageError: not one of them, or damaged.
@@ -126,7 +126,7 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def subsample(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most so many as can be seen, the last one among them."""
+    """At most 400 points, the last one included."""
     every = -(-len(points) // _POINTS)
     return [*points[::every], points[-1]] if every > 1 else points
 

@@ -1,4 +1,4 @@
-"""What every request passes: who may come in, from where, with how much; and nothing that the page does not need."""
+"""Security middleware: host, origin, password, allowed routes and size limits of every request."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: The page itself, its parts, its events; our own ways in. Everything else that Gradio offers is shut.
+#: The routes of the page and of the API; all other routes of Gradio are closed.
 ALLOWED_ROUTES = {
     "GET": re.compile(r"/|/(assets|static)/[\w./@-]+|/theme\.css|/favicon\.ico|/manifest\.json|/take/[0-9a-f]{32}"
                       r"|/gradio_api/(startup-events|queue/data|heartbeat/[\w-]+|info)|/api"),
     "POST": re.compile(r"/upload|/api/[a-z]+|/gradio_api/(queue/join|cancel|reset)/?"),
 }
-#: Ways on which files come in; on the others there is only room for settings and painted masks.
+#: Routes of uploads; bodies of other routes are limited to `SETTINGS_BYTES`.
 FILE_ROUTES = re.compile(r"/upload|/api/[a-z]+")
 SETTINGS_BYTES = 4_000_000
-#: The browser asks no other host than this one, whatever the page's parts would like.
+#: The browser loads nothing from other hosts.
 CONTENT_SECURITY_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; "
           "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; "
@@ -40,7 +40,7 @@ _HEADERS = ((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()), (b"x
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not let in."""
+    """The answer to a rejected request."""
 
     status: int
     error: str
@@ -48,14 +48,14 @@ class Refusal:
 
 
 class SecurityMiddleware:
-    """An application behind a door.
+    """ASGI middleware that rejects requests which are not allowed.
 
     Args:
-        app: what lies behind it.
-        host: where it listens; on this machine's own addresses it answers to no other name, so that no page of the
-            web can reach it under a name of its own.
+        app: the application.
+        host: the address it listens on; on a loopback address only local host names are accepted, which prevents DNS
+            rebinding.
         auth: name and password, or None.
-        megabytes: the largest file that comes in, counted while it comes.
+        megabytes: limit of an upload, counted while it is received.
     """
 
     def __init__(self, app: App, *, host: str = "127.0.0.1", auth: tuple[str, str] | None = None,
@@ -65,7 +65,7 @@ class SecurityMiddleware:
         self._key = None if auth is None else ":".join(auth).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it here."""
+        """Pass a request on, or reject it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -111,15 +111,15 @@ class SecurityMiddleware:
             await answer(send, self._too_large(limit))
 
     def check_request(self, method: str, path: str, headers: MutableMapping[bytes, bytes]) -> Refusal | None:
-        """Why a request is not let in, or None.
+        """The rejection of a request, or None.
 
         Args:
-            headers: by their names in small letters.
+            headers: by their names in lower case.
         """
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._names is not None and re.sub(r":\d+$", "", host) not in self._names:
             return Refusal(403, f"this page answers on {', '.join(sorted(self._names))} alone; got the host {host!r}")
-        if self._key is not None and not secrets.compare_digest(_given(headers), self._key):
+        if self._key is not None and not secrets.compare_digest(_credentials(headers), self._key):
             return Refusal(401, "name and password, please", ((b"www-authenticate", b'Basic realm="rlenhance"'),))
         method = "GET" if method == "HEAD" else method
         if method not in ALLOWED_ROUTES or ".." in path or not ALLOWED_ROUTES[method].fullmatch(path):
@@ -152,7 +152,7 @@ async def answer(send: Send, refusal: Refusal) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """A machine's own address, which no other machine reaches."""
+    """Whether an address is a loopback address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -163,7 +163,7 @@ def read_auth(word: str | None) -> tuple[str, str] | None:
     """Name and password from USER:PASSWORD, or from the first line of a file, as @FILE.
 
     Raises:
-        UsageError: neither.
+        UsageError: anything else.
 
     Example:
         >>> read_auth("anna:secret")
@@ -186,7 +186,7 @@ def read_auth(word: str | None) -> tuple[str, str] | None:
     return name, password
 
 
-def _given(headers: MutableMapping[bytes, bytes]) -> bytes:
+def _credentials(headers: MutableMapping[bytes, bytes]) -> bytes:
     kind, _, text = headers.get(b"authorization", b"").partition(b" ")
     if kind.lower() != b"basic":
         return b""

@@ -1,4 +1,4 @@
-"""The page as a server: everything assembled, started, and cleaned up after."""
+"""The web server of the page: assembled, started, and cleaned up."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Settings:
     """How the page is served.
 
     Attributes:
-        host, port: where; port 0 is any that is free.
+        host, port: the address; port 0 is any free one.
         auth: name and password, or None.
-        megabytes, megapixels: the largest photograph that comes in.
-        places: pictures that may be in work or waiting.
-        minutes: how long files are kept that nobody uses.
+        megabytes, megapixels: limits of a photograph.
+        places: see `JobQueue`.
+        minutes: unused files are removed after this time.
         model, runs, device: see `EnhanceService`.
-        browser: open one.
+        browser: open a browser.
     """
 
     host: str = "127.0.0.1"
@@ -50,20 +50,20 @@ class Settings:
 
 
 def check_extra() -> None:
-    """Refuse to go on without Gradio.
+    """Check that Gradio is installed.
 
     Raises:
-        UsageError: names the line that installs it.
+        UsageError: it is not.
     """
     if find_spec("gradio") is None:
         raise missing_extra("the page", "demo")
 
 
 def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, JobQueue]:
-    """The application, and what does its work.
+    """The application, its service and its job queue.
 
     Args:
-        folder: where files lie while they are needed.
+        folder: for temporary files.
 
     Raises:
         UsageError: no model, or no Gradio.
@@ -100,10 +100,10 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
 
 
 def serve(settings: Settings) -> None:
-    """Serve the page until somebody stops it; its files are removed at the end.
+    """Serve the page until it is stopped; its files are removed at the end.
 
     Raises:
-        UsageError: the place is taken, or see `create_app`.
+        UsageError: the port is taken; or see `create_app`.
     """
     check_extra()
     bound = _bound(settings.host, settings.port)
@@ -124,7 +124,7 @@ def serve(settings: Settings) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """A listening socket.
 
     Raises:
         UsageError: the port is taken, or no such address.
@@ -135,16 +135,16 @@ def _bound(host: str, port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host.strip("[]"), port))
-        found.listen(128)  # whoever comes while the page is put together waits for it
+        found.listen(128)  # clients that connect during start-up wait
     except (OSError, OverflowError) as error:
         found.close()
-        raise UsageError(f"{host}:{port}: nobody can listen there ({error}); name another place with --host or --port "
+        raise UsageError(f"{host}:{port}: nobody can listen there ({error}); choose another host or port "
                          f"(0: any that is free)") from error
     return found
 
 
 async def _sweep(store: FileStore) -> None:
-    """Remove what is too old, once a minute."""
+    """Remove old files once a minute."""
     with suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(60)

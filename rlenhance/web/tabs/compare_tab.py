@@ -1,4 +1,4 @@
-"""The tab that lays two models over each other on one photograph, with scores where a reference is given."""
+"""The tab of model comparison on one photograph, with scores where a reference is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tab that fills holes: found, painted with a brush or given as a mask; the result stands beside the input."""
+"""The tab of completion: a mask detected, painted or uploaded, and the result next to the input."""
 
 from __future__ import annotations
 

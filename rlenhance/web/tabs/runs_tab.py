@@ -1,4 +1,4 @@
-"""The tab that opens a run folder: curves, sheets of samples over time, the watch for collapse."""
+"""The tab of training runs: curves, sample sheets over time, signs of collapse."""
 
 from __future__ import annotations
 

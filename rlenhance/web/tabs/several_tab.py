@@ -1,4 +1,4 @@
-"""The tab for many photographs: the look of the first tab for all of them, a gallery, and one file to take away."""
+"""The tab for many photographs: the settings of the first tab for all, a gallery, and one archive to download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class SeveralTab:
     """The tab.
 
     Args:
-        desk: does the work. controls: of the look.
+        context: the service and its queue.
+        controls: of the enhancement tab.
     """
 
     def __init__(self, context: AppContext, controls: Controls):
@@ -37,7 +38,7 @@ class SeveralTab:
         start.click(show_errors(self.enhance), [photos, *controls.all], [status, gallery, taken])
 
     def enhance(self, photos: Any, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
-        """One after the other; what fails is named and the rest goes on."""
+        """Enhance one after the other; a failure is reported and the rest goes on."""
         request, tokens = self.controls.request(*values), parse_tokens(photos)
         if not tokens:
             raise UsageError("choose photographs first")
@@ -65,7 +66,7 @@ class SeveralTab:
         return thumbnail(self.service.full_photo(stored).pixels, CELL)
 
     def _packed(self, files: list[StoredFile]) -> StoredFile:
-        """All results in one file, names kept apart; the single ones are removed."""
+        """All results in one archive, with unique names; the single files are removed."""
         package = self.service.store.create("rlenhance.zip", ".zip")
         with zipfile.ZipFile(package.path, "w", zipfile.ZIP_STORED) as archive:
             for stored, name in zip(files, unique_names([stored.name for stored in files]), strict=True):
