@@ -19,22 +19,7 @@ from rlenhance.actions.tone import ToneActions
 from rlenhance.core.types import Action
 
 __all__ = [
-    "ACTION_SETS",
-    "FILTERS",
-    "PIXELRL_TOOLS",
-    "Action",
-    "ActionSet",
-    "CompletionActions",
-    "CurveActions",
-    "FilterActions",
-    "FusedRenderer",
-    "LatentActions",
-    "PointwiseActions",
-    "ResidualActions",
-    "ToneActions",
-    "ToolSet",
-    "apply_action",
-    "attenuate_local",
-    "upsample_agents",
-    "validate_action",
+    "ACTION_SETS", "FILTERS", "PIXELRL_TOOLS", "Action", "ActionSet", "CompletionActions", "CurveActions",
+    "FilterActions", "FusedRenderer", "LatentActions", "PointwiseActions", "ResidualActions", "ToneActions", "ToolSet",
+    "apply_action", "attenuate_local", "upsample_agents", "validate_action",
 ]
