@@ -108,7 +108,7 @@ class EarlyStopping:
         best_round: which of them was best, counted from 0.
 
     Example:
-        >>> falling = Falling(tolerance=0.05)
+        >>> falling = EarlyStopping(tolerance=0.05)
         >>> [falling.update(psnr) for psnr in (29.0, 29.2, 29.18, 29.1)]
         [False, False, False, True]
         >>> falling.best_round

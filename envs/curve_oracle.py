@@ -37,7 +37,7 @@ def invert_curve(image: Tensor, bend: Tensor) -> Tensor:
         bend: A, in (-1, 1], of a shape that broadcasts.
 
     Example:
-        >>> unbend(torch.tensor(0.3 + 0.5 * 0.3 * 0.7), torch.tensor(0.5))
+        >>> invert_curve(torch.tensor(0.3 + 0.5 * 0.3 * 0.7), torch.tensor(0.5))
         tensor(0.3000)
     """
     # the root of A c^2 - (1 + A) c + c' = 0 that lies in [0, 1], written so that A = 0 divides nothing by zero

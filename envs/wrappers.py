@@ -134,7 +134,7 @@ class GlobalAction(_Actions):
 
     Example:
         >>> import gymnasium, envs
-        >>> PictureAction(gymnasium.make("rlenhance/LowLight-v0", size=16)).action_space
+        >>> GlobalAction(gymnasium.make("rlenhance/LowLight-v0", size=16)).action_space
         Box(-1.0, 1.0, (1,), float32)
     """
 

@@ -289,7 +289,7 @@ def test_trust_region_raises_its_price_while_the_bound_is_broken():
 def test_critic_sees_the_neighbours_actions(image):
     """What a cell's action is worth depends on what the cells beside it do."""
     torch.manual_seed(0)
-    actor = policy_for(SAC, state_size=None)
+    actor = policy_for(SAC, decision_size=None)
     critic = Critic(actor)
     observation = make_observation(image, 1.0, torch.zeros(2, 0))
     context = actor.global_features(observation)
