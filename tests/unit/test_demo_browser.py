@@ -34,8 +34,8 @@ in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here; on 
 
 def sources():
     """A sum over all that decides how the page looks."""
-    files = sorted(path for path in (ROOT / "rlenhance/demo").iterdir() if path.suffix in (".css", ".js")
-                   or path.name.endswith("_tab.py") or path.name in ("page.py", "parts.py", "display.py"))
+    files = sorted(path for path in (ROOT / "rlenhance/web").rglob("*") if path.suffix in (".css", ".js")
+                   or path.name.endswith("_tab.py") or path.name in ("page.py", "components.py", "html.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
