@@ -18,9 +18,8 @@ import tyro
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, Case
 from benchmarks.charts import draw
 from benchmarks.filters import measure_filters
-from benchmarks.memory import measure_memory
 from benchmarks.photo import SIZES, measure_photo
-from benchmarks.scaling import measure_processes, measure_scaling, process_options
+from benchmarks.scaling import measure_memory, measure_processes, measure_scaling, process_options
 from benchmarks.share import measure_share
 from benchmarks.speed import measure_environment, measure_updates
 from benchmarks.table import Table

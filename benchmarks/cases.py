@@ -19,8 +19,8 @@ from rlenhance.rewards import Reward, RewardWeights
 CLASSIC = {"curve": "categorical", "channels": "coupled", "lead": 2, "momentum": 0.2}
 
 
-#: The policies here take no knobs: their terms are left out.
-WITHOUT_KNOBS = {"contrast_preference": 0.0, "color_preference": 0.0, "highlights": 0.0}
+#: The policies here take no preferences: the terms of these are left out.
+WITHOUT_PREFERENCES = {"contrast_preference": 0.0, "color_preference": 0.0, "highlights": 0.0}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Case:
         policy = PolicyConfig(backbone=self.backbone, horizon=self.horizon, agent_stride=self.stride,
                               global_agent=self.stride > 1, state_size=self.side if self.stride > 1 else 0,
                               **curve)
-        weights, config = RewardWeights(WITHOUT_KNOBS), A3CConfig(rollouts_per_image=self.rollouts)
+        weights, config = RewardWeights(WITHOUT_PREFERENCES), A3CConfig(rollouts_per_image=self.rollouts)
         return A3C(make_policy(policy, weights), Reward(weights), config, seed=seed)
 
 

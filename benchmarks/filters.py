@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
+from benchmarks.speed import run_batched
 from benchmarks.table import Table, interleaved
 from envs import DenoiseEnv
 from rlenhance.actions import PIXELRL_TOOLS
@@ -52,7 +53,7 @@ def measure_filters(sizes: Sequence[tuple[int, int]], horizon: int, repeats: int
             actions = [torch.randint(len(PIXELRL_TOOLS), clean.shape, generator=generator) for _ in range(horizon)]
             env = DenoiseEnv(count, size=side, horizon=horizon, autoreset_mode=AutoresetMode.DISABLED)
             episodes = max(1, _PIXELS // clean.numel())
-            seconds = interleaved({"batch": partial(_batched, env, batch, actions, episodes),
+            seconds = interleaved({"batch": partial(run_batched, env, batch, actions, episodes),
                                    "loop": partial(_looped, batch, actions, episodes)}, repeats)
             steps = count * horizon * episodes
             table.rows.append((count, side, steps / seconds["batch"], steps * side * side / seconds["batch"],
@@ -60,13 +61,6 @@ def measure_filters(sizes: Sequence[tuple[int, int]], horizon: int, repeats: int
     finally:
         cv2.setNumThreads(before)
     return table
-
-
-def _batched(env: DenoiseEnv, batch: Batch, actions: Sequence[torch.Tensor], episodes: int) -> None:
-    for _ in range(episodes):
-        env.reset(options={"batch": batch})
-        for action in actions:
-            env.step(action)
 
 
 def _looped(batch: Batch, actions: Sequence[torch.Tensor], episodes: int) -> None:

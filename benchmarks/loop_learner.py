@@ -163,8 +163,8 @@ class LoopA3C(A3C):
         for observation in episode.observations:
             distribution, values, memory = self.policy(observation, memory)
             steps.append((distribution, values))
-        return JointDistribution.concat([distribution for distribution, _ in steps]), concat_steps([v for _,
-                                                                                                    v in steps])
+        distributions, values = zip(*steps, strict=True)
+        return JointDistribution.concat(distributions), concat_steps(values)
 
 
 def _values_of(episode: Episode, level: str, weight: float) -> Any:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.memory import peak
+from benchmarks.scaling import peak
 from benchmarks.table import Table, interleaved
 from rlenhance.actions import apply_action
 from rlenhance.actions import render as sweep

@@ -1,16 +1,20 @@
-"""How updates scale with the batch, the pictures' size and the processes."""
+"""How updates scale with the batch, the size of the images and the processes, and how much memory they need."""
 
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from benchmarks.cases import Case
 from benchmarks.table import Table, interleaved
@@ -73,7 +77,7 @@ def _rate(arguments: Sequence[str], threads: int, updates: int) -> float:
                        "OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin on a busy machine wait for each other
         done = subprocess.run(
             [sys.executable, "-m", "experiments.lol_train", "--learner", "a3c", "--device", "cpu", "--no-progress",
-             "--updates", str(updates), "--evaluate-every", str(updates // 2), "--out", folder, "--name", "run",
+             "--updates", str(updates), "--eval-interval", str(updates // 2), "--out", folder, "--name", "run",
              *arguments], env=environment, capture_output=True, text=True)
         if done.returncode:
             raise UsageError(f"lol_train {' '.join(arguments)} ended with status {done.returncode}: "
@@ -81,3 +85,36 @@ def _rate(arguments: Sequence[str], threads: int, updates: int) -> float:
         with (Path(folder) / "run" / "metrics.csv").open() as file:
             clock = {int(row["step"]): float(row["seconds"]) for row in csv.DictReader(file) if row.get("seconds")}
     return (updates - updates // 2) / (clock[updates] - clock[updates // 2])
+
+
+def measure_memory(cases: Sequence[Case], threads: int) -> Table:
+    """Peak resident memory of one update, whole and above what the process held before it."""
+    table = Table("memory", "Peak memory of one update", ("recipe", "pictures per update", "MB above the start",
+                                                          "MB of the process", "kB per environment step"))
+    context = multiprocessing.get_context("spawn")
+    for case in cases:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            before, after = pool.submit(_peaks, case, threads).result()
+        table.rows.append((case.label, case.pictures, after - before, after, 1000 * (after - before) / case.steps))
+    return table
+
+
+def _peaks(case: Case, threads: int) -> tuple[float, float]:
+    """Peak megabytes before and after an update."""
+    torch.set_num_threads(threads)
+    learner, batch = case.learner(), case.batch()
+    before = peak()
+    learner.step(batch)
+    return before, peak()
+
+
+def peak() -> float:
+    """Peak resident megabytes of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # the process's own; getrusage would count the parent's at the time of the start
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

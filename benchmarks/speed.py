@@ -36,7 +36,7 @@ def measure_environment(cases: Sequence[Case], repeats: int) -> Table:
         arrays = [[{level: entry[number].numpy() for level, entry in action.items()} for action in actions]
                   for number in range(case.episodes)]
 
-        seconds = interleaved({"batch": partial(_batched, learner.env, images, actions),
+        seconds = interleaved({"batch": partial(run_batched, learner.env, images, actions),
                                "loop": partial(_looped, loop, pictures, arrays)}, repeats)
         name = f"stride {case.stride}" + (", categorical" if case.classic else "")
         table.rows.append((name, case.episodes, case.steps / seconds["batch"],
@@ -69,10 +69,13 @@ def measure_updates(cases: Sequence[Case], repeats: int) -> Table:
     return table
 
 
-def _batched(env: PixelEnv, images: Batch, actions: Sequence[Mapping[str, Tensor]]) -> None:
-    env.reset(options={"batch": images})
-    for action in actions:
-        env.step(action)
+def run_batched(env: PixelEnv, images: Batch, actions: Sequence[Mapping[str, Tensor] | Tensor],
+                episodes: int = 1) -> None:
+    """Whole episodes of a batch, from ready-made actions."""
+    for _ in range(episodes):
+        env.reset(options={"batch": images})
+        for action in actions:
+            env.step(action)
 
 
 def _looped(loop: LoopEnv, pictures: np.ndarray, actions: Sequence[Sequence[Mapping[str, np.ndarray]]]) -> None:

@@ -13,7 +13,7 @@ from agents import A3C, A3CConfig
 from agents.rollout import replay_rollout
 from benchmarks import stopwatch
 from benchmarks.__main__ import Arguments, main
-from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, WITHOUT_KNOBS, Case
+from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, WITHOUT_PREFERENCES, Case
 from benchmarks.filters import looped
 from benchmarks.loop_env import LoopEnv
 from benchmarks.loop_learner import LoopA3C
@@ -88,7 +88,7 @@ def test_the_loop_learner_is_the_learner(case, generator, monkeypatch):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter += 0.02 * torch.randn(parameter.shape, generator=noise)
-    reward, batch = Reward(RewardWeights(WITHOUT_KNOBS)), pictures(case, generator)
+    reward, batch = Reward(RewardWeights(WITHOUT_PREFERENCES)), pictures(case, generator)
     taken = [{level: entry if entry.dtype == torch.int64 else 0.9 * entry for level, entry in action.items()}
              for action in random_actions(case, networks[0].actions, generator)]
 
@@ -110,9 +110,9 @@ def test_the_loop_refuses_what_it_does_not_know():
     with pytest.raises(UsageError, match="color"):
         LoopEnv(actions, RewardWeights({"color": 1.0}))
     with pytest.raises(UsageError, match="chroma"):
-        LoopEnv(replace(actions, channels="chroma"), RewardWeights(WITHOUT_KNOBS))
+        LoopEnv(replace(actions, channels="chroma"), RewardWeights(WITHOUT_PREFERENCES))
     with pytest.raises(UsageError, match="multiples of 16"):
-        LoopEnv(actions, RewardWeights(WITHOUT_KNOBS)).reset(torch.zeros(24, 32, 3).numpy(), 0.5)
+        LoopEnv(actions, RewardWeights(WITHOUT_PREFERENCES)).reset(torch.zeros(24, 32, 3).numpy(), 0.5)
 
 
 @every_case
