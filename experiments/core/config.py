@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -26,7 +26,10 @@ ModelName = Annotated[str, _LOCATED]
 
 def default_is(text: str, metavar: str | None = None) -> Any:
     """The help of an option whose None (or 0) stands for a value that depends on others: tells that value."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {text})")
+    def hint(default: str) -> str:
+        return f"(default: {text if default in ('', '0', '0.0', 'None', repr('')) else default})"
+
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
 def one_of(names: Iterable[str], but: Sequence[str] = (), also: Sequence[str] = ()) -> Any:
@@ -87,14 +90,19 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class NoSettings:
+    """A part of a configuration in which nothing can be set."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that a run is told, in four parts; a task derives its own, with the types and defaults of its parts.
     It is the command line of the task, and `arguments` in config.json."""
 
-    train: Flat[Any]
-    data: Flat[Any]
-    network: Flat[Any]
-    learners: Flat[Any]
+    train: Flat[Any] = field(default_factory=TrainConfig)
+    data: tyro.conf.Suppress[Any] = field(default_factory=NoSettings)
+    network: tyro.conf.Suppress[Any] = field(default_factory=NoSettings)
+    learners: tyro.conf.Suppress[Any] = field(default_factory=NoSettings)
 
 
 def from_json(kind: Any, value: Any) -> Any:
@@ -137,7 +145,7 @@ def from_json(kind: Any, value: Any) -> Any:
 def hints_of(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass and their types."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {part.name: hints[part.name] for part in dataclasses.fields(kind)}
 
 
 def plain_type(hint: Any) -> Any:
@@ -152,12 +160,12 @@ def is_flat(hint: Any) -> bool:
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting in a dataclass of dataclasses: path with dots, value."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    for part in dataclasses.fields(config):
+        value = getattr(config, part.name)
         if dataclasses.is_dataclass(value):
-            yield from leaves(value, f"{prefix}{field.name}.")
+            yield from leaves(value, f"{prefix}{part.name}.")
         else:
-            yield f"{prefix}{field.name}", value
+            yield f"{prefix}{part.name}", value
 
 
 def differing(one: RunConfig, other: RunConfig) -> list[str]:
@@ -187,12 +195,12 @@ def anchored(config: T) -> T:
     """
     made: Any = config
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(made):
-        value = getattr(made, field.name)
+    for part in dataclasses.fields(made):
+        value = getattr(made, part.name)
         if dataclasses.is_dataclass(value):
-            changes[field.name] = anchored(value)
-        elif field.name != "out" and value != field.default:
-            changes[field.name] = _whole(value, hints_of(type(made))[field.name])
+            changes[part.name] = anchored(value)
+        elif part.name != "out" and value != part.default:
+            changes[part.name] = _whole(value, hints_of(type(made))[part.name])
     return dataclasses.replace(made, **changes)
 
 
