@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rlenhance.cli.explain_options import check_explain_options
 from rlenhance.cli.photo_command import (
     add_photo_command,
     add_region,
@@ -16,11 +17,7 @@ from rlenhance.cli.photo_command import (
     read_settings,
     run_plan,
 )
-from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.options import DenoiseSettings
-
-if TYPE_CHECKING:
-    from rlenhance.io import BatchPlan
 
 
 def add(commands: Any) -> None:
@@ -43,8 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: something cannot be done; nothing was written.
     """
     settings, plan = read_settings(arguments, DenoiseSettings), plan_photos(arguments, DenoiseSettings.suffix)
-    if arguments.explain:
-        _check_explained(plan, arguments)
+    check_explain_options(arguments, plan)
     if arguments.dry_run:
         return print_plan(plan, arguments)
     options = pipeline_options(arguments, "denoise")
@@ -60,19 +56,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"which filter won where -> {write(choices.picture(), arguments.explain)}\n{choices.describe()}",
               file=notes_stream(plan, arguments))
     return summary.status
-
-
-def _check_explained(plan: BatchPlan, arguments: argparse.Namespace) -> None:
-    """Refuse what --explain cannot do, before a model is loaded."""
-    from rlenhance.io import STDIO
-    from rlenhance.io.containers import WRITABLE
-
-    path, sources = arguments.explain, [job.source for job in (*plan.jobs, *plan.skipped)]
-    if len(sources) != 1 or sources[0] == STDIO:
-        raise UsageError(f"--explain takes one photograph with a name; got {len(sources)}")
-    if path.suffix.lower() not in WRITABLE:
-        raise UsageError(f"--explain: {path} must end in one of {' '.join(WRITABLE)}")
-    if path.exists() and not arguments.overwrite:
-        raise UsageError(f"{path}: exists; replace it with --overwrite, or name another file with --explain")
-    if path.resolve() in {place.resolve() for job in plan.jobs for place in (job.source, job.target)}:
-        raise UsageError(f"{path}: is the place of a photograph; name another file with --explain")

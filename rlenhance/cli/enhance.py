@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             *(job.target for job in plan.jobs), *filter(None, (arguments.explain, arguments.cube))])
     if arguments.strip or arguments.quality is not None:
         _check_no_clips(plan, "--strip and --quality are for photographs")
-    check_explain_options(arguments, [job.target for job in plan.jobs], [job.source for job in jobs])
+    check_explain_options(arguments, plan)
     check_recipe(arguments)
     if arguments.dry_run:
         return print_plan(plan, arguments)

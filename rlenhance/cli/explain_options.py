@@ -12,6 +12,7 @@ from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rlenhance.actions import Action
+    from rlenhance.io import BatchPlan
     from rlenhance.pipelines.enhance import Enhancer
 
 
@@ -26,23 +27,25 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
                              "differs from place to place")
 
 
-def check_explain_options(arguments: argparse.Namespace, targets: Sequence[Path], sources: Sequence[Path]) -> None:
+def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> None:
     """Refuse what cannot be done, before anything is.
 
     Raises:
         UsageError: several photographs for a file that is about one, or a file that exists or is none of its kind.
     """
+    from rlenhance.io import STDIO
     from rlenhance.io.containers import WRITABLE
 
+    sources = [job.source for job in (*plan.jobs, *plan.skipped)]
     for option, endings in (("explain", WRITABLE), ("cube", (".cube",))):
-        path = getattr(arguments, option)
+        path = getattr(arguments, option, None)
         if path is None:
             continue
-        if len(sources) != 1:
-            raise UsageError(f"--{option} is about one photograph; got {len(sources)}: name one")
+        if len(sources) != 1 or sources[0] == STDIO:
+            raise UsageError(f"--{option} is about one photograph with a name; got {len(sources)}: name one")
         if path.suffix.lower() not in endings:
             raise UsageError(f"--{option} {path}: must end in {', '.join(endings)}")
-        if path.resolve() in {other.resolve() for other in (*targets, *sources)}:
+        if path.resolve() in {place.resolve() for job in plan.jobs for place in (job.source, job.target)}:
             raise UsageError(f"--{option} {path}: is the place of a photograph; name another file")
         if path.exists() and not arguments.overwrite:
             raise UsageError(f"--{option} {path}: exists; replace it with --overwrite, or name another file")
