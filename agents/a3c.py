@@ -139,8 +139,7 @@ class A3C(PolicyLearner):
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or A3CConfig()
-        super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
-                         optimizer=self.config.optimizer, seed=seed, device=device)
+        super().__init__(network, reward, self.config, seed, device)
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
         self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from gymnasium.vector import AutoresetMode
@@ -111,6 +111,22 @@ class Learner:
             self.trained.load_state_dict(state["trained"])
 
 
+class PolicyLearnerConfig(Protocol):
+    """What the settings of every policy learner have.
+
+    Attributes:
+        preference_sampling_prob: share of the images whose preferences are drawn from their whole range; the others
+            keep the defaults.
+        optimizer: of the policy.
+    """
+
+    @property
+    def preference_sampling_prob(self) -> float: ...
+
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+
+
 class PolicyLearner(Learner):
     """A learner whose network is a `PixelPolicy`: it has an environment of its own to play in.
 
@@ -121,9 +137,8 @@ class PolicyLearner(Learner):
     Args:
         network: the policy.
         reward: what counts as better; terms of weight 0 are not computed here.
-        preference_sampling_prob: share of the pictures for which preferences are drawn from their whole range; the
-            others keep the defaults.
-        optimizer, seed, device: see `Learner`.
+        config: its settings.
+        seed, device: see `Learner`.
 
     Raises:
         UsageError: see `check_reward`.
@@ -132,13 +147,13 @@ class PolicyLearner(Learner):
     std_mode: ClassVar[str] = "scheduled"
     differentiable_terms: ClassVar[frozenset[str]] = frozenset({"action"})
 
-    def __init__(self, network: PixelPolicy, reward: Reward, *, preference_sampling_prob: float,
-                 optimizer: OptimizerConfig, seed: int, device: torch.device | str):
-        super().__init__(network, optimizer, seed, device)
+    def __init__(self, network: PixelPolicy, reward: Reward, config: PolicyLearnerConfig, seed: int,
+                 device: torch.device | str):
+        super().__init__(network, config.optimizer, seed, device)
         self.check_reward(reward.weights, network.decision_size or 64)
         self.policy = network
         self.reward = Reward(reward.weights, every_term=False)
-        self.preference_sampling_prob = preference_sampling_prob
+        self.preference_sampling_prob = config.preference_sampling_prob
         self.env = make_env(network, self.reward, self.device)
 
     @classmethod

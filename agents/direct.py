@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.base import LEARNERS, PolicyLearner, to_scalars
 from agents.optim import OptimizerConfig, raise_if_any_nonfinite
+from agents.rollout import magnitude_metrics
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
@@ -51,17 +52,16 @@ class Direct(PolicyLearner):
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or DirectConfig()
-        super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
-                         optimizer=self.config.optimizer, seed=seed, device=device)
+        super().__init__(network, reward, self.config, seed, device)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         observation, _ = self.env.reset(options={"batch": batch, "preference": self.sample_preferences(batch)})
-        memory, gain, strengths = None, batch.image.new_zeros(len(batch)), []
+        memory, gain, magnitudes = None, batch.image.new_zeros(len(batch)), []
         sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):
             distribution, _, memory = self.optimizer.network(observation, memory)
             action = distribution.soft_action()
-            strengths.append(self.env.actions.magnitude(action).detach())
+            magnitudes.append(self.env.actions.magnitude(action).detach())
             observation, reward, _, _, info = self.env.step(action)
             gain = gain + reward
             for name, part in info["reward_terms"].items():
@@ -71,6 +71,5 @@ class Direct(PolicyLearner):
         log = self.optimizer.update({"loss/return": -gain.mean()}, progress)
         return to_scalars({
             **log, "rollout/return": gain, **{f"reward/{name}": value for name, value in sums.items()},
-            **{f"action/magnitude/step{i + 1}": strength for i, strength in enumerate(strengths)},
-            "action/spatial_std": torch.stack([s.std(dim=(-2, -1), correction=0).mean() for s in strengths]),
+            **magnitude_metrics(magnitudes),
         })

@@ -273,8 +273,15 @@ def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor
         log[f"reward/{name}"] = -len(rollout.terms) * cost / reward.weights[name]
         gain = gain - len(rollout.terms) * cost
     log["rollout/return"] = gain
-    for step, strength in enumerate(rollout.action_magnitudes):
-        log[f"action/magnitude/step{step + 1}"] = strength
-    log["action/spatial_std"] = torch.stack([magnitude.std(dim=(-2, -1), correction=0).mean()
-                                             for magnitude in rollout.action_magnitudes])
-    return log
+    return log | magnitude_metrics(rollout.action_magnitudes)
+
+
+def magnitude_metrics(magnitudes: Sequence[Tensor]) -> dict[str, Tensor | float]:
+    """How strongly the agents act at each step, and how much they differ: for the log.
+
+    Args:
+        magnitudes: (B, C, h, w) per step.
+    """
+    spread = torch.stack([magnitude.std(dim=(-2, -1), correction=0).mean() for magnitude in magnitudes])
+    return {**{f"action/magnitude/step{step + 1}": each for step, each in enumerate(magnitudes)},
+            "action/spatial_std": spread}

@@ -153,8 +153,7 @@ class SAC(PolicyLearner):
             raise UsageError("sac needs continuous actions: use a continuous action set, or the learner a3c")
         if network.std_mode != "predicted":
             raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.std_mode!r}")
-        super().__init__(network, reward, preference_sampling_prob=self.config.preference_sampling_prob,
-                         optimizer=self.config.optimizer, seed=seed, device=device)
+        super().__init__(network, reward, self.config, seed, device)
         self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.critic_optimizer = OptimizerStep(self.critic, self.config.critic_optimizer)
