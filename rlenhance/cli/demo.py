@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: an option that says nothing, a place that is taken, or no Gradio.
     """
-    from rlenhance.web.security import is_loopback, read_auth
+    from rlenhance.web.security import is_loopback
     from rlenhance.web.server import Settings, check_extra, serve
 
     check_extra()
@@ -64,3 +64,30 @@ def run(arguments: argparse.Namespace) -> int:
     serve(Settings(arguments.host, arguments.port, auth, arguments.max_megabytes, arguments.max_megapixels,
                    arguments.queue, arguments.keep_minutes, arguments.model, runs, arguments.device, arguments.open))
     return 0
+
+
+def read_auth(word: str | None) -> tuple[str, str] | None:
+    """Name and password from USER:PASSWORD, or from the first line of a file, as @FILE.
+
+    Raises:
+        UsageError: anything else.
+
+    Example:
+        >>> read_auth("anna:secret")
+        ('anna', 'secret')
+    """
+    if word is None:
+        return None
+    if word.startswith("@"):
+        try:
+            with open(word[1:], encoding="utf-8") as file:
+                text = file.readline().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--auth {word}: cannot be read ({error}); it takes USER:PASSWORD, or @FILE with that "
+                             f"line in it") from error
+    else:
+        text = word
+    name, _, password = text.partition(":")
+    if not name or not password:
+        raise UsageError("--auth takes USER:PASSWORD, or @FILE with that line in it; got neither")
+    return name, password

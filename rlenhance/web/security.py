@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlenhance.core.errors import UsageError
-
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -157,33 +155,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def read_auth(word: str | None) -> tuple[str, str] | None:
-    """Name and password from USER:PASSWORD, or from the first line of a file, as @FILE.
-
-    Raises:
-        UsageError: anything else.
-
-    Example:
-        >>> read_auth("anna:secret")
-        ('anna', 'secret')
-    """
-    if word is None:
-        return None
-    if word.startswith("@"):
-        try:
-            with open(word[1:], encoding="utf-8") as file:
-                text = file.readline().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--auth {word}: cannot be read ({error}); it takes USER:PASSWORD, or @FILE with that "
-                             f"line in it") from error
-    else:
-        text = word
-    name, _, password = text.partition(":")
-    if not name or not password:
-        raise UsageError("--auth takes USER:PASSWORD, or @FILE with that line in it; got neither")
-    return name, password
 
 
 def _credentials(headers: MutableMapping[bytes, bytes]) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rlenhance.cli.demo import read_auth
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
@@ -24,7 +25,7 @@ from rlenhance.web.html import chart, figures, notes, table
 from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised
 from rlenhance.web.run_reader import list_runs, open_run
-from rlenhance.web.security import SecurityMiddleware, is_loopback, read_auth
+from rlenhance.web.security import SecurityMiddleware, is_loopback
 from rlenhance.web.service import EnhanceRequest, EnhanceService
 from tests.support import corpus
 
