@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from agents import A3CConfig, SACConfig
-from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LearnerConfigs, PolicyConfig
+from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.style import MEASURES
@@ -74,10 +74,10 @@ def test_every_knob_and_number_of_obedience_is_explained(tmp_path, pairs):
     text = (ROOT / "docs/explanation/adapt_obey.md").read_text()
     assert re.findall(r"^\| `(--\w+)` \|", text, re.MULTILINE) == list(PREFERENCE_FLAGS.values())
     save_checkpoint(tmp_path / "run", make_policy(preferences={name: (0.2, 0.5, 0.7) for name in PREFERENCE_FLAGS}))
-    tables = evaluate.main(evaluate.Arguments(tmp_path / "run", data=pairs, side=16, obey=True, adapt=True,
+    tables = evaluate(EvaluateConfig(tmp_path / "run", data=pairs, side=16, controllability=True, adaptivity=True,
                                               scenes=True))
     kinds = tables["scenes"].values()
-    names = {name for answer in tables["obey"].values() for name in answer} | set(tables["adapt"])
+    names = {name for answer in tables["controllability"].values() for name in answer} | set(tables["adaptivity"])
     names |= {row for rows in kinds for row in rows} | {name for rows in kinds for row in rows.values() for name in row}
     assert [name for name in names | set(tables["scenes"]) if f"`{name}`" not in text] == []
 

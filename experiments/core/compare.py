@@ -117,7 +117,7 @@ class TaskComparison(Generic[C, D]):
         return f"{digests.get('train', '')} {digests[split]} {config.limit}"
 
     def baselines(self, config: C, data: D, condition: str) -> Mapping[str, Baseline]:
-        """The rows that need no training, by name; see `FittedLater` for those that choose slowly."""
+        """The rows that need no training, by name. They are used only for what was not scored before."""
         return {baseline.name: baseline for baseline in self.task.baselines(self.of_task(config), data).values()}
 
     def trained(self, config: C, data: D) -> list[Candidate]:
@@ -300,7 +300,7 @@ def _keep(task: TaskComparison[C, D], config: C, row: Row, condition: str, entri
 
 def _score_baseline(task: TaskComparison[C, D], config: C, baseline: Baseline, pictures: Sequence[Batch]) -> ScoreEntry:
     entry = _score(task, config, lambda batch: (baseline(batch), None), pictures)
-    return dataclasses.replace(entry, about=baseline.about)
+    return dataclasses.replace(entry, about=baseline.about())
 
 
 def _score_model(task: TaskComparison[C, D], config: C, model: Any, pictures: Sequence[Batch],

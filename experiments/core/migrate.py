@@ -21,6 +21,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "LowLightDataConfig": {"well_exposed": "train_on_references", "relit": "relight", "light": "extra_references",
                               "judge_relit_alone": "reward_relit_only"},
     "LowLightCompareConfig": {"evaluate_every": "eval_interval"},
+    "EvaluateConfig": {"obey": "controllability", "adapt": "adaptivity"},
     "LowLightReportConfig": {"judged": "learner"},
     "CompareConfig": {"against": "baseline"},
     "DenoiseCompareConfig": {"also_eight_bit": "also_quantized", "rules": "baselines", "shares": "filter_usage"},

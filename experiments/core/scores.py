@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,42 +51,17 @@ class Baseline:
         name: of its row.
         function: (1, C, H, W) of a batch of one -> the same shape.
         uses_target: it is shown the reference of the very picture: a ceiling, not a competitor.
-        about: what it has chosen.
+        about: gives what it has chosen, once it has been used.
     """
 
     name: str
     function: Callable[[Batch], Tensor]
     uses_target: bool = False
-    about: str = ""
+    about: Callable[[], str] = str
 
     def __call__(self, batch: Batch) -> Tensor:
         """The result for one picture; the reference is handed on only where `uses_target` says so."""
         return self.function(batch if self.uses_target else dataclasses.replace(batch, target=None))
-
-
-class FittedLater(Mapping[str, Baseline]):
-    """Baselines whose names are known, and whose choices are made when the first of them is asked for.
-
-    Args:
-        names: of the rows.
-        fit: makes them all, by these names.
-    """
-
-    def __init__(self, names: Sequence[str], fit: Callable[[], Mapping[str, Baseline]]):
-        self._names, self._fit = names, fit
-
-    @cached_property
-    def _made(self) -> Mapping[str, Baseline]:
-        return self._fit()
-
-    def __getitem__(self, name: str) -> Baseline:
-        return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 @dataclass

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.core.scores import Baseline
 from rlenhance.actions import FILTERS, PIXELRL_TOOLS
 from rlenhance.actions.filters import IDENTITY
 from rlenhance.core.errors import UsageError
@@ -106,8 +105,9 @@ def bm3d(image: Tensor, deviation: float) -> Tensor:
     return torch.from_numpy(np.asarray(done).transpose(2, 0, 1)).float()[None]
 
 
-def denoising_baselines(pictures: Sequence[Batch], deviation: float | None) -> Mapping[str, Baseline]:
-    """The rules, by what the table calls them; what they choose is chosen on these pictures.
+def denoising_baselines(pictures: Sequence[Batch],
+                        deviation: float | None) -> dict[str, tuple[str, Callable[[Tensor], Tensor]]]:
+    """Baselines by what the table calls them: what each has chosen on these pictures, and its function.
 
     Args:
         pictures: training pictures of one size with the noise of the test; a few are enough.
@@ -119,16 +119,15 @@ def denoising_baselines(pictures: Sequence[Batch], deviation: float | None) -> M
     strength = max((factor * level for factor in _STRENGTHS),
                    key=lambda h: _mean_psnr(lambda image: non_local_means(image, h), few))
 
-    functions: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    fitted: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
         INPUT: ("nothing", lambda image: image),
         SINGLE: (single[0], lambda image: filtered(image, single)),
         SEQUENCE: (" > ".join(sequence), lambda image: filtered(image, sequence)),
         MEANS: (f"h = {strength:g}", lambda image: non_local_means(image, strength)),
     }
     if deviation is not None and has_bm3d():
-        functions[BM3D] = (f"{deviation:g}", lambda image: bm3d(image, deviation))
-    return {name: Baseline(name, lambda batch, function=function: function(batch.image), about=about)  # type: ignore
-            for name, (about, function) in functions.items()}
+        fitted[BM3D] = (f"{deviation:g}", lambda image: bm3d(image, deviation))
+    return fitted
 
 
 def baseline_names(deviation: float | None) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from experiments.core.compare import CompareConfig, TaskComparison
 from experiments.core.config import Flat
 from experiments.core.markdown import markdown_table
-from experiments.core.scores import Baseline, Candidate, Column, Comparison, FittedLater, Row, ScoreEntry
+from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreEntry
 from experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from rlenhance.actions.filters import choice_frequencies
@@ -79,11 +80,15 @@ class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
             return {}
         level, rounded = noises(config)[condition]
 
-        def fit() -> Mapping[str, Baseline]:
+        @cache
+        def fitted() -> Mapping[str, tuple[str, Callable[[Tensor], Tensor]]]:
             return denoising_baselines(data.at("train", level, eight_bit=rounded, limit=_TRAIN_PICTURES,
                                                side=_TRAIN_SIDE), level)
 
-        return FittedLater(baseline_names(level), fit)
+        def baseline(name: str) -> Baseline:  # what it chooses it chooses when it is first used
+            return Baseline(name, lambda batch: fitted()[name][1](batch.image), about=lambda: fitted()[name][0])
+
+        return {name: baseline(name) for name in baseline_names(level)}
 
     def variants(self, config: DenoiseCompareConfig, candidates: list[Candidate]) -> list[Candidate]:
         for candidate in candidates:

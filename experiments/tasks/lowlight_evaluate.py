@@ -120,7 +120,7 @@ class LowLightEvaluator:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class EvaluateConfig:
     """Score a trained model on a split."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -135,15 +135,15 @@ class Arguments:
     """Reduce pictures to this longer side in pixels first (0: full size)."""
     watch: bool = False
     """Look for collapse too, on up to 16 of the pictures (policies): one action everywhere, one curve for all."""
-    obey: bool = False
-    """Instead of the scores: turn each knob, and measure whether the pictures follow
+    controllability: bool = False
+    """Instead of the scores: turn each control, and measure whether the pictures follow
     (docs/explanation/adapt_obey.md)."""
-    adapt: bool = False
+    adaptivity: bool = False
     """Instead of the scores: what becomes of good and of dark pictures when nothing is asked."""
     scenes: bool = False
     """Instead of the scores: relit and real scenes by type, with the local agents and without."""
     side: int = 256
-    """Longer side in pixels of the pictures for --obey, --adapt and --scenes."""
+    """Longer side in pixels of the pictures for --controllability, --adaptivity and --scenes."""
     json: bool = False
     """Print JSON."""
 
@@ -160,58 +160,59 @@ def data_of(run: Path) -> tuple[Path | None, int]:
     return None, 0
 
 
-def _policy_of(arguments: Arguments, model: Any, option: str) -> GreedyEpisode:
+def _policy_of(config: EvaluateConfig, model: Any, option: str) -> GreedyEpisode:
     if not isinstance(model, GreedyEpisode):
-        raise UsageError(f"{arguments.run}: acts in one pass and takes no actions; {option} is for policies")
+        raise UsageError(f"{config.run}: acts in one pass and takes no actions; {option} is for policies")
     return model
 
 
-def _behaviour(arguments: Arguments, model: Any, pictures: Sequence[Batch]) -> dict[str, dict[str, Any]]:
-    """What was asked for of --obey, --adapt and --scenes, by that name."""
+def _behaviour(config: EvaluateConfig, model: Any, pictures: Sequence[Batch]) -> dict[str, dict[str, Any]]:
+    """What was asked for of --controllability, --adaptivity and --scenes, by that name."""
     tables: dict[str, dict[str, Any]] = {}
-    if arguments.obey:
-        tables["obey"] = controllability(_policy_of(arguments, model, "--obey"), pictures)
-    if arguments.adapt:
-        tables["adapt"] = adaptivity(model, pictures, well_exposed(pictures, arguments.side))
-    if arguments.scenes:
-        policy = _policy_of(arguments, model, "--scenes").policy
-        tables["scenes"] = {**relit_scenes(policy, well_exposed(pictures, arguments.side)),
+    if config.controllability:
+        tables["controllability"] = controllability(_policy_of(config, model, "--controllability"), pictures)
+    if config.adaptivity:
+        tables["adaptivity"] = adaptivity(model, pictures, well_exposed(pictures, config.side))
+    if config.scenes:
+        policy = _policy_of(config, model, "--scenes").policy
+        tables["scenes"] = {**relit_scenes(policy, well_exposed(pictures, config.side)),
                             **real_scenes(policy, pictures)}
     return tables
 
 
-def main(arguments: Arguments) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Score, print, and return the scores, or the tables by option."""
-    if arguments.max_side < 0:
-        raise UsageError(f"--max-side must not be negative; got {arguments.max_side}")
-    if arguments.side < 16:
-        raise UsageError(f"--side must be at least 16 pixels; got {arguments.side}")
-    behaves = arguments.obey or arguments.adapt or arguments.scenes
-    if behaves and arguments.watch:
-        raise UsageError("--watch goes with the scores: leave out --obey, --adapt and --scenes, or call twice")
-    model = load_model(arguments.run)
+    if config.max_side < 0:
+        raise UsageError(f"--max-side must not be negative; got {config.max_side}")
+    if config.side < 16:
+        raise UsageError(f"--side must be at least 16 pixels; got {config.side}")
+    behaves = config.controllability or config.adaptivity or config.scenes
+    if behaves and config.watch:
+        raise UsageError("--watch goes with the scores: leave out --controllability, --adaptivity and --scenes, or "
+                         "call twice")
+    model = load_model(config.run)
     cache = ImageCache()
-    stored, fold = data_of(arguments.run)
-    data, fold = arguments.data or stored, fold if arguments.fold is None else arguments.fold
+    stored, fold = data_of(config.run)
+    data, fold = config.data or stored, fold if config.fold is None else config.fold
     splits, skipped = validate_splits(open_dataset(data, fold=fold) if data else sample_photographs(), cache, "skip")
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
-    split = arguments.split or ("test" if splits.test else "val")
+    split = config.split or ("test" if splits.test else "val")
     if split not in splits.parts or not splits.parts[split]:
         raise UsageError(f"{splits.source} has no {split!r} split; it has "
                          f"{', '.join(name for name, part in splits.parts.items() if part)}")
-    side = arguments.side if behaves else arguments.max_side or None
+    side = config.side if behaves else config.max_side or None
     pictures = load_split(splits.parts[split], cache, side=side)
     if behaves:
-        tables = _behaviour(arguments, model, pictures)
-        print(json.dumps({"split": split, **tables}) if arguments.json else
+        tables = _behaviour(config, model, pictures)
+        print(json.dumps({"split": split, **tables}) if config.json else
               "\n\n".join([f"{len(pictures)} {split} pictures of {splits.source}", *map(text_table, tables.values())]))
         return tables
     scores = score(model, pictures)
-    if arguments.watch:
-        policy = _policy_of(arguments, model, "--watch").policy
+    if config.watch:
+        policy = _policy_of(config, model, "--watch").policy
         scores |= policy_collapse_metrics(policy, pictures[:: -(-len(pictures) // _WATCHED)])
-    if arguments.json:
+    if config.json:
         print(json.dumps({"split": split, **scores}))
     else:
         print(f"{len(splits.parts[split])} {split} pictures of {splits.source}")

@@ -16,36 +16,36 @@ from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contra
 from rlenhance.models import GreedyEpisode, Policy
 
 _SCORES = {"psnr": psnr, "gt_mean_psnr": gt_mean_psnr, "ssim": ssim}
-_Way = Callable[[Tensor, Tensor], Tensor]  # picture and reference -> result
-_INPUT: dict[str, _Way] = {"input": lambda image, _: image}
+_Method = Callable[[Tensor, Tensor], Tensor]  # picture and reference -> result
+_INPUT: dict[str, _Method] = {"input": lambda image, _: image}
 #: Ceilings for one curve per picture; both are shown its reference.
-_CURVES: dict[str, _Way] = {
+_CURVES: dict[str, _Method] = {
     "best uniform curve": oracle_stop,
     "best free curve": lambda image, target: fit_single_curve([image], [target])[0],
 }
 
 
-def _with_and_without(policy: Policy) -> dict[str, _Way]:
+def _with_and_without(policy: Policy) -> dict[str, _Method]:
     """The policy at its defaults; neither is shown the reference."""
-    def way(model: GreedyEpisode) -> _Way:
+    def method(model: GreedyEpisode) -> _Method:
         return lambda image, _: enhance(model, image, defaults(model) or None)
 
-    return {"local agents off": way(GreedyEpisode(policy, local=False)),
-            "local agents on": way(GreedyEpisode(policy))}
+    return {"local agents off": method(GreedyEpisode(policy, local=False)),
+            "local agents on": method(GreedyEpisode(policy))}
 
 
-def compare(ways: Mapping[str, _Way], pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
-    """Mean scores of several ways to enhance.
+def mean_scores(methods: Mapping[str, _Method], pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
+    """Mean scores of several methods.
 
     Args:
-        ways: name -> function of picture and reference; pairs: picture and reference, (1, 3, H, W) each.
+        methods: name -> function of picture and reference; pairs: picture and reference, (1, 3, H, W) each.
 
     Returns:
-        Way -> `pictures`, how many, and their mean `psnr` and `gt_mean_psnr` in dB and `ssim`.
+        Method -> `pictures`, how many, and their mean `psnr` and `gt_mean_psnr` in dB and `ssim`.
     """
     rows = {}
-    for name, way in ways.items():
-        outputs = [way(image, target).clamp(0, 1) for image, target in pairs]
+    for name, method in methods.items():
+        outputs = [method(image, target).clamp(0, 1) for image, target in pairs]
         rows[name] = {"pictures": float(len(pairs))} | {
             key: float(np.mean([score(output, target).item()
                                 for output, (_, target) in zip(outputs, pairs, strict=True)]))
@@ -61,32 +61,32 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
         good: see `experiments.tasks.controllability.well_exposed`.
 
     Returns:
-        Kind of light (`RELIGHT_KINDS`) -> way -> scores, see `compare`. "best uniform curve" is the number of equal
-        curve steps, "best free curve" the 256 values per channel, that bring this very picture nearest to its
+        Kind of light (`RELIGHT_KINDS`) -> method -> scores, see `mean_scores`. "best uniform curve" is the number of
+        equal curve steps, "best free curve" the 256 values per channel, that bring this very picture nearest to its
         reference: no curve for a whole picture comes nearer in PSNR than the free one.
 
     Raises:
         UsageError: the policy has no global agent.
     """
-    ways = _INPUT | _CURVES | _with_and_without(policy)
+    methods = _INPUT | _CURVES | _with_and_without(policy)
     truths = [to_array(image) for image in good]
     relit = {kind: [(to_tensor(Relight(kind)(truth, np.random.default_rng([number, place]))), to_tensor(truth))
                     for number, truth in enumerate(truths)] for place, kind in enumerate(RELIGHT_KINDS)}
-    return {kind: compare(ways, pairs) for kind, pairs in relit.items() if pairs}
+    return {kind: mean_scores(methods, pairs) for kind, pairs in relit.items() if pairs}
 
 
 def real_scenes(policy: Policy, pictures: Sequence[Batch]) -> dict[str, dict[str, dict[str, float]]]:
     """Pictures with references, in thirds by their relative contrast: low, middle and high.
 
     Returns:
-        Third -> way -> scores, see `compare`; thirds without a picture are left out.
+        Third -> method -> scores, see `mean_scores`; thirds without a picture are left out.
 
     Raises:
         UsageError: the policy has no global agent.
     """
-    ways = _INPUT | _with_and_without(policy)
+    methods = _INPUT | _with_and_without(policy)
     pairs = [(batch.image, batch.target) for batch in pictures if batch.target is not None]
     pairs.sort(key=lambda pair: relative_contrast(pair[0]).item())
     thirds = np.array_split(np.arange(len(pairs)), 3)
-    return {f"{name} contrast": compare(ways, [pairs[i] for i in third])
+    return {f"{name} contrast": mean_scores(methods, [pairs[i] for i in third])
             for name, third in zip(("low", "middle", "high"), thirds, strict=True) if len(third)}

@@ -11,7 +11,6 @@ from experiments.core.cli import train_command
 from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
 from experiments.core.compare import compare
 from experiments.core.config import from_json
-from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import (
     LOWLIGHT,
     LearnerConfigs,
@@ -26,7 +25,7 @@ from experiments.tasks.lowlight_baselines import (
     stop_at_mean,
 )
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, REWARDS, LowLightCompareConfig
-from experiments.tasks.lowlight_evaluate import enhance_batch, score
+from experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
@@ -122,12 +121,12 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     """The command prints the same numbers that it returns; an absent split is named."""
     run = train_lowlight(pairs, out=tmp_path, name="run", updates=1).run
     capsys.readouterr()
-    scores = evaluate.main(evaluate.Arguments(run, data=pairs, split="val", json=True))
+    scores = evaluate(EvaluateConfig(run, data=pairs, split="val", json=True))
     assert json.loads(capsys.readouterr().out) == {"split": "val", **scores}
-    own = evaluate.main(evaluate.Arguments(run))  # the data it was trained on
+    own = evaluate(EvaluateConfig(run))  # the data it was trained on
     assert {k: v for k, v in own.items() if k[0] != "c"} == {k: v for k, v in scores.items() if k[0] != "c"}
     with pytest.raises(UsageError, match="has no 'test' split"):
-        evaluate.main(evaluate.Arguments(run, data=pairs, split="test"))
+        evaluate(EvaluateConfig(run, data=pairs, split="test"))
 
 
 @pytest.mark.parametrize("words, text", [

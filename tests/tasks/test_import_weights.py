@@ -11,9 +11,9 @@ from experiments.core.cli import run_cli
 from experiments.core.compare import compare
 from experiments.scripts import import_weights
 from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
-from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LowLightDataConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read
@@ -43,11 +43,11 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
     assert {row.facts["reference"] for row in rows} == {"imported"} and rows[-1].mean("", "psnr") > 0
     assert "| rellie |" in found.text
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    scores = evaluate.main(evaluate.Arguments(tmp_path / "rellie", data=pairs, split="val", watch=True))
+    scores = evaluate(EvaluateConfig(tmp_path / "rellie", data=pairs, split="val", watch=True))
     least = min(scores[f"collapse/top_choice_share/head{index}"] for index in range(3))
     assert 0 <= scores["collapse/top_choice_share"] <= least + 1e-6
     with pytest.raises(UsageError, match="--watch is for policies"):
-        evaluate.main(evaluate.Arguments(tmp_path / "zero_dce", data=pairs, split="val", watch=True))
+        evaluate(EvaluateConfig(tmp_path / "zero_dce", data=pairs, split="val", watch=True))
     with pytest.raises(UsageError, match="holds another network"):
         train_lowlight(pairs, out=tmp_path / "runs", init=tmp_path / "rellie")
 

@@ -8,8 +8,8 @@ import torch
 
 from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
-from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.controllability import RESPONSES, adaptivity, controllability, defaults, well_exposed
+from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import save_checkpoint
@@ -139,24 +139,25 @@ def run(tmp_path):
 
 
 def test_the_command_prints_what_it_returns_and_writes_nothing(tmp_path, pairs, run, capsys):
-    """--obey, --adapt and --scenes come together or alone, as a table or as JSON."""
+    """--controllability, --adaptivity and --scenes come together or alone, as a table or as JSON."""
     before = sorted(tmp_path.rglob("*"))
     arguments = dict(data=pairs, split="val", side=32)
-    tables = evaluate.main(evaluate.Arguments(tmp_path / "run", obey=True, adapt=True, scenes=True, json=True,
+    tables = evaluate(EvaluateConfig(tmp_path / "run", controllability=True, adaptivity=True, scenes=True, json=True,
                                               **arguments))
     assert json.loads(capsys.readouterr().out) == {"split": "val", **tables}
-    assert set(tables) == {"obey", "adapt", "scenes"} and set(tables["obey"]) == set(KNOBS)
+    assert set(tables) == {"controllability", "adaptivity", "scenes"} and set(tables["controllability"]) == set(KNOBS)
     assert set(tables["scenes"]) == {"backlit", "lamp", "corner", "low contrast", "middle contrast"}  # two pictures
     for option in tables:
-        shown = evaluate.main(evaluate.Arguments(tmp_path / "run", **{option: True}, **arguments))
+        shown = evaluate(EvaluateConfig(tmp_path / "run", **{option: True}, **arguments))
         assert shown == {option: tables[option]}
         assert text_table(tables[option]) in capsys.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("words, told", [
-    (["--obey", "--watch"], "--watch goes with the scores"), (["--obey", "--side", "8"], "--side"),
-    (["--scenes", "--model", "plain"], "--scenes is for policies"), (["--obey", "--model", "plain"], "--obey is for"),
+    (["--controllability", "--watch"], "--watch goes with the scores"), (["--obey", "--side", "8"], "--side"),
+    (["--scenes", "--model", "plain"], "--scenes is for policies"),
+    (["--obey", "--model", "plain"], "--controllability is for"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_cannot_be_measured_is_told(tmp_path, pairs, run, capsys, words, told):
     """A network that takes no actions, and options that do not go together, are refused in a line."""
@@ -164,15 +165,15 @@ def test_what_cannot_be_measured_is_told(tmp_path, pairs, run, capsys, words, to
     if "plain" in words:
         words, place = words[:-2], "plain"
         save_checkpoint(tmp_path / place, make_model("restorer"))
-    assert run_cli(evaluate.main, evaluate.Arguments, [str(tmp_path / place), "--data", str(pairs), *words]) == 2
+    assert run_cli(evaluate, EvaluateConfig, [str(tmp_path / place), "--data", str(pairs), *words]) == 2
     assert told in capsys.readouterr().err
 
 
 def test_adapting_is_measured_of_any_model(tmp_path, pairs, capsys):
     """A network that acts in one pass adapts or not, too."""
     save_checkpoint(tmp_path / "plain", make_model("restorer"))
-    tables = evaluate.main(evaluate.Arguments(tmp_path / "plain", data=pairs, adapt=True, side=32))
-    assert tables["adapt"]["shadow_gain"] > 0
+    tables = evaluate(EvaluateConfig(tmp_path / "plain", data=pairs, adaptivity=True, side=32))
+    assert tables["adaptivity"]["shadow_gain"] > 0
 
 
 def test_tables_put_numbers_under_their_names():

@@ -11,9 +11,9 @@ import torch
 from agents import A3C, SAC, Direct
 from experiments.core.cli import gather, train_command
 from experiments.core.compare import compare
-from experiments.tasks import lowlight_evaluate as evaluate
 from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightDataConfig, PolicyConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
@@ -240,7 +240,7 @@ def test_the_module_is_needed_only_where_something_is_rewarded(place, tmp_path, 
     assert cli.main(["enhance", str(next((pairs / "low").iterdir())), "-o", str(place / "out.png"),
                      "--model", str(best)]) == 0
     assert (place / "out.png").is_file()
-    scores = evaluate.main(evaluate.Arguments(best.parent, data=pairs, split="val", watch=True))
+    scores = evaluate(EvaluateConfig(best.parent, data=pairs, split="val", watch=True))
     assert 0 < scores["psnr"] < 100
     assert train(tmp_path / "runs", "--data", str(pairs), "--init", str(best.parent), name="on") == 0
 
@@ -297,4 +297,4 @@ def test_repeated_options_are_brought_together():
     assert gather(LowLightConfig, words) == [
         "--reward", "a=1", "b=2", "c=3", "--seed", "1", "--reward-term", "x:y", "x:z", "--no-progress"]
     for words in (["RUN", "--json"], ["--json", "RUN", "--max-side", "3"], []):
-        assert gather(evaluate.Arguments, words) == words
+        assert gather(EvaluateConfig, words) == words
