@@ -123,18 +123,20 @@ def shortened(line):
     if "denoiser_train" in line:
         line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
     if "restore_train" in line:
-        line = re.sub(r"--(epochs|keep-every) \S+", "", line) + \
+        line = re.sub(r"--(epochs|checkpoint-epochs) \S+", "", line) + \
             " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
         line += " --size 8" if "--scale" in line else ""
     if "rse_train" in line:
         line = re.sub(r"--rl_minutes \S+", "", line) + (
-            " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codes 32 --groups 2 --axes 2"
-            " --crop 32 --visits 1 --batch_size 2 --rl_batch_size 2 --validate_on 1 --test_on 2 --bank_from 2"
-            " --validate_side 48 --test_side 48 --horizon 2 --no-progress --device cpu")
+            " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codebook-size 32 --clusters 2"
+            " --axes 2"
+            " --crop 32 --crops-per-image 1 --batch_size 2 --rl_batch_size 2 --val_images 1 --test_images 2"
+            " --codebook_images 2"
+            " --val_size 48 --test_size 48 --horizon 2 --no-progress --device cpu")
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
     if "complete_train" in line:
-        line += " --updates 1 --batch-size 2 --validate-on 1 --size 48 --window 32 --no-progress --device cpu"
+        line += " --updates 1 --batch-size 2 --val-images 1 --size 48 --window 32 --no-progress --device cpu"
     if "complete_compare" in line:
         line += " --limit 1 --sizes 48"
     if "denoise_compare" in line:
