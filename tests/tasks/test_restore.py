@@ -475,7 +475,7 @@ def test_the_prior_learns_what_stands_in_the_holes(originals, tmp_path):
     result = train_restore("prior", originals, tmp_path, size=32, widths=(8, 8), blocks=(1, 1), updates=4,
                            batch_size=2, eval_interval=2)
     assert result.scores["prior"]["psnr"] == pytest.approx(result.scores["without a network"]["psnr"], abs=2)
-    assert load_model(result.run).side == 32
+    assert load_model(result.run).train_size == 32
 
 
 @pytest.mark.parametrize("scale", [1, 2])
