@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,17 @@ def python() -> str:
         return str(Path(sys.executable).absolute().relative_to(Path.cwd()))
     except ValueError:
         return "python"
+
+
+def rlenhance_command() -> str:
+    """The `rlenhance` command as it can be typed here."""
+    script = Path(sysconfig.get_path("scripts")) / "rlenhance"
+    if not script.exists():
+        return f"{python()} -m rlenhance"
+    try:
+        return str(script.relative_to(Path.cwd()))
+    except ValueError:
+        return "rlenhance"
 
 
 def _check_processes(task: Task[Any, Any], config: TrainConfig, count: int) -> None:

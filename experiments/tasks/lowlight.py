@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,15 +25,14 @@ from experiments.core.config import Flat, RunConfig, TrainConfig, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitResult
-from experiments.core.run import Run
 from experiments.core.task import ArtifactCallback, Session, Task
-from experiments.core.train import python
+from experiments.core.train import rlenhance_command
 from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
+from experiments.tasks.lowlight_samples import make_sample_sheet
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
-from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import (
     Batch,
     Example,
@@ -50,7 +48,7 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import list_photos, write
-from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
+from rlenhance.models import MODELS, MRPNetSR, PixelPolicy, Restorer, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
@@ -255,42 +253,6 @@ def with_more_light(examples: Sequence[Example], config: LowLightDataConfig) -> 
     return [*list(examples) * max(1, len(more) // len(examples)), *more]
 
 
-def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
-    """Episodes step by step: a row per picture with the input, each state and its action map, the output, the target.
-
-    Returns:
-        The sheet (1, 3, H, W), and every A that was chosen (None for a network that acts in one pass).
-    """
-    rows, strengths = [], []
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        for batch in pictures:
-            row = [batch.image]
-            if isinstance(network, Policy):
-                episode = GreedyEpisode(network).run(batch.image.to(device))
-                for action, state in zip(episode.actions, episode.states[1:], strict=True):
-                    strength = network.actions.magnitude(action)
-                    strengths.append(strength.flatten())
-                    row += [action_colors(strength, (side, side)), state]
-                row.append(episode.image)
-            else:
-                row.append(network(batch.image.to(device)))
-            rows.append(row if batch.target is None else [*row, batch.target])
-    return grid(rows, side), torch.cat(strengths) if strengths else None
-
-
-def make_sample_sheet(pictures: Sequence[Batch]) -> ArtifactCallback:
-    """What `fit` calls after each validation: the sheet and the histogram of the actions."""
-
-    def sample(network: torch.nn.Module, run: Run, step: int) -> None:
-        sheet, strengths = sample_sheet(network, pictures)
-        run.log_image("episodes", sheet, step)
-        if strengths is not None:
-            run.log_histogram("actions/A", strengths, step)
-
-    return sample
-
-
 class LowLightTask(Task[LowLightConfig, Dataset]):
     """Brighten photographs: see docs/reference/training.md."""
 
@@ -432,17 +394,6 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
               f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
               f"  {rlenhance_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}")
         return rows
-
-
-def rlenhance_command() -> str:
-    """The `rlenhance` command as it can be typed here."""
-    script = Path(sysconfig.get_path("scripts")) / "rlenhance"
-    if not script.exists():
-        return f"{python()} -m rlenhance"
-    try:
-        return str(script.relative_to(Path.cwd()))
-    except ValueError:
-        return "rlenhance"
 
 
 LOWLIGHT = LowLightTask()

@@ -24,8 +24,8 @@ from experiments.tasks.restore import (
     RestoreLearnerConfigs,
     RestoreNetworkConfig,
     RestoreTrainConfig,
-    epoch_means,
 )
+from experiments.tasks.restore_evaluate import epoch_means
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import (
