@@ -120,6 +120,8 @@ def shortened(line):
     if "lol_train" in line and "--resume" not in line:
         line = re.sub(r"--updates \S+", "", line) + " --updates 1 --batch-size 2 --no-progress --device cpu"
         line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
+    if "lol_train" in line and "--resume" in line:
+        line = re.sub(r"--updates \S+", "--updates 2", line) + " --no-progress --device cpu"
     if "denoiser_train" in line:
         line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
     if "restore_train" in line:
@@ -128,11 +130,9 @@ def shortened(line):
         line += " --size 8" if "--scale" in line else ""
     if "rse_train" in line:
         line = re.sub(r"--rl_minutes \S+", "", line) + (
-            " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codebook-size 32 --clusters 2"
-            " --axes 2"
-            " --crop 32 --crops-per-image 1 --batch_size 2 --rl_batch_size 2 --val_images 1 --test_images 2"
-            " --codebook_images 2"
-            " --val_size 48 --test_size 48 --horizon 2 --no-progress --device cpu")
+            " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codebook_size 32 --clusters 2"
+            " --axes 2 --crop 32 --crops_per_image 1 --batch_size 2 --rl_batch_size 2 --val_images 1 --test_images 2"
+            " --codebook_images 2 --val_size 48 --test_size 48 --horizon 2 --no-progress --device cpu")
     if "denoise_train" in line:
         line += " --updates 1 --batch-size 2 --no-progress --device cpu"
     if "complete_train" in line:

@@ -117,7 +117,7 @@ def upgrade_weights(tensors: Mapping[str, T]) -> dict[str, T]:
 def upgrade_training(state: Any) -> Any:
     """A training state of format 1, a nest of mappings and lists, under today's names of scopes and weights."""
     if isinstance(state, Mapping):
-        return {re.sub(r"(^|/)picture$", r"\1global", _upgrade_name(key)) if isinstance(key, str) else key:
+        return {"global" if key == "picture" else _upgrade_name(key) if isinstance(key, str) else key:
                 upgrade_training(value) for key, value in state.items()}
     return [upgrade_training(value) for value in state] if isinstance(state, list) else state
 

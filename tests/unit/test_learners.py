@@ -1,7 +1,6 @@
 """Learners: what each must learn on pictures with a known answer, and the laws of their steps."""
 
 import math
-import re
 
 import pytest
 import torch
@@ -28,7 +27,6 @@ from agents.sac import KLConstraint
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.hub.migrate import upgrade_training
 from rlenhance.models import MODELS, build_model, make_observation, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, picture_statistics
@@ -319,19 +317,3 @@ def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
         assert (drawn.batch.image[:, 0, 0, 0] - numbers / 10).abs().max() <= 0.5 / 255
         for step, action in enumerate(drawn.actions):
             assert torch.equal(action["global"].flatten(), 10 * numbers + step)
-
-
-def test_training_states_of_version_0_1_go_on():
-    """What a sac run of 0.1 kept (critics called twins, agents of the picture) comes back under the present names."""
-    learner, again = (SAC(policy_for(SAC), REWARD, SACConfig(batch_size=2, gradient_steps=1, optimizer=FAST), seed=1)
-                      for _ in range(2))
-    learner.step(grey_batch(0))
-
-    def old(state):
-        return {re.sub(r"(^|/|\.)global(?=$|\.)", r"\1picture", key.replace("critics.", "twins.")): old(value)
-                for key, value in state.items()} if isinstance(state, dict) else state
-
-    again.load_state_dict(upgrade_training(old(learner.state_dict())))
-    assert all(torch.equal(a, b) for a, b in zip(learner.critic.parameters(), again.critic.parameters(), strict=True))
-    assert set(again.replay_buffer._kept) == set(learner.replay_buffer._kept)
-    again.step(grey_batch(1))
