@@ -1,7 +1,9 @@
 """The pages say what is so: names are complete, links lead somewhere, and every command runs."""
 
 import importlib.util
+import inspect
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -80,6 +82,26 @@ def test_every_knob_and_number_of_obedience_is_explained(tmp_path, pairs):
     names = {name for answer in tables["controllability"].values() for name in answer} | set(tables["adaptivity"])
     names |= {row for rows in kinds for row in rows} | {name for rows in kinds for row in rows.values() for name in row}
     assert [name for name in names | set(tables["scenes"]) if f"`{name}`" not in text] == []
+
+
+def test_every_name_in_the_map_of_the_papers_exists():
+    """docs/explanation/paper_map.md: code can be imported, arguments are taken, test files are there."""
+    text = (ROOT / "docs/explanation/paper_map.md").read_text()
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")][1:]
+    names = {name for row in rows for name in re.findall(r"`([^`]+)`", row[2])}
+    assert len(names) > 40 and [name for name in names if not _exists(name)] == []
+    tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for row in rows for name in re.findall(r"test_\w+", row[3])} <= tests
+
+
+def _exists(name):
+    """`module.attribute(argument=)` can be imported and takes the argument."""
+    path, _, arguments = name.partition("(")
+    try:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError):
+        return False
+    return not arguments or set(re.findall(r"(\w+)=", arguments)) <= set(inspect.signature(found).parameters)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
