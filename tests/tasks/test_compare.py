@@ -95,7 +95,8 @@ def cases(tmp_path_factory):
             COMPLETION_COMPARISON, CompletionCompareConfig(
                 sizes=(32, 48), baselines=("laplace", "telea"), limit=2,
                 data=completion.CompletionDataConfig(data=clean, size=32, window=16)),
-            "completion_restorer", {"backbone": BACKBONE, "side": 32, "prior": None}, ("original", "laplace", "telea"),
+            "completion_restorer", {"backbone": BACKBONE, "train_size": 32, "prior": None},
+            ("original", "laplace", "telea"),
             ("32 px", "48 px", "hole PSNR, dB", "error at the centre", "texture gap, less laplace's")),
     }
 

@@ -399,7 +399,7 @@ def test_upscale_refuses_in_words(tmp_path, enlarger, capsys):
     write(np.zeros((20, 24, 3), np.uint8), tmp_path / "night.png")
     plain = save_checkpoint(tmp_path / "plain", MODELS.create("combined", width=4, generator_width=4, blocks=1))
     for words, said in ((["--scale", "3", "--model", str(enlarger)], "scale must be 2 or 4"),
-                        (["--model", str(plain)], "does not enlarge"),
+                        (["--model", str(plain)], "not to upscale: rlenhance denoise is the command for it"),
                         (["--model", str(enlarger), "--max-megapixels", "0.001"], "megapixels")):
         assert command(["upscale", str(tmp_path / "night.png"), *words]) == 2
         shown = capsys.readouterr()

@@ -283,7 +283,7 @@ def test_sources_are_never_overwritten(enhancer, tmp_path):
     one, two = (write(_dark(n), tmp_path / f"{name}.png") for n, name in enumerate(("a", "a_enhanced")))
     before = one.read_bytes(), two.read_bytes()
     for sources, out in (([one], one), ([one], tmp_path), ([tmp_path], tmp_path), ([one, two], None)):
-        with pytest.raises(UsageError, match="take the place"):
+        with pytest.raises(UsageError, match="would replace"):
             enhancer.process_files(sources, out, overwrite=True)
     assert (one.read_bytes(), two.read_bytes()) == before
 
@@ -293,7 +293,7 @@ def test_results_that_exist_need_permission(enhancer, tmp_path):
     source = write(_dark(), tmp_path / "a.png")
     there = tmp_path / "a_enhanced.png"
     there.write_text("old")
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match=r"replace it \(overwrite\)"):
         enhancer.process_files([source])
     assert there.read_text() == "old"
     (outcome,) = enhancer.process_files([source], overwrite=True)
