@@ -190,6 +190,23 @@ def test_commands_run(workplace, page, number, text):
 
 
 @pytest.mark.slow
+def test_the_pages_use_options_of_today():
+    """Each option behind `python -m experiments.NAME` in a page stands in the help of that command."""
+    used = {}
+    for page in PAGES:
+        for command, words in re.findall(r"^ *python -m (experiments\.[\w.]+)(.*)", page.read_text(), re.MULTILINE):
+            used.setdefault(command, set()).update(re.findall(r"(?<=\s)--[a-z][\w.-]*", words.replace("_", "-")))
+    unknown = {}
+    for command, options in used.items():
+        part = ["celeba"] if command.endswith("rse_train") else []
+        done = subprocess.run([sys.executable, "-m", command, *part, "--help"], cwd=ROOT, text=True,
+                              stdout=subprocess.PIPE, check=True)
+        known = set(re.findall(r"--[a-z][\w.-]*", done.stdout.replace("_", "-")))
+        unknown |= {command: sorted(options - known)} if options - known else {}
+    assert len(used) > 10 and unknown == {}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page, number, text", blocks("python"), ids=lambda value: str(value)[:16])
 def test_python_blocks_run(workplace, page, number, text):
     """Every Python example runs as it stands."""
