@@ -17,15 +17,17 @@ class Dataset:
         splits: the examples of train, val and test.
         cache: decoded pictures.
         skipped: files that were left out, a line each.
+        about: a line on examples that were left out, printed before training.
     """
 
     splits: Splits
     cache: ImageCache
     skipped: list[str] = field(default_factory=list)
+    about: str = ""
 
     def describe(self) -> str:
         """One or more lines about the pictures, printed before training."""
-        return self.splits.describe()
+        return "\n".join(filter(None, [self.about, self.splits.describe()]))
 
     def load(self, split: str, *, limit: int | None = None, side: int | None = None) -> Sequence[Batch]:
         """Whole pictures of a split, one batch each.

@@ -152,21 +152,17 @@ def check_same(task: Task[Any, Any], run: Path, wanted: Any) -> None:
 
 def python() -> str:
     """The interpreter as it can be typed here."""
-    try:
-        return str(Path(sys.executable).absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return "python"
+    return _from_here(Path(sys.executable).absolute(), "python")
 
 
 def rlenhance_command() -> str:
     """The `rlenhance` command as it can be typed here."""
     script = Path(sysconfig.get_path("scripts")) / "rlenhance"
-    if not script.exists():
-        return f"{python()} -m rlenhance"
-    try:
-        return str(script.relative_to(Path.cwd()))
-    except ValueError:
-        return "rlenhance"
+    return _from_here(script, "rlenhance") if script.exists() else f"{python()} -m rlenhance"
+
+
+def _from_here(path: Path, otherwise: str) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else otherwise
 
 
 def _check_processes(task: Task[Any, Any], config: TrainConfig, count: int) -> None:

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -21,8 +22,9 @@ from torch import Tensor
 from agents.base import make_env
 from envs import PixelEnv
 from experiments.core.cli import run_cli
-from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig, load_pictures, make_policy
+from experiments.tasks.lowlight import PolicyConfig, make_policy
 from experiments.tasks.lowlight_baselines import fit_baselines
+from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
@@ -114,8 +116,7 @@ def main(arguments: Arguments) -> dict[str, float]:
                          "leave out --curve categorical and --state-size 0")
     pictures = load_pictures(arguments.pictures)
     chosen = list(pictures.load(arguments.split, limit=arguments.count, side=arguments.side))
-    small = Batch.stack([Batch(resize(b.image, policy.decision_size),
-                               None if b.target is None else resize(b.target, policy.decision_size)) for b in chosen])
+    small = Batch.stack([batch.map(partial(resize, size=policy.decision_size)) for batch in chosen])
     env = make_env(policy, Reward(weights, every_term=False), "cpu")
     actions = optimize(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
     model, rows = GreedyEpisode(policy), []

@@ -26,6 +26,7 @@ from rlenhance.data import (
     Batch,
     CompletionSampler,
     ImageCache,
+    evenly_spread,
     load_completion,
     open_completion,
     validate_splits,
@@ -106,26 +107,20 @@ class CompletionLearnerConfigs:
         l1=0.0, ssim=0.0, psnr=1.0, ema_decay=0.995, optimizer=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
 
 
+@dataclass(kw_only=True)
 class CompletionDataset(Dataset):
     """Pictures with holes.
 
     Attributes:
-        config: where they come from.
-        about: a line on what was left out.
+        holes: a name of `MASK_GENERATORS`, for pictures without holes of their own.
     """
 
-    config: CompletionDataConfig
-    about: str = ""
-
-    def describe(self) -> str:
-        return "\n".join(filter(None, [self.about, super().describe()]))
+    holes: str
 
     def at(self, split: str, side: int, limit: int | None = None) -> list[Batch]:
         """The pictures of a split that have an original, one batch each, at side x side, evenly spread."""
         part = [example for example in self.splits.parts[split] if example.target is not None]
-        if limit and len(part) > limit:
-            part = [part[i * len(part) // limit] for i in range(limit)]
-        return [load_completion(example, self.cache, side, self.config.holes) for example in part]
+        return [load_completion(example, self.cache, side, self.holes) for example in evenly_spread(part, limit)]
 
 
 def reward_hint(default: str) -> str:
@@ -154,7 +149,6 @@ class CompletionTrainConfig(TrainConfig):
     monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
     """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""
     devices: tyro.conf.Suppress[int] = 1
-    """One."""
     warm_start: Path | None = None
     """Begin a policy with the backbone and the estimate of this supervised run, or with another policy."""
     reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = ()
@@ -184,12 +178,8 @@ def load_pictures(config: CompletionDataConfig) -> CompletionDataset:
         raise UsageError(f"--size is at least 32 and --window at least 16; got {config.size} and {config.window}")
     cache = ImageCache()
     splits, skipped = validate_splits(open_completion(config.data), cache, config.on_bad_image)
-    about = ""
-    if config.data:
-        splits, about = without_near_duplicates(splits, cache)
-    pictures = CompletionDataset(splits, cache, skipped)
-    pictures.config, pictures.about = config, about
-    return pictures
+    splits, about = without_near_duplicates(splits, cache) if config.data else (splits, "")
+    return CompletionDataset(splits, cache, skipped, about, holes=config.holes)
 
 
 def prior_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from experiments.core.fit import FitResult
 from experiments.core.task import Session, Task
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NOISE_MARGIN
+from rlenhance.core.image import NOISE_MARGIN, center_crop
 from rlenhance.data import (
     Batch,
     Example,
@@ -111,12 +112,13 @@ class DenoiseLearnerConfigs:
         l1=0.0, ssim=0.0, psnr=1.0, optimizer=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
 
 
+@dataclass(kw_only=True)
 class DenoiseDataset(Dataset):
     """Pictures whose noise is known.
 
     Attributes:
         config: where they come from.
-        noise: what is done to them; None where they bring their own.
+        noise: the noise that is made; None where they bring their own.
     """
 
     config: DenoiseDataConfig
@@ -137,20 +139,12 @@ class DenoiseDataset(Dataset):
             noise = parse_noise(f"{level:g}", eight_bit)
             examples = [Example(e.name, e.scene, None, e.target, noise) for e in examples]
         batches = load_split(examples, self.cache, limit=limit, planes=self.config.planes)
-        return [middle(batch, side) if side else batch for batch in batches]
+        return middles(batches, side) if side else list(batches)
 
 
-def middle(batch: Batch, side: int) -> Batch:
-    """The middle of pictures, at most so many pixels wide and high."""
-    def cut(part: Tensor | None) -> Tensor | None:
-        if part is None:
-            return None
-        top, left = (max(0, (size - side) // 2) for size in part.shape[-2:])
-        return part[..., top : top + side, left : left + side]
-
-    image = cut(batch.image)
-    assert image is not None
-    return Batch(image, cut(batch.target))
+def middles(batches: Iterable[Batch], side: int) -> list[Batch]:
+    """The middle of each picture, at most `side` pixels wide and high."""
+    return [batch.map(partial(center_crop, side=side)) for batch in batches]
 
 
 @dataclass(frozen=True)
@@ -171,7 +165,6 @@ class DenoiseTrainConfig(TrainConfig):
     monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
     """The validation score whose maximum chooses best/."""
     devices: tyro.conf.Suppress[int] = 1
-    """One."""
     warm_start: Path | None = None
     """Begin with the backbone and the estimate of this supervised run, or of this learned denoiser: a run of
     denoiser_train, or a shipped one (denoiser-grey)."""
@@ -198,9 +191,7 @@ def load_noisy(config: DenoiseDataConfig) -> DenoiseDataset:
     splits, skipped = validate_splits(splits, cache, config.on_bad_image)
     if config.data:
         check_disjoint(splits, cache)
-    pictures = DenoiseDataset(splits, cache, skipped)
-    pictures.config, pictures.noise = config, noise_from(config.noise, config.eight_bit)
-    return pictures
+    return DenoiseDataset(splits, cache, skipped, config=config, noise=noise_from(config.noise, config.eight_bit))
 
 
 def level_scores(model: Any, pictures: Mapping[str, Sequence[Batch]]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
 from experiments.core.task import Evaluator, Session, Task
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import center_crop
 from rlenhance.data import (
     Batch,
     CameraJpegSampler,
@@ -44,7 +45,6 @@ class DenoiserTrainConfig(TrainConfig):
     """Settings of a training run."""
 
     learner: tyro.conf.Suppress[str] = "denoising"
-    """It is the only one."""
     name: Annotated[str, default_is("denoiser, channels, date and time")] = ""
     """Of the run folder."""
     out: Path = Path("runs/denoiser")
@@ -60,12 +60,10 @@ class DenoiserTrainConfig(TrainConfig):
     monitor: Annotated[str | None, default_is("val/psnr/camera with --camera-jpeg, val/psnr without", "SCORE")] = None
     """The validation score whose maximum chooses best/."""
     devices: tyro.conf.Suppress[int] = 1
-    """One."""
     init: Path | None = None
     """Begin with the weights of this run, or of a shipped denoiser, where they fit: a network for colour can begin with
     one for grey pictures."""
     warm_start: tyro.conf.Suppress[Path | None] = None
-    """None: see init."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +116,7 @@ class DenoiserRunConfig(RunConfig):
     learners: Flat[DenoiserLearnerConfigs] = field(default_factory=DenoiserLearnerConfigs)
 
 
+@dataclass(kw_only=True)
 class DenoiserDataset(Dataset):
     """Good pictures of several folders.
 
@@ -152,9 +151,8 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> DenoiserDataset:
     joined = Splits(train, val, test, ", ".join(part.source for part in parts))
     splits, skipped = validate_splits(joined, cache)
     most = max(len(part.train) for part in parts)
-    data = DenoiserDataset(splits, cache, skipped)
-    data.train = [example for part in parts for example in list(part.train) * -(-most // len(part.train))]
-    return data
+    return DenoiserDataset(splits, cache, skipped, train=[
+        example for part in parts for example in list(part.train) * -(-most // len(part.train))])
 
 
 @torch.no_grad()
@@ -168,7 +166,7 @@ def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
     """
     rows: dict[int, list[float]] = {level: [] for level in LEVELS}
     for number, picture in enumerate(pictures):
-        clean = _middle(picture)
+        clean = center_crop(picture, _CROP)
         clean = clean if network.channels == 3 else clean.mean(dim=1, keepdim=True)
         made = torch.randn(clean.shape, generator=torch.Generator().manual_seed(number))
         for level in LEVELS:
@@ -184,11 +182,6 @@ def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
         means["val/psnr/camera"] = -10 * ((output.clamp(0, 1) - target) ** 2).mean().log10().item()
     levels = [means[f"val/psnr/sigma{level}"] for level in LEVELS]
     return {"val/psnr": sum(levels) / len(levels), **means}
-
-
-def _middle(picture: torch.Tensor) -> torch.Tensor:
-    top, left = (max(0, (length - _CROP) // 2) for length in picture.shape[-2:])
-    return picture[..., top : top + _CROP, left : left + _CROP]
 
 
 class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):

@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
 
-from agents import (
-    LEARNERS,
-    A3CConfig,
-    AsyncA3C,
-    DirectConfig,
-    Learner,
-    SACConfig,
-    SupervisedConfig,
-    distributed,
-)
+from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConfig, SupervisedConfig, distributed
 from experiments.core.config import Flat, RunConfig, TrainConfig, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import FitResult
+from experiments.core.run import Run
 from experiments.core.task import ArtifactCallback, Session, Task
 from experiments.core.train import rlenhance_command
 from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
+from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
-from experiments.tasks.lowlight_samples import make_sample_sheet
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
-from rlenhance.data import (
-    Batch,
-    Example,
-    ImageCache,
-    Relight,
-    Sampler,
-    check_disjoint,
-    load_example,
-    open_dataset,
-    sample_photographs,
-    validate_splits,
-)
+from rlenhance.core.visualize import action_colors, grid
+from rlenhance.data import Batch, ImageCache, Sampler, load_example
 from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
-from rlenhance.io import list_photos, write
-from rlenhance.models import MODELS, MRPNetSR, PixelPolicy, Restorer, warm_start
+from rlenhance.io import write
+from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
@@ -61,30 +43,6 @@ EXPOSURE_RANGE = (0.3, 0.65)
 #: What a policy with `controls` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
 CONTROLS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
          "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.0, 1.0)}
-
-
-@dataclass(frozen=True)
-class LowLightDataConfig:
-    """Which pictures."""
-
-    data: Path | None = None
-    """Data folder (layouts in docs/howto/data.md); without it, the sample photographs: a demonstration."""
-    fold: int = 0
-    """Which part of the scenes is held out: of a folder of pairs, a fifth is the test split of each fold, 0 to 4."""
-    on_bad_image: str = "stop"
-    """stop names every bad file and ends; skip leaves them out."""
-    cache_megabytes: int = 1024
-    """Memory for decoded pictures."""
-    train_on_references: bool = False
-    """The references stand among the training pictures too: they are to be left alone."""
-    relight: bool = False
-    """The references stand among the training pictures relit, too: back-lit, a lamp at night, a dark corner."""
-    extra_references: Path | None = None
-    """Folder of well-lit photographs that stand beside the references for --train-on-references and --relight."""
-    reward_relit_only: bool = False
-    """References of dark frames serve scores alone: in the reward only what was relit is judged by its truth."""
-    crop: int = 128
-    """Side in pixels of the native crops that `supervised`, and policies with --state-size 0, learn from."""
 
 
 @dataclass(frozen=True)
@@ -174,26 +132,6 @@ class LowLightConfig(RunConfig):
     learners: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
 
 
-def load_pictures(config: LowLightDataConfig, seed: int = 0, max_side: int | None = None) -> Dataset:
-    """Open, scan and check the pictures.
-
-    Args:
-        seed: of the deal of scenes.
-        max_side: keep decoded pictures at this longer side.
-
-    Raises:
-        UsageError: bad files, splits that overlap.
-    """
-    if config.cache_megabytes < 1:
-        raise UsageError(f"--cache-megabytes must be at least 1; got {config.cache_megabytes}")
-    cache = ImageCache(config.cache_megabytes << 20, max_side)
-    splits = open_dataset(config.data, seed, config.fold) if config.data else sample_photographs()
-    splits, skipped = validate_splits(splits, cache, config.on_bad_image)
-    if config.data:
-        check_disjoint(splits, cache)
-    return Dataset(splits, cache, skipped)
-
-
 def _actions(config: PolicyConfig) -> dict[str, Any]:
     """The recipe of the action set."""
     if config.actions == "curve":
@@ -228,29 +166,40 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
     )
 
 
-def with_more_light(examples: Sequence[Example], config: LowLightDataConfig) -> list[Example]:
-    """The examples, and for each well-lit picture one that is to be left alone, and one that is relit.
+def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
+    """Episodes step by step: a row per picture with the input, each state and its action map, the output, the target.
 
-    Where these are more than the examples, the examples are repeated: they stay about half of what is drawn.
-
-    Raises:
-        UsageError: there are no well-lit pictures.
+    Returns:
+        The sheet (1, 3, H, W), and every A that was chosen (None for a network that acts in one pass).
     """
-    if config.reward_relit_only:
-        examples = [replace(example, target_in_reward=False) for example in examples]
-    if not (config.train_on_references or config.relight):
-        return list(examples)
-    goods = {example.target: example for example in examples if example.target is not None}
-    if config.extra_references is not None:
-        goods |= {path: Example(path.name, path.name, path) for path in list_photos(config.extra_references)}
-    if not goods:
-        raise UsageError("--train-on-references and --relight take their light from references, and these pictures "
-                         "have none: use pairs (low/ and high/), name a folder with --extra-references, or leave it "
-                         "out")
-    more = [variant for good, example in goods.items() for variant in (
-        Example(f"{example.name}-good", example.scene, good, good) if config.train_on_references else None,
-        Example(f"{example.name}-relit", example.scene, None, good, Relight()) if config.relight else None) if variant]
-    return [*list(examples) * max(1, len(more) // len(examples)), *more]
+    rows, strengths = [], []
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        for batch in pictures:
+            row = [batch.image]
+            if isinstance(network, Policy):
+                episode = GreedyEpisode(network).run(batch.image.to(device))
+                for action, state in zip(episode.actions, episode.states[1:], strict=True):
+                    strength = network.actions.magnitude(action)
+                    strengths.append(strength.flatten())
+                    row += [action_colors(strength, (side, side)), state]
+                row.append(episode.image)
+            else:
+                row.append(network(batch.image.to(device)))
+            rows.append(row if batch.target is None else [*row, batch.target])
+    return grid(rows, side), torch.cat(strengths) if strengths else None
+
+
+def make_sample_sheet(pictures: Sequence[Batch]) -> ArtifactCallback:
+    """What `fit` calls after each validation: the sheet and the histogram of the actions."""
+
+    def sample(network: torch.nn.Module, run: Run, step: int) -> None:
+        sheet, strengths = sample_sheet(network, pictures)
+        run.log_image("episodes", sheet, step)
+        if strengths is not None:
+            run.log_histogram("actions/A", strengths, step)
+
+    return sample
 
 
 class LowLightTask(Task[LowLightConfig, Dataset]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -103,7 +104,7 @@ def fit_baselines(pictures: Sequence[Batch], exposure_level: float, side: int = 
         exposure_level: asked exposure.
         side: pictures are reduced to this for the choice.
     """
-    small = [Batch(resize(b.image, side), None if b.target is None else resize(b.target, side)) for b in pictures]
+    small = [batch.map(partial(resize, size=side)) for batch in pictures]
     with torch.no_grad():
         if all(batch.target is not None for batch in small):
             def fitness(function: Callable[[Tensor, float], Tensor]) -> Callable[[float], float]:

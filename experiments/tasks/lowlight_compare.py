@@ -20,16 +20,9 @@ from experiments.core.dataset import Dataset
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
 from experiments.core.train import check_same, train
 from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight import (
-    LOWLIGHT,
-    LearnerConfigs,
-    LowLightConfig,
-    LowLightDataConfig,
-    LowLightTrainConfig,
-    PolicyConfig,
-    load_pictures,
-)
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig, PolicyConfig
 from experiments.tasks.lowlight_baselines import fit_baselines
+from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,8 +105,7 @@ class LowLightEvaluator:
 
     def _acting(self, policy: Policy) -> dict[str, float]:
         size = policy.decision_size or self.side
-        batch = Batch.stack([Batch(resize(b.image, size), None if b.target is None else resize(b.target, size))
-                             for b in self.pictures])
+        batch = Batch.stack([batch.map(partial(resize, size=size)) for batch in self.pictures])
         device = next(policy.parameters()).device
         env = make_env(policy, self.reward, device)
         preference = policy.preferences.encode(None, len(batch), device)

@@ -184,6 +184,12 @@ def _mean_matrix(inputs: int, outputs: int, device: torch.device) -> Tensor:
     return rows.to(device)
 
 
+def center_crop(image: Tensor, side: int) -> Tensor:
+    """The middle of (N, C, H, W), at most `side` pixels high and wide."""
+    top, left = (max(0, (length - side) // 2) for length in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
+
+
 def limit_side(image: Tensor, side: int) -> Tensor:
     """Downscale (N, C, H, W) so that the longer side is at most `side` pixels; smaller images are not changed."""
     height, width = image.shape[-2:]

@@ -6,7 +6,7 @@ from rlenhance.data.celeba import open_celeba
 from rlenhance.data.completion import CompletionSampler, load_completion, open_completion, without_near_duplicates
 from rlenhance.data.datasets import REAL, noise_from, open_clean, open_dataset, open_noisy, sample_photographs
 from rlenhance.data.degradations import BLIND, NOISES, RELIGHT_KINDS, Darken, Degradation, Noise, Relight, parse_noise
-from rlenhance.data.examples import EvalSplit, Example, load_example, load_split
+from rlenhance.data.examples import EvalSplit, Example, evenly_spread, load_example, load_split
 from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.sampler import Sampler, ShardedSampler
 from rlenhance.data.sidd import open_sidd, validation_blocks
@@ -21,9 +21,10 @@ from rlenhance.data.tfrecords import TFRecordImage, records
 
 __all__ = [
     "BLIND", "NOISES", "REAL", "RELIGHT_KINDS", "Batch", "BatchSource", "CameraJpegSampler", "CameraModel",
-    "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit", "Example", "ImageCache", "Noise", "Relight",
-    "Sampler", "ShardedSampler", "Splits", "SuperResolutionSampler", "TFRecordImage", "as_jpeg", "check_disjoint",
-    "load_completion", "load_example", "load_split", "load_super_resolution", "noise_from", "open_celeba", "open_clean",
-    "open_completion", "open_dataset", "open_noisy", "open_sidd", "open_super_resolution", "parse_noise", "records",
-    "sample_photographs", "split_by_scene", "validate_splits", "validation_blocks", "without_near_duplicates",
+    "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit", "Example", "ImageCache", "Noise",
+    "Relight", "Sampler", "ShardedSampler", "Splits", "SuperResolutionSampler", "TFRecordImage", "as_jpeg",
+    "check_disjoint", "evenly_spread", "load_completion", "load_example", "load_split", "load_super_resolution",
+    "noise_from", "open_celeba", "open_clean", "open_completion", "open_dataset", "open_noisy", "open_sidd",
+    "open_super_resolution", "parse_noise", "records", "sample_photographs", "split_by_scene", "validate_splits",
+    "validation_blocks", "without_near_duplicates",
 ]

@@ -55,22 +55,23 @@ class Batch:
                 raise UsageError(f"{name} must be {shape}; got {tuple(value.shape)}")
         return self
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to each of its tensors."""
         def apply(value: Any) -> Any:
             return None if value is None else function(value)
 
-        return Batch(*map(apply, _tensors(self)))
+        return Batch(*(apply(value) for value in _tensors(self)))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return self._map(lambda value: value.to(device))
+        return self.map(lambda value: value.to(device))
 
     def repeat(self, times: int) -> Batch:
         """Every image `times` times, copies next to each other: a b -> a a b b."""
-        return self._map(lambda value: value.repeat_interleave(times, dim=0))
+        return self.map(lambda value: value.repeat_interleave(times, dim=0))
 
     def __getitem__(self, index: slice | Tensor) -> Batch:
-        return self._map(lambda value: value[index])
+        return self.map(lambda value: value[index])
 
     @staticmethod
     def stack(batches: list[Batch]) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ from rlenhance.core.image import limit_side
 from rlenhance.data.batch import Batch
 from rlenhance.data.degradations import Degradation
 from rlenhance.data.image_cache import ImageCache, Source
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ def load_split(examples: Sequence[Example], cache: ImageCache, *, limit: int | N
     Args:
         side, planes: see `EvalSplit`.
     """
-    if limit and len(examples) > limit:
-        examples = [examples[i * len(examples) // limit] for i in range(limit)]
-    return EvalSplit(examples, cache, side, planes)
+    return EvalSplit(evenly_spread(examples, limit), cache, side, planes)
+
+
+def evenly_spread(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """At most `limit` items, evenly spread over the sequence; all of them where there is no limit (None or 0)."""
+    return [items[i * len(items) // limit] for i in range(limit)] if limit and len(items) > limit else items

@@ -3,14 +3,8 @@
 from dataclasses import replace
 
 from experiments.core.train import train
-from experiments.tasks.lowlight import (
-    LOWLIGHT,
-    LearnerConfigs,
-    LowLightConfig,
-    LowLightDataConfig,
-    LowLightTrainConfig,
-    PolicyConfig,
-)
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig, PolicyConfig
+from experiments.tasks.lowlight_data import LowLightDataConfig
 
 SMALL = PolicyConfig(state_size=16, horizon=2)
 

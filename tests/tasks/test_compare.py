@@ -11,7 +11,7 @@ from experiments.core.compare import CompareConfig, TaskComparison, compare, com
 from experiments.core.config import RunConfig, TrainConfig
 from experiments.core.scores import Baseline
 from experiments.core.task import Task
-from experiments.tasks import completion, denoise, lowlight
+from experiments.tasks import completion, denoise, lowlight_data
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
@@ -49,7 +49,7 @@ class ToyConfig(RunConfig):
     """What a task that trains nothing is told."""
 
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    data: lowlight.LowLightDataConfig = dataclasses.field(default_factory=lowlight.LowLightDataConfig)
+    data: lowlight_data.LowLightDataConfig = dataclasses.field(default_factory=lowlight_data.LowLightDataConfig)
     network: None = None
     learners: None = None
 
@@ -62,7 +62,7 @@ class ToyTask(Task):
 
     def dataset(self, config):
         """A folder of pairs."""
-        return lowlight.load_pictures(config.data)
+        return lowlight_data.load_pictures(config.data)
 
     def baselines(self, config, data):
         """The picture as it is."""
@@ -75,12 +75,12 @@ def cases(tmp_path_factory):
     pairs = make_pairs(tmp_path_factory.mktemp("pairs"))
     clean, toy = pairs / "high", TaskComparison(ToyTask())
     return {
-        "toy": Case(toy, toy.Config(baseline="input", data=lowlight.LowLightDataConfig(data=pairs)), "restorer",
+        "toy": Case(toy, toy.Config(baseline="input", data=lowlight_data.LowLightDataConfig(data=pairs)), "restorer",
                     RESTORER, ("input",),
                     ("PSNR, dB", "SSIM", "CPU s / MP", "parameters")),
         "lowlight": Case(
             LOWLIGHT_COMPARISON, LowLightCompareConfig(
-                learners=(), baseline="input", limit=3, data=lowlight.LowLightDataConfig(data=pairs)),
+                learners=(), baseline="input", limit=3, data=lowlight_data.LowLightDataConfig(data=pairs)),
             "restorer", RESTORER, ("input", "gamma", "CLAHE (L, limit 2)", "best constant curve", "stop at mean",
                                    "stop at mean", "oracle stop"),
             ("PSNR", "newly clipped", "CPU ms / MP", "reference in training", "training s", "dB, less input's")),

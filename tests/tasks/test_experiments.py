@@ -11,20 +11,14 @@ from experiments.core.cli import train_command
 from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
 from experiments.core.compare import compare
 from experiments.core.config import from_json
-from experiments.tasks.lowlight import (
-    LOWLIGHT,
-    LearnerConfigs,
-    LowLightConfig,
-    LowLightDataConfig,
-    LowLightTrainConfig,
-    PolicyConfig,
-)
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig, PolicyConfig
 from experiments.tasks.lowlight_baselines import (
     fit_baselines,
     oracle_stop,
     stop_at_mean,
 )
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, REWARDS, LowLightCompareConfig
+from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch

@@ -11,8 +11,8 @@ from experiments.core.cli import run_cli
 from experiments.core.compare import compare
 from experiments.scripts import import_weights
 from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
-from experiments.tasks.lowlight import LowLightDataConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError

@@ -5,7 +5,8 @@ import torch
 
 from agents.base import make_env
 from experiments.scripts import reward_optimum as optimum
-from experiments.tasks.lowlight import LowLightDataConfig, PolicyConfig, make_policy
+from experiments.tasks.lowlight import PolicyConfig, make_policy
+from experiments.tasks.lowlight_data import LowLightDataConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import GreedyEpisode

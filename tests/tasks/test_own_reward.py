@@ -11,8 +11,9 @@ import torch
 from agents import A3C, SAC, Direct
 from experiments.core.cli import gather, train_command
 from experiments.core.compare import compare
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightDataConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, PolicyConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError

@@ -15,17 +15,16 @@ from agents.optim import OptimizerConfig
 from experiments.core.train import train
 from experiments.scripts import submission
 from experiments.scripts.import_weights import read_gated_pixelrnn
-from experiments.tasks.restore import (
+from experiments.tasks.restore import RESTORE, epoch_means
+from experiments.tasks.restore_config import (
     DEFAULTS,
     PUBLISHED,
-    RESTORE,
     RestoreConfig,
     RestoreDataConfig,
     RestoreLearnerConfigs,
     RestoreNetworkConfig,
     RestoreTrainConfig,
 )
-from experiments.tasks.restore_evaluate import epoch_means
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import (

@@ -98,7 +98,6 @@ class RSETrainConfig(TrainConfig):
     compare_with: tuple[str, ...] = ("denoiser",)
     """Learned denoisers, shipped ones or runs, that have rows of the table; how noisy a picture is they find."""
     devices: tyro.conf.Suppress[int] = 1
-    """One."""
     init: Path | None = None
     """The autoencoder begins with that of this run, or of this shipped model, of the same settings."""
     warm_start: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,16 @@ import tyro
 from envs.self_enhance import PUBLISHED_NOISE
 from experiments.core.config import default_is, one_of
 from experiments.core.dataset import Dataset
-from experiments.tasks.denoise import middle
+from experiments.tasks.denoise import middles
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import center_crop
 from rlenhance.data import (
     Batch,
     Example,
     ImageCache,
     Splits,
     check_disjoint,
+    evenly_spread,
     load_split,
     open_celeba,
     open_clean,
@@ -65,27 +68,32 @@ class RSEDataConfig:
     """stop names every bad file and ends; skip leaves them out."""
 
 
+@dataclass
 class RSEDataset(Dataset):
     """Splits of noisy pictures and their references.
 
     Attributes:
-        held: name of the split that the table is of.
+        held: name of the split in the table.
     """
 
-    held = "test"
+    held: str = "test"
 
     def describe(self) -> str:
         return f"{super().describe()}\nthe table is of the {self.held} split"
 
     def shown(self, split: str, limit: int, side: int) -> list[Batch]:
         """The middles of pictures of a split, evenly spread, in memory."""
-        return [middle(batch, side) for batch in self.load(split, limit=limit)]
+        return middles(self.load(split, limit=limit), side)
+
+    def bank(self, count: int) -> list[Batch]:
+        """The middles of training pictures with their noise, from which the bank is filled."""
+        return self.shown("train", count, _BANK_SIDE)
 
     def tested(self, limit: int, side: int) -> tuple[list[Example], Iterator[Batch]]:
         """The middles of held-out pictures, evenly spread: what they are, and one batch each."""
         part = self.splits.parts[self.held]
-        chosen = [part[i * len(part) // limit] for i in range(limit)] if limit and len(part) > limit else list(part)
-        return chosen, (middle(batch, side) for batch in load_split(chosen, self.cache))
+        chosen = list(evenly_spread(part, limit))
+        return chosen, (batch.map(partial(center_crop, side=side)) for batch in load_split(chosen, self.cache))
 
 
 def open_rse(paths: RSEDataConfig) -> RSEDataset:
@@ -113,9 +121,7 @@ def open_rse(paths: RSEDataConfig) -> RSEDataset:
         print(alike, flush=True)
     if paths.train_files_path:
         check_disjoint(splits, cache)
-    pictures = RSEDataset(splits, cache, skipped)
-    pictures.held = "test" if splits.test else "val"
-    return pictures
+    return RSEDataset(splits, cache, skipped, held="test" if splits.test else "val")
 
 
 def portion_of(paths: RSEDataConfig) -> int:
@@ -166,8 +172,3 @@ def _sidd(paths: RSEDataConfig) -> Splits:
         raise UsageError(f"{test}: a test of real noise is noisy pictures and the clean ones, which are not here; name "
                          f"these with --test_validation_files_path, or a folder of pairs")
     return replace(splits, train=[*splits.train, *splits.test], test=pairs)
-
-
-def bank_pictures(pictures: Dataset, count: int) -> list[Batch]:
-    """The middles of training pictures with their noise, from which the bank is filled."""
-    return [middle(batch, _BANK_SIDE) for batch in pictures.load("train", limit=count)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.rse.model import run_passes
-from rlenhance.core.image import to_array
+from rlenhance.core.image import center_crop, to_array
 from rlenhance.data import Batch
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
@@ -53,13 +53,9 @@ def _row(batch: Batch, name: str, stages: Any) -> list[Cell]:
             made += [(f"after step {step + 1}", state) for step, state in enumerate(states)]
         else:
             made.append((f"recursion {number}", states[-1]))
-    cells = [Cell(_middle(picture), (label, f"{psnr(picture.cpu(), target).item():.2f} dB")) for label, picture in made]
-    return [*cells, Cell(_middle(target), ("clean", name))]
-
-
-def _middle(picture: Tensor) -> np.ndarray:
-    top, left = (max(0, (length - _SIDE) // 2) for length in picture.shape[-2:])
-    return to_array(picture[..., top : top + _SIDE, left : left + _SIDE].cpu())
+    labelled = [((label, f"{psnr(picture.cpu(), target).item():.2f} dB"), picture) for label, picture in made]
+    return [Cell(to_array(center_crop(picture, _SIDE).cpu()), label)
+            for label, picture in [*labelled, (("clean", name), target)]]
 
 
 def draw_recursions(path: Path, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> None:

@@ -79,7 +79,7 @@ def make_policy(config: RSENetworkConfig, autoencoder: PatchDenoiser, batches: S
     """A policy over the codes of a trained autoencoder, and the codes of the pictures that its bank is filled from.
 
     Args:
-        batches: see `experiments.tasks.rse.data.bank_pictures`.
+        batches: see `RSEDataset.bank`.
         predicted: the deviation of its agents is predicted (sac), otherwise the learner sets it.
         seed: of the bank.
         before: begin with the agents of this one; what it says of the axes begins anew, because they are others now.

@@ -18,7 +18,7 @@ from experiments.core.bootstrap import Interval, bootstrap_interval
 from experiments.core.fit import Budget, fit
 from experiments.core.run import Run
 from experiments.tasks.rse.config import RSEConfig, settled
-from experiments.tasks.rse.data import RSEDataset, bank_pictures, portion_of
+from experiments.tasks.rse.data import RSEDataset, portion_of
 from experiments.tasks.rse.model import (
     ConstantAction,
     EpisodeEvaluator,
@@ -149,7 +149,7 @@ class Stages:
         train, kind = self.train, LEARNERS[self.train.learner]
 
         def make() -> Learner:
-            batches = bank_pictures(self.pictures, train.codebook_images)
+            batches = self.pictures.bank(train.codebook_images)
             torch.manual_seed(seed)
             policy, _ = make_policy(self.network, autoencoder.cpu(), batches, train.learner == "sac", seed, before)
             weights = SELF_ENHANCE_REWARD | ({"blocking": train.blocking} if train.blocking else {})

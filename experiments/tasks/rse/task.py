@@ -15,7 +15,7 @@ from experiments.core.markdown import text_table
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
 from experiments.tasks.rse.config import UNFIT, RSEConfig, settled
-from experiments.tasks.rse.data import RSEDataset, bank_pictures, open_rse
+from experiments.tasks.rse.data import RSEDataset, open_rse
 from experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
 from experiments.tasks.rse.model import check_networks
 from experiments.tasks.rse.stages import Stages
@@ -73,7 +73,7 @@ class RSETask(Task[RSEConfig, RSEDataset]):
         draw_steps(run.path / "steps.png", list(batches), [example.name for example in examples], stages)
         draw_recursions(run.path / "recursions.png", stages.rows)
         if stages.kept is not None:
-            draw_groups(run.path / "groups.png", stages.kept, bank_pictures(data, train.codebook_images))
+            draw_groups(run.path / "groups.png", stages.kept, data.bank(train.codebook_images))
         _report(stages, run)
         return stages.means()
 
