@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -57,9 +58,14 @@ class TaskComparison(Generic[C, D]):
     Attributes:
         Config: the class of the configuration, a dataclass derived from `CompareConfig`; by default with the task's
             own `data`.
+        config: of a comparison, see `of`.
+        data, split: the pictures, and the split that is scored, once they have been opened.
     """
 
     Config: type[C]
+    config: C
+    data: D
+    split: str
 
     def __init__(self, task: Task[Any, Any]):
         self.task = task
@@ -69,74 +75,74 @@ class TaskComparison(Generic[C, D]):
             self.Config = dataclasses.make_dataclass("CompareConfig", [data], bases=(CompareConfig,), frozen=True,
                                                      namespace={"__doc__": CompareConfig.__doc__})
 
-    def of_task(self, config: Any) -> Any:
-        """The task's configuration with the pictures of a comparison."""
+    def of(self, config: C) -> Self:
+        """The comparison with a configuration."""
+        made = copy.copy(self)
+        made.config = config
+        return made
+
+    @property
+    def task_config(self) -> Any:
+        """The task's configuration with the pictures of the comparison."""
+        config: Any = self.config
         return dataclasses.replace(self.task.Config(), data=config.data)
 
-    def dataset(self, config: C) -> D:
+    def check(self) -> None:
+        """Refuse settings before anything is read (`UsageError`)."""
+
+    def check_model(self, model: Any, place: Path) -> None:
+        """Refuse a model of another kind before pictures are read (`UsageError`)."""
+
+    def dataset(self) -> D:
         """The pictures, scanned and checked."""
-        return self.task.dataset(self.of_task(config))
+        return self.task.dataset(self.task_config)
 
-    def pictures(self, config: C, data: D, split: str, condition: str) -> Sequence[Batch]:
+    def scored_split(self) -> str:
+        """The split to score: test, or val where there is no test split."""
+        return "test" if self.data.splits.test else "val"
+
+    def pictures(self, condition: str) -> Sequence[Batch]:
         """The pictures to score, one batch each, with their references."""
-        return data.load(split, limit=config.limit or None)
+        return self.data.load(self.split, limit=self.config.limit or None)
 
-    def check(self, config: C) -> None:
-        """Refuse settings before anything is read.
-
-        Raises:
-            UsageError: names them.
-        """
-
-    def check_model(self, config: C, model: Any, place: Path) -> None:
-        """Refuse a model of another kind, before pictures are read.
-
-        Raises:
-            UsageError: says what the task takes.
-        """
-
-    def conditions(self, config: C) -> Sequence[str]:
+    def conditions(self) -> Sequence[str]:
         """Names of the sets of pictures on which every row is scored: levels of noise, sizes."""
         return ("",)
 
     def label(self, condition: str) -> str:
-        """What the table calls a condition."""
+        """The name of a condition in the table."""
         return condition
 
-    def split(self, config: C, data: D) -> str:
-        """The split to score: test, or val where there is no test split."""
-        return "test" if data.splits.test else "val"
-
-    def groups(self, config: C, data: D, split: str, count: int) -> list[str]:
+    def groups(self, count: int) -> list[str]:
         """The scene of each scored picture; by default every picture is its own."""
         return [str(number) for number in range(count)]
 
-    def cache_key(self, config: C, data: D, split: str) -> str:
+    def cache_key(self) -> str:
         """What scores depend on beside model and condition: the pictures, and settings."""
-        digests = data.digest()
-        return f"{digests.get('train', '')} {digests[split]} {config.limit}"
+        digests = self.data.digest()
+        return f"{digests.get('train', '')} {digests[self.split]} {self.config.limit}"
 
-    def baselines(self, config: C, data: D, condition: str) -> Mapping[str, Baseline]:
+    def baselines(self, condition: str) -> Mapping[str, Baseline]:
         """The rows that need no training, by name. They are used only for what was not scored before."""
-        return {baseline.name: baseline for baseline in self.task.baselines(self.of_task(config), data).values()}
+        return {baseline.name: baseline for baseline in self.task.baselines(self.task_config, self.data).values()}
 
-    def trained(self, config: C, data: D) -> list[Candidate]:
+    def trained(self) -> list[Candidate]:
         """Rows that are trained for this comparison."""
         return []
 
-    def variants(self, config: C, candidates: list[Candidate]) -> list[Candidate]:
+    def variants(self, candidates: list[Candidate]) -> list[Candidate]:
         """Further rows from the models that were named."""
         return []
 
-    def fits(self, config: C, model: Any, condition: str) -> bool:
+    def fits(self, model: Any, condition: str) -> bool:
         """Whether a model is for this condition; otherwise its cell stays empty."""
         return True
 
-    def apply(self, config: C, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
+    def apply(self, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
         """A model's result for one picture, and details of it for `summarize`; its time is taken."""
         return model(batch.image, batch.mask), None
 
-    def score(self, config: C, output: Tensor, batch: Batch) -> dict[str, float]:
+    def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
         """The scores of a result in [0, 1]."""
         return self.task.score(output, batch)
 
@@ -144,47 +150,47 @@ class TaskComparison(Generic[C, D]):
         """What is kept of the details of all pictures, as JSON can hold it."""
         return None
 
-    def columns(self, config: C) -> Sequence[Column]:
-        """The scores that the table shows."""
+    def columns(self) -> Sequence[Column]:
+        """The scores in the table."""
         return self.task.columns()
 
-    def facts(self, config: C, row: Row) -> dict[str, str]:
-        """What the table shows of a row beside the scores: heading -> text."""
+    def facts(self, row: Row) -> dict[str, str]:
+        """What the table has of a row beside the scores: heading -> text."""
         return {"parameters": f"{row.parameters:,}" if row.parameters else ""}
 
     def cell(self, row: Row, condition: str, column: Column) -> str:
         """A score as text."""
         return column.cell(row.mean(condition, column.key), row.spread(condition, column.key))
 
-    def about(self, config: C, comparison: Comparison) -> list[str]:
+    def about(self, comparison: Comparison) -> list[str]:
         """The lines above the table."""
-        return [f"{comparison.data.splits.describe()}.", f"Scored on {comparison.count} {comparison.split} pictures.",
-                ""]
+        return [f"{self.data.splits.describe()}.", f"Scored on {comparison.count} {self.split} pictures.", ""]
 
-    def tables(self, config: C, comparison: Comparison) -> list[str]:
+    def tables(self, comparison: Comparison) -> list[str]:
         """The table: a part for each condition, with a row for each model that has scores for it."""
-        lines = []
-        for condition in self.conditions(config):
+        lines, columns, baseline = [], self.columns(), self.config.baseline
+        paired = [column for column in columns if column.difference and baseline]
+        for condition in self.conditions():
             rows = [row for row in comparison.rows.values() if condition in row.entries]
-            paired = [column for column in self.columns(config) if column.difference and config.baseline]
-            header = [self.label(condition), *(column.heading for column in self.columns(config)),
-                      *(f"{column.difference}, less {config.baseline}'s" for column in paired),
-                      *(self.facts(config, rows[0]) if rows else ())]
+            header = [self.label(condition), *(column.heading for column in columns),
+                      *(f"{column.difference}, less {baseline}'s" for column in paired),
+                      *(self.facts(rows[0]) if rows else ())]
             lines += [*markdown_table(header, [[
-                row.name, *(self.cell(row, condition, column) for column in self.columns(config)),
-                *(self.difference(config, comparison, row, condition, column) for column in paired),
-                *self.facts(config, row).values()] for row in rows]), ""]
+                row.name, *(self.cell(row, condition, column) for column in columns),
+                *(self.difference(comparison, row, condition, column) for column in paired),
+                *self.facts(row).values()] for row in rows]), ""]
         return lines
 
-    def difference(self, config: C, comparison: Comparison, row: Row, condition: str, column: Column) -> str:
-        """What a row's score differs from the baseline's, as text."""
-        if row.name == config.baseline or condition not in comparison.rows[config.baseline].entries:
+    def difference(self, comparison: Comparison, row: Row, condition: str, column: Column) -> str:
+        """The difference of a row's score to the baseline's, as text."""
+        baseline = self.config.baseline
+        if row.name == baseline or condition not in comparison.rows[baseline].entries:
             return ""
-        found = comparison.difference(row.name, config.baseline, condition, column.key)
+        found = comparison.difference(row.name, baseline, condition, column.key)
         low, mean, high = (f"{value:+.{column.digits}f}" for value in (found.low, found.mean, found.high))
         return f"{mean} ({low} to {high})"
 
-    def write(self, config: C, comparison: Comparison) -> list[str]:
+    def write(self, comparison: Comparison) -> list[str]:
         """Write further files into `config.out`; their names."""
         return []
 
@@ -199,33 +205,33 @@ def compare(task: Task[Any, Any] | TaskComparison[Any, Any], config: Any) -> Com
     Raises:
         UsageError: settings, models or pictures that cannot be used.
     """
-    task = task if isinstance(task, TaskComparison) else TaskComparison(task)
+    task = (task if isinstance(task, TaskComparison) else TaskComparison(task)).of(config)
     if config.limit < 0 or config.threads < 0:
         raise UsageError(f"--limit and --threads must not be negative; got {config.limit} and {config.threads}")
-    task.check(config)
+    task.check()
     if config.threads:
         torch.set_num_threads(config.threads)
-    named = [named_model(task, config, word) for word in config.models]  # a wrong one is told before the work begins
-    data = task.dataset(config)
-    split = task.split(config, data)
-    baselines = {condition: task.baselines(config, data, condition) for condition in task.conditions(config)}
+    named = [named_model(task, word) for word in config.models]  # a wrong one is refused before the work begins
+    task.data = task.dataset()
+    task.split = task.scored_split()
+    baselines = {condition: task.baselines(condition) for condition in task.conditions()}
     rows = {name: Row(name) for part in baselines.values() for name in part}
-    candidates = task.trained(config, data)
+    candidates = task.trained()
     taken = {*rows, *(candidate.name for candidate in candidates)}
     for candidate in named:
         if candidate.name in taken and candidate.name == candidate.path.name:
             candidate.name = str(candidate.path)
-    candidates += [*named, *task.variants(config, named)]
+    candidates += [*named, *task.variants(named)]
     for candidate in candidates:
         rows.setdefault(candidate.name, Row(candidate.name)).facts.update(candidate.facts)
     if config.baseline and config.baseline not in rows:
         raise UsageError(f"--baseline {config.baseline}: no such row; there are {', '.join(rows)}")
-    comparison = Comparison(rows, data, split, baselines)
-    scores = ScoreCache(config.out, task.cache_key(config, data, split))
+    comparison = Comparison(rows, task.data, task.split, baselines)
+    scores = ScoreCache(config.out, task.cache_key())
     for condition in baselines:
-        _score_condition(task, config, comparison, condition, candidates, scores)
-    comparison.groups = task.groups(config, data, split, comparison.count)
-    _write(task, config, comparison)
+        _score_condition(task, comparison, condition, candidates, scores)
+    comparison.groups = task.groups(comparison.count)
+    _write(task, comparison)
     return comparison
 
 
@@ -239,19 +245,15 @@ def compare_command(task: Task[Any, Any] | TaskComparison[Any, Any], words: Sequ
     return run_cli(partial(compare, task), task.Config, words)
 
 
-def named_model(task: TaskComparison[C, D], config: C, word: str) -> Candidate:
-    """The model that RUN or NAME=RUN stands for.
-
-    Raises:
-        UsageError: names the word.
-    """
+def named_model(task: TaskComparison[C, D], word: str) -> Candidate:
+    """The model that RUN or NAME=RUN stands for; a `UsageError` names the word."""
     name, sign, place = word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word)
     if sign and not (name and place):
         raise UsageError(f"--models takes RUN or NAME=RUN; got {word!r}")
     try:
         path = locate(place)
         model = load_model(path)
-        task.check_model(config, model, path)
+        task.check_model(model, path)
         mark = fingerprint(path)
     except UsageError as error:
         raise UsageError(f"--models {word}: {error}") from error
@@ -265,72 +267,66 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256((folder / MODEL).read_bytes() + recipe).hexdigest()[:16]
 
 
-def _score_condition(task: TaskComparison[C, D], config: C, comparison: Comparison, condition: str,
+def _score_condition(task: TaskComparison[C, D], comparison: Comparison, condition: str,
                      candidates: Sequence[Candidate], scores: ScoreCache) -> None:
     """Score every row on the pictures of a condition, as far as that was not done before."""
-    pictures = cache(partial(task.pictures, config, comparison.data, comparison.split, condition))
-    baselines = comparison.baselines[condition]
-    for name in baselines:
-        entry = scores.get_or_compute(f"{name} {condition}", lambda name=name: _score_baseline(  # type: ignore[misc]
-            task, config, baselines[name], pictures()))
-        _keep(task, config, comparison.rows[name], condition, [entry])
+    pictures = cache(partial(task.pictures, condition))
+
+    def scored(mark: str, function: Callable[[Batch], tuple[Tensor, Any]],
+               about: Callable[[], str] = str) -> ScoreEntry:
+        return scores.get_or_compute(f"{mark} {condition}", lambda: _score(task, function, pictures(), about))
+
+    for name, baseline in comparison.baselines[condition].items():
+        entry = scored(name, lambda batch, baseline=baseline: (baseline(batch), None), baseline.about)  # type: ignore[misc]
+        _keep(task, comparison.rows[name], condition, [entry])
     for candidate in candidates:
         row = comparison.rows[candidate.name]
-        if not task.fits(config, candidate.models[0], condition):
+        if not task.fits(candidate.models[0], condition):
             continue
         if condition in row.entries:
             raise UsageError(f"--models: two of the name {row.name} have scores for "
                              f"{task.label(condition) or 'these pictures'}; name them apart, NAME=RUN")
         row.models[condition] = candidate.models
-        _keep(task, config, row, condition, [
-            scores.get_or_compute(f"{mark} {condition}", lambda model=model: _score_model(  # type: ignore[misc]
-                task, config, model, pictures(), condition))
-            for model, mark in zip(candidate.models, candidate.marks, strict=True)])
+        _keep(task, row, condition, [scored(mark, partial(task.apply, model, condition=condition))
+                                     for model, mark in zip(candidate.models, candidate.marks, strict=True)])
 
 
-def _keep(task: TaskComparison[C, D], config: C, row: Row, condition: str, entries: list[ScoreEntry]) -> None:
-    """Put the scores into their row, and say so."""
+def _keep(task: TaskComparison[C, D], row: Row, condition: str, entries: list[ScoreEntry]) -> None:
+    """Put the scores into their row, and print them."""
     row.entries[condition] = entries
-    first = task.columns(config)[0]
+    first = task.columns()[0]
     about = f" ({entries[0].about})" if entries[0].about else ""
     where = f", {task.label(condition)}" if condition else ""
-    unit = first.difference or first.heading
-    print(f"{row.name}{about}{where}: {row.mean(condition, first.key):.3f} {unit}", flush=True)
+    print(f"{row.name}{about}{where}: {row.mean(condition, first.key):.3f} {first.difference or first.heading}",
+          flush=True)
 
 
-def _score_baseline(task: TaskComparison[C, D], config: C, baseline: Baseline, pictures: Sequence[Batch]) -> ScoreEntry:
-    entry = _score(task, config, lambda batch: (baseline(batch), None), pictures)
-    return dataclasses.replace(entry, about=baseline.about())
-
-
-def _score_model(task: TaskComparison[C, D], config: C, model: Any, pictures: Sequence[Batch],
-                 condition: str) -> ScoreEntry:
-    return _score(task, config, lambda batch: task.apply(config, model, batch, condition), pictures)
-
-
-def _score(task: TaskComparison[C, D], config: C, function: Callable[[Batch], tuple[Tensor, Any]],
-           pictures: Sequence[Batch]) -> ScoreEntry:
+def _score(task: TaskComparison[C, D], function: Callable[[Batch], tuple[Tensor, Any]], pictures: Sequence[Batch],
+           about: Callable[[], str] = str) -> ScoreEntry:
+    """Apply a function to every picture; `about` is read when it has been used."""
     rows, details = [], []
     with torch.no_grad():
         for batch in pictures:
             begun = time.process_time()
             output, detail = function(batch)
             spent = time.process_time() - begun
-            rows.append({**task.score(config, output.float().clamp(0, 1), batch), "cpu_s": spent,
+            rows.append({**task.score(output.float().clamp(0, 1), batch), "cpu_s": spent,
                          "megapixels": output.shape[-1] * output.shape[-2] / 1e6})
             details.append(detail)
-    return ScoreEntry(rows, details=task.summarize(details) if details and details[0] is not None else None)
+    summary = task.summarize(details) if details and details[0] is not None else None
+    return ScoreEntry(rows, about(), summary)
 
 
-def _write(task: TaskComparison[C, D], config: C, comparison: Comparison) -> None:
+def _write(task: TaskComparison[C, D], comparison: Comparison) -> None:
     """table.md, table.json, and what else the task writes."""
-    comparison.text = "\n".join([*task.about(config, comparison), *task.tables(config, comparison)]).rstrip() + "\n"
-    write_atomically(config.out / "table.md", comparison.text.encode())
+    out = task.config.out
+    comparison.text = "\n".join([*task.about(comparison), *task.tables(comparison)]).rstrip() + "\n"
+    write_atomically(out / "table.md", comparison.text.encode())
     rows = {row.name: {**row.facts, "parameters": row.parameters, "conditions": {condition: [
         {"means": {key: entry.mean(key) for key in entry.scores[0]}, **dataclasses.asdict(entry)} for entry in entries]
         for condition, entries in row.entries.items()}} for row in comparison.rows.values()}
-    facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(config), "split": comparison.split,
+    facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(task.config), "split": task.split,
              "groups": comparison.groups, "rows": rows}
-    write_atomically(config.out / "table.json", json.dumps(facts, indent=1, default=str).encode())
-    more = task.write(config, comparison)
-    print(f"\n{comparison.text}\nwritten to {config.out} ({', '.join(['table.md', 'table.json', *more])})")
+    write_atomically(out / "table.json", json.dumps(facts, indent=1, default=str).encode())
+    more = task.write(comparison)
+    print(f"\n{comparison.text}\nwritten to {out} ({', '.join(['table.md', 'table.json', *more])})")

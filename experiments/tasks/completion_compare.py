@@ -46,67 +46,64 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
 
     Config = CompletionCompareConfig
 
-    def check(self, config: CompletionCompareConfig) -> None:
-        if config.split not in ("test", "val") or min(config.sizes, default=0) < 32:
-            raise UsageError(f"--split is test or val, --sizes are at least 32; got {config.split}, {config.sizes}")
+    def check(self) -> None:
+        split, sizes = self.config.split, self.config.sizes
+        if split not in ("test", "val") or min(sizes, default=0) < 32:
+            raise UsageError(f"--split is test or val, --sizes are at least 32; got {split}, {sizes}")
 
-    def check_model(self, config: CompletionCompareConfig, model: Any, place: Path) -> None:
+    def check_model(self, model: Any, place: Path) -> None:
         inner = model.policy if isinstance(model, GreedyEpisode) else model
         if inner.purpose != "completion":
             raise UsageError(f"{place}: a {type(inner).__name__} completes no holes; name a run of complete_train or "
                              f"restore_train")
 
-    def split(self, config: CompletionCompareConfig, data: CompletionDataset) -> str:
-        return config.split if data.splits.parts[config.split] else "val"
+    def scored_split(self) -> str:
+        return self.config.split if self.data.splits.parts[self.config.split] else "val"
 
-    def conditions(self, config: CompletionCompareConfig) -> Sequence[str]:
-        return list(map(str, config.sizes))
+    def conditions(self) -> Sequence[str]:
+        return list(map(str, self.config.sizes))
 
     def label(self, condition: str) -> str:
         return f"{condition} px"
 
-    def pictures(self, config: CompletionCompareConfig, data: CompletionDataset, split: str,
-                 condition: str) -> Sequence[Batch]:
-        return data.at(split, int(condition), config.limit or None)
+    def pictures(self, condition: str) -> Sequence[Batch]:
+        return self.data.at(self.split, int(condition), self.config.limit or None)
 
-    def cache_key(self, config: CompletionCompareConfig, data: CompletionDataset, split: str) -> str:
-        return f"{super().cache_key(config, data, split)} {config.data.holes}"
+    def cache_key(self) -> str:
+        return f"{super().cache_key()} {self.config.data.holes}"
 
-    def baselines(self, config: CompletionCompareConfig, data: CompletionDataset,
-                  condition: str) -> Mapping[str, Baseline]:
-        fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in config.baselines}
+    def baselines(self, condition: str) -> Mapping[str, Baseline]:
+        fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in self.config.baselines}
         return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills}
 
-    def score(self, config: CompletionCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
+    def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
         assert batch.mask is not None and batch.target is not None
         return {"psnr": masked_psnr(output, batch.target, batch.mask).item(), "ssim": ssim(output, batch.target).item(),
                 "centre": 255 * masked_error(output, batch.target, erode_to_center(batch.mask)).item(),
                 "seam": boundary_discontinuity(output, batch.mask).item(),
                 "texture": texture_difference(output, batch.mask).item()}
 
-    def columns(self, config: CompletionCompareConfig) -> Sequence[Column]:
+    def columns(self) -> Sequence[Column]:
         return (Column("psnr", "hole PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
                 Column("centre", "error at the centre", 1), Column("seam", "seam", 4),
                 Column("texture", "texture gap", 3, difference="texture gap"), Column("cpu_s", "CPU s", 2))
 
-    def facts(self, config: CompletionCompareConfig, row: Row) -> dict[str, str]:
+    def facts(self, row: Row) -> dict[str, str]:
         return {}
 
     def cell(self, row: Row, condition: str, column: Column) -> str:
         return "" if row.name == _ORIGINAL and column.key in ("psnr", "cpu_s") else super().cell(row, condition, column)
 
-    def difference(self, config: CompletionCompareConfig, comparison: Comparison, row: Row, condition: str,
-                   column: Column) -> str:
-        return "" if row.name == _ORIGINAL else super().difference(config, comparison, row, condition, column)
+    def difference(self, comparison: Comparison, row: Row, condition: str, column: Column) -> str:
+        return "" if row.name == _ORIGINAL else super().difference(comparison, row, condition, column)
 
-    def about(self, config: CompletionCompareConfig, comparison: Comparison) -> list[str]:
-        data = comparison.data
-        return [*filter(None, [data.about]), f"{data.splits.describe()}. Scored on {comparison.count} "
-                f"{comparison.split} pictures, composited: outside the hole they are the picture as it came.",
+    def about(self, comparison: Comparison) -> list[str]:
+        data, baseline = self.data, self.config.baseline
+        return [*filter(None, [data.about]), f"{data.splits.describe()}. Scored on {comparison.count} {self.split} "
+                f"pictures, composited: outside the hole they are the picture as it came.",
                 "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the "
                 "row of the originals shows what is natural)."
-                + f" What a row differs from {config.baseline}: with its 95 % interval over pictures."
-                * bool(config.baseline), ""]
+                + f" What a row differs from {baseline}: with its 95 % interval over pictures." * bool(baseline), ""]
 
 
 def _target(batch: Batch) -> Tensor:

@@ -19,6 +19,7 @@ from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, on
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
 from experiments.core.task import Session, Task
+from rlenhance.actions import Action
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN, center_crop
@@ -202,13 +203,16 @@ def level_scores(model: Any, pictures: Mapping[str, Sequence[Batch]]) -> dict[st
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
+def filter_shares(policy: BaseFilterPolicy, actions: Sequence[Action]) -> Tensor:
+    """How often each filter is taken at each step of an episode: (T, K), rows sum to 1."""
+    return torch.stack([choice_frequencies(action["local"], policy.actions.num_choices) for action in actions])
+
+
 def step_shares(policy: BaseFilterPolicy, pictures: Sequence[Batch]) -> Tensor:
-    """How often each tool is taken at each step of the greedy episodes, mean of the pictures: (T, K), rows sum to 1."""
+    """`filter_shares` of the greedy episodes, mean over the pictures: (T, K)."""
     with torch.no_grad():
-        chosen = [GreedyEpisode(policy).decide(batch.image) for batch in pictures]
-    return torch.stack([torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
-                                     for action in episode])
-                        for episode in chosen]).mean(dim=0)
+        return torch.stack([filter_shares(policy, GreedyEpisode(policy).decide(batch.image))
+                            for batch in pictures]).mean(dim=0)
 
 
 @dataclass

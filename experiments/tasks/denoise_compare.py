@@ -15,9 +15,8 @@ from experiments.core.compare import CompareConfig, TaskComparison
 from experiments.core.config import Flat
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreEntry
-from experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset
+from experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset, filter_shares
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
-from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import REAL, Batch
 from rlenhance.io.files import write_atomically
@@ -56,51 +55,51 @@ class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
 
     Config = DenoiseCompareConfig
 
-    def check(self, config: DenoiseCompareConfig) -> None:
-        if config.precision not in ("32", "bf16"):
-            raise UsageError(f"--precision is 32 or bf16; got {config.precision}")
-        noises(config)
+    def check(self) -> None:
+        if self.config.precision not in ("32", "bf16"):
+            raise UsageError(f"--precision is 32 or bf16; got {self.config.precision}")
+        noises(self.config)
 
-    def conditions(self, config: DenoiseCompareConfig) -> Sequence[str]:
-        return list(noises(config))
+    def conditions(self) -> Sequence[str]:
+        return list(noises(self.config))
 
     def label(self, condition: str) -> str:
         return f"noise {condition}"
 
-    def pictures(self, config: DenoiseCompareConfig, data: DenoiseDataset, split: str,
-                 condition: str) -> Sequence[Batch]:
-        level, rounded = noises(config)[condition]
-        return data.at(split, level, eight_bit=rounded, limit=config.limit or None)
+    def pictures(self, condition: str) -> Sequence[Batch]:
+        level, rounded = noises(self.config)[condition]
+        return self.data.at(self.split, level, eight_bit=rounded, limit=self.config.limit or None)
 
-    def cache_key(self, config: DenoiseCompareConfig, data: DenoiseDataset, split: str) -> str:
-        return f"{super().cache_key(config, data, split)} {config.data.color} {config.data.eight_bit}"
+    def cache_key(self) -> str:
+        return f"{super().cache_key()} {self.config.data.color} {self.config.data.eight_bit}"
 
-    def baselines(self, config: DenoiseCompareConfig, data: DenoiseDataset, condition: str) -> Mapping[str, Baseline]:
-        if not config.baselines:
+    def baselines(self, condition: str) -> Mapping[str, Baseline]:
+        if not self.config.baselines:
             return {}
-        level, rounded = noises(config)[condition]
+        level, rounded = noises(self.config)[condition]
 
         @cache
         def fitted() -> Mapping[str, tuple[str, Callable[[Tensor], Tensor]]]:
-            return denoising_baselines(data.at("train", level, eight_bit=rounded, limit=_TRAIN_PICTURES,
-                                               side=_TRAIN_SIDE), level)
+            return denoising_baselines(self.data.at("train", level, eight_bit=rounded, limit=_TRAIN_PICTURES,
+                                                    side=_TRAIN_SIDE), level)
 
-        def baseline(name: str) -> Baseline:  # what it chooses it chooses when it is first used
+        def baseline(name: str) -> Baseline:  # it chooses when it is first used
             return Baseline(name, lambda batch: fitted()[name][1](batch.image), about=lambda: fitted()[name][0])
 
         return {name: baseline(name) for name in baseline_names(level)}
 
-    def variants(self, config: DenoiseCompareConfig, candidates: list[Candidate]) -> list[Candidate]:
+    def variants(self, candidates: list[Candidate]) -> list[Candidate]:
+        views = self.config.views
         for candidate in candidates:
-            candidate.marks = [f"{mark} {config.precision}" for mark in candidate.marks]
-        return [] if config.views == 1 else [
-            replace(candidate, name=f"{candidate.name}, {config.views} views",
-                    models=[with_views(model, config.views) for model in candidate.models],
-                    marks=[f"{mark} {config.views} views" for mark in candidate.marks])
+            candidate.marks = [f"{mark} {self.config.precision}" for mark in candidate.marks]
+        return [] if views == 1 else [
+            replace(candidate, name=f"{candidate.name}, {views} views",
+                    models=[with_views(model, views) for model in candidate.models],
+                    marks=[f"{mark} {views} views" for mark in candidate.marks])
             for candidate in candidates if isinstance(policy_of(candidate.models[0]), FilterPolicy)]
 
-    def fits(self, config: DenoiseCompareConfig, model: Any, condition: str) -> bool:
-        level, policy = noises(config)[condition][0], policy_of(model)
+    def fits(self, model: Any, condition: str) -> bool:
+        level, policy = noises(self.config)[condition][0], policy_of(model)
         if level is None or policy is None:
             return True
         try:
@@ -109,43 +108,42 @@ class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
             return False
         return True
 
-    def apply(self, config: DenoiseCompareConfig, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
-        level, policy = noises(config)[condition][0], policy_of(model)
+    def apply(self, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
+        level, policy = noises(self.config)[condition][0], policy_of(model)
         known: dict[str, float] = {}
         if level is not None and policy:
             known = policy.noise_preference(level)
         elif level is not None and isinstance(model, NoiseConditionedModel):
             known = {"noise": level}
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
             if policy is not None:
                 episode = model.run(batch.image, preference=known)
-                return episode.image, torch.stack([choice_frequencies(action["local"], policy.actions.num_choices)
-                                                  for action in episode.actions])
+                return episode.image, filter_shares(policy, episode.actions)
             return model(batch.image, **({"preference": known} if known else {})), None
 
-    def score(self, config: DenoiseCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
+    def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
         assert batch.target is not None
         colors = output.expand(-1, 3, -1, -1), batch.target.expand(-1, 3, -1, -1)
-        return {**super().score(config, output, batch), "sharpness": sharpness_ratio(*colors).item()}
+        return {**super().score(output, batch), "sharpness": sharpness_ratio(*colors).item()}
 
     def summarize(self, details: list[Any]) -> list[list[float]]:
         return torch.stack(details).mean(dim=0).tolist()
 
-    def columns(self, config: DenoiseCompareConfig) -> Sequence[Column]:
+    def columns(self) -> Sequence[Column]:
         return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3),
                 Column("sharpness", "sharpness", 2), Column("cpu_s_per_megapixel", "CPU s / MP", 2))
 
-    def about(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
-        rounded = "clipped and rounded to 8 bits" if config.data.eight_bit and not config.also_quantized else \
-            "not rounded"
-        rounded += ", but where a column says 8 bits: clipped and rounded" * config.also_quantized
-        precision = "" if config.precision == "32" else f" Networks in {config.precision}."
-        return [f"{comparison.data.splits.describe()}.", f"Scored on {comparison.count} {comparison.split} pictures, "
-                f"{'in colour' if config.data.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
+    def about(self, comparison: Comparison) -> list[str]:
+        data, also_quantized = self.config.data, self.config.also_quantized
+        rounded = "clipped and rounded to 8 bits" if data.eight_bit and not also_quantized else "not rounded"
+        rounded += ", but where a column says 8 bits: clipped and rounded" * also_quantized
+        precision = "" if self.config.precision == "32" else f" Networks in {self.config.precision}."
+        return [f"{self.data.splits.describe()}.", f"Scored on {comparison.count} {self.split} pictures, "
+                f"{'in colour' if data.color else 'grey'}; noise {rounded}; outputs clipped, not rounded. "
                 f"PSNR in dB / SSIM.{precision}", ""]
 
-    def tables(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
-        columns, conditions = self.columns(config), self.conditions(config)
+    def tables(self, comparison: Comparison) -> list[str]:
+        columns, conditions, baseline = self.columns(), self.conditions(), self.config.baseline
         rows = [row for row in comparison.rows.values() if row.entries]
         table = []
         for row in rows:
@@ -153,32 +151,32 @@ class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
                      for noise in conditions]
             middle = "25" if "25" in row.entries else next(iter(row.entries))
             table.append([row.name, *cells, *(self.cell(row, middle, column) for column in columns[2:]),
-                          *self.facts(config, row).values()])
+                          *self.facts(row).values()])
         lines = markdown_table(["", *map(self.label, conditions), *(column.heading for column in columns[2:]),
                                 "parameters"], table)
         lines += ["", *(f"- {row.name}, noise {noise}: {entry.about}" for row, noise, entry in _entries(rows)
                         if entry.about and row.name != "input")]
-        if config.baselines and not has_bm3d():
+        if self.config.baselines and not has_bm3d():
             lines.append("- BM3D is not installed (pip install bm3d): it has no row")
-        if config.baseline:
-            table = [[row.name, *(self.difference(config, comparison, row, noise, columns[0])
-                                  if noise in row.entries else "" for noise in conditions)]
-                     for row in rows if row.name != config.baseline]
-            lines += ["", f"PSNR in dB minus that of {config.baseline}, picture by picture (95 % bootstrap interval "
-                      f"over pictures):", "", *markdown_table(["", *map(self.label, conditions)], table)]
+        if baseline:
+            table = [[row.name, *(self.difference(comparison, row, noise, columns[0]) if noise in row.entries else ""
+                                  for noise in conditions)] for row in rows if row.name != baseline]
+            lines += ["", f"PSNR in dB minus that of {baseline}, picture by picture (95 % bootstrap interval over "
+                      f"pictures):", "", *markdown_table(["", *map(self.label, conditions)], table)]
         for row, noise, entry in _entries(rows):
-            if entry.details and config.filter_usage:
+            if entry.details and self.config.filter_usage:
                 usage = [[str(step), *(f"{100 * share:.1f}" for share in shares)]
                          for step, shares in enumerate(entry.details, 1)]
                 lines += ["", f"Filters that {row.name} takes at noise {noise}, percent of the pixels:", "",
                           *markdown_table(["step", *_filters(row, noise)], usage)]
         return lines
 
-    def write(self, config: DenoiseCompareConfig, comparison: Comparison) -> list[str]:
+    def write(self, comparison: Comparison) -> list[str]:
         lines = [f'{row.name},"{noise}",{step},{name},{share:.6f}'
                  for row, noise, entry in _entries(comparison.rows.values()) for step, shares in
                  enumerate(entry.details or (), 1) for name, share in zip(_filters(row, noise), shares, strict=True)]
-        write_atomically(config.out / "shares.csv", "\n".join(["row,noise,step,tool,share", *lines, ""]).encode())
+        text = "\n".join(["row,noise,step,tool,share", *lines, ""])
+        write_atomically(self.config.out / "shares.csv", text.encode())
         return ["shares.csv"]
 
 
@@ -207,7 +205,7 @@ def policy_of(model: Any) -> BaseFilterPolicy | None:
 
 
 def with_views(model: Any, views: int) -> GreedyEpisode:
-    """A policy over filters (an `GreedyEpisode` of one) as it acts with so many views."""
+    """A greedy episode of a policy over filters that averages over so many views."""
     turning = MODELS.rebuild({**model.policy.spec, "num_tta_views": views})
     turning.load_state_dict(model.policy.state_dict())
     return GreedyEpisode(turning.eval())

@@ -27,7 +27,7 @@ from experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
-from rlenhance.data import Batch
+from rlenhance.data import Batch, evenly_spread
 from rlenhance.hub.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
@@ -82,8 +82,8 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
 
     Config = LowLightCompareConfig
 
-    def check(self, config: LowLightCompareConfig) -> None:
-        own = load_terms(config.reward_term)
+    def check(self) -> None:
+        config, own = self.config, load_terms(self.config.reward_term)
         for learner, reward in itertools.product(config.learners, config.rewards):
             weights, kind = _weights(reward, own), LEARNERS[learner]
             try:
@@ -98,33 +98,31 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
         if config.max_side < 0:
             raise UsageError(f"--max-side must not be negative; got {config.max_side}")
 
-    def dataset(self, config: LowLightCompareConfig) -> Dataset:
-        data = load_pictures(config.data)
+    def dataset(self) -> Dataset:
+        data = load_pictures(self.config.data)
         if not data.splits.has_references:
             raise UsageError(f"{data.splits.source}: scores need references; use pairs (low/ and high/). On dark "
                              f"photographs alone, train with experiments.lol_train and look at samples/ of the run")
         return data
 
-    def pictures(self, config: LowLightCompareConfig, data: Dataset, split: str, condition: str) -> Sequence[Batch]:
-        return data.load(split, limit=config.limit or None, side=config.max_side or None)
+    def pictures(self, condition: str = "") -> Sequence[Batch]:
+        return self.data.load(self.split, limit=self.config.limit or None, side=self.config.max_side or None)
 
-    def groups(self, config: LowLightCompareConfig, data: Dataset, split: str, count: int) -> list[str]:
-        examples = data.splits.parts[split]
-        return [examples[i * len(examples) // count].scene for i in range(count)]
+    def groups(self, count: int) -> list[str]:
+        return [example.scene for example in evenly_spread(self.data.splits.parts[self.split], count)]
 
-    def cache_key(self, config: LowLightCompareConfig, data: Dataset, split: str) -> str:
-        sources = [registered_sources()[name] for name in load_terms(config.reward_term)]
-        return f"{super().cache_key(config, data, split)} {config.max_side} {config.exposure_level:g} {sources}"
+    def cache_key(self) -> str:
+        sources = [registered_sources()[name] for name in load_terms(self.config.reward_term)]
+        return f"{super().cache_key()} {self.config.max_side} {self.config.exposure_level:g} {sources}"
 
-    def baselines(self, config: LowLightCompareConfig, data: Dataset, condition: str) -> Mapping[str, Baseline]:
-        fitted = fit_baselines(data.load("train", limit=96, side=128), config.exposure_level)
+    def baselines(self, condition: str) -> Mapping[str, Baseline]:
+        fitted = fit_baselines(self.data.load("train", limit=96, side=128), self.config.exposure_level)
         return {baseline.name: baseline for baseline in fitted.values()}
 
-    def trained(self, config: LowLightCompareConfig, data: Dataset) -> list[Candidate]:
-        own, candidates = load_terms(config.reward_term), []
+    def trained(self) -> list[Candidate]:
+        config, own, candidates = self.config, load_terms(self.config.reward_term), []
         for learner in config.learners:
-            is_policy = LEARNERS[learner].is_policy
-            for reward in config.rewards if is_policy else ("",):
+            for reward in config.rewards if LEARNERS[learner].is_policy else ("",):
                 runs = [_train(config, own, learner, reward, seed) for seed in config.seeds]
                 updates, seconds = (statistics.fmean(numbers[key] for _, numbers in runs)
                                     for key in ("updates", "seconds"))
@@ -136,55 +134,55 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
                         "pictures": updates * config.batch_size, "seconds": seconds}))
         return candidates
 
-    def variants(self, config: LowLightCompareConfig, candidates: list[Candidate]) -> list[Candidate]:
+    def variants(self, candidates: list[Candidate]) -> list[Candidate]:
         for candidate in candidates:
             imported = "imported" in read_config(find_checkpoint(candidate.path))["about"]
             candidate.facts["reference"] = "imported" if imported else "unknown"
         return []
 
-    def apply(self, config: LowLightCompareConfig, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
+    def apply(self, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
         return enhance(model, batch.image), None
 
-    def score(self, config: LowLightCompareConfig, output: Tensor, batch: Batch) -> dict[str, float]:
-        own = self._own(config)
-        weights = RewardWeights.only(**dict.fromkeys(own, 1.0), exposure_level=config.exposure_level)
+    def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
+        own = self._own()
+        weights = RewardWeights.only(**dict.fromkeys(own, 1.0), exposure_level=self.config.exposure_level)
         return score_picture(output, batch, Reward(weights, every_term=False) if own else None)
 
-    def _own(self, config: LowLightCompareConfig) -> list[str]:
+    def _own(self) -> list[str]:
         """The user's own state terms."""
-        return [name for name in load_terms(config.reward_term) if TERMS[name].kind == "state"]
+        return [name for name in load_terms(self.config.reward_term) if TERMS[name].kind == "state"]
 
-    def columns(self, config: LowLightCompareConfig) -> Sequence[Column]:
+    def columns(self) -> Sequence[Column]:
         return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3, difference="SSIM"),
                 Column("sharpness", "sharpness", 2), Column("clipped", "newly clipped", 4),
                 Column("gt_mean_psnr", "GT-mean PSNR (uses the reference)", 2),
                 Column("cpu_s_per_megapixel", "CPU ms / MP", 0, scale=1000),
-                *(Column(f"term/{name}", f"{name}, gained", 4) for name in self._own(config)))
+                *(Column(f"term/{name}", f"{name}, gained", 4) for name in self._own()))
 
-    def facts(self, config: LowLightCompareConfig, row: Row) -> dict[str, str]:
+    def facts(self, row: Row) -> dict[str, str]:
         baseline = "oracle" if row.name.startswith("oracle") else "no" if row.name in _UNFITTED else "its number"
         budget = {"updates": "updates", "pictures": "pictures", "training s": "seconds"}
-        return {"reference in training": row.facts.get("reference", baseline), **super().facts(config, row),
+        return {"reference in training": row.facts.get("reference", baseline), **super().facts(row),
                 **{heading: f"{row.facts[key]:.0f}" if key in row.facts else "" for heading, key in budget.items()}}
 
-    def about(self, config: LowLightCompareConfig, comparison: Comparison) -> list[str]:
+    def about(self, comparison: Comparison) -> list[str]:
+        config = self.config
         size = f"reduced to {config.max_side} pixels" if config.max_side else "at full size"
         budget = f"{config.minutes:g} minutes" if config.minutes else f"{config.updates or 400} updates"
         training = (f"{budget} of training per run, seeds {', '.join(map(str, config.seeds))} (mean ± standard "
                     f"deviation), best/ chosen on validation" if config.learners else "nothing was trained for it")
-        return [f"{comparison.data.splits.describe()}.", f"Scored on {comparison.count} {comparison.split} pictures "
-                f"{size}; {training}; torch threads {torch.get_num_threads()}.", ""]
+        return [f"{self.data.splits.describe()}.", f"Scored on {comparison.count} {self.split} pictures {size}; "
+                f"{training}; torch threads {torch.get_num_threads()}.", ""]
 
-    def write(self, config: LowLightCompareConfig, comparison: Comparison) -> list[str]:
-        test = self.pictures(config, comparison.data, comparison.split, "")
+    def write(self, comparison: Comparison) -> list[str]:
         models = [row.models[""][0] if row.models else comparison.baselines[""][row.name]
                   for row in comparison.rows.values()]
-        lines = []
+        test, lines = self.pictures(), []
         for batch in [test[i * len(test) // 6] for i in range(min(6, len(test)))]:
             with torch.no_grad():
                 shown = [enhance_batch(model, batch) for model in models]
             lines.append(shown if batch.target is None else [*shown, batch.target])
-        write(to_array(grid(lines, 160)), config.out / "grid.png")
+        write(to_array(grid(lines, 160)), self.config.out / "grid.png")
         return ["grid.png: columns in the table's order, the reference last"]
 
 

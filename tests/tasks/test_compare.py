@@ -113,7 +113,7 @@ def test_a_table_is_complete_and_nothing_is_scored_twice(cases, name, tmp_path, 
     found = compare(case.task, config)
     assert list(found.rows)[-2:] == ["run", "again"]
     assert all(row.startswith(name) for row, name in zip(found.rows, (*case.baselines, "run", "again"), strict=True))
-    assert all(set(row.entries) == set(case.task.conditions(config)) for row in found.rows.values())
+    assert all(set(row.entries) == set(case.task.of(config).conditions()) for row in found.rows.values())
     text = (tmp_path / "table/table.md").read_text()
     assert text == found.text and all(f"| {row} |" in text for row in found.rows)
     assert all(f"{heading} |" in text for heading in case.headings)
@@ -125,8 +125,8 @@ def test_a_table_is_complete_and_nothing_is_scored_twice(cases, name, tmp_path, 
     assert not asked and again.text == found.text
     case.save(tmp_path / "run", seed=1)
     changed = compare(case.task, config)
-    assert len(asked) == found.count * len(case.task.conditions(config))  # two rows, one set of weights
-    condition = case.task.conditions(config)[0]
+    assert len(asked) == found.count * len(case.task.of(config).conditions())  # two rows, one set of weights
+    condition = case.task.of(config).conditions()[0]
     assert changed.rows["run"].mean(condition, "ssim") != found.rows["run"].mean(condition, "ssim")
     assert changed.rows[case.baselines[0]] == found.rows[case.baselines[0]]
 
@@ -137,7 +137,7 @@ def test_intervals_are_about_the_difference_of_the_means(cases, name, tmp_path):
     case = cases[name]
     config = dataclasses.replace(case.config, models=(f"model={case.save(tmp_path / 'run')}",), out=tmp_path / "table")
     found = compare(case.task, config)
-    for condition in case.task.conditions(config):
+    for condition in case.task.of(config).conditions():
         for row in [row for row in found.rows if row != config.baseline]:
             interval = found.difference(row, config.baseline, condition, "psnr")
             means = [found.rows[one].mean(condition, "psnr") for one in (row, config.baseline)]

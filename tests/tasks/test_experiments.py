@@ -98,7 +98,7 @@ def test_learners_are_trained_and_compared(tmp_path, pairs):
     found = compare(LOWLIGHT_COMPARISON, config)
     rows = list(found.rows.values())
     assert [row.name for row in rows[7:]] == ["a3c, SSIM + PSNR", "supervised"] and found.split == "val"
-    references = [LOWLIGHT_COMPARISON.facts(config, row)["reference in training"] for row in rows]
+    references = [LOWLIGHT_COMPARISON.facts(row)["reference in training"] for row in rows]
     assert references == ["no", "its number", "no", "its number", "its number", "its number", "oracle", "yes", "yes"]
     assert all(len(row.entries[""]) == 2 for row in rows[7:])
     assert rows[-1].facts["pictures"] == 4 and rows[-1].parameters > 0
