@@ -215,11 +215,7 @@ def _whole(value: Any, hint: Any) -> Any:
 
 
 def check_budget(config: TrainConfig) -> None:
-    """Refuse what no run can do.
-
-    Raises:
-        UsageError: names the setting and its value.
-    """
+    """Refuse what no run can do."""
     if config.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {config.batch_size}")
     if Path(config.name).name != config.name:

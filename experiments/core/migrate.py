@@ -68,9 +68,6 @@ def migrate(kind: type[RunConfig], stored: Mapping[str, Any]) -> dict[str, Any]:
     """The `arguments` of a run of version 0.1 as this version has them.
 
     Options never share a name on the command line, so that it is enough to know each one's name.
-
-    Raises:
-        UsageError: a setting that this version does not have.
     """
     flat: dict[str, Any] = {}
     for name, value in stored.items():
@@ -113,11 +110,7 @@ def _admits_none(kind: Any) -> bool:
 
 
 def load_config(kind: type[RunConfig], stored: Mapping[str, Any]) -> Any:
-    """The configuration that a run's config.json holds, of this version or of 0.1.
-
-    Raises:
-        UsageError: settings that this version does not know, or values of another kind.
-    """
+    """The configuration that a run's config.json holds, of this version or of 0.1."""
     arguments = stored["arguments"]
     return from_json(kind, arguments if stored.get("format") == FORMAT else migrate(kind, arguments))
 

@@ -52,11 +52,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
-        """A new run.
-
-        Raises:
-            UsageError: the folder exists and holds something.
-        """
+        """A new run."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if (path / "config.json").is_file() and _config(path).get("kind") == KIND:
                 raise UsageError(f"{path}: this run exists; go on with --resume {path}, or choose another --name")
@@ -75,11 +71,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> tuple[Run, dict[str, Any]]:
-        """A run that was begun, and its config.json.
-
-        Raises:
-            UsageError: not a run.
-        """
+        """A run that was begun, and its config.json."""
         if not (path / "config.json").is_file() or (config := _config(path)).get("kind") != KIND:
             raise UsageError(f"{path}: not a run (no config.json of one); name the folder that a training printed")
         if not {"arguments", "data"} <= config.keys():

@@ -185,9 +185,6 @@ class ScoreCache:
     Args:
         folder: where scores.json is kept; it is made.
         prefix: of all keys: tells the pictures from others.
-
-    Raises:
-        UsageError: a scores.json that cannot be read.
     """
 
     def __init__(self, folder: Path, prefix: str):

@@ -112,9 +112,6 @@ class Task(ABC, Generic[C, D]):
         Args:
             config: of the run.
             stored: config.json of a run that goes on; empty for a new one.
-
-        Raises:
-            UsageError: names them.
         """
         check_budget(config.train)
         self.registry[config.train.learner]
@@ -156,11 +153,7 @@ class Task(ABC, Generic[C, D]):
         return kind(network, settings, seed=config.train.seed, device=device)
 
     def initialize(self, network: Any, path: Path) -> None:
-        """Give a network the weights of a run, a checkpoint or a shipped model of the same shape.
-
-        Raises:
-            UsageError: another network.
-        """
+        """Give a network the weights of a run, a checkpoint or a shipped model of the same shape."""
         other: Any = load_network(locate(str(path)))
         try:
             network.load_state_dict(other.state_dict())
@@ -170,11 +163,7 @@ class Task(ABC, Generic[C, D]):
                              f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
 
     def warm_start(self, network: Any, path: Path) -> None:
-        """Give a network what fits of another kind of network.
-
-        Raises:
-            UsageError: nothing does.
-        """
+        """Give a network what fits of another kind of network."""
         raise UsageError(f"--warm-start: {self.command} has no other kind of network to begin with; use --init")
 
     def budget(self, config: C, data: D) -> Budget:

@@ -95,11 +95,7 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
 
 
 def open_run(task: Task[Any, Any], path: Path) -> tuple[Run, dict[str, Any]]:
-    """A run of a task, and its config.json.
-
-    Raises:
-        UsageError: not a run, or one of another task.
-    """
+    """A run of a task, and its config.json."""
     run, stored = Run.open(path)
     if stored.get("task", task.name) != task.name:
         raise UsageError(f"{path}: a run of the task {stored['task']}, not of {task.name}; resume it with the command "
@@ -137,11 +133,7 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
 
 
 def check_same(task: Task[Any, Any], run: Path, wanted: Any) -> None:
-    """Refuse a run that was begun with other settings.
-
-    Raises:
-        UsageError: names the settings that differ.
-    """
+    """Refuse a run that was begun with other settings."""
     kept = load_config(task.Config, open_run(task, run)[1])
     calls = {f"train.{name}" for name in (*_OF_A_CALL, "out")}
     others = [path for path in differing(kept, anchored(wanted)) if path not in calls]

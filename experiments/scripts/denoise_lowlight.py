@@ -75,11 +75,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> dict[str, Any]:
-    """Score, print, and give the tables: `noisy`, `clean` and `plain`, way -> score -> mean.
-
-    Raises:
-        UsageError: pictures or models that cannot be used.
-    """
+    """Score, print, and give the tables: `noisy`, `clean` and `plain`, way -> score -> mean."""
     splits, _ = validate_splits(open_dataset(arguments.data) if arguments.data else sample_photographs(), ImageCache())
     if arguments.split not in splits.parts:
         raise UsageError(f"--split is one of {', '.join(splits.parts)}; got {arguments.split!r}")

@@ -60,11 +60,7 @@ def scenes() -> dict[str, Tensor]:
 
 
 def main(arguments: Arguments) -> list[Path]:
-    """Write the pictures, each with its label; returns their places.
-
-    Raises:
-        UsageError: not a policy.
-    """
+    """Write the pictures, each with its label; returns their places."""
     model = load_model(weights.locate(arguments.model))
     if not isinstance(model, GreedyEpisode):
         raise UsageError(f"{arguments.model}: acts in one pass and has no steps to show; name a policy")

@@ -44,11 +44,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> Path:
-    """Read, check, and write the run; returns its folder.
-
-    Raises:
-        UsageError: an unknown network; a file that is not its weights; a folder that exists.
-    """
+    """Read, check, and write the run; returns its folder."""
     read = IMPORTERS[arguments.network]
     if not arguments.file.is_file():
         raise UsageError(f"{arguments.file}: no such file")
@@ -104,9 +100,6 @@ def read_pixelrl(path: Path) -> nn.Module:
 
     The noise that it was trained for is read from the file's name (pretrained_25.npz). The kernel of the reward-map
     convolution is checked like the rest and left out: only training needs it.
-
-    Raises:
-        UsageError: as `read_rellie`.
     """
     pairs = {"conv1": "shared.0", "conv8_pi/model": "heads", "conv7_V": "value"}
     pairs |= {f"diconv{layer}/diconv": f"shared.{layer - 1}" for layer in (2, 3, 4)}
@@ -151,11 +144,7 @@ def read_zero_dce(path: Path) -> nn.Module:
 
 @IMPORTERS.register("ffdnet")
 def read_ffdnet(path: Path) -> nn.Module:
-    """FFDNet's released network for colour; its batch normalisations become parts of the convolutions before them.
-
-    Raises:
-        UsageError: as `read_zero_dce`.
-    """
+    """FFDNet's released network for colour; its batch normalisations become parts of the convolutions before them."""
     network = MODELS.create("ffdnet")
     last, place = len(network.layers) - 1, "module.intermediate_dncnn.itermediate_dncnn"
     # 0: convolution, 1: ReLU; then convolution, normalisation, ReLU in turn; the last is a convolution
@@ -178,11 +167,7 @@ def read_ffdnet(path: Path) -> nn.Module:
 
 @IMPORTERS.register("gated_pixelrnn")
 def read_gated_pixelrnn(path: Path) -> nn.Module:
-    """The gated PixelRNN's released network, its batch normalisations made parts of the convolutions before them.
-
-    Raises:
-        UsageError: as `read_zero_dce`.
-    """
+    """The gated PixelRNN's released network, its batch normalisations made parts of the convolutions before them."""
     network = MODELS.create("gated_pixelrnn", dilations=(1, 1, 1))
     own, backbone = network.state_dict(), network.backbone
     width, depth = backbone.width, len(backbone.layers)
@@ -263,11 +248,7 @@ def _state_dict(path: Path) -> Mapping[str, Callable[[], Any]]:
 
 def _checked(path: Path, found: Mapping[str, Callable[[], Any]], expected: Mapping[str, tuple[int, ...]],
              hint: str) -> dict[str, Tensor]:
-    """Every expected array, of its shape and finite, and none beside them.
-
-    Raises:
-        UsageError: names the arrays.
-    """
+    """Every expected array, of its shape and finite, and none beside them."""
     for kind, names in (("lacks", set(expected) - set(found)), ("also holds", set(found) - set(expected))):
         if names:
             some = ", ".join(sorted(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

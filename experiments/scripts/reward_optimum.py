@@ -102,11 +102,7 @@ def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -
 
 
 def main(arguments: Arguments) -> dict[str, float]:
-    """Optimize, score, print; returns the mean scores of the optimum.
-
-    Raises:
-        UsageError: categorical agents; a split that is for tests.
-    """
+    """Optimize, score, print; returns the mean scores of the optimum."""
     if arguments.split not in ("train", "val"):
         raise UsageError(f"--split is train or val; got {arguments.split!r}: rewards are not chosen on test pictures")
     weights = RewardWeights.parse(arguments.reward, exposure_level=arguments.exposure_level)

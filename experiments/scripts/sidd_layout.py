@@ -44,11 +44,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> Path:
-    """Write the folder, and give it back.
-
-    Raises:
-        UsageError: pictures that cannot be used; a folder that holds something.
-    """
+    """Write the folder, and give it back."""
     if arguments.out.exists() and any(arguments.out.iterdir()):
         raise UsageError(f"{arguments.out}: exists and holds something; choose another --out")
     if min(arguments.scenes, arguments.blocks, arguments.side // 64) < 1:

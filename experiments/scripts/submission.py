@@ -39,11 +39,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> Path:
-    """Read the pictures, write the table, and read it again.
-
-    Raises:
-        UsageError: no pictures; names without a number, or with the same; pictures of several sizes.
-    """
+    """Read the pictures, write the table, and read it again."""
     if not arguments.folder.is_dir():
         raise UsageError(f"{arguments.folder}: no such folder; name the one that holds the restored pictures")
     if arguments.every < 1:
@@ -80,11 +76,7 @@ def natural(path: Path) -> tuple[int | str, ...]:
 
 
 def identifier(stem: str) -> str:
-    """gt_NNNNN, from the last number in a name.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """gt_NNNNN, from the last number in a name."""
     numbers = _NUMBER.findall(stem)
     if not numbers:
         raise UsageError(f"{stem}: has no number, and the table's IDs are gt_00001 and so on; rename it")
@@ -107,11 +99,7 @@ def write_table(path: Path, rows: Mapping[str, np.ndarray]) -> None:
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """What `write_table` wrote.
-
-    Raises:
-        UsageError: another header, IDs of another form or twice, rows of another length, values outside 0 to 255.
-    """
+    """What `write_table` wrote."""
     with path.open(newline="") as file:
         header, *lines = list(csv.reader(file)) or [[]]
     if header[:1] != ["ID"] or header[1:] != [f"pixel_{i}" for i in range(len(header) - 1)]:

@@ -169,11 +169,7 @@ class CompletionConfig(RunConfig):
 
 
 def load_pictures(config: CompletionDataConfig) -> CompletionDataset:
-    """Open, scan, and leave out near-duplicates.
-
-    Raises:
-        UsageError: bad files, too few pictures, a window that holds no hole.
-    """
+    """Open, scan, and leave out near-duplicates."""
     if config.window < 16 or config.size < 32:
         raise UsageError(f"--size is at least 32 and --window at least 16; got {config.size} and {config.window}")
     cache = ImageCache()
@@ -296,11 +292,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
         return made
 
     def warm_start(self, network: Any, path: Path) -> None:
-        """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape.
-
-        Raises:
-            UsageError: one of them is something else, or they differ in shape.
-        """
+        """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape."""
         other = load_network(locate(path))
         if isinstance(network, CompletionPolicy) and isinstance(other, CompletionRestorer):
             copy_from_supervised(network, other)

@@ -74,9 +74,6 @@ def controllability(model: GreedyEpisode, pictures: Sequence[Batch]) -> dict[str
         the pictures of Spearman's correlation of asked and reached; `ordered`, share of the pictures where it is 1.
         For every other: `rises`, share of the pictures on which its measure never falls by more than 1e-4; `change`,
         mean difference of the measure between the ends of the range.
-
-    Raises:
-        UsageError: the policy takes no knob that can be measured.
     """
     asked = {name: _asked(name, low, high) for name, (low, _, high) in model.policy.preferences.ranges.items()
              if name in RESPONSES}

@@ -182,11 +182,7 @@ class DenoiseConfig(RunConfig):
 
 
 def load_noisy(config: DenoiseDataConfig) -> DenoiseDataset:
-    """Open, scan and check the pictures.
-
-    Raises:
-        UsageError: bad files, splits that overlap, noise that cannot be.
-    """
+    """Open, scan and check the pictures."""
     cache = ImageCache()
     splits = open_noisy(config.data, config.noise, config.eight_bit)
     splits, skipped = validate_splits(splits, cache, config.on_bad_image)

@@ -89,11 +89,7 @@ def has_bm3d() -> bool:
 
 
 def bm3d(image: Tensor, deviation: float) -> Tensor:
-    """BM3D, told the deviation of the noise, in 255ths.
-
-    Raises:
-        UsageError: it is not installed.
-    """
+    """BM3D, told the deviation of the noise, in 255ths."""
     if not has_bm3d():
         raise UsageError("BM3D is a package of its own: pip install bm3d")
     from bm3d import bm3d as denoise  # type: ignore[import-not-found]

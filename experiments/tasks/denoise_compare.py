@@ -181,11 +181,7 @@ class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
 
 
 def noises(config: DenoiseCompareConfig) -> dict[str, tuple[float | None, bool]]:
-    """Name of the noise -> its level, or None where it is not of the levels, and whether it is rounded.
-
-    Raises:
-        UsageError: no levels, or rounding asked for twice where it is for Gaussian noise.
-    """
+    """Name of the noise -> its level, or None where it is not of the levels, and whether it is rounded."""
     noise, rounded = config.data.noise, config.data.eight_bit
     if noise == REAL or (noise[:1].isalpha() and noise != "blind"):
         if config.also_quantized:

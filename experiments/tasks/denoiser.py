@@ -137,11 +137,7 @@ def camera_validation(data: Dataset) -> Batch:
 
 
 def load_clean(folders: Sequence[Path], max_side: int = 0) -> DenoiserDataset:
-    """Open and scan the pictures.
-
-    Raises:
-        UsageError: bad files; a folder that cannot be used, see `open_clean`.
-    """
+    """Open and scan the pictures."""
     if max_side < 0:
         raise UsageError(f"--max-side must not be negative; got {max_side}")
     cache = ImageCache(max_side=max_side or None)
@@ -204,11 +200,7 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
                              up=network.up, noise_floor=NOISE_FLOOR if config.data.camera_jpeg else 0.0)
 
     def initialize(self, network: DenoisingUNet, path: Path) -> None:
-        """Take over the weights of another denoiser, those of the same shape.
-
-        Raises:
-            UsageError: no checkpoint, or nothing in it fits.
-        """
+        """Take over the weights of another denoiser, those of the same shape."""
         theirs, ours = load_network(locate(path)).state_dict(), network.state_dict()
         fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
         if not fitting:

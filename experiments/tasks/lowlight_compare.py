@@ -187,11 +187,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
 
 
 def _words(reward: str, own: Sequence[str]) -> tuple[str, ...]:
-    """The words of --reward that a reward's name stands for, or that it is itself.
-
-    Raises:
-        UsageError: neither.
-    """
+    """The words of --reward that a reward's name stands for, or that it is itself."""
     if reward in REWARDS:
         return (*REWARDS[reward], *(f"{name}=0" for name in own))
     if reward and "=" not in reward:

@@ -50,9 +50,6 @@ def load_pictures(config: LowLightDataConfig, seed: int = 0, max_side: int | Non
     Args:
         seed: of the deal of scenes.
         max_side: keep decoded pictures at this longer side.
-
-    Raises:
-        UsageError: bad files, splits that overlap.
     """
     if config.cache_megabytes < 1:
         raise UsageError(f"--cache-megabytes must be at least 1; got {config.cache_megabytes}")
@@ -68,9 +65,6 @@ def with_more_light(examples: Sequence[Example], config: LowLightDataConfig) -> 
     """The examples, and for each well-lit picture one that is to be left alone, and one that is relit.
 
     Where these are more than the examples, the examples are repeated: they stay about half of what is drawn.
-
-    Raises:
-        UsageError: there are no well-lit pictures.
     """
     if config.reward_relit_only:
         examples = [replace(example, target_in_reward=False) for example in examples]

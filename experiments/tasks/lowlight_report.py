@@ -55,11 +55,7 @@ class Report:
 
 
 def report(config: LowLightReportConfig) -> Report:
-    """Train what is missing, score, and write report.md, report.json and the tables of the comparison.
-
-    Raises:
-        UsageError: settings or pictures that cannot be used.
-    """
+    """Train what is missing, score, and write report.md, report.json and the tables of the comparison."""
     _check(config)
     comparison = compare(LOWLIGHT_COMPARISON, config.comparison)
     made = make_report(config, comparison)

@@ -64,9 +64,6 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
         Kind of light (`RELIGHT_KINDS`) -> method -> scores, see `mean_scores`. "best uniform curve" is the number of
         equal curve steps, "best free curve" the 256 values per channel, that bring this very picture nearest to its
         reference: no curve for a whole picture comes nearer in PSNR than the free one.
-
-    Raises:
-        UsageError: the policy has no global agent.
     """
     methods = _INPUT | _CURVES | _with_and_without(policy)
     truths = [to_array(image) for image in good]
@@ -80,9 +77,6 @@ def real_scenes(policy: Policy, pictures: Sequence[Batch]) -> dict[str, dict[str
 
     Returns:
         Third -> method -> scores, see `mean_scores`; thirds without a picture are left out.
-
-    Raises:
-        UsageError: the policy has no global agent.
     """
     methods = _INPUT | _with_and_without(policy)
     pairs = [(batch.image, batch.target) for batch in pictures if batch.target is not None]

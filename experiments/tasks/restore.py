@@ -67,9 +67,6 @@ class RestoreDataset(Dataset):
 def open_pictures(config: RestoreConfig) -> RestoreDataset:
     """Pictures whose holes are made anew in each update and validated on the true holes of pairs; of `combined`, pairs,
     or good pictures that are shrunk when they are drawn.
-
-    Raises:
-        UsageError: see `open_completion`, `open_super_resolution` and `validate_splits`.
     """
     pictures, size, seed, cache = config.data, recipe(config).size, config.train.seed, ImageCache()
     if config.network.model == "combined":
@@ -178,11 +175,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         return open_pictures(config)
 
     def model(self, config: RestoreConfig, data: RestoreDataset) -> Any:
-        """The network.
-
-        Raises:
-            UsageError: widths or blocks that do not fit.
-        """
+        """The network."""
         network, arguments = config.network, dict[str, Any]()
         model, given = network.model, (network.widths, network.blocks)
         wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (len(given[0]), len(given[0])),

@@ -33,11 +33,7 @@ class Codes:
 
 @torch.no_grad()
 def code_all(autoencoder: PatchAutoencoder, batches: Sequence[Batch]) -> Codes:
-    """The codes of pictures, in the order of the batches.
-
-    Raises:
-        UsageError: pictures without references.
-    """
+    """The codes of pictures, in the order of the batches."""
     clean: list[Tensor] = []
     output: list[Tensor] = []
     for batch in batches:
@@ -98,9 +94,6 @@ def fill_bank(actions: LatentActions, batches: Sequence[Batch], seed: int = 0) -
         actions: its autoencoder has been trained.
         batches: noisy pictures and their references.
         seed: of the groups, and of which codes are kept.
-
-    Raises:
-        UsageError: too few pictures.
     """
     codes = code_all(actions.autoencoder, batches)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(codes.clean)))

@@ -104,11 +104,7 @@ class RSETrainConfig(TrainConfig):
     """The U-Net begins with that of this learned denoiser for colour, a shipped one (denoiser) or a run."""
 
     def check(self) -> None:
-        """Refuse what no run can do.
-
-        Raises:
-            UsageError: names the numbers.
-        """
+        """Refuse what no run can do."""
         counts = (self.batch_size, self.rl_batch_size, self.eval_interval, self.rl_eval_interval, self.codebook_images,
                   self.val_images, self.test_images, self.val_size, self.test_size)
         amounts = (self.epoch, self.updates or 0, self.minutes, self.rl_updates or 0, self.rl_minutes, self.recursions,

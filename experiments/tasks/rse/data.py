@@ -97,11 +97,7 @@ class RSEDataset(Dataset):
 
 
 def open_rse(paths: RSEDataConfig) -> RSEDataset:
-    """The pictures of a run, scanned and without overlap.
-
-    Raises:
-        UsageError: another data set; paths that do not belong to it; files that cannot be used.
-    """
+    """The pictures of a run, scanned and without overlap."""
     data_set = paths.data_set
     if data_set not in DATA_SETS:
         raise UsageError(f"the data set is one of {', '.join(DATA_SETS)}; got {data_set!r}")
@@ -125,11 +121,7 @@ def open_rse(paths: RSEDataConfig) -> RSEDataset:
 
 
 def portion_of(paths: RSEDataConfig) -> int:
-    """Pictures in memory at a time.
-
-    Raises:
-        UsageError: fewer than one.
-    """
+    """Pictures in memory at a time."""
     if paths.file_batch is not None and paths.file_batch < 1:
         raise UsageError(f"--file_batch must be at least 1; got {paths.file_batch}")
     return paths.file_batch or (256 if paths.data_set == "celeba" else 5)

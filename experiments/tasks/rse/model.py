@@ -110,11 +110,7 @@ def _policy(config: RSENetworkConfig, codes: int, predicted: bool) -> PixelPolic
 
 
 def check_networks(config: RSENetworkConfig) -> None:
-    """Refuse settings with which no network can be made, before anything is trained.
-
-    Raises:
-        UsageError: names them.
-    """
+    """Refuse settings with which no network can be made, before anything is trained."""
     make_autoencoder(config)
     _policy(config, config.codebook_size, predicted=True)
 

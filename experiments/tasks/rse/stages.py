@@ -237,11 +237,7 @@ class Stages:
 
 
 def begin_with(network: PatchDenoiser, name: Path) -> None:
-    """Give an autoencoder the weights of another one, or of a policy's.
-
-    Raises:
-        UsageError: none of that name, or one of other settings.
-    """
+    """Give an autoencoder the weights of another one, or of a policy's."""
     source: Any = load_network(find_checkpoint(locate(name)))
     inner = source.network if isinstance(source, PatchDenoiser) else getattr(
         getattr(source, "actions", None), "autoencoder", None)
@@ -256,11 +252,7 @@ def begin_with(network: PatchDenoiser, name: Path) -> None:
 
 
 def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """A learned denoiser as a model: how noisy a picture is it finds as in use.
-
-    Raises:
-        UsageError: none of that name, or another kind of model.
-    """
+    """A learned denoiser as a model: how noisy a picture is it finds as in use."""
     network = load_network(find_checkpoint(locate(name)))
     if not isinstance(network, NoiseConditionedModel) or network.channels != 3:
         raise UsageError(f"--compare-with {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
