@@ -22,11 +22,13 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.models import MODELS
 
-#: Importers by name: each takes a file and gives a network of the `MODELS` registry.
+#: Importers by name: each takes a file and gives a network of the `MODELS` registry. A pickle of anything but tensors,
+#: a damaged file, missing or foreign arrays, other shapes and values that are not finite raise `UsageError`.
 IMPORTERS: Registry[Callable[..., nn.Module]] = Registry("importer")
 #: Smaller values become 0: no output changes, and products that are denormal numbers make a CPU many times slower
 #: (a quarter of Zero-DCE's released weights are so small; as they are it takes 45 times as long).
 _NOTHING = 1e-30
+_NORM = ("weight", "bias", "running_mean", "running_var")  # of a batch normalisation
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,17 @@ def read_rellie(path: Path) -> nn.Module:
 
     The released network sees BGR, and its heads named r, g and b move the channels 0, 1 and 2, which are blue, green
     and red: the input channels of the first convolution and the order of the heads are turned round.
-
-    Raises:
-        UsageError: a pickle, a damaged file, missing or foreign arrays, other shapes, a value that is not finite.
     """
-    pairs = {"conv1": "shared.0", "conv7_V": "value"}
-    pairs |= {f"diconv{layer}/diconv": f"shared.{layer - 1}" for layer in (2, 3, 4)}
-    for branch, ours in (("pi", "acting"), ("V", "judging")):
-        pairs |= {f"diconv{layer}_{branch}/diconv": f"{ours}.{layer - 5}" for layer in (5, 6)}
+    names = _chainer_names({})
     blue, green, red = (f"conv7_{name}_pi/model" for name in "rgb")
     network = MODELS.create("rellie")
     own = network.state_dict()
     third = own["heads.bias"].shape[0] // 3
-    expected = {f"{theirs}/{letter}": tuple(own[f"{ours}.{part}"].shape)
-                for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
+    heads: dict[str, tuple[int, ...]] = {}
     for head in (blue, green, red):
-        expected |= {f"{head}/W": (third, *own["heads.weight"].shape[1:]), f"{head}/b": (third,)}
-    arrays = _checked(path, _npz(path), expected, "rellie takes the released model.npz")
-    tensors = {f"{ours}.{part}": arrays[f"{theirs}/{letter}"]
-               for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
+        heads |= {f"{head}/W": (third, *own["heads.weight"].shape[1:]), f"{head}/b": (third,)}
+    arrays = _checked(path, _npz(path), {**_shapes(names, own), **heads}, "rellie takes the released model.npz")
+    tensors = {ours: arrays[theirs] for theirs, ours in names.items()}
     tensors["shared.0.weight"] = tensors["shared.0.weight"].flip(1)
     for letter, part in (("W", "weight"), ("b", "bias")):
         tensors[f"heads.{part}"] = torch.cat([arrays[f"{head}/{letter}"] for head in (red, green, blue)])
@@ -101,43 +95,31 @@ def read_pixelrl(path: Path) -> nn.Module:
     The noise that it was trained for is read from the file's name (pretrained_25.npz). The kernel of the reward-map
     convolution is checked like the rest and left out: only training needs it.
     """
-    pairs = {"conv1": "shared.0", "conv8_pi/model": "heads", "conv7_V": "value"}
-    pairs |= {f"diconv{layer}/diconv": f"shared.{layer - 1}" for layer in (2, 3, 4)}
-    for branch, ours in (("pi", "acting"), ("V", "judging")):
-        pairs |= {f"diconv{layer}_{branch}/diconv": f"{ours}.{layer - 5}" for layer in (5, 6)}
+    names = _chainer_names({"conv8_pi/model": "heads"})
     level = re.search(r"_(\d+)$", path.stem)
     network = MODELS.create("pixelrl", channels=1, noise=(float(level.group(1)),) * 2 if level else None)
     own = network.state_dict()
-    expected = {f"{theirs}/{letter}": tuple(own[f"{ours}.{part}"].shape)
-                for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
     width = own["value.weight"].shape[1]
-    expected |= {f"conv7_{name}/W": (width, width, 3, 3) for name in ("Wz", "Uz", "Wr", "Ur", "W", "U")}
-    arrays = _checked(path, _npz(path), {**expected, "conv_R/W": (1, 1, 33, 33)},
+    expected = _shapes(names, own) | {f"conv7_{name}/W": (width, width, 3, 3)
+                                      for name in ("Wz", "Uz", "Wr", "Ur", "W", "U")} | {"conv_R/W": (1, 1, 33, 33)}
+    arrays = _checked(path, _npz(path), expected,
                       "pixelrl takes a released pretrained_25.npz, with convGRU and reward-map convolution")
-    tensors = {f"{ours}.{part}": arrays[f"{theirs}/{letter}"]
-               for theirs, ours in pairs.items() for letter, part in (("W", "weight"), ("b", "bias"))}
     # what comes in and what is remembered stand beside each other in our convolutions
     update, reset, new = (torch.cat([arrays[f"conv7_W{name}/W"], arrays[f"conv7_U{name}/W"]], dim=1)
                           for name in ("z", "r", ""))
-    tensors |= {"cell.gates.weight": torch.cat([update, reset]), "cell.candidate.weight": new}
-    network.load_state_dict(tensors)
+    network.load_state_dict({**{ours: arrays[theirs] for theirs, ours in names.items()},
+                             "cell.gates.weight": torch.cat([update, reset]), "cell.candidate.weight": new})
     return network.eval()
 
 
 @IMPORTERS.register("zero_dce")
 def read_zero_dce(path: Path) -> nn.Module:
-    """Zero-DCE's released network, RGB as ours.
-
-    Raises:
-        UsageError: a pickle of anything but tensors, a damaged file, missing or foreign tensors, other shapes, a
-            value that is not finite.
-    """
+    """Zero-DCE's released network, RGB as ours."""
     network = MODELS.create("zero_dce")
     names = {f"e_conv{index + 1}.{part}": f"layers.{index}.{part}"
              for index in range(len(network.layers)) for part in ("weight", "bias")}
-    own = network.state_dict()
-    expected = {theirs: tuple(own[ours].shape) for theirs, ours in names.items()}
-    tensors = _checked(path, _state_dict(path), expected, "zero_dce takes the released Epoch99.pth")
+    tensors = _checked(path, _state_dict(path), _shapes(names, network.state_dict()),
+                       "zero_dce takes the released Epoch99.pth")
     network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
     return network.eval()
 
@@ -152,9 +134,9 @@ def read_ffdnet(path: Path) -> nn.Module:
     expected = {f"{place}.{number}.weight": tuple(layer.weight.shape)
                 for number, layer in zip(numbers, network.layers, strict=True)}
     expected |= {f"{place}.{number + 1}.{part}": (network.layers[0].out_channels,)
-                 for number in numbers[1:-1] for part in ("weight", "bias", "running_mean", "running_var")}
+                 for number in numbers[1:-1] for part in _NORM}
     tensors = _checked(path, _state_dict(path), expected, "ffdnet takes the released net_rgb.pth")
-    own: dict[str, torch.Tensor] = {}
+    own: dict[str, Tensor] = {}
     for index, number in enumerate(numbers):
         weight = tensors[f"{place}.{number}.weight"]
         bias = weight.new_zeros(len(weight))
@@ -169,21 +151,17 @@ def read_ffdnet(path: Path) -> nn.Module:
 def read_gated_pixelrnn(path: Path) -> nn.Module:
     """The gated PixelRNN's released network, its batch normalisations made parts of the convolutions before them."""
     network = MODELS.create("gated_pixelrnn", dilations=(1, 1, 1))
-    own, backbone = network.state_dict(), network.backbone
-    width, depth = backbone.width, len(backbone.layers)
-    plain = {"input_conv": "backbone.stem", "convlstm.conv": "backbone.memory.gates", "output_conv.0": "head.0",
-             "output_conv.2": "head.2"}
+    width, depth = network.backbone.width, len(network.backbone.layers)
+    names = _in_parts({"input_conv": "backbone.stem", "convlstm.conv": "backbone.memory.gates",
+                       "output_conv.0": "head.0", "output_conv.2": "head.2"}, (".weight", ".bias"))
     pairs = {f"layers.{i}.conv_{part}": f"layers.{i}.bn_{part}" for i in range(depth) for part in "fg"}
     pairs |= {f"res_blocks.{i}.block.{j}": f"res_blocks.{i}.block.{j + 1}" for i in range(2) for j in (0, 3)}
-    expected = {f"{theirs}.{part}": tuple(own[f"{ours}.{part}"].shape)
-                for theirs, ours in plain.items() for part in ("weight", "bias")}
+    expected = _shapes(names, network.state_dict())
     for place, norm in pairs.items():
-        expected |= {f"{place}.weight": (width, width, 3, 3), f"{place}.bias": (width,)}
-        expected |= {f"{norm}.num_batches_tracked": ()}
-        expected |= {f"{norm}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")}
+        expected |= {f"{place}.weight": (width, width, 3, 3), f"{place}.bias": (width,),
+                     f"{norm}.num_batches_tracked": (), **{f"{norm}.{part}": (width,) for part in _NORM}}
     tensors = _checked(path, _state_dict(path), expected, "gated_pixelrnn takes the released model_epoch190.pth")
-    made = {f"{ours}.{part}": tensors[f"{theirs}.{part}"] for theirs, ours in plain.items()
-            for part in ("weight", "bias")}
+    made = {ours: tensors[theirs] for theirs, ours in names.items()}
     made["backbone.memory.gates.bias"][width : 2 * width] -= 1  # ours adds 1 to the forget gate
     for i in range(depth):
         both = [_folded(tensors, f"layers.{i}.conv_{part}", f"layers.{i}.bn_{part}") for part in "fg"]
@@ -197,12 +175,31 @@ def read_gated_pixelrnn(path: Path) -> nn.Module:
     return network.eval()
 
 
+def _in_parts(layers: Mapping[str, str], parts: tuple[str, str]) -> dict[str, str]:
+    """Published array -> our tensor, of layers by name; `parts`: how their weights and their biases end."""
+    return {f"{theirs}{end}": f"{ours}.{part}" for theirs, ours in layers.items()
+            for end, part in zip(parts, ("weight", "bias"), strict=True)}
+
+
+def _chainer_names(heads: Mapping[str, str]) -> dict[str, str]:
+    """`_in_parts` of PixelRL's layers, which ReLLIE has as well, and of its heads."""
+    layers = {"conv1": "shared.0", **heads, "conv7_V": "value"}
+    layers |= {f"diconv{layer}/diconv": f"shared.{layer - 1}" for layer in (2, 3, 4)}
+    for branch, ours in (("pi", "acting"), ("V", "judging")):
+        layers |= {f"diconv{layer}_{branch}/diconv": f"{ours}.{layer - 5}" for layer in (5, 6)}
+    return _in_parts(layers, ("/W", "/b"))
+
+
+def _shapes(names: Mapping[str, str], own: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Published array -> the shape of the tensor that it becomes."""
+    return {theirs: tuple(own[ours].shape) for theirs, ours in names.items()}
+
+
 def _folded(tensors: Mapping[str, Tensor], place: str, norm: str) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution and the batch normalisation (1e-5) behind it, as one convolution."""
     weight = tensors[f"{place}.weight"]
     bias = tensors.get(f"{place}.bias", weight.new_zeros(len(weight)))
-    scale, shift, mean, variance = (tensors[f"{norm}.{part}"]
-                                    for part in ("weight", "bias", "running_mean", "running_var"))
+    scale, shift, mean, variance = (tensors[f"{norm}.{part}"] for part in _NORM)
     scale = scale / (variance + 1e-5).sqrt()
     return weight * scale[:, None, None, None], (bias - mean) * scale + shift
 
