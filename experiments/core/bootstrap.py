@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from rlenhance.core.errors import UsageError
 
-#: With fewer scenes an interval says nothing: five differences have one sign by chance in 6 of 100 cases.
+#: With fewer scenes an interval means nothing: five differences have one sign by chance in 6 of 100 cases.
 MIN_SCENES = 5
 
 
@@ -34,7 +34,7 @@ class Interval:
 
     @property
     def verdict(self) -> int:
-        """1: above zero, -1: below; 0: that cannot be told."""
+        """1: above zero, -1: below, 0: neither is certain."""
         if self.scenes < MIN_SCENES:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0

@@ -73,7 +73,7 @@ def _parse(arguments: Any, words: Sequence[str], module: str, default: Any = Non
 
 
 def _current(arguments: Any, words: Sequence[str]) -> list[str]:
-    """The command line with options of version 0.1 under their names of today; each is told once."""
+    """The command line with options of version 0.1 under their present names; prints a line for each."""
     new_names, current = dict(old_flags(arguments)), []
     for word in words:
         name, sign, value = word.partition("=")

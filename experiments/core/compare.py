@@ -50,10 +50,10 @@ D = TypeVar("D", bound=Dataset)
 
 
 class TaskComparison(Generic[C, D]):
-    """How the models of a task are compared: as here for any task, or as a derived class says otherwise.
+    """The comparison of a task's models; derived classes override what differs from these defaults.
 
     Args:
-        task: says the pictures, baselines, scores and columns.
+        task: gives the pictures, baselines, scores and columns.
 
     Attributes:
         Config: the class of the configuration, a dataclass derived from `CompareConfig`; by default with the task's

@@ -25,7 +25,7 @@ ModelName = Annotated[str, _LOCATED]
 
 
 def default_is(text: str, metavar: str | None = None) -> Any:
-    """The help of an option whose None (or 0) stands for a value that depends on others: tells that value."""
+    """The help of an option whose None (or 0) stands for a value that depends on others: shows that value."""
     def hint(default: str) -> str:
         return f"(default: {text if default in ('', '0', '0.0', 'None', repr('')) else default})"
 
@@ -49,13 +49,13 @@ def one_of(names: Iterable[str], but: Sequence[str] = (), also: Sequence[str] = 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What every training run is told; a task derives its own, with its own defaults."""
+    """Settings of every training run; a task derives its own class, with its own defaults."""
 
     #: Options that may be given anew beside `resume`: they make a run longer.
     extends: ClassVar[tuple[str, ...]] = ("updates", "minutes")
 
     learner: Annotated[str, one_of(LEARNERS)] = "a3c"
-    """What learns."""
+    """The learner."""
     name: Annotated[str, default_is("learner, date and time")] = ""
     """Of the run folder."""
     out: Path = Path("runs")
@@ -96,7 +96,7 @@ class NoSettings:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run is told, in four parts; a task derives its own, with the types and defaults of its parts.
+    """All settings of a run, in four parts; a task derives its own, with the types and defaults of its parts.
     It is the command line of the task, and `arguments` in config.json."""
 
     train: Flat[Any] = field(default_factory=TrainConfig)
@@ -215,7 +215,7 @@ def _whole(value: Any, hint: Any) -> Any:
 
 
 def check_budget(config: TrainConfig) -> None:
-    """Refuse what no run can do."""
+    """Refuse impossible numbers."""
     if config.batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1; got {config.batch_size}")
     if Path(config.name).name != config.name:

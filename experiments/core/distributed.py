@@ -114,13 +114,13 @@ def sync_initial_state(learner: Learner) -> None:
 
 
 def run_follower(learner: Learner, batches: Callable[[int], Batch]) -> int:
-    """What every process but the first does: the updates that the first one asks for, until it says stop.
+    """Run the updates that the first process broadcasts, until it stops: the loop of every other process.
 
     Returns:
         How many updates the run has had.
     """
     with suppress(ValueError):  # not the main thread: the caller handles signals
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process finishes, saves, and says stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process finishes, saves, and stops the others
     sync_initial_state(learner)
     done = 0
     for update, progress in distributed.receive_steps(learner.device):

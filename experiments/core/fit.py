@@ -34,14 +34,14 @@ class TrainingFailed(UsageError):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long, how often, on what.
+    """When training ends, how often it is validated, and what chooses best/.
 
     Attributes:
         updates: learner steps; with `minutes` an upper bound.
         minutes: stop after this much training time, evaluation left out (0: no limit). Only runs without a limit
             repeat bit for bit, because schedules follow the time where there is one.
-        evaluate_every: updates between validations, each of which saves last/.
-        select: the validation score whose maximum chooses best/.
+        eval_interval: updates between validations, each of which saves last/.
+        monitor: the validation score whose maximum chooses best/.
     """
 
     updates: int = 400
@@ -78,7 +78,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
         show: bool = True) -> FitResult:
     """Train until the budget is spent, from the last checkpoint of the run where there is one.
 
-    Of several processes the first one leads: it validates, writes and speaks; the others only compute with it.
+    Of several processes the first one leads: it validates, writes and prints; the others only compute with it.
 
     Args:
         learner: what learns.
@@ -127,7 +127,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
             last = done == config.updates or state.out_of_time()
             if done % config.eval_interval == 0 or last:
                 scores = state.validate(done, evaluate, sample, numbers)
-                bar.tell(done, numbers, scores)
+                bar.report(done, numbers, scores)
             else:
                 run.log(done, numbers)
         stopped = interrupted() and done < config.updates
@@ -150,7 +150,7 @@ class _Bar:
         position = min(seconds, self.bar.total or 0) if self.timed else done
         self.bar.update(position - self.bar.n)
 
-    def tell(self, done: int, numbers: Mapping[str, float], scores: Mapping[str, float]) -> None:
+    def report(self, done: int, numbers: Mapping[str, float], scores: Mapping[str, float]) -> None:
         """The numbers that matter after a validation."""
         chosen = {"validation return": scores.get("val/return"), "PSNR": scores.get("val/psnr"),
                   "loss": numbers.get("loss")}
@@ -177,7 +177,7 @@ class _Prefetcher:
         self._pool.shutdown(cancel_futures=True)
 
     def take(self, step: int, last: bool) -> Batch:
-        """The batch of this update; unless it is the last, the next one is begun."""
+        """The batch of this update; unless it is the last, the next one is started."""
         future = self._next.pop(step, None) or self._pool.submit(self._batches, step)
         if not last:
             self._next = {step + 1: self._pool.submit(self._batches, step + 1)}
@@ -185,7 +185,7 @@ class _Prefetcher:
 
 
 class _RunState:
-    """What a run carries from update to update beside the learner."""
+    """The state of a run beside the learner's."""
 
     def __init__(self, learner: Learner, run: Run, config: Budget):
         self.learner, self.run, self.config = learner, run, config
@@ -245,7 +245,7 @@ class _RunState:
 
 @contextmanager
 def _distributed_session(learner: Learner, run: Run) -> Iterator[None]:
-    """Whatever happens, the learner's workers end with the run; the other processes are told to stop."""
+    """Whatever happens, the learner's workers end with the run; the other processes stop too."""
     try:
         try:
             yield

@@ -71,7 +71,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> tuple[Run, dict[str, Any]]:
-        """A run that was begun, and its config.json."""
+        """A run that exists, and its config.json."""
         if not (path / "config.json").is_file() or (config := _config(path)).get("kind") != KIND:
             raise UsageError(f"{path}: not a run (no config.json of one); name the folder that a training printed")
         if not {"arguments", "data"} <= config.keys():
@@ -81,7 +81,7 @@ class Run:
         return cls(path), config
 
     def last_state(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
-        """The last checkpoint, its training state and what it says about itself; None before the first one."""
+        """The last checkpoint, its training state and its `about`; None before the first one."""
         if not ((self.path / "last").exists() or (self.path / "last.old").exists()):
             return None
         try:

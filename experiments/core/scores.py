@@ -60,7 +60,7 @@ class Baseline:
     about: Callable[[], str] = str
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The result for one picture; the reference is handed on only where `uses_target` says so."""
+        """The result for one picture; the function gets the reference only with `uses_target`."""
         return self.function(batch if self.uses_target else dataclasses.replace(batch, target=None))
 
 
@@ -94,7 +94,7 @@ class Candidate:
         models: one per seed.
         marks: of each, a hash that changes with its weights.
         path: where it is from.
-        facts: what the row says beside the scores.
+        facts: entries of the row beside the scores.
     """
 
     name: str
@@ -184,7 +184,7 @@ class ScoreCache:
 
     Args:
         folder: where scores.json is kept; it is made.
-        prefix: of all keys: tells the pictures from others.
+        prefix: of all keys; identifies the pictures.
     """
 
     def __init__(self, folder: Path, prefix: str):

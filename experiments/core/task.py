@@ -1,4 +1,4 @@
-"""What a task is: its pictures, networks, learners, evaluation and report. `train` and `compare` do the rest."""
+"""A task: pictures, networks, learners, evaluation and report. `train` and `compare` do the rest."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Session:
     """A run in progress.
 
     Attributes:
-        config: everything it was told.
-        data: its pictures.
+        config: its settings.
+        data: the pictures.
         fabric: device and precision.
         run: its folder.
-        learner: what learns; None where the task makes its learners later, stage by stage.
-        evaluator: what has judged it, once `Task.fit` has begun.
+        learner: None where the task makes its learners later, stage by stage.
+        evaluator: of the validation split, once `Task.fit` has started.
     """
 
     config: Any
@@ -82,7 +82,7 @@ class Task(ABC, Generic[C, D]):
     default_updates: ClassVar[int] = 400
     supports_ddp: ClassVar[bool] = False
 
-    # what a task must say
+    # what a task must define
 
     @abstractmethod
     def dataset(self, config: C) -> D:
@@ -102,9 +102,9 @@ class Task(ABC, Generic[C, D]):
 
     @abstractmethod
     def evaluator(self, config: C, data: D) -> Evaluator:
-        """What judges a network on the validation split, the same way at every call."""
+        """The evaluation on the validation split, the same at every call."""
 
-    # what it may say otherwise
+    # defaults that it may override
 
     def check(self, config: C, stored: Mapping[str, Any]) -> None:
         """Refuse settings that no run can have, before pictures are read.
@@ -117,7 +117,7 @@ class Task(ABC, Generic[C, D]):
         self.registry[config.train.learner]
 
     def reward(self, config: C) -> Reward | None:
-        """What its policies learn from."""
+        """The reward of its policies."""
         return None
 
     def fabric(self, config: C) -> Any:
@@ -163,11 +163,11 @@ class Task(ABC, Generic[C, D]):
                              f"{', '.join(differing) or 'kind'}: use the settings of that run") from error
 
     def warm_start(self, network: Any, path: Path) -> None:
-        """Give a network what fits of another kind of network."""
+        """Copy the weights that fit from another kind of network."""
         raise UsageError(f"--warm-start: {self.command} has no other kind of network to begin with; use --init")
 
     def budget(self, config: C, data: D) -> Budget:
-        """How long, how often, on what."""
+        """The updates, the time, and what is monitored."""
         train = config.train
         updates = train.updates or (NO_LIMIT if train.minutes else self.default_updates)
         return Budget(updates, train.minutes, train.eval_interval, self.monitored(config))
@@ -181,11 +181,11 @@ class Task(ABC, Generic[C, D]):
         return "val/psnr"
 
     def callback(self, config: C, data: D) -> ArtifactCallback | None:
-        """What is drawn or kept after each validation."""
+        """Called after each validation, to draw samples and keep checkpoints."""
         return None
 
     def facts(self, config: C) -> dict[str, Any]:
-        """What config.json is to hold beside the configuration, the data and the model."""
+        """Entries of config.json beside the configuration, the data and the model."""
         return {}
 
     def default_name(self, config: C) -> str:
@@ -193,7 +193,7 @@ class Task(ABC, Generic[C, D]):
         return config.train.learner
 
     def headline(self, config: C, data: D) -> str:
-        """What is printed before training."""
+        """The lines printed before training."""
         return f"{data.describe()}\n{config.train.learner}"
 
     def fit(self, session: Session) -> FitResult:
@@ -205,7 +205,7 @@ class Task(ABC, Generic[C, D]):
                    self.budget(config, data), sample=self.callback(config, data), show=config.train.progress)
 
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
-        """Print how it went; the scores by row."""
+        """Print the result; returns the scores by row."""
         session.run.draw_curves()
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step}\n"
               f"result in {session.run.path}")
@@ -214,7 +214,7 @@ class Task(ABC, Generic[C, D]):
     # comparisons, see `experiments.core.compare.TaskComparison`
 
     def baselines(self, config: C, data: D) -> Mapping[str, Baseline]:
-        """What needs no training, by a short key; what it chooses it chooses on training pictures."""
+        """Methods that need no training, by a short key; their parameters are chosen on training pictures."""
         return {}
 
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
@@ -223,6 +223,6 @@ class Task(ABC, Generic[C, D]):
         return {"psnr": psnr(output, batch.target).item(), "ssim": ssim(output, batch.target).item()}
 
     def columns(self) -> Sequence[Column]:
-        """The scores that a comparison shows; the first one is told while it works."""
+        """The scores in the table of a comparison; the first one is printed while it runs."""
         return (Column("psnr", "PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
                 Column("cpu_s_per_megapixel", "CPU s / MP", 2))

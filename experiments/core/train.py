@@ -25,7 +25,7 @@ _OF_A_CALL = ("resume", "progress", "device", "devices")
 
 @dataclass
 class TrainResult:
-    """What a training run came to.
+    """The result of a training run.
 
     Attributes:
         run: its folder.
@@ -39,7 +39,7 @@ class TrainResult:
 
 
 def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult:
-    """Train, and say how it went.
+    """Train, and print the result.
 
     With `config.train.resume` the settings are those of that run. Only those of this call (device, devices, progress)
     and those that make the run longer (updates, minutes) may be others; any other that was asked for is refused.
@@ -64,7 +64,7 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
                          f"restore them, or begin a new run with --init {run.path}")
     fabric = task.fabric(config)
     _check_processes(task, config.train, fabric.world_size)
-    leads = fabric.global_rank == 0  # the first process alone writes and speaks
+    leads = fabric.global_rank == 0  # the first process alone writes and prints
     learner = task.learner(config, data, fabric.device, fresh=not stored)
     if not leads:
         run = Run(Path())

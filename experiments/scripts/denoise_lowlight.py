@@ -149,7 +149,7 @@ def evenly(denoiser: Denoiser, picture: np.ndarray) -> np.ndarray:
 
 
 def rellie_pipeline(released: Enhancer, ffdnet: Denoiser, picture: np.ndarray) -> np.ndarray:
-    """ReLLIE as published: its policy, and FFDNet once at the end, told the stretched gain (`gain_map`)."""
+    """ReLLIE as published: its policy, then FFDNet once, with the stretched gain (`gain_map`) as the noise."""
     after = released(picture)
     return ffdnet.clean(after, gain_map(to_tensor(picture), to_tensor(after)))
 

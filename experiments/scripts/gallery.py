@@ -32,7 +32,7 @@ _EXPOSURES = (1 / 4, 1 / 16)
 
 @dataclass(frozen=True)
 class Arguments:
-    """Before and after, the actions step by step, a sweep of every knob, dark JPEGs with and without their noise."""
+    """Before and after, the actions step by step, sweeps of every preference, dark JPEGs with and without noise."""
 
     model: Annotated[str, tyro.conf.Positional]
     """A shipped model's name, a run, or a checkpoint: a policy."""

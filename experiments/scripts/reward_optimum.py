@@ -59,7 +59,7 @@ class Arguments:
 
 
 def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: Sequence[str]) -> Tensor:
-    """What a level of agents is after: (N,). Local agents beside a picture's get the terms that say where, as in
+    """The return of one scope of agents: (N,). Local agents beside a global one get the terms that are maps, as in
     training (`agents.rollout.scope_rewards`)."""
     kept = {name: value for name, value in terms.items()
             if TERMS[name].kind == "action" or value.shape[-2:] != (1, 1) or level == "global" or len(levels) == 1}
@@ -91,7 +91,7 @@ def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -
                           for name, value in raw.items()}
                 *_, info = env.step(action)
                 gain = gain + objective(env.reward, info["term_maps"], level, list(raw))
-            if not gain.requires_grad:  # no term says anything to these agents
+            if not gain.requires_grad:  # no term depends on these agents
                 continue
             optimizer.zero_grad()
             (-gain.sum()).backward()

@@ -29,7 +29,7 @@ class CompletionCompareConfig(CompareConfig):
     """Score baselines that need no training, and models, on the test split (validation where there is none)."""
 
     baseline: str = "laplace"
-    """The row from which differences are told, with 95 % bootstrap intervals over pictures ("": none)."""
+    """Name of a row: differences to its scores are shown, with 95 % bootstrap intervals over pictures ("": none)."""
     out: Path = Path("runs/complete_compare")
     """Where the table goes; what was scored there on the same pictures is not scored again."""
     sizes: tuple[int, ...] = (128, 224)

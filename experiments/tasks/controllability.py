@@ -60,10 +60,10 @@ def defaults(model: Any) -> dict[str, float | None]:
 
 
 def controllability(model: GreedyEpisode, pictures: Sequence[Batch]) -> dict[str, dict[str, float]]:
-    """Turn each knob and look whether its measure follows; the others stay at their defaults.
+    """Set each preference to several values and measure the response; the others stay at their defaults.
 
-    The exposure is asked for at nine levels between 0.25 and 0.65, as far as the policy takes them, every other knob
-    at five values of its range.
+    The exposure is asked for at nine levels between 0.25 and 0.65, as far as the policy takes them, every other
+    preference at five values of its range.
 
     Args:
         pictures: one each.

@@ -82,7 +82,7 @@ class DenoiseNetworkConfig:
     memory: str = "first"
     """Of these two: first (the convolutions look once, a GRU goes on), every (at every step, as PixelRL) or none."""
     noise_conditioned: bool = True
-    """The network is told how strong the noise seems to be."""
+    """The network gets an estimate of the noise's strength as an input."""
     estimate: bool = True
     """Policies: tools are weighed by how near they come to an estimate of the clean pixel; without, by a layer alone,
     as in PixelRL."""

@@ -89,7 +89,7 @@ def has_bm3d() -> bool:
 
 
 def bm3d(image: Tensor, deviation: float) -> Tensor:
-    """BM3D, told the deviation of the noise, in 255ths."""
+    """BM3D at a known deviation of the noise, in 255ths."""
     if not has_bm3d():
         raise UsageError("BM3D is a package of its own: pip install bm3d")
     from bm3d import bm3d as denoise  # type: ignore[import-not-found]
@@ -107,7 +107,7 @@ def denoising_baselines(pictures: Sequence[Batch],
 
     Args:
         pictures: training pictures of one size with the noise of the test; a few are enough.
-        deviation: of the noise in 255ths, which BM3D is told; None where it is not known.
+        deviation: of the noise in 255ths, which BM3D needs; None where it is not known.
     """
     single, sequence = best_sequences(pictures)
     level = deviation if deviation is not None else 25.0

@@ -149,7 +149,7 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
 
     Args:
         weights: where no term looks at the asked level, the policy is not asked for one.
-        deviation: see `PixelPolicy`; a learner says which it needs.
+        deviation: `std_mode` of `PixelPolicy`, which the learner determines.
     """
     level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
     if config.controls and config.actions != "tone":

@@ -39,7 +39,7 @@ class LowLightDataConfig:
     extra_references: Path | None = None
     """Folder of well-lit photographs that stand beside the references for --train-on-references and --relight."""
     reward_relit_only: bool = False
-    """References of dark frames serve scores alone: in the reward only what was relit is judged by its truth."""
+    """Use the references of dark frames for scores alone; in the reward, only relit pictures have one."""
     crop: int = 128
     """Side in pixels of the native crops that `supervised`, and policies with --state-size 0, learn from."""
 

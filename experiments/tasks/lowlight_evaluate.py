@@ -30,7 +30,7 @@ from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, 
 from rlenhance.models import GreedyEpisode, Policy, build_model
 from rlenhance.rewards import Reward, Transition
 
-_WATCHED = 16  # pictures on which a finished policy is watched: whole ones fill the memory
+_WATCHED = 16  # pictures for --watch: whole ones fill the memory
 
 
 def score_picture(output: Tensor, batch: Batch, reward: Reward | None = None) -> dict[str, float]:

@@ -18,7 +18,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically
 from rlenhance.rewards import TERMS, load_terms
 
-#: Scores that may be judged, all of them better when higher: name -> (unit, digits).
+#: Scores that a report can be on, all of them better when higher: name -> (unit, digits).
 METRICS = {"psnr": ("dB", 2), "ssim": ("SSIM", 3), "gt_mean_psnr": ("dB GT-mean PSNR", 2)}
 
 
@@ -30,7 +30,7 @@ class LowLightReportConfig:
     learner: str = "a3c"
     """The learner in question: a3c or sac."""
     metric: str = "psnr"
-    """The score to judge by: psnr, ssim, gt_mean_psnr, or a reward term of your own (--reward-term)."""
+    """The score that decides: psnr, ssim, gt_mean_psnr, or a reward term of your own (--reward-term)."""
     resamples: int = 2000
     """How often the scenes are drawn anew for an interval."""
     resample_seed: int = 0
@@ -85,11 +85,11 @@ def _check(config: LowLightReportConfig) -> None:
     if config.metric not in (*METRICS, *own):
         raise UsageError(f"--metric is {', '.join((*METRICS, *own))} (a term of your own needs --reward-term); "
                          f"got {config.metric!r}")
-    bootstrap_interval([0.0], ["a"], resamples=config.resamples)  # an impossible number is told before training
+    bootstrap_interval([0.0], ["a"], resamples=config.resamples)  # impossible numbers are refused before training
 
 
 def _how(config: LowLightReportConfig, comparison: Comparison, some: Interval) -> str:
-    """What the numbers are."""
+    """How the numbers were obtained."""
     seeds = config.comparison.seeds
     trained = f"the seeds {', '.join(map(str, seeds))}, averaged" if len(seeds) > 1 else f"the one seed {seeds[0]}"
     watched = "" if comparison.split == "test" else \
@@ -104,12 +104,12 @@ def make_report(config: LowLightReportConfig, comparison: Comparison) -> Report:
     """Intervals of every row and of the differences to the learner in question, and the verdict."""
     key = config.metric if config.metric in METRICS else f"term/{config.metric}"
     bootstrap = {"resamples": config.resamples, "seed": config.resample_seed}
-    judged = _row_of(comparison, config.learner)
-    assert judged is not None  # `_check` has seen to it
+    learner = _row_of(comparison, config.learner)
+    assert learner is not None  # `_check` has seen to it
     scores = {name: bootstrap_interval(row.of_pictures("", key), comparison.groups, **bootstrap)
               for name, row in comparison.rows.items()}
-    differences = {name: comparison.difference(judged, name, "", key, **bootstrap)
-                   for name in comparison.rows if name != judged}
+    differences = {name: comparison.difference(learner, name, "", key, **bootstrap)
+                   for name in comparison.rows if name != learner}
     return Report(scores, differences, _verdict(config, comparison, differences))
 
 
@@ -119,7 +119,7 @@ def _row_of(comparison: Comparison, learner: str) -> str | None:
 
 
 def _verdict(config: LowLightReportConfig, comparison: Comparison, differences: dict[str, Interval]) -> list[str]:
-    """What the intervals say, a sentence per opponent, and the answer."""
+    """A sentence for each comparison, and the answer."""
     stop, oracle = (next(name for name in comparison.rows if name.startswith(start)) for start in ("stop", "oracle"))
     unit, digits = METRICS.get(config.metric, (config.metric, 4))
     trained = {learner: differences[name] for learner in ("direct", "supervised")
@@ -133,7 +133,7 @@ def _verdict(config: LowLightReportConfig, comparison: Comparison, differences: 
     return [*lines, _answer(config.learner, stop, differences[stop], trained)]
 
 
-def _answer(judged: str, rule: str, over_rule: Interval, trained: dict[str, Interval]) -> str:
+def _answer(learner: str, rule: str, over_rule: Interval, trained: dict[str, Interval]) -> str:
     better = [name for name, difference in trained.items() if difference.verdict < 0]
     if over_rule.scenes < MIN_SCENES:
         held_out = "1 held-out scene says" if over_rule.scenes == 1 else f"{over_rule.scenes} held-out scenes say"
@@ -141,7 +141,7 @@ def _answer(judged: str, rule: str, over_rule: Interval, trained: dict[str, Inte
     if over_rule.verdict < 0:
         return f"Not worth it here: {rule} needs no training and is better."
     if over_rule.verdict == 0:
-        return (f"Not shown to be worth it: with these scenes and this budget {judged} cannot be told from {rule}, "
+        return (f"Not shown to be worth it: with these scenes and this budget {learner} cannot be told from {rule}, "
                 f"which needs no training.")
     if better:
         return (f"A trained model is worth it here; that reinforcement learning trains it is not: "
@@ -151,17 +151,17 @@ def _answer(judged: str, rule: str, over_rule: Interval, trained: dict[str, Inte
     if trained["direct"].verdict == 0:
         return ("A trained policy is worth it here; that reinforcement learning trains it is not shown: it cannot be "
                 "told from direct (back-propagation through the same episode).")
-    return f"Worth it: {judged} is better than {rule}, and than back-propagation through the same episode."
+    return f"Worth it: {learner} is better than {rule}, and than back-propagation through the same episode."
 
 
-def _sentence(judged: str, other: str, difference: Interval, unit: str, digits: int) -> str:
+def _sentence(learner: str, other: str, difference: Interval, unit: str, digits: int) -> str:
     span = f"{difference.low:.{digits}f} to {difference.high:.{digits}f}"
     if difference.verdict:
         where = "above" if difference.verdict > 0 else "below"
         low, high = sorted((abs(difference.low), abs(difference.high)))
-        return (f"{judged} is {abs(difference.mean):.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}) {where} "
-                f"{other}.")
-    return (f"No difference between {judged} and {other} can be told with {difference.scenes} "
+        return (f"{learner} is {abs(difference.mean):.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}) "
+                f"{where} {other}.")
+    return (f"No difference between {learner} and {other} can be told with {difference.scenes} "
             f"scene{'s' * (difference.scenes > 1)} ({difference.mean:+.{digits}f} {unit}, {span}).")
 
 

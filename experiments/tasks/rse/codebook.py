@@ -1,4 +1,4 @@
-"""What the codes of clean pictures look like: their groups, some of them, and the axes along which outputs err."""
+"""The codebook: clean codes, their groups, and the axes along which the codes of outputs differ from them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def error_axes(autoencoder: PatchAutoencoder, codes: Codes, centres: Tensor, cou
     found = []
     for number, centre in enumerate(centres):
         error = (codes.clean - codes.output)[groups == number].flatten(1).double()
-        if len(error) < 2 * error.shape[1]:  # too few to tell: those of all
+        if len(error) < 2 * error.shape[1]:  # too few: those of all groups
             error = (codes.clean - codes.output).flatten(1).double()
         shown = _shown_by(autoencoder, centre)
         values, vectors = torch.linalg.eigh(shown.mT @ shown)
@@ -88,7 +88,7 @@ def _shown_by(autoencoder: PatchAutoencoder, centre: Tensor) -> Tensor:
 
 
 def fill_bank(actions: LatentActions, batches: Sequence[Batch], seed: int = 0) -> Codes:
-    """Set what a set of moves knows of clean codes, from the pictures it may learn from.
+    """Fill the codebook of an action set with the clean codes of training pictures.
 
     Args:
         actions: its autoencoder has been trained.

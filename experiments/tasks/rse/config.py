@@ -1,4 +1,4 @@
-"""What a self-enhancement run is told: budgets, learners, networks."""
+"""The settings of a self-enhancement run: budgets, learners, networks."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class RSETrainConfig(TrainConfig):
     """The U-Net begins with that of this learned denoiser for colour, a shipped one (denoiser) or a run."""
 
     def check(self) -> None:
-        """Refuse what no run can do."""
+        """Refuse impossible numbers."""
         counts = (self.batch_size, self.rl_batch_size, self.eval_interval, self.rl_eval_interval, self.codebook_images,
                   self.val_images, self.test_images, self.val_size, self.test_size)
         amounts = (self.epoch, self.updates or 0, self.minutes, self.rl_updates or 0, self.rl_minutes, self.recursions,

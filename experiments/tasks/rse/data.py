@@ -110,7 +110,7 @@ def open_rse(paths: RSEDataConfig) -> RSEDataset:
     splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
     cache = ImageCache(most=portion_of(paths) * (1 if data_set == "celeba" else 2))
     splits, skipped = validate_splits(splits, cache, paths.on_bad_image)
-    if paths.test_files_path:  # chosen by the user, who wants to know
+    if paths.test_files_path:  # before near-duplicates are left out: the user chose them
         check_disjoint(splits, cache)
     if paths.train_files_path and data_set == "celeba" and sum(map(len, splits.parts.values())) <= _COMPARED:
         splits, alike = without_near_duplicates(splits, cache)

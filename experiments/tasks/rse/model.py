@@ -1,4 +1,4 @@
-"""What self-enhancement trains and measures: networks, judges, rows of its table."""
+"""Networks, evaluators and scores of self-enhancement."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def make_policy(config: RSENetworkConfig, autoencoder: PatchDenoiser, batches: S
         batches: see `RSEDataset.bank`.
         predicted: the deviation of its agents is predicted (sac), otherwise the learner sets it.
         seed: of the bank.
-        before: begin with the agents of this one; what it says of the axes begins anew, because they are others now.
+        before: begin with the agents of this one; its outputs for the axes begin at zero, because the axes are new.
     """
     blocks: PatchGrid = autoencoder.network.blocks
     patches = sum(math.prod(blocks.grid(*batch.image.shape[-2:])) for batch in batches)
@@ -116,13 +116,13 @@ def check_networks(config: RSENetworkConfig) -> None:
 
 
 def moves_of(policy: PixelPolicy) -> LatentActions:
-    """What the agents of a policy over codes may do."""
+    """The action set of a policy over codes."""
     actions: Any = policy.actions
     return actions
 
 
 def run_passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list[Tensor]:
-    """What the autoencoder alone makes of a picture, again and again: after each of the passes."""
+    """The picture after each of `count` passes of the autoencoder without agents."""
     noise, states = measured_noise(image), [image]
     for _ in range(count):
         states.append(autoencoder.enhance(states[-1], image, noise).clamp(0, 1))
@@ -197,7 +197,7 @@ def measure(model: Callable[[Tensor], Tensor], batches: Iterable[Batch], blocks:
 
 @dataclass
 class PassEvaluator:
-    """Judges an autoencoder on validation pictures: `val/psnr` after one pass, and after so many as an episode has."""
+    """`val/psnr` of an autoencoder on validation pictures, after one pass and after `count` passes."""
 
     pictures: Sequence[Batch]
     count: int
@@ -215,7 +215,7 @@ class PassEvaluator:
 
 @dataclass
 class EpisodeEvaluator:
-    """Judges a policy on validation pictures: `val/psnr`, and how far the two gates are open at each step."""
+    """`val/psnr` of a policy on validation pictures, and how far the two gates are open at each step."""
 
     pictures: Sequence[Batch]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents import LEARNERS, EarlyStopping, Learner
 from agents.autoencoder_learner import AutoencoderLearner
@@ -17,6 +17,7 @@ from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.core.bootstrap import Interval, bootstrap_interval
 from experiments.core.fit import Budget, fit
 from experiments.core.run import Run
+from experiments.core.task import Evaluator
 from experiments.tasks.rse.config import RSEConfig, settled
 from experiments.tasks.rse.data import RSEDataset, portion_of
 from experiments.tasks.rse.model import (
@@ -56,7 +57,7 @@ class Stages:
 
     Attributes:
         rows: name -> score -> one number per held-out picture.
-        notes: what else is known of the run: which pictures, what each stage came to.
+        notes: which pictures were scored, and the result of each stage.
         first, autoencoder: the autoencoder before the recursions, and the last one.
         policies: after RL, and after each recursion that was not undone.
     """
@@ -82,7 +83,7 @@ class Stages:
         return self.policies[-1] if self.policies else None
 
     def run_all(self) -> None:
-        """Every stage in its turn."""
+        """Run every stage, one after the other."""
         train = self.train
         first = self.train_autoencoder("autoencoder", None, 1.0, train.seed)
         self.first = self.autoencoder = first
@@ -138,8 +139,8 @@ class Stages:
                 network.network.begin_with(source.network)
             return AutoencoderLearner(network, self.config.learners.autoencoding, seed=seed, device=self.device)
 
-        judge = PassEvaluator(self._validation, self.network.horizon)
-        network, _ = self._fit(name, make, self.train.autoencoder_budget(self._sampler.epoch, share), judge,
+        evaluator = PassEvaluator(self._validation, self.network.horizon)
+        network, _ = self._fit(name, make, self.train.autoencoder_budget(self._sampler.epoch, share), evaluator,
                                self.train.batch_size, seed)
         return network
 
@@ -166,7 +167,7 @@ class Stages:
         return network, best
 
     def _fit(self, name: str, make: Callable[[], Learner], budget: Budget,
-             judge: Callable[[nn.Module], dict[str, float]], count: int, seed: int) -> tuple[Any, float]:
+             evaluator: Evaluator, count: int, seed: int) -> tuple[Any, float]:
         """One stage, unless it is done: the network of its best update, and its validation PSNR."""
         folder = self.run.path / name
         done = self.notes.setdefault("done", {})
@@ -178,7 +179,7 @@ class Stages:
             stage = Run.open(folder)[0] if (folder / "config.json").is_file() else \
                 Run.create(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
             sampler = self._sampler.with_seed(seed)
-            fitted = fit(learner, lambda step: sampler.batch(step, count), judge, stage, budget,
+            fitted = fit(learner, lambda step: sampler.batch(step, count), evaluator, stage, budget,
                          show=self.train.progress)
             stage.close()
             if fitted.interrupted:
@@ -194,8 +195,8 @@ class Stages:
         """The rows of an autoencoder without agents: one pass, and as many as an episode has steps."""
         inner = autoencoder.network
         for count in dict.fromkeys((1, self.network.horizon)):
-            told = f"{count} pass{'es' if count > 1 else ''}"
-            self.score(f"{prefix}{_ALONE}, {told}", last_pass(inner, count))
+            name = f"{prefix}{_ALONE}, {count} pass{'es' if count > 1 else ''}"
+            self.score(name, lambda image, count=count: run_passes(inner, image, count)[-1])  # type: ignore[misc]
 
     def score(self, name: str, model: Callable[[Tensor], Tensor]) -> None:
         """A row of the table, unless it is there."""
@@ -222,14 +223,11 @@ class Stages:
         pairs = {"after RL, to the autoencoder alone": ("after RL", alone),
                  "after RL, to the agents before it": ("after RL", ["agents before RL"]),
                  "after RL, to the best constant action": ("after RL", ["best constant action"])}
-        last = next((name for name in reversed(self.rows) if name in self._recursions()), None)
+        recursions = [f"recursion {number}" for number in range(1, self.train.recursions + 1)]  # and none undone
+        last = next((name for name in reversed(self.rows) if name in recursions), None)
         if last is not None:
             pairs[f"{last}, to after RL"] = (last, ["after RL"])
-        return {told: paired(self.rows, name, others, self.notes["scenes"]) for told, (name, others) in pairs.items()}
-
-    def _recursions(self) -> list[str]:
-        """Names of the rows of recursions that were not undone."""
-        return [f"recursion {number}" for number in range(1, self.train.recursions + 1)]
+        return {text: paired(self.rows, name, others, self.notes["scenes"]) for text, (name, others) in pairs.items()}
 
     def _save(self) -> None:
         text = json.dumps({"rows": self.rows, "means": self.means(), "notes": self.notes}, indent=1)
@@ -252,7 +250,7 @@ def begin_with(network: PatchDenoiser, name: Path) -> None:
 
 
 def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """A learned denoiser as a model: how noisy a picture is it finds as in use."""
+    """A learned denoiser, which estimates the noise of each picture itself."""
     network = load_network(find_checkpoint(locate(name)))
     if not isinstance(network, NoiseConditionedModel) or network.channels != 3:
         raise UsageError(f"--compare-with {name}: a learned denoiser for colour is wanted, as denoiser; it holds a "
@@ -260,11 +258,6 @@ def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
     network.to(device).eval()
     model: Callable[[Tensor], Tensor] = network
     return model
-
-
-def last_pass(autoencoder: PatchAutoencoder, count: int) -> Callable[[Tensor], Tensor]:
-    """The autoencoder alone as a model: so many passes."""
-    return lambda image: run_passes(autoencoder, image, count)[-1]
 
 
 def paired(rows: Mapping[str, Mapping[str, Sequence[float]]], name: str, others: Sequence[str],

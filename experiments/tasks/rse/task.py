@@ -48,7 +48,7 @@ class RSETask(Task[RSEConfig, RSEDataset]):
         return open_rse(config.data)
 
     def learner(self, config: RSEConfig, data: RSEDataset, device: torch.device, fresh: bool = True) -> None:
-        """None: every stage makes its own."""
+        """None: every stage makes its own learner."""
 
     def default_name(self, config: RSEConfig) -> str:
         return f"{config.data.data_set}-{config.train.learner}"
@@ -97,9 +97,9 @@ def _report(stages: Stages, run: Run) -> None:
     gains = stages.gains()
     if gains:
         print("\ndifferences in dB, and where they lie for other pictures of the kind (95 %):")
-    for told, gain in gains.items():
+    for text, gain in gains.items():
         where = f"{gain.low:+.3f} to {gain.high:+.3f}" if gain.scenes >= MIN_SCENES else "too few pictures to say"
-        print(f"  {told:<42} {gain.mean:+.3f} ({where})")
+        print(f"  {text:<42} {gain.mean:+.3f} ({where})")
     if "ended" in stages.notes:
         print(f"the recursions ended with number {stages.notes['ended']}, after which the validation PSNR fell")
     figures = "steps.png, recursions.png" + (", groups.png" if stages.kept is not None else "")
