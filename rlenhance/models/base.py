@@ -1,4 +1,4 @@
-"""What a model is, what a policy is, and the table of those that can be saved."""
+"""Base classes of models and policies, and the registry of networks that can be saved."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MODELS: Registry[Any] = Registry("model")
 
 
 class ImageNetwork(nn.Module):
-    """Base class of the networks that a checkpoint can hold; what it says of itself is written to config.json.
+    """Base class of the networks that a checkpoint can hold; its attributes are written to config.json.
 
     Attributes:
         spec: name in `MODELS` and constructor arguments, stamped by `MODELS.create`.
         purpose: what the network is for: "enhance", "denoise", "completion" or "upscale".
         scale: sides of the output over those of the input.
         channels: of the images that it takes, 1 (grey) or 3 (RGB).
-        needs_mask: it cannot run without a mask.
-        preferences: what the user may choose.
+        needs_mask: whether it needs a mask.
+        preferences: the choices of the user.
         receptive_radius: pixels beyond which an input pixel has no influence on an output pixel; None where it is not
             known. Statistics of the whole image are left out.
     """
@@ -46,7 +46,7 @@ class FeedForwardModel(ImageNetwork):
     """Base class of the networks that are models in one pass; a subclass defines `predict`.
 
     Attributes:
-        range_margin: how far input values may lie outside [0, 1] (noise that no file has clipped yet does).
+        range_margin: how far input values may lie outside [0, 1], as noise that was not clipped does.
         accepted: names that `preference` may hold.
     """
 
@@ -58,7 +58,7 @@ class FeedForwardModel(ImageNetwork):
 
         Args:
             image: (N, channels, H, W), checked.
-            mask: (N, 1, H, W); of 0 and 1 alone where the network needs one.
+            mask: (N, 1, H, W); binary if the network needs one.
             preference: names among `accepted`, in the user's units.
         """
         raise TypeError(f"{type(self).__name__} defines predict")
@@ -68,17 +68,16 @@ class FeedForwardModel(ImageNetwork):
         """The output for images of any size; in evaluation mode it is clipped to [0, 1].
 
         Args:
-            image: (N, channels, H, W) float in [0, 1]; one channel and three equal ones stand for each other.
-            mask: (N, 1, H, W) in [0, 1]: 1 where the image may change. Where the network needs one: 1 where pixels are
-                missing.
+            image: (N, channels, H, W) float in [0, 1]; one channel equals three equal ones.
+            mask: (N, 1, H, W) in [0, 1], 1 where the image may change; for completion, 1 where pixels are missing.
             preference: name -> value, in the user's units.
 
         Returns:
             (N, C, scale H, scale W); outside the mask the image itself.
 
         Raises:
-            UsageError: no image; a preference that it does not take; a mask that is missing, does not fit, or is given
-                to a network that changes the size.
+            UsageError: not an image; an unknown preference; a mask that is missing, has another shape, or is given to
+                a network that changes the size.
         """
         if others := set(preference or {}) - set(self.accepted):
             kind = f"the preference {', '.join(self.accepted)} alone" if self.accepted else "no preferences"
@@ -91,7 +90,7 @@ class FeedForwardModel(ImageNetwork):
         if self.needs_mask:
             mask = check_mask(mask, planes)
         out = self.predict(planes, mask, preference or {})
-        if not self.training:  # outside [0, 1] gradients would end
+        if not self.training:  # clamping would stop gradients
             out = out.clamp(0, 1)
         if self.channels < image.shape[1]:
             out = out.expand(-1, image.shape[1], -1, -1)
@@ -101,14 +100,13 @@ class FeedForwardModel(ImageNetwork):
 
 
 class Policy(ImageNetwork):
-    """Base class of the networks that act: `policy(observation, state) -> distribution, value, state`.
+    """Base class of the policies: `policy(observation, state) -> distribution, value, state`.
 
     Attributes:
-        actions: what its agents may do.
+        actions: the action set.
         horizon: steps of an episode, T.
-        decision_size: side in pixels of the reduced picture on which episodes run; None: they run on the picture
-            itself.
-        uses_mask: expects a mask in its observation.
+        decision_size: side in pixels of the downscaled picture on which episodes run; None: the picture itself.
+        uses_mask: whether observations need a mask.
     """
 
     actions: ActionSet
@@ -118,7 +116,7 @@ class Policy(ImageNetwork):
 
     @property
     def purpose(self) -> Purpose:  # type: ignore[override]
-        """The purpose of its action set."""
+        """That of the action set."""
         return self.actions.purpose
 
     @property
@@ -126,26 +124,26 @@ class Policy(ImageNetwork):
         return self.uses_mask
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """A picture, checked, as episodes of this policy take it.
+        """Check a picture, and convert it for the episodes of this policy.
 
         Raises:
-            UsageError: it is none that this policy can work on.
+            UsageError: the policy cannot edit it.
         """
         return self.actions.check_image(image)
 
     def initial_image(self, image: Tensor, mask: Tensor | None) -> Tensor:
-        """The picture with which its episodes begin: what came in, unless the policy puts something into the hole."""
+        """The first picture of an episode; completion policies fill the hole."""
         return self.preprocess(image)
 
     def postprocess(self, result: Tensor, image: Tensor) -> Tensor:
-        """The end of an episode that began with `preprocess(image)`, as the user's picture."""
+        """Convert the last picture of an episode back to the form of `image`."""
         return result
 
     def act(self, observation: Any, state: Any = None) -> tuple[Action, Any]:
-        """The greedy action and the next state; a policy that can do so leaves out what these do not need."""
+        """The greedy action and the next state."""
         distribution, _, state = self(observation, state)
         return distribution.mode(), state
 
     def precompute(self, observation: Any) -> Any:
-        """The observation with what the policy computes once of a picture; here nothing."""
+        """The observation with cached features that do not change between calls; here none."""
         return observation

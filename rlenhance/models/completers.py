@@ -1,4 +1,4 @@
-"""Networks that fill holes: the two PixelRNNs, and the prior on top of the membrane."""
+"""Completion networks: the two PixelRNNs, and a residual on harmonic interpolation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import downscale_masked, mask_out
 
 
+def check_train_size(side: int) -> int:
+    """Refuse sides below 16 pixels; give back others."""
+    if side < 16:
+        raise UsageError(f"train_size must be at least 16 pixels; got {side}")
+    return side
+
+
 class CompletionNet(FeedForwardModel):
-    """Base class: a backbone that sees the picture and its mask, and what is made of its features.
+    """Base class of completion networks: a backbone on picture and mask, and a head.
 
     Attributes:
-        backbone: takes four channels; policies can begin with it.
-        train_size: in pixels, of the square pictures that it was trained on.
+        backbone: takes four channels; policies can start from it.
+        train_size: side in pixels of the square pictures that it was trained on.
     """
 
     purpose = "completion"
@@ -31,14 +38,12 @@ class CompletionNet(FeedForwardModel):
 
     def __init__(self, backbone: Mapping[str, Any], train_size: int):
         super().__init__()
-        if train_size < 16:
-            raise UsageError(f"train_size is that of the pictures to train on, at least 16 pixels; got {train_size}")
-        self.train_size = train_size
+        self.train_size = check_train_size(train_size)
         self.backbone = BACKBONES.rebuild({**backbone, "channels": 4, "context": 0})
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """What the network expects, (N, 3, H, W), in the hole and around it; the hole comes in black."""
-        raise TypeError("a network that fills holes defines fill")
+        """The prediction for all pixels, (N, 3, H, W); `image` is black inside the mask."""
+        raise TypeError("a completion network defines fill")
 
     def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
         assert mask is not None  # checked by forward
@@ -50,9 +55,9 @@ class GatedPixelRNNCompleter(CompletionNet):
     """The gated PixelRNN with its head: a 3x3 convolution to 32 channels, a 1x1 one to RGB, sigmoid.
 
     Args:
-        width, dilations: of the backbone, see `GatedPixelRNN`; the published form has dilations of 1, with which the
-            middle of a hole of 38 pixels sees nothing of the picture.
-        train_size: the published form was trained on pictures of 128 x 128.
+        width, dilations: of the backbone, see `GatedPixelRNN`; with the published dilations of 1 the middle of a hole
+            of 38 pixels does not depend on the picture.
+        train_size: published: 128.
     """
 
     def __init__(self, width: int = 48, dilations: Sequence[int] = (2, 4, 8), train_size: int = 128):
@@ -68,10 +73,10 @@ class ConvLSTMCompleter(CompletionNet):
     """The ConvLSTM autoencoder with a 3x3 convolution to RGB and a sigmoid.
 
     Args:
-        widths, looks, skips: of the backbone, see `ConvLSTMAutoencoder`; the published form has widths 64, 128 and
-            256, one look, no skips, and is not told the mask.
-        sees_mask: the mask is an input; without, the network sees it black.
-        train_size: the published form was trained on pictures of 256 x 256.
+        widths, looks, skips: of the backbone, see `ConvLSTMAutoencoder`; published: 64, 128 and 256, one look, no
+            skips.
+        sees_mask: whether the mask is an input; otherwise its plane is 0, as published.
+        train_size: published: 256.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128), looks: int = 4, skips: bool = True,
@@ -82,21 +87,21 @@ class ConvLSTMCompleter(CompletionNet):
         self.head = nn.Sequential(nn.Conv2d(self.backbone.width, 3, 3, padding=1), nn.Sigmoid())
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        told = mask if self.sees_mask else torch.zeros_like(mask)
-        return self.head(self.backbone(torch.cat([image, told], dim=1))[0])
+        plane = mask if self.sees_mask else torch.zeros_like(mask)
+        return self.head(self.backbone(torch.cat([image, plane], dim=1))[0])
 
 
 @MODELS.register("prior")
 class ResidualCompleter(CompletionNet):
-    """The membrane over the hole, and a residual on it; begins as the membrane.
+    """Harmonic interpolation plus a residual; begins as harmonic interpolation.
 
-    The residual of a larger picture is seen on the reduced one, whose shorter side is `train_size`, and spread
-    bilinearly over the membrane of the picture itself.
+    The residual of a larger picture is predicted on a downscaled one, whose shorter side is `train_size`, and
+    interpolated bilinearly.
 
     Args:
         widths, blocks: of the backbone, see `Pyramid`.
         train_size: see above.
-        flip_ensemble: in use, the mean of the residual and of the mirrored picture's, mirrored back.
+        flip_ensemble: whether, in evaluation mode, the residual is the mean over the picture and its mirror image.
     """
 
     def __init__(self, widths: Sequence[int] = (48, 64, 96), blocks: Sequence[int] = (1, 2, 2), train_size: int = 128,
@@ -118,6 +123,6 @@ class ResidualCompleter(CompletionNet):
         return harmonic_fill(image, mask) + F.interpolate(residual, size, mode="bilinear", align_corners=False)
 
     def residual(self, film: Tensor, hole: Tensor) -> Tensor:
-        """What is added to the membrane: (N, 3, h, w)."""
+        """The residual on the harmonic interpolation: (N, 3, h, w)."""
         features, _ = self.backbone(torch.cat([film - 0.5, hole], dim=1))
         return pixel_shuffle_to(self.head(features), self.backbone.stride, film.shape[-2:]).float()

@@ -1,4 +1,4 @@
-"""Networks that go on from a first guess: a policy whose agents are the hole's pixels, and its supervised twin."""
+"""Completion policies over the pixels of a hole, which start from a prior, and their supervised twin."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rlenhance.actions import ACTION_SETS, Action, CompletionActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS, FeedForwardModel, ImageNetwork, Policy
+from rlenhance.models.completers import check_train_size
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
@@ -24,29 +25,26 @@ from rlenhance.ops.mask_windows import MaskWindows
 from rlenhance.ops.masks import check_mask, composite, mask_bbox, mask_out
 
 _PRECISION, _LEAST, _MOST = 2 * math.log(100), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
-_NEVER = -1e4  # logit of what is not valid
-_PLANES = 7  # current picture, mask, and what has changed since the start
+_NEVER = -1e4  # logit of an invalid tool
+_PLANES = 7  # see `completion_input`
 
 
 class PriorModel(ImageNetwork):
-    """Base class of networks that begin with what a prior puts into the hole.
+    """Base class of networks that start from a prior's completion.
 
     Attributes:
-        prior: a network that fills holes and is not trained here; None: the membrane. Built from a spec it is saved
-            with this one; of a shipped one the name is saved alone, and `rlenhance.hub.checkpoint.create_network` loads
-            it.
-        train_size: in pixels, of the square pictures that it was trained on.
+        prior: a frozen completion network; None: harmonic interpolation. A prior built from a spec is saved with this
+            network; of a named one only the name is saved, and `rlenhance.hub.checkpoint.create_network` loads it.
+        train_size: side in pixels of the square pictures that it was trained on.
     """
 
     def _build_prior(self, prior: Mapping[str, Any] | str | None, train_size: int) -> None:
-        if train_size < 16:
-            raise UsageError(f"train_size is that of the pictures to train on, at least 16 pixels; got {train_size}")
-        self.train_size, self.prior_name = train_size, prior if isinstance(prior, str) else None
+        self.train_size, self.prior_name = check_train_size(train_size), prior if isinstance(prior, str) else None
         spec = prior if isinstance(prior, Mapping) else None
         self.prior: Any = None if spec is None else MODELS.rebuild(dict(spec)).requires_grad_(False).eval()
 
     def set_prior(self, prior: nn.Module) -> None:
-        """Use a loaded network as the prior; it is no part of this module: neither saved nor moved with it."""
+        """Use a loaded network as the prior; it is not a submodule: neither saved nor moved with this one."""
         object.__setattr__(self, "prior", prior.requires_grad_(False).eval())
 
     def train(self, mode: bool = True) -> Any:
@@ -56,15 +54,15 @@ class PriorModel(ImageNetwork):
         return self
 
     def prefill(self, image: Tensor, mask: Tensor | None) -> Tensor:
-        """What the prior makes of a picture whose hole is black; the picture itself outside.
+        """The picture with the prior's completion inside the mask.
 
         Raises:
-            UsageError: no picture, no mask, or one that does not fit; or a prior named and not loaded.
+            UsageError: not an image, no mask or one of another shape; or a named prior that is not loaded.
         """
         check_image(image)
         hole = check_mask(mask, image)
         if self.prior is None and self.prior_name is not None:
-            raise UsageError(f"the prior {self.prior_name!r} is named and not loaded: make this network with "
+            raise UsageError(f"the prior {self.prior_name!r} is not loaded: make this network with "
                              f"rlenhance.hub.checkpoint.create_network")
         with torch.no_grad():
             if self.prior is None:
@@ -75,15 +73,14 @@ class PriorModel(ImageNetwork):
 
 @MODELS.register("completion_policy")
 class CompletionPolicy(PriorModel, Policy):
-    """`policy(observation, state) -> distribution, value, state`: each pixel of the hole chooses among tools.
+    """A policy with one agent per pixel of the hole, each choosing among tools.
 
-    A layer on the backbone's features weighs the tools beside how near each comes to what is thought to belong there:
-    with f_k the result of tool k and e the estimate (the prior's picture plus a residual),
+    With f_k the result of tool k and e an estimate of the original (the prior's picture plus a residual),
 
         logit_k = b_k - p |f_k - e|^2 / 2,
 
-    b and p from the features of each step, e from those of the first. Tools that have nothing to give are never
-    chosen, and outside the hole every agent keeps its pixel.
+    where b and p come from the features of each step and e from those of the first. Invalid tools are never chosen,
+    and agents outside the hole keep their pixels.
 
     Args:
         backbone: spec of a backbone, without `channels` and `context`.
@@ -91,9 +88,8 @@ class CompletionPolicy(PriorModel, Policy):
         strides: see `CompletionActions`.
         horizon: steps of an episode, T.
         train_size: side in pixels of the pictures that it was trained on.
-        keep_bias: head start of "keep" in a new policy: what is added to its logit.
-        smooth_weights: what the layer weighs changes smoothly from pixel to pixel; without, each pixel of a cell of the
-            backbone's stride has weights of its own, four times as many. The estimate has a value for each in both.
+        keep_bias: initial bias of the logit of "keep".
+        smooth_weights: whether b and p have one value per feature, interpolated bilinearly, instead of one per pixel.
     """
 
     uses_mask = True
@@ -106,7 +102,7 @@ class CompletionPolicy(PriorModel, Policy):
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
         if not 0 <= keep_bias <= 20:
-            raise UsageError(f"the head start of \"keep\" is a logit between 0 and 20; got {keep_bias}")
+            raise UsageError(f"keep_bias must lie between 0 and 20; got {keep_bias}")
         self._build_prior(prior, train_size)
         self.actions: CompletionActions = ACTION_SETS.create("fill", strides=tuple(strides))  # type: ignore[assignment]
         self.preferences, self.horizon = Preferences(), horizon
@@ -123,11 +119,11 @@ class CompletionPolicy(PriorModel, Policy):
         return self.prefill(image, mask)
 
     def precompute(self, observation: Observation) -> Observation:
-        """The observation with the tools' results about the holes: who asks again about it need not run them again."""
+        """The observation with the tools' results cached."""
         return {**observation, "tools": self._results(observation, MaskWindows.from_mask(observation["mask"]))}
 
     def _results(self, observation: Observation, windows: MaskWindows) -> Tensor:
-        """How far each tool goes from the start (three channels), and half of its square: (N, 4, K, h, w)."""
+        """Each tool's result minus the start (three channels), and half of its square: (N, 4, K, h, w)."""
         found = observation.get("tools")
         if found is not None:
             return found
@@ -138,8 +134,8 @@ class CompletionPolicy(PriorModel, Policy):
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
-        """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the estimate
-        about the hole, less the start."""
+        """Distribution over the tools (N, 1, K, H, W), values (N, 1, H, W); the state is the estimate minus the start,
+        around the hole."""
         features, distribution, state = self._decide(observation, state)
         value = pixel_shuffle_to(self.values(features), self.backbone.stride, observation["image"].shape[-2:]).float()
         return distribution, {"local": value * observation["mask"]}, state
@@ -157,7 +153,7 @@ class CompletionPolicy(PriorModel, Policy):
         numbers = head_in_windows(self.heads, features, self.backbone.stride, windows,
                                   self.actions.num_choices + 1).float()
         estimate = state
-        if estimate is None:  # the first look: what it thinks belongs there does not change with what is tried
+        if estimate is None:  # the first step
             estimate = head_in_windows(self.residual, features, self.backbone.stride, windows).float()
         # |f - e|^2 without |e|^2, which is the same for all tools
         weights = torch.cat([-estimate, torch.ones_like(estimate[:, :1])], dim=1) / 3
@@ -168,10 +164,10 @@ class CompletionPolicy(PriorModel, Policy):
 
 
 def head_in_windows(head: nn.Conv2d, features: Tensor, stride: int, windows: MaskWindows, planes: int = 0) -> Tensor:
-    """What a head of 3x3 says of the pixels in windows, see `pixel_shuffle_to`; elsewhere it is not worked out.
+    """The output of a 3x3 head, as `pixel_shuffle_to` gives it, computed inside windows only.
 
     Args:
-        planes: a head with so many outputs speaks for whole cells, and is spread bilinearly; any other for each pixel.
+        planes: a head with this many outputs has one per feature, interpolated bilinearly; others have one per pixel.
     """
     cells, smooth = windows.cells(stride), head.out_channels == planes
     margin = 2 if smooth else 1
@@ -195,7 +191,7 @@ class CompletionRestorer(PriorModel, FeedForwardModel):
     """The supervised twin of `CompletionPolicy`: the same backbone, and a residual on the prior's picture.
 
     Args:
-        backbone, prior, train_size: as there.
+        backbone, prior, train_size: see `CompletionPolicy`.
     """
 
     purpose = "completion"
@@ -209,14 +205,14 @@ class CompletionRestorer(PriorModel, FeedForwardModel):
         self.residual = residual_head(self.backbone, 3)
 
     def refine(self, start: Tensor, mask: Tensor) -> Tensor:
-        """The prior's picture and what the network adds to it; nothing is clipped."""
+        """The prior's picture plus the residual inside the mask, not clipped."""
         left = start.new_ones(start.shape[0], 1)
         features, _ = self.backbone(completion_input(start, mask, start), left, None)
         residual = pixel_shuffle_to(self.residual(features), self.backbone.stride, start.shape[-2:]).float()
         return composite(start + residual, start, mask)
 
     def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
-        """The completed image; in training mode `image` is the prior's already."""
+        """The completed image; in training mode `image` is the prior's."""
         assert mask is not None  # checked by forward
         if self.training:
             return self.refine(image, mask)
@@ -229,11 +225,11 @@ class CompletionRestorer(PriorModel, FeedForwardModel):
 
 @MODELS.register("touch_up_policy")
 class TouchUpPolicy(PixelPolicy, PriorModel):
-    """A policy whose agents move the channels of the hole's pixels by a little: for learners of continuous actions.
+    """A policy that changes the channels of the hole's pixels in small steps: for learners of continuous actions.
 
     Args:
         backbone, prior, horizon, train_size: as `CompletionPolicy`.
-        max_change: the largest change of a step.
+        max_change: largest change per step.
         std_mode: see `PixelPolicy`.
     """
 
@@ -248,12 +244,12 @@ class TouchUpPolicy(PixelPolicy, PriorModel):
 
 
 def completion_input(image: Tensor, mask: Tensor, start: Tensor) -> Tensor:
-    """What a backbone sees: the picture, its mask, and four times what has changed since the start: (N, 7, H, W)."""
+    """The input of a backbone: picture, mask, and four times the change since the start: (N, 7, H, W)."""
     return torch.cat([image, mask, 4 * (image - start)], dim=1)
 
 
 def copy_from_supervised(policy: CompletionPolicy, twin: CompletionRestorer) -> CompletionPolicy:
-    """Copy a supervised twin's backbone and residual into a policy, in place: its estimate is the twin's result.
+    """Copy a supervised twin's backbone and residual into a policy, in place; its estimate is then the twin's result.
 
     Raises:
         UsageError: the backbones or the priors differ.

@@ -1,4 +1,4 @@
-"""The learned denoiser: it is told how strong the noise is, pixel by pixel."""
+"""Denoisers that are conditioned on a noise map."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NOISE_MARGIN, pad_to_multiple, to_array
-from rlenhance.core.tiling import Tile, tiles
+from rlenhance.core.tiling import tiles
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones.noise_unet import NoiseUNet
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 
 
 class NoiseConditionedModel(FeedForwardModel):
-    """Base class of the networks that take noise away and are told how strong it is: by the preference `noise`, an even
-    standard deviation in 255ths, or as each image shows it itself.
+    """Base class of the denoisers that are conditioned on the noise: on the preference `noise`, one standard deviation
+    in 255ths for all pixels, or on a map estimated from each image.
 
     Attributes:
-        channels: of the pictures, 1 (grey) or 3 (RGB).
-        noise_channels: channels of the map of noise.
-        noise_floor: what it wants to be told beside the noise that a photograph shows, see
-            `rlenhance.ops.noise_estimation.noise_map`.
+        channels: of the images, 1 (grey) or 3 (RGB).
+        noise_channels: channels of the noise map.
+        noise_floor: added to estimated noise, see `rlenhance.ops.noise_estimation.noise_map`.
         size_multiple: pixels along each side after which the network's grid repeats.
         receptive_radius: see `ImageNetwork`; a multiple of `size_multiple`.
     """
@@ -38,22 +37,22 @@ class NoiseConditionedModel(FeedForwardModel):
     receptive_radius: int  # type: ignore[assignment]
 
     def predict_noise(self, image: Tensor, noise: Tensor) -> Tensor:
-        """What has to be taken away: (N, channels, H, W) and (N, noise_channels, H, W), sides multiples of
-        `size_multiple`, to (N, channels, H, W)."""
+        """The noise, which is subtracted: (N, channels, H, W) and (N, noise_channels, H, W), sides multiples of
+        `size_multiple` -> (N, channels, H, W)."""
         raise TypeError("a denoiser defines predict_noise")
 
     def denoise(self, image: Tensor, noise: Tensor | float) -> Tensor:
-        """Take the noise away, the whole picture at once.
+        """Denoise whole images at once.
 
         Args:
-            image: (N, channels, H, W) of any size; noise may lead outside [0, 1].
-            noise: its standard deviation, a number or (N or 1, 1, H or 1, W or 1), in [0, `LARGEST_NOISE`].
+            image: (N, channels, H, W) of any size; noise may leave [0, 1].
+            noise: standard deviation, a number or (N or 1, 1, H or 1, W or 1), in [0, `LARGEST_NOISE`].
 
         Returns:
             (N, channels, H, W), not clipped.
 
         Raises:
-            UsageError: a picture of other channels; a map that does not fit; noise outside the range.
+            UsageError: other channels; a map of another shape; noise outside the range.
         """
         noise = self.check(image, noise)
         height, width = image.shape[-2:]
@@ -61,25 +60,22 @@ class NoiseConditionedModel(FeedForwardModel):
         return (padded - self.predict_noise(padded, around))[..., :height, :width]
 
     def denoise_tiled(self, image: Tensor, noise: Tensor | float, side: int = 768) -> Tensor:
-        """As `denoise`, tile by tile: memory for a tile and for the result.
+        """`denoise` tile by tile, with memory for one tile and the result.
 
         Args:
             image, noise: see `denoise`.
-            side: of the tiles in pixels, without what they overlap; rounded up to a multiple of `size_multiple`.
+            side: of the tiles in pixels, without their halo; rounded up to a multiple of `size_multiple`.
         """
         if max(image.shape[-2:]) <= side:
             return self.denoise(image, noise)
         noise, result = self.check(image, noise), torch.empty_like(image)
         for tile in tiles(image.shape[-2], image.shape[-1], -(-side // self.size_multiple) * self.size_multiple,
                           self.receptive_radius):
-            result[tile.inner] = self._tile(image, noise, tile)
+            result[tile.inner] = self.denoise(image[tile.outer], noise[tile.outer])[tile.crop]
         return result
 
-    def _tile(self, image: Tensor, noise: Tensor, tile: Tile) -> Tensor:
-        return self.denoise(image[tile.outer], noise[tile.outer])[tile.crop]
-
     def check(self, image: Tensor, noise: Tensor | float) -> Tensor:
-        """The noise as a map of the picture's size: (N, noise_channels, H, W).
+        """The noise as a map of the image's size: (N, noise_channels, H, W).
 
         Raises:
             UsageError: see `denoise`.
@@ -100,30 +96,28 @@ class NoiseConditionedModel(FeedForwardModel):
         if "noise" in preference:
             noise = torch.full_like(image[:, :1], preference["noise"] / 255)
         else:
-            noise = torch.cat([_seen(picture, self.noise_floor) for picture in image.split(1)]).clamp(max=LARGEST_NOISE)
+            noise = torch.cat([_estimate(one, self.noise_floor) for one in image.split(1)]).clamp(max=LARGEST_NOISE)
         return (self.denoise if self.training else self.denoise_tiled)(image, noise)
 
 
-def _seen(picture: Tensor, noise_floor: float) -> Tensor:
-    """The map of the noise that a picture shows: (1, C, H, W) -> (1, 1, H, W)."""
+def _estimate(picture: Tensor, noise_floor: float) -> Tensor:
+    """Estimated noise map: (1, C, H, W) -> (1, 1, H, W)."""
     pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
     return upsample_map(noise_map_from_image(pixels, noise_floor=noise_floor), picture.shape[-2:]).to(picture)
 
 
 @MODELS.register("denoiser")
 class DenoisingUNet(NoiseConditionedModel):
-    """Picture minus noise times what a small U-Net sees in both (`NoiseUNet`).
-
-    The factor makes it exact where there is no noise: nothing is taken away there, whatever the weights are.
+    """output = image - noise * U-Net(image, noise), see `NoiseUNet`; without noise the output is the image.
 
     Args:
-        channels: of the pictures, 1 (grey) or 3 (RGB).
+        channels: of the images, 1 (grey) or 3 (RGB).
         widths: channels of each level.
-        down, up: residual blocks of each level on the way down, and on the way up (one level fewer).
-        noise_floor: see `NoiseConditionedModel`; one that was trained on coded photographs has it.
+        down, up: residual blocks of each level of encoder and decoder (which has one level fewer).
+        noise_floor: see `NoiseConditionedModel`; for networks trained on coded photographs.
 
-    Source: FFDNet (Zhang, Zuo and Zhang 2018) for the map of noise and the unshuffled picture; U-Net (Ronneberger et
-    al. 2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
+    Source: FFDNet (Zhang, Zuo and Zhang 2018) for the noise map and the unshuffled image; U-Net (Ronneberger et al.
+    2015). We depart from FFDNet in the factor, in the levels, and in having no batch normalisation.
     """
 
     def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1),
@@ -132,11 +126,10 @@ class DenoisingUNet(NoiseConditionedModel):
         if channels not in (1, 3):
             raise UsageError(f"channels is 1 (grey) or 3 (RGB); got {channels}")
         if not len(widths) == len(down) == len(up) + 1:
-            raise UsageError(f"widths and down have one number for each level, up one fewer; got {len(widths)}, "
-                             f"{len(down)} and {len(up)}")
+            raise UsageError(f"widths and down need one number per level, up one fewer; got {len(widths)}, {len(down)} "
+                             f"and {len(up)}")
         if not 0 <= noise_floor <= LARGEST_NOISE:
-            raise UsageError(f"noise_floor is a standard deviation between 0 and {LARGEST_NOISE:.3f}; got "
-                             f"{noise_floor}")
+            raise UsageError(f"noise_floor must lie between 0 and {LARGEST_NOISE:.3f}; got {noise_floor}")
         self.channels, self.widths, self.down, self.up = channels, tuple(widths), tuple(down), tuple(up)
         self.noise_floor = noise_floor
         self.network = NoiseUNet(channels, widths, down, up)
@@ -156,10 +149,10 @@ class DenoisingUNet(NoiseConditionedModel):
 
 
 def check_sigma(noise: Tensor) -> Tensor:
-    """Refuse standard deviations outside the range that the networks know; give them back otherwise.
+    """The standard deviations, if they lie in the range that networks are trained for.
 
     Raises:
-        UsageError: names the value, and the way out.
+        UsageError: they do not.
     """
     low, high = noise.detach().aminmax()
     if not (low >= 0 and high <= LARGEST_NOISE * (1 + 1e-5)):

@@ -1,4 +1,4 @@
-"""The greedy episode as a module: what a trained policy is to its user."""
+"""Greedy episodes of policies as models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlenhance.models.policy import make_observation
 from rlenhance.models.tiled import TILE, can_tile, run_filters_tiled, run_tiled
 from rlenhance.ops.masks import mask_bbox
 
-#: A patch whose root mean square change of a whole episode is below this is left alone from then on.
+#: Patches with a smaller root mean square change over an episode are not changed by later ones.
 STILL = 0.5 / 255
 
 
@@ -31,9 +31,9 @@ class EpisodeTrace:
     """The images and actions of an episode of T steps.
 
     Attributes:
-        states: the T + 1 images on which the policy decided, (N, C, h, w) each.
-        actions: the T actions between them.
-        image: the image of full size after all of them, (N, C, H, W).
+        states: T + 1 images at the size of the decisions, (N, C, h, w) each.
+        actions: the T actions.
+        image: the final image at full size, (N, C, H, W).
     """
 
     states: list[Tensor]
@@ -46,11 +46,11 @@ class GreedyEpisode(ImageNetwork):
 
     Args:
         policy: the network.
-        steps: stop after this many of the policy's T steps; None runs all.
-        local: False leaves the local agents' part out: the global agent edits alone.
+        steps: number of steps, at most the policy's horizon; None: the horizon.
+        local: False: only the global agent acts.
 
     Raises:
-        UsageError: more steps than the policy was trained for; local agents taken from a policy that has no other.
+        UsageError: `steps` outside [0, horizon]; `local` False for a policy without a global agent.
     """
 
     def __init__(self, policy: Policy, steps: int | None = None, local: bool = True):
@@ -59,7 +59,7 @@ class GreedyEpisode(ImageNetwork):
             raise UsageError(f"this policy was trained for episodes of {policy.horizon} steps: "
                              f"steps must lie between 0 and {policy.horizon}; got {steps}")
         if not local and "global" not in policy.actions.scopes:
-            raise UsageError("without its local agents nothing is left of this policy: it has no global agent")
+            raise UsageError("this policy has no global agent: local must be True")
         self.policy, self.local = policy, local
         for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
             setattr(self, name, getattr(policy, name))
@@ -69,16 +69,15 @@ class GreedyEpisode(ImageNetwork):
                 preference: Mapping[str, float] | None = None) -> Tensor:
         """The image after the episode.
 
-        In inference mode, a policy without a decision size works on a large image in tiles: within 1e-5 the same, in
-        little memory.
+        In inference mode, a policy without a decision size processes a large image in tiles, within 1e-5 of the whole.
 
         Args:
             image: (N, C, H, W) in [0, 1], of any size.
             mask: (N, 1, H, W) in [0, 1], 1 where the image may change; None: everywhere.
-            preference: name -> value, in the user's units; what is not named takes its default.
+            preference: name -> value, in the user's units; others have their default.
 
         Raises:
-            UsageError: no image; a preference that the policy does not take, or outside its range.
+            UsageError: not an image; an unknown preference, or one outside its range.
         """
         policy: Any = self.policy
         if mask is None and isinstance(policy, BaseFilterPolicy) and torch.is_inference_mode_enabled():
@@ -95,7 +94,7 @@ class GreedyEpisode(ImageNetwork):
 
     def run(self, image: Tensor, mask: Tensor | None = None,
             preference: Mapping[str, float] | None = None) -> EpisodeTrace:
-        """The same with all states and actions; arguments as `forward`, and never in tiles."""
+        """`forward` with all states and actions, and without tiles."""
         states, chosen = self._rollout(image, mask, preference)
         if not self.policy.decision_size:
             return EpisodeTrace(states, chosen, self.policy.postprocess(states[-1], image))
@@ -103,19 +102,16 @@ class GreedyEpisode(ImageNetwork):
 
     def decide(self, image: Tensor, mask: Tensor | None = None,
                preference: Mapping[str, float] | None = None) -> list[Action]:
-        """The actions of the episode; `render` applies them to this image or to others.
+        """The actions of the episode, for `render`.
 
-        One small image on a CPU in inference mode takes a shorter way (`FastDecider`): the same within 1e-5.
+        One small image on a CPU in inference mode is computed by `FastDecider`, within 1e-5.
         """
         return self._rollout(image, mask, preference, quick=mask is None)[1]
 
     def render(self, image: Tensor, actions: Sequence[Action], mask: Tensor | None = None) -> Tensor:
-        """Apply actions that were decided before, one after the other, to (N, 3, H, W) of any size.
-
-        Images of another size than the one decided on have the same agents only where the policy has a decision size.
-        """
+        """Apply the actions of `decide` to (N, 3, H, W); of another size only if the policy has a decision size."""
         self.policy.actions.check_image(image)
-        own = (self.policy.decision_size,) * 2  # there it is the last state of the episode, bit by bit
+        own = (self.policy.decision_size,) * 2  # at this size the result is the last state of the episode, bit by bit
         if mask is None and None not in own and tuple(image.shape[-2:]) != own and image.device.type == "cpu" \
                 and image.dtype == torch.float32:
             renderer = self.fused_renderer(actions, image)
@@ -126,19 +122,19 @@ class GreedyEpisode(ImageNetwork):
         return image
 
     def render_array(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
-        """`render` for one image as it comes from a file, without a large tensor where that can be.
+        """`render` for one array, without a large tensor where possible.
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
-            actions: for one picture.
-            strength: how much of the change is made, in [0, 1], before rounding.
+            actions: of one picture.
+            strength: share of the change that is applied, in [0, 1].
 
         Returns:
             The same shape and dtype.
         """
         device = next(self.policy.parameters()).device
-        reduced = self.policy.decision_size and device.type == "cpu"
-        if reduced and picture.dtype in (np.uint8, np.uint16) and picture.size:
+        if self.policy.decision_size and device.type == "cpu" and picture.dtype in (np.uint8, np.uint16) \
+                and picture.size:
             renderer = self.fused_renderer(actions)
             if renderer is not None and renderer.is_faster(*picture.shape[:2]):
                 return renderer.pixels(picture, strength)
@@ -147,7 +143,7 @@ class GreedyEpisode(ImageNetwork):
         return to_array(result if strength == 1 else image + strength * (result - image), picture.dtype.type)
 
     def fused_renderer(self, actions: Sequence[Action], *others: Tensor) -> FusedRenderer | None:
-        """All actions in one pass; None where the set cannot, there are none, or a gradient must pass."""
+        """All actions in one pass; None if there are none, the set is not pointwise, or a gradient is needed."""
         gradient = torch.is_grad_enabled() and any(
             entry.requires_grad for entry in [*others, *(entry for action in actions for entry in action.values())])
         if not actions or gradient or not isinstance(self.policy.actions, PointwiseActions):
@@ -156,7 +152,7 @@ class GreedyEpisode(ImageNetwork):
 
     def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
                  quick: bool = False) -> tuple[list[Tensor], list[Action]]:
-        """The episode on the reduced picture: its T + 1 states and T actions."""
+        """The episode at the decision size: its T + 1 states and T actions."""
         policy: Any = self.policy
         image = policy.initial_image(image, mask)
         encoded = policy.preferences.encode(preference, image.shape[0], image.device)
@@ -175,7 +171,7 @@ class GreedyEpisode(ImageNetwork):
                 action = network.act(states[-1], left)
             else:
                 action, memory = policy.act(make_observation(states[-1], left, encoded, small_mask, start), memory)
-            if not self.local and "local" in action:  # equal local agents do nothing: their mean is taken out
+            if not self.local and "local" in action:  # equal local agents change nothing: their mean is subtracted
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = attenuate_local(action, smoothness)
             chosen.append(action)
@@ -186,13 +182,13 @@ class GreedyEpisode(ImageNetwork):
 
 
 class CompletionEpisode(GreedyEpisode):
-    """The greedy episode of a completion policy: the prior sees the whole image, the episode runs around the hole."""
+    """The greedy episode of a completion policy: the prior takes the whole image, the episode runs around the hole."""
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
                 preference: Mapping[str, float] | None = None) -> Tensor:
-        """Complete (N, 3, H, W) of any size where the mask is 1; elsewhere not a bit changes."""
+        """Complete (N, 3, H, W) of any size where the mask is 1; other pixels do not change by a bit."""
         policy: Any = self.policy
-        policy.preferences.encode(preference, image.shape[0])  # refuses any: it takes none
+        policy.preferences.encode(preference, image.shape[0])  # refuses any preference
         begun = policy.initial_image(image, mask)
         assert mask is not None  # checked by initial_image
         result: list[Tensor] = []
@@ -205,7 +201,7 @@ class CompletionEpisode(GreedyEpisode):
         return torch.cat(result)
 
     def run_prefilled(self, image: Tensor, mask: Tensor) -> tuple[Tensor, list[Action]]:
-        """The greedy episode on an image that the prior has filled: its last image, and its actions."""
+        """The greedy episode on an image that the prior has completed: the last image, and the actions."""
         policy: Any = self.policy
         chosen, now, memory = [], image, None
         encoded = policy.preferences.encode(None, image.shape[0], image.device)
@@ -218,24 +214,24 @@ class CompletionEpisode(GreedyEpisode):
 
 
 class LatentEpisode(GreedyEpisode):
-    """`GreedyEpisode` of a policy over latent codes; with `iterations`, it enhances what it has made, again and again.
+    """`GreedyEpisode` of a policy over latent codes; further episodes can enhance its result.
 
-    In the further episodes the noisy picture stays what the first one began with, and a patch that an episode has
-    hardly changed (`STILL`) has stopped: its gates stay closed.
+    They keep the initial image of the first one, and the gates of patches that an episode has hardly changed (`STILL`)
+    stay closed.
 
     Args:
         policy: its actions are `LatentActions`.
         steps: see `GreedyEpisode`.
-        recurse: how many episodes follow the first one.
+        iterations: number of further episodes.
 
     Raises:
-        UsageError: a negative number of them.
+        UsageError: `iterations` is negative.
     """
 
     def __init__(self, policy: Policy, steps: int | None = None, iterations: int = 0):
         super().__init__(policy, steps)
         if iterations < 0:
-            raise UsageError(f"iterations: how often the result is enhanced again, 0 or more; got {iterations}")
+            raise UsageError(f"iterations must not be negative; got {iterations}")
         self.iterations = iterations
 
     def forward(self, image: Tensor, mask: Tensor | None = None,
@@ -244,8 +240,8 @@ class LatentEpisode(GreedyEpisode):
         return self.run(image, mask, preference).image
 
     def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
-             quick: bool = False) -> tuple[list[Tensor], list[Action]]:
-        """The states and actions of all episodes, one after the other."""
+                 quick: bool = False) -> tuple[list[Tensor], list[Action]]:
+        """The states and actions of all episodes in order."""
         policy: Any = self.policy
         moves: LatentActions = policy.actions
         start = check_image(image)
@@ -269,20 +265,20 @@ class LatentEpisode(GreedyEpisode):
 
 
 def closed(action: Tensor, moving: Tensor) -> Tensor:
-    """Actions (N, heads, h, w) with gates closed where a patch no longer moves; `moving` is (N, 1, h, w), bool."""
+    """Actions (N, heads, h, w) with the gates closed where `moving`, (N, 1, h, w) bool, is False."""
     gates = torch.where(moving, action[:, -NUM_GATES:], -1.0)
     return torch.cat([action[:, :-NUM_GATES], gates], dim=1)
 
 
 def build_model(network: nn.Module, steps: int | None = None) -> Any:
-    """A network as a model: a policy runs its greedy episode, every other network is a model already.
+    """A network as a model: the greedy episode of a policy, or the network itself.
 
     Args:
         network: a product of the `MODELS` registry.
-        steps: stop a policy after this many of its steps; None runs all.
+        steps: see `GreedyEpisode`.
 
     Raises:
-        UsageError: more steps than the policy was trained for.
+        UsageError: `steps` outside [0, horizon].
     """
     if not isinstance(network, Policy):
         return network

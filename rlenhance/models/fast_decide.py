@@ -1,7 +1,7 @@
-"""The greedy action of a small network on one small picture, without a framework's overhead.
+"""Greedy actions of a small policy on one small image, in NumPy.
 
-On 64 pixels a layer of the compact network costs microseconds and calling it in torch ten times as many. Here the same
-numbers are computed by NumPy from the same weights; tests hold this to `PixelPolicy.act` within 1e-5.
+On 64 pixels, calling a layer of the compact backbone in torch costs ten times its arithmetic. Tests compare the result
+with `PixelPolicy.act` (within 1e-5).
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from rlenhance.models.policy import PixelPolicy
 from rlenhance.nn.backbones.compact import Compact
 from rlenhance.ops.image_statistics import picture_statistics
 
-_MOST = 1024  # cells of the backbone up to which calls cost more than the work
+_MOST = 1024  # features up to which this is faster
 
 
 class FastDecider:
-    """A `PixelPolicy` on a compact backbone, for one picture on a CPU at a time.
-
-    It looks at the policy's own weights, and is made anew for every episode: nothing can be out of date.
+    """A `PixelPolicy` on a compact backbone, for one picture on a CPU; made anew for every episode.
 
     Args:
         policy: one that `supports` accepts.
@@ -47,7 +45,7 @@ class FastDecider:
 
     @staticmethod
     def supports(policy: Any, image: Tensor) -> bool:
-        """Whether this is such a policy and such a picture, and no gradient shall pass."""
+        """Whether the policy and the image are supported, in inference mode."""
         if not (torch.is_inference_mode_enabled() and isinstance(policy, PixelPolicy) and not policy.uses_mask
                 and isinstance(policy.backbone, Compact) and policy.actions.num_choices is None
                 and policy.std_mode == "scheduled" and image.device.type == "cpu" and image.dtype == torch.float32
@@ -59,7 +57,7 @@ class FastDecider:
                    for scope in policy.actions.scopes) and all(_plain(layer) for layer in layers)
 
     def act(self, image: Tensor, remaining: float) -> Action:
-        """The greedy action, as `PixelPolicy.act` has it for (1, 3, H, W) and the share of the horizon that is left."""
+        """The greedy action for an image (1, 3, H, W) and the share of the horizon that is left."""
         statistics = picture_statistics(image, *self.exposure_target).numpy()[0]
         context = np.concatenate([self.preference, np.array([remaining], np.float32), statistics])
         pixels = image.numpy()[0]
@@ -88,32 +86,32 @@ class FastDecider:
 
 
 class _Matrix:
-    """A convolution that repeats its border, as a product of matrices: (C, h, w) -> (C', h, w)."""
+    """A convolution with replicated padding, as a matrix product: (C, h, w) -> (C', h, w)."""
 
     def __init__(self, layer: Any):
         self.weight = layer.weight.detach().flatten(1).numpy()
         self.bias = layer.bias.detach().numpy()[:, None]
-        self.taps, self.hole = layer.kernel_size[0], layer.dilation[0]
+        self.taps, self.dilation = layer.kernel_size[0], layer.dilation[0]
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         size = features.shape[1:]
         columns = features.reshape(features.shape[0], -1)
         if self.taps > 1:
-            columns = columns[:, _places(*size, self.taps, self.hole)].reshape(-1, columns.shape[1])
+            columns = columns[:, _places(*size, self.taps, self.dilation)].reshape(-1, columns.shape[1])
         return (self.weight @ columns + self.bias).reshape(-1, *size)
 
 
 @lru_cache(maxsize=32)
-def _places(height: int, width: int, taps: int, hole: int) -> np.ndarray:
-    """Where every tap finds every pixel's neighbour, the border repeated: (taps * taps, height * width)."""
-    reach = hole * (np.arange(taps) - taps // 2)
+def _places(height: int, width: int, taps: int, dilation: int) -> np.ndarray:
+    """Flat index of every pixel's neighbour at every tap, with replicated padding: (taps * taps, height * width)."""
+    reach = dilation * (np.arange(taps) - taps // 2)
     rows = np.clip(np.arange(height) + reach[:, None], 0, height - 1)
     line = np.clip(np.arange(width) + reach[:, None], 0, width - 1)
     return (rows[:, None, :, None] * width + line[None, :, None, :]).reshape(taps * taps, -1)
 
 
 def _plain(layer: nn.Module) -> bool:
-    """Whether `_Matrix` can do it: square taps, a border that is repeated, a bias; or two that see one place each."""
+    """Whether `_Matrix` supports the layer: a square kernel, replicated padding and a bias; or two of 1x1."""
     if isinstance(layer, nn.Sequential):
         return len(layer) == 3 and isinstance(layer[1], nn.ReLU) and _plain(layer[0]) and _plain(layer[2])
     return (isinstance(layer, nn.Conv2d) and layer.bias is not None and layer.stride == (1, 1) and layer.groups == 1

@@ -1,4 +1,4 @@
-"""The policy that chooses among tools at every pixel."""
+"""Policies that choose a filter at every pixel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.noise_estimation import estimate_sigma
 
-_LARGE = 128  # pixels along the shorter side
+_LARGE = 128  # shorter side in pixels from which flat places give the noise
 _PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / deviation^2: 1/400 at first, bounds
 
 
@@ -28,9 +28,10 @@ class BaseFilterPolicy(Policy):
     """Base class of the policies over filters: one agent per pixel.
 
     Attributes:
-        noise: lowest and highest standard deviation that it was trained for, in 255ths; None where not known.
-        stride: pixels along each side that share features. grid_period: pixels after which its grid repeats.
-        is_recurrent: it carries a state from step to step.
+        noise: lowest and highest standard deviation that it was trained for, in 255ths; None if unknown.
+        stride: pixels per feature along each side.
+        grid_period: pixels after which the network's grid repeats.
+        is_recurrent: whether it carries a state from step to step.
     """
 
     actions: FilterActions  # type: ignore[assignment]
@@ -40,7 +41,7 @@ class BaseFilterPolicy(Policy):
     is_recurrent = True
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """An image as episodes take it: a network for grey images takes the channels of a colour image as images."""
+        """See `Policy`; a network for grey images takes the channels of a colour image as separate images."""
         if self.channels == 1 and image.ndim == 4 and image.shape[1] == 3 and (image[:, 1:] != image[:, :1]).any():
             return check_image(image, margin=self.actions.range_margin).reshape(-1, 1, *image.shape[2:])
         return self.to_channels(image)
@@ -51,39 +52,39 @@ class BaseFilterPolicy(Policy):
         return result.clamp(0, 1).expand(-1, image.shape[1], -1, -1)
 
     def to_channels(self, image: Tensor) -> Tensor:
-        """The picture of an observation, in the channels of the network.
+        """The picture with the channels of the network.
 
         Raises:
-            UsageError: colours for a network that takes grey pictures alone.
+            UsageError: a colour picture for a network of grey pictures.
         """
         return convert_channels(image, self.channels, self.actions.range_margin)
 
     def noise_level(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
-        """The standard deviation of the noise that an episode is conditioned on; here none.
+        """The noise that an episode is conditioned on; here none.
 
         Args:
             image: (N, channels, H, W), the whole image.
             preference: (N, P), encoded; None: estimate it from the image.
 
         Returns:
-            (N, 1, 1, 1) on the scale of [0, 1], or None.
+            Standard deviation (N, 1, 1, 1) on the scale of [0, 1], or None.
         """
         return None
 
     def initial_state(self, image: Tensor, noise: Tensor | None) -> Any:
-        """The recurrent state with which an episode begins on an image, or on a part of one.
+        """The first recurrent state of an episode on an image, or on a part of one.
 
         Args:
-            image: as `preprocess` gave it.
+            image: the result of `preprocess`.
             noise: `noise_level` of the whole image.
         """
         return None
 
     def check_noise_level(self, level: float) -> float:
-        """Give back a deviation of the noise, in 255ths, that this policy was trained for.
+        """The noise level, a standard deviation in 255ths, if this policy was trained for it.
 
         Raises:
-            UsageError: any other; names the range.
+            UsageError: it was not; the text names the range.
         """
         low, high = self.noise or (0.0, math.inf)
         if not low <= level <= high:
@@ -94,7 +95,7 @@ class BaseFilterPolicy(Policy):
         return level
 
     def noise_preference(self, level: float) -> dict[str, float]:
-        """The preference that tells this policy of the noise, a deviation in 255ths; nothing where it takes none.
+        """The preference for a noise level, a standard deviation in 255ths; empty if the policy takes none.
 
         Raises:
             UsageError: see `check_noise_level`.
@@ -105,31 +106,30 @@ class BaseFilterPolicy(Policy):
 
 @MODELS.register("filter_policy")
 class FilterPolicy(BaseFilterPolicy):
-    """`policy(observation, state) -> distribution, value, state`, one agent per pixel, one choice among tools.
+    """A policy with one agent per pixel, each choosing among tools.
 
-    A layer on the backbone's features weighs the tools. With `estimate`, it weighs them beside how near each comes to
-    what the clean pixel is thought to be: with f_k the result of tool k here and e the estimate,
+    With f_k the result of tool k at a pixel and e an estimate of the clean pixel,
 
         logit_k = b_k - p (f_k - e)^2 / 2,
 
-    b, p and e from the features; e is the first picture of the episode plus a residual (the present one where nothing
-    is remembered). The tools' results are functions of the observation, so this is a policy like any other, and with
-    the weights of a supervised run in its backbone and its estimate (`warm_start`) it begins as a good one.
+    where b, p and e come from the features; e is the first picture of the episode plus a residual (without a recurrent
+    state, the current picture plus a residual). With a supervised run's weights in its backbone and its residual
+    (`warm_start`) the policy starts as a good one.
 
     Args:
-        backbone: spec of a backbone, without `channels` and `context`; its context is the steps left.
+        backbone: spec of a backbone, without `channels` and `context`; its context is the remaining steps.
         tools: names of the tools.
         horizon: steps of an episode, T.
-        channels: of the pictures; 1: it takes grey ones alone.
-        estimate: see above; without, the layer alone decides, as in PixelRL.
-        noise: what it was trained for, see `BaseFilterPolicy`.
-        noise_conditioned: it is told how strong the noise of the first picture is, by the user (preference `noise`, a
-            deviation in 255ths), or as it seems to be; the residual is counted in that.
-        num_tta_views: it acts on the mean of what it sees in the picture turned and mirrored in so many ways, 1 to 8;
-            learning looks once. The look then costs so many times as much, the tools do not.
+        channels: of the pictures, 1 (grey) or 3 (RGB).
+        estimate: see above; False: logit_k = b_k, as in PixelRL.
+        noise: see `BaseFilterPolicy`.
+        noise_conditioned: whether the noise of the first picture is an input, and the unit of the residual: as the user
+            names it (preference `noise`, a standard deviation in 255ths), else estimated.
+        num_tta_views: greedy actions average the network's output over so many rotations and reflections of the
+            picture, 1 to 8. The network then costs so many times as much; the tools do not.
 
-    Source: PixelRL (Furuta et al. 2019), section 4. We depart in the estimate, in the steps left, and in one trunk for
-    policy and value.
+    Source: PixelRL (Furuta et al. 2019), section 4. We depart in the estimate, in the remaining steps as an input, and
+    in one trunk for policy and value.
     """
 
     def __init__(self, backbone: Mapping[str, Any], tools: Sequence[str] = PIXELRL_TOOLS, horizon: int = 6,
@@ -163,17 +163,17 @@ class FilterPolicy(BaseFilterPolicy):
     def noise_level(self, image: Tensor, preference: Tensor | None = None) -> Tensor | None:
         if not self.noise_conditioned:
             return None
-        seems = _estimate_noise(image)
+        estimated = _estimate_noise(image)
         if preference is None or not len(self.preferences):
-            return seems
-        said = self.preferences.decode(preference, only="noise")
-        return torch.where(said["noise_auto"] > 0.5, seems, said["noise"] / 255)
+            return estimated
+        named = self.preferences.decode(preference, only="noise")
+        return torch.where(named["noise_auto"] > 0.5, estimated, named["noise"] / 255)
 
     def initial_state(self, image: Tensor, noise: Tensor | None) -> Any:
         return None, image, noise
 
     def precompute(self, observation: Observation) -> Observation:
-        """The observation with the tools' results: who asks again about it need not run them again."""
+        """The observation with the tools' results cached."""
         return {**observation, "tools": self._results(observation)} if self.residual is not None else observation
 
     def _results(self, observation: Observation) -> Tensor:
@@ -193,7 +193,7 @@ class FilterPolicy(BaseFilterPolicy):
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
         image = self.to_channels(observation["image"])
         memories, *start = self._state(image, observation, state)
-        # all views share one grid, so that what is cut into tiles is seen as the whole is
+        # all views share one grid, so that tiles give the same as the whole
         whole = image if self.num_tta_views == 1 else pad_to_multiple(image, self.grid_period)
         found, kept = image.new_zeros(()), []
         for way in range(self.num_tta_views):
@@ -205,21 +205,20 @@ class FilterPolicy(BaseFilterPolicy):
         return action, (kept, *start) if self.is_recurrent else None
 
     def _state(self, image: Tensor, observation: Observation, state: Any) -> Any:
-        """What is remembered of each view, the first picture, and its noise."""
+        """The state of each view, the first picture, and its noise."""
         if state is None:
             state = self.initial_state(image, self.noise_level(image, observation.get("preference")))
         memories, first, noise = state
         return memories or [None] * self.num_tta_views, first, noise
 
-    def _features(self, image: Tensor, observation: Observation, noise: Tensor | None, memory: Any,
-                  ) -> tuple[Tensor, Any]:
+    def _features(self, image: Tensor, observation: Observation, noise: Tensor | None,
+                  memory: Any) -> tuple[Tensor, Any]:
         return self.backbone(concat_noise(image, noise), observation["remaining"], memory)
 
     def _read(self, features: Tensor, size: Sequence[int]) -> Tensor:
-        """What the heads say at the pixels: the tools' weights and, with an estimate, precision and residual."""
+        """The heads' outputs at the pixels: b and, with an estimate, p and the residual."""
         heads = [self.heads] if self.residual is None else [self.heads, self.residual]
-        return torch.cat([pixel_shuffle_to(head(features), self.backbone.stride, size).float() for head in heads],
-                         dim=1)
+        return torch.cat([pixel_shuffle_to(head(features), self.backbone.stride, size).float() for head in heads], 1)
 
     def _weigh(self, observation: Observation, start: Sequence[Any], numbers: Tensor) -> JointDistribution:
         logits = numbers[:, : self.actions.num_choices]
@@ -233,8 +232,7 @@ class FilterPolicy(BaseFilterPolicy):
 
 
 def _estimate_noise(image: Tensor) -> Tensor:
-    """How strong the noise of pictures seems to be, (N, 1, 1, 1): of large ones by their flat places, of those that
-    have none by all."""
+    """Estimated noise, (N, 1, 1, 1): of large pictures by their flat places, of others by `measured_noise`."""
     everywhere = measured_noise(image)
     if min(image.shape[-2:]) < _LARGE:
         return everywhere

@@ -1,4 +1,4 @@
-"""Denoiser and generator in one: MRPNet, residual blocks, PixelShuffle; it also upscales."""
+"""MRPNet and an SRResNet generator, trained end to end: denoising, upscaling, exposure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
-from rlenhance.nn.backbones.base import ResidualBlock
+from rlenhance.nn.backbones.base import block_stack, zero_init
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
-#: How much larger a result can be.
+#: Allowed values of `scale`.
 SCALES = (1, 2, 4)
 _CURVES, _LOW, _HIGH = 6, -0.3, 1.0
 
@@ -36,39 +36,35 @@ class SRGenerator(nn.Module):
         super().__init__()
         self.scale = scale
         self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+        self.blocks = block_stack(width, blocks)
         self.fuse = nn.Conv2d(width, width, 3, padding=1)
-        self.head = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        assert self.head.bias is not None
-        nn.init.zeros_(self.head.bias)
+        self.head = zero_init(nn.Conv2d(width, 3 * scale**2, 3, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """What is added to the enlarged picture."""
+        """The detail that is added to the enlarged picture."""
         first = F.relu(self.stem(image.contiguous(memory_format=torch.channels_last)))
         return F.pixel_shuffle(self.head(F.relu(first + self.fuse(self.blocks(first)))), self.scale)
 
 
 @MODELS.register("combined")
 class MRPNetSR(FeedForwardModel):
-    """MRPNet takes the noise out, the Generator adds what is missing in detail, trained end to end.
+    """MRPNet denoises, and the generator adds detail to the bicubically enlarged result; trained end to end.
 
-    The result is `scale` times as large: the denoised picture, enlarged bicubically, plus the Generator's detail.
-    Before it has learned anything the result is the bicubic one.
+    A new network gives the bicubic result.
 
     Args:
         width: channels of MRPNet.
-        generator_width, blocks: of the Generator.
+        generator_width, blocks: of the generator.
         scale: see `SCALES`.
-        exposure: a tone curve of six steps comes first, chosen from the statistics of the whole picture: the
-            supervised baseline of a policy that bends curves.
+        exposure: whether a tone curve of six steps, predicted from the picture's statistics, comes first: the
+            supervised baseline of policies over curves.
 
     Attributes:
-        receptive_radius: pixels beyond which nothing has an influence on a pixel, but through the exposure.
+        receptive_radius: see `ImageNetwork`.
         size_multiple: pixels along each side after which the network's grid repeats.
 
-    Source: the super-resolution and denoising project (MRPNet with its Generator); for the curve Zero-DCE (Guo et al.
-    2020), equation 2.
+    Source: the super-resolution and denoising project (MRPNet with its Generator); Zero-DCE (Guo et al. 2020),
+    equation 2, for the curve.
     """
 
     size_multiple = 2
@@ -82,10 +78,7 @@ class MRPNetSR(FeedForwardModel):
         self.scale, self.exposure = scale, exposure
         self.purpose = "upscale" if scale > 1 else "enhance" if exposure else "denoise"
         self.backbone: Backbone = BACKBONES.create("mrpnet", channels=3, context=0, width=width)
-        self.clean = nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate")
-        nn.init.zeros_(self.clean.weight)
-        assert self.clean.bias is not None
-        nn.init.zeros_(self.clean.bias)
+        self.clean = zero_init(nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate"))
         self.generator = SRGenerator(generator_width, blocks, scale)
         self.receptive_radius = 2 * (8 + blocks)
         self.curve: nn.Module = nn.Identity()
@@ -96,7 +89,7 @@ class MRPNetSR(FeedForwardModel):
             self.curve = nn.Sequential(nn.Linear(STATISTICS, 32), nn.ReLU(), last)
 
     def apply_exposure(self, image: Tensor) -> Tensor:
-        """The picture after its tone curve; without an exposure path, as it is."""
+        """The picture after its tone curve; the picture itself without `exposure`."""
         if not self.exposure:
             return image
         raw = self.curve(picture_statistics(image, image.new_tensor(DEFAULT_EXPOSURE)))

@@ -1,4 +1,4 @@
-"""The patch autoencoder as a denoiser of its own: what a policy over codes begins from, and is compared with."""
+"""The patch autoencoder as a denoiser: start and baseline of policies over codes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rlenhance.ops.patch_grid import PatchGrid
 
 @MODELS.register("patch_denoiser")
 class PatchDenoiser(NoiseConditionedModel):
-    """Passes of a patch autoencoder, without agents.
+    """One or more passes of a patch autoencoder.
 
     Args:
         block, overlap: of the patches in pixels, as 24 and 8 or 16 and 4.
         latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
-        num_passes: how often; the output of one is what the next one sees beside the noisy picture.
+        num_passes: number of passes; each takes the output of the one before and the noisy picture.
     """
 
     channels = 3

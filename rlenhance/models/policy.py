@@ -15,21 +15,24 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import area_means
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.nn.backbones.base import zero_init
 from rlenhance.nn.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
-_USUAL = -1.0  # logarithm of the deviation with which heads that predict it begin
+_USUAL = -1.0  # initial log_std of heads that predict it
 
 
 class Observation(TypedDict, total=False):
-    """What an agent sees; nothing that is missing at use time.
+    """The input of a policy; all of it is available at use time.
 
-    image: (N, 3, H, W), the current picture. remaining: (N, 1), share of the horizon that is left, in [0, 1].
-    preference: (N, P), encoded in [-1, 1]; absent where the user chooses nothing. mask: (N, 1, H, W), where there is
-    one. initial_image: (N, 3, H, W), the picture with which the episode began, for action sets that go back to it.
-    statistics: (N, STATISTICS), and tools: (N, C, K, h, w), what `precompute` of a policy has computed from the others;
-    shortcuts, never needed.
+    Attributes:
+        image: (N, 3, H, W), the current picture.
+        remaining: (N, 1), share of the horizon that is left, in [0, 1].
+        preference: (N, P), encoded in [-1, 1]; absent without preferences.
+        mask: (N, 1, H, W), if there is one.
+        initial_image: (N, 3, H, W), the first picture of the episode, for action sets that need it.
+        statistics, tools: (N, STATISTICS) and (N, C, K, h, w), cached by `Policy.precompute`; optional.
     """
 
     image: Tensor
@@ -42,11 +45,14 @@ class Observation(TypedDict, total=False):
 
 
 def make_observation(image: Tensor, remaining: float, preference: Tensor, mask: Tensor | None = None,
-            initial_image: Tensor | None = None) -> Observation:
-    """An observation from its parts: the environment and inference both make theirs here.
+                     initial_image: Tensor | None = None) -> Observation:
+    """An observation from its parts, for environment and inference alike.
 
     Args:
-        remaining: share of the horizon that is left; preference: (N, P), P may be 0. mask, initial_image: None: none.
+        image: (N, 3, H, W).
+        remaining: share of the horizon that is left.
+        preference: (N, P); P may be 0.
+        mask, initial_image: see `Observation`.
     """
     observation: Observation = {"image": image, "remaining": image.new_full((image.shape[0], 1), remaining)}
     if preference.shape[1]:
@@ -59,7 +65,7 @@ def make_observation(image: Tensor, remaining: float, preference: Tensor, mask: 
 
 
 def backbone_input(observation: Observation, uses_mask: bool, sees_initial_image: bool) -> Tensor:
-    """What a backbone sees of an observation: the picture, the mask and the first picture, as far as it takes them.
+    """The planes of an observation that a backbone takes: picture, mask, first picture, (N, C, H, W).
 
     Raises:
         UsageError: one of them is missing.
@@ -71,39 +77,36 @@ def backbone_input(observation: Observation, uses_mask: bool, sees_initial_image
         planes.append(observation["mask"])
     if sees_initial_image:
         if "initial_image" not in observation:
-            raise UsageError("this policy sees the first picture of the episode: pass it as initial_image, (N, 3, H, "
-                             "W)")
+            raise UsageError("this policy sees the first picture of the episode: pass initial_image (N, 3, H, W)")
         planes.append(observation["initial_image"])
     return torch.cat(planes, dim=1) if len(planes) > 1 else planes[0]
 
 
 @MODELS.register("pixel_policy")
 class PixelPolicy(Policy):
-    """`policy(observation, state) -> distribution, value, state`.
+    """A backbone with an action head and a value head for each scope of agents.
 
-    Every scope of agents has a head for its actions and one for its value. Heads begin at zero: the first policy is
-    the same curve for every picture. The recurrent state is the backbone's.
+    Heads start at zero: a new policy chooses the same action for every picture. The state is the backbone's.
 
     Args:
         actions: spec of an action set (`{"name": "curve", ...}`).
         backbone: spec of a backbone, without `channels` and `context`.
         horizon: steps of an episode, T.
-        decision_size: side in pixels of the reduced square picture on which episodes run, in training and in use; the
-            chosen actions are then spread over the full picture. None: episodes run on the picture itself.
+        decision_size: side in pixels of the downscaled square picture on which episodes run; the chosen actions are
+            then applied to the full picture. None: episodes run on the picture itself.
         preferences: name -> (lowest, default, highest), see `Preferences`.
-        auto: those of them that the policy can choose by itself.
-        uses_mask: expects a mask in its observation.
-        initial_strength: A of the first policy's global (or only) agents, for continuous curves.
-        sees_initial_image: it sees the picture with which the episode began beside the current one.
-        std_mode: how the Gaussian's deviation comes about: "scheduled" (a number per level that the learner sets)
-            or "predicted" (by the head, per agent).
+        auto: preferences that can be automatic, see `Preferences`.
+        uses_mask: whether observations need a mask.
+        initial_strength: A that the global (or only) agents of a new policy choose, for curves.
+        std_mode: source of the Gaussian's standard deviation: "scheduled" (one number per scope, set by the learner) or
+            "predicted" (by the head, per agent).
+        sees_initial_image: whether the first picture of the episode is an input too.
     """
 
     def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
                  decision_size: int | None = 64, preferences: Mapping[str, Any] | None = None,
                  auto: Sequence[str] = (), uses_mask: bool = False, initial_strength: float = 0.3,
-                 std_mode: str = "scheduled",
-                 sees_initial_image: bool = False):
+                 std_mode: str = "scheduled", sees_initial_image: bool = False):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
@@ -126,8 +129,8 @@ class PixelPolicy(Policy):
                 self.heads[scope] = global_head(width + context, outputs)
                 self.values[scope] = global_head(width + context, 1)
             else:
-                self.heads[scope] = _zero(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
-                self.values[scope] = _zero(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
+                self.heads[scope] = zero_init(nn.Conv2d(width, outputs, 3, padding=1, padding_mode="replicate"))
+                self.values[scope] = zero_init(nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate"))
             self.register_buffer(f"log_std_{scope}", torch.tensor(-1.0))
         self._set_start(initial_strength)
 
@@ -149,7 +152,7 @@ class PixelPolicy(Policy):
         scope = self.actions.scopes[0]
         head = self.heads[scope]
         last: Any = head[-1] if isinstance(head, nn.Sequential) else head
-        # a small preference, so that the greedy action is not the first of equals
+        # a small bias, so that the greedy action is not the first of equals
         if self.actions.num_choices is not None:
             self._bias_choice(last, round((initial_strength - low) / (high - low) * (self.actions.num_choices - 1)))
             for other in self.actions.scopes[1:]:
@@ -165,7 +168,7 @@ class PixelPolicy(Policy):
             layer.bias.view(self.actions.action_dim, self.actions.num_choices)[:, choice] = 0.5
 
     def set_log_std(self, scope: str, value: float) -> None:
-        """Set a level's deviation ("scheduled"): natural logarithm, before the squashing."""
+        """Set a scope's standard deviation ("scheduled"): natural logarithm, before the squashing."""
         self.get_buffer(f"log_std_{scope}").fill_(value)
 
     def _distribution(self, scope: str, raw: Tensor) -> AgentDistribution:
@@ -177,12 +180,11 @@ class PixelPolicy(Policy):
         return SquashedGaussian(raw, self.get_buffer(f"log_std_{scope}"))
 
     def precompute(self, observation: Observation) -> Observation:
-        """The observation with the picture's statistics: who asks again about it need not compute them again."""
-        context = self.global_features(observation)
-        return {**observation, "statistics": context[:, -STATISTICS:]}
+        """The observation with its statistics cached."""
+        return {**observation, "statistics": self.global_features(observation)[:, -STATISTICS:]}
 
     def exposure_target(self, preference: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The exposure that is asked for, and where it is automatic, as `picture_statistics` takes them."""
+        """The arguments `level` and `auto` of `picture_statistics`."""
         chosen = self.preferences.decode(preference, only="exposure_level")
         level = chosen.get("exposure_level")
         if level is None:
@@ -190,7 +192,7 @@ class PixelPolicy(Policy):
         return level, chosen.get("exposure_level_auto")
 
     def global_features(self, observation: Observation) -> Tensor:
-        """What is known of the whole picture: (N, P + 1 + STATISTICS)."""
+        """Preferences, remaining steps and statistics of the picture: (N, P + 1 + STATISTICS)."""
         image = observation["image"]
         preference = observation.get("preference")
         if preference is None:
@@ -205,7 +207,7 @@ class PixelPolicy(Policy):
 
     def forward(self, observation: Observation,
                 state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
-        """Distribution over the actions, value per level ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
+        """Distribution over the actions, value per scope ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
         sources, state = self._sources(observation, state)
         # distributions in float32: a bf16 log-probability is too coarse for a ratio
         distributions = {scope: self._distribution(scope, self.heads[scope](source).float())
@@ -214,22 +216,22 @@ class PixelPolicy(Policy):
         return JointDistribution(distributions), values, state
 
     def act(self, observation: Observation, state: Any = None) -> tuple[Action, Any]:
-        """The greedy action, as `forward` has it, and the next state; values are not computed."""
+        """The greedy action and the next state; values are not computed."""
         sources, state = self._sources(observation, state)
         return {scope: self._distribution(scope, self.heads[scope](source).float()).mode()
                 for scope, source in sources.items()}, state
 
     def local_action(self, features: Tensor) -> Tensor:
-        """The greedy actions of the local agents that stand on these features."""
+        """The greedy actions of local agents, for features (N, width, h, w), one agent each."""
         return self._distribution("local", self.heads["local"](features).float()).mode()
 
     def global_action(self, mean: Tensor, context: Tensor) -> Tensor:
-        """The greedy action of the global agent, for the mean of the features (N, width) and the context."""
+        """The greedy action of the global agent, for the mean features (N, width) and `global_features`."""
         known = torch.cat([mean, context], dim=1)[:, :, None, None]
         return self._distribution("global", self.heads["global"](known).float()).mode()
 
     def _sources(self, observation: Observation, state: Any) -> tuple[dict[str, Tensor], Any]:
-        """What the heads of every level look at, and the next state."""
+        """The input of every scope's heads, and the next state."""
         image = observation["image"]
         context = self.global_features(observation)
         features, state = self.backbone(backbone_input(observation, self.uses_mask, self.sees_initial_image), context,
@@ -244,7 +246,7 @@ class PixelPolicy(Policy):
 
 
 def resample_to_agents(features: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Features at the agents' places: averaged where they are finer, interpolated where they are coarser."""
+    """Features on the agents' grid: averaged if they are finer, interpolated if they are coarser."""
     if features.shape[-2:] == grid:
         return features
     if features.shape[-2] < grid[0]:  # agents finer than the features
@@ -252,13 +254,6 @@ def resample_to_agents(features: Tensor, grid: tuple[int, int]) -> Tensor:
     return area_means(features, grid)
 
 
-def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
 def global_head(inputs: int, outputs: int, hidden: int = 32) -> nn.Sequential:
-    """From what is known of the whole picture, (N, inputs, 1, 1), to the numbers of its one agent; begins at zero."""
-    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), _zero(nn.Conv2d(hidden, outputs, 1)))
+    """The head of the global agent, from global features (N, inputs, 1, 1); its last layer starts at zero."""
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), zero_init(nn.Conv2d(hidden, outputs, 1)))

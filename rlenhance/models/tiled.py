@@ -1,8 +1,7 @@
 """Greedy episodes on images of any size, tile by tile, in bounded memory.
 
-An agent sees its surroundings alone, but for what is computed from the whole image: statistics, the global agent, the
-mean of the local actions, the strength of the noise. A tile that sees as much around it as its agents do gives what the
-whole image would: within 1e-5.
+An agent depends on its surroundings, and on numbers of the whole image: statistics, the global action, the mean of the
+local actions, the noise. Tiles with a halo of the receptive radius give the result of the whole image, within 1e-5.
 """
 
 from __future__ import annotations
@@ -20,18 +19,17 @@ from rlenhance.core.tiling import tiles
 from rlenhance.models.filter_policy import BaseFilterPolicy
 from rlenhance.models.policy import Observation, PixelPolicy, make_observation
 
-#: Side of a tile in pixels, and in features of a policy over filters; without what is around it.
+#: Side of a tile in pixels, and in features of a filter policy; without its halo.
 TILE, FILTER_TILE = 512, 512
-_PROBE_PIXELS = (64, 160, 352, 736)  # half the sides of the images on which a receptive radius is looked for
-_PROBE_UNITS = (12, 24, 48, 96)  # the same in units of a policy over filters
+_PROBE_PIXELS = (64, 160, 352, 736)  # half the sides of the images on which a receptive radius is measured
+_PROBE_UNITS = (12, 24, 48, 96)  # the same in units of a filter policy's grid period
 
-#: Called with the place of a tile in the image (an index), the number of the step, and the choices made there
-#: (N, 1, h, w).
+#: Called with the place of a tile in the image (an index), the number of the step, and the choices (N, 1, h, w).
 OnChoice = Callable[[Any, int, Tensor], None]
 
 
 def can_tile(policy: Any, height: int, width: int) -> bool:
-    """Whether the local agents of a policy stand one by one on the backbone's features, which can then be cut."""
+    """Whether a policy has one local agent per feature, so that its features can be computed in tiles."""
     return (isinstance(policy, PixelPolicy) and not policy.uses_mask and "local" in policy.actions.scopes
             and policy.actions.agent_grid("local", height, width) == _cells(policy, height, width))
 
@@ -40,8 +38,7 @@ def run_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, t
               local: bool = True) -> Tensor:
     """The image after a greedy episode: (N, 3, H, W) of any size.
 
-    Every step is tiled anew, and the recurrent state is cut and put together with the tiles. Beside two images it needs
-    memory for one tile's network, and for the local actions of one step.
+    Every step is tiled, with the recurrent state. Memory: two images, one tile's features, one step's local actions.
 
     Args:
         policy: one that `can_tile`.
@@ -49,7 +46,7 @@ def run_tiled(policy: PixelPolicy, image: Tensor, encoded: Tensor, steps: int, t
         encoded: (N, P), the preferences after `resolve_auto`.
         steps: how many steps.
         tile: side in pixels.
-        local: False leaves the local agents' part out.
+        local: False: only the global agent acts.
     """
     memory: Any = None
     smoothness = policy.preferences.smoothness(encoded)
@@ -68,14 +65,14 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
 
     Args:
         policy: one that `can_tile`.
-        observation: with its statistics.
-        memory: what the last step left, or None.
+        observation: with `statistics`.
+        memory: the recurrent state, or None.
         tile: side in pixels.
     """
     image, stride = observation["image"], policy.backbone.stride
     height, width = image.shape[-2:]
     rows, columns = _cells(policy, height, width)
-    halo = -(-receptive_radius(policy) // stride)  # in cells, as all that follows
+    halo = -(-receptive_radius(policy) // stride)  # in features, as all that follows
     pieces: dict[str, Tensor] = {}
     sums: Any = None
     states: Any = None
@@ -102,18 +99,18 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
 
 def run_filters_tiled(policy: BaseFilterPolicy, image: Tensor, encoded: Tensor, steps: int, tile: int | None = None,
                       on_choice: OnChoice | None = None) -> Tensor:
-    """The image after a greedy episode of a policy over filters, before `policy.postprocess`.
+    """The image after a greedy episode of a filter policy, before `policy.postprocess`.
 
-    A tile runs the whole episode. Beside three images it needs memory for one tile. A policy with filters of one's own,
-    or a network that sees the whole image, works on the whole at once.
+    Each tile runs the whole episode of a recurrent policy. Memory: three images and one tile. The whole image is one
+    tile if a filter's radius is unknown, or the network's receptive radius is too large.
 
     Args:
-        policy: a policy over filters.
-        image: what `policy.preprocess` gave.
+        policy: the filter policy.
+        image: the result of `policy.preprocess`.
         encoded: (N, P), the preferences.
         steps: how many steps.
         tile: side in pixels; None: `FILTER_TILE` features.
-        on_choice: called with the choices as they are made.
+        on_choice: called with the choices of each tile and step.
     """
     radius, (height, width), unit = episode_radius(policy), image.shape[-2:], policy.grid_period
     side = -(-(tile or FILTER_TILE * policy.stride) // unit) * unit if radius else max(height, width)
@@ -135,10 +132,10 @@ def run_filters_tiled(policy: BaseFilterPolicy, image: Tensor, encoded: Tensor, 
 
 
 def receptive_radius(policy: PixelPolicy) -> int:
-    """How many pixels around its own an agent sees in one step, as whole cells of the features.
+    """The receptive radius of a local agent in one step, in pixels, rounded up to whole features.
 
     Raises:
-        ValueError: more than can be looked for.
+        ValueError: it is too large to be measured.
     """
     signature = tuple(sorted((name, tuple(entry.shape)) for name, entry in policy.state_dict().items()))
     return _pixel_radius(policy, signature)
@@ -156,16 +153,16 @@ def _pixel_radius(policy: PixelPolicy, signature: Any) -> int:
 
     found = _probe(farthest, [-(-half // stride) for half in _PROBE_PIXELS])
     if found is None:
-        raise ValueError(f"a network that sees farther than {_PROBE_PIXELS[-1]} pixels cannot be tiled")
+        raise ValueError(f"a receptive radius above {_PROBE_PIXELS[-1]} pixels cannot be tiled")
     return (found + 1) * stride
 
 
 @lru_cache(maxsize=8)
 def episode_radius(policy: BaseFilterPolicy) -> tuple[int, int] | None:
-    """How far a pixel sees in the first step of an episode and in each later one, in units of `policy.grid_period`.
+    """Receptive radius of the first step of an episode and of each later one, in units of `policy.grid_period`.
 
     Returns:
-        None where it sees the whole image, or where a filter does not tell how far it looks.
+        None where it is too large to be measured, or a filter's radius is unknown.
     """
     filters = policy.actions.receptive_radius
     if filters is None:
@@ -190,10 +187,7 @@ def episode_radius(policy: BaseFilterPolicy) -> tuple[int, int] | None:
 
 
 def _probe(farthest: Callable[[int], int], halves: Sequence[int]) -> int | None:
-    """How many units around its own a network's output sees; None: more than the largest of `halves`.
-
-    NaN makes all that depends on it NaN: one unit of NaN shows from how far it is seen.
-    """
+    """Receptive radius in units, measured by the spread of one unit of NaN; None: the largest of `halves` or more."""
     for half in halves:
         with torch.no_grad():
             found = farthest(half)
@@ -209,7 +203,7 @@ def _poison(entry: Tensor, half: int) -> None:
 
 
 def _farthest(outputs: Sequence[Tensor], half: int) -> int:
-    """How many units lie between the middle and the farthest NaN."""
+    """Distance of the farthest NaN from the middle, in units."""
     far = 0
     for entry in outputs:
         cells = torch.isnan(entry).flatten(0, -3).any(dim=0).nonzero()
@@ -226,7 +220,7 @@ def _step(policy: BaseFilterPolicy, image: Tensor, state: Any) -> tuple[Tensor, 
 
 
 def _maps(state: Any) -> list[Tensor]:
-    """The tensors in a recurrent state that lie over the image."""
+    """The maps (N, C, h, w) in a recurrent state."""
     if isinstance(state, Tensor):
         return [state] if state.ndim == 4 and state.shape[-1] > 1 else []
     return [entry for part in state or () for entry in _maps(part)] if isinstance(state, (tuple, list)) else []

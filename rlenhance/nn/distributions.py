@@ -17,32 +17,24 @@ _EDGE = 1 - 1e-6
 
 
 class AgentDistribution(Protocol):
-    """The distribution of one scope of agents. Maps are (N, 1, h, w): an agent's heads are summed, agents never."""
+    """The distribution of one scope of agents. Maps are (N, 1, h, w): sums over the heads of each agent."""
 
     def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor: ...
-
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
-
     def mode(self) -> Tensor: ...
-
     def soft_action(self) -> Tensor: ...
-
     def log_prob(self, action: Tensor) -> Tensor: ...
-
     def entropy(self) -> Tensor: ...
-
     def kl(self, other: Any) -> Tensor: ...
-
     @classmethod
     def concat(cls, parts: Sequence[Any]) -> Any: ...
 
 
 def block_noise(draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None,
-                 device: torch.device, noise_block_size: int) -> Tensor:
-    """Noise of a shape (..., h, w) in which blocks of noise_block_size x noise_block_size agents share theirs (1: none
-    do).
+                device: torch.device, noise_block_size: int) -> Tensor:
+    """Noise of a shape (..., h, w), constant over blocks of noise_block_size x noise_block_size agents.
 
-    Neighbours that explore each on its own cancel each other's effect on the picture.
+    Independent noise of neighbouring agents cancels out in the picture.
     """
     if noise_block_size == 1:
         return draw(shape, generator=generator, device=device)
@@ -53,7 +45,7 @@ def block_noise(draw: Callable[..., Tensor], shape: Sequence[int], generator: to
 
 
 class PixelCategorical:
-    """Each head of each agent picks one of K values.
+    """Each head of each agent chooses one of K values.
 
     Args:
         logits: (N, C, K, h, w), unnormalised.
@@ -68,16 +60,16 @@ class PixelCategorical:
         return (self.log_probs - torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))).argmax(dim=2)
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """A sample and its log-probability; no gradient passes through the choice."""
+        """A sample and its log-probability; the sample has no gradient."""
         action = self.sample(generator)
         return action, self.log_prob(action)
 
     def mode(self) -> Tensor:
-        """The likeliest index of every head."""
+        """The most probable index of every head."""
         return self.log_probs.argmax(dim=2)
 
     def soft_action(self) -> Tensor:
-        """The probabilities (N, C, K, h, w), through which gradients pass."""
+        """The probabilities (N, C, K, h, w), differentiable."""
         return self.log_probs.exp()
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -98,11 +90,11 @@ class PixelCategorical:
 
 
 class WindowedCategorical(PixelCategorical):
-    """The same where agents choose in a window of each picture alone; all others take the first of the values.
+    """A `PixelCategorical` inside one window of each picture; agents outside take the first value.
 
     Args:
         logits: (N, C, K, h, w), of the windows.
-        windows: where they lie; maps are of the whole pictures.
+        windows: their places. Actions and maps have the size of the whole pictures.
     """
 
     def __init__(self, logits: Tensor, windows: MaskWindows):
@@ -128,7 +120,7 @@ class WindowedCategorical(PixelCategorical):
 
     @classmethod
     def concat(cls, parts: Sequence[Any]) -> WindowedCategorical:
-        """Several batches as one; the windows of all have one size."""
+        """Several batches as one; all windows have the same size."""
         return cls(torch.cat([part.log_probs for part in parts]), MaskWindows.concat([part.windows for part in parts]))
 
     def kl(self, other: PixelCategorical) -> Tensor:
@@ -139,10 +131,10 @@ class WindowedCategorical(PixelCategorical):
 
 
 class SquashedGaussian:
-    """Each head draws from a Gaussian and is squashed by tanh into (-1, 1).
+    """Each head has a Gaussian, squashed by tanh into (-1, 1).
 
-    Entropy and KL are those of the Gaussian before the squashing, which have closed forms; `log_prob` is the density
-    of the squashed action.
+    Entropy and KL are those of the Gaussian before the squashing (closed forms); `log_prob` is the density of the
+    squashed action.
 
     Args:
         mean: (N, C, h, w), before the squashing.
@@ -155,15 +147,15 @@ class SquashedGaussian:
         self.mean, self.log_std = mean, log_std.expand_as(mean)
 
     def sample(self, generator: torch.Generator | None = None, noise_block_size: int = 1) -> Tensor:
-        """(N, C, h, w) in (-1, 1); gradients pass to mean and deviation (the reparametrisation trick).
+        """(N, C, h, w) in (-1, 1), differentiable by mean and deviation (the reparametrisation trick).
 
-        For `noise_block_size` see `block_noise`; an agent's own distribution does not depend on it.
+        For `noise_block_size` see `block_noise`; it does not change the distribution of a single agent.
         """
         noise = block_noise(torch.randn, self.mean.shape, generator, self.mean.device, noise_block_size)
         return torch.tanh(self.mean + self.log_std.exp() * noise)
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """A sample and its log-density, exact also where tanh has reached 1 in float32; gradients pass to both."""
+        """A sample and its log-density, both differentiable; exact also where tanh reaches 1 in float32."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         before = self.mean + self.log_std.exp() * noise
         # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u))
@@ -176,7 +168,7 @@ class SquashedGaussian:
         return torch.tanh(self.mean)
 
     def soft_action(self) -> Tensor:
-        """The same as `mode`: it is differentiable already."""
+        """`mode`, which is differentiable."""
         return self.mode()
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -201,10 +193,10 @@ class SquashedGaussian:
 
 
 class JointDistribution:
-    """The distributions of all scopes of agents; every method answers per level."""
+    """The distributions of all scopes of agents; methods give results by scope."""
 
-    def __init__(self, levels: Mapping[str, AgentDistribution]):
-        self.scopes = dict(levels)
+    def __init__(self, scopes: Mapping[str, AgentDistribution]):
+        self.scopes = dict(scopes)
 
     @classmethod
     def concat(cls, parts: Sequence[JointDistribution]) -> JointDistribution:
@@ -216,17 +208,17 @@ class JointDistribution:
         return {name: scope.sample(generator, noise_block_size) for name, scope in self.scopes.items()}
 
     def sample_with_log_prob(self, generator: torch.Generator | None = None) -> tuple[Action, dict[str, Tensor]]:
-        """A reparametrised sample and its log-density per level (continuous actions)."""
+        """A reparametrised sample and its log-density by scope (continuous actions)."""
         drawn = {name: scope.sample_with_log_prob(generator) for name, scope in self.scopes.items()}
         return ({name: action for name, (action, _) in drawn.items()},
                 {name: density for name, (_, density) in drawn.items()})
 
     def mode(self) -> Action:
-        """The greedy action: what a model does at use time."""
+        """The greedy action, which models take."""
         return {name: scope.mode() for name, scope in self.scopes.items()}
 
     def soft_action(self) -> Action:
-        """An action through which gradients pass: what `direct` differentiates."""
+        """A differentiable action, for the learner `direct`."""
         return {name: scope.soft_action() for name, scope in self.scopes.items()}
 
     def log_prob(self, action: Action) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a user may choose at use time, as numbers that a network takes."""
+"""The choices of a user, encoded for a network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.ops.image_statistics import auto_exposure, noise_deviation
 
-#: Preferences that may be left to the policy -> the value for a picture: (N, 3, H, W) -> (N, 1, 1, 1).
+#: Preferences that can be automatic -> their value for an image: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}
-#: Preferences that act by themselves, on what the agents chose: no network needs to know them.
+#: Preferences that change the chosen actions; networks do not see them.
 NON_NETWORK = ("smoothness",)
-#: What is told of a picture instead of wished for -> what a reference shows of it: (N, C, H, W) twice -> (N,).
+#: Preferences that describe the image -> their true value: image and reference, (N, C, H, W) each -> (N,).
 MEASURED = {"noise": lambda image, target: 255 * (image - target).flatten(1).std(dim=1)}
 
 
@@ -25,9 +25,9 @@ class Preferences:
     """Named choices, each with its range and default; encoded to [-1, 1] for the network.
 
     Attributes:
-        ranges: name -> (lowest, default, highest). Empty: the user chooses nothing.
-        auto: those of the names that take their value from the picture where the user names none. Each has a column
-            of its own behind the others, 1 where it does and 0 where a number was asked for.
+        ranges: name -> (lowest, default, highest). Empty: there is no choice.
+        auto: names whose value is computed from the image where the user gives none. Each has one more column, after
+            those of the ranges: 1 where it is automatic, 0 where the user gave a number.
 
     Example:
         >>> Preferences({"exposure_level": (0.25, 0.5, 0.75)}).encode({"exposure_level": 0.625}, 1)
@@ -51,13 +51,13 @@ class Preferences:
 
     def encode(self, values: Mapping[str, float | None] | None, count: int,
                device: torch.device | str = "cpu") -> Tensor:
-        """The same choices for `count` pictures: (count, P) in [-1, 1]; what is not named, or None, takes its default.
+        """The same choices for `count` images: (count, P) in [-1, 1]; a missing name, or None, takes its default.
 
-        A value that is automatic stands at its default until `resolve_auto` has seen the picture.
+        An automatic value has its default until `resolve_auto`.
 
         Raises:
             UnknownName: a name that this policy was not trained for.
-            UsageError: it takes none at all; or a value outside the range it was trained for.
+            UsageError: there are no preferences, or a value is outside its range.
         """
         values = dict(values or {})
         for name, value in values.items():
@@ -82,7 +82,7 @@ class Preferences:
         return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
 
     def network_input(self, encoded: Tensor) -> Tensor:
-        """What a network is told of them: choices that act by themselves (`NON_NETWORK`) always stand in the middle."""
+        """The columns as a network sees them: those of `NON_NETWORK` are 0."""
         columns = [column for column, name in enumerate(self.ranges) if name in NON_NETWORK]
         if not columns:
             return encoded
@@ -91,50 +91,53 @@ class Preferences:
         return encoded
 
     def smoothness(self, encoded: Tensor) -> Tensor | None:
-        """How far local agents are held back, as `attenuate_local` takes it; None where the user has no say in it."""
+        """The argument of `attenuate_local`; None without the preference `smoothness`."""
         return self.decode(encoded, only="smoothness").get("smoothness")
 
     def decode(self, encoded: Tensor, only: str | None = None) -> dict[str, Tensor]:
         """(N, P) in [-1, 1] -> name -> (N, 1, 1, 1) in the user's units; and `NAME_auto`, 1 where it is automatic.
 
         Args:
-            only: this name alone, if it is one of them.
+            encoded: (N, P).
+            only: decode this name alone.
         """
-        values = {
-            name: low + (encoded[:, i, None, None, None] + 1) * ((high - low) / 2)
-            for i, (name, (low, _, high)) in enumerate(self.ranges.items()) if only in (None, name)
-        }
+        values = {name: low + (encoded[:, i, None, None, None] + 1) * ((high - low) / 2)
+                  for i, (name, (low, _, high)) in enumerate(self.ranges.items()) if only in (None, name)}
         flags = {f"{name}_auto": encoded[:, len(self.ranges) + i, None, None, None]
                  for i, name in enumerate(self.auto) if only in (None, name)}
         return values | flags
 
     def resolve_auto(self, encoded: Tensor, image: Tensor) -> Tensor:
-        """Give automatic preferences their values for these pictures, once, at the start of an episode.
+        """Set automatic preferences to their values for these images, at the start of an episode.
 
         Args:
-            encoded: (N, P); image: (N, 3, H, W), what the policy sees first.
+            encoded: (N, P).
+            image: (N, 3, H, W), the first image of the episode.
         """
         names = list(self.ranges)
         for i, name in enumerate(self.auto):
-            low, _, high = self.ranges[name]
             column, flag = names.index(name), encoded[:, len(names) + i]
-            value = (2 * (AUTO[name](image).flatten() - low) / (high - low) - 1).clamp(-1, 1)
             encoded = encoded.clone()
-            encoded[:, column] = torch.where(flag > 0.5, value, encoded[:, column])
+            encoded[:, column] = torch.where(flag > 0.5, self._scaled(name, AUTO[name](image).flatten()),
+                                             encoded[:, column])
         return encoded
 
+    def _scaled(self, name: str, value: Tensor) -> Tensor:
+        low, _, high = self.ranges[name]
+        return (2 * (value - low) / (high - low) - 1).clamp(-1, 1)
+
     def set_measured(self, encoded: Tensor, image: Tensor, target: Tensor | None) -> Tensor:
-        """For training: what is no wish but a fact of the picture (`MEASURED`) is told as its reference shows it.
+        """For training: set preferences that describe the image (`MEASURED`) to their true values.
 
         Args:
-            encoded: (N, P); image, target: (N, C, H, W). Without a reference all stays as it is.
+            encoded: (N, P).
+            image, target: (N, C, H, W); without a reference nothing changes.
         """
         names = list(self.ranges)
         for i, name in enumerate(names):
             if target is not None and name in MEASURED:
-                low, _, high = self.ranges[name]
                 encoded = encoded.clone()
-                encoded[:, i] = (2 * (MEASURED[name](image, target) - low) / (high - low) - 1).clamp(-1, 1)
+                encoded[:, i] = self._scaled(name, MEASURED[name](image, target))
                 if name in self.auto:
                     encoded[:, len(names) + self.auto.index(name)] = 0
         return encoded
@@ -142,8 +145,8 @@ class Preferences:
     def sample(self, count: int, generator: torch.Generator, share: float = 0.5) -> Tensor:
         """For training: (count, P), each uniform over its range with probability `share`, else at its default.
 
-        Where there are several, half of the pictures ask for nothing: what most users do must be learned best. Facts of
-        the picture (`MEASURED`) stay at their default.
+        With several preferences, half of the rows have all defaults, which most users take. Preferences that describe
+        the image (`MEASURED`) keep their default.
         """
         device, names = generator.device, list(self.ranges)
         drawn = torch.rand(count, len(names), generator=generator, device=device) * 2 - 1

@@ -1,4 +1,4 @@
-"""The denoiser that ReLLIE was published with."""
+"""FFDNet, the denoiser of ReLLIE's release."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rlenhance.models.denoiser import NoiseConditionedModel
 
 @MODELS.register("ffdnet")
 class FFDNet(NoiseConditionedModel):
-    """Plain 3x3 convolutions on the pixel-unshuffled picture and its map of noise; what they give is taken away.
+    """3x3 convolutions with ReLU and zero padding on the pixel-unshuffled image and its noise map predict the noise.
 
-    ReLU between them, borders are zero. The map has a value per channel, and the first of every two pixels along each
-    side counts. Batch normalisation, which the published network has, is a part of the convolutions before it here.
+    The map has the image's channels, and is sampled at every second pixel. The published network's batch normalisation
+    is folded into the convolutions.
 
     Args:
-        channels: of the pictures, 3 (RGB) or 1 (grey).
+        channels: of the images, 3 (RGB) or 1 (grey).
         width: channels inside.
-        layers: convolutions.
+        layers: number of convolutions.
 
     Source: FFDNet (Zhang, Zuo and Zhang 2018), section 3.
     """
@@ -31,7 +31,7 @@ class FFDNet(NoiseConditionedModel):
     def __init__(self, channels: int = 3, width: int = 96, layers: int = 12):
         super().__init__()
         if channels not in (1, 3) or layers < 2:
-            raise UsageError(f"channels is 1 or 3, and there are at least 2 layers; got {channels} and {layers}")
+            raise UsageError(f"channels must be 1 or 3 and layers at least 2; got {channels} and {layers}")
         self.channels = self.noise_channels = channels
         self.receptive_radius = 2 * layers + 2
         inputs, outputs = [5 * channels, *[width] * (layers - 1)], [*[width] * (layers - 1), 4 * channels]
@@ -45,10 +45,8 @@ class FFDNet(NoiseConditionedModel):
 
 
 def gain_map(before: Tensor, after: Tensor) -> Tensor:
-    """The noise that ReLLIE tells its denoiser: the relative gain of every value, stretched from 0 to twice the
-    largest, in 255ths: (N, 3, H, W) twice -> (N, 3, H, W).
-
-    It knows nothing of the noise in the picture; here for ReLLIE's own pipeline.
+    """ReLLIE's noise map, from the relative gain of every value, stretched from 0 to twice the largest, in 255ths:
+    (N, 3, H, W) twice -> (N, 3, H, W). It does not depend on the noise; for ReLLIE's own pipeline.
 
     Source: ReLLIE's released code.
     """

@@ -1,4 +1,4 @@
-"""The network that PixelRL was published with."""
+"""The published network of PixelRL."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
 from rlenhance.models.filter_policy import BaseFilterPolicy
 from rlenhance.models.policy import Observation
-from rlenhance.models.published.rellie import layers, through
+from rlenhance.models.published.rellie import BRANCH, SHARED, layers, through
 from rlenhance.nn.backbones import ConvGRUCell
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences
 
-_SHARED, _BRANCH = (1, 2, 3, 4), (3, 2)  # dilations
-
 
 @MODELS.register("pixelrl")
 class PixelRL(BaseFilterPolicy):
-    """A policy over filters on every pixel: dilated convolutions, a branch with a convolutional GRU for the actions and
-    one for the value.
+    """A filter policy on every pixel: dilated convolutions, an action branch with a convolutional GRU, a value branch.
 
-    Four 3x3 convolutions (dilations 1, 2, 3, 4) are shared; each branch has two more (3, 2). What the acting branch saw
-    goes through the GRU, which begins at zero, and a last convolution to the nine tools; the other's last convolution
-    gives the value. ReLU behind all but the last, borders are zero, no bias in the GRU. It sees the picture alone.
+    Four 3x3 convolutions (dilations 1, 2, 3, 4) are shared; each branch has two more (3, 2) and a last one, to the nine
+    tools or the value. The GRU before the action branch's last one has no bias and starts at zero. ReLU after all but
+    the last, zero padding. The only input is the picture.
 
     Args:
         width: channels inside.
         horizon: steps of an episode, T.
-        channels: of the pictures (the released networks: 1).
-        noise: what it was trained for, see `BaseFilterPolicy`.
+        channels: of the pictures, 1 or 3 (the released networks: 1).
+        noise: see `BaseFilterPolicy`.
 
-    Source: PixelRL (Furuta et al. 2019), figure 2, with the convolutional GRU of section 4.1. The kernel of its
-    reward-map convolution is needed in training alone and is not part of this.
+    Source: PixelRL (Furuta et al. 2019), figure 2, with the convolutional GRU of section 4.1. Its
+    reward-map convolution, needed in training only, is left out.
     """
 
     def __init__(self, width: int = 64, horizon: int = 5, channels: int = 3, noise: Sequence[float] | None = None):
@@ -48,8 +45,8 @@ class PixelRL(BaseFilterPolicy):
         self.preferences = Preferences()
         self.horizon, self.channels = horizon, channels
         self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
-        self.shared = layers(channels, width, _SHARED)
-        self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
+        self.shared = layers(channels, width, SHARED)
+        self.acting, self.judging = layers(width, width, BRANCH), layers(width, width, BRANCH)
         self.cell = ConvGRUCell(width, width, bias=False)
         self.heads = nn.Conv2d(width, self.actions.num_choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)

@@ -1,4 +1,4 @@
-"""The network that ReLLIE was published with."""
+"""The published network of ReLLIE."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from rlenhance.models.policy import Observation
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences
 
-_SHARED, _BRANCH = (1, 2, 3, 4), (3, 2)  # dilations
+#: Dilations of the shared convolutions and of a branch, as in PixelRL.
+SHARED, BRANCH = (1, 2, 3, 4), (3, 2)
 
 
 @MODELS.register("rellie")
 class ReLLIE(Policy):
-    """A policy on every pixel: dilated convolutions, then a branch for the actions and one for the value.
+    """A policy on every pixel: dilated convolutions, an action branch and a value branch.
 
-    Four 3x3 convolutions (dilations 1, 2, 3, 4) are shared; each branch has two more (3, 2) and a last 3x3
-    convolution, without dilation: to the 27 actions of each channel, and to one value. All but the last are followed
-    by ReLU, borders are zero. It sees the picture alone: neither the steps left nor a preference.
+    Four 3x3 convolutions (dilations 1, 2, 3, 4) are shared; each branch has two more (3, 2) and a last one, to the 27
+    actions of each channel or the value. ReLU after all but the last, zero padding. The only input is the picture.
 
-    The actions are the published ones: A = -0.3 + 0.05 k; blue bends by its own A, red and green by 0.1 of their own
-    and 0.9 of blue's; a fifth of the picture before each step stays.
+    The actions are the published ones: A = -0.3 + 0.05 k; blue has its own A, red and green 0.1 of their own plus 0.9
+    of blue's; the momentum is 0.2.
 
     Args:
         width: channels inside.
         horizon: steps of an episode, T.
 
     Source: ReLLIE (Zhang et al. 2021), section 3, on the network of PixelRL (Furuta et al. 2019), figure 2. We depart
-    in the order of the channels: RGB, where the released network takes and moves BGR.
+    in the order of the channels: RGB, not BGR.
     """
 
     def __init__(self, width: int = 64, horizon: int = 6):
@@ -45,8 +45,8 @@ class ReLLIE(Policy):
                                           channels="coupled", coupling=0.1, lead_channel=2, momentum=0.2)
         self.preferences = Preferences()
         self.horizon, self.decision_size = horizon, None
-        self.shared = layers(3, width, _SHARED)
-        self.acting, self.judging = layers(width, width, _BRANCH), layers(width, width, _BRANCH)
+        self.shared = layers(3, width, SHARED)
+        self.acting, self.judging = layers(width, width, BRANCH), layers(width, width, BRANCH)
         assert self.actions.num_choices is not None
         self.heads = nn.Conv2d(width, self.actions.action_dim * self.actions.num_choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)
@@ -62,13 +62,13 @@ class ReLLIE(Policy):
 
 
 def layers(inputs: int, width: int, dilations: Sequence[int]) -> nn.ModuleList:
-    """3x3 convolutions, one of each dilation, borders zero."""
+    """3x3 convolutions, one of each dilation, with zero padding."""
     enter = [inputs] + [width] * (len(dilations) - 1)
     return nn.ModuleList(nn.Conv2d(i, width, 3, padding=d, dilation=d) for i, d in zip(enter, dilations, strict=True))
 
 
 def through(convolutions: nn.ModuleList, features: Tensor) -> Tensor:
-    """Features after all of them, ReLU behind each."""
+    """Apply the convolutions, with a ReLU after each."""
     for layer in convolutions:
         features = F.relu(layer(features))
     return features

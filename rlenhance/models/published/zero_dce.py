@@ -14,18 +14,17 @@ from rlenhance.models.base import MODELS, FeedForwardModel
 
 @MODELS.register("zero_dce")
 class ZeroDCE(FeedForwardModel):
-    """Seven 3x3 convolutions choose every pixel's curves from the dark picture; then they are applied one by one.
+    """Seven 3x3 convolutions predict every pixel's curves from the dark image; the curves are applied in order.
 
-    The convolutions are symmetric: the fifth to seventh take the output of the one before beside that of the third,
-    second and first. ReLU between them, tanh at the end, borders are zero. The last gives `curves` maps of three
-    channels (RGB), A in [-1, 1] each.
+    The fifth to seventh convolution also take the output of the third, second and first. ReLU between them, tanh at the
+    end, zero padding. The output is `curves` maps of three channels (RGB), A in [-1, 1] each.
 
     Args:
         width: channels inside.
-        curves: how often a curve is applied.
+        curves: number of curves.
 
-    Source: Zero-DCE (Guo et al. 2020), equation 4 and figure 2. The released network gives -A: it computes
-    c + r (c^2 - c), which is c + A c (1 - c) with A = -r, and so do we, that its weights fit.
+    Source: Zero-DCE (Guo et al. 2020), equation 4 and figure 2. As in the released network, whose weights fit, the last
+    convolution gives r = -A: c + r (c^2 - c) is c + A c (1 - c).
     """
 
     def __init__(self, width: int = 32, curves: int = 8):

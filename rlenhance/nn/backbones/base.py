@@ -1,30 +1,33 @@
-"""What every backbone answers to."""
+"""The contract of backbones, and the blocks that they share."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.registry import Registry
 
-#: Backbones by name. A maker takes `channels` (of the input) and `context` (length of the vector that describes the
-#: whole picture, 0 for none) beside its own arguments.
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+#: Backbones by name. Each takes `channels` (of the input) and `context` (length of the global features, 0 for none)
+#: beside its own arguments.
 BACKBONES: Registry[type[Backbone]] = Registry("backbone")
 
 
 class Backbone(nn.Module):
-    """Base class.
+    """Base class of the backbones.
 
     Attributes:
         width: channels of the features.
         stride: pixels per feature along each side: h = ceil(H / stride).
         feature_period: features of a constant picture repeat after this many along each side.
         size_multiple: the image is padded to multiples of this many pixels.
-        recurrent: it carries a state from step to step.
-        sees_borders: its convolutions take what lies outside the picture for zero.
-        later_parts: names of its parts that work from the second step on.
+        recurrent: whether it carries a state from step to step.
+        zero_padded: whether its convolutions pad with zeros.
+        recurrent_parts: names of the submodules that are used from the second step on only.
     """
 
     width: int
@@ -41,11 +44,11 @@ class Backbone(nn.Module):
 
         Args:
             image: (N, channels, H, W).
-            context: (N, context), what is known of the whole picture.
-            state: what the last step of the episode left (recurrent backbones), None at its start.
+            context: (N, context), global features.
+            state: recurrent state after the last step; None at the start of an episode.
 
         Returns:
-            features (N, width, h, w), and the state for the next step (None where there is none).
+            Features (N, width, h, w), and the next state (None without one).
         """
         raise TypeError("a backbone defines forward")
 
@@ -58,10 +61,7 @@ class FiLM(nn.Module):
 
     def __init__(self, context: int, width: int):
         super().__init__()
-        self.linear = nn.Linear(context, 2 * width) if context else None
-        if self.linear is not None:
-            nn.init.zeros_(self.linear.weight)
-            nn.init.zeros_(self.linear.bias)
+        self.linear = zero_init(nn.Linear(context, 2 * width)) if context else None
 
     def forward(self, features: Tensor, context: Tensor | None) -> Tensor:
         if self.linear is None:
@@ -79,3 +79,28 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.second(F.relu(self.first(features)))
+
+
+def block_stack(width: int, count: int, block: Callable[[int], nn.Module] = ResidualBlock) -> nn.Sequential:
+    """`count` blocks of the same width, one after the other."""
+    return nn.Sequential(*(block(width) for _ in range(count)))
+
+
+def unet_forward(unet: Any, features: Tensor, middle: nn.Module) -> Tensor:
+    """Run `encoder` and `downsample` of a U-Net, its narrowest level, then `upsample` and `decoder` with the skips."""
+    skips = []
+    for blocks, downsample in zip(unet.encoder, unet.downsample, strict=False):  # the encoder may end with `middle`
+        skips.append(blocks(features))
+        features = downsample(skips[-1])
+    features = middle(features)
+    for blocks, upsample in zip(reversed(unet.decoder), reversed(unet.upsample), strict=True):
+        features = blocks(upsample(features) + skips.pop())
+    return features
+
+
+def zero_init(layer: Layer) -> Layer:
+    """Set weight and bias of a layer to zero, in place; returns the layer."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

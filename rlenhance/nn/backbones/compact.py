@@ -1,4 +1,4 @@
-"""The small, fast one that shipped policies use."""
+"""The small, fast backbone of the shipped policies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 class Compact(Backbone):
     """Pixel-unshuffle, a 1x1 convolution, residual 3x3 convolutions with FiLM. About 40 thousand parameters.
 
-    All the work is done at 1/stride of the size: features (N, width, ceil(H/stride), ceil(W/stride)).
+    It works at 1/stride of the size: features (N, width, ceil(H/stride), ceil(W/stride)).
 
     Args:
         channels: of the input.
@@ -32,8 +32,7 @@ class Compact(Backbone):
         self.width, self.stride = width, stride
         self.stem = nn.Conv2d(channels * stride**2, width, 1)
         self.blocks = nn.ModuleList(
-            nn.Conv2d(width, width, 3, padding=d, dilation=d, padding_mode="replicate") for d in dilations
-        )
+            nn.Conv2d(width, width, 3, padding=d, dilation=d, padding_mode="replicate") for d in dilations)
         self.films = nn.ModuleList(FiLM(context, width) for _ in dilations)
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
@@ -48,10 +47,10 @@ class Compact(Backbone):
 
 
 def _convolved(block: nn.Module, features: Tensor) -> Tensor:
-    """The block's convolution; with holes, one small picture on a CPU is faster as a product of matrices."""
+    """The block's convolution; a dilated one of one small image on a CPU is faster as a matrix product."""
     if not isinstance(block, nn.Conv2d) or block.dilation == (1, 1) or block.bias is None or torch.is_grad_enabled() \
             or features.device.type != "cpu" or features.shape[0] > 1 or features[0, 0].numel() > 256:
         return block(features)
-    (hole, _), size = block.dilation, features.shape[-2:]
-    columns = F.unfold(F.pad(features, (hole,) * 4, mode="replicate"), block.kernel_size, dilation=hole)[0]
+    (dilation, _), size = block.dilation, features.shape[-2:]
+    columns = F.unfold(F.pad(features, (dilation,) * 4, mode="replicate"), block.kernel_size, dilation=dilation)[0]
     return torch.addmm(block.bias[:, None], block.weight.flatten(1), columns).unflatten(1, size)[None]

@@ -15,7 +15,7 @@ class FCN(Backbone):
     """Dilated 3x3 convolutions at full resolution: features (N, width, H, W), receptive field 31 pixels.
 
     Source: PixelRL (Furuta et al. 2019), figure 2. We depart in sharing all six layers between policy and value,
-    in borders that repeat instead of zeros (a constant picture gets constant features), and in FiLM at each layer.
+    in replicated instead of zero padding (a constant picture gets constant features), and in FiLM at each layer.
 
     Args:
         channels: of the input.
@@ -29,10 +29,8 @@ class FCN(Backbone):
         super().__init__()
         self.width, self.stride = width, 1
         inputs = [channels] + [width] * (len(dilations) - 1)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(i, width, 3, padding=d, dilation=d, padding_mode="replicate")
-            for i, d in zip(inputs, dilations, strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(i, width, 3, padding=d, dilation=d, padding_mode="replicate")
+                                    for i, d in zip(inputs, dilations, strict=True))
         self.films = nn.ModuleList(FiLM(context, width) for _ in dilations)
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:

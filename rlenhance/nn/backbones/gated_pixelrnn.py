@@ -1,4 +1,4 @@
-"""The gated PixelRNN: gated convolutions whose outputs a ConvLSTM reads one after the other."""
+"""The gated PixelRNN and the ConvLSTM autoencoder, and the measured receptive field of a network."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rlenhance.core.image import pad_to_multiple
 from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 from rlenhance.nn.backbones.pixelrnn import ConvLSTMCell, GatedConv
 
-_LOOKS = 4  # random pictures on which a field is measured: ReLUs hide a part of it in each
+_LOOKS = 4  # random images on which a field is measured: ReLUs hide a part of it in each
 
 
 @BACKBONES.register("gated_pixelrnn")
 class GatedPixelRNN(Backbone):
     """A 7x7 convolution, gated layers with a ConvLSTM over depth, two residual blocks: features (N, width, H, W).
 
-    The ConvLSTM's time is the depth of the network: it reads each layer's output, and layer, memory and the first
-    features are added up. It begins anew with each picture, so no state goes from step to step. Borders are zero.
+    The ConvLSTM's time is the depth of the network: it reads each layer's output, and the sum of layer, memory and
+    first features is the next input. No state is carried from step to step of an episode. The padding is zero.
 
-    A pixel sees 7 + 4 sum(dilations) + 8 pixels: with dilations of 1, as published, 27, and 29 with the 3x3 convolution
-    behind it; with 2, 4 and 8, 71 and 73.
+    The receptive field is 7 + 4 sum(dilations) + 8 pixels: 27 with dilations of 1, as published, 71 with 2, 4 and 8;
+    the 3x3 convolution of the head adds 2.
 
     Args:
         channels: of the input.
@@ -33,7 +33,7 @@ class GatedPixelRNN(Backbone):
         dilations: one layer each.
 
     Source: the gated PixelRNN of the project on occluded bedrooms, and its published weights. We depart in the
-    dilations; batch normalisation, which it trains with, is a part of the convolutions here.
+    dilations; its batch normalisation is folded into the convolutions.
     """
 
     zero_padded = True
@@ -63,17 +63,17 @@ class GatedPixelRNN(Backbone):
 
 @BACKBONES.register("convlstm_autoencoder")
 class ConvLSTMAutoencoder(Backbone):
-    """Three strided convolutions, a ConvLSTM that looks several times, and PixelShuffle back: (N, widths[0] / 2, H, W).
+    """Strided convolutions, several steps of a ConvLSTM, PixelShuffle: features (N, widths[0] / 2, H, W).
 
-    With each look the memory sees 8 pixels further to every side. With one, as published, the half of the ConvLSTM's
-    weights that read the memory, and its forget gate, have nothing to read and get no gradient.
+    Each step widens the receptive field by 8 pixels to every side. With one step, as published, the half of the
+    ConvLSTM's weights that read the state, and its forget gate, get no gradient.
 
     Args:
         channels: of the input.
         context: length of the context vector.
         widths: channels at 1/2, 1/4 and 1/8 of the size; as published 64, 128 and 256.
         looks: steps of the ConvLSTM.
-        skips: the encoder's features are added on the way back.
+        skips: whether the encoder's features are added in the decoder.
 
     Source: the PixelRNN autoencoder of the other project on occluded bedrooms. We depart in the looks and the skips.
     """
@@ -86,11 +86,11 @@ class ConvLSTMAutoencoder(Backbone):
         half, quarter, eighth = widths
         self.width, self.stride, self.looks, self.skips = half // 2, 1, looks, skips
         self.encoder = nn.ModuleList([nn.Conv2d(channels, half, 5, 2, 2), nn.Conv2d(half, quarter, 3, 2, 1),
-                                   nn.Conv2d(quarter, eighth, 3, 2, 1)])
+                                      nn.Conv2d(quarter, eighth, 3, 2, 1)])
         self.memory = ConvLSTMCell(eighth, eighth, "constant")
         self.film = FiLM(context, eighth)
         self.decoder = nn.ModuleList(nn.Conv2d(inputs, 4 * outputs, 3, padding=1) for inputs, outputs in
-                                ((eighth, quarter), (quarter, half), (half, half // 2)))
+                                     ((eighth, quarter), (quarter, half), (half, half // 2)))
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = image.shape[-2:]
@@ -111,11 +111,11 @@ class ConvLSTMAutoencoder(Backbone):
 
 
 def receptive_field(network: nn.Module, size: int, channels: int = 3) -> tuple[int, int]:
-    """Height and width of what the middle pixel of a picture depends on, measured by its gradient.
+    """Height and width of the receptive field of the middle pixel, measured by its gradient.
 
     Args:
-        network: from (1, channels, size, size) to a picture of that size, or to features and a state.
-        size: side of the pictures; no larger field can be measured.
+        network: maps (1, channels, size, size) to an image of that size, or to features and a state.
+        size: side of the images; no larger field can be measured.
 
     Example:
         >>> receptive_field(nn.Conv2d(3, 3, 3, padding=1), 16)

@@ -13,10 +13,10 @@ from rlenhance.nn.backbones.recurrent import RecurrentBackbone
 class GruFCN(RecurrentBackbone):
     """Dilated 3x3 convolutions and a convolutional GRU: features (N, width, ceil(H/stride), ceil(W/stride)).
 
-    Borders are zero, as published. `memory` and `stride`: see `RecurrentBackbone`.
+    The padding is zero, as published.
 
     Source: PixelRL (Furuta et al. 2019), section 4.1. We depart in sharing all layers between policy and value, in
-    skips around the convolutions, and in a memory that begins as what was seen first.
+    residual connections, and in a state that starts with the features of the first image.
 
     Args:
         channels, context, width, stride, memory: see `RecurrentBackbone`.

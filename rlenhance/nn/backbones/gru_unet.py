@@ -1,4 +1,4 @@
-"""A small U-Net that remembers: the dense per-pixel policy that a CPU can train."""
+"""A small recurrent U-Net: the dense per-pixel policy that a CPU can train."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from rlenhance.nn.backbones.base import BACKBONES, ResidualBlock
+from rlenhance.nn.backbones.base import BACKBONES, block_stack, unet_forward
 from rlenhance.nn.backbones.recurrent import RecurrentBackbone
 
 
 @BACKBONES.register("gru_unet")
 class GruUNet(RecurrentBackbone):
-    """A U-Net with residual blocks on the picture at half its size, and a convolutional GRU: features
-    (N, widths[0], ceil(H/2), ceil(W/2)). Level i works at 1/2^(i+1) of the size; borders are zero.
+    """A U-Net with residual blocks on the image at half its size, and a convolutional GRU: features
+    (N, widths[0], ceil(H/2), ceil(W/2)). Level i works at 1/2^(i+1) of the size, with zero padding.
 
     Args:
         channels, context, memory: see `RecurrentBackbone`.
         widths: channels of the levels.
-        blocks: of each level, on the way down and, but for the last, on the way up.
+        blocks: residual blocks of each level of the encoder; the decoder has the same but for the last.
 
-    Source: Ronneberger et al. 2015 for the U; FFDNet (Zhang et al. 2018) for the first halving.
+    Source: U-Net (Ronneberger et al. 2015); FFDNet (Zhang et al. 2018) for the pixel-unshuffled input.
     """
 
     def __init__(self, channels: int = 3, context: int = 0, widths: Sequence[int] = (32, 64, 64),
@@ -29,22 +29,10 @@ class GruUNet(RecurrentBackbone):
         super().__init__(channels, context, widths[0], 2, memory, size_multiple=2 ** len(widths))
         pairs = list(pairwise(widths))
         self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths, blocks, strict=True))
+        self.encoder = nn.ModuleList(block_stack(*level) for level in zip(widths, blocks, strict=True))
         self.downsample = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
-        self.decoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        self.decoder = nn.ModuleList(block_stack(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
 
     def encode_image(self, planes: Tensor) -> Tensor:
-        features, beside = self.stem(planes), []
-        for level, reduce in zip(self.encoder, self.downsample, strict=False):
-            features = level(features)
-            beside.append(features)
-            features = reduce(features)
-        features = self.encoder[-1](features)
-        for level, enlarge in zip(reversed(self.decoder), reversed(self.upsample), strict=True):
-            features = level(enlarge(features) + beside.pop())
-        return features
-
-
-def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+        return unet_forward(self, self.stem(planes), self.encoder[-1])

@@ -15,16 +15,16 @@ from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 class MRPNet(Backbone):
     """Convolution, convolution with stride 2, transposed convolution back: features (N, width, H, W) of any size.
 
-    The published network ends in a convolution 64 -> 3; here that is the head of whoever uses the features. A
-    transposed convolution repeats every second pixel (`period`).
+    The published network ends in a convolution 64 -> 3; here the model that uses the features has that head. The
+    transposed convolution gives features of period 2.
 
     Args:
         channels: of the input.
         context: length of the context vector.
         width: channels inside.
 
-    Source: MRPNet, the restoration network of the super-resolution and denoising project. We depart in borders that
-    repeat, in sizes that need not be even, and in FiLM at each layer.
+    Source: MRPNet, the restoration network of the super-resolution and denoising project. We depart in
+    replicated padding, in sizes that need not be even, and in FiLM at each layer.
     """
 
     feature_period = 2
@@ -34,7 +34,7 @@ class MRPNet(Backbone):
         self.width, self.stride = width, 1
         self.stem = nn.Conv2d(channels, width, 3, padding=1, padding_mode="replicate")
         self.down = nn.Conv2d(width, width, 3, stride=2, padding=1, padding_mode="replicate")
-        self.up = nn.ConvTranspose2d(width, width, 4, stride=2, padding=3)  # of features repeated by one at the border
+        self.up = nn.ConvTranspose2d(width, width, 4, stride=2, padding=3)  # of features padded by one
         self.films = nn.ModuleList(FiLM(context, width) for _ in range(3))
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:

@@ -1,4 +1,4 @@
-"""Gated convolutions and a ConvLSTM that remembers the steps of the episode."""
+"""Gated convolutions and a ConvLSTM over the steps of the episode."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ConvLSTMCell(nn.Module):
     """An LSTM whose products are convolutions. Source: Shi et al. 2015, equation 3, without peepholes.
 
     Args:
-        inputs, width: channels of what comes in, and of what is remembered.
-        padding_mode: what lies outside, "replicate" or "constant" (zero).
+        inputs, width: channels of the input and of the state.
+        padding_mode: "replicate" or "constant" (zero).
     """
 
     def __init__(self, inputs: int, width: int, padding_mode: str = "replicate"):
@@ -44,7 +44,7 @@ class ConvLSTMCell(nn.Module):
 
     def forward(self, features: Tensor, state: tuple[Tensor, Tensor] | None,
                 dilation: int = 1) -> tuple[Tensor, Tensor]:
-        """What is put out and what is remembered, (N, width, h, w) both; `dilation` widens the same weights' view."""
+        """The output and the cell state, (N, width, h, w) each; `dilation` is that of the convolution."""
         if state is None:
             zero = features.new_zeros(features.shape[0], self.width, *features.shape[-2:])
             state = zero, zero
@@ -60,8 +60,7 @@ class ConvLSTMCell(nn.Module):
 class PixelRNN(Backbone):
     """Three gated convolutions with stride 2 and a ConvLSTM: features (N, width, ceil(H/8), ceil(W/8)).
 
-    The state is the ConvLSTM's; it is carried from step to step of an episode and begins anew with each. A network
-    that does not act lets it look several times.
+    The state is the ConvLSTM's, carried from step to step of an episode. Supervised networks run several passes.
 
     Args:
         channels: of the input.

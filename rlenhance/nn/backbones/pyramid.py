@@ -1,4 +1,4 @@
-"""Features that know the whole picture: a U-Net whose narrowest level attends to all of it."""
+"""A U-Net with self-attention at its narrowest level."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.image import pad_to_multiple
-from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
+from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM, block_stack, unet_forward, zero_init
 
-_GRID = 8  # side of the learned map of places; it is stretched over grids of other sizes
+_GRID = 8  # side of the learned position embedding; it is interpolated to grids of other sizes
 
 
 class Attention(nn.Module):
-    """Features plus what each place takes from all others, by what they look like and by where they are.
+    """Residual multi-head self-attention over all places, with a learned position embedding; begins as the identity.
 
     Source: Vaswani et al. 2017, section 3.2.
     """
@@ -28,8 +28,7 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(1, width)
         self.places = nn.Parameter(0.02 * torch.randn(1, width, _GRID, _GRID))
         self.ask = nn.Conv2d(width, 3 * width, 1)
-        self.give = nn.Conv2d(width, width, 1)
-        _begin_at_zero(self.give)
+        self.give = zero_init(nn.Conv2d(width, width, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, width, h, w) -> the same."""
@@ -47,34 +46,28 @@ class SmoothBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        _begin_at_zero(self.second)
+        zero_init(self.second)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, width, h, w) -> the same."""
         return features + self.second(F.silu(self.first(features)))
 
 
-def _begin_at_zero(layer: nn.Conv2d) -> None:
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-
-
 @BACKBONES.register("pyramid")
 class Pyramid(Backbone):
-    """A U-Net on the pixel-unshuffled picture with attention at its narrowest level: features
-    (N, widths[0], ceil(H/stride), ceil(W/stride)). Level i works at 1/(stride 2^i) of the size; borders are zero.
+    """A U-Net on the pixel-unshuffled image with self-attention at its narrowest level: features
+    (N, widths[0], ceil(H/stride), ceil(W/stride)). Level i works at 1/(stride 2^i) of the size, with zero padding.
 
-    Every feature sees the whole picture.
+    Every feature depends on the whole image.
 
     Args:
         channels: of the input.
         context: length of the context vector.
         widths: channels of the levels.
-        blocks: residual blocks of each level on the way down and, but for the last, on the way up.
+        blocks: residual blocks of each level of the encoder; the decoder has the same but for the last.
         stride: of the unshuffling.
 
-    Source: Ronneberger et al. 2015 for the U.
+    Source: U-Net (Ronneberger et al. 2015).
     """
 
     zero_padded = True
@@ -86,27 +79,16 @@ class Pyramid(Backbone):
         self.width, self.stride, self.size_multiple = widths[0], stride, stride * 2 ** len(pairs)
         self.stem = nn.Conv2d(channels * stride**2, widths[0], 3, padding=1)
         self.film = FiLM(context, widths[0])
-        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        levels = [(*level, SmoothBlock) for level in zip(widths[:-1], blocks[:-1], strict=True)]
+        self.encoder = nn.ModuleList(block_stack(*level) for level in levels)
         self.downsample = nn.ModuleList(nn.Conv2d(wide, narrow, 2, stride=2) for wide, narrow in pairs)
         self.middle = nn.Sequential(*(layer for _ in range(blocks[-1])
                                       for layer in (SmoothBlock(widths[-1]), Attention(widths[-1]))))
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(narrow, wide, 2, stride=2) for wide, narrow in pairs)
-        self.decoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], blocks[:-1], strict=True))
+        self.decoder = nn.ModuleList(block_stack(*level) for level in levels)
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = (-(-side // self.stride) for side in image.shape[-2:])
         planes = F.pixel_unshuffle(pad_to_multiple(image, self.size_multiple), self.stride)
         features = self.film(self.stem(planes.contiguous(memory_format=torch.channels_last)), context)
-        beside = []
-        for level, reduce in zip(self.encoder, self.downsample, strict=True):
-            features = level(features)
-            beside.append(features)
-            features = reduce(features)
-        features = self.middle(features)
-        for level, enlarge in zip(reversed(self.decoder), reversed(self.upsample), strict=True):
-            features = level(enlarge(features) + beside.pop())
-        return features[..., :height, :width], state
-
-
-def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(SmoothBlock(width) for _ in range(count)))
+        return unet_forward(self, features, self.middle)[..., :height, :width], state

@@ -1,4 +1,4 @@
-"""Backbones that remember what they saw: a convolutional GRU behind convolutions of any kind."""
+"""Recurrent backbones: a convolutional GRU behind convolutions of any kind."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import pad_to_multiple
 from rlenhance.nn.backbones.base import Backbone, FiLM
 
-#: What a step sees of the picture, and whether it remembers, see `RecurrentBackbone`.
+#: Values of `memory`, see `RecurrentBackbone`.
 MEMORY_MODES = ("first", "every", "none")
-_KEEPS = -8.0  # bias of the update gate: at first a step changes 1/3000 of the memory (at -5 ten steps cost 0.15 dB)
+_KEEPS = -8.0  # bias of the update gate: a new GRU changes 1/3000 of its state per step (-5: 0.15 dB lost in ten steps)
 
 
 class ConvGRUCell(nn.Module):
-    """A GRU whose products are convolutions: h <- (1 - z) h + z tanh(W x + U (r h)). Borders are zero.
+    """A GRU whose products are convolutions: h <- (1 - z) h + z tanh(W x + U (r h)), with zero padding.
 
     Args:
-        inputs, width: channels of what comes in, and of what is remembered.
+        inputs, width: channels of the input and of the state.
         kernel: side of the convolutions.
-        bias: added to each sum.
+        bias: whether they have one.
 
     Source: Ballas et al. 2016, equation 5, as PixelRL has it (Furuta et al. 2019, section 4.1).
     """
@@ -34,25 +34,25 @@ class ConvGRUCell(nn.Module):
         self.candidate = nn.Conv2d(inputs + width, width, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, features: Tensor, hidden: Tensor) -> Tensor:
-        """Both (N, channels, h, w); what is remembered afterwards."""
+        """The next state; all (N, channels, h, w)."""
         update, reset = torch.sigmoid(self.gates(torch.cat([features, hidden], dim=1))).chunk(2, dim=1)
         candidate = torch.tanh(self.candidate(torch.cat([features, reset * hidden], dim=1)))
         return (1 - update) * hidden + update * candidate
 
 
 class RecurrentBackbone(Backbone):
-    """Base class: convolutions on the pixel-unshuffled picture (FFDNet: at stride 2 each is four times as cheap), and
-    a GRU from step to step. A subclass gives `encode_image`.
+    """Base class: convolutions on the pixel-unshuffled image (as in FFDNet: at stride 2 each is four times as cheap),
+    and a GRU over the steps. A subclass defines `encode_image`.
 
     Args:
         channels: of the input.
         context: length of the context vector.
         width: channels of the features.
-        stride: of the unshuffling; 1 works on the pixels themselves.
-        memory: "first": the convolutions look at the first picture of the episode, and what they saw is remembered; a
-            later step looks with two small ones, and the GRU makes that part of the memory. "every": they look at
-            every picture, as PixelRL does. "none": the same without a memory.
-        size_multiple: the picture is continued to multiples of this many pixels.
+        stride: of the unshuffling; 1: none.
+        memory: "first": the convolutions encode the first image of an episode into the state; at later steps two small
+            convolutions encode the image, and the GRU updates the state. "every": the convolutions encode every image,
+            as in PixelRL. "none": the same without a state.
+        size_multiple: the image is padded to multiples of this many pixels.
     """
 
     zero_padded = True
@@ -76,8 +76,8 @@ class RecurrentBackbone(Backbone):
             nn.init.constant_(self.cell.gates.bias[:width], _KEEPS)
 
     def encode_image(self, planes: Tensor) -> Tensor:
-        """What the convolutions make of an unshuffled picture: (N, channels stride^2, h, w) -> (N, width, h, w)."""
-        raise TypeError("a remembering backbone defines encode_image")
+        """Features of an unshuffled image: (N, channels stride^2, h, w) -> (N, width, h, w)."""
+        raise TypeError("a recurrent backbone defines encode_image")
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         height, width = (-(-side // self.stride) for side in image.shape[-2:])

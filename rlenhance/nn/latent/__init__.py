@@ -1,4 +1,4 @@
-"""Codes of patches: an equivariant autoencoder, and what is known of the codes of clean pictures."""
+"""Codes of patches: an equivariant autoencoder, and a codebook of clean codes."""
 
 from rlenhance.nn.latent.codebook import Codebook
 from rlenhance.nn.latent.d4 import permute_code

@@ -1,4 +1,4 @@
-"""What is known of the codes of clean pictures: some of them, their groups, and where outputs differ from them."""
+"""Codes of clean patches, their clusters, and the axes of a model's errors in each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4
 from rlenhance.nn.latent.d4 import permute_code
 
-_SEARCHED = 1 << 13  # patches whose distances are worked out at once
+_SEARCHED = 1 << 13  # patches per distance matrix
 
 
 class Codebook(nn.Module):
-    """Clean codes, the centres of their groups, and in each group the axes along which a model's own codes err.
+    """Codes of clean patches, the centres of their clusters, and in each cluster the axes of a model's errors.
 
-    Buffers, so that they travel with the weights; `set` sets them, in the beginning they are random.
+    All are buffers, saved with the weights: random until `set`.
 
     Args:
         channels: of a code (M, channels, 8).
-        size: clean codes to keep; each stands for its patch turned in all eight ways.
-        groups: of codes.
-        axes: per group.
-        neighbours: clean codes whose mean is a code's prior.
-        equivariant: codes can be turned (`permute_code`); otherwise each stands for itself alone.
+        size: number of clean codes; with `equivariant`, each also stands for its patch in the eight orientations.
+        groups: number of clusters.
+        axes: per cluster.
+        neighbours: number of nearest clean codes in `nearest_mean`.
+        equivariant: whether codes permute with their patch (`permute_code`).
     """
 
     codes: Tensor
@@ -34,8 +34,9 @@ class Codebook(nn.Module):
                  equivariant: bool = True):
         super().__init__()
         if not 1 <= neighbours <= size or groups < 1 or not 0 <= axes <= channels * NUM_D4:
-            raise UsageError(f"a bank keeps at least as many codes as it has neighbours, and one group; and "
-                             f"at most {channels * NUM_D4} axes; got {size}, {neighbours}, {groups} and {axes}")
+            raise UsageError(f"a codebook needs 1 <= neighbours <= size, groups of at least 1 and axes of at most "
+                             f"{channels * NUM_D4}; got size {size}, neighbours {neighbours}, groups {groups} and "
+                             f"axes {axes}")
         self.neighbours, self.equivariant = neighbours, equivariant
         self.register_buffer("codes", torch.randn(size, channels, NUM_D4))
         self.register_buffer("centres", torch.randn(groups, channels, NUM_D4))
@@ -43,24 +44,24 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def set(self, codes: Tensor, centres: Tensor, axes: Tensor) -> None:
-        """Set what is known; shapes as the buffers', more codes than fit are thinned out evenly.
+        """Set the buffers; of more codes than fit, evenly spaced ones are kept.
 
         Raises:
             UsageError: too few codes.
         """
         if len(codes) < len(self.codes):
-            raise UsageError(f"a bank of {len(self.codes)} codes needs as many patches; got {len(codes)}: use more "
-                             f"pictures, or a smaller bank")
+            raise UsageError(f"a codebook of {len(self.codes)} codes needs as many patches; got {len(codes)}: use more "
+                             f"pictures, or a smaller codebook")
         chosen = torch.linspace(0, len(codes) - 1, len(self.codes)).round().long()
         for kept, value in ((self.codes, codes[chosen]), (self.centres, centres), (self.axes, axes)):
             kept.copy_(value)
 
     def assign_clusters(self, code: Tensor) -> Tensor:
-        """The group of each code, the one whose centre is nearest: (M, C, 8) -> (M,), int64."""
+        """The cluster of each code, by the nearest centre: (M, C, 8) -> (M,), int64."""
         return torch.cdist(code.flatten(1), self.centres.flatten(1)).argmin(dim=1)
 
     def nearest_mean(self, code: Tensor) -> Tensor:
-        """The mean of the nearest clean codes: (M, C, 8) -> the same. No gradient passes through the choice."""
+        """The mean of the nearest clean codes: (M, C, 8) -> the same, without a gradient."""
         known = self.augmented()
         means = []
         for part in code.detach().flatten(1).split(_SEARCHED):
@@ -69,7 +70,7 @@ class Codebook(nn.Module):
         return torch.cat(means).view_as(code)
 
     def augmented(self) -> Tensor:
-        """All clean codes, turned in all ways: (8 size, 8 C)."""
+        """All clean codes in all eight orientations: (8 size, 8 C); (size, 8 C) if not equivariant."""
         if not self.equivariant:
             return self.codes.flatten(1)
         return torch.cat([permute_code(self.codes, way) for way in range(NUM_D4)]).flatten(1)

@@ -1,4 +1,4 @@
-"""The patch autoencoder: a code that turns with its patch, and a way past it."""
+"""The patch autoencoder: an equivariant code, and a U-Net that bypasses it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rlenhance.ops.patch_grid import PatchGrid
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
 _LOG_VARIANCE = (-10.0, 2.0)
-#: How many patches are worked on at a time where no gradient is needed.
+#: Patches per batch where no gradient is needed.
 AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Patches:
-    """What the autoencoder makes of patches.
+    """Output of the autoencoder.
 
     Attributes:
-        code: of each, (M, C, 8).
-        reconstruction: what the code alone shows, (M, 3, b, b).
-        change: what one pass would add, (M, 3, b, b).
+        code: (M, C, 8).
+        reconstruction: the decoded code, (M, 3, b, b).
+        change: the residual of one pass, (M, 3, b, b).
     """
 
     code: Tensor
@@ -39,30 +39,29 @@ class Patches:
 
 
 class PatchAutoencoder(nn.Module):
-    """Codes of overlapping patches, what a code shows, and a denoiser that sees it beside the patch.
+    """Codes of overlapping patches, their reconstruction, and a denoiser that sees both.
 
-    The encoder is the same small network on the patch turned and mirrored in all eight ways, so that the code of a
-    turned patch is the code, its entries moved (`permute_code`): exact, whatever the weights are. What a code shows
-    turns with it as well. Y, U and V are coded together. What the code cannot hold goes past it: the change of a patch
-    comes from a small U-Net that sees the patch as it is, as it was at first, and what its code shows.
+    The encoder is one small network on the patch in all eight orientations, so that turning or mirroring a patch
+    permutes its code (`permute_code`), exactly and for all weights; the reconstruction turns with it. Y, U and V are
+    coded together. A small U-Net that sees the patch, the initial patch and the reconstruction predicts the change.
 
     Args:
         blocks: geometry of the patches.
         latent_dim: entries of a code, a multiple of 8.
         width: channels of the encoder's first layer.
         widths, down, up: of the U-Net, see `rlenhance.models.DenoisingUNet`.
-        equivariant: False: the encoder sees the patch one way only (for comparison).
+        equivariant: False: the encoder sees one orientation only (for comparison).
 
     Source: RSE-RL names a variational, equivariant patch autoencoder; the regular representation is that of group
-    convolutions (Cohen and Welling 2016), here lifted over the whole network. The way past the code is ours.
+    convolutions (Cohen and Welling 2016), here lifted over the whole network. The U-Net beside the code is ours.
     """
 
     def __init__(self, blocks: PatchGrid, latent_dim: int = 72, width: int = 24, widths: Sequence[int] = (32, 64, 64),
                  down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2), equivariant: bool = True):
         super().__init__()
         if latent_dim < NUM_D4 or latent_dim % NUM_D4:
-            raise UsageError(f"a code has 8 entries per channel, one for each way to turn a patch: latent_dim is a "
-                             f"multiple of 8, as 72; got {latent_dim}")
+            raise UsageError(f"latent_dim must be a multiple of 8, as 72 (a code has 8 entries per channel); got "
+                             f"{latent_dim}")
         self.blocks, self.latent_dim, self.equivariant = blocks, latent_dim, equivariant
         outputs = latent_dim // NUM_D4 if equivariant else latent_dim
         values, small = 3 * blocks.patch_size**2, -(-blocks.patch_size // 8)
@@ -79,13 +78,13 @@ class PatchAutoencoder(nn.Module):
         self.register_buffer("yuv", torch.tensor(_YUV), persistent=False)
         self.register_buffer("rgb", torch.linalg.inv(torch.tensor(_YUV)), persistent=False)
         nn.init.normal_(self.decoder.weight, std=0.02)
-        with torch.no_grad():  # a code shows grey in the beginning
+        with torch.no_grad():  # a new decoder gives grey
             for value in (self.decoder.bias, *self.nonlinear_decoder[2].parameters()):
                 value.zero_()
 
     @property
     def channels(self) -> int:
-        """Of a code: entries per way."""
+        """Channels of a code (M, channels, 8)."""
         return self.latent_dim // NUM_D4
 
     def encode(self, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +103,7 @@ class PatchAutoencoder(nn.Module):
         return values.mT if self.equivariant else values.squeeze(1).unflatten(1, (-1, NUM_D4))
 
     def decode(self, code: Tensor) -> Tensor:
-        """What codes show, without what goes past them: (M, C, 8) -> (M, 3, b, b), RGB, not clipped."""
+        """Reconstruct patches from their codes alone: (M, C, 8) -> (M, 3, b, b), RGB, not clipped."""
         entries = code.mT if self.equivariant else code.flatten(1)[:, None]
         size = (3, self.blocks.patch_size, self.blocks.patch_size)
         planes = (self.decoder(entries) + self.nonlinear_decoder(entries)).float().unflatten(-1, size)
@@ -113,10 +112,10 @@ class PatchAutoencoder(nn.Module):
         return torch.einsum("kc,mchw->mkhw", self.rgb.to(shown), shown)
 
     def analyze(self, now: Tensor, start: Tensor, noise: Tensor) -> Patches:
-        """The codes of patches, and what one pass would change.
+        """The codes of patches, and the change of one pass.
 
         Args:
-            now, start: the patches as they are, and as they were at first, (M, 3, b, b).
+            now, start: the current and the initial patches, (M, 3, b, b).
             noise: standard deviation of the noise in each of `start`, (M, 1, 1, 1).
         """
         code, _ = self.encode(now)
@@ -124,45 +123,44 @@ class PatchAutoencoder(nn.Module):
         return Patches(code, shown, self.residual(now, start, shown, noise))
 
     def per_patch(self, noise: Tensor, image: Tensor) -> Tensor:
-        """The noise of every patch of pictures: (N, 1, 1, 1) or (N, 1, H, W) -> (M, 1, 1, 1), the mean of a map."""
+        """Noise of every patch: (N, 1, 1, 1) or a map (N, 1, H, W), which is averaged -> (M, 1, 1, 1)."""
         if noise.shape[-2:] == image.shape[-2:]:
             return self.blocks.extract(noise).mean(dim=(2, 3), keepdim=True)
         rows, columns = self.blocks.grid(image.shape[-2], image.shape[-1])
         return noise.repeat_interleave(rows * columns, dim=0)
 
     def residual(self, now: Tensor, start: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
-        """What goes past the code: the change of each patch, (M, 3, b, b)."""
+        """The change that the U-Net predicts for each patch, (M, 3, b, b)."""
         side = self.blocks.patch_size
         seen = pad_to_multiple(torch.cat([now, start, shown], dim=1), self.size_multiple)
-        told = noise.expand(-1, 1, *seen.shape[-2:])
-        return -noise * self.skip(seen, told).float()[..., :side, :side]
+        return -noise * self.skip(seen, noise.expand(-1, 1, *seen.shape[-2:])).float()[..., :side, :side]
 
     def enhance(self, now: Tensor, start: Tensor, noise: Tensor) -> Tensor:
         """One pass over whole pictures, not clipped.
 
         Args:
-            now, start: the pictures as they are, and as they were at first, (N, 3, H, W).
+            now, start: the current and the initial pictures, (N, 3, H, W).
             noise: standard deviation of the noise in `start`, (N, 1, 1, 1) or as a map (N, 1, H, W).
         """
         return now + self.apply_to_patches(lambda *parts: self.analyze(*parts).change, now, start, noise)
 
     def apply_to_patches(self, change: Callable[..., Tensor], now: Tensor, start: Tensor, noise: Tensor,
-             *beside: Tensor) -> Tensor:
-        """What patches change of their pictures, merged; without gradients so many at a time that memory is bounded.
+                         *more: Tensor) -> Tensor:
+        """Apply a function to all patches and fold the results; without gradients in batches of `AT_ONCE`.
 
         Args:
-            change: (now, start, noise, *beside) of some patches, in the order of `PatchGrid.extract` -> (M, 3, b, b).
+            change: (now, start, noise, *more) of some patches, in the order of `PatchGrid.extract` -> (M, 3, b, b).
             now, start, noise: see `enhance`.
-            beside: more of each patch, M rows.
+            more: further tensors of M rows, one for each patch.
         """
-        together = (self.blocks.extract(now), self.blocks.extract(start), self.per_patch(noise, now), *beside)
+        together = (self.blocks.extract(now), self.blocks.extract(start), self.per_patch(noise, now), *more)
         count = len(together[0]) if torch.is_grad_enabled() else AT_ONCE
         parts = [change(*some).float() for some in zip(*(part.split(count) for part in together), strict=True)]
         return self.blocks.fold(torch.cat(parts), (now.shape[-2], now.shape[-1]))
 
     @torch.no_grad()
     def begin_with(self, denoiser: NoiseUNet) -> None:
-        """Take over a denoiser's U-Net of the same shape: what it has not seen begins without effect.
+        """Copy a denoiser's U-Net of the same shape; the weights of its new inputs are set to zero.
 
         Raises:
             UsageError: another shape.
@@ -171,13 +169,12 @@ class PatchAutoencoder(nn.Module):
         stem = theirs.pop("stem.weight")  # unshuffled: 4 planes per channel, 12 of the picture and 4 of its noise
         if {n: v.shape for n, v in ours.items() if n != "stem.weight"} != {n: v.shape for n, v in theirs.items()} \
                 or stem.shape[1] != 16:
-            raise UsageError("a patch autoencoder begins with a denoiser for colour whose U-Net has the same widths, "
-                             "down and up")
+            raise UsageError("a patch autoencoder starts from a denoiser for colour with the same widths, down and up")
         wide = ours["stem.weight"].zero_()
         wide[:, :12], wide[:, -4:] = stem[:, :12], stem[:, 12:]
         self.skip.load_state_dict({**theirs, "stem.weight": wide})
 
 
 def measured_noise(start: Tensor) -> Tensor:
-    """How strong the noise of pictures seems to be, as the autoencoder is told: (N, 3, H, W) -> (N, 1, 1, 1)."""
+    """The noise that the autoencoder is conditioned on, estimated: (N, 3, H, W) -> (N, 1, 1, 1)."""
     return noise_deviation(start).clamp(1 / 255, LARGEST_NOISE)
