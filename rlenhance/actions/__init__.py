@@ -1,4 +1,4 @@
-"""What one agent may do. `apply_action` is the transition, in training and in use."""
+"""Action sets. `apply_action` is the transition, in training and in use."""
 
 from rlenhance.actions.base import (
     ACTION_SETS,

@@ -1,4 +1,4 @@
-"""What every action set answers to, and the one way in which actions change images."""
+"""The contract of action sets, and the one function by which actions change images."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ EDGE = 1 - 1e-6  # keeps atanh finite in float32
 
 
 class ActionSet:
-    """Base class of the vocabularies of per-pixel edits.
+    """Base class of the action sets.
 
     Attributes:
-        spec: the recipe, as `Registry.create` stamps it.
-        purpose: what a policy over it is for.
-        scopes: the scopes of the agents that act, a part of ("global", "local").
+        spec: the recipe, set by `Registry.create`.
+        purpose: of the policies over it.
+        scopes: the scopes of its agents, some of ("global", "local").
         action_dim: numbers that one agent chooses.
         num_choices: values of a categorical number, or None for continuous numbers in [-1, 1].
-        initial_action, initial_std: what the agents of a new policy choose, and the standard deviation with which they
-            try other choices; None: what the policy sets.
+        initial_action, initial_std: mean and standard deviation of a new policy's actions; None: set by the policy.
         range_margin: how far values of its images may lie outside [0, 1].
         image_channels: how many channels its images may have.
-        needs_initial_image: its edits look at the mask and at the image with which the episode began.
+        needs_initial_image: whether its edits depend on the mask and on the first image of the episode.
     """
 
     spec: dict[str, Any]
@@ -75,9 +74,9 @@ class ActionSet:
         Args:
             image: (N, C, H, W).
             action: see `Action`.
-            mask: (N, 1, H, W), 1 where the result will be used; sets that look at the mask use it.
-            initial_image: (N, C, H, W), with which the episode began; for sets that `needs_initial_image`.
-            step: how many steps came before.
+            mask: (N, 1, H, W), 1 where the result will be used; for sets that depend on the mask.
+            initial_image: (N, C, H, W), first image of the episode; for sets with `needs_initial_image`.
+            step: index of the step in the episode.
         """
 
     @abstractmethod
@@ -89,14 +88,14 @@ class ActionSet:
         """The action that changes nothing, for `count` images of height x width."""
 
     def initial_image(self, image: Tensor) -> Tensor:
-        """The image on which the agents of an episode first act; here what came in."""
+        """The first image of an episode; here the image itself."""
         return image
 
     def check_image(self, image: Tensor, finite: bool = True) -> Tensor:
-        """Give back an image that these actions can edit.
+        """The image, if these actions can edit it.
 
         Raises:
-            UsageError: any other, see `rlenhance.core.image.check_image`.
+            UsageError: they cannot, see `rlenhance.core.image.check_image`.
         """
         return check_image(image, finite, margin=self.range_margin, channels=self.image_channels)
 
@@ -106,10 +105,24 @@ ACTION_SETS: Registry[type[ActionSet]] = Registry("action set")
 
 
 class PointwiseActions(ActionSet):
-    """An action set whose edit of a pixel depends on that pixel alone, and on a few parameters that agents give.
+    """An action set whose edit of a pixel depends on that pixel and on a few parameters alone.
 
-    Several steps may then be done to a part of the image at a time: see `rlenhance.actions.render`.
+    `rlenhance.actions.render` applies several steps in one pass.
+
+    Attributes:
+        agent_stride: pixels per local agent along each side; 0: there are no local agents.
+        global_agent: whether one agent acts on the whole picture.
     """
+
+    agent_stride: int
+    global_agent: bool
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        return ("global",) * self.global_agent + ("local",) * bool(self.agent_stride)
+
+    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
+        return (1, 1) if scope == "global" else (-(-height // self.agent_stride), -(-width // self.agent_stride))
 
     @abstractmethod
     def parameters(self, action: Action) -> Tensor:
@@ -125,9 +138,9 @@ class PointwiseActions(ActionSet):
 
 
 class ToolSet(ActionSet):
-    """An action set in which each pixel takes the value that the tool it chose gives there.
+    """An action set in which each pixel takes the result of one tool.
 
-    Probabilities instead of an index stand for the mixture of all tools' results, through which gradients pass.
+    Probabilities instead of an index give the mixture of all tools' results, which is differentiable.
 
     Attributes:
         tools: their names, in the order of the choices.
@@ -153,12 +166,12 @@ class ToolSet(ActionSet):
         return height, width
 
     def magnitude(self, action: Action) -> Tensor:
-        """1 where a tool is chosen that changes something; of probabilities, their sum over these: (N, 1, H, W)."""
+        """1 except for the identity; of probabilities, their sum over the other tools: (N, 1, H, W)."""
         choice = action["local"]
         identity: int = self.tools.index(self.identity)
         if choice.is_floating_point():
             return 1 - choice[:, :, identity]
-        if choice.device.type == "cpu":  # a third of the time there
+        if choice.device.type == "cpu":  # three times as fast
             chosen: Tensor = torch.from_numpy(np.not_equal(choice.numpy(), identity).astype(np.float32))
             return chosen
         return (choice != identity).float()
@@ -168,38 +181,36 @@ class ToolSet(ActionSet):
 
 
 def upsample_agents(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Numbers of coarse agents as smooth maps.
+    """Interpolate the numbers of coarse agents bilinearly.
 
     Args:
         values: (N, C, h, w).
         size: (H, W).
 
     Returns:
-        (N, C, H, W), interpolated bilinearly; of a single agent (N, C, 1, 1).
+        (N, C, H, W); of a single agent (N, C, 1, 1).
     """
     if tuple(values.shape[-2:]) in (tuple(size), (1, 1)):
         return values
     if not torch.is_grad_enabled() and values.device.type == "cpu" and size[0] * size[1] <= _SMALL:
         down, across = (_weights(*pair, values.dtype) for pair in zip(values.shape[-2:], size, strict=True))
-        return down @ values @ across.mT  # the same, several times faster where there is little to do
+        return down @ values @ across.mT  # the same, several times faster for small images
     return F.interpolate(values, list(size), mode="bilinear", align_corners=False)
 
 
 @lru_cache(maxsize=32)
 def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
-    """How much of each agent's number a pixel gets along one side: (size, agents)."""
-    with torch.inference_mode(False):  # what is kept serves everyone
+    """Interpolation weights along one side: (size, agents)."""
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
         return F.interpolate(torch.eye(agents, dtype=dtype)[None], size, mode="linear", align_corners=False)[0].mT
 
 
 def attenuate_local(action: Action, smoothness: Tensor | None) -> Action:
-    """The action with the local agents held back: at smoothness 1 the global agent's edit is left alone.
-
-    The local choices are multiplied by 1 - smoothness before the squashing, where they are added to the global ones.
+    """Multiply the local actions by 1 - smoothness before the squashing: at 1 only the global agent acts.
 
     Args:
-        action: continuous entries of both scopes; others are given back as they are.
-        smoothness: (N, 1, 1, 1) in [0, 1], of every image; None: as the agents chose.
+        action: continuous entries of both scopes; others are returned unchanged.
+        smoothness: (N, 1, 1, 1) in [0, 1], of every image; None: 0.
     """
     if smoothness is None or set(action) != {"global", "local"} or not action["local"].is_floating_point():
         return action
@@ -208,15 +219,14 @@ def attenuate_local(action: Action, smoothness: Tensor | None) -> Action:
 
 def apply_action(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
                  initial_image: Tensor | None = None, step: int = 0) -> Tensor:
-    """One step of every agent: the environment and inference both call this, so they cannot drift apart.
+    """One step of all agents, for the environment and inference alike.
 
     Args:
         actions: the action set.
         image: (N, C, H, W).
         action: see `Action`.
-        mask: (N, 1, H, W) in [0, 1], 1 where the image may change; where it is 0 not a bit changes.
-        initial_image: the image with which the episode began, for sets that `needs_initial_image`.
-        step: how many steps came before.
+        mask: (N, 1, H, W) in [0, 1], 1 where the image may change; where it is 0 no bit changes.
+        initial_image, step: see `ActionSet.apply`.
     """
     after = actions.apply(image, action, mask, initial_image, step)
     if mask is None:
@@ -225,15 +235,15 @@ def apply_action(actions: ActionSet, image: Tensor, action: Action, mask: Tensor
 
 
 def validate_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:
-    """Take a bare tensor where there is one scope of agents, and refuse what the set does not know.
+    """The action as a mapping, if it fits the action set and the image.
 
     Args:
         actions: the action set.
-        action: see `Action`; or the entry of the only scope.
-        size: (height, width) of the image that will be edited.
+        action: see `Action`; or the tensor of the only scope.
+        size: (height, width) of the image.
 
     Raises:
-        UsageError: other scopes, or another number of agents or of numbers than the image has.
+        UsageError: other scopes, or another shape.
     """
     if isinstance(action, Tensor):
         if len(actions.scopes) != 1:

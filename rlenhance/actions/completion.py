@@ -1,4 +1,4 @@
-"""Filling a hole: every missing pixel takes what a tool finds for it, in the picture as it is now."""
+"""Actions for completion: every missing pixel takes the result of a tool, or changes in small steps."""
 
 from __future__ import annotations
 
@@ -21,35 +21,33 @@ from rlenhance.ops.mask_windows import MaskWindows
 #: The eight directions as (down, right).
 DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),
               "nw": (-1, -1)}
-#: Tools beside the copies, in their order: "keep" comes first, the copies after it, these last.
+#: Tools after "keep" and the copies, in order.
 OTHERS = ("diffuse", "median", "isophote", "mirror", "start", "darker", "brighter", "detail")
-_STEP = 1 / 64  # how much "darker" and "brighter" move a pixel
-_ALONG = 2.0  # pixels that "isophote" looks to both sides
-_DETAIL = 0.25  # how much of the mirrored place's detail a step adds
-_REACH = 8  # pixels: no tool but the copies and those that mirror looks farther than this
+_STEP = 1 / 64  # of "darker" and "brighter"
+_ALONG = 2.0  # pixels: distance of the two places of "isophote"
+_DETAIL = 0.25  # factor of "detail"
+_REACH = 8  # pixels: at least the radius of all tools but the copies and those that mirror
 
 
 @ACTION_SETS.register("fill")
 @dataclass(frozen=True)
 class CompletionActions(ToolSet):
-    """Each pixel of the hole takes the value that its tool gives there; one head with as many choices as tools.
+    """Each pixel of the hole takes the result of the tool that it chooses: one head, see `ToolSet`.
 
-    keep (0); copies of the pixel so many away in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
-    neighbours; median of 3x3; isophote, the mean of the two places 2 pixels along the edge that runs through here;
-    mirror, the pixel as far behind the hole's nearest border as this one is before it; start, the value with which the
-    episode began (that of the prior); darker and brighter, by 1/64; detail, this pixel and a quarter of what the
-    mirrored one differs from its surroundings: a step of texture that leaves the level. A copy from outside the
-    picture, or a mirror that falls there or into the hole, is not valid: it keeps the pixel, and policies never choose
-    it (`valid_mask`).
+    keep (0); copies of a pixel at a stride in one of eight directions ("copy_ne_8"); diffuse, the mean of the four
+    neighbours; median of 3x3; isophote, the mean of the two places 2 pixels along the edge through this pixel; mirror,
+    the pixel mirrored at the hole's nearest border; start, the pixel of the episode's first image (the prior's); darker
+    and brighter, by 1/64; detail, this pixel plus a quarter of the mirrored pixel's difference from its surroundings:
+    texture without a change of level. A copy from outside the picture, and a mirrored place outside it or inside the
+    hole, are invalid: they keep the pixel, and policies never choose them (`valid_mask`).
 
-    Probabilities instead of an index stand for the mixture of all tools' results. On a CPU only those tools run that
-    some pixel chose.
+    On a CPU only chosen tools run.
 
     Args:
-        strides: how far the copies reach, in pixels.
+        strides: distances of the copies in pixels.
 
     Raises:
-        UsageError: a stride that is none, or comes twice.
+        UsageError: a stride below 1, or one given twice.
     """
 
     purpose: ClassVar[Purpose] = "completion"
@@ -65,13 +63,13 @@ class CompletionActions(ToolSet):
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """Their names, in the order of the choices."""
+        """Names of the tools, in the order of the choices."""
         copies = [f"copy_{name}_{stride}" for stride in self.strides for name in DIRECTIONS]
         return ("keep", *copies, *OTHERS)
 
     def apply_all(self, image: Tensor, mask: Tensor | None = None, initial_image: Tensor | None = None,
                 windows: MaskWindows | None = None) -> Tensor:
-        """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W); in windows: (N, C, K, h, w)."""
+        """The results of all tools: (N, C, H, W) -> (N, C, K, H, W); in windows: (N, C, K, h, w)."""
         if windows is None or mask is None:
             return torch.stack([self.apply_tool(name, image, mask, initial_image) for name in self.tools], dim=2)
         outer = windows.expanded(max(_REACH, *self.strides))
@@ -82,8 +80,8 @@ class CompletionActions(ToolSet):
         return torch.stack(found, dim=2)
 
     def valid_mask(self, mask: Tensor, windows: MaskWindows | None = None) -> Tensor:
-        """Where every tool has something to give: (N, 1, H, W) -> (N, K, H, W) bool; "keep" alone outside the hole.
-        In windows: (N, K, h, w)."""
+        """Where each tool is valid: (N, 1, H, W) -> (N, K, H, W) bool; outside the hole only "keep" is. In windows:
+        (N, K, h, w)."""
         height, width = mask.shape[-2:]
         inside = mask[:, 0] > 0.5
         found, mirrored = [], _mirrored(mask)[1]
@@ -127,8 +125,7 @@ class CompletionActions(ToolSet):
             return _moved(image, *self._offset(name))
         if name == "diffuse":
             padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-            return (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2]
-                    + padded[..., 1:-1, 2:]) / 4
+            return (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / 4
         if name == "median":
             return median(image, 3)
         if name == "isophote":
@@ -148,10 +145,10 @@ class CompletionActions(ToolSet):
 @ACTION_SETS.register("touch_up")
 @dataclass(frozen=True)
 class ResidualActions(ActionSet):
-    """Each pixel of the hole moves its three channels by a little: continuous heads, for learners that need them.
+    """Each pixel of the hole changes its three channels in small steps: continuous heads.
 
     Args:
-        max_change: the largest change of a step.
+        max_change: largest change per step.
     """
 
     purpose: ClassVar[Purpose] = "completion"
@@ -163,7 +160,7 @@ class ResidualActions(ActionSet):
 
     def __post_init__(self) -> None:
         if not 0 < self.max_change <= 1:
-            raise UsageError(f"the largest change of a step lies in (0, 1]; got {self.max_change}")
+            raise UsageError(f"max_change lies in (0, 1]; got {self.max_change}")
 
     def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
         return height, width
@@ -182,7 +179,7 @@ class ResidualActions(ActionSet):
 
 
 def _moved(image: Tensor, down: int, right: int) -> Tensor:
-    """Every pixel takes the value so far away; where that lies outside the picture, its own."""
+    """The image shifted by an offset; pixels whose source lies outside keep their value."""
     height, width = image.shape[-2:]
     if abs(down) >= height or abs(right) >= width:
         return image
@@ -194,7 +191,7 @@ def _moved(image: Tensor, down: int, right: int) -> Tensor:
 
 
 def _along_edges(image: Tensor) -> Tensor:
-    """The mean of the two places that lie along the edge through each pixel (across the gradient of the light)."""
+    """The mean of the two places along the edge through each pixel (perpendicular to the gradient)."""
     count, _, height, width = image.shape
     with torch.no_grad():
         light = F.pad(gaussian(brightness(image.detach()), 1.0, 5), (1, 1, 1, 1), mode="replicate")
@@ -213,7 +210,7 @@ def _along_edges(image: Tensor) -> Tensor:
 
 
 def _mirror_values(image: Tensor, mask: Tensor, other: Tensor | None = None) -> Tensor:
-    """What stands at the mirrored places; where there is none, the pixel itself, or another picture's."""
+    """The image's values at the mirrored places; where there is none, those of `other`, or of the image."""
     index, there = _mirrored(mask)
     flat = image.flatten(2)
     taken = flat.gather(2, index.flatten(1)[:, None].expand(-1, image.shape[1], -1)).view_as(image)
@@ -221,7 +218,7 @@ def _mirror_values(image: Tensor, mask: Tensor, other: Tensor | None = None) -> 
 
 
 def _mirrored(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every pixel of the hole, the place behind its nearest border (flat index), and where there is one."""
+    """Flat index of the place mirrored at the hole's nearest border, and where it is valid."""
     height, width = mask.shape[-2:]
     found = [_places(hole.tobytes(), height, width) for hole in (mask[:, 0] > 0.5).cpu().numpy()]
     return (torch.from_numpy(np.stack([places for places, _ in found])).to(mask.device),
@@ -230,7 +227,7 @@ def _mirrored(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=64)  # an episode asks at each of its steps
 def _places(hole_bytes: bytes, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same of one hole."""
+    """`_mirrored` for one hole."""
     from scipy.ndimage import distance_transform_edt  # here: it costs start-up time
 
     hole, own = np.frombuffer(hole_bytes, bool).reshape(height, width), np.indices((height, width))

@@ -15,10 +15,9 @@ CHANNELS = ("luminance", "chroma", "coupled")
 
 
 def combine_scopes(normal: Action) -> Tensor:
-    """What the global agent and the local agents choose together: (N, C, h, w) in [-1, 1].
+    """The sum of global and local actions: (N, C, h, w) in [-1, 1].
 
-    They add up before the squashing, the mean of the local ones taken out: the global agent alone owns the
-    picture, the local ones say what is different where.
+    They are added before the squashing, without the mean of the local ones: only the global agent changes the mean.
 
     Args:
         normal: "global" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
@@ -35,21 +34,19 @@ class CurveActions(PointwiseActions):
     [0, 1] is invariant, black and white stay, A = 0 changes nothing, A < 0 darkens. A continuous head's a in [-1, 1]
     means A = (low + high) / 2 + a (high - low) / 2; a categorical head has `num_bins` evenly spaced values.
 
-    Where a global agent and local agents both act, they add up before the squashing,
-    A = squash(atanh(a_picture) + atanh(a_local) - mean over the cells of atanh(a_local)): the global agent
-    alone owns the exposure, the local ones move light about.
+    Global and local actions are added before the squashing, see `combine_scopes`:
+    A = squash(atanh(a_global) + atanh(a_local) - mean over the cells of atanh(a_local)).
 
     Args:
         kind: "continuous" or "categorical".
-        agent_stride: pixels per local agent along each side; 1 is the classic pixel-wise case, 0 leaves the picture
-            to its one global agent.
-        global_agent: one agent acts for the whole picture.
+        agent_stride: pixels per local agent along each side; 1: one agent per pixel, 0: the global agent only.
+        global_agent: whether one agent acts on the whole picture.
         channels: "luminance", one A for all channels; "chroma", that plus a bounded offset for red and for blue;
             "coupled", one head per channel, mixed as ReLLIE does.
         chroma: largest offset of A for red and blue ("chroma").
         coupling: share of a channel's own head in its A; the leading channel's head makes up the rest ("coupled").
-        lead_channel: index (RGB) of the leading channel ("coupled"); the released ReLLIE leads with blue.
-        momentum: share of the picture before the step that stays: I <- (1 - momentum) I' + momentum I.
+        lead_channel: index (RGB) of the leading channel ("coupled"); in the released ReLLIE, blue.
+        momentum: share of the picture before the step in the result: I <- (1 - momentum) I' + momentum I.
         low, high: range of A.
         num_bins: values of a categorical head.
 
@@ -78,17 +75,11 @@ class CurveActions(PointwiseActions):
         if not -1 <= self.low < 0 < self.high <= 1:
             raise UsageError(f"A must range from below 0 to above 0 within [-1, 1]; got {self.low} to {self.high}")
         if not (0 <= self.coupling <= 1 and 0 <= self.momentum < 1 and 0 <= self.chroma <= 0.5):
-            raise UsageError(
-                "coupling lies in [0, 1], momentum in [0, 1), chroma in [0, 0.5]; "
-                f"got {self.coupling}, {self.momentum}, {self.chroma}"
-            )
+            raise UsageError(f"coupling lies in [0, 1], momentum in [0, 1), chroma in [0, 0.5]; got {self.coupling}, "
+                             f"{self.momentum}, {self.chroma}")
         if self.lead_channel not in (0, 1, 2) or self.num_bins < 2:
-            raise UsageError(f"lead_channel is 0, 1 or 2 and num_bins at least 2; "
-                             f"got {self.lead_channel} and {self.num_bins}")
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("global",) * self.global_agent + ("local",) * bool(self.agent_stride)
+            raise UsageError(f"lead_channel is 0, 1 or 2 and num_bins at least 2; got {self.lead_channel} and "
+                             f"{self.num_bins}")
 
     @property
     def action_dim(self) -> int:
@@ -98,13 +89,8 @@ class CurveActions(PointwiseActions):
     def num_choices(self) -> int | None:
         return self.num_bins if self.kind == "categorical" else None
 
-    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        if scope == "global":
-            return 1, 1
-        return -(-height // self.agent_stride), -(-width // self.agent_stride)
-
     def _normal(self, entry: Tensor) -> Tensor:
-        """One level's entry as numbers in [-1, 1]: (N, heads, h, w)."""
+        """One scope's entry as numbers in [-1, 1]: (N, heads, h, w)."""
         if self.num_choices is None:
             return entry.clamp(-1, 1)
         if entry.is_floating_point():  # probabilities: A is linear in the choice, so their mean is the mixture
@@ -129,7 +115,7 @@ class CurveActions(PointwiseActions):
         return self.coupling * own + (1 - self.coupling) * own[:, self.lead_channel : self.lead_channel + 1]
 
     def parameters(self, action: Action) -> Tensor:
-        """A of every agent, less what momentum holds back: (N, 1 or 3, h, w)."""
+        """A of every agent times 1 - momentum: (N, 1 or 3, h, w)."""
         return (1 - self.momentum) * self.magnitude(action)
 
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
@@ -142,7 +128,7 @@ class CurveActions(PointwiseActions):
         shapes = {scope: (count, self.action_dim, *self.agent_grid(scope, height, width)) for scope in self.scopes}
         action = {}
         for scope, shape in shapes.items():
-            # beside a global agent the local ones are neutral in the middle
+            # beside a global agent, local actions of 0 change nothing
             value = torch.full(shape, 0.0 if scope == "local" and self.global_agent else zero)
             if self.channels == "chroma":
                 value[:, 1:] = 0.0

@@ -1,4 +1,4 @@
-"""Filters as actions: every pixel takes the value that one of a few tools gives it."""
+"""Filters as actions: every pixel takes the result of one tool."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rlenhance.core.types import Action, Purpose
 from rlenhance.ops.filters import bilateral, box, find_tiled_filter, gaussian, median, shift
 from rlenhance.ops.filters_batched import TiledFilter, apply_all, apply_selected
 
-#: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. One of one's own is
-#: entered with `@FILTERS.register("name")`, and named in `FilterActions(tools=...)`.
+#: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. To add one, decorate it
+#: with `@FILTERS.register("name")` and name it in `FilterActions(tools=...)`.
 FILTERS: Registry[Callable[[Tensor], Tensor]] = Registry("filter")
-#: The tool that every set has.
+#: The tool that every set needs.
 IDENTITY = "nothing"
 
 for _name, _tool in {
@@ -44,14 +44,11 @@ PIXELRL_TOOLS = tuple(FILTERS)
 @ACTION_SETS.register("filters")
 @dataclass(frozen=True)
 class FilterActions(ToolSet):
-    """Each pixel takes the value that its tool gives there.
+    """Each pixel takes the result of the tool that it chooses: one head, see `ToolSet`.
 
-    One head with as many choices as there are tools. Probabilities instead of an index stand for the mixture of all
-    tools' results, through which gradients pass. Pictures may be grey (one plane) and, where they hold unrounded
-    noise, leave [0, 1] by 1 at most; no tool carries them further.
+    Pictures may be grey (one channel), and unrounded noise may leave [0, 1] by 1 at most; no tool moves it further.
 
-    On a CPU only those tools run that some pixel chose, on the groups of pictures (`rlenhance.ops.filters_batched`)
-    that have such pixels; elsewhere all of them run, as looking would make the device wait.
+    On a CPU only chosen tools run (`rlenhance.ops.filters_batched`); on other devices all run, without synchronising.
 
     Args:
         tools: names of the tools, in the order of the choices; "nothing" is one of them.
@@ -72,7 +69,7 @@ class FilterActions(ToolSet):
     image_channels: ClassVar[tuple[int, ...]] = (1, 3)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tools", tuple(self.tools))  # of a config.json: a list
+        object.__setattr__(self, "tools", tuple(self.tools))  # config.json has a list
         for name in self.tools:
             FILTERS[name]  # refuses unknown names
         if IDENTITY not in self.tools or len(set(self.tools)) != len(self.tools) or len(self.tools) < 2:
@@ -81,12 +78,12 @@ class FilterActions(ToolSet):
 
     @property
     def receptive_radius(self) -> int | None:
-        """How many pixels around its own the widest tool looks at; None where one of the user's own does not tell."""
+        """Radius in pixels of the largest tool; None if it is unknown for a registered one."""
         forms = [find_tiled_filter(FILTERS[name]) for name in self.tools if name != IDENTITY]
         return None if None in forms else max(form.radius for form in forms if form is not None)
 
     def apply_all(self, image: Tensor) -> Tensor:
-        """What every tool makes of every pixel: (N, C, H, W) -> (N, C, K, H, W)."""
+        """The results of all tools: (N, C, H, W) -> (N, C, K, H, W)."""
         forms = self._forms(image)
         if self._left(forms):
             return torch.stack([apply_tool(name, image) for name in self.tools], dim=2)
@@ -112,22 +109,22 @@ class FilterActions(ToolSet):
         return after
 
     def _forms(self, image: Tensor) -> list[TiledFilter | None]:
-        """How OpenCV runs each tool on canvases of these pictures; None for "nothing", and where it does not."""
+        """The OpenCV form of each tool for these pictures; None for "nothing" and where there is none."""
         gradient = torch.is_grad_enabled() and image.requires_grad
         able = image.device.type == "cpu" and image.dtype == torch.float32 and not gradient and image.shape[1] in (1, 3)
         return [find_tiled_filter(FILTERS[name]) if able and name != IDENTITY else None for name in self.tools]
 
     def _left(self, forms: Sequence[TiledFilter | None]) -> list[int]:
-        """Places of the tools that are run on whole pictures."""
+        """Indices of the tools without an OpenCV form, except "nothing"."""
         return [index for index, (name, form) in enumerate(zip(self.tools, forms, strict=True))
                 if form is None and name != IDENTITY]
 
 
 def apply_tool(name: str, image: Tensor) -> Tensor:
-    """A tool's result; one of the user's own may give something else.
+    """A tool's result.
 
     Raises:
-        UsageError: names the tool and what it gave.
+        UsageError: it is not a tensor of the picture's shape.
     """
     tool: Callable[[Tensor], Any] = FILTERS[name]
     result = tool(image)
@@ -138,10 +135,10 @@ def apply_tool(name: str, image: Tensor) -> Tensor:
 
 
 def choice_frequencies(choice: Tensor, count: int) -> Tensor:
-    """How often each of `count` tools was chosen: indices of any shape -> (count,), sums to 1."""
+    """Frequency of each of `count` tools: indices of any shape -> (count,), sums to 1."""
     return torch.bincount(choice.flatten(), minlength=count).float() / choice.numel()
 
 
 def format_names(tools: Sequence[str]) -> str:
-    """The tools in words, for a table."""
+    """The tools' names for a table."""
     return ", ".join(tool.replace("_", " ") for tool in tools)

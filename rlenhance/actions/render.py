@@ -1,8 +1,7 @@
-"""All steps of an episode in one pass over the pixels: the same formula as `apply_action`, step by step, many times
-faster.
+"""All steps of an episode in one pass over the pixels, many times faster than `apply_action` step by step.
 
-`apply_action` is the definition; tests hold this to it. Nothing here takes a mask or passes gradients. The work is done
-by sweep.c, which was compiled when the package was installed, or built into its wheel; else by torch in tiles.
+Tests compare the result with `apply_action`. There are no masks and no gradients. sweep.c does the work, compiled when
+the package was installed or its wheel was built; without it torch does, in tiles.
 """
 
 from __future__ import annotations
@@ -26,19 +25,20 @@ from rlenhance.actions.tone import ToneActions
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.core.types import Action
 
-_TILE = 1 << 14  # pixels per thread that torch bends at once: they stay in the cache
-_SEGMENT = 512  # pixels that compiled code bends at once; sweep.c holds no more
-_LANES = 16  # pixels that sweep.c may look at beyond the last
-_COARSE = 4  # pixels per agent along each side from which cells are worth walking
+_TILE = 1 << 14  # pixels per thread that torch edits at once: they stay in the cache
+_SEGMENT = 512  # pixels that sweep.c edits at once, at most
+_LANES = 16  # pixels that sweep.c may read beyond the last
+_COARSE = 4  # pixels per agent along each side from which this is faster
 
 
 @dataclass(frozen=True)
 class AxisWeights:
-    """Where the pixels of one side lie between the agents of a grid, as in bilinear interpolation between centres.
+    """Linear interpolation weights of the pixels of one side between the centres of agents.
 
     Attributes:
-        before, after: (size,), the agents on either side. part: (size,) float32, 0 at the one before.
-        starts: where pixels between another pair of agents, or too many for one cell, begin; and `size` at the end.
+        before, after: (size,), the agents on either side of a pixel.
+        part: (size,) float32, weight of the agent `after`.
+        starts: first pixels of the cells (runs between the same two agents, of limited length), then `size`.
     """
 
     before: np.ndarray
@@ -53,18 +53,19 @@ class AxisWeights:
         place = np.clip(place, 0, agents - 1)
         before = place.astype(np.int64)
         begins = [0, *(np.flatnonzero(np.diff(before)) + 1), size]
-        starts = [start for first, last in pairwise(begins)
-                  for start in range(first, last, longest)]
+        starts = [start for first, last in pairwise(begins) for start in range(first, last, longest)]
         return cls(before, np.minimum(before + 1, agents - 1), (place - before).astype(np.float32),
                    np.array([*starts, size], dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class GridWeights:
-    """Where the pixels of a picture lie between its agents, as sweep.c takes it.
+    """Bilinear interpolation weights of the pixels of a picture, for sweep.c.
 
     Attributes:
-        arrays: kept alive for their `places` in memory. segments: parts of a row that are bent at once.
+        arrays: kept alive for `places`.
+        places: addresses of the arrays.
+        segments: cells of a row.
     """
 
     arrays: list[np.ndarray]
@@ -84,7 +85,7 @@ class GridWeights:
 
 
 class RenderPlan(ctypes.Structure):
-    """What all rows of a picture share, as sweep.c takes it; whoever makes one keeps the arrays alive."""
+    """Arguments of sweep.c that all rows share; the caller keeps the arrays alive."""
 
     _fields_ = [("handles", ctypes.c_void_p), ("steps", ctypes.c_int64), ("heads", ctypes.c_int64),
                 ("grid_rows", ctypes.c_int64), ("grid_columns", ctypes.c_int64), ("tops", ctypes.c_void_p),
@@ -94,7 +95,7 @@ class RenderPlan(ctypes.Structure):
 
 
 def _load() -> Any:
-    """The compiled functions, or None where the package has none."""
+    """The compiled functions, or None without them."""
     spec = find_spec("rlenhance.actions._compiled")
     if spec is None or spec.origin is None:
         return None
@@ -106,16 +107,16 @@ def _load() -> Any:
     return library
 
 
-#: sweep.c, or None: then torch bends in tiles, some twenty times slower.
+#: sweep.c, or None: then torch edits in tiles, some twenty times slower.
 NATIVE = _load()
 
 
 class FusedRenderer:
-    """The T actions of an episode, to be done to every pixel while it is in the cache.
+    """Applies the T actions of an episode to each part of a picture while it is in the cache.
 
     Args:
-        actions: the action set (one that is `PointwiseActions`).
-        chosen: its T actions, for N pictures each.
+        actions: the action set.
+        chosen: the T actions, for N pictures each.
     """
 
     def __init__(self, actions: PointwiseActions, chosen: Sequence[Action]):
@@ -124,13 +125,13 @@ class FusedRenderer:
             joined = {scope: torch.cat([action[scope] for action in chosen]) for scope in chosen[0]}
             stacked = self.actions.parameters(joined).float()
             handles = stacked.reshape(len(chosen), -1, *stacked.shape[1:]).transpose(0, 1)
-        if torch.equal(handles, handles[..., :1, :1].expand_as(handles)):  # no local agent says anything
+        if torch.equal(handles, handles[..., :1, :1].expand_as(handles)):  # all agents of a picture agree
             handles = handles[..., :1, :1]
         #: (N, T, C, h, w).
         self.handles = handles.contiguous()
 
     def is_faster(self, height: int, width: int) -> bool:
-        """Whether agents are few enough for this to be the faster way."""
+        """Whether agents are coarse enough for this to be faster than `apply_action`."""
         rows, columns = self.handles.shape[-2:]
         return (rows, columns) == (1, 1) or (rows * _COARSE <= height and columns * _COARSE <= width)
 
@@ -149,10 +150,10 @@ class FusedRenderer:
         return result
 
     def pixels(self, picture: np.ndarray, strength: float = 1.0) -> np.ndarray:
-        """All steps for one picture (H, W, 3), uint8 or uint16; the same shape and dtype, rounded to the nearest.
+        """All steps for one picture (H, W, 3), uint8 or uint16: the same shape and dtype, rounded to the nearest.
 
         Args:
-            strength: how much of the change is made, in [0, 1].
+            strength: share of the change that is applied, in [0, 1].
         """
         picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
@@ -170,7 +171,7 @@ class FusedRenderer:
         return result
 
     def _tiles(self, handles: Tensor, height: int, width: int) -> Iterator[tuple[slice, Any]]:
-        """Bands of rows that lie between the same rows of agents, each with what bends it."""
+        """Bands of rows between the same two rows of agents, each with the function that edits it."""
         single = handles.shape[-2:] == (1, 1)
         down = AxisWeights.of(height, handles.shape[-2], max(1, torch.get_num_threads() * _TILE // width))
         across = AxisWeights.of(width, handles.shape[-1], width)
@@ -193,7 +194,7 @@ class FusedRenderer:
         return NATIVE is not None and type(self.actions) in (ToneActions, CurveActions)
 
     def _run(self, function: Callable[..., int], size: tuple[int, int], handles: Tensor, *more: Any) -> None:
-        """Blocks of rows on as many threads as torch may use; ctypes leaves the interpreter free meanwhile."""
+        """Blocks of rows on as many threads as torch may use; ctypes releases the interpreter lock."""
         height, width = size
         numbers = handles.numpy()  # (T, C, h, w)
         frame = GridWeights.of(height, width, *numbers.shape[2:], _SEGMENT)

@@ -1,4 +1,4 @@
-"""Tone curves with a handle for each of a photographer's wishes."""
+"""Tone curves with controls for brightness, contrast, highlights and saturation."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, max_channel
 from rlenhance.core.types import Action
 
-_WEIGHT = 4.0  # of a handle beside A, where strengths are weighed
+_WEIGHT = 4.0  # of K, H and S beside A in the magnitude
 
 
 @ACTION_SETS.register("tone")
 @dataclass(frozen=True)
 class ToneActions(PointwiseActions):
-    """Each agent turns four handles: brightness, contrast, highlights, saturation.
+    """Each agent sets four controls: brightness, contrast, highlights, saturation.
 
     With L the pixel's brightness (mean of its channels) and M its largest channel, every channel c becomes
     c + B c (1 - c), with
 
         B = clip(A + K (2 L - 1) - H M^8 + S (c - L), -1, 1):
 
-    A bends the curve of all pixels alike, K parts the bright from the dark, H holds the bright back, S moves the
-    colours away from grey. As with `CurveActions`, [0, 1] is invariant, black and white stay, and zeros change nothing.
-    Grey keeps its order: whatever the action, the curve of grey falls nowhere by more than 3e-5, a hundredth of an
-    8-bit level (it does where the clip ends near white and H is at its largest). A head's a in [-1, 1] means
-    A = (low + high) / 2 + a (high - low) / 2, K = contrast a, H = highlights a, S = saturation a.
+    A is the strength of the curve, K raises the contrast, H darkens highlights, S raises the saturation. As with
+    `CurveActions`, [0, 1] is invariant, black and white stay, and zeros change nothing. The curve of grey never falls
+    by more than 3e-5, a hundredth of an 8-bit level (near white, where the clip ends and H is largest). A head's a in
+    [-1, 1] means A = (low + high) / 2 + a (high - low) / 2, K = contrast a, H = highlights a, S = saturation a.
 
-    Global and local agents add up before the squashing, as in `CurveActions`.
+    Global and local actions are added before the squashing, see `combine_scopes`.
 
     Args:
-        agent_stride: pixels per local agent along each side; 0 leaves the picture to its one global agent.
+        agent_stride: pixels per local agent along each side; 0: the global agent only.
         low, high: range of A.
-        contrast, highlights, saturation: largest |K|, |H| and |S|; K and H at most 0.5, which keeps the order of grey.
+        contrast, highlights, saturation: largest |K|, |H| and |S|; K and H at most 0.5, so that grey stays monotonic.
 
-    Source: the LE-curve of Zero-DCE (Guo et al. 2020), equation 2, whose A is B here; the handles are ours.
+    Source: the LE-curve of Zero-DCE (Guo et al. 2020), equation 2, whose A is B here; the controls are ours.
     """
 
     agent_stride: int = 8
@@ -52,8 +51,8 @@ class ToneActions(PointwiseActions):
     saturation: float = 1.0
 
     action_dim: ClassVar[int] = 4
-    global_agent: ClassVar[bool] = True
-    #: Every head's name, in order.
+    global_agent = True
+    #: Names of the heads, in order.
     CONTROLS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
 
     def __post_init__(self) -> None:
@@ -65,19 +64,10 @@ class ToneActions(PointwiseActions):
             raise UsageError(f"contrast and highlights lie in [0, 0.5], saturation in [0, 1]; "
                              f"got {self.contrast}, {self.highlights} and {self.saturation}")
 
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("global", "local") if self.agent_stride else ("global",)
-
-    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        if scope == "global":
-            return 1, 1
-        return -(-height // self.agent_stride), -(-width // self.agent_stride)
-
     def magnitude(self, action: Action) -> Tensor:
         """A, and 4 times K, H and S, of every agent: (N, 4, h, w).
 
-        More than once, because effort shall not be saved by sharing a plain brightening out between the handles.
+        The factor keeps the effort term from favouring plain brightening by several controls at once.
         """
         parameters = self.parameters(action)
         return parameters * _column((1.0, _WEIGHT, _WEIGHT, _WEIGHT), parameters.dtype, parameters.device)
@@ -90,7 +80,7 @@ class ToneActions(PointwiseActions):
         return torch.addcmul(_column((middle, 0.0, 0.0, 0.0), normal.dtype, normal.device), normal, scale)
 
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
-        """The edited picture for the handles of every pixel."""
+        """The edited picture for A, K, H and S of every pixel."""
         level = brightness(image)
         bend, contrast, highlights, saturation = torch.split(parameters, 1, dim=1)
         burning = ((max_channel(image) ** 2) ** 2) ** 2  # squares cost less than a power
@@ -100,7 +90,7 @@ class ToneActions(PointwiseActions):
         return edited
 
     def noop(self, count: int, height: int, width: int) -> Action:
-        """All handles at zero."""
+        """All controls at zero."""
         zero = -(self.low + self.high) / (self.high - self.low)
         action = {scope: torch.zeros(count, self.action_dim, *self.agent_grid(scope, height, width))
                   for scope in self.scopes}
@@ -111,5 +101,5 @@ class ToneActions(PointwiseActions):
 @lru_cache(maxsize=32)
 def _column(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number for each head: (C, 1, 1)."""
-    with torch.inference_mode(False):  # what is kept serves training as well
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
         return torch.tensor(numbers, dtype=dtype, device=device)[:, None, None]

@@ -1,4 +1,4 @@
-"""Saved networks: a folder with model.safetensors and config.json. Nothing is ever unpickled."""
+"""Saved networks: a folder with model.safetensors and config.json. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import migrate
-from rlenhance.hub.info import CONFIG, FORMAT, MODEL, PICKLE_MARKS, TRAINING, ModelInfo, find_checkpoint, read_config
+from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, is_pickle, read_config
 from rlenhance.hub.shipped import locate
 from rlenhance.models import MODELS, ImageNetwork, Policy, build_model
 
 
 def describe(network: ImageNetwork, about: Mapping[str, Any] | None = None) -> ModelInfo:
-    """What `save_checkpoint` writes of a network beside its weights."""
+    """The description of a network that `save_checkpoint` writes beside its weights."""
     chosen = network.preferences
     return ModelInfo(network.purpose, network.scale, network.channels, network.needs_mask, dict(chosen.ranges),
                      chosen.auto, network.receptive_radius, network.spec, dict(about or {}))
@@ -32,25 +32,23 @@ def describe(network: ImageNetwork, about: Mapping[str, Any] | None = None) -> M
 
 def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any] | None = None,
                     training: Mapping[str, Any] | None = None) -> Path:
-    """Write a network, checked, as a whole or not at all; what stood there is replaced.
+    """Write a network atomically; an existing checkpoint is replaced.
 
     Args:
         folder: the checkpoint.
         network: a product of the `MODELS` registry.
-        about: JSON-able facts to keep beside it (step, scores, recipe).
+        about: further JSON-able facts (step, scores, recipe).
         training: nested mapping of tensors and JSON-able values, for resuming (optimiser, random streams).
 
     Raises:
-        UsageError: a weight is not finite, or the bytes do not load back as they were; nothing is written.
+        UsageError: a weight is not finite, or the written bytes do not load back equal; nothing is written.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    for name, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UsageError(f"{folder}: the weight {name} is not finite; the checkpoint is not written")
+    _check_finite(folder, tensors, "the checkpoint is not written")
     data = save(tensors)
     reread = load(data)
     if set(reread) != set(tensors) or any(not torch.equal(reread[name], tensors[name]) for name in tensors):
-        raise UsageError(f"{folder}: the weights do not load back as they were; the checkpoint is not written")
+        raise UsageError(f"{folder}: the weights do not load back equal; the checkpoint is not written")
     config = {"format": FORMAT, **dataclasses.asdict(describe(network, about))}
     beside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     try:
@@ -66,6 +64,12 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
     return folder
 
 
+def _check_finite(folder: Path, tensors: Mapping[str, Tensor], remedy: str) -> None:
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f"{folder}: the weight {name} is not finite; {remedy}")
+
+
 def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
@@ -74,8 +78,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _swap(new: Path, place: Path) -> None:
-    """Put `new` at `place`. Folders cannot be exchanged in one act everywhere: killed between the two renames, the
-    old one lies whole at `place`.old, where `find_checkpoint` looks."""
+    """Move `new` to `place`. Killed between the two renames, it leaves the old folder at `place`.old, where
+    `find_checkpoint` looks."""
     old = place.with_name(f"{place.name}.old")
     if place.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -85,7 +89,7 @@ def _swap(new: Path, place: Path) -> None:
 
 
 def create_network(name: str, **config: Any) -> ImageNetwork:
-    """A new network of the `MODELS` registry; a prior that its config names is loaded and handed to it.
+    """A new network of the `MODELS` registry, with the prior that its config names.
 
     Args:
         name: in the registry.
@@ -107,14 +111,14 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     """The network of a checkpoint, in evaluation mode.
 
     Raises:
-        UsageError: see `find_checkpoint` and `read_config`; or the weights are damaged, not finite, or of another
-            network than the config says.
+        UsageError: see `find_checkpoint` and `read_config`; or the weights are damaged, not finite, or do not fit the
+            config.
     """
     folder = find_checkpoint(folder)
     config = read_config(folder)
     try:
         network = create_network(**config["model"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # what a wrong recipe can lead to
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a wrong spec
         raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error})") from error
     tensors = _read_tensors(folder / MODEL)
     if config["format"] == 1:
@@ -123,9 +127,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise UsageError(f"{folder}: weights and config do not fit together ({error})") from error
-    for name, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UsageError(f"{folder}: the weight {name} is not finite; use another checkpoint")
+    _check_finite(folder, tensors, "use another checkpoint")
     return network.to(device).eval()
 
 
@@ -134,21 +136,20 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps:
 
     Args:
         folder: a checkpoint, or a run (its best checkpoint).
-        steps: stop a policy after this many of its steps.
+        device: of the weights.
+        steps: see `rlenhance.models.GreedyEpisode`; for policies only.
 
     Raises:
-        UsageError: as `load_network`; or `steps` for a model that takes none.
+        UsageError: see `load_network`; or `steps` for another model.
     """
     network = load_network(folder, device)
-    if steps is None:
-        return build_model(network).eval()
-    if not isinstance(network, Policy):
+    if steps is not None and not isinstance(network, Policy):
         raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; steps are for policies")
     return build_model(network, steps).eval()
 
 
 def load_training(folder: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given as `training`.
+    """The argument `training` of `save_checkpoint`.
 
     Raises:
         UsageError: there is none, or it is damaged.
@@ -157,8 +158,6 @@ def load_training(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder}: holds no training state, it cannot be resumed; start from its weights with --init")
     flat = _read_tensors(path)
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
@@ -171,14 +170,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        with path.open("rb") as file:
-            head = file.read(4)
-        kind = "a pickle under another name, never loaded" if any(head.startswith(m) for m in PICKLE_MARKS) else error
+        kind = "a pickle under another name, never loaded" if is_pickle(path) else error
         raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
 
 
 def flatten(value: Any) -> tuple[dict[str, Tensor], Any]:
-    """A nest of mappings, lists and tensors as numbered tensors and a JSON-able outline that holds their places."""
+    """Nested mappings, lists and tensors as numbered tensors and a JSON-able outline with their places."""
     tensors: dict[str, Tensor] = {}
 
     def outline(part: Any) -> dict[str, Any]:

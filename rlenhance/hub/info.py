@@ -1,4 +1,4 @@
-"""What a checkpoint is for: its config.json, read with the standard library alone."""
+"""The config.json of a checkpoint, read with the standard library alone."""
 
 from __future__ import annotations
 
@@ -12,28 +12,26 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.types import PURPOSES, Purpose
 from rlenhance.hub import migrate
 
-#: Raised when an older reader would misread; older ones are read through `rlenhance.hub.migrate`.
+#: Format version of config.json; older ones are converted by `rlenhance.hub.migrate`.
 FORMAT = 2
 MODEL, CONFIG, TRAINING = "model.safetensors", "config.json", "training.safetensors"
-#: First bytes of a bare pickle, and of the zip that torch.save writes.
-PICKLE_MARKS = (b"\x80", b"PK\x03\x04")
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a checkpoint says of its model.
+    """The description of a model in its checkpoint.
 
     Attributes:
         purpose: what the model is for, one of `PURPOSES`.
         scale: sides of the output over those of the input.
         channels: of the images that its network takes, 1 (grey) or 3 (RGB).
-        needs_mask: it cannot run without a mask.
-        preferences: name -> (lowest, default, highest) of what the user may choose, in the user's units.
-        auto_preferences: those of them that the model chooses itself where no number is given.
-        receptive_radius: pixels beyond which an input pixel has no influence on an output pixel; None where it is not
-            known. Statistics of the whole image are left out.
+        needs_mask: whether it needs a mask.
+        preferences: choices of the user: name -> (lowest, default, highest), in the user's units.
+        auto_preferences: those that are automatic where the user gives no number.
+        receptive_radius: pixels beyond which an input pixel has no influence on an output pixel, not counting
+            statistics of the whole image; None if unknown.
         model: spec of the network: `name` in the registry of models, and its arguments.
-        about: facts that were stored beside it, as step and scores.
+        about: further facts, as step and scores.
     """
 
     purpose: Purpose
@@ -48,16 +46,14 @@ class ModelInfo:
 
 
 def find_checkpoint(folder: Path | str) -> Path:
-    """The folder that holds the checkpoint: itself, `best/` or `last/` of a run, or what a killed save left behind.
+    """The folder of a checkpoint: the folder itself, `best/` or `last/` of a run, or the rest of an interrupted save.
 
     Raises:
-        UsageError: there is none; the text says what was looked for.
+        UsageError: there is none; the text says what was searched.
     """
     folder = Path(folder)
     if folder.is_file():
-        with folder.open("rb") as file:
-            head = file.read(4)
-        if any(head.startswith(mark) for mark in PICKLE_MARKS):
+        if is_pickle(folder):
             raise UsageError(f"{folder}: a pickle (torch.save); pickles can run code and are never loaded: "
                              f"name a checkpoint folder with {MODEL} and {CONFIG}")
         raise UsageError(f"{folder}: a file; name the checkpoint folder that holds {MODEL} and {CONFIG}")
@@ -69,11 +65,17 @@ def find_checkpoint(folder: Path | str) -> Path:
                      f"train one with python -m experiments.lol_train")
 
 
+def is_pickle(path: Path) -> bool:
+    """Whether a file begins as a bare pickle, or as the zip that torch.save writes."""
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"\x80", b"PK\x03\x04"))
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint, checked; in the words of today, whatever format the file has.
+    """The config.json of a checkpoint, with the names of the current format.
 
     Returns:
-        The fields of `ModelInfo`, and `format`: the version that the file was written in.
+        The fields of `ModelInfo`, and `format`: the version of the file.
 
     Raises:
         UsageError: not JSON, or of an unknown format version.
@@ -92,10 +94,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_info(folder: Path | str) -> ModelInfo:
-    """What a checkpoint, or the best one of a run, says of its model; no weight is read.
+    """The description of a model in its checkpoint; weights are not read.
 
     Args:
-        folder: as `find_checkpoint` takes it.
+        folder: see `find_checkpoint`.
 
     Raises:
         UsageError: there is no checkpoint, or its config.json is damaged.

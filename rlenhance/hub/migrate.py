@@ -1,7 +1,6 @@
-"""Checkpoints of format 1, as rlenhance 0.1 wrote them, in the words of format 2.
+"""Conversion of checkpoints of format 1, written by rlenhance 0.1, to format 2.
 
-A name that is written in config.json or among the weights' names is changed here and nowhere else: one table for
-config.json, one for the names of weights. Numbers do not change.
+All renamed entries of config.json and names of weights are listed here. Numbers do not change.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Kind of recipe -> old name in its registry -> new name.
-NAMES: dict[str, dict[str, str]] = {}
-#: (kind, new name) -> old constructor argument -> new one.
+#: (kind, name in its registry) -> old constructor argument -> new one.
 ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
     ("model", "pixel_policy"): {"state_size": "decision_size", "masked": "uses_mask", "start": "initial_strength",
                                 "deviation": "std_mode", "told_start": "sees_initial_image"},
@@ -33,11 +30,9 @@ ARGUMENTS: dict[tuple[str, str], dict[str, str]] = {
     ("action set", "touch_up"): {"most": "max_change"},
     ("action set", "curve"): {"picture_agent": "global_agent", "lead": "lead_channel", "levels_per_head": "num_bins"},
 }
-#: (kind, new name, new argument) -> old value -> new one.
-VALUES: dict[tuple[str, str, str], dict[Any, Any]] = {}
-#: Arguments of a model that are recipes themselves -> their kind.
+#: Arguments of a model that are specs themselves -> their kind.
 PARTS = {"backbone": "backbone", "actions": "action set", "prior": "model"}
-#: Patterns in names of weights -> what stands there now, applied in this order.
+#: Patterns in names of weights -> replacement, applied in order.
 WEIGHTS = {
     r"\b(heads|values)\.picture\.": r"\1.global.",
     r"\blog_std_picture$": "log_std_global",
@@ -56,7 +51,7 @@ WEIGHTS = {
 
 _PURPOSES = {"rellie": "enhance", "zero_dce": "enhance", "filter_policy": "denoise", "pixelrl": "denoise",
              "ffdnet": "denoise", "denoiser": "denoise", "patch_denoiser": "denoise"}
-#: SHA-256 of the shipped weights as version 0.1 stored them -> the model that holds the same numbers, for recipes.
+#: SHA-256 of weights shipped with version 0.1 -> the shipped model with the same numbers, for recipes.
 SHIPPED_0_1 = {
     "38ac3f623306ad347feff32a582ea69c39cbb3117d0a5ff1a2ceccd89700fdf0": "completer",
     "997ac9974de439f45076a0bda6d302476251817f1aa3e51f4ab70203a5f1567b": "denoiser-grey",
@@ -75,47 +70,39 @@ SHIPPED_0_1 = {
 
 
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of format 1 with the fields of format 2, and today's names in its recipe; `format` stays 1.
+    """A config.json of format 1 with the fields and names of format 2; `format` stays 1.
 
     Raises:
-        KeyError, TypeError, AttributeError: what it holds is no config of format 1.
+        KeyError, TypeError, AttributeError: not a config of format 1.
     """
     spec = upgrade_spec(config["model"])
     purpose = _purpose(spec)
-    return {"format": 1, "purpose": purpose, "scale": spec.get("scale", 1),
-            "channels": spec.get("channels", 3),
+    return {"format": 1, "purpose": purpose, "scale": spec.get("scale", 1), "channels": spec.get("channels", 3),
             "needs_mask": purpose == "completion" or bool(spec.get("uses_mask")), **_preferences(spec),
             "receptive_radius": None, "model": spec, "about": config.get("about") or {}}
 
 
 def upgrade_spec(spec: Mapping[str, Any], kind: str = "model") -> dict[str, Any]:
-    """A recipe, with those inside it, in today's names.
+    """A spec of format 1, and the specs inside it, in the names of format 2.
 
     Args:
-        spec: of format 1: `name` in its registry, and the arguments.
-        kind: what the registry holds: "model", "backbone" or "action set".
+        spec: `name` in its registry, and the arguments.
+        kind: of the registry: "model", "backbone" or "action set".
     """
-    name = NAMES.get(kind, {}).get(spec["name"], spec["name"])
-    renamed, result = ARGUMENTS.get((kind, name), {}), {"name": name}
+    renamed, result = ARGUMENTS.get((kind, spec["name"]), {}), {}
     for old, value in spec.items():
-        argument = renamed.get(old, old)
-        if old == "name":
-            continue
-        if isinstance(value, Mapping) and argument in PARTS:
-            value = upgrade_spec(value, PARTS[argument])
-        elif isinstance(value, str):
-            value = VALUES.get((kind, name, argument), {}).get(value, value)
-        result[argument] = value
+        name = renamed.get(old, old)
+        result[name] = upgrade_spec(value, PARTS[name]) if isinstance(value, Mapping) and name in PARTS else value
     return result
 
 
 def upgrade_weights(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Weights of format 1 under today's names."""
+    """Weights of format 1 under the names of format 2."""
     return {_upgrade_name(name): value for name, value in tensors.items()}
 
 
 def upgrade_training(state: Any) -> Any:
-    """A training state of format 1, a nest of mappings and lists, under today's names of scopes and weights."""
+    """A training state of format 1, nested mappings and lists, under the names of format 2."""
     if isinstance(state, Mapping):
         return {"global" if key == "picture" else _upgrade_name(key) if isinstance(key, str) else key:
                 upgrade_training(value) for key, value in state.items()}

@@ -1,6 +1,6 @@
-"""The trained models that are shipped: NAME/model.safetensors, NAME/config.json, NAME/card.md, and SHA256SUMS.
+"""The shipped models: NAME/model.safetensors, NAME/config.json, NAME/card.md, and SHA256SUMS.
 
-Their sums are checked whenever one is used. The standard library is enough to list them.
+Checksums are verified at every use. Listing them needs the standard library only.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.types import Purpose
 from rlenhance.hub.info import CONFIG, MODEL, ModelInfo, read_info
 
-#: Where they lie.
+#: Folder of the shipped models.
 FOLDER = Path(__file__).parent / "weights"
 CARD, SUMS, DEFAULT = "card.md", "SHA256SUMS", "DEFAULT"
-#: What a card tells, a section each.
+#: Required sections of a card.
 HEADINGS = ("Data", "Recipe", "Command", "Seeds", "Scores", "Limits", "Licence of the training data")
-#: Bytes that the files of one model may take.
+#: Largest size of the files of one model, in bytes.
 LARGEST = 2_000_000
-#: What a name looks like.
+#: Pattern of names.
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """One of them, as its files describe it.
+    """A shipped model.
 
     Attributes:
-        name: what `--model` takes.
+        name: in the folder of the shipped models.
         folder: its checkpoint.
         about: the first line of its card.
         size: of its files, in bytes.
-        info: what its config.json says: purpose, scale, preferences and more.
-        default: used where no model is named.
+        info: purpose, scale, preferences and more.
+        default: whether it is used if no model is named.
     """
 
     name: str
@@ -50,15 +50,14 @@ def list_models(purpose: Purpose | None = None, *, folder: Path | None = None) -
     """The shipped models, in the order of their names.
 
     Args:
-        purpose: those that are for this alone; None: all.
-        folder: where they lie (default: in the package).
+        purpose: of the models; None: any.
+        folder: of the models (default: in the package).
 
     Raises:
         UsageError: a file is missing or cannot be read; DEFAULT names none of them.
     """
     folder = folder or FOLDER
-    default = _default_name(folder)
-    names = _names(folder)
+    default, names = default_model(folder), _names(folder)
     if default and default not in names:
         raise UsageError(f"{folder / DEFAULT}: names {default!r}, which is not shipped; there are "
                          f"{', '.join(names) or 'none'}")
@@ -67,23 +66,24 @@ def list_models(purpose: Purpose | None = None, *, folder: Path | None = None) -
 
 
 def default_model(folder: Path | None = None) -> str | None:
-    """The name of the shipped model that is used where none is named, or None."""
-    return _default_name(folder or FOLDER)
+    """The name of the shipped model that is used if none is named, or None."""
+    path = (folder or FOLDER) / DEFAULT
+    return path.read_text().strip() if path.is_file() else None
 
 
 def locate(model: Path | str, folder: Path | None = None) -> Path:
-    """The folder of a model: of the shipped one of that name, its sums checked, or the path that was given.
+    """The folder of a shipped model, its checksums verified, or a path as given.
 
-    A bare name is looked for among the shipped ones first; `./NAME` is always a folder of one's own.
+    A bare name is first searched among the shipped models; `./NAME` is always a path.
 
     Raises:
-        UsageError: neither is there; or a shipped file is damaged.
+        UsageError: there is neither, or a shipped file is damaged.
     """
     folder, path = folder or FOLDER, Path(model)
     names = _names(folder)
     if str(model) in names:
         path = folder / str(model)
-    elif not path.exists() and not path.with_name(f"{path.name}.old").exists():  # .old: of a save that was killed
+    elif not path.exists() and not path.with_name(f"{path.name}.old").exists():  # .old: of an interrupted save
         shipped = f"shipped are {', '.join(names)}" if names else "none is shipped with this version"
         raise UsageError(f"{model}: no such run, and no shipped model of that name ({shipped}); name a run folder, or "
                          f"train one with python -m experiments.lol_train")
@@ -96,7 +96,7 @@ def verify(place: Path) -> None:
     """Compare the files of a shipped model with SHA256SUMS.
 
     Raises:
-        UsageError: names the file that is missing, not listed, or damaged.
+        UsageError: a file is missing, not listed, or damaged.
     """
     sums = read_sums(place.parent)
     for name in (MODEL, CONFIG):
@@ -117,11 +117,7 @@ def sha256(path: Path) -> str:
 
 
 def weights_digest(place: Path) -> str:
-    """The SHA-256 of a checkpoint's weights; of a shipped one, which `locate` has verified, without reading them again.
-
-    Args:
-        place: the checkpoint.
-    """
+    """The SHA-256 of a checkpoint's weights; for a shipped one from SHA256SUMS, as `locate` has verified them."""
     listed = read_sums(FOLDER).get(f"{place.name}/{MODEL}") if place.resolve().parent == FOLDER.resolve() else None
     return listed or sha256(place / MODEL)
 
@@ -142,20 +138,20 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def read_card(path: Path) -> str:
-    """Check a card and give its first line: what the model is, in a sentence.
+    """The first line of a card, which says what the model is.
 
     Raises:
-        UsageError: missing, no such line, or a required section is missing or empty.
+        UsageError: the card, that line or a required section is missing.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: a model is shipped with a card, and this cannot be read ({error})") from error
+        raise UsageError(f"{path}: a shipped model needs a card, and this one cannot be read ({error})") from error
     head, *sections = re.split(r"^## +", text, flags=re.MULTILINE)
-    told = {title.strip() for title, _, body in (section.partition("\n") for section in sections) if body.strip()}
-    missing = [title for title in HEADINGS if title not in told]
+    filled = {title.strip() for title, _, body in (section.partition("\n") for section in sections) if body.strip()}
+    missing = [title for title in HEADINGS if title not in filled]
     if missing:
-        raise UsageError(f"{path}: the card says nothing under {', '.join(missing)}: add '## {missing[0]}' and a text")
+        raise UsageError(f"{path}: the card has no text under {', '.join(missing)}: add '## {missing[0]}' and a text")
     about = [line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")]
     if not about:
         raise UsageError(f"{path}: the card begins with a sentence that says what the model is, before its sections")
@@ -173,9 +169,4 @@ def _describe(place: Path, default: bool) -> ShippedModel:
 
 def _names(folder: Path) -> list[str]:
     names = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}"))
-    return [name for name in names if NAME.fullmatch(name)]  # a folder in the making is hidden
-
-
-def _default_name(folder: Path) -> str | None:
-    path = folder / DEFAULT
-    return path.read_text().strip() if path.is_file() else None
+    return [name for name in names if NAME.fullmatch(name)]  # hidden folders are being written
