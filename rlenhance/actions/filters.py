@@ -95,8 +95,7 @@ class FilterActions(ToolSet):
         if choice.is_floating_point():  # probabilities (N, 1, K, H, W)
             return (choice * self.apply_all(image)).sum(dim=2)
         if choice.device.type != "cpu":
-            return self.apply_all(image).gather(
-                2, choice[:, :, None].expand(-1, image.shape[1], -1, -1, -1)).squeeze(2)
+            return self.apply_all(image).gather(2, choice[:, :, None].expand(-1, image.shape[1], -1, -1, -1)).squeeze(2)
         forms, after = self._forms(image), image
         if any(forms):
             after = torch.from_numpy(apply_selected(image.detach().numpy(), choice.long().numpy(), forms))

@@ -132,8 +132,7 @@ class CompletionPolicy(PriorModel, Policy):
             moves = self.actions.apply_all(image, observation["mask"], start, windows) - windows.crop(start)[:, :, None]
             return torch.cat([moves, 0.5 * (moves**2).sum(dim=1, keepdim=True)], dim=1)
 
-    def forward(self, observation: Observation,
-                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+    def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools (N, 1, K, H, W), values (N, 1, H, W); the state is the estimate minus the start,
         around the hole."""
         features, distribution, state = self._decide(observation, state)

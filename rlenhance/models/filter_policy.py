@@ -180,8 +180,7 @@ class FilterPolicy(BaseFilterPolicy):
         found = observation.get("tools")
         return self.actions.apply_all(self.to_channels(observation["image"]).detach()) if found is None else found
 
-    def forward(self, observation: Observation,
-                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+    def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools at every pixel (N, 1, K, H, W), values (N, 1, H, W), and the next state."""
         image = self.to_channels(observation["image"])
         memories, *start = self._state(image, observation, state)

@@ -119,8 +119,7 @@ class PixelPolicy(Policy):
         self.horizon, self.decision_size, self.uses_mask, self.std_mode = horizon, decision_size, uses_mask, std_mode
         self.sees_initial_image, self.input_channels = sees_initial_image, 3 + uses_mask + 3 * sees_initial_image
         self.context_size = context = len(self.preferences) + 1 + STATISTICS
-        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": self.input_channels,
-                                                     "context": context})
+        self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": self.input_channels, "context": context})
         width = self.backbone.width
         outputs = self.actions.action_dim * (self.actions.num_choices or (2 if std_mode == "predicted" else 1))
         self.heads, self.values = nn.ModuleDict(), nn.ModuleDict()
@@ -205,8 +204,7 @@ class PixelPolicy(Policy):
             statistics = picture_statistics(image, *self.exposure_target(preference))
         return torch.cat([self.preferences.network_input(preference), observation["remaining"], statistics], dim=1)
 
-    def forward(self, observation: Observation,
-                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+    def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the actions, value per scope ((N, 1, 1, 1) or (N, 1, h, w)), and the next state."""
         sources, state = self._sources(observation, state)
         # distributions in float32: a bf16 log-probability is too coarse for a ratio

@@ -164,8 +164,7 @@ def _pieces(count: int, height: int, width: int) -> list[_Piece]:
                 for number in range(count) for first, last in pairwise(ends)]
     groups = -(-count // max(1, _PIECE // (height * width)))
     ends = [count * group // groups for group in range(groups + 1)]
-    return [_Piece(slice(first, last), slice(0, height), (height, width))
-            for first, last in pairwise(ends)]
+    return [_Piece(slice(first, last), slice(0, height), (height, width)) for first, last in pairwise(ends)]
 
 
 def _do(work: Callable[[_Piece], None], pieces: list[_Piece]) -> None:

@@ -51,8 +51,7 @@ class PixelRL(BaseFilterPolicy):
         self.heads = nn.Conv2d(width, self.actions.num_choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)
 
-    def forward(self, observation: Observation,
-                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+    def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools of the pixels, (N, 1, 9, H, W), their value (N, 1, H, W), and the GRU's state."""
         features = through(self.shared, self.to_channels(observation["image"]))
         seen = through(self.acting, features)

@@ -51,8 +51,7 @@ class ReLLIE(Policy):
         self.heads = nn.Conv2d(width, self.actions.action_dim * self.actions.num_choices, 3, padding=1)
         self.value = nn.Conv2d(width, 1, 3, padding=1)
 
-    def forward(self, observation: Observation,
-                state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
+    def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the actions of the pixels, (N, 3, 27, H, W), their value (N, 1, H, W), and no state."""
         features = through(self.shared, observation["image"])
         raw = self.heads(through(self.acting, features)).float()
