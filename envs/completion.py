@@ -17,7 +17,6 @@ from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
 from rlenhance.hub.checkpoint import load_model
-from rlenhance.hub.shipped import locate
 from rlenhance.ops.inpaint import find_method
 from rlenhance.rewards import Reward, RewardWeights
 
@@ -155,7 +154,7 @@ def load_prior(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     Raises:
         UsageError: none of that name.
     """
-    return find_method(name) or load_model(locate(name))
+    return find_method(name) or load_model(name)
 
 
 class CompletionImageEnv(ImageEnv):

@@ -19,7 +19,6 @@ from rlenhance.core.image import limit_side, to_array, to_tensor
 from rlenhance.core.visualize import action_colors
 from rlenhance.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
 from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
-from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
@@ -61,7 +60,7 @@ def scenes() -> dict[str, Tensor]:
 
 def main(arguments: Arguments) -> list[Path]:
     """Write the pictures, each with its label; returns their places."""
-    model = load_model(weights.locate(arguments.model))
+    model = load_model(arguments.model)
     if not isinstance(model, GreedyEpisode):
         raise UsageError(f"{arguments.model}: acts in one pass and has no steps to show; name a policy")
     pictures = scenes()

@@ -131,20 +131,20 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     return network.to(device).eval()
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu", *, steps: int | None = None) -> ImageNetwork:
+def load_model(model: Path | str, device: torch.device | str = "cpu", *, steps: int | None = None) -> ImageNetwork:
     """A trained model, `(image, mask=None, preference=None) -> image`.
 
     Args:
-        folder: a checkpoint, or a run (its best checkpoint).
+        model: name of a shipped model, a checkpoint, or a run (its best checkpoint).
         device: of the weights.
         steps: see `rlenhance.models.GreedyEpisode`; for policies only.
 
     Raises:
-        UsageError: see `load_network`; or `steps` for another model.
+        UsageError: see `locate` and `load_network`; or `steps` for another model.
     """
-    network = load_network(folder, device)
+    network = load_network(locate(model), device)
     if steps is not None and not isinstance(network, Policy):
-        raise UsageError(f"{folder}: a {type(network).__name__} acts in one pass; steps are for policies")
+        raise UsageError(f"{model}: a {type(network).__name__} acts in one pass; steps are for policies")
     return build_model(network, steps).eval()
 
 

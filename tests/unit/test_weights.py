@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.core.cli import run_cli
 from experiments.scripts import package_model as ship
@@ -249,5 +250,9 @@ def test_large_models_are_not_shipped(shelf, run, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_the_package_is_loaded_like_any_other(shelf):
-    """What is shipped is an ordinary checkpoint."""
-    assert load_model(shelf / "dusk").policy.preferences.ranges == CHOICE
+    """What is shipped is an ordinary checkpoint, and its name stands for its folder."""
+    image = torch.rand(1, 3, 20, 28)
+    by_name, by_folder = load_model("dusk"), load_model(shelf / "dusk")
+    assert by_name.policy.preferences.ranges == CHOICE and torch.equal(by_name(image), by_folder(image))
+    with pytest.raises(UsageError, match=r"no shipped model of that name .*dawn, dusk"):
+        load_model("noon")
