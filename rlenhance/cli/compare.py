@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     compare = commands.add_parser(
         "compare", help="put photographs beside each other on a sheet",
         description="Put photographs beside each other on one labelled sheet: before and after, several settings, a "
-                    "folder at a glance. Under each stand its name, its size and its mean brightness. Exit status: 0, "
+                    "folder at a glance. Labels give the name, the size and the mean brightness. Exit status: 0, "
                     "or 2 where a photograph could not be read; the others are on the sheet.",
     )
     compare.add_argument("photos", nargs="+", metavar="PHOTO|DIR", help="photographs, folders of them, patterns")
@@ -32,11 +32,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the sheet.
-
-    Raises:
-        UsageError: nothing can be compared, or the sheet has no place.
-    """
+    """Make the sheet."""
     from rlenhance.io import STDIO, read
     from rlenhance.io.discovery import find_photos
     from rlenhance.io.output_plan import check_output
@@ -45,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = arguments.output or Path("compare.jpg")
     paths = [found.path for found in find_photos(arguments.photos, recursive=arguments.recursive)]
     if STDIO in paths:
-        raise UsageError("-: a photograph from standard input has no name to stand under; name files")
+        raise UsageError("-: a photograph from standard input has no name for its label; name files")
     check_output(target, paths, arguments.overwrite)
     cells, failures = [], 0
     for path, name in zip(paths, apart(paths), strict=True):
@@ -61,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def apart(paths: list[Path]) -> list[str]:
-    """The shortest names that tell paths apart: without the folders that all of them share.
+    """The shortest distinct names of paths: without the folders that all of them share.
 
     Example:
         >>> apart([Path("in/a.jpg"), Path("out/a.jpg")])

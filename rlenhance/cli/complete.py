@@ -41,11 +41,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Complete what was named.
-
-    Raises:
-        UsageError: something cannot be done; nothing was written.
-    """
+    """Complete what was named."""
     settings, plan = read_settings(arguments, CompleteSettings), plan_photos(arguments, CompleteSettings.suffix)
     masks = _masks(arguments.mask, plan)
     if arguments.dry_run:
@@ -92,11 +88,7 @@ def _masks(place: Path | None, plan: BatchPlan) -> dict[str, Path] | None:
 
 
 def _check_apart(masks: Mapping[str, Path], plan: BatchPlan) -> None:
-    """No photograph is its own mask, and no result takes a mask's place.
-
-    Raises:
-        UsageError: one does.
-    """
+    """No photograph is its own mask, and no result takes a mask's place."""
     places = {mask.resolve(): mask for mask in masks.values()}
     for job in plan.jobs:
         mask = masks.get("") or masks[job.source.stem]

@@ -18,33 +18,29 @@ def add(commands: Any) -> None:
                     "network; photographs stay on this machine, and in its memory or a temporary folder alone. "
                     "Ctrl-C stops it.",
     )
-    demo.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the model that stands first (default: the "
-                                                                     "shipped one, or the newest run)")
+    demo.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the default model (default: the shipped one, or "
+                                                                     "the newest run)")
     demo.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR",
                       help="folder of training runs to show and to use as models (default: runs, where it is)")
     demo.add_argument("--port", type=int, default=7860, help="where to listen; 0: any that is free (default: 7860)")
     demo.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
                       help="0.0.0.0 serves other machines too, and needs --auth (default: this machine alone)")
     demo.add_argument("--auth", metavar="USER:PASSWORD|@FILE",
-                      help="ask for a name and a password; @FILE: a file with that line in it")
+                      help="require a name and a password; @FILE: a file with that line in it")
     demo.add_argument("--max-megabytes", type=float, default=100, metavar="N",
                       help="largest file that comes in (default: 100)")
     demo.add_argument("--max-megapixels", type=float, default=100, metavar="N",
                       help="refuse larger photographs by their header (default: 100)")
     demo.add_argument("--queue", type=int, default=8, metavar="N",
-                      help="pictures in work or waiting; who comes beyond is told that the page is busy (default: 8)")
+                      help="pictures in work or waiting; further ones are refused as busy (default: 8)")
     demo.add_argument("--keep-minutes", type=float, default=60, metavar="N",
-                      help="remove files that nobody has used for so long (default: 60)")
+                      help="remove files that were not used for so long (default: 60)")
     demo.add_argument("--device", default="cpu", help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
     demo.add_argument("--open", action="store_true", help="open it in a browser")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve it until it is stopped.
-
-    Raises:
-        UsageError: an option that says nothing, a place that is taken, or no Gradio.
-    """
+    """Serve it until it is stopped."""
     from rlenhance.web.security import is_loopback
     from rlenhance.web.server import Settings, check_extra, serve
 
@@ -53,13 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
         if not getattr(arguments, word) > 0:
             raise UsageError(f"--{word.replace('_', '-')} must be above 0; got {getattr(arguments, word):g}")
     if not 0 <= arguments.port <= 65535:
-        raise UsageError(f"--port lies between 0 and 65535; got {arguments.port}")
+        raise UsageError(f"--port must lie between 0 and 65535; got {arguments.port}")
     if arguments.queue < 1:
-        raise UsageError(f"--queue: at least one picture is in work at a time; got {arguments.queue}")
+        raise UsageError(f"--queue must be at least 1; got {arguments.queue}")
     auth = read_auth(arguments.auth)
     if auth is None and not is_loopback(arguments.host):
-        raise UsageError(f"--host {arguments.host} lets other machines in: say who may with --auth USER:PASSWORD (or "
-                         f"--auth @FILE)")
+        raise UsageError(f"--host {arguments.host} lets other machines in: set a password with --auth USER:PASSWORD "
+                         f"(or --auth @FILE)")
     runs = arguments.runs if arguments.runs.is_dir() else None
     serve(Settings(arguments.host, arguments.port, auth, arguments.max_megabytes, arguments.max_megapixels,
                    arguments.queue, arguments.keep_minutes, arguments.model, runs, arguments.device, arguments.open))

@@ -34,11 +34,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Denoise what was named.
-
-    Raises:
-        UsageError: something cannot be done; nothing was written.
-    """
+    """Denoise what was named."""
     settings, plan = read_settings(arguments, DenoiseSettings), plan_photos(arguments, DenoiseSettings.suffix)
     check_explain_options(arguments, plan)
     if arguments.dry_run:

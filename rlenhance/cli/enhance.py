@@ -21,6 +21,7 @@ from rlenhance.cli.photo_command import (
     read_settings,
     run_plan,
 )
+from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.options import (
     EnhanceSettings,
@@ -60,23 +61,19 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
     add_model(parser, "a shipped model (`rlenhance models` lists them), or a run of your own (default: the shipped "
                       "default; where none is shipped, the newest run in runs/lol)")
     parser.add_argument("--preset", metavar="NAME|FILE.json",
-                        help="a look with a name (`rlenhance presets` lists them), or one of your own; options beside "
-                             "it win over it")
+                        help="a named look (`rlenhance presets` lists them), or a file of your own; explicit options "
+                             "have precedence")
     match = parser.add_argument("--match-style", type=Path, metavar="REFERENCE",
-                                help="take the preferences from a picture that looks as wanted; those beside it win "
-                                     "over it")
+                                help="take the preferences from a picture with the wanted look; explicit ones have "
+                                     "precedence")
     add_old_flag(parser, "--match", match)
     add_settings(parser, EnhanceSettings)
     parser.add_argument("--recipe", type=Path, metavar="FILE.json",
-                        help="do exactly what a recipe says; --model may name another place of the same weights")
+                        help="repeat a recipe exactly; --model may name another place of the same weights")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Enhance what was named.
-
-    Raises:
-        UsageError: something cannot be done; nothing was written.
-    """
+    """Enhance what was named."""
     # names are checked before a model is loaded: a typo costs nothing
     plan = plan_photos(arguments, EnhanceSettings.suffix, arguments.preset, clips=True)
     jobs = (*plan.jobs, *plan.skipped)
@@ -105,7 +102,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
 
     def process_clip(source: Path, target: Path) -> Any:
-        from rlenhance.cli.progress import FrameBar
         from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:
@@ -124,11 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_recipe(arguments: argparse.Namespace) -> None:
-    """Refuse what a recipe settles, and settings outside their range.
-
-    Raises:
-        UsageError: names the flags to leave out; or the setting.
-    """
+    """Refuse what a recipe settles, and settings outside their range."""
     if not arguments.recipe:
         read_settings(arguments, EnhanceSettings)
         return
@@ -141,11 +133,7 @@ def check_recipe(arguments: argparse.Namespace) -> None:
 
 
 def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
-    """The Enhancer that the flags ask for, and whether one decision is shared by all photographs.
-
-    Raises:
-        UsageError: something that the model cannot do.
-    """
+    """The Enhancer that the flags ask for, and whether one decision is shared by all photographs."""
     from rlenhance.pipelines.base import find_model
     from rlenhance.pipelines.configure import build_enhancer, check_device, replay_recipe, resolve_model
     from rlenhance.pipelines.presets import load_preset

@@ -28,11 +28,7 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> None:
-    """Refuse what cannot be done, before anything is.
-
-    Raises:
-        UsageError: several photographs for a file that is about one, or a file that exists or is none of its kind.
-    """
+    """Refuse --explain and --cube for several photographs, or with a place that cannot be written."""
     from rlenhance.io import STDIO
     from rlenhance.io.containers import WRITABLE
 
@@ -53,10 +49,10 @@ def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> Non
 
 def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
                  actions: Sequence[Action] | None) -> list[Callable[[], str]]:
-    """Take the region, and make the table and the sheet.
+    """Set the region of the enhancer, and make the table and the sheet.
 
     Returns:
-        What writes each and says where it is: to be called once the photograph has been written.
+        Functions that write each and return a line about it, to be called after the photograph is written.
 
     Raises:
         UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.

@@ -22,11 +22,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write it.
-
-    Raises:
-        UsageError: the extra is missing, the model cannot be exported, or the place cannot be written.
-    """
+    """Write it."""
     if arguments.onnx.exists() and not arguments.overwrite:
         raise UsageError(f"{arguments.onnx}: exists; replace it with --overwrite, or name another file")
     from rlenhance.pipelines.configure import resolve_model

@@ -1,10 +1,13 @@
-"""What the commands over photographs have in common: their flags, where results go, and what is told.
+"""The part that the commands over photographs share: their flags, the places of results, and the run.
 
     def add(commands):
         add_photo_command(commands, "upscale", UpscaleSettings, summary=..., description=..., models=...)
 
     def run(arguments):
-        return run_pipeline(arguments, UpscaleSettings, lambda settings: Upscaler(arguments.model, settings))
+        settings, plan = read_settings(arguments, UpscaleSettings), plan_photos(arguments, UpscaleSettings.suffix)
+        if arguments.dry_run:
+            return print_plan(plan, arguments)
+        return run_plan(plan, Upscaler(arguments.model, settings).process, arguments).status
 """
 
 from __future__ import annotations
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from rlenhance.core.types import Purpose
     from rlenhance.io import BatchPlan, OutputNaming, Photo
     from rlenhance.io.batch import ClipProcess, Process
-    from rlenhance.pipelines.base import ImagePipeline
 
 
 def add_photo_command(commands: Any, name: str, settings: type[ImageSettings], *, summary: str, description: str,
@@ -35,12 +37,8 @@ def add_photo_command(commands: Any, name: str, settings: type[ImageSettings], *
     """A command over photographs: their files, the model, the device, and a flag for each setting.
 
     Args:
-        commands: where the command is added.
-        name: of the command.
-        settings: of its pipeline.
-        summary, description: for the help.
         models: what --model takes, for the help.
-        verb: what the command does to photographs, for the help; "": as the command is called.
+        verb: what the command does to photographs, for the help; "": its name.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f"{description} night.jpg becomes night{settings.suffix}.jpg beside it; a "
@@ -59,11 +57,7 @@ def add_region(parser: argparse.ArgumentParser) -> None:
 
 
 def pipeline_options(arguments: argparse.Namespace, purpose: Purpose) -> dict[str, Any]:
-    """Device and region for a pipeline, once its model is known to be for the purpose.
-
-    Raises:
-        UsageError: the model is for another purpose, the device is not there, or the region cannot be read.
-    """
+    """Device and region for a pipeline, once its model is known to be for the purpose."""
     from rlenhance.pipelines.base import find_model
     from rlenhance.pipelines.configure import check_device
 
@@ -91,7 +85,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[ImageSettings])
 
 
 def flag_reader(about: Setting) -> Callable[[str], float | str]:
-    """What turns the word behind a flag into its value, for argparse."""
+    """The argparse type of a setting."""
     def read(word: str) -> float | str:
         try:
             return parse_value(about, word)
@@ -102,16 +96,12 @@ def flag_reader(about: Setting) -> Callable[[str], float | str]:
 
 
 def read_settings(arguments: argparse.Namespace, settings: type[S]) -> S:
-    """The settings that the flags of `add_settings` ask for.
-
-    Raises:
-        UsageError: one outside its range.
-    """
+    """The settings of the flags of `add_settings`."""
     return from_json(settings, given_settings(arguments, settings))
 
 
 def given_settings(arguments: argparse.Namespace, settings: type[ImageSettings]) -> dict[str, Any]:
-    """Those that were given, as JSON holds them."""
+    """The settings whose flags were given, as JSON holds them."""
     given: dict[str, Any] = {}
     for about in flags_of(settings):
         value = getattr(arguments, about.name)
@@ -121,7 +111,7 @@ def given_settings(arguments: argparse.Namespace, settings: type[ImageSettings])
 
 
 def add_old_flag(parser: argparse._ActionsContainer, word: str, action: argparse.Action) -> None:
-    """The word that a flag had in version 0.1; it is told on standard error when it is used."""
+    """The flag's word of version 0.1; using it prints a note on standard error."""
     parser.add_argument(word, action=_OldFlag, current=action, dest=action.dest, nargs=action.nargs,
                         type=action.type or str, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
@@ -139,11 +129,7 @@ class _OldFlag(argparse.Action):
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The photographs, and every option on what is done with their files.
-
-    Args:
-        verb: what the command does to them, for the help ("brighten").
-    """
+    """The photographs, and every option on their files; `verb` is for the help ("brighten")."""
     parser.add_argument("photos", nargs="+", type=photo_path, metavar="PHOTO|DIR|-",
                         help=f"photographs to {verb}, folders of them, patterns ('2024-*/*.jpg'), or - for standard "
                              f"input")
@@ -152,16 +138,12 @@ def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist; a source never")
     existing.add_argument("--skip-existing", action="store_true",
                           help="leave out what has a result already: an interrupted run goes on")
-    places.add_argument("--dry-run", action="store_true", help="tell what would be written where, and stop")
+    places.add_argument("--dry-run", action="store_true", help="print what would be written where, and stop")
     add_running(parser)
 
 
 def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._ArgumentGroup:
-    """Where results go and how they are called.
-
-    Args:
-        place: what -o takes, for the help.
-    """
+    """Where results go and how they are named; `place` is the help of -o."""
     places = parser.add_argument_group("files")
     places.add_argument("-o", "--output", metavar="FILE|DIR|-" if "-" in place else "DIR", help=place)
     places.add_argument("-r", "--recursive", action="store_true",
@@ -181,13 +163,13 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
-    """How much at a time, and what is told."""
+    """The number of photographs at a time, and the output."""
     running = parser.add_argument_group("running")
     workers = running.add_argument("--workers", type=int, metavar="N",
                                    help="photographs in memory at a time (default: by the cores, 8 at most)")
     add_old_flag(running, "--jobs", workers)
     running.add_argument("--json", action="store_true", help="a JSON object per photograph, and one of the whole run")
-    running.add_argument("-q", "--quiet", action="store_true", help="tell failures alone")
+    running.add_argument("-q", "--quiet", action="store_true", help="print failures only")
 
 
 def photo_path(word: str) -> Path:
@@ -197,14 +179,7 @@ def photo_path(word: str) -> Path:
 
 
 def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | None:
-    """The ending that --format asks for, with its dot, or None.
-
-    Args:
-        clips: those of clips are taken as well.
-
-    Raises:
-        UsageError: nothing that can be written.
-    """
+    """The extension of --format, with its dot, or None; `clips` allows those of clips."""
     from rlenhance.io.containers import WRITABLE
     from rlenhance.io.video_formats import WRITABLE_CLIPS
 
@@ -216,11 +191,7 @@ def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | No
 
 
 def limit_of(arguments: argparse.Namespace) -> float:
-    """How many megapixels a photograph may have.
-
-    Raises:
-        UsageError: none.
-    """
+    """How many megapixels a photograph may have."""
     from rlenhance.io.limits import MEGAPIXELS
 
     limit = arguments.max_megapixels
@@ -230,11 +201,7 @@ def limit_of(arguments: argparse.Namespace) -> float:
 
 
 def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] | None:
-    """How files are written; None where nothing is asked, so that what stays as it is may be copied.
-
-    Raises:
-        UsageError: a quality outside its range.
-    """
+    """The encoder of --quality and --strip; None without them, so that unchanged files may be copied."""
     from rlenhance.io.encode import check_quality, encode
 
     if check_quality(arguments.quality) is None and not arguments.strip:
@@ -244,16 +211,12 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] |
 
 def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
               clips: bool = False) -> OutputNaming:
-    """How results are called.
-
-    Raises:
-        UsageError: a template or a kind of file that is none; fewer than one photograph at a time.
-    """
+    """How results are called."""
     from rlenhance.io import OutputNaming
     from rlenhance.pipelines.presets import FOLDER
 
     if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"--workers: at least one photograph is in work at a time; got {arguments.workers}")
+        raise UsageError(f"--workers must be at least 1; got {arguments.workers}")
     preset = Path(preset).stem if preset is not None else None
     presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
     return OutputNaming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
@@ -261,16 +224,12 @@ def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
 
 def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None = None,
                 clips: bool = False) -> BatchPlan:
-    """What goes where; no model is needed for it, so a typo in a name costs nothing.
+    """The plan of a command with the flags of `add_photos`, see `make_plan`; no model is loaded for it.
 
     Args:
-        arguments: those of `add_photos`.
-        suffix: behind the name of a result that stands beside its source ("_enhanced").
-        preset: for names that hold one.
-        clips: the command takes them as well.
-
-    Raises:
-        UsageError: see `make_plan`.
+        suffix: of the name of a result beside its source ("_enhanced").
+        preset: for names that contain one.
+        clips: the command takes clips too.
     """
     from rlenhance.io import make_plan
     from rlenhance.io.output_plan import check_streams
@@ -285,7 +244,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
 
 
 def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
-    """Name the clips that a command over photographs passes over."""
+    """Name the clips that a command over photographs leaves out."""
     from rlenhance.io.containers import CLIP
 
     for clip in () if arguments.quiet else clips:
@@ -311,7 +270,7 @@ def print_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
 
 
 def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
-    """Where a command says what else is worth knowing: never into a picture or between JSON objects."""
+    """The stream for notes: never that of a picture or of JSON objects."""
     from rlenhance.io import STDIO
 
     if arguments.quiet:
@@ -320,49 +279,17 @@ def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
 
 
 def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-              encode: Callable[[Photo, str], bytes] | None = None, process_clip: ClipProcess | None = None) -> Summary:
-    """Do what is planned and tell it.
-
-    Args:
-        plan: see `plan_photos`.
-        process: see `rlenhance.io.batch.Process`.
-        arguments: those of `add_photos`.
-        copy: a photograph that stays as it is may be copied byte by byte.
-        encode: see `run_batch`; None: as it does.
-        process_clip: processes a clip; None: the command takes photographs alone.
-
-    Returns:
-        How many came to which end, and with it the exit status.
-    """
-    from rlenhance.io import STDIO, run_batch
-    from rlenhance.io import encode as as_source
+             process_clip: ClipProcess | None = None) -> Summary:
+    """Carry a plan out and report it; `process`, `copy` and `process_clip` are those of `run_batch`."""
+    from rlenhance.io import STDIO, encode, run_batch
 
     note_clips(plan.clips, arguments)
-    asked = encoder_of(arguments)
+    encoder = encoder_of(arguments)
     out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
     with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(
-            run_batch(plan, process, max_in_flight=arguments.workers, encode=encode or asked or as_source,
-                      extension=extension_of(arguments, bool(process_clip)), copy=copy and asked is None,
+            run_batch(plan, process, max_in_flight=arguments.workers, encode=encoder or encode,
+                      extension=extension_of(arguments, bool(process_clip)), copy=copy and encoder is None,
                       megapixels=limit_of(arguments), process_clip=process_clip)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             reporter.report(outcome)
     return reporter.summary
-
-
-def run_pipeline(arguments: argparse.Namespace, settings: type[S], build: Callable[[S], ImagePipeline[S]], *,
-                 copy: bool = True) -> int:
-    """A whole command: plan, build the pipeline, carry out.
-
-    Args:
-        arguments: those of `add_photo_command`.
-        settings: of the pipeline.
-        build: makes it, once all that costs nothing has been checked.
-        copy: see `run_plan`.
-
-    Raises:
-        UsageError: something cannot be done; nothing was written.
-    """
-    chosen, plan = read_settings(arguments, settings), plan_photos(arguments, settings.suffix)
-    if arguments.dry_run:
-        return print_plan(plan, arguments)
-    return run_plan(plan, build(chosen).process, arguments, copy=copy).status

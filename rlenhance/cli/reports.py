@@ -1,4 +1,4 @@
-"""What a run over photographs tells: lines, one bar, or JSON."""
+"""Output of a run over photographs: lines, a progress bar, or JSON."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rlenhance.io import Outcome
+    from rlenhance.pipelines.video import Progress
 
-
+_INTERVAL = 10.0  # seconds between lines about a clip
 _FLAGS = {"out": "-o", "overwrite": "--overwrite", "skip_existing": "--skip-existing", "recursive": "-r",
           "template": "--name", "extension": "--format", "megapixels": "--max-megapixels"}
 
 
 def name_flags(message: str) -> str:
-    """An error of the library with its parameters, which stand in parentheses, as flags of the command line.
+    """An error of the library with its parameters in parentheses replaced by flags of the command line.
 
     Example:
         >>> name_flags("a.png: exists; replace it (overwrite)")
@@ -30,7 +31,7 @@ def name_flags(message: str) -> str:
 
 @dataclass
 class Summary:
-    """How many photographs came to which end."""
+    """Numbers of photographs by their outcome."""
 
     written: int = 0
     skipped: int = 0
@@ -48,16 +49,13 @@ class Summary:
 
 
 class Reporter:
-    """Lines, one bar or JSON objects.
-
-    A terminal gets one bar for several photographs, with photographs per second and the time left; a pipe gets a line
-    per photograph.
+    """Reports outcomes: a progress bar on a terminal, a line per photograph in a pipe.
 
     Args:
-        total: how many there will be; None where nobody knows.
-        out: where results are told; failures go to standard error.
-        json_lines: a JSON object per photograph, and one of the whole.
-        quiet: failures alone.
+        total: number of photographs; None where it is unknown.
+        out: for results; failures go to standard error.
+        json_lines: a JSON object per photograph, and one of the whole run.
+        quiet: failures only.
     """
 
     def __init__(self, total: int | None, out: TextIO, json_lines: bool, quiet: bool):
@@ -81,7 +79,7 @@ class Reporter:
             self._end(interrupted=kind is not None)
 
     def report(self, outcome: Outcome) -> None:
-        """What became of one of them."""
+        """Report one outcome."""
         status = "failed" if outcome.error else "skipped" if outcome.skipped else "written"
         setattr(self.summary, status, getattr(self.summary, status) + 1)
         self._megapixels += outcome.megapixels or 0 if status == "written" else 0
@@ -133,6 +131,39 @@ class Reporter:
         elif self._failures and planned > 1:
             print(f"{len(self._failures)} of {planned} photographs failed; the others are written:", *self._failures,
                   sep="\n  ", file=sys.stderr)
+
+
+class FrameBar:
+    """Frames per second and the time left of a clip on standard error: a bar, or a line every ten seconds."""
+
+    def __init__(self, source: Path, quiet: bool = False):
+        self._source, self._quiet, self._next = source, quiet, _INTERVAL
+        self._bar: Any = None
+
+    def __enter__(self) -> FrameBar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the clip is."""
+        if self._quiet:
+            return
+        if sys.stderr.isatty():
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=progress.total, desc=self._source.name, unit=" frames", file=sys.stderr,
+                                 dynamic_ncols=True, leave=False)
+            self._bar.update(progress.frames - self._bar.n)
+        elif progress.seconds >= self._next:
+            self._next = progress.seconds + _INTERVAL
+            of = f" of {progress.total}" if progress.total else ""
+            left = f", {progress.left:.0f} s left" if progress.left is not None else ""
+            print(f"{self._source}: {progress.frames}{of} frames, {progress.rate:.1f} per second{left}",
+                  file=sys.stderr, flush=True)
 
 
 def as_json(**values: Any) -> str:

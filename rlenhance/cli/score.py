@@ -35,16 +35,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score what was named.
-
-    Raises:
-        UsageError: something that was named does not exist.
-    """
+    """Score what was named."""
     from rlenhance.io import STDIO
     from rlenhance.io.discovery import find_photos
 
     if arguments.exposure is not None and not 0 <= arguments.exposure <= 1:
-        raise UsageError(f"--exposure lies between 0 and 1; got {arguments.exposure}")
+        raise UsageError(f"--exposure must lie between 0 and 1; got {arguments.exposure}")
     found = find_photos(arguments.photos, recursive=arguments.recursive)
     if any(photo.path == STDIO for photo in found):
         raise UsageError("-: a photograph from standard input has no name to be found by; name files")
@@ -54,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     for photo in found:
         try:
             partners = {word: other.of(photo.relative_dir, photo.path) for word, other in others.items()}
-            report.tell(photo.path, _scores(photo.path, partners, arguments.exposure), partners)
+            report.add(photo.path, _scores(photo.path, partners, arguments.exposure), partners)
         except UsageError as error:
             report.fail(photo.path, str(error))
     return report.end()
@@ -115,7 +111,7 @@ class _Report:
         self._rows: list[dict[str, float]] = []
         self._failed = 0
 
-    def tell(self, path: Path, scores: dict[str, float], partners: Mapping[str, Path]) -> None:
+    def add(self, path: Path, scores: dict[str, float], partners: Mapping[str, Path]) -> None:
         self._rows.append(scores)
         if self._json:
             print(as_json(photograph=path, **partners, scores=scores), flush=True)

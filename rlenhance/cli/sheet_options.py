@@ -1,4 +1,4 @@
-"""What the commands that write a sheet have in common."""
+"""The part that the commands with a contact sheet share."""
 
 from __future__ import annotations
 
@@ -28,23 +28,15 @@ def add_sheet(parser: argparse.ArgumentParser, place: str) -> None:
 
 
 def check_sheet(arguments: argparse.Namespace) -> None:
-    """Refuse a layout that is none.
-
-    Raises:
-        UsageError: less than one column, or pictures too small or too large to be seen.
-    """
+    """Refuse an invalid layout."""
     if arguments.columns is not None and arguments.columns < 1:
-        raise UsageError(f"--columns: at least one picture stands in a row; got {arguments.columns}")
+        raise UsageError(f"--columns must be at least 1; got {arguments.columns}")
     if not 16 <= arguments.size <= 4096:
-        raise UsageError(f"--size lies between 16 and 4096 pixels; got {arguments.size}")
+        raise UsageError(f"--size must lie between 16 and 4096 pixels; got {arguments.size}")
 
 
 def save_sheet(cells: Sequence[Cell], target: Path, arguments: argparse.Namespace) -> None:
-    """Write it.
-
-    Raises:
-        UsageError: the place cannot be written.
-    """
+    """Lay the cells out and write the sheet."""
     from rlenhance.io import write
     from rlenhance.io.contact_sheet import make_sheet
 

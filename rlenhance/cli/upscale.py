@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.cli.photo_command import add_photo_command, add_region, limit_of, pipeline_options, run_pipeline
+from rlenhance.cli.photo_command import (
+    add_photo_command,
+    add_region,
+    limit_of,
+    pipeline_options,
+    plan_photos,
+    print_plan,
+    read_settings,
+    run_plan,
+)
 from rlenhance.pipelines.options import UpscaleSettings
 
 
@@ -18,15 +27,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Enlarge what was named.
+    """Enlarge what was named."""
+    settings, plan = read_settings(arguments, UpscaleSettings), plan_photos(arguments, UpscaleSettings.suffix)
+    if arguments.dry_run:
+        return print_plan(plan, arguments)
+    options = pipeline_options(arguments, "upscale")
+    from rlenhance.pipelines.upscale import Upscaler
 
-    Raises:
-        UsageError: something cannot be done; nothing was written.
-    """
-    def build(settings: UpscaleSettings) -> Any:
-        options = pipeline_options(arguments, "upscale")
-        from rlenhance.pipelines.upscale import Upscaler
-
-        return Upscaler(arguments.model, settings, megapixels=limit_of(arguments), **options)
-
-    return run_pipeline(arguments, UpscaleSettings, build, copy=False)
+    upscaler = Upscaler(arguments.model, settings, megapixels=limit_of(arguments), **options)
+    return run_plan(plan, upscaler.process, arguments, copy=False).status

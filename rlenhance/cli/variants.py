@@ -28,9 +28,9 @@ class Variant:
     """One way of enhancing.
 
     Attributes:
-        words: the flags that ask for it.
-        preference, strength: what they stand for.
-        required: somebody named it, so that a model which does not take it is an error.
+        words: its flags.
+        preference, strength: their values.
+        required: it was named, so that a model which does not take it is an error.
     """
 
     words: str
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
     variants = commands.add_parser(
         "variants", help="show one photograph in many looks",
         description="Show one photograph in many looks on one sheet: as it is, the model's default, the presets, and "
-                    "several exposures. Under each stand the options of `rlenhance enhance` that make it.",
+                    "several exposures. Labels give the options of `rlenhance enhance` that make each.",
     )
     variants.add_argument("photo", metavar="PHOTO", help="the photograph")
     variants.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the model (default: as for enhance)")
@@ -61,11 +61,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the sheet.
-
-    Raises:
-        UsageError: the photograph cannot be read, a look that was named cannot be made, or the sheet has no place.
-    """
+    """Make the sheet."""
     from rlenhance.io import STDIO, OutputNaming, make_plan, read
 
     check_sheet(arguments)
@@ -102,11 +98,7 @@ def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Var
 
 
 def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], side: int) -> Iterator[Cell]:
-    """Each variant decided on the whole photograph and shown on the reduced one.
-
-    Raises:
-        UsageError: the model does not take a variant that was named.
-    """
+    """The cells: each variant is decided on the whole photograph and applied to the reduced one."""
     from rlenhance.io.contact_sheet import Cell, thumbnail
 
     small = thumbnail(pixels, side)

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     """Describe the command to the parser."""
     watch = commands.add_parser(
         "watch", help="enhance what arrives in a folder",
-        description="Enhance what arrives in a folder, and what lies there without a result, until Ctrl-C. A "
+        description="Enhance photographs that arrive in a folder, and those in it without a result, until Ctrl-C. A "
                     "photograph is taken once it is completely written; a bad one is named, and tried again when it "
                     "changes. Results that exist stay.",
     )
@@ -55,13 +55,9 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Watch until Ctrl-C, or once.
-
-    Raises:
-        UsageError: the folder is not there, results would have no place, or the model cannot do what is asked.
-    """
+    """Watch until Ctrl-C, or once."""
     naming = _checked(arguments)
-    asked, limit = encoder_of(arguments), limit_of(arguments)
+    encoder, limit = encoder_of(arguments), limit_of(arguments)
     from rlenhance.io import BatchPlan, encode, run_batch
     from rlenhance.io.watcher import FolderWatcher
 
@@ -86,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
                 if not away:
                     print(f"waiting: {error}", file=sys.stderr)
                 plan, away = BatchPlan(()), True
-            for outcome in run_batch(plan, enhancer.process, max_in_flight=arguments.workers, copy=asked is None,
-                                     encode=asked or encode, megapixels=limit):
+            for outcome in run_batch(plan, enhancer.process, max_in_flight=arguments.workers, copy=encoder is None,
+                                     encode=encoder or encode, megapixels=limit):
                 reporter.report(outcome)
             if arguments.once and not arrivals.pending:
                 return reporter.summary.status
@@ -115,7 +111,7 @@ def _checked(arguments: argparse.Namespace) -> OutputNaming:
 
 def _plan(arrivals: FolderWatcher, out: Path | None, naming: OutputNaming, arguments: argparse.Namespace,
           reporter: Reporter) -> BatchPlan:
-    """What is to be done with what has arrived; what cannot be planned is told at once."""
+    """The plan of new photographs; one that cannot be planned is reported at once."""
     from rlenhance.io import BatchPlan, Outcome, make_plan
 
     jobs = []

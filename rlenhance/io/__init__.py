@@ -7,20 +7,6 @@ from rlenhance.io.limits import PhotoWarning
 from rlenhance.io.output_plan import BatchPlan, Job, OutputNaming, make_plan
 
 __all__ = [
-           "EXTENSIONS",
-           "STDIO",
-           "BatchPlan",
-           "Job",
-           "Outcome",
-           "OutputNaming",
-           "Photo",
-           "PhotoWarning",
-           "decode",
-           "encode",
-           "list_photos",
-           "make_plan",
-           "read",
-           "run_batch",
-           "write",
-           "write_bytes",
+    "EXTENSIONS", "STDIO", "BatchPlan", "Job", "Outcome", "OutputNaming", "Photo", "PhotoWarning", "decode",
+    "encode", "list_photos", "make_plan", "read", "run_batch", "write", "write_bytes",
 ]

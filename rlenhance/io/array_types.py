@@ -61,15 +61,12 @@ def _apply_to_image(image: Image.Image, change: Callable[[Photo], Photo]) -> Ima
 def _apply_to_tensor(tensor: Tensor, change: Callable[[Photo], Photo]) -> Tensor:
     whole = tensor.dtype in (torch.uint8, torch.uint16)
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or not (whole or tensor.is_floating_point()):
+        way = ": channels come first, as in tensor.movedim(-1, -3)" * (tensor.ndim > 2 and tensor.shape[-1] == 3)
         raise UsageError(f"a tensor must be (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]; got "
-                         f"{tuple(tensor.shape)} {tensor.dtype}{_layout(tensor)}")
+                         f"{tuple(tensor.shape)} {tensor.dtype}{way}")
     arrays = (tensor.detach() if whole else tensor.detach().float()).cpu().reshape(-1, *tensor.shape[-3:])
     results = [torch.from_numpy(_apply_to_array(np.ascontiguousarray(array.numpy().transpose(1, 2, 0)),
                                                 change).transpose(2, 0, 1)) for array in arrays]
     if not results:
         return tensor.detach().clone()
     return torch.stack(results).reshape(*tensor.shape[:-2], *results[0].shape[-2:]).to(tensor.device, tensor.dtype)
-
-
-def _layout(tensor: Tensor) -> str:
-    return ": channels come first, as in tensor.movedim(-1, -3)" if tensor.ndim > 2 and tensor.shape[-1] == 3 else ""

@@ -22,6 +22,14 @@ _OF_THE_PHOTO = {270, 271, 272, 305, 306, 315, 33432, EXIF_IFD, GPS_IFD}
 _MAKER_NOTE = 0x927C
 
 
+def _first(block: bytes | bytearray) -> tuple[str, int]:
+    """Byte order and place of the first directory."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
+    if order is None:
+        raise ValueError(f"it begins with {bytes(block[:4])!r}")
+    return order, struct.unpack_from(f"{order}I", block, 4)[0]
+
+
 def _entries(block: bytes | bytearray, at: int, order: str) -> Iterator[tuple[int, int]]:
     """(tag, place of its entry) of a directory."""
     (count,) = struct.unpack_from(f"{order}H", block, at)
@@ -43,10 +51,7 @@ def apply_orientation(block: bytes) -> tuple[bytes, int]:
         ValueError, struct.error: no EXIF block, or a damaged one.
     """
     edited = bytearray(block.removeprefix(b"Exif\0\0"))
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(edited[:4]))
-    if order is None:
-        raise ValueError(f"it begins with {bytes(edited[:4])!r}")
-    (first,) = struct.unpack_from(f"{order}I", edited, 4)
+    order, first = _first(edited)
     entries = dict(_entries(edited, first, order))
     turn = 0
     if ORIENTATION in entries:
@@ -75,17 +80,15 @@ def _swap_sides(block: bytearray, at: int, order: str) -> None:
 def resized(block: bytes, width: int, height: int) -> bytes:
     """The block with a new size, where it states one; a block that cannot be read stays as it is."""
     edited = bytearray(block)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(edited[:4]))
-    if order is None:
-        return block
     try:
-        entries = dict(_entries(edited, struct.unpack_from(f"{order}I", edited, 4)[0], order))
+        order, first = _first(edited)
+        entries = dict(_entries(edited, first, order))
         if EXIF_IFD in entries:
             inner = struct.unpack_from(f"{order}I", edited, entries[EXIF_IFD] + 8)[0]
             for tag, place in _entries(edited, inner, order):
                 if tag in (_WIDTH, _HEIGHT):  # as one number of 32 bits
                     struct.pack_into(f"{order}HII", edited, place + 2, 4, 1, width if tag == _WIDTH else height)
-    except struct.error:
+    except (ValueError, struct.error):
         return block
     return bytes(edited)
 

@@ -39,7 +39,7 @@ class BatchPlan:
     Attributes:
         jobs: the jobs in their order.
         skipped: jobs whose results exist and are kept.
-        passed_over: files of a folder that are results of an earlier run.
+        previous_results: files of a folder that are results of an earlier run.
         clips: clips of a folder, where the command takes photographs alone.
     """
 

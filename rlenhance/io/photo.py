@@ -82,13 +82,17 @@ class Photo:
     @property
     def transparent(self) -> np.ndarray | None:
         """(H, W) bool, True where alpha is 0; None if nothing is transparent, or everything."""
-        return transparent_area(self.alpha)
+        hidden = None if self.alpha is None else self.alpha == 0
+        return None if hidden is None or not hidden.any() or hidden.all() else hidden
 
     @property
     def visible_pixels(self) -> np.ndarray:
         """The pixels with transparent ones replaced by the mean of the visible ones: the basis of decisions."""
         hidden = self.transparent
-        return self.pixels if hidden is None else fill_transparent(self.pixels, hidden)
+        if hidden is None:
+            return self.pixels
+        mean = np.rint(self.pixels[~hidden].mean(axis=0)).astype(self.pixels.dtype)
+        return np.where(hidden[..., None], mean, self.pixels)
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
         """The same file with other pixels."""
@@ -106,7 +110,7 @@ class Photo:
         hidden, pixels, alpha, metadata = self.transparent, change(self.visible_pixels), self.alpha, self.metadata
         colors, (height, width) = self.pixels, pixels.shape[:2]
         if self.grey:
-            pixels = as_grey(pixels)
+            pixels = np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
         if pixels.shape != colors.shape:
             scale = height // len(colors)
             if alpha is not None:
@@ -119,20 +123,3 @@ class Photo:
         if hidden is not None:
             pixels = np.where(hidden[..., None], colors, pixels)
         return replace(self, pixels=pixels, alpha=alpha, metadata=metadata)
-
-
-def as_grey(pixels: np.ndarray) -> np.ndarray:
-    """All channels at their mean, rounded: (H, W, 3), the same dtype."""
-    return np.repeat(np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype), 3, axis=2)
-
-
-def transparent_area(alpha: np.ndarray | None) -> np.ndarray | None:
-    """(H, W) bool, True where alpha is 0; None if nothing is transparent, or everything."""
-    hidden = None if alpha is None else alpha == 0
-    return None if hidden is None or not hidden.any() or hidden.all() else hidden
-
-
-def fill_transparent(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Transparent pixels replaced by the mean of the others."""
-    mean = pixels[~hidden].mean(axis=0)
-    return np.where(hidden[..., None], np.rint(mean).astype(pixels.dtype), pixels)

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,17 @@ def load_av(path: Path) -> Any:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn errors of reading a clip into UsageError."""
+def _refusing(path: Path, text: str) -> Iterator[None]:
+    """Turn errors of PyAV into UsageError with a text about the file."""
     av = load_av(path)
     try:
         yield
     except (av.FFmpegError, OSError) as error:
-        raise UsageError(f"{path}: damaged or truncated, or no clip ({error.strerror})") from error
+        raise UsageError(f"{path}: {text.format(error.strerror)}") from error
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn errors of writing a clip into UsageError."""
-    av = load_av(path)
-    try:
-        yield
-    except (av.FFmpegError, OSError) as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); another format may work, such "
-                         f"as mkv") from error
+reading = partial(_refusing, text="damaged or truncated, or no clip ({})")
+writing = partial(_refusing, text="cannot be written ({}); another format may work, such as mkv")
 
 
 def probe(path: Path) -> tuple[FrameFormat, int | None]:

@@ -1,4 +1,4 @@
-"""What every pipeline over photographs has in common; a new one says what it does to the pixels of one photograph.
+"""The base of the pipelines over photographs; a subclass defines the change of one photograph's pixels.
 
     class Negative(ImagePipeline[ImageSettings]):
         name, suffix, purpose, Settings = "negative", "_negative", "enhance", ImageSettings
@@ -9,7 +9,7 @@
         def _apply(self, pixels, weights, photo):
             return np.iinfo(pixels.dtype).max - pixels, {}
 
-This module imports no torch: whatever computes is loaded by the subclasses.
+This module does not import torch; the subclasses do.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.tiling import Tile, tiles
 from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
 from rlenhance.hub.info import ModelInfo, find_checkpoint, read_info
@@ -41,18 +40,18 @@ if TYPE_CHECKING:
 
     from rlenhance.io.batch import ClipProcess
 
-
-#: The command of each purpose, which is the verb as well.
+T = TypeVar("T")
+#: The command of each purpose, which is also the verb.
 COMMANDS: Mapping[Purpose, str] = {"enhance": "enhance", "denoise": "denoise", "completion": "complete",
                                    "upscale": "upscale"}
 
 
 class PipelineResult(NamedTuple):
-    """What became of a photograph.
+    """The result of one photograph.
 
     Attributes:
         photo: the result; the same object where nothing changes, so that its file can be copied.
-        decision: what was decided or measured, by name, JSON-able.
+        decision: decisions and measurements by name, JSON-able.
     """
 
     photo: Photo
@@ -64,22 +63,22 @@ class ImagePipeline(ABC, Generic[S]):
 
     Args:
         model: name of a shipped model, a run folder, or a checkpoint in it; None: the default of the pipeline.
-        settings: what the user sets; None: the defaults.
-        device: where it computes: "cpu", "cuda", "cuda:1", "mps", or "auto", the best of them that is there; one that
-            fails then (no memory, an operation that it does not have) gives way to the CPU, with a warning. The CPU is
-            the default, so that results are the same on every machine.
+        settings: None: the defaults.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto", the best available one; an automatic device that fails (no
+            memory, a missing operation) is replaced by the CPU with a warning. The CPU is the default, so that results
+            are the same on every machine.
         region: (H, W), where pictures may change, see `rlenhance.ops.region.region_weights`; pictures have its size.
-        on_progress: called with the share of a picture that is done, in (0, 1], where it is worked on in parts.
-        changes: settings by name, in the place of those in `settings`: `strength=0.5`.
+        on_progress: called with the share of a picture that is done, in (0, 1], where it is processed in parts.
+        changes: settings by name, which replace those in `settings`: `strength=0.5`.
 
-    One pipeline may serve several threads. It can be pickled: the copy loads its networks anew.
+    A pipeline may be used by several threads. It can be pickled: the copy loads its networks again.
 
     Attributes:
         name: the command that does the same.
-        suffix: behind the name of a result that stands beside its source.
-        purpose: of the models that it takes, as their checkpoints tell it.
+        suffix: of the name of a result beside its source.
+        purpose: of the models that it takes.
         Settings: the class of its settings.
-        settings: what is set; see `with_settings`.
+        settings: the current settings; see `with_settings`.
         model: the network in use; None where none is, or where several are.
         folder: the checkpoint in use, or None.
 
@@ -112,7 +111,7 @@ class ImagePipeline(ABC, Generic[S]):
 
     @classmethod
     def from_settings(cls, settings: S | Mapping[str, Any], model: Path | str | None = None, **options: Any) -> Self:
-        """A pipeline of its settings, or of their JSON: what a worker makes it from.
+        """A pipeline from its settings or their JSON, for worker processes.
 
         Args:
             settings: see `rlenhance.pipelines.options.to_json`.
@@ -155,7 +154,7 @@ class ImagePipeline(ABC, Generic[S]):
         return apply_to(image, lambda photo: self._changed(photo, mask).photo)
 
     def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
-        """The same for a decoded file: transparency and metadata stay, grey stays grey, hidden colours hidden.
+        """The same for a decoded file; transparency, metadata and grey are kept.
 
         It is a `rlenhance.io.batch.Process`: `run_batch(plan, pipeline.process)`.
         """
@@ -165,15 +164,15 @@ class ImagePipeline(ABC, Generic[S]):
                       overwrite: bool = False, find_mask: Callable[[Photo], Any] | None = None,
                       clip: ClipProcess | None = None,
                       on_outcome: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-        """Photographs and folders of them; a file that fails is named and the rest goes on.
+        """Process photographs and folders of them; a file that fails is reported and the rest goes on.
 
         Args:
             sources: photographs, and folders of them.
             out: a file (for one photograph), or a folder; None writes beside the source.
-            extension: another kind of file (".png").
-            overwrite: replace results that exist; the source itself never.
-            find_mask: the mask of a photograph; None: none.
-            clip: what is done to clips, as `rlenhance.pipelines.video.clip_process` gives it; None: they are refused.
+            extension: another file format (".png").
+            overwrite: replace results that exist, but never a source.
+            find_mask: gives the mask of a photograph; None: none.
+            clip: see `rlenhance.pipelines.video.clip_process`; None: clips are refused.
             on_outcome: called after each file.
 
         Raises:
@@ -193,18 +192,17 @@ class ImagePipeline(ABC, Generic[S]):
         """One picture after the other, while the next ones are fetched.
 
         Args:
-            images: of the kinds that a call takes; they are asked for as results are taken, `ahead` of them beyond the
-                one that is awaited.
-            ahead: pictures that are worked on at once.
+            images: of the kinds that a call takes; they are fetched as results are taken, `ahead` of them in advance.
+            ahead: pictures that are processed at once.
 
         Yields:
             The results, in the order of the pictures.
 
         Raises:
-            UsageError: at the place of a picture that cannot be worked on; or nothing is looked ahead.
+            UsageError: for a picture that cannot be processed, at its place; `ahead` below 1.
         """
         if ahead < 1:
-            raise UsageError(f"at least one picture must be worked on; got ahead={ahead}")
+            raise UsageError(f"ahead must be at least 1; got {ahead}")
         waiting: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(ahead) as pool:
             try:
@@ -227,32 +225,28 @@ class ImagePipeline(ABC, Generic[S]):
 
     @abstractmethod
     def _load(self) -> None:
-        """Set `model` and `folder`, see `_open`; called once, and again where a pickle is opened."""
+        """Set `model` and `folder`, see `_open`; called again when a pickle is opened."""
 
     @abstractmethod
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """What the pipeline does.
+        """Change the pixels of one photograph.
 
         Args:
-            pixels: (H, W, 3) uint8, uint16 or float in [0, 1]; visible colours alone.
-            weights: where it may change, for those that need to know: the base does the rest.
-            photo: the file that they come from.
+            pixels: (H, W, 3) uint8, uint16 or float in [0, 1], without hidden colours.
+            weights: where they may change; the base restores the rest.
+            photo: their file.
 
         Returns:
-            The pixels of the result, of the same dtype and, but for upscaling, shape; and what was decided.
+            The pixels of the result, of the same dtype and, but for upscaling, shape; and the decision.
         """
 
     def _check_settings(self) -> None:
-        """Refuse settings that the model does not take.
-
-        Raises:
-            UsageError: names the setting.
-        """
+        """Refuse settings that the model does not take, with a UsageError."""
 
     @property
     def _idle(self) -> bool:
-        """These settings change no pixel."""
+        """Whether these settings change no pixel."""
         return self.settings.strength == 0
 
     # What the base does
@@ -276,20 +270,20 @@ class ImagePipeline(ABC, Generic[S]):
         return weights
 
     def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
-        """The one path that every result has come."""
+        """The result of a photograph, whatever it was read from."""
         check_pixels(photo.pixels)
         weights = self._weights(photo, mask)
         decision: dict[str, Any] = {}
 
         def change(pixels: np.ndarray) -> np.ndarray:
-            result, told = self._with_fallback(lambda: self._apply(pixels, weights, photo))
-            decision.update(told)
+            result, found = self._with_fallback(lambda: self._apply(pixels, weights, photo))
+            decision.update(found)
             return result if weights is None else _composite(pixels, result, weights)
 
         return PipelineResult(photo if self._idle else photo.map_pixels(change), decision)
 
     def _with_fallback(self, work: Callable[[], Any]) -> Any:
-        """Do it; an automatic device that fails gives way to the CPU, once and for all."""
+        """Run `work`; an automatic device that fails is replaced by the CPU for good."""
         if not self._falls_back or self.device.type == "cpu":
             return work()
         try:
@@ -308,18 +302,16 @@ class ImagePipeline(ABC, Generic[S]):
         if self.model is not None:
             self.model = self.model.to(device)
 
-    def _tiles(self, height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
-        """`rlenhance.core.tiling.tiles`, with the progress told after each."""
-        return self._told(list(tiles(height, width, side, halo)))
-
-    def _told(self, parts: list[Any]) -> Iterator[Any]:
-        for number, part in enumerate(parts):
+    def _with_progress(self, parts: Iterable[T]) -> Iterator[T]:
+        """The parts of a picture; `on_progress` is called after each."""
+        parts = list(parts)
+        for number, part in enumerate(parts, start=1):
             yield part
             if self.on_progress:
-                self.on_progress((number + 1) / len(parts))
+                self.on_progress(number / len(parts))
 
     def _mix(self, before: Any, after: Any) -> Any:
-        """As much of the change as is asked for."""
+        """The change at the strength of the settings."""
         strength = self.settings.strength
         return after if strength == 1 else before + strength * (after - before)
 
@@ -333,14 +325,14 @@ class ImagePipeline(ABC, Generic[S]):
 
 
 def find_model(model: Path | str, purpose: Purpose) -> tuple[Path, ModelInfo]:
-    """The checkpoint of a model, and what it says of itself; no torch is imported.
+    """The checkpoint of a model and its info, without importing torch.
 
     Args:
         model: name of a shipped model, a run folder, or a checkpoint in it.
-        purpose: what it must be for.
+        purpose: the one it must have.
 
     Raises:
-        UsageError: there is none; or it is for another purpose, whose command is named.
+        UsageError: there is none; or it has another purpose, whose command is named.
     """
     folder = find_checkpoint(shipped.locate(model))
     info = read_info(folder)
@@ -352,11 +344,7 @@ def find_model(model: Path | str, purpose: Purpose) -> tuple[Path, ModelInfo]:
 
 
 def check_pixels(pixels: Any) -> None:
-    """Refuse what is no picture (H, W, 3), uint8, uint16 or float in [0, 1].
-
-    Raises:
-        UsageError: another kind, shape, kind of number or range.
-    """
+    """Refuse anything but a picture (H, W, 3), uint8, uint16 or float in [0, 1], with a UsageError."""
     if not isinstance(pixels, np.ndarray):
         raise UsageError(f"a picture is an array (H, W, 3), a PIL image or a tensor; got {type(pixels).__name__}")
     if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size and (
@@ -369,8 +357,7 @@ def check_pixels(pixels: Any) -> None:
 
 
 def _composite(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The result inside, the picture outside: there not a bit differs. A larger result is compared with the picture
-    enlarged bicubically."""
+    """The result inside, the exact picture outside (enlarged bicubically where the result is larger)."""
     if after.shape != before.shape:
         height, width = after.shape[:2]
         weights = cv2.resize(weights.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""Holes of photographs of any size filled, by a trained model or by a rule; the one place where that is done."""
+"""Fill holes in photographs of any size with a trained model or a rule."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from rlenhance.ops.masks import SQUARE_SHARE, THRESHOLD, composite, detect_mask,
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import CompleteSettings
 
-#: Name of the shipped network, where one is shipped.
+#: The shipped network, where there is one.
 SHIPPED = "completer"
-#: What fills where none is.
+#: The default method without it.
 FALLBACK = "laplace"
-_MARGIN = 1.2  # of the hole's thickness: what is looked at around it
-_LONGEST = 8  # sides of a network's pictures that a crop may be long, in its pixels
-_PATCHED = 1 << 18  # missing pixels up to which patches are copied at full size
+_MARGIN = 1.2  # around a hole, by its thickness
+_LONGEST = 8  # longest side of a reduced crop, by the side of a network's training pictures
+_PATCHED = 1 << 18  # largest number of missing pixels for patches at full size
 
 
 class Completer(ImagePipeline[CompleteSettings]):
-    """Fills holes of photographs: only the hole changes, outside not a bit differs.
+    """Fills holes in photographs; pixels outside the holes stay exactly the same.
 
-    Around every hole as much is cut out as its thickness asks for. A rule fills the piece as it is. A network gets
-    it reduced so that the hole is as thick as those that it knows; what it gives is enlarged, and the difference at
-    the hole's border is taken away smoothly (a membrane), so that no seam is left.
+    Each hole is cropped with a margin in proportion to its thickness. A rule fills the crop as it is. For a network the
+    crop is reduced until the hole is as thick as those of its training; its result is enlarged, and the difference at
+    the hole's border is removed smoothly (a membrane), which leaves no seam.
 
     A call's `mask` is the hole: (H, W), bool, uint8 (above 127) or float (above 0.5), True where pixels are missing;
-    None: the black rectangle that is found in the picture.
+    None: the black rectangle that is detected in the picture.
 
     Args:
-        model: a rule (laplace, telea, navier-stokes, patches), a shipped network, or a run of one's own; None: the
-            shipped one, or laplace where none is shipped.
+        model: a rule (laplace, telea, navier-stokes, patches), a shipped network, or a run; None: the shipped network,
+            or laplace where none is shipped.
         settings: see `CompleteSettings`.
 
     Attributes:
@@ -86,7 +86,7 @@ class Completer(ImagePipeline[CompleteSettings]):
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
         assert weights is not None
         result = pixels.copy()
-        for rows, columns, thick in self._told(mask_regions(weights, self._side)):
+        for rows, columns, thick in self._with_progress(mask_regions(weights, self._side)):
             inside = weights[rows, columns]
             image = to_tensor(pixels[rows, columns], self.device)
             missing = torch.from_numpy(inside)[None, None].to(image)
@@ -95,7 +95,7 @@ class Completer(ImagePipeline[CompleteSettings]):
         return result, {"hole": round(float(weights.mean()), 5), "filled_by": self.filled_by}
 
     def _fill(self, image: Tensor, mask: Tensor, thick: float) -> Tensor:
-        """A piece with its hole, of any size, completed."""
+        """A crop of any size with its hole filled."""
         if self._rule:
             slow = self._rule is INPAINT_METHODS["patches"]
             return fill_at_scale(self._rule, image, mask,
@@ -105,12 +105,12 @@ class Completer(ImagePipeline[CompleteSettings]):
 
 
 def fill_at_scale(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Fill a picture at a share of its size, and bring the result back without a seam.
+    """Fill a picture at a reduced size and enlarge the result without a seam.
 
     Args:
         fill: (image, mask) -> image.
         image: (1, 3, H, W), black in the hole; mask: (1, 1, H, W).
-        scale: in (0, 1]; at 1 the result is the fill's own.
+        scale: in (0, 1]; at 1 the result is that of `fill`.
     """
     size = tuple(max(8, round(side * scale)) for side in image.shape[-2:])
     if scale >= 1 or min(image.shape[-2:]) <= 8:
@@ -122,7 +122,7 @@ def fill_at_scale(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tenso
 
 
 def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
-    """A mask as (H, W) bool that fits a picture; None: the black rectangle in it.
+    """A mask of a picture as (H, W) bool; None: the black rectangle in it.
 
     Raises:
         UsageError: another shape; nothing or everything is missing; no hole is found.
@@ -148,20 +148,20 @@ def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
 
 
 def mask_regions(hole: np.ndarray, least: int = 0) -> list[tuple[slice, slice, float]]:
-    """The parts of a picture that are worked on, each with its hole and what is around it.
+    """The crops of a picture that are filled, each a hole with its surroundings.
 
     Args:
         hole: (H, W) bool.
-        least: how long a piece is at least, in pixels, where the picture is.
+        least: smallest side of a crop in pixels, as far as the picture goes.
 
     Returns:
-        Rows, columns and the hole's thickness in pixels (twice the way to its border), hole by hole. Holes that lie
-        within each other's surroundings come together.
+        Rows, columns and the hole's thickness in pixels (twice the largest distance to its border) of each crop. Holes
+        within each other's surroundings share one.
     """
     height, width = hole.shape
     away = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
     reach = max(8, math.ceil(_MARGIN * 2 * float(away.max())))
-    scale = max(1, reach // 8)  # a coarse map tells which holes belong together
+    scale = max(1, reach // 8)  # holes are grouped on a coarse map
     blocks = np.add.reduceat(np.add.reduceat(hole, np.arange(0, height, scale), axis=0, dtype=np.int32),
                              np.arange(0, width, scale), axis=1) > 0
     near = cv2.dilate(blocks.astype(np.uint8), np.ones((2 * (reach // (2 * scale)) + 1,) * 2, np.uint8))

@@ -1,7 +1,6 @@
-"""From what a user asks for to an Enhancer: preferences, a reference, a preset, a recipe.
+"""Build an Enhancer from preferences, a reference, a preset or a recipe.
 
-Where several name the same thing, a preference wins over the reference, the reference over the preset, and the preset
-over the model's default.
+A preference has precedence over the reference, the reference over the preset, and the preset over the model's default.
 """
 
 from __future__ import annotations
@@ -19,24 +18,26 @@ from rlenhance.pipelines.recipes import Recipe, load_recipe
 if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer
 
+_RUNS = Path("runs/lol")
+
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, preset: Preset | None = None,
                    reference: Path | None = None, device: str = "cpu",
                    on_note: Callable[[str], None] = print,
                    on_measured: Callable[[Mapping[str, float | None]], None] | None = None) -> Enhancer:
-    """The Enhancer that was asked for.
+    """The Enhancer of a command.
 
     Args:
         model: name, run folder or checkpoint.
-        given: the settings that were asked for by themselves, as JSON holds them; they win over all else.
-        preset: its preferences and strength count where nothing else names them.
-        reference: a picture that looks as wanted: preferences are taken from it.
+        given: explicit settings, as JSON holds them; they have precedence.
+        preset: its preferences and strength apply where nothing else sets them.
+        reference: a picture whose look is matched: preferences are measured in it.
         device: see `Enhancer`.
-        on_note: told what of the reference had to be moved into the model's ranges.
-        on_measured: given the preferences that the reference tells.
+        on_note: called for each measured preference that is clamped to the model's range.
+        on_measured: called with the preferences measured in the reference.
 
     Raises:
-        UsageError: something that the model cannot do.
+        UsageError: see `Enhancer`.
     """
     from rlenhance.pipelines.enhance import Enhancer
 
@@ -62,10 +63,10 @@ def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = 
         path: its file.
         model: another place of the same weights; None: the recipe's.
         device: see `Enhancer`.
-        on_note: told of other versions than those that the recipe was made with.
+        on_note: called where the recipe was made with other versions.
 
     Raises:
-        UsageError: the recipe cannot be read; a model that is not there, or has other weights.
+        UsageError: the recipe cannot be read; the model is missing, or has other weights.
     """
     from rlenhance.pipelines.enhance import Enhancer
 
@@ -87,44 +88,28 @@ def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = 
 
 
 def make_recipe(enhancer: Enhancer, model: Path | str, shared_decision: bool = False) -> Recipe:
-    """The recipe that makes again what an Enhancer makes.
-
-    Args:
-        enhancer: with its settings.
-        model: how it was named.
-        shared_decision: see `Recipe`.
-    """
+    """The recipe of an Enhancer; `model` is the name that it was built with."""
     return Recipe(str(model), enhancer.sha256, enhancer.settings, shared_decision, made_with=_made_with(enhancer))
 
 
 def resolve_model(model: Path | str | None) -> Path | str:
-    """The model that was named; else the shipped default; else the newest run.
+    """The named model; else the shipped default; else the newest run of low-light enhancement.
 
     Raises:
         UsageError: none is named, shipped or trained.
     """
-    return model if model is not None else shipped.default_model() or newest_run()
-
-
-def newest_run(root: Path = Path("runs/lol")) -> Path:
-    """The checkpoint of the newest run.
-
-    Raises:
-        UsageError: there is none.
-    """
-    found = sorted(root.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
+    model = shipped.default_model() if model is None else model
+    if model is not None:
+        return model
+    found = sorted(_RUNS.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UsageError(f"no trained model in {root}: train one with python -m experiments.lol_train (five minutes), "
+        raise UsageError(f"no trained model in {_RUNS}: train one with python -m experiments.lol_train (five minutes), "
                          f"or name one, as in RUN/best")
     return found[-1].parent
 
 
 def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer) -> dict[str, float | None]:
-    """What a preset asks for beside what wins over it.
-
-    Raises:
-        UsageError: the model cannot obey; names the preset, the preference, and the flags that would do.
-    """
+    """The preferences of a preset but for `chosen`; where the model takes only some, the message names those."""
     wanted = {name: value for name, value in preset.preference.items() if name not in chosen}
     try:
         enhancer.check_preference(wanted)
@@ -145,11 +130,7 @@ def _takes(enhancer: Enhancer, preference: Mapping[str, float | None]) -> bool:
 
 def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: Enhancer,
                     on_note: Callable[[str], None]) -> dict[str, float | None]:
-    """What a picture asks for beside what wins over it.
-
-    Raises:
-        UsageError: the picture cannot be read, or the model takes nothing that is measured.
-    """
+    """The preferences measured in a picture but for `chosen`."""
     from rlenhance.core.image import to_tensor
     from rlenhance.io import read
     from rlenhance.metrics.style import clamp_to_ranges, measure
@@ -157,7 +138,7 @@ def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: En
     measured, ranges = measure(to_tensor(read(path).visible_pixels)), enhancer.preference_ranges
     values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in chosen}, ranges)
     if not set(measured) & set(ranges):
-        raise UsageError(f"{path}: a reference tells {', '.join(measured)}, and this model takes "
+        raise UsageError(f"{path}: {', '.join(measured)} is measured in a reference, and this model takes "
                          f"{describe_preferences(ranges, enhancer.auto_preferences)}")
     for sentence in moved:
         on_note(f"{path}: {sentence}")
@@ -171,10 +152,10 @@ def _made_with(enhancer: Enhancer) -> dict[str, str]:
 
 
 def check_device(name: str) -> str:
-    """Give back the name of a device that is there; the best of them for "auto", which is printed.
+    """The name of a device, checked; the device that "auto" stands for is printed.
 
     Raises:
-        UsageError: it is not; the text names those that are.
+        UsageError: it is not available; the message names those that are.
     """
     from rlenhance.core.devices import AUTO, resolve_device
 

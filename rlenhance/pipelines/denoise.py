@@ -1,4 +1,4 @@
-"""Noise taken out of photographs of any size, by the learned denoiser or by a policy."""
+"""Remove the noise of photographs of any size with the learned denoiser or a policy."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.tiling import tiles
 from rlenhance.io import Photo
 from rlenhance.models import LatentEpisode, NoiseConditionedModel, build_model
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import DenoiseSettings
 
-#: The shipped networks, by the channels that they take.
+#: The shipped networks by their channels.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
-#: The shipped network for colour photographs that a camera has smoothed or coded, and for what brightening shows.
+#: The shipped network for colour JPEGs of cameras, and for noise that brightening reveals.
 PHOTO = "denoiser-photo"
 _TILE = 768  # pixels along a tile: larger ones hardly save work
 
 
 class Denoiser(ImagePipeline[DenoiseSettings]):
-    """Takes the noise out of photographs, with the learned denoiser tile by tile, in bounded memory.
+    """Removes the noise of photographs, with the learned denoiser tile by tile, in bounded memory.
 
     Args:
-        model: see `ImagePipeline`; a learned denoiser, or a policy that denoises. None: the shipped denoisers, grey
-            photographs by the network for grey.
+        model: see `ImagePipeline`; a learned denoiser, or a policy that denoises. None: the shipped denoisers, one of
+            them for grey photographs.
         settings: see `DenoiseSettings`.
 
     Raises:
@@ -63,14 +64,13 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         self.noise_preference()
 
     def noise_preference(self) -> dict[str, float]:
-        """What a policy is told of the noise, as a preference; empty where it takes none.
+        """The noise as a preference of the policy; empty where it has no such preference.
 
         Raises:
-            UsageError: noise outside of what the policy was trained for.
+            UsageError: noise outside the range that the policy was trained for.
         """
-        noise, policy = self.settings.noise, getattr(self.model, "policy", None)
-        tell = getattr(policy, "noise_preference", None)
-        return {} if noise is None or tell is None else tell(noise)
+        noise, encode = self.settings.noise, getattr(getattr(self.model, "policy", None), "noise_preference", None)
+        return {} if noise is None or encode is None else encode(noise)
 
     @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
@@ -82,7 +82,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return self.clean(pixels, noise, camera_jpeg), {"noise": round(255 * noise.mean().item(), 3)}
 
     def _played(self, pixels: np.ndarray) -> np.ndarray:
-        """What a policy, or a network that is told nothing, makes of the whole picture."""
+        """The result of a policy, or of a network without noise map, for the whole picture."""
         if isinstance(self.model, LatentEpisode):
             noise, actions = self.settings.noise, cast(Any, self.model.policy.actions)
             actions.told = None if noise is None else noise / 255
@@ -92,26 +92,27 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
 
     @torch.inference_mode()
     def clean(self, pixels: np.ndarray, noise: Tensor, camera_jpeg: bool = False) -> np.ndarray:
-        """Take known noise out of one picture.
+        """Remove known noise from one picture.
 
         Args:
             pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey.
-            noise: (1, 1, h, w): standard deviations on the scale of [0, 1], for a map of any size below the picture's.
-            camera_jpeg: a camera has smoothed its noise or JPEG has coded it, or it was brightened since; colours then
-                go through the network that has learned from such.
+            noise: (1, 1, h, w): map of standard deviations on the scale of [0, 1], of any size up to the picture's.
+            camera_jpeg: the noise was smoothed by a camera, coded by JPEG, or brightened; colour pictures then use the
+                network that was trained on such noise.
 
         Returns:
             The same shape and dtype.
 
         Raises:
-            UsageError: a colour picture for a network that knows grey ones.
+            UsageError: a colour picture for a network for grey ones.
         """
         if self.settings.strength == 0:
             return pixels.copy()
         network = self.select_network(pixels, camera_jpeg)
         noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(pixels)
         side = -(-_TILE // network.size_multiple) * network.size_multiple
-        for tile in self._tiles(pixels.shape[0], pixels.shape[1], side, network.receptive_radius):
+        height, width = pixels.shape[:2]
+        for tile in self._with_progress(tiles(height, width, side, network.receptive_radius)):
             image = to_tensor(pixels[tile.outer[1:]], self.device)
             around = upsample_map(noise, pixels.shape[:2], tile.outer[1:]).to(self.device)
             clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
@@ -120,16 +121,16 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return result
 
     def noise_of(self, pixels: np.ndarray, camera_jpeg: bool = False) -> Tensor:
-        """The map of a picture's noise, from what was said or what it shows: (1, 1, h, w)."""
+        """The noise map of a picture, set or measured: (1, 1, h, w)."""
         if self.settings.noise is not None:
             return torch.full((1, 1, 1, 1), self.settings.noise / 255)
         return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, camera_jpeg).noise_floor)
 
     def select_network(self, pixels: np.ndarray, camera_jpeg: bool = False) -> NoiseConditionedModel:
-        """The network that fits a picture's channels.
+        """The network for a picture's channels.
 
         Raises:
-            UsageError: none does, or no denoiser is shipped.
+            UsageError: there is none.
         """
         channels = 1 if is_grey(pixels) else 3
         if self.model is None:
@@ -143,7 +144,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return self.model
 
     def is_camera_jpeg(self, photo: Photo) -> bool:
-        """A JPEG whose noise is not named: see `clean`."""
+        """Whether it is a JPEG whose noise is not set: see `clean`."""
         return self.settings.noise is None and photo.encoding is not None and photo.encoding.container == "JPEG"
 
     def denoise_enhanced(self, pixels: np.ndarray, enhanced: np.ndarray,
@@ -166,6 +167,6 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
 
 
 def is_grey(pixels: np.ndarray) -> bool:
-    """All channels of (H, W, 3) are equal; a colour picture is told by its first rows."""
+    """Whether all channels of (H, W, 3) are equal; the first rows are compared first."""
     return all(np.array_equal(rows[..., :1], rows[..., other : other + 1])
                for rows in (pixels[:8], pixels) for other in (1, 2))

@@ -1,4 +1,4 @@
-"""Photographs in, better photographs out."""
+"""Brighten photographs with a trained model."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     Args:
         model: see `ImagePipeline`; None: the shipped default.
-        settings: see `EnhanceSettings`. At strength 0 the model is not asked, and without `denoise` the pixels stay
+        settings: see `EnhanceSettings`. At strength 0 the model does not run, and without `denoise` the pixels stay
             as they are, bit for bit.
         half: the network computes in 16-bit floats (CUDA only).
         options: see `ImagePipeline`.
 
     Attributes:
-        denoiser: takes the noise out, where `denoise` is not 0; it loads its networks when they are needed.
+        denoiser: removes the noise, where `denoise` is not 0; it loads its networks when they are needed.
 
     Raises:
         UsageError: see `ImagePipeline`; or a preference that the model does not take, or outside its range.
@@ -73,11 +73,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             self.model = build_model(policy, steps).eval()
 
     def check_preference(self, preference: Mapping[str, float | None]) -> None:
-        """Refuse what the model does not take.
-
-        Raises:
-            UsageError: a preference that it does not know, or outside its range.
-        """
+        """Raise UsageError for a preference that the model does not take, or outside its range."""
         if preference and not isinstance(self.model, GreedyEpisode):
             raise UsageError(f"{self.folder}: a network that acts in one pass takes no preferences; "
                              f"got {', '.join(preference)}: use a policy")
@@ -90,10 +86,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         return other
 
     def with_decision(self, actions: Sequence[Action]) -> Self:
-        """The same pipeline, which does what was decided for one picture to every picture.
-
-        Args:
-            actions: what `decide` or `decide_for_group` gave.
+        """The same pipeline with fixed actions of `decide` or `decide_for_group` for every picture.
 
         Raises:
             UsageError: the model cannot share its decision.
@@ -105,12 +98,12 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     @property
     def preference_ranges(self) -> Mapping[str, tuple[float, float, float]]:
-        """What the user may prefer: name -> (lowest, default, highest); empty for a network that acts in one pass."""
+        """Preferences of the model: name -> (lowest, default, highest); empty for a network that acts in one pass."""
         return self._preferences.ranges
 
     @property
     def auto_preferences(self) -> Sequence[str]:
-        """Those of them that the model chooses itself where no number is given."""
+        """The preferences that the model can choose itself."""
         return self._preferences.auto
 
     @property
@@ -119,15 +112,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     @property
     def shares_decision(self) -> bool:
-        """What is decided for one picture can be done to others: a policy with a state size."""
+        """Whether actions for one picture apply to others: those of a policy with a state size do."""
         return isinstance(self.model, GreedyEpisode) and bool(self.model.policy.decision_size)
 
     def require_shared_decision(self) -> None:
-        """Refuse a model whose decision for one picture means nothing for another.
-
-        Raises:
-            UsageError: it acts in one pass, or pixel by pixel.
-        """
+        """Raise UsageError for a model that acts in one pass, or pixel by pixel."""
         if not self.shares_decision:
             kind, way = ("policy that decides pixel by pixel", "one with a state size") \
                 if isinstance(self.model, GreedyEpisode) else ("network that acts in one pass", "a policy")
@@ -139,28 +128,28 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         return PipelineResult(result, {"exposure_before": mean_level(photo), "exposure": mean_level(result)})
 
     def decide(self, pixels: np.ndarray) -> list[Action]:
-        """What the policy would do to a picture (H, W, 3), for others that belong to it.
+        """The actions of the policy for a picture (H, W, 3), which can be applied to others.
 
         Raises:
-            UsageError: no picture, or a model that cannot share its decision.
+            UsageError: the model cannot share its decision.
         """
         self.require_shared_decision()
         return self._with_fallback(lambda: self._decided(pixels))
 
     def decide_for_group(self, sources: Iterable[Path]) -> tuple[Path, list[Action]]:
-        """One decision for a burst or a time-lapse: the one for the picture whose exposure is their median.
+        """One decision for a burst or a time-lapse: the one for the picture of median exposure.
 
-        A real picture decides, not the mean of all: averaging narrows the histogram to what no picture shows. The
-        median is not moved by a flash or a passing lamp; of an even number the darker of the two decides.
+        The mean of all pictures would have a narrower histogram than any of them. A flash or a passing lamp does not
+        move the median; of an even number it is the darker of the two.
 
         Args:
-            sources: photographs; those that cannot be read are passed over.
+            sources: photographs; unreadable ones are left out.
 
         Returns:
-            The picture that decided, and the actions.
+            The picture of median exposure, and the actions.
 
         Raises:
-            UsageError: none can be read; or a model that cannot share its decision.
+            UsageError: none can be read; or the model cannot share its decision.
         """
         self.require_shared_decision()
         exposures: list[tuple[float, int, Path]] = []
@@ -201,7 +190,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return self.model.decide(small, preference=self.settings.preference or None)
 
     def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
-        """What the model makes of it, everywhere."""
+        """The result of the model, at the strength of the settings."""
         if actions is not None:
             return self.model.render_array(pixels, actions, self.settings.strength)
         image = to_tensor(pixels, self.device)

@@ -1,4 +1,4 @@
-"""What a policy did to a photograph, on one sheet: its steps as maps, the gain, the histogram, the curve."""
+"""Explain a result on a sheet: maps of the policy's steps, the gain, the histogram and the tone curve."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     """The cells of a sheet about one photograph.
 
     Args:
-        enhancer: its strength and choices count; a network that acts in one pass has no steps to show.
+        enhancer: with its settings; a network that acts in one pass has no steps to show.
         picture: (H, W, 3) uint8 or uint16.
-        actions: what was decided for it; None: it is decided on.
+        actions: the decision for it; None: the policy decides.
 
     Returns:
         Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step.
@@ -67,7 +67,7 @@ def histogram_cell(before: np.ndarray, after: np.ndarray) -> Cell:
 
 
 def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: float) -> Cell:
-    """What becomes of each grey: the picture as a whole, and the agents that go farthest either way."""
+    """The tone curve of greys: of the whole picture, and of the most extreme agents."""
     ramp = torch.linspace(0, 1, _SIDE)[None, None, None].expand(1, 3, 1, -1)
     curves = []
     for handles in _handles(actions, chosen):
@@ -97,7 +97,7 @@ def _handles(actions: PointwiseActions, chosen: Sequence[Action]) -> tuple[list[
 
 
 def step_cell(actions: PointwiseActions, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
-    """The handles that the agents of one step turned, a map for each, and their means and ranges in words."""
+    """The parameters of one step as maps, with their means and ranges."""
     handles = actions.parameters(action).float().cpu()
     names = getattr(actions, "CONTROLS", None) or (("A",) if handles.shape[1] == 1 else ("red", "green", "blue"))
     height, width = (max(1, side // 2) for side in size)

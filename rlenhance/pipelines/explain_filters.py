@@ -1,4 +1,4 @@
-"""Which filter won where, as a picture and in numbers."""
+"""The filter that a policy chose most often at each pixel, as a picture and in numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlenhance.core.image import to_tensor
 from rlenhance.models import BaseFilterPolicy, GreedyEpisode
 from rlenhance.models.tiled import run_filters_tiled
 
-#: A colour for each tool in turn, told apart with most kinds of colour blindness (Okabe and Ito 2008); grey: nothing.
+#: Colours of the tools, distinct with most kinds of colour blindness (Okabe and Ito 2008); grey: nothing.
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
           (255, 255, 255), (90, 20, 90))
 _IDLE = (70, 70, 70)
@@ -24,12 +24,12 @@ _IDLE = (70, 70, 70)
 
 @dataclass(frozen=True)
 class ToolMap:
-    """What a policy over filters did to one picture.
+    """The choices of a policy over filters for one picture.
 
     Attributes:
         tools: their names.
-        winner: (H, W), for every pixel the number of the tool that it took most often beside "nothing"; that of
-            "nothing" where it took no other.
+        winner: (H, W), the number of the tool that was chosen most often at each pixel; that of "nothing" only where no
+            other was chosen.
         shares: of each tool at each step, (T, K), rows sum to 1.
     """
 
@@ -47,7 +47,7 @@ class ToolMap:
         return _IDLE if tool == IDENTITY else COLORS[others.index(tool) % len(COLORS)]
 
     def describe(self) -> str:
-        """A line for each tool, the commonest winner first: its colour, the places it won, its share of all choices."""
+        """A line for each tool, the most frequent winner first: its colour, its share of pixels and of all choices."""
         won = np.bincount(self.winner.ravel(), minlength=len(self.tools)) / self.winner.size
         lines = [f"  #{bytes(self.color(self.tools[k])).hex()} {self.tools[k]:<14} won {won[k]:6.1%}, "
                  f"taken {self.shares[:, k].mean():6.1%} of the time" for k in np.argsort(-won, kind="stable")]
@@ -55,19 +55,19 @@ class ToolMap:
 
 
 def map_tools(model: GreedyEpisode, picture: np.ndarray, preference: Mapping[str, float] | None = None) -> ToolMap:
-    """Play a picture and look at what was chosen.
+    """Run a policy on a picture and count its choices.
 
     Args:
         model: a policy over filters.
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
-        preference: what the policy is told, see `GreedyEpisode`.
+        preference: see `GreedyEpisode`.
 
     Raises:
         UsageError: another model; a picture that it does not take.
     """
     policy = getattr(model, "policy", None)
     if not isinstance(policy, BaseFilterPolicy):
-        raise UsageError("only a policy over filters tells which filter won where: name one as the model "
+        raise UsageError("only a policy over filters has a map of its choices: name one as the model "
                          "(filters-grey is one)")
     tools, steps = tuple(policy.actions.tools), model.steps
     counts = np.zeros((len(tools), *picture.shape[:2]), np.uint8)

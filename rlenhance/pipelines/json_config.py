@@ -1,4 +1,4 @@
-"""JSON files that a user writes: nothing in them is passed over, and what is wrong is named with its place."""
+"""JSON files written by users: unknown and repeated keys are errors, and every message names the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
         if len(found) < len(items):
             names = [name for name, _ in items]
             twice = next(name for name in names if names.count(name) > 1)
-            raise UsageError(f"{path}: {twice!r} stands there twice; keep one")
+            raise UsageError(f"{path}: {twice!r} is given twice; keep one")
         return found
 
     try:
@@ -44,7 +44,7 @@ def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """What is refused inside is told with the file that it comes from."""
+    """Put the name of the file before the message of a UsageError."""
     try:
         yield
     except UsageError as error:
@@ -52,11 +52,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def text(key: str, value: Any) -> str:
-    """A string.
-
-    Raises:
-        UsageError: names key and value.
-    """
+    """Check that a value is a string; else a UsageError names key and value."""
     if not isinstance(value, str):
         raise UsageError(f"{key} must be a text in quotes; got {value!r:.60}")
     return value

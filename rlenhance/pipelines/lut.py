@@ -1,4 +1,4 @@
-"""The look of an episode as a .cube file: a table of colours that other editors read."""
+"""The look of an episode as a .cube file: a 3D colour table for other editors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rlenhance import __version__
 from rlenhance.actions import Action, apply_action
 from rlenhance.core.errors import UsageError
+from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode
 
 #: Colours along each side of the table.
@@ -20,10 +20,9 @@ POINTS = 33
 
 def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POINTS,
               strength: float = 1.0) -> np.ndarray:
-    """What an episode does to every colour, its local agents left out: (points, points, points, 3) float32.
+    """The effect of an episode on every colour, without its local agents: (points, points, points, 3) float32.
 
-    The local agents' mean stays, for it is the global agent's; what differs from place to place has no room in a
-    table of colours.
+    The global agent holds the mean of the local agents; a colour table cannot hold differences from place to place.
 
     Args:
         actions: the T actions for one picture, as `GreedyEpisode.decide` gives them.
@@ -45,16 +44,11 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     result = colors
     with torch.inference_mode():
         for action in actions:
-            whole = {level: entry.cpu() if level == "global" else _still(entry.cpu())
+            whole = {level: entry.cpu() if level == "global" else torch.zeros_like(entry[..., :1, :1]).cpu()
                      for level, entry in action.items()}
             result = apply_action(model.policy.actions, result, whole)
     result = colors + strength * (result - colors)
     return result[0].reshape(3, points, points, points).movedim(0, -1).clone().numpy()
-
-
-def _still(local: Tensor) -> Tensor:
-    """Local agents that say nothing of their own."""
-    return torch.zeros_like(local[..., :1, :1])
 
 
 def to_text(cube: np.ndarray, title: str) -> str:
@@ -69,16 +63,9 @@ def to_text(cube: np.ndarray, title: str) -> str:
 
 
 def save_cube(cube: np.ndarray, path: Path, title: str) -> Path:
-    """Write it, whole or not at all.
+    """Write a table atomically.
 
     Raises:
         UsageError: the place cannot be written.
     """
-    from rlenhance.io.files import write_atomically
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, to_text(cube, title.replace('"', "'")).encode())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
+    return write_bytes(to_text(cube, title.replace('"', "'")).encode(), path)

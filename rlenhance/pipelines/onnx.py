@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import apply_action, attenuate_local
 from rlenhance.core.errors import UsageError
+from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode, make_observation
 from rlenhance.ops import image_statistics as statistics
 from rlenhance.pipelines.enhance import Enhancer
@@ -82,19 +83,13 @@ def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:
     model = enhancer.model
     if not isinstance(model, GreedyEpisode) or not model.policy.decision_size or model.policy.uses_mask:
         raise UsageError(f"{enhancer.folder}: only a policy with a state size and without a mask can be exported")
-    from rlenhance.io.files import write_atomically
-
     names = ["image", *model.policy.preferences.ranges, "strength"]
     data = _traced(Graph(model).cpu().eval(), names)
     largest = compare(model, data, names)
     if not largest <= 1e-4:
         raise UsageError(f"{enhancer.folder}: the exported graph differs from torch by {largest:.2g}; nothing was "
                          f"written")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+    write_bytes(data, path)
     return {"inputs": names, "opset": OPSET, "largest": largest}
 
 

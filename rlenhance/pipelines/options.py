@@ -9,13 +9,13 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from rlenhance.core.errors import UnknownName, UsageError
 
-#: A preference that the model chooses itself, as it stands in files and on the command line; None in a mapping.
+#: A preference that the model chooses itself, in files and on the command line; None in a mapping.
 AUTO = "auto"
 S = TypeVar("S", bound="ImageSettings")
 
@@ -25,17 +25,17 @@ class Setting:
     """One number that a user may set.
 
     Attributes:
-        help: what it does, for the command's help; {default} stands for the default.
+        help: its text in the command's help.
         low, high: its range, both ends included. Preferences have the range of the model instead.
-        default: its value where nothing is given; None: the model's, or what the picture shows.
+        default: None: the model's, or measured in the picture.
         unit: of the number ("255ths"); "" for shares.
-        whole: an integer.
-        choices: the values that it may have; empty: all of the range.
-        auto: "auto" may be said in its place.
-        flag: its word on the command line ("--strength"); by default made from the name.
-        metavar: how the help calls its value.
-        hint: the way out, said where a value lies outside the range.
-        old_flags: what the flag was called in version 0.1.
+        whole: it is an integer.
+        choices: the allowed values; empty: all of the range.
+        auto: "auto" is allowed too.
+        flag: its flag ("--strength"); by default made from the name.
+        metavar: the name of its value in the help.
+        hint: the way out, in the message for a value outside the range.
+        old_flags: its flags in version 0.1.
         name: of the field.
     """
 
@@ -54,11 +54,7 @@ class Setting:
     name: str = ""
 
     def check(self, value: Any) -> float | int | None:
-        """Give back a value as the field holds it.
-
-        Raises:
-            UsageError: another type, or outside the range; names both.
-        """
+        """A value as the field holds it; one of another type or outside the range raises UsageError."""
         if value is None and self.default is None:
             return None
         try:
@@ -88,7 +84,7 @@ def setting(help: str, **words: Any) -> Any:
     return field(default=found.default, metadata={"setting": found})
 
 
-#: What a user may prefer, by the name that models know. Range and default are the model's.
+#: The preferences by their names in models; range and default are the model's.
 PREFERENCES: dict[str, Setting] = {name: dataclasses.replace(about, name=name) for name, about in {
     "exposure_level": Setting("how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
                               flag="--exposure", auto=True, metavar="LEVEL|auto"),
@@ -99,19 +95,19 @@ PREFERENCES: dict[str, Setting] = {name: dataclasses.replace(about, name=name) f
                           flag="--smoothness"),
     "highlights": Setting("0 to 1: how much lamps, windows and sky are held back", flag="--highlights"),
 }.items()}
-#: Preference -> the flag that asks for it.
+#: Preference -> its flag.
 PREFERENCE_FLAGS = {name: about.flag for name, about in PREFERENCES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """What every pipeline may be told.
+    """The settings of every pipeline.
 
     Attributes:
         strength: how much of the change is made, in [0, 1]: image + strength (result - image), before rounding.
     """
 
-    #: Behind the name of a result that stands beside its source.
+    #: Of the name of a result beside its source.
     suffix: ClassVar[str] = "_edited"
 
     strength: float = setting("how much of the change is made: 0 (none, the same pixels) to 1 (default)", low=0, high=1,
@@ -124,13 +120,13 @@ class ImageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceSettings(ImageSettings):
-    """How photographs are enhanced.
+    """The settings of `Enhancer`.
 
     Attributes:
         preference: values by name (`PREFERENCES`), in the model's ranges; None leaves the value to the model ("auto").
-            What is not named has the model's default.
-        denoise: how much of the noise that the change shows is taken out afterwards, in [0, 1].
-        steps: stop a policy after this many of its steps; None plays all.
+            Preferences that are left out have the model's default.
+        denoise: how much of the noise that the change reveals is removed afterwards, in [0, 1].
+        steps: stop a policy after this many of its steps; None: all.
     """
 
     suffix: ClassVar[str] = "_enhanced"
@@ -147,10 +143,10 @@ class EnhanceSettings(ImageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiseSettings(ImageSettings):
-    """How noise is taken out.
+    """The settings of `Denoiser`.
 
     Attributes:
-        noise: standard deviation of even noise, in 255ths, 0 to 75; None: as each photograph shows it.
+        noise: standard deviation of uniform noise, in 255ths, 0 to 75; None: measured in each photograph.
         iterations: of a policy over latent codes: how often the result is enhanced again.
     """
 
@@ -167,17 +163,17 @@ class DenoiseSettings(ImageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class CompleteSettings(ImageSettings):
-    """How holes are filled."""
+    """The settings of `Completer`."""
 
     suffix: ClassVar[str] = "_completed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleSettings(ImageSettings):
-    """How photographs are enlarged; a strength below 1 mixes the result with the bicubic enlargement.
+    """The settings of `Upscaler`; a strength below 1 mixes the result with the bicubic enlargement.
 
     Attributes:
-        scale: how much larger the result is along each side; None: as the network was trained.
+        scale: the factor along each side; None: the network's.
     """
 
     suffix: ClassVar[str] = "_upscaled"
@@ -187,7 +183,7 @@ class UpscaleSettings(ImageSettings):
 
 
 def settings_of(settings: type[ImageSettings] | ImageSettings) -> dict[str, Setting]:
-    """The numbers that a pipeline may be told, by the name of their field; preferences are in `PREFERENCES`.
+    """The numbers among the settings, by the name of their field; preferences are in `PREFERENCES`.
 
     Example:
         >>> list(settings_of(DenoiseSettings))
@@ -227,7 +223,7 @@ def to_json(settings: ImageSettings) -> dict[str, Any]:
 
 
 def from_json(kind: type[S], found: Mapping[str, Any]) -> S:
-    """Undo `to_json`; what is left out has its default.
+    """The inverse of `to_json`; settings that are left out have their defaults.
 
     Raises:
         UsageError: an unknown name, or a value of another type or outside its range.
@@ -243,7 +239,7 @@ def from_json(kind: type[S], found: Mapping[str, Any]) -> S:
 
 
 def preference_from_json(found: Any) -> dict[str, float | None]:
-    """Preference values by name, "auto" as None. Names and ranges are the model's to judge.
+    """Preference values by name, "auto" as None; names and ranges are checked by `check_preferences`.
 
     Raises:
         UsageError: not an object of numbers and "auto".
@@ -258,7 +254,7 @@ def preference_from_json(found: Any) -> dict[str, float | None]:
 
 
 def parse_value(about: Setting, word: str) -> float | str:
-    """The value of a flag or of a field of a request: a number, or "auto" where that may be said.
+    """The value of a flag or of a field of a request: a number, or "auto" where it is allowed.
 
     Raises:
         UsageError: neither.
@@ -272,13 +268,8 @@ def parse_value(about: Setting, word: str) -> float | str:
         raise UsageError(f"{wanted}; got {word!r}") from error
 
 
-def preference_flag(name: str) -> str:
-    """How a preference is asked for: "--exposure" for "exposure_level"; one without a flag keeps its name."""
-    return PREFERENCE_FLAGS.get(name, name)
-
-
 def preferences_as_flags(text: str) -> str:
-    """A message about preferences in the words of the command line.
+    """A message with the flags of preferences in the place of their names.
 
     Example:
         >>> preferences_as_flags("this model takes no contrast; it takes exposure_level 0.2 to 0.7 (auto)")
@@ -289,12 +280,12 @@ def preferences_as_flags(text: str) -> str:
 
 
 def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[str] = (), flags: bool = False) -> str:
-    """What a model takes, in a line: ranges, defaults in brackets.
+    """The preferences of a model in a line: ranges, defaults in brackets.
 
     Args:
         ranges: name -> (lowest, default, highest).
         auto: the names for which it can choose itself, which is their default.
-        flags: name the flags that ask for them.
+        flags: by their flags.
 
     Example:
         >>> describe_preferences({"exposure_level": (0.3, 0.475, 0.65)}, flags=True)
@@ -304,43 +295,44 @@ def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[
         >>> describe_preferences({})
         'no preferences'
     """
-    words = [f"{preference_flag(name) if flags else name} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
+    names = PREFERENCE_FLAGS if flags else {}
+    words = [f"{names.get(name, name)} {f'{AUTO} or ' * (name in auto)}{low:g} to {high:g} "
              f"({AUTO if name in auto else format(default, 'g')})" for name, (low, default, high) in ranges.items()]
     return ", ".join(words) or "no preferences"
 
 
 def format_preferences(preference: Mapping[str, float | None], strength: float | None = None) -> str:
-    """Preferences as one would type them.
+    """Preferences as flags.
 
     Example:
         >>> format_preferences({"exposure_level": 0.45}, 0.85)
         '--exposure 0.45 --strength 0.85'
     """
-    words = [f"{preference_flag(name)} {AUTO if value is None else format(value, 'g')}"
+    words = [f"{PREFERENCE_FLAGS.get(name, name)} {AUTO if value is None else format(value, 'g')}"
              for name, value in preference.items()]
     return " ".join(words + ([] if strength is None else [f"--strength {strength:g}"]))
 
 
 def format_flags(settings: ImageSettings) -> list[str]:
-    """Settings as one would type them; what stands at its default is left out.
+    """Settings as flags, without those at their defaults.
 
     Example:
         >>> format_flags(EnhanceSettings(preference={"contrast": 0.2}, denoise=0.5))
         ['--contrast', '0.2', '--denoise', '0.5']
     """
-    return [word for pair in _typed(settings) for word in pair]
-
-
-def _typed(settings: ImageSettings) -> Iterator[tuple[str, str]]:
+    words: list[str] = []
     for name, value in getattr(settings, "preference", {}).items():
-        yield preference_flag(name), AUTO if value is None else _exactly(value)
+        words += PREFERENCE_FLAGS.get(name, name), _exactly(value)
     for name, about in settings_of(settings).items():
         value = getattr(settings, name)
         if value != about.default:
-            yield about.flag, _exactly(value)
+            words += about.flag, _exactly(value)
+    return words
 
 
-def _exactly(value: float) -> str:
+def _exactly(value: float | None) -> str:
+    if value is None:
+        return AUTO
     short = format(value, "g")
     return short if float(short) == value else repr(value)
 
@@ -350,12 +342,12 @@ def check_preferences(preference: Mapping[str, float | None], ranges: Mapping[st
     """Refuse the preferences that a model does not take.
 
     Args:
-        preference: values by name, None where the model shall choose.
-        ranges: what the model takes, name -> (lowest, default, highest).
+        preference: values by name, None where the model chooses.
+        ranges: those of the model, name -> (lowest, default, highest).
         auto: the names for which it can choose itself.
 
     Raises:
-        UsageError: names the preference and what the model does take.
+        UsageError: names the preference and those that the model takes.
     """
     for name, value in preference.items():
         if name not in ranges:

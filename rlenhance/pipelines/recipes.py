@@ -1,4 +1,4 @@
-"""Recipes: everything that made a result, in a JSON file that makes it again."""
+"""Recipes: the model and all settings of a result, in a JSON file that reproduces it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _KEYS = (*_NEEDED, "steps", "together", "denoise", "made_with")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was done.
+    """The model and the settings of a result.
 
     Attributes:
         model: name of a shipped model, or the path as it was given.
         sha256: of its weights.
-        settings: what was asked for; preferences that are not named had their default.
-        shared_decision: one decision was made for all photographs; the same ones are needed to make it again.
+        settings: preferences that are left out had their default.
+        shared_decision: one decision was made for all photographs; the same ones are needed to reproduce it.
         version: of rlenhance.
-        made_with: what else the last bit may depend on ("torch", "device").
+        made_with: versions that the last bit may depend on ("torch", "device").
     """
 
     model: str
@@ -43,40 +43,33 @@ class Recipe:
 
     def to_json(self) -> str:
         """The text of the file."""
-        told = to_json(self.settings)
+        settings = to_json(self.settings)
         return json.dumps({
-            "kind": KIND, "model": self.model, "sha256": self.sha256, "preference": told["preference"],
-            "strength": told["strength"], "steps": told["steps"], "together": self.shared_decision,
-            "denoise": told["denoise"], "version": self.version, "made_with": dict(self.made_with),
+            "kind": KIND, "model": self.model, "sha256": self.sha256, "preference": settings["preference"],
+            "strength": settings["strength"], "steps": settings["steps"], "together": self.shared_decision,
+            "denoise": settings["denoise"], "version": self.version, "made_with": dict(self.made_with),
         }, indent=2, ensure_ascii=False) + "\n"
 
     def check_weights(self, path: Path, model: str, seen: str) -> None:
-        """Refuse other weights than those of the recipe.
-
-        Args:
-            path: the recipe's file. model: what is about to be used. seen: its SHA-256.
-
-        Raises:
-            UsageError: names both.
-        """
+        """Raise UsageError where the weights of `model`, with the SHA-256 `seen`, are not those of the recipe."""
         former = f"{SHIPPED_0_1.get(self.sha256)}/{shipped.MODEL}"  # stored under other names since
         if seen not in (self.sha256, shipped.read_sums(shipped.FOLDER).get(former)):
             raise UsageError(f"{path}: was made with {self.model}, whose weights have the SHA-256 {self.sha256}; "
                              f"{model} has {seen}: name the right one as the model")
 
     def differences(self, made_with: Mapping[str, str]) -> str:
-        """What differs here from where it was saved, in words; empty where nothing does."""
+        """The versions that differ from those of the recipe, in words; empty where none does."""
         then, now = {"rlenhance": self.version, **self.made_with}, {"rlenhance": __version__, **made_with}
         return ", ".join(f"{name} {then[name]} then and {now[name]} now" for name in then
                          if name in now and then[name] != now[name])
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read one.
+    """Read a recipe.
 
     Raises:
         UsageError: a file that cannot be read, is no recipe, lacks a key, has an unknown one, or a value of another
-            type; the text names file, key and value.
+            type; the message names file, key and value.
     """
     found = read_object(path, _KEYS)
     missing = [key for key in _NEEDED if key not in found]
@@ -98,7 +91,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None:
-    """Refuse to write a recipe where something stands; with `overwrite` another recipe may.
+    """Refuse to write a recipe over a file, but with `overwrite` over another recipe.
 
     Args:
         taken: places of other results.
@@ -123,16 +116,11 @@ def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None
 
 
 def save_recipe(recipe: Recipe, path: Path) -> Path:
-    """Write it, whole or not at all.
+    """Write a recipe atomically.
 
     Raises:
         UsageError: the place cannot be written.
     """
-    from rlenhance.io.files import write_atomically
+    from rlenhance.io.files import write_bytes
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, recipe.to_json().encode())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
+    return write_bytes(recipe.to_json().encode(), path)

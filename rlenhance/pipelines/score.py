@@ -18,7 +18,7 @@ _BAND, _BORDER = 256, 5  # rows at a time; radius of SSIM's window, which is lef
 
 
 def with_reference(picture: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """How near a photograph comes to its reference.
+    """The scores of a photograph against its reference.
 
     Args:
         picture, reference: (H, W, 3) uint8 or uint16 (each at its own depth), of one size.
@@ -53,7 +53,7 @@ def _top(picture: np.ndarray) -> int:
 
 
 class _Followed(Transition):
-    """A transition that knows whether a term looked at the picture it began with."""
+    """A transition that records whether a term reads its initial picture."""
 
     looked = False
 
@@ -65,7 +65,7 @@ class _Followed(Transition):
 
 def without_reference(picture: np.ndarray, origin: np.ndarray | None = None,
                       exposure: float = DEFAULT_EXPOSURE) -> dict[str, float]:
-    """What can be said of a photograph without a reference.
+    """The scores of a photograph without a reference.
 
     Args:
         picture: (H, W, 3) uint8 or uint16.

@@ -1,8 +1,8 @@
-"""Decisions for frames that follow each other: smoothed over time, and made anew at once where the scene is another.
+"""Decisions for the frames of a clip, smoothed over time within each scene.
 
-A policy that decides on every frame by itself sees noise, and answers it: the film flickers. Here the decision of a
-frame is the mean of the decisions around it in the same scene, weighted by their distance in time. A cut, or a light
-that is switched on, ends a scene; a flash, after which all is as before, does not.
+Independent decisions follow the noise of each frame, and the clip flickers. Here the decision of a frame is the mean of
+the decisions around it in the same scene, weighted by their distance in time. A cut, or a light that is switched on,
+ends a scene; a flash, after which the picture is as before, does not.
 """
 
 from __future__ import annotations
@@ -88,17 +88,17 @@ class _Form:
 
 
 class TemporalSmoother(Generic[Frame]):
-    """Gives back the frames it is given, each with its decision.
+    """Yields the frames of an iterable, each with its decision.
 
     Args:
-        look: when a frame is shown, in seconds, and a view of it: see `difference`.
-        decide: what a policy would do to a frame; it is asked for some of them only.
-        choices: how many values a categorical head has; None where heads are continuous.
+        look: gives the time of a frame in seconds, and a view of it: see `difference`.
+        decide: gives the actions of a policy for a frame; it is called for some of them only.
+        choices: number of values of a categorical head; None where heads are continuous.
         memory, every, ahead: see `MEMORY`, `EVERY` and `AHEAD`. A memory of 0 takes every frame's own decision.
 
     Attributes:
-        scenes: how many there have been.
-        decided: how many frames were decided on.
+        scenes: number of scenes so far.
+        decided: number of frames that were decided on.
     """
 
     def __init__(self, look: Callable[[Frame], tuple[float, np.ndarray]],
@@ -148,11 +148,14 @@ class TemporalSmoother(Generic[Frame]):
             if not self._flash:
                 self._begin(first)
         shown = 0 if self._flash else 1
-        self._fade_to(first.time)
+        self._weight *= self._fade(first.time - self._time)
+        self._time = first.time
         if shown:
             self._last = first.view
             if first.decision is not None:
-                self._add(first.decision)
+                self._weight += 1
+                self._past = first.decision if self._weight == 1 else \
+                    self._past + (first.decision - self._past) / self._weight
         decision = self._mean(first, self._scene_from(shown or self._flash))
         self._flash = max(0, self._flash - 1)
         self._usual.append(first.change)
@@ -164,16 +167,8 @@ class TemporalSmoother(Generic[Frame]):
         self.scenes += 1
         self._past, self._weight, self._time = np.zeros(0), 0.0, first.time
 
-    def _fade_to(self, time: float) -> None:
-        self._weight *= self._fade(time - self._time)
-        self._time = time
-
     def _fade(self, seconds: float) -> float:
         return math.exp(-abs(seconds) / self.memory) if self.memory else float(seconds == 0)
-
-    def _add(self, decision: np.ndarray) -> None:
-        self._weight += 1
-        self._past = decision if self._weight == 1 else self._past + (decision - self._past) / self._weight
 
     def _mean(self, first: _Seen[Frame], later: Iterable[_Seen[Frame]]) -> np.ndarray:
         weights, rows = [self._weight] if self._weight else [], [self._past] if self._weight else []
@@ -187,7 +182,7 @@ class TemporalSmoother(Generic[Frame]):
         return rows[0] if len(rows) == 1 else np.average(rows, axis=0, weights=weights)
 
     def _scene_from(self, index: int) -> Iterator[_Seen[Frame]]:
-        """The frames of the scene that wait, as far as it can be told; a flash is passed over."""
+        """The waiting frames of the scene, as far as is known; a flash is skipped."""
         last = self._last
         while index < len(self._waiting) and last is not None:
             if self._jumps(index, last):
@@ -201,7 +196,7 @@ class TemporalSmoother(Generic[Frame]):
             index += 1
 
     def _jumps(self, index: int, last: np.ndarray) -> bool:
-        """Whether a waiting frame is far from the last one of the scene, and farther than frames usually are here."""
+        """Whether a waiting frame differs from the last one of the scene, and more than is usual here."""
         change = difference(last, self._waiting[index].view)
         if change <= _JUMP:
             return False
@@ -210,7 +205,7 @@ class TemporalSmoother(Generic[Frame]):
         return change > _RARE * float(np.quantile(others, 0.75)) if others else True
 
     def _flash_from(self, index: int, last: np.ndarray) -> int:
-        """After how many frames all is again as it was; 0: it is not, or that cannot be told yet."""
+        """The number of frames until the picture is as before; 0: it is not, or this is not known yet."""
         change = difference(last, self._waiting[index].view)
         for length in range(1, min(_FLASH, len(self._waiting) - index - 1) + 1):
             if difference(last, self._waiting[index + length].view) < change / 3:

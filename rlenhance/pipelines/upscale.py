@@ -1,4 +1,4 @@
-"""Photographs enlarged by a trained network, tile by tile."""
+"""Enlarge photographs with a trained network, tile by tile."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch.nn.functional as F
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize, to_array, to_tensor
+from rlenhance.core.tiling import tiles
 from rlenhance.io import Photo
 from rlenhance.io.limits import MEGAPIXELS, check_size
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import UpscaleSettings
 
-#: The shipped network: it enlarges four times; twice is the mean over 2x2 pixels of that.
+#: The shipped network for factor 4; factor 2 is the mean over 2x2 pixels of its result.
 SHIPPED = "upscale"
 _TILE = 192  # pixels along a tile of the small picture
 
@@ -27,15 +28,15 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
 
     Args:
         model: see `ImagePipeline`; None: the shipped one.
-        settings: see `UpscaleSettings`. A network reaches its own scale, and half of it: the mean over pixels.
-        megapixels: results that would be larger are refused.
+        settings: see `UpscaleSettings`. A network has its own scale, and half of it by averaging pixels.
+        megapixels: larger results are refused.
         options: see `ImagePipeline`.
 
     Attributes:
-        scale: how much larger a result is along each side.
+        scale: the factor along each side.
 
     Raises:
-        UsageError: see `ImagePipeline`; or a scale that the network does not reach.
+        UsageError: see `ImagePipeline`; or a scale that the network does not have.
 
     Example:
         >>> Upscaler(scale=4)(pixels).shape  # doctest: +SKIP
@@ -71,7 +72,7 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
         exposed = None
         if network.exposure:  # its curve looks at the whole picture
             exposed = network.apply_exposure(to_tensor(pixels, self.device))
-        for tile in self._tiles(height, width, _TILE, network.receptive_radius):
+        for tile in self._with_progress(tiles(height, width, _TILE, network.receptive_radius)):
             image = to_tensor(pixels[tile.outer[1:]], self.device) if exposed is None else exposed[tile.outer]
             large = network.restore_unclamped(image).clamp(0, 1)
             if self.settings.strength < 1:
@@ -86,5 +87,5 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
 
 
 def _larger(spans: tuple, by: int) -> tuple:
-    """An index of the small picture as that of the large one."""
+    """The index in the large picture of an index in the small one."""
     return (..., *(slice(span.start * by, span.stop * by) for span in spans[1:]))

@@ -1,4 +1,4 @@
-"""Clips: every frame enhanced, and all else as it was. Needs the extra `video` (PyAV)."""
+"""Enhance every frame of a clip and keep everything else (extra `video`, PyAV)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _BUFFER = 256 << 20  # bytes that frames may take while they wait
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a clip is.
+    """Progress on a clip.
 
     Attributes:
-        frames: written so far. total: how many there will be, or None where the file does not tell.
+        frames: written so far. total: number of frames, or None where the file does not contain it.
         seconds: since the start.
     """
 
@@ -43,19 +43,19 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest will take, or None where nothing tells."""
+        """Estimated seconds of the rest, or None."""
         return max(0, self.total - self.frames) / self.rate if self.total and self.rate else None
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What became of a clip.
+    """The result of a clip.
 
     Attributes:
-        source, written: the files. frames: how many, None where the file that was copied does not tell.
-        size: width and height as stored. seconds: it took.
-        scenes: how many were told apart. decided: frames on which the policy was asked.
-        notes: what was not kept or is odd, a sentence each.
+        source, written: the files. frames: their number, None for a copied file that does not contain it.
+        size: width and height as stored. seconds: spent on it.
+        scenes: number of scenes. decided: number of frames on which the policy decided.
+        notes: properties that were not kept, and oddities, a sentence each.
     """
 
     source: Path
@@ -68,7 +68,7 @@ class ClipResult:
     notes: tuple[str, ...] = ()
 
     def as_outcome(self) -> tuple[tuple[int, int], dict[str, Any], tuple[str, ...]]:
-        """The same as `rlenhance.io.batch.run_batch` wants it."""
+        """The result in the form of `rlenhance.io.batch.ClipProcess`."""
         rate = round(self.frames / self.seconds, 2) if self.frames and self.seconds else None
         return self.size, {"frames": self.frames, "frames_per_second": rate, "scenes": self.scenes,
                            "decided": self.decided}, self.notes
@@ -107,7 +107,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
         with VideoTranscoder(source, picture, beside, container, target) as film:
             steady = _steady(enhancer, film)
             frames = film.frames()
-            for frame, actions in steady(frames) if settings.strength else _undecided(frames):
+            for frame, actions in steady(frames) if settings.strength else ((frame, None) for frame in frames):
                 decided = enhancer if actions is None else enhancer.with_decision(actions)
                 film.write(frame, decided(film.pixels(frame)))
                 if on_progress:
@@ -124,7 +124,7 @@ def clip_process(enhancer: Enhancer) -> ClipProcess:
 
 @contextmanager
 def _stored(target: Path) -> Iterator[Path]:
-    """`atomic_path`, and in the user's words why it cannot be."""
+    """`atomic_path` with its errors as UsageError."""
     try:
         with atomic_path(target) as beside:
             yield beside
@@ -133,12 +133,8 @@ def _stored(target: Path) -> Iterator[Path]:
 
 
 def _steady(enhancer: Enhancer, film: VideoTranscoder) -> TemporalSmoother[Any]:
-    """Decisions for the frames of a clip; as many wait as fit into the memory that is granted."""
+    """Decisions for the frames of a clip; the number of waiting frames is bounded by `_BUFFER`."""
     ahead = _BUFFER // film.picture.bytes
     return TemporalSmoother(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
                   choices=enhancer.model.policy.actions.num_choices if enhancer.settings.strength else None,
                   ahead=max(1, min(AHEAD, ahead)))
-
-
-def _undecided(frames: Iterator[Any]) -> Iterator[tuple[Any, None]]:
-    return ((frame, None) for frame in frames)

@@ -17,15 +17,8 @@ from starlette.routing import BaseRoute, Route
 from rlenhance import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
-from rlenhance.pipelines.options import (
-    AUTO,
-    PREFERENCES,
-    DenoiseSettings,
-    EnhanceSettings,
-    flags_of,
-    parse_value,
-)
-from rlenhance.pipelines.presets import load_preset, shipped_presets
+from rlenhance.pipelines.options import AUTO, PREFERENCES, DenoiseSettings, EnhanceSettings, flags_of, parse_value
+from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
 from rlenhance.web.file_store import StoredFile
 from rlenhance.web.job_queue import JobQueue, QueueFull
@@ -43,13 +36,7 @@ T = TypeVar("T")
 
 
 class Api:
-    """The routes.
-
-    Args:
-        service: does the work.
-        queue: runs one job at a time.
-        limits: of files and jobs, for `/api` ("megabytes", "megapixels", ...).
-    """
+    """The routes; `limits` of files and jobs ("megabytes", "megapixels", ...) are those that `/api` states."""
 
     def __init__(self, service: EnhanceService, queue: JobQueue, limits: Mapping[str, float]):
         self.service, self.queue, self.limits = service, queue, dict(limits)
@@ -103,9 +90,7 @@ class Api:
     async def complete(self, request: Request) -> Response:
         """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone."""
         words = _words(request, COMPLETE)
-        method = words.get("model", self.methods[0])
-        if method not in self.methods:
-            raise UsageError(f"model is one of {', '.join(self.methods)}; got {method!r}")
+        method = _one_of("model", words.get("model", self.methods[0]), {name: name for name in self.methods})
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             stored, mask = await self.receive(request, words.get("name", "picture")), None
         else:
@@ -121,34 +106,21 @@ class Api:
                 self.service.store.remove(mask.token)
 
     def parse_enhance(self, words: Mapping[str, str]) -> EnhanceRequest:
-        """The request of the fields of `ENHANCE`.
-
-        Raises:
-            UsageError: an invalid field.
-        """
-        preset = load_preset(words["preset"]) if words.get("preset") in {p.name for p in shipped_presets()} else None
-        if "preset" in words and preset is None:
-            raise UsageError(f"preset is one of {', '.join(p.name for p in shipped_presets())}; got "
-                             f"{words['preset']!r}")
+        """The request of the fields of `ENHANCE`."""
+        preset = _one_of("preset", words["preset"], {preset.name: preset for preset in shipped_presets()}) \
+            if "preset" in words else None
+        choice = _one_of("model", words.get("model", self.service.default.model),
+                         {choice.model: choice for choice in self.service.choices.values()})
         preference = {**(preset.preference if preset else {}), **_settings(words, PREFERENCES)}
-        models = {choice.model: choice for choice in self.service.choices.values()}
-        if words.get("model", self.service.default.model) not in models:
-            raise UsageError(f"model is one of {', '.join(models)}; got {words['model']!r}")
-        choice = models[words.get("model", self.service.default.model)]
         settings = _settings(words, ("strength", "denoise"))
         if preset and preset.strength is not None:
             settings.setdefault("strength", preset.strength)
-        if words.get("strip", "0") not in ("0", "1"):
-            raise UsageError(f"strip is 0 or 1; got {words['strip']!r}")
-        return EnhanceRequest(EnhanceSettings(preference=preference, **settings), choice.asked,
-                              words.get("strip") == "1", words.get("format"))
+        strip = _one_of("strip", words.get("strip", "0"), {"0": False, "1": True})
+        return EnhanceRequest(EnhanceSettings(preference=preference, **settings), choice.asked, strip,
+                              words.get("format"))
 
     async def receive(self, request: Request, name: str) -> StoredFile:
-        """Store the body of a request; a body that is no image is refused by its first bytes.
-
-        Raises:
-            UsageError: an unknown format; or the store is full.
-        """
+        """Store the body of a request; a body that is no image is refused by its first bytes."""
         stored = self.service.store.create(name)
         try:
             start = b""
@@ -162,11 +134,7 @@ class Api:
             raise
 
     def keep(self, data: bytes | str, name: str | None) -> StoredFile:
-        """Store bytes in the same way.
-
-        Raises:
-            UsageError: see `receive`.
-        """
+        """Store bytes in the same way."""
         stored = self.service.store.create(name or "picture")
         data = data.encode() if isinstance(data, str) else data
         stored.path.write_bytes(data)
@@ -205,6 +173,12 @@ def json_errors(way: Any) -> Any:
             return JSONResponse({"error": str(error)}, 400)
 
     return answer
+
+
+def _one_of(field: str, value: str, known: Mapping[str, T]) -> T:
+    if value not in known:
+        raise UsageError(f"{field} is one of {', '.join(known)}; got {value!r}")
+    return known[value]
 
 
 def _words(request: Request, known: tuple[str, ...]) -> dict[str, str]:

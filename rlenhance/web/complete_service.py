@@ -116,11 +116,7 @@ def _read_mask(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.nda
 
 
 def _painted_mask(address: str, pixels: np.ndarray) -> np.ndarray:
-    """A painted mask at the photograph's size: (H, W) bool.
-
-    Raises:
-        UsageError: no PNG with transparency, or nothing is painted.
-    """
+    """A painted mask at the photograph's size: (H, W) bool."""
     try:
         data = base64.b64decode(address.removeprefix(_PNG), validate=True) if address.startswith(_PNG) else b""
     except (binascii.Error, ValueError) as error:

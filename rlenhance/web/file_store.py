@@ -77,11 +77,7 @@ class FileStore:
         return stored
 
     def get(self, token: object) -> StoredFile:
-        """The file of a token; its age restarts.
-
-        Raises:
-            UsageError: not a token, or the file was removed.
-        """
+        """The file of a token; its age restarts."""
         stored = self._names.get(token) if isinstance(token, str) and TOKEN.fullmatch(token) else None
         if stored is None or not stored.path.is_file():
             raise UsageError(f"the file is no longer here: files are kept for {self.minutes:g} minutes; "
@@ -148,11 +144,7 @@ def clean_name(name: object) -> str:
 
 
 def parse_tokens(text: object) -> list[str]:
-    """Parse the JSON list of tokens of the page's upload.
-
-    Raises:
-        UsageError: anything else.
-    """
+    """Parse the JSON list of tokens of the page's upload."""
     try:
         found = json.loads(text) if isinstance(text, str) and text else []
     except ValueError as error:

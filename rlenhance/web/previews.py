@@ -62,11 +62,7 @@ def preview_denoised(service: EnhanceService, token: str, settings: DenoiseSetti
 
 
 def denoise(service: EnhanceService, token: str, settings: DenoiseSettings) -> Result:
-    """Denoise the whole photograph: the file that `rlenhance denoise` writes, byte for byte.
-
-    Raises:
-        UsageError: it cannot be made.
-    """
+    """Denoise the whole photograph: the file that `rlenhance denoise` writes, byte for byte."""
     denoiser = Denoiser(settings=settings, device=service.device)
     return service.run_job(token, denoiser.process, OutputNaming(Denoiser.suffix))
 

@@ -83,11 +83,7 @@ def list_runs(root: Path | None) -> dict[str, Path]:
 
 
 def open_run(root: Path | None, label: object) -> Run:
-    """Read a run of `list_runs`, and no other folder.
-
-    Raises:
-        UsageError: not one of them, or damaged.
-    """
+    """Read a run of `list_runs`, and no other folder."""
     known = list_runs(root)
     if not isinstance(label, str) or label not in known:
         raise UsageError(f"no run {label!r} in {root}; there are {', '.join(known) or 'none'}")

@@ -50,11 +50,7 @@ class Settings:
 
 
 def check_extra() -> None:
-    """Check that Gradio is installed.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Check that Gradio is installed."""
     if find_spec("gradio") is None:
         raise missing_extra("the page", "demo")
 
@@ -100,11 +96,7 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
 
 
 def serve(settings: Settings) -> None:
-    """Serve the page until it is stopped; its files are removed at the end.
-
-    Raises:
-        UsageError: the port is taken; or see `create_app`.
-    """
+    """Serve the page until it is stopped; its files are removed at the end."""
     check_extra()
     bound = _bound(settings.host, settings.port)
     address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{bound.getsockname()[1]}"
@@ -124,11 +116,7 @@ def serve(settings: Settings) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        UsageError: the port is taken, or no such address.
-    """
+    """A listening socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
     if sys.platform != "win32":

@@ -92,7 +92,7 @@ class EnhanceService:
     """Enhances photographs of a file store.
 
     Args:
-        store: holds photographs and results.
+        store: of photographs and results.
         model: the default (name, run folder); None: the shipped one, otherwise the newest run.
         runs: folder whose runs are offered as models; None: none.
         megapixels: larger photographs are refused by their header.
@@ -115,30 +115,18 @@ class EnhanceService:
         return next(iter(self.choices.values()))
 
     def choice(self, label: object) -> ModelChoice:
-        """The model of a label.
-
-        Raises:
-            UsageError: no such model.
-        """
+        """The model of a label."""
         found = self.choices.get(label) if isinstance(label, str) else None
         if found is None:
             raise UsageError(f"no model {label!r} on this page; there are {', '.join(self.choices)}")
         return found
 
     def enhancer(self, request: EnhanceRequest) -> Enhancer:
-        """The pipeline of a request, as the command builds it.
-
-        Raises:
-            UsageError: the model cannot.
-        """
+        """The pipeline of a request, as the command builds it."""
         return Enhancer(request.model or self.default.model, request.settings, device=self.device)
 
     def reduced_photo(self, token: str) -> ReducedPhoto:
-        """A photograph reduced for previews; the last eight are cached.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
+        """A photograph reduced for previews; the last eight are cached."""
         stored = self.store.get(token)
         with self._lock:
             if token in self._reduced:
@@ -155,11 +143,7 @@ class EnhanceService:
         return found
 
     def full_photo(self, stored: StoredFile) -> Photo:
-        """A photograph at full size.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
+        """A photograph at full size."""
         try:
             return read(stored.path, megapixels=self.megapixels)
         except UsageError as error:
@@ -172,21 +156,13 @@ class EnhanceService:
         return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size)
 
     def save(self, token: str, request: EnhanceRequest) -> Result:
-        """The request on the whole photograph: the file that the command writes, byte for byte.
-
-        Raises:
-            UsageError: it cannot be made.
-        """
+        """The request on the whole photograph: the file that the command writes, byte for byte."""
         naming = OutputNaming(Enhancer.suffix, extension=extension_of(request))
         return self.run_job(token, self.enhancer(request).process, naming, strip=request.strip)
 
     def run_job(self, token: str, process: Process, naming: OutputNaming, *, strip: bool = False,
                   copy: bool = True) -> Result:
-        """One photograph of the store through `run_batch`, as every command does it.
-
-        Raises:
-            UsageError: see `run_batch`; with the client's name of the photograph.
-        """
+        """One photograph of the store through `run_batch`, as every command does it."""
         source = self.store.get(token)
         name = naming.name(Path(source.name), "1", beside=True)
         target = self.store.create(name, Path(name).suffix.lower())
@@ -229,11 +205,7 @@ class EnhanceService:
         return _with(request, preference=wanted)
 
     def match(self, token: str, label: object) -> tuple[dict[str, float], list[str]]:
-        """The preferences that reproduce the look of an image, and notes on values outside the model's ranges.
-
-        Raises:
-            UsageError: the image cannot be read, or the model takes none of the preferences.
-        """
+        """The preferences that reproduce the look of an image, and notes on values outside the model's ranges."""
         choice = self.choice(label)
         measured = measure(to_tensor(self.reduced_photo(token).photo.visible_pixels))
         values, moved = clamp_to_ranges(measured, choice.ranges)
@@ -253,11 +225,7 @@ def _with(request: EnhanceRequest, **changes: Any) -> EnhanceRequest:
 
 
 def extension_of(request: EnhanceRequest) -> str | None:
-    """The file extension of a request; None: the source's.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
+    """The file extension of a request; None: the source's."""
     from rlenhance.io.containers import WRITABLE
 
     if request.format is None:

@@ -316,7 +316,7 @@ def test_options_that_say_nothing_are_refused(tmp_path, capsys):
     """With the way out."""
     pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
     for words, said in ((["--auth", "anna"], "USER:PASSWORD"), (["--auth", "@nowhere"], "cannot be read"),
-                        (["--port", "99999"], "65535"), (["--queue", "0"], "at least one"),
+                        (["--port", "99999"], "65535"), (["--queue", "0"], "must be at least 1"),
                         (["--max-megabytes", "0"], "above 0"), (["--model", "nothing-of-that-name"], "no such run")):
         assert main(["demo", "--port", "0", *words]) == 2
         assert said in capsys.readouterr().err
@@ -435,7 +435,7 @@ def test_a_program_has_holes_filled(client):
     ("enhance?exposure=bright", jpeg(), 400, "exposure: a number"),
     ("enhance?exposure=7", jpeg(), 400, "must lie between"),
     ("enhance?strength=nan", jpeg(), 400, "strength must lie between"),
-    ("enhance?strip=maybe", jpeg(), 400, "strip is 0 or 1"),
+    ("enhance?strip=maybe", jpeg(), 400, "strip is one of 0, 1"),
     ("enhance?recipe=/etc/passwd", jpeg(), 400, "takes name, model"),
     ("denoise?noise=900", jpeg(), 400, "between 0 and 75"),
     ("nothing", jpeg(), 404, ""),

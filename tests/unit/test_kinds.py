@@ -120,7 +120,7 @@ def test_a_stream_tells_a_bad_picture_at_its_place(enhancer):
     assert np.array_equal(next(stream), enhancer(_dark(0)))
     with pytest.raises(UsageError, match="H, W, 3"):
         next(stream)
-    with pytest.raises(UsageError, match="ahead=0"):
+    with pytest.raises(UsageError, match="ahead must be at least 1; got 0"):
         next(enhancer.stream([], ahead=0))
 
 

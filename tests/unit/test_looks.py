@@ -84,7 +84,7 @@ def test_knobs_win_over_the_reference_and_it_over_the_preset(night):
 
 @pytest.mark.parametrize("words, told", [
     (["--match-style", "nowhere.png"], "nowhere.png"), (["--match-style", "runs"], "runs"),
-    (["--match-style", "liked.png", "--model", "mute"], "liked.png: a reference tells --exposure"),
+    (["--match-style", "liked.png", "--model", "mute"], "liked.png: --exposure is measured in a reference"),
     (["--match-style", "liked.png", "--model", "plain"], "this model takes no preferences"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_cannot_be_matched_is_told(night, tmp_path, capsys, words, told):

@@ -77,7 +77,7 @@ def test_options_win_over_the_preset(night, tmp_path):
     ("", "not a JSON file"), ("{", "not a JSON file"), ("[" * 100_000, "not a JSON file"), ("\xff", "not a JSON file"),
     ("[]", "must hold an object"), ("{}", "asks for nothing"), ('{"about": "x"}', "asks for nothing"),
     ('{"strenght": 1}', "unknown key 'strenght': did you mean strength"),
-    ('{"strength": 1, "strength": 0.5}', "'strength' stands there twice"),
+    ('{"strength": 1, "strength": 0.5}', "'strength' is given twice"),
     ('{"strength": 1.5}', "strength must lie between 0 and 1; got 1.5"),
     ('{"strength": "1"}', 'strength must be a number; got "1"'),
     ('{"strength": true}', "got true"), ('{"strength": null}', "got null"), ('{"strength": NaN}', "got nan"),

@@ -137,7 +137,7 @@ def test_what_cannot_be_scored_is_told(album, capsys):
 
 @pytest.mark.parametrize("words, told", [
     (["nowhere.png"], "no such file"), (["out", "--reference", "nowhere"], "no such file"), (["-"], "no name"),
-    (["out", "--exposure", "2"], "--exposure lies"), (["out", "--source", "empty"], "holds no picture"),
+    (["out", "--exposure", "2"], "--exposure must lie"), (["out", "--source", "empty"], "holds no picture"),
 ])
 def test_bad_words_are_answered_in_a_line(album, capsys, words, told):
     """Status 2 and one line."""

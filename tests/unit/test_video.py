@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlenhance.cli import main as cli
-from rlenhance.cli.progress import FrameBar
+from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint

@@ -1,4 +1,4 @@
-"""Presets: looks with a name, as small JSON files. Those beside this file are shipped; a user writes more.
+"""Presets: named looks in small JSON files. Those beside this file are shipped; users can write more.
 
     {"about": "One line.", "preference": {"exposure_level": 0.6}, "strength": 0.8}
 
@@ -15,18 +15,18 @@ from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.pipelines.json_config import naming, read_object, text
 from rlenhance.pipelines.options import EnhanceSettings, preference_from_json
 
-#: Where the shipped ones lie.
+#: The folder of the shipped presets.
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What it asks for.
+    """A named look.
 
     Attributes:
         name: of a shipped one, or the file.
-        about: what it is for, in a line.
-        preference: values by name, None where the model shall choose ("auto").
+        about: its use, in a line.
+        preference: values by name, None where the model chooses ("auto").
         strength: how much of the change is made, in [0, 1]; None: all of it.
     """
 
@@ -37,7 +37,7 @@ class Preset:
 
 
 def shipped_presets() -> list[Preset]:
-    """Those that are shipped, in the order of their names."""
+    """The shipped presets, sorted by name."""
     return [_read(path, path.stem) for path in sorted(FOLDER.glob("*.json"))]
 
 
@@ -46,8 +46,7 @@ def load_preset(name: str) -> Preset:
 
     Raises:
         UnknownName: no shipped one has the name.
-        UsageError: a file that cannot be read, an unknown key, a value of another type or outside its range; the
-            text names file, key, value and what would do.
+        UsageError: a file that cannot be read, an unknown key, a value of another type or outside its range.
 
     Example:
         >>> load_preset("bright").preference
@@ -67,8 +66,6 @@ def _read(path: Path, name: str) -> Preset:
     if not {"preference", "strength"} & set(found):
         raise UsageError(f'{path}: asks for nothing; give "preference", "strength" or both')
     with naming(path):
-        strength = None
-        if "strength" in found:
-            strength = EnhanceSettings(strength=found["strength"]).strength
+        strength = EnhanceSettings(strength=found["strength"]).strength if "strength" in found else None
         return Preset(name, text("about", found.get("about", "")),
                       preference_from_json(found.get("preference", {})), strength)
