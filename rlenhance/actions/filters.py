@@ -136,8 +136,3 @@ def apply_tool(name: str, image: Tensor) -> Tensor:
 def choice_frequencies(choice: Tensor, count: int) -> Tensor:
     """Frequency of each of `count` tools: indices of any shape -> (count,), sums to 1."""
     return torch.bincount(choice.flatten(), minlength=count).float() / choice.numel()
-
-
-def format_names(tools: Sequence[str]) -> str:
-    """The tools' names for a table."""
-    return ", ".join(tool.replace("_", " ") for tool in tools)

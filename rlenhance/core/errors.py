@@ -10,17 +10,6 @@ class UsageError(ValueError):
     """Bad input. Its text names the value seen and the way out; the commands print it and end with status 2."""
 
 
-def check_unit_interval(name: str, value: float) -> float:
-    """The value of the parameter `name`, if it lies in [0, 1].
-
-    Raises:
-        UsageError: it does not, or it is NaN.
-    """
-    if not 0 <= value <= 1:
-        raise UsageError(f"{name} must lie between 0 (nothing changes) and 1; got {value}")
-    return float(value)
-
-
 class UnknownName(UsageError, KeyError):
     """A name that is not registered; the text lists the nearest ones."""
 

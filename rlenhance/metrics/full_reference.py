@@ -74,6 +74,23 @@ def _blur(images: Tensor, radius: int) -> Tensor:
     return F.conv2d(images, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
 
+def _moments(image: Tensor, target: Tensor, radius: int) -> tuple[Tensor, ...]:
+    """Local means of x, y, x^2, y^2 and x y, (N, C, H, W) each.
+
+    Raises:
+        UsageError: the shapes differ.
+    """
+    _check_pair(image, target)
+    return _blur(torch.cat([image, target, image * image, target * target, image * target]), radius).chunk(5)
+
+
+def _inner_mean(maps: Tensor) -> Tensor:
+    """Mean without `_RADIUS` border pixels, if there are others: (N, C, H, W) -> (N,)."""
+    if min(maps.shape[-2:]) > 2 * _RADIUS:
+        maps = maps[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    return maps.mean(dim=(1, 2, 3))
+
+
 def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
     """Structural similarity at every pixel and channel: (N, C, H, W), borders reflected.
 
@@ -86,9 +103,7 @@ def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
 
     Source: Wang et al. 2004, equation 13: Gaussian window of 11 pixels, deviation 1.5, K1 = 0.01, K2 = 0.03.
     """
-    _check_pair(image, target)
-    stack = _blur(torch.cat([image, target, image * image, target * target, image * target]), radius)
-    mean_x, mean_y, xx, yy, xy = stack.chunk(5)
+    mean_x, mean_y, xx, yy, xy = _moments(image, target, radius)
     var_x, var_y, cov = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     return ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
@@ -96,10 +111,7 @@ def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
     """Structural similarity: the mean of `ssim_map` without five border pixels, as in scikit-image: (N,)."""
-    inner = ssim_map(image, target)
-    if min(image.shape[-2:]) > 2 * _RADIUS:
-        inner = inner[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
-    return inner.mean(dim=(1, 2, 3))
+    return _inner_mean(ssim_map(image, target))
 
 
 def uqi(image: Tensor, target: Tensor) -> Tensor:
@@ -109,17 +121,11 @@ def uqi(image: Tensor, target: Tensor) -> Tensor:
 
     Source: Wang and Bovik 2002, equation 2, under SSIM's Gaussian window.
     """
-    _check_pair(image, target)
-    image, target = image.double(), target.double()
-    stack = _blur(torch.cat([image, target, image * image, target * target, image * target]), _RADIUS)
-    mean_x, mean_y, xx, yy, xy = stack.chunk(5)
+    mean_x, mean_y, xx, yy, xy = _moments(image.double(), target.double(), _RADIUS)
     means, spread = mean_x**2 + mean_y**2, (xx - mean_x**2).clamp(min=0) + (yy - mean_y**2).clamp(min=0)
     level = torch.where(means > _FLAT, 2 * mean_x * mean_y / means.clamp(min=_FLAT), 1.0)
     structure = torch.where(spread > _FLAT, 2 * (xy - mean_x * mean_y) / spread.clamp(min=_FLAT), 1.0)
-    inner = level * structure
-    if min(image.shape[-2:]) > 2 * _RADIUS:
-        inner = inner[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
-    return inner.mean(dim=(1, 2, 3)).float()
+    return _inner_mean(level * structure).float()
 
 
 def match_mean(image: Tensor, target: Tensor) -> Tensor:

@@ -96,9 +96,9 @@ class GreedyEpisode(ImageNetwork):
             preference: Mapping[str, float] | None = None) -> EpisodeTrace:
         """`forward` with all states and actions, and without tiles."""
         states, chosen = self._rollout(image, mask, preference)
-        if not self.policy.decision_size:
-            return EpisodeTrace(states, chosen, self.policy.postprocess(states[-1], image))
-        return EpisodeTrace(states, chosen, self.render(image, chosen, mask))
+        final = self.render(image, chosen, mask) if self.policy.decision_size else \
+            self.policy.postprocess(states[-1], image)
+        return EpisodeTrace(states, chosen, final)
 
     def decide(self, image: Tensor, mask: Tensor | None = None,
                preference: Mapping[str, float] | None = None) -> list[Action]:
@@ -161,23 +161,29 @@ class GreedyEpisode(ImageNetwork):
             picture = resize(image, policy.decision_size)
             small_mask = None if mask is None else resize(mask, policy.decision_size)
         encoded = policy.preferences.resolve_auto(encoded, picture)
-        smoothness = policy.preferences.smoothness(encoded)
+        network = FastDecider(policy, encoded) if quick and FastDecider.supports(policy, picture) else None
+        return self._steps(picture, small_mask, encoded, network)
+
+    def _steps(self, picture: Tensor, mask: Tensor | None, encoded: Tensor,
+               network: FastDecider | None = None) -> tuple[list[Tensor], list[Action]]:
+        """The T + 1 states and T actions from the first state on."""
+        policy: Any = self.policy
         states, chosen, memory = [picture], [], None
         start = picture if policy.actions.needs_initial_image else None
-        network = FastDecider(policy, encoded) if quick and FastDecider.supports(policy, picture) else None
+        smoothness = policy.preferences.smoothness(encoded)
         for step in range(self.steps):
             left = 1 - step / policy.horizon
             if network:
                 action = network.act(states[-1], left)
             else:
-                action, memory = policy.act(make_observation(states[-1], left, encoded, small_mask, start), memory)
+                action, memory = policy.act(make_observation(states[-1], left, encoded, mask, start), memory)
             if not self.local and "local" in action:  # equal local agents change nothing: their mean is subtracted
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = attenuate_local(action, smoothness)
             chosen.append(action)
             renderer = self.fused_renderer([action]) if network else None
             states.append(renderer.image(states[-1]) if renderer else
-                          apply_action(policy.actions, states[-1], action, small_mask, start))
+                          apply_action(policy.actions, states[-1], action, mask, start))
         return states, chosen
 
 
@@ -202,15 +208,8 @@ class CompletionEpisode(GreedyEpisode):
 
     def run_prefilled(self, image: Tensor, mask: Tensor) -> tuple[Tensor, list[Action]]:
         """The greedy episode on an image that the prior has completed: the last image, and the actions."""
-        policy: Any = self.policy
-        chosen, now, memory = [], image, None
-        encoded = policy.preferences.encode(None, image.shape[0], image.device)
-        for step in range(self.steps):
-            seen = make_observation(now, 1 - step / policy.horizon, encoded, mask, image)
-            action, memory = policy.act(seen, memory)
-            now = apply_action(policy.actions, now, action, mask, image)
-            chosen.append(action)
-        return now, chosen
+        states, chosen = self._steps(image, mask, self.policy.preferences.encode(None, len(image), image.device))
+        return states[-1], chosen
 
 
 class LatentEpisode(GreedyEpisode):

@@ -24,9 +24,7 @@ def exposure_of(image: Tensor) -> Tensor:
 
 def _exposure(level: Tensor) -> Tensor:
     """The exposure from the brightness of every pixel: (N, P) -> (N, 1, 1, 1)."""
-    capped = level.clamp(max=0.75).mean(dim=1)
-    median = _median(level)
-    return ((0.5 * capped + 0.5 * median) / 0.93)[:, None, None, None]
+    return ((0.5 * level.clamp(max=0.75).mean(dim=1) + 0.5 * _median(level)) / 0.93)[:, None, None, None]
 
 
 def _median(level: Tensor) -> Tensor:
@@ -43,8 +41,8 @@ def noise_deviation(image: Tensor) -> Tensor:
     The median magnitude of the diagonal details of 2x2 pixels, over 0.6745. Fine texture counts as noise, slightly
     blurred noise is missed; an image less than two pixels wide or high has none.
 
-    Restorers get this number, and filter policies for small images; for large ones those get
-    `noise_estimation.estimate_sigma`, which needs flat and unclipped blocks. On whole photographs that one is nearer
+    Restorers use this number, and filter policies for small images; for large ones those use
+    `noise_estimation.estimate_sigma`, which needs flat and unclipped blocks. On whole photographs that one is better
     (20 of BSD with noise of 25/255: 25.2 +- 0.4, this one 26.1 +- 0.9); on training crops of 64 pixels it is useless
     (22.5 +- 7.6, this one 25.9 +- 1.3).
 
@@ -96,17 +94,12 @@ def auto_exposure(image: Tensor) -> Tensor:
     return torch.where(level < 0.42, lifted, torch.where(level <= 0.60, level, 0.60 + (level - 0.60) / 4))
 
 
-def soft_histogram(image: Tensor, bins: int = 10) -> Tensor:
-    """Differentiable histogram of the brightness: (N, 3, H, W) -> (N, bins), sums to 1.
+def soft_histogram(values: Tensor, bins: int = 10) -> Tensor:
+    """Differentiable histogram of values in [0, 1]: (N, P) -> (N, bins), sums to 1.
 
-    A pixel is shared by its two nearest bins in proportion to its distance.
+    A value is shared by its two nearest bins in proportion to its distance.
     """
-    return _histogram(brightness(image).flatten(1), bins)
-
-
-def _histogram(brightnesses: Tensor, bins: int) -> Tensor:
-    """Soft histogram of one number per pixel: (N, P) -> (N, bins)."""
-    level = brightnesses.clamp(0, 1) * (bins - 1)
+    level = values.clamp(0, 1) * (bins - 1)
     index = level.detach().long().clamp(0, bins - 2)  # a NaN has no bin; its share propagates it
     share = level - index
     counts = level.new_zeros(level.shape[0], bins)
@@ -130,7 +123,7 @@ def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None)
     pixels = brightness(image).flatten(1)
     feedback = 8 * (_compared(image, _exposure(pixels), auto) - level).flatten()
     colors = torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)
-    return torch.cat([_histogram(pixels, 10), _histogram(max_channel(image).flatten(1), 10), colors], dim=1)
+    return torch.cat([soft_histogram(pixels), soft_histogram(max_channel(image).flatten(1)), colors], dim=1)
 
 
 #: Columns of `picture_statistics`.

@@ -59,10 +59,8 @@ class MaskWindows:
         """The windows on a map with one cell per stride x stride pixels: they contain every cell that these touch."""
         size = tuple(-(-side // stride) for side in self.size)
         tops, lefts = (tuple(start // stride for start in starts) for starts in (self.tops, self.lefts))
-        height = max((-(-(top + self.height) // stride) - cell for top, cell in zip(self.tops, tops, strict=True)),
-                     default=1)
-        width = max((-(-(left + self.width) // stride) - cell for left, cell in zip(self.lefts, lefts, strict=True)),
-                    default=1)
+        height, width = (max((-(-(start + side) // stride) - start // stride for start in starts), default=1)
+                         for starts, side in ((self.tops, self.height), (self.lefts, self.width)))
         return MaskWindows(tuple(min(top, size[0] - height) for top in tops),
                            tuple(min(left, size[1] - width) for left in lefts), height, width, (size[0], size[1]))
 

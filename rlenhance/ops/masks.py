@@ -118,8 +118,9 @@ def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: fl
         UsageError: two sizes, or images that are equal except for speckle.
     """
     if image.shape != reference.shape:
-        raise UsageError(f"the picture is {_size(image)} and its original {_size(reference)}: a mask from their "
-                         f"difference needs one size")
+        sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (image, reference)]
+        raise UsageError(f"the picture is {sizes[0]} and its original {sizes[1]}: a mask from their difference needs "
+                         f"one size")
     differs = (np.abs(image.astype(np.int16) - reference).sum(axis=2) > 255 * threshold).astype(np.uint8)
     wide = np.ones((max(_SPECKLE, round(0.05 * min(differs.shape))),) * 2, np.uint8)
     cleaned = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((_SPECKLE, _SPECKLE), np.uint8))
@@ -313,7 +314,3 @@ def brush_mask(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def mixed_mask(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A square or brush strokes, each in half of the draws."""
     return (square_mask if rng.random() < 0.5 else brush_mask)(height, width, rng)
-
-
-def _size(picture: np.ndarray) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]}"

@@ -142,7 +142,7 @@ def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarra
 
 
 def noise_map_from_image(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-               noise_floor: float = 0.0) -> Tensor:
+                         noise_floor: float = 0.0) -> Tensor:
     """`noise_map` with the noise model that `estimate_noise` finds in the picture."""
     return noise_map(picture, estimate_noise(picture), curve, noise_floor=noise_floor)
 
@@ -158,7 +158,7 @@ def upsample_map(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] 
     Returns:
         (1, 1, height, width) of the part; a part equals the same part of the whole.
     """
-    axes = []
+    axes: list[tuple[Tensor, Tensor, Tensor]] = []
     for length, few, span in zip(size, noise.shape[-2:], place or (slice(None), slice(None)), strict=True):
         at = ((torch.arange(length)[span] + 0.5) * few / length - 0.5).clamp(0, few - 1)
         before = at.long()
@@ -218,8 +218,8 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
             variances.append(variance[clipped <= _CLIPPED])
             blanks.append(blank[clipped <= _CLIPPED])
     light, noise = np.concatenate(means).astype(np.float64), np.concatenate(variances).astype(np.float64)
-    told = np.concatenate(blanks) <= _BLANK  # a border or a caption in one colour holds no noise
-    return (light[told], noise[told]) if 4 * told.sum() >= len(told) else (light, noise)
+    kept = np.concatenate(blanks) <= _BLANK  # a border or a caption in one colour holds no noise
+    return (light[kept], noise[kept]) if 4 * kept.sum() >= len(kept) else (light, noise)
 
 
 def _block_means(plane: np.ndarray) -> np.ndarray:

@@ -94,5 +94,5 @@ class PatchGrid:
 @lru_cache(maxsize=64)
 def _reflected(side: int, before: int, after: int) -> Tensor:
     """Indices of a side and its reflections."""
-    with torch.inference_mode(False):  # what is kept serves everyone
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
         return torch.from_numpy(np.pad(np.arange(side), (before, after), mode="reflect"))

@@ -25,7 +25,7 @@ def patchmatch_fill(image: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
         seed: seed of the random search.
 
     Returns:
-        (1, C, H, W); the image as it is where no whole patch is known.
+        (1, C, H, W); unchanged if no whole patch is known.
 
     Source: PatchMatch (Barnes et al. 2009) for the search, Wexler, Shechtman and Irani 2007 for the voting.
     """
@@ -70,7 +70,7 @@ class _Field:
         touched = F.max_pool2d(mask.float(), size, 1, _RADIUS)[0, 0] > 0
         inside = torch.zeros_like(touched)
         inside[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS] = True
-        self.sources = (~touched & inside)
+        self.sources = ~touched & inside
         self.known = bool(self.sources.any()) and min(image.shape[-2:]) > size
         if not self.known:
             return
@@ -108,8 +108,8 @@ class _Field:
         sums = torch.zeros(self.image.shape[1] + 1, self._flat.shape[1])
         for offset in self.window:
             there = (self.targets + offset) @ torch.tensor([width, 1])
-            said = self._flat[:, (self.found + offset) @ torch.tensor([width, 1])]
-            sums[:-1].index_add_(1, there, weight * said)
+            values = self._flat[:, (self.found + offset) @ torch.tensor([width, 1])]
+            sums[:-1].index_add_(1, there, weight * values)
             sums[-1].index_add_(0, there, weight)
         mean = (sums[:-1] / sums[-1:].clamp(min=1e-12)).view(self.image.shape)
         covered = (sums[-1] > 0).view(self.mask.shape)

@@ -53,10 +53,8 @@ class Reward:
         """
         if not has_reference and self.weights.needs_reference:
             free = [name for name in TERMS if not TERMS[name].reference]
-            raise UsageError(
-                f"{', '.join(self.weights.needs_reference)} compare with a reference, and these pictures have none: "
-                f"set the weight to 0, use pairs (low/ and high/), or weight {', '.join(free)}"
-            )
+            raise UsageError(f"{', '.join(self.weights.needs_reference)} compare with a reference, and these pictures "
+                             f"have none: set the weight to 0, use pairs (low/ and high/), or weight {', '.join(free)}")
 
     def names(self, has_reference: bool) -> list[str]:
         """The terms that `terms` will compute."""
@@ -82,8 +80,8 @@ class Reward:
                 factor = factor * transition.target_weight
             if term.kind == "action":
                 previous = transition.magnitude if transition.previous is None else transition.previous
-                values[name] = -factor * check_cost(
-                    term, term.cost(transition.magnitude, previous), transition.magnitude)
+                cost = check_cost(term, term.cost(transition.magnitude, previous), transition.magnitude)
+                values[name] = -factor * cost
                 continue
             before = transition.cached_costs.get(name)
             if before is None:

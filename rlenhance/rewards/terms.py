@@ -26,9 +26,13 @@ CELLS = 16  # small regions along each side
 @action_term("smoothness", default=5.0)
 def smoothness(magnitude: Tensor, previous: Tensor) -> Tensor:
     """Total variation of the agents' magnitudes: (N, 1, h, w), differences to the right and down, summed over heads."""
-    right = F.pad((magnitude[..., :, 1:] - magnitude[..., :, :-1]).abs(), (0, 1))
-    down = F.pad((magnitude[..., 1:, :] - magnitude[..., :-1, :]).abs(), (0, 0, 0, 1))
-    return (right + down).sum(dim=1, keepdim=True)
+    right, down = _differences(magnitude)
+    return (right.abs() + down.abs()).sum(dim=1, keepdim=True)
+
+
+def _differences(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences to the right and down, each of the shape of the maps (zero at the far border)."""
+    return F.pad(maps.diff(dim=-1), (0, 1)), F.pad(maps.diff(dim=-2), (0, 0, 0, 1))
 
 
 @action_term("effort", default=0.1)
@@ -101,11 +105,8 @@ def clipping(image: Tensor, transition: Transition) -> Tensor:
 
 
 def _steps(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-ratios of neighbouring cells, to the right and down, each (N, 1, cells, cells) (zero at the far border)."""
-    level = torch.log(_cells(brightness(image), CELLS) + _EPS)
-    right = F.pad(level[..., :, 1:] - level[..., :, :-1], (0, 1))
-    down = F.pad(level[..., 1:, :] - level[..., :-1, :], (0, 0, 0, 1))
-    return right, down
+    """Log-ratios of neighbouring cells, to the right and down, each (N, 1, cells, cells)."""
+    return _differences(torch.log(_cells(brightness(image), CELLS) + _EPS))
 
 
 @state_term("contrast", default=0.5)

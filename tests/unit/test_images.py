@@ -8,6 +8,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import (
     _mean_matrix,
     area_means,
+    brightness,
     check_image,
     limit_side,
     pad_to_multiple,
@@ -143,7 +144,7 @@ def test_histogram_is_a_share(generator, bins):
     """The shares of a histogram are not negative and sum to one, black and white pictures included."""
     pictures = torch.cat([torch.rand(2, 3, 9, 11, generator=generator), torch.zeros(1, 3, 9, 11),
                           torch.ones(1, 3, 9, 11)])
-    shares = soft_histogram(pictures, bins)
+    shares = soft_histogram(brightness(pictures).flatten(1), bins)
     assert (shares >= 0).all()
     assert torch.allclose(shares.sum(dim=1), torch.ones(4), atol=1e-5)
 
@@ -152,7 +153,8 @@ def test_histogram_keeps_the_mean(generator):
     """A pixel is shared by its two nearest levels in proportion, so the mean brightness can be read from it."""
     pictures = torch.rand(3, 3, 9, 11, generator=generator)
     levels = torch.linspace(0, 1, 10)
-    assert torch.allclose(soft_histogram(pictures) @ levels, pictures.mean(dim=(1, 2, 3)), atol=1e-5)
+    shares = soft_histogram(brightness(pictures).flatten(1))
+    assert torch.allclose(shares @ levels, pictures.mean(dim=(1, 2, 3)), atol=1e-5)
 
 
 def test_statistics_know_their_columns_and_one_picture_only(image):

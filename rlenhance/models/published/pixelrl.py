@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rlenhance.actions import ACTION_SETS
@@ -53,14 +54,17 @@ class PixelRL(BaseFilterPolicy):
 
     def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:
         """Distribution over the tools of the pixels, (N, 1, 9, H, W), their value (N, 1, H, W), and the GRU's state."""
-        features = through(self.shared, self.to_channels(observation["image"]))
-        seen = through(self.acting, features)
-        state = self.cell(seen, seen.new_zeros(seen.shape) if state is None else state)
+        features, state = self._features(observation, state)
         value = self.value(through(self.judging, features)).float()
         logits = self.heads(state).float().unsqueeze(1)
         return JointDistribution({"local": PixelCategorical(logits)}), {"local": value}, state
 
     def act(self, observation: Observation, state: Any = None) -> tuple[dict[str, Tensor], Any]:
-        seen = through(self.acting, through(self.shared, self.to_channels(observation["image"])))
-        state = self.cell(seen, seen.new_zeros(seen.shape) if state is None else state)
+        _, state = self._features(observation, state)
         return {"local": self.heads(state).argmax(dim=1, keepdim=True)}, state
+
+    def _features(self, observation: Observation, state: Any) -> tuple[Tensor, Tensor]:
+        """The shared features, and the next state."""
+        features = through(self.shared, self.to_channels(observation["image"]))
+        seen = through(self.acting, features)
+        return features, self.cell(seen, torch.zeros_like(seen) if state is None else state)
