@@ -22,14 +22,14 @@ def combine_scopes(normal: Action) -> Tensor:
     Args:
         normal: "global" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1].
     """
-    bent = {scope: torch.atanh(entry.clamp(-EDGE, EDGE)) for scope, entry in normal.items()}
-    return torch.tanh(bent["global"] + bent["local"] - bent["local"].mean(dim=(2, 3), keepdim=True))
+    raw = {scope: torch.atanh(entry.clamp(-EDGE, EDGE)) for scope, entry in normal.items()}
+    return torch.tanh(raw["global"] + raw["local"] - raw["local"].mean(dim=(2, 3), keepdim=True))
 
 
 @ACTION_SETS.register("curve")
 @dataclass(frozen=True)
 class CurveActions(PointwiseActions):
-    """Each agent bends the tone curve of its pixels: c' = c + A c (1 - c), with A in [low, high].
+    """Each agent sets the tone curve of its pixels: c' = c + A c (1 - c), with A in [low, high].
 
     [0, 1] is invariant, black and white stay, A = 0 changes nothing, A < 0 darkens. A continuous head's a in [-1, 1]
     means A = (low + high) / 2 + a (high - low) / 2; a categorical head has `num_bins` evenly spaced values.

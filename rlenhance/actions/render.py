@@ -145,8 +145,8 @@ class FusedRenderer:
             if self._compiled:
                 self._run(NATIVE.sweep_planes, (height, width), handles, source.data_ptr(), target.data_ptr())
                 continue
-            for rows, bent in self._tiles(handles, height, width):
-                target[:, rows] = bent(source[None, :, rows])[0]
+            for rows, edit in self._tiles(handles, height, width):
+                target[:, rows] = edit(source[None, :, rows])[0]
         return result
 
     def pixels(self, picture: np.ndarray, strength: float = 1.0) -> np.ndarray:
@@ -163,9 +163,9 @@ class FusedRenderer:
             self._run(function, (height, width), self.handles[0], picture.ctypes.data, result.ctypes.data,
                       float(np.iinfo(picture.dtype).max), strength)
             return result
-        for rows, bent in self._tiles(self.handles[0], height, width):
+        for rows, edit in self._tiles(self.handles[0], height, width):
             before = to_tensor(picture[rows])
-            after = bent(before)
+            after = edit(before)
             result[rows] = to_array(after if strength == 1 else before + strength * (after - before),
                                     picture.dtype.type)
         return result
@@ -181,13 +181,13 @@ class FusedRenderer:
             above, below = wide[:, :, down.before[first], None], wide[:, :, down.after[first], None]
             share = torch.from_numpy(down.part[first:last, None])
 
-            def bent(image: Tensor, above: Tensor = above, below: Tensor = below, share: Tensor = share) -> Tensor:
+            def edit(image: Tensor, above: Tensor = above, below: Tensor = below, share: Tensor = share) -> Tensor:
                 for upper, lower in zip(above, below, strict=True):
                     image = self.actions.apply_parameters(image,
                                                           (upper if single else torch.lerp(upper, lower, share))[None])
                 return image
 
-            yield slice(int(first), int(last)), bent
+            yield slice(int(first), int(last)), edit
 
     @property
     def _compiled(self) -> bool:

@@ -82,11 +82,11 @@ class ToneActions(PointwiseActions):
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for A, K, H and S of every pixel."""
         level = brightness(image)
-        bend, contrast, highlights, saturation = torch.split(parameters, 1, dim=1)
+        strength, contrast, highlights, saturation = torch.split(parameters, 1, dim=1)
         burning = ((max_channel(image) ** 2) ** 2) ** 2  # squares cost less than a power
-        common = bend + contrast * (2 * level - 1) - highlights * burning - saturation * level
-        bend = (common + saturation * image).clamp(-1, 1)
-        edited: Tensor = image + bend * (image * (1 - image))
+        common = strength + contrast * (2 * level - 1) - highlights * burning - saturation * level
+        curve = (common + saturation * image).clamp(-1, 1)
+        edited: Tensor = image + curve * (image * (1 - image))
         return edited
 
     def noop(self, count: int, height: int, width: int) -> Action:

@@ -80,7 +80,7 @@ class FeedForwardModel(ImageNetwork):
                 a network that changes the size.
         """
         if others := set(preference or {}) - set(self.accepted):
-            kind = f"the preference {', '.join(self.accepted)} alone" if self.accepted else "no preferences"
+            kind = f"only the preference {', '.join(self.accepted)}" if self.accepted else "no preferences"
             raise UsageError(f"a network that acts in one pass takes {kind}; got {', '.join(sorted(others))}: "
                              f"use a policy")
         planes = convert_channels(image, self.channels, self.range_margin)

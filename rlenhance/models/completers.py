@@ -18,7 +18,7 @@ from rlenhance.ops.masks import downscale_masked, mask_out
 
 
 def check_train_size(side: int) -> int:
-    """Refuse sides below 16 pixels; give back others."""
+    """The side, if it is at least 16 pixels."""
     if side < 16:
         raise UsageError(f"train_size must be at least 16 pixels; got {side}")
     return side

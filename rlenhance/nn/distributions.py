@@ -159,8 +159,8 @@ class SquashedGaussian:
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         before = self.mean + self.log_std.exp() * noise
         # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u))
-        bend = 2 * (math.log(2) - before - F.softplus(-2 * before))
-        density = -0.5 * noise**2 - self.log_std - 0.5 * math.log(2 * math.pi) - bend
+        log_slope = 2 * (math.log(2) - before - F.softplus(-2 * before))
+        density = -0.5 * noise**2 - self.log_std - 0.5 * math.log(2 * math.pi) - log_slope
         return torch.tanh(before), density.sum(dim=1, keepdim=True)
 
     def mode(self) -> Tensor:
