@@ -64,9 +64,8 @@ def boundary_discontinuity_map(image: Tensor, mask: Tensor) -> Tensor:
 def _inside(image: Tensor, axis: int, step: int) -> Tensor:
     """Where two pixels in a direction exist, so that `torch.roll` has not wrapped around."""
     there = torch.ones_like(image[:1, :1], dtype=torch.bool)
-    border = there.narrow(axis, 0, min(2, image.shape[axis])) if step > 0 else \
-        there.narrow(axis, max(0, image.shape[axis] - 2), min(2, image.shape[axis]))
-    border.fill_(False)
+    size = image.shape[axis]
+    there.narrow(axis, 0 if step > 0 else max(0, size - 2), min(2, size)).fill_(False)
     return there
 
 
