@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import Any
@@ -69,11 +69,7 @@ def photo_drop(words: str, name: str, several: bool = False) -> gr.HTML:
 
 
 def require_token(text: object) -> str:
-    """The token of a `photo_drop`.
-
-    Raises:
-        UsageError: no photograph was chosen.
-    """
+    """The token of a `photo_drop`."""
     tokens = parse_tokens(text)
     if not tokens:
         raise UsageError("choose a photograph first")
@@ -109,11 +105,7 @@ def setting_slider(settings: type[ImageSettings], name: str, label: str, info: s
 
 
 class Controls:
-    """The sliders of `EnhanceSettings`, and the request of their values.
-
-    Args:
-        service: knows the models.
-    """
+    """The sliders of `EnhanceSettings`, and the request of their values."""
 
     def __init__(self, service: EnhanceService):
         self.service = service
@@ -144,11 +136,7 @@ class Controls:
         return [*self.adjusted, self.denoise, self.model, self.format, self.strip]
 
     def request(self, *values: Any) -> EnhanceRequest:
-        """The request of the values of `all`, without preferences at the model's default.
-
-        Raises:
-            UsageError: an invalid value.
-        """
+        """The request of the values of `all`, without preferences at the model's default."""
         auto, *levels, strength, denoise, model, form, strip = values
         choice = self.service.choice(model)
         if form not in FORMATS:
@@ -188,29 +176,15 @@ def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:
 
 
 def number(value: Any, words: str) -> float:
-    """A slider's value, rounded to three digits.
-
-    Raises:
-        UsageError: not a number.
-    """
+    """A slider's value, rounded to three digits."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UsageError(f"{words}: a number; got {value!r}")
     return round(float(value), 3)
 
 
 class AppContext:
-    """The service and its job queue.
-
-    Args:
-        service: does the work.
-        queue: runs one job at a time.
-    """
+    """The service and the queue of its jobs."""
 
     def __init__(self, service: EnhanceService, queue: JobQueue):
         self.service, self.queue = service, queue
         self.run = queue.run
-
-
-def model_labels(context: AppContext, more: Sequence[str] = ()) -> list[str]:
-    """Labels of all models, and further ones."""
-    return [*context.service.choices, *more]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,24 +18,24 @@ _COLORS = ("#e8871e", "#3b82c4", "#5aa469", "#b0568f", "#8d7b68", "#c94f4f")
 _MAX_FILE = 30_000_000  # bytes of a file that is embedded
 
 
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
     """An image (h, w, 3) uint8, RGB, as a data URI (JPEG)."""
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise UsageError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be shown")
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return _uri("jpeg", data.tobytes())
 
 
 def file_uri(path: Path) -> str:
-    """A PNG file of a run as a data URI.
-
-    Raises:
-        UsageError: it cannot be read, or is too large.
-    """
+    """A PNG file of a run as a data URI."""
     try:
         if path.stat().st_size > _MAX_FILE:
             raise UsageError(f"{path.name}: too large to be shown")
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return _uri("png", path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path.name}: cannot be read ({error.strerror})") from error
 
@@ -82,17 +81,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def brush(picture: np.ndarray, mask: np.ndarray | None = None) -> str:
-    """An image (h, w, 3) uint8 to paint a mask on; `mask` (h, w) is the initial mask."""
+    """An image (h, w, 3) uint8 to paint a mask on; `mask` (h, w), bool, is the initial mask."""
     height, width = picture.shape[:2]
-    marked = "" if mask is None else data_uri_of_mask(mask)
+    marked = "" if mask is None else _uri("png", cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
     return (f'<hole-brush picture="{data_uri(picture)}" marked="{marked}" width="{width}" height="{height}" '
             f'serial="{secrets.token_hex(4)}"></hole-brush>')
-
-
-def data_uri_of_mask(mask: np.ndarray) -> str:
-    """A mask (h, w), bool, as a data URI (PNG), white where it is true."""
-    _, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
-    return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], alarm: float | None = None) -> str:
@@ -138,8 +131,3 @@ def chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], alarm
     return (f'<figure class="chart"><figcaption><b>{html.escape(title)}</b></figcaption>'
             f'<svg viewBox="0 0 {_WIDE} {_HIGH}" role="img" aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
             f'<div class="keys">{"".join(keys)}</div></figure>')
-
-
-def as_json(value: object) -> str:
-    """JSON for a script of the page."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

@@ -6,15 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance.web.components import (
-    AppContext,
-    button,
-    model_labels,
-    photo_drop,
-    placeholder,
-    require_token,
-    show_errors,
-)
+from rlenhance.web.components import AppContext, button, photo_drop, placeholder, require_token, show_errors
 from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import before_after, notes, table
 from rlenhance.web.previews import SIDE, UNCHANGED, compare
@@ -29,7 +21,7 @@ class CompareTab:
 
     def __init__(self, context: AppContext):
         self.context, self.service = context, context.service
-        labels = model_labels(context, (UNCHANGED,))
+        labels = [*self.service.choices, UNCHANGED]
         other = "supervised" if "supervised" in labels else UNCHANGED
         with gr.Row():
             with gr.Column(min_width=300):

@@ -50,11 +50,7 @@ class CompleteTab:
         return brush(found.picture, found.hole), notes([text], "line")
 
     def find(self, photo: Any) -> tuple[str, str, str]:
-        """The same, once more, without what was painted.
-
-        Raises:
-            UsageError: there is none.
-        """
+        """The same, once more, without what was painted."""
         found = self.context.run(detect_mask, self.service, require_token(photo))
         if found.hole is None:
             raise UsageError("no black rectangle is found in the photograph; paint over what is to be filled")

@@ -50,15 +50,15 @@ class RunsTab:
         signs = run.watch()
         asked = ", ".join(f"{name} {value}" for name in ("learner", "data", "reward", "updates", "minutes")
                           if (value := run.asked.get(name)))
-        told_ = notes([sign.text for sign in signs if sign.alarm], "alarm") + \
+        warnings = notes([sign.text for sign in signs if sign.alarm], "alarm") + \
             notes([sign.text for sign in signs if not sign.alarm], "good")
         if not signs:
-            told_ = notes(["nothing is known of a collapse: this run was not evaluated yet, or is none of a policy"],
-                          "line")
+            warnings = notes(["nothing is known of a collapse: this run was not evaluated yet, or is none of a policy"],
+                             "line")
         sheets = list(run.samples)
         first = max(sheets, key=lambda name: len(run.samples[name])) if sheets else None
         step, picture = self._open_samples(run, first)
-        return (f"<h3>The watch for collapse</h3>{told_}{notes([asked], 'line') if asked else ''}",
+        return (f"<h3>The watch for collapse</h3>{warnings}{notes([asked], 'line') if asked else ''}",
                 self._drawn(run, []),
                 gr.update(choices=sorted(run.curves), value=[], visible=bool(run.curves)),
                 gr.update(choices=sheets, value=first, visible=bool(sheets)), step, picture)

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.contact_sheet import CELL, thumbnail
+from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.web.components import AppContext, Controls, button, link, photo_drop, placeholder, show_errors
 from rlenhance.web.file_store import StoredFile, parse_tokens, unique_names
 from rlenhance.web.html import data_uri, figures, notes
@@ -20,12 +20,7 @@ MOST = 100
 
 
 class SeveralTab:
-    """The tab.
-
-    Args:
-        context: the service and its queue.
-        controls: of the enhancement tab.
-    """
+    """The tab; it uses the controls of the enhancement tab."""
 
     def __init__(self, context: AppContext, controls: Controls):
         self.context, self.service, self.controls = context, context.service, controls
@@ -52,7 +47,8 @@ class SeveralTab:
             try:
                 result: Result = self.context.queue.run_when_free(self.service.save, token, request)
                 files.append(result.file)
-                small = self.context.queue.run_when_free(self._small, result.file)
+                small = self.context.queue.run_when_free(
+                    lambda: thumbnail(self.service.full_photo(files[-1]).pixels))
                 made.append((data_uri(small, 85), (result.file.name, *result.notes)))
             except UsageError as error:
                 failures.append(str(error))
@@ -61,9 +57,6 @@ class SeveralTab:
         if files:
             package = self.context.queue.run_when_free(self._packed, files)
             yield gr.skip(), gr.skip(), link(Result(package), "Download all:")
-
-    def _small(self, stored: StoredFile) -> Any:
-        return thumbnail(self.service.full_photo(stored).pixels, CELL)
 
     def _packed(self, files: list[StoredFile]) -> StoredFile:
         """All results in one archive, with unique names; the single files are removed."""
