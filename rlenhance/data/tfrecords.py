@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class TFRecordImage(ImageSource):
             raise UsageError(f"{self}: the file ends within it; it was cut off")
         if struct.unpack("<I", check)[0] != masked_crc(data):
             raise UsageError(f"{self}: its checksum is wrong; the file is damaged")
-        return _picture(data, self)
+        return _decode(data, self)
 
     def __str__(self) -> str:
         return f"{self.file}, record {self.number}"
@@ -86,9 +86,12 @@ def _length(stream: BinaryIO, record: TFRecordImage) -> int:
     return length
 
 
-def _picture(data: bytes, record: TFRecordImage) -> np.ndarray:
+def _decode(data: bytes, record: TFRecordImage) -> np.ndarray:
     """The (H, W, 3) uint8 image of a serialised example."""
-    features = dict(_features(data, record))
+    try:
+        features = dict(_features(data))
+    except (IndexError, KeyError) as error:  # the bytes end too early, or a field has a type that does not exist
+        raise UsageError(f"{record}: no tf.train.Example is in it") from error
     if "shape" not in features or "data" not in features:
         raise UsageError(f"{record}: pictures are examples with the features shape and data; it has "
                          f"{', '.join(sorted(features)) or 'none'}")
@@ -101,72 +104,58 @@ def _picture(data: bytes, record: TFRecordImage) -> np.ndarray:
     return np.ascontiguousarray(np.frombuffer(values, np.uint8).reshape(shape).transpose(1, 2, 0))
 
 
-def _features(data: bytes, record: TFRecordImage) -> Iterator[tuple[str, list[int] | bytes]]:
+def _features(data: bytes) -> Iterator[tuple[str, list[int] | bytes]]:
     """Names and values: Example.features (1) holds entries (1) of a key (1) and a Feature (2)."""
-    for features in _messages(data, 1, record):
-        for entry in _messages(features, 1, record):
-            key = b"".join(_messages(entry, 1, record)).decode("utf-8", "replace")
-            for feature in _messages(entry, 2, record):
-                for texts in _messages(feature, 1, record):  # BytesList
-                    yield key, b"".join(_messages(texts, 1, record))
-                for numbers in _messages(feature, 3, record):  # Int64List, packed or not
-                    yield key, [value for part in _fields(numbers, record) for value in part.numbers(record)]
+    for features in _messages(data, 1):
+        for entry in _messages(features, 1):
+            key = b"".join(_messages(entry, 1)).decode("utf-8", "replace")
+            for feature in _messages(entry, 2):
+                for texts in _messages(feature, 1):  # BytesList
+                    yield key, b"".join(_messages(texts, 1))
+                for numbers in _messages(feature, 3):  # Int64List, packed or not
+                    yield key, [number for _, value in _fields(numbers)
+                                for number in ([value] if isinstance(value, int) else _varints(value))]
 
 
-@dataclass(frozen=True)
-class _Field:
-    """One field of a protocol buffer message: a number, or bytes."""
-
-    number: int
-    value: Any
-
-    def numbers(self, record: TFRecordImage) -> list[int]:
-        if isinstance(self.value, int):
-            return [self.value]
-        values, place = [], 0
-        while place < len(self.value):
-            value, place = _varint(self.value, place, record)
-            values.append(value)
-        return values
-
-
-def _messages(data: bytes, number: int, record: TFRecordImage) -> list[bytes]:
+def _messages(data: bytes, number: int) -> list[bytes]:
     """The parts of a message with a field number."""
-    return [field.value for field in _fields(data, record)
-            if field.number == number and isinstance(field.value, bytes)]
+    return [value for found, value in _fields(data) if found == number and isinstance(value, bytes)]
 
 
-def _fields(data: bytes, record: TFRecordImage) -> Iterator[_Field]:
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a protocol buffer message: their numbers and values.
+
+    Raises:
+        IndexError, KeyError: it is not such a message.
+    """
     place = 0
     while place < len(data):
-        tag, place = _varint(data, place, record)
-        number, kind = tag >> 3, tag & 7
+        tag, place = _varint(data, place)
+        kind = tag & 7
         if kind == 0:
-            value, place = _varint(data, place, record)
-            yield _Field(number, value)
+            value, place = _varint(data, place)
+            yield tag >> 3, value
             continue
-        if kind == 2:
-            size, place = _varint(data, place, record)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise UsageError(f"{record}: no tf.train.Example is in it")
+        size, place = _varint(data, place) if kind == 2 else ({1: 8, 5: 4}[kind], place)
         if place + size > len(data):
-            raise UsageError(f"{record}: no tf.train.Example is in it")
-        yield _Field(number, data[place : place + size])
+            raise IndexError("the message ends within a field")
+        yield tag >> 3, data[place : place + size]
         place += size
 
 
-def _varint(data: bytes, place: int, record: TFRecordImage) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        if place >= len(data):
-            break
-        byte = data[place]
-        value, place = value | (byte & 127) << shift, place + 1
-        if byte < 128:
-            return value, place
-    raise UsageError(f"{record}: no tf.train.Example is in it")
+def _varints(data: bytes) -> Iterator[int]:
+    place = 0
+    while place < len(data):
+        value, place = _varint(data, place)
+        yield value
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """The number at a place, seven bits a byte, and the place behind it."""
+    value = shift = 0
+    while data[place] > 127:
+        value, shift, place = value | (data[place] & 127) << shift, shift + 7, place + 1
+    return value | data[place] << shift, place + 1
 
 
 def masked_crc(data: bytes) -> int:
@@ -179,61 +168,36 @@ def masked_crc(data: bytes) -> int:
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of bytes: lanes of 256 bytes in parallel, then joined in pairs.
+    """CRC-32C (Castagnoli) of bytes, block by block.
+
+    The register is linear: after a block it is the sum, modulo 2, of what each byte of the block makes of an empty
+    register, once the register before the block has been added to the block's first four bytes.
 
     Example:
         >>> hex(crc32c(b"123456789"))
         '0xe3069283'
 
-    Source: RFC 3720, B.4. Joining: the register is linear, so the bytes after a part advance its register as that
-    many zero bytes would.
+    Source: RFC 3720, B.4.
     """
-    if len(data) < 4:
-        register = np.array([0xFFFFFFFF], np.uint32)
-        for byte in data:
-            register = _advance(register ^ np.uint32(byte))
-        return int(register[0]) ^ 0xFFFFFFFF
-    lanes = 1 << max(0, (len(data) - 1 >> _LANE).bit_length())
-    padded = np.zeros(lanes << _LANE, np.uint8)  # zeros before the data leave an empty register empty
-    padded[-len(data) :] = np.frombuffer(data, np.uint8)
-    padded[len(padded) - len(data) :][:4] ^= 0xFF  # the same as a register that begins with ones
-    columns = padded.reshape(lanes, -1).T.astype(np.uint32)
-    register = np.zeros(lanes, np.uint32)
-    for column in columns:
-        register = _advance(register ^ column)
-    level = _LANE
-    while len(register) > 1:
-        register = _zeros(register[0::2], level) ^ register[1::2]
-        level += 1
-    return int(register[0]) ^ 0xFFFFFFFF
+    register = 0xFFFFFFFF
+    for start in range(0, len(data), _BLOCK):
+        block = np.frombuffer(data[start : start + _BLOCK], np.uint8).copy()
+        block[:4] ^= np.frombuffer(register.to_bytes(4, "little"), np.uint8)[: len(block)]
+        effects = _byte_effects()[-len(block) :][np.arange(len(block)), block]
+        register = register >> 8 * len(block) ^ int(np.bitwise_xor.reduce(effects))
+    return register ^ 0xFFFFFFFF
 
 
-_LANE = 8  # a lane is 2**_LANE bytes
+_BLOCK = 2048  # bytes
 
 
 @cache
-def _table() -> np.ndarray:
-    """The effect of a byte on an empty register, (256,) uint32."""
+def _byte_effects() -> np.ndarray:
+    """What one byte of a block, all others 0, makes of an empty register: (_BLOCK, 256) uint32, by place and value."""
     values = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         values = np.where(values & 1, values >> 1 ^ np.uint32(0x82F63B78), values >> 1)
-    return values
-
-
-def _advance(register: np.ndarray) -> np.ndarray:
-    """Registers, the next byte added, advanced by one byte."""
-    return _table()[register & 255] ^ register >> 8
-
-
-@cache
-def _operator(level: int) -> np.ndarray:
-    """The effect of 2**level zero bytes on each bit of a register, (32,) uint32."""
-    if level == 0:
-        return _advance(np.uint32(1) << np.arange(32, dtype=np.uint32))
-    return _zeros(_operator(level - 1), level - 1)
-
-
-def _zeros(register: np.ndarray, level: int) -> np.ndarray:
-    """Registers after 2**level zero bytes."""
-    bits = (register[:, None] >> np.arange(32, dtype=np.uint32) & 1).astype(bool)
-    return np.bitwise_xor.reduce(np.where(bits, _operator(level), np.uint32(0)), axis=1)
+    rows = [values]
+    for _ in range(_BLOCK - 1):  # one place further from the end of the block
+        rows.append(values[rows[-1] & 255] ^ rows[-1] >> 8)
+    return np.stack(rows[::-1])
