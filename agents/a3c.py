@@ -6,14 +6,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, clone_weights, to_scalars
-from agents.optim import OptimizerConfig
+from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
 from agents.rollout import (
     Rollout,
     action_penalties,
@@ -27,7 +26,7 @@ from agents.rollout import (
     rollout_metrics,
     scope_rewards,
 )
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
@@ -36,11 +35,11 @@ _MAX_LOG_RATIO = 20.0  # log-ratio beyond which an action says nothing of the ne
 
 
 @dataclass(frozen=True)
-class A3CConfig:
+class A3CConfig(PolicyLearnerConfig):
     """Settings of `a3c`."""
 
     rollouts_per_image: int = 6
-    """K rollouts of the same picture; the mean return of the others is the baseline (1: the learned value alone)."""
+    """K rollouts of the same image; the mean return of the others is the baseline (1: the learned value alone)."""
     gamma: float = 1.0
     """Discount. 1 is right for a fixed horizon with the steps left observed; above 1 is refused."""
     value_coef: float = 0.5
@@ -67,35 +66,22 @@ class A3CConfig:
     """Updates at the start in which only the value heads learn (for warm starts)."""
     kl_ref_coef: tuple[float, float] = (0.0, 0.0)
     """Weight of the KL from the policy at the start of the run (per agent), at the start and the end of the run."""
-    preference_sampling_prob: float = 0.5
-    """Share of the pictures whose preferences are drawn from the whole range."""
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """Adam."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise UsageError(f"gamma must lie in [0, 1]; got {self.gamma}: above 1 later rewards grow without bound")
-        if self.rollouts_per_image < 1 or self.update_epochs < 1:
-            raise UsageError(f"rollouts_per_image and update_epochs must be at least 1; "
-                             f"got {self.rollouts_per_image} and {self.update_epochs}")
-        warmup = self.value_warmup_updates
-        if warmup < 0 or (warmup and not self.value_coef) or min(self.kl_ref_coef) < 0:
-            raise UsageError(f"value_warmup_updates and kl_ref_coef must not be negative, and value_warmup_updates "
-                             f"needs a value_coef; got {warmup}, {self.kl_ref_coef}, {self.value_coef}")
+        super().__post_init__()
+        check_ranges(self, "[0, 1]", "gamma", "entropy_target")
+        check_ranges(self, "[0, 1)", "clip_range")
+        check_ranges(self, "[1, inf)", "rollouts_per_image", "update_epochs")
+        check_ranges(self, "[0, inf)", "value_coef", "value_warmup_updates", "kl_ref_coef")
+        check_ranges(self, "(0, inf]", "min_advantage_std", "max_advantage")
+        check_ranges(self, "[-8, 2]", "log_std_global", "log_std_local")
+        check_ranges(self, "[0, 99]", "reward_map_kernel")
+        if self.reward_map_kernel and self.reward_map_kernel % 2 == 0:
+            raise UsageError(f"reward_map_kernel must be odd, or 0 for none; got {self.reward_map_kernel}")
         if self.rollouts_per_image == 1 and self.value_coef == 0:
             raise UsageError("no baseline: rollouts_per_image=1 needs value_coef above 0")
-        if self.reward_map_kernel and (self.reward_map_kernel % 2 == 0 or not 0 < self.reward_map_kernel < 100):
-            raise UsageError(f"reward_map_kernel must be odd, or 0 for none; got {self.reward_map_kernel}")
-        if not (0 <= self.clip_range < 1 and 0 <= self.value_coef < math.inf and self.min_advantage_std > 0
-                and self.max_advantage > 0 and 0 <= self.preference_sampling_prob <= 1):
-            raise UsageError(f"clip_range lies in [0, 1), value_coef is not negative, min_advantage_std and "
-                             f"max_advantage are positive, preference_sampling_prob lies in [0, 1]; got "
-                             f"{self.clip_range}, {self.value_coef}, {self.min_advantage_std}, {self.max_advantage}, "
-                             f"{self.preference_sampling_prob}")
-        if not all(-8 <= value <= 2 for value in (*self.log_std_global, *self.log_std_local)):
-            raise UsageError(f"log-deviations lie in [-8, 2]; got {self.log_std_global} and {self.log_std_local}")
-        if not all(0 <= value <= 1 for value in self.entropy_target):
-            raise UsageError(f"entropy_target is a share in [0, 1]; got {self.entropy_target}")
+        if self.value_warmup_updates and not self.value_coef:
+            raise UsageError(f"value_warmup_updates needs value_coef above 0; got {self.value_warmup_updates} updates")
 
 
 class EntropyController:
@@ -117,17 +103,17 @@ class EntropyController:
 class A3C(PolicyLearner):
     """Batched advantage actor-critic with PPO's clipping and a leave-one-out baseline.
 
-    Every picture is played K times by the stochastic policy. An agent's advantage is its own return to go, less a
-    learned value, less the mean of the same difference in the other rollouts of the picture, at the agent's own
-    scale (per picture, per cell, per pixel), divided by the batch's deviation. The policy follows PPO's clipped
-    objective.
+    The stochastic policy collects K rollouts of every image. An agent's advantage is its own return to go, less a
+    learned value, less the mean of the same difference in the other rollouts of the image, at the agent's own scale
+    (per image, per cell, per pixel), divided by the batch's standard deviation. The policy is trained on PPO's
+    clipped objective.
 
     Args:
         network: the policy.
         reward: what counts as better.
         config: settings.
         seed: of the actions and preferences that are drawn.
-        device: where it all lives.
+        device: of the policy and the environment.
 
     Source: A3C (Mnih et al. 2016), here synchronous and batched; PixelRL (Furuta et al. 2019) for the agent per
     pixel and the reward-map convolution; PPO (Schulman et al. 2017), equation 7; leave-one-out baseline (Kool et al.
@@ -143,18 +129,18 @@ class A3C(PolicyLearner):
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
         self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None
-        self.entropy_targets = {level: EntropyController() for level in network.actions.scopes}
+        self.entropy_targets = {scope: EntropyController() for scope in network.actions.scopes}
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config, policy = self.config, self.policy
         self._set_deviation(progress)
         preference = self.sample_preferences(batch).repeat_interleave(config.rollouts_per_image, dim=0)
         rollout = collect_rollout(self.optimizer.network, self.env, batch.repeat(config.rollouts_per_image), preference,
-                       self.exploration_generator())
+                                  self.exploration_generator())
         require_finite(rollout)
         returns = self._returns(rollout)
         advantages, deviations = self._advantages(returns, concat_steps(rollout.values))
-        # the action terms are divided like the advantages beside them, so that the weights mean what they say
+        # action terms are divided like the advantages, so that their weights keep the ratio to the state terms
         scale = 1 / next(iter(deviations.values()))
         old = concat_steps(rollout.log_probs)
         actions = concat_steps(rollout.actions)
@@ -172,31 +158,31 @@ class A3C(PolicyLearner):
             log = {**losses, **metrics, **self.optimizer.update(losses, progress)}
         self.updates += 1
         numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
-                             **{f"advantage/std/{level}": value for level, value in deviations.items()}})
+                             **{f"advantage/std/{scope}": value for scope, value in deviations.items()}})
         if policy.actions.num_choices is not None:
             self._adapt_entropy(numbers, progress)
         return numbers
 
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
         """Level -> returns to go of all steps, (T * B, 1, h, w)."""
-        grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
+        grids = {scope: (value.shape[-2], value.shape[-1]) for scope, value in rollout.values[0].items()}
         steps = [scope_rewards(self.reward, terms, grids, self.config.credit_neighbors) for terms in rollout.terms]
         return {
-            level: torch.cat(discounted_returns([step[level] for step in steps], self.config.gamma,
-                                           self.kernel if level == "local" else None))
-            for level in grids
+            scope: torch.cat(discounted_returns([step[scope] for step in steps], self.config.gamma,
+                                                self.kernel if scope == "local" else None))
+            for scope in grids
         }
 
     def _advantages(self, returns: Mapping[str, Tensor],
                     values: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Per level (T * B, 1, h, w), normalised and cut, and the deviation that was divided by; no gradients pass."""
+        """Per scope (T * B, 1, h, w), normalised and cut, and the deviation that was divided by; no gradients pass."""
         config, advantages, deviations = self.config, {}, {}
-        for level in returns:
-            advantage = returns[level] - values[level] if config.value_coef else returns[level]
-            # copies of a picture stand beside each other within a step, and steps one after the other
+        for scope in returns:
+            advantage = returns[scope] - values[scope] if config.value_coef else returns[scope]
+            # copies of an image are neighbours within a step, and steps follow each other
             advantage = advantage - leave_one_out_baseline(advantage, config.rollouts_per_image)
-            deviations[level] = advantage.std(correction=0).clamp(min=config.min_advantage_std)
-            advantages[level] = (advantage / deviations[level]).clamp(-config.max_advantage, config.max_advantage)
+            deviations[scope] = advantage.std(correction=0).clamp(min=config.min_advantage_std)
+            advantages[scope] = (advantage / deviations[scope]).clamp(-config.max_advantage, config.max_advantage)
         return advantages, deviations
 
     def _losses(self, distribution: Any, values: Mapping[str, Tensor], actions: Mapping[str, Tensor],
@@ -206,30 +192,30 @@ class A3C(PolicyLearner):
         losses: dict[str, Tensor] = {}
         metrics: dict[str, Tensor | float] = {}
         new, entropy = distribution.log_prob(actions), distribution.entropy()
-        for level, advantage in advantages.items():
-            ratio = (new[level] - old[level]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
+        for scope, advantage in advantages.items():
+            ratio = (new[scope] - old[scope]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
             gain = ratio * advantage
             if config.clip_range:
                 gain = torch.minimum(gain, ratio.clamp(1 - config.clip_range, 1 + config.clip_range) * advantage)
-                metrics[f"policy/clip_fraction/{level}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
-            losses[f"loss/policy/{level}"] = -gain.mean()
+                metrics[f"policy/clip_fraction/{scope}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
+            losses[f"loss/policy/{scope}"] = -gain.mean()
             if config.value_coef:
-                losses[f"loss/value/{level}"] = config.value_coef * ((values[level] - returns[level]) ** 2).mean()
-                spread = returns[level].var().clamp(min=1e-8)
-                metrics[f"value/explained_variance/{level}"] = 1 - (returns[level] - values[level]).var() / spread
+                losses[f"loss/value/{scope}"] = config.value_coef * ((values[scope] - returns[scope]) ** 2).mean()
+                spread = returns[scope].var().clamp(min=1e-8)
+                metrics[f"value/explained_variance/{scope}"] = 1 - (returns[scope] - values[scope]).var() / spread
             if self.policy.actions.num_choices is not None:
-                losses[f"loss/entropy/{level}"] = -self.entropy_targets[level].coefficient * entropy[level].mean()
-            metrics[f"policy/entropy/{level}"] = entropy[level].mean()
-            metrics[f"policy/approx_kl/{level}"] = (old[level] - new[level]).mean()
+                losses[f"loss/entropy/{scope}"] = -self.entropy_targets[scope].coefficient * entropy[scope].mean()
+            metrics[f"policy/entropy/{scope}"] = entropy[scope].mean()
+            metrics[f"policy/approx_kl/{scope}"] = (old[scope] - new[scope]).mean()
         return losses, metrics
 
     def _kl_to_start(self, rollout: Rollout, distribution: Any, progress: float) -> Tensor:
-        """Weighted KL from the policy with which the run began, mean over agents and levels."""
+        """Weighted KL from the policy with which the run began, mean over agents and scopes."""
         first, last = self.config.kl_ref_coef
         with torch.no_grad():
             assert self.reference_policy is not None
-            reference_policy, _ = evaluate_actions(self.reference_policy, rollout)
-        divergence = torch.stack([kl.mean() for kl in distribution.kl(reference_policy).values()]).mean()
+            reference, _ = evaluate_actions(self.reference_policy, rollout)
+        divergence = torch.stack([kl.mean() for kl in distribution.kl(reference).values()]).mean()
         return (first + (last - first) * progress) * divergence
 
     def _values_alone(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -245,20 +231,20 @@ class A3C(PolicyLearner):
         if self.policy.actions.num_choices is not None or self.policy.std_mode != "scheduled":
             return
         ranges = {"global": self.config.log_std_global, "local": self.config.log_std_local}
-        for level in self.policy.actions.scopes:
-            first, last = ranges[level]
-            self.policy.set_log_std(level, first + (last - first) * progress)
+        for scope in self.policy.actions.scopes:
+            first, last = ranges[scope]
+            self.policy.set_log_std(scope, first + (last - first) * progress)
 
     def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
         first, last = self.config.entropy_target
         assert self.policy.actions.num_choices is not None
         largest = self.policy.actions.action_dim * math.log(self.policy.actions.num_choices)
-        for level, target in self.entropy_targets.items():
-            target.update(numbers[f"policy/entropy/{level}"] / largest, first + (last - first) * progress)
-            numbers[f"policy/entropy_coef/{level}"] = target.coefficient
+        for scope, target in self.entropy_targets.items():
+            target.update(numbers[f"policy/entropy/{scope}"] / largest, first + (last - first) * progress)
+            numbers[f"policy/entropy_coef/{scope}"] = target.coefficient
 
     def state_dict(self) -> dict[str, Any]:
-        coefficients = {level: target.coefficient for level, target in self.entropy_targets.items()}
+        coefficients = {scope: target.coefficient for scope, target in self.entropy_targets.items()}
         reference = None if self.reference_policy is None else clone_weights(self.reference_policy)
         return {**super().state_dict(), "entropy": coefficients, "updates": self.updates, "origin": reference}
 
@@ -267,5 +253,5 @@ class A3C(PolicyLearner):
         self.updates = state["updates"]
         if self.reference_policy is not None:
             self.reference_policy.load_state_dict(state["origin"])
-        for level, coefficient in state["entropy"].items():
-            self.entropy_targets[level].coefficient = coefficient
+        for scope, coefficient in state["entropy"].items():
+            self.entropy_targets[scope].coefficient = coefficient

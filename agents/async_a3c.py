@@ -30,7 +30,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker gets for one update: arrays, because tensors would travel as open files."""
+    """One update of a worker: arrays, because tensors would be sent as open files."""
 
     arrays: tuple[Any, ...]
     progress: float
@@ -44,12 +44,12 @@ class _Task:
 
 
 class _WorkerLearner(A3C):
-    """The learner inside a worker. Its exploration is seeded anew for each update, by the process that leads."""
+    """The learner inside a worker. The leading process seeds its exploration for each update."""
 
     def run(self, task: _Task, adam: SharedAdam) -> dict[str, float]:
         self.generator.manual_seed(task.seed)
-        for level, coefficient in task.coefficients.items():
-            self.entropy_targets[level].coefficient = coefficient
+        for scope, coefficient in task.coefficients.items():
+            self.entropy_targets[scope].coefficient = coefficient
         adam.pull()
         adam.staleness.clear()
         numbers = self.step(task.batch(), task.progress)
@@ -62,8 +62,8 @@ class _WorkerLearner(A3C):
 def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
           weights: RewardWeights, config: A3CConfig, own: Mapping[str, Mapping[str, str]]) -> None:
     """The main loop of a worker process: updates until the pipe gives None or closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads: it finishes and saves
-    load_terms([about["source"] for about in own.values()], own)  # a new process knows rlenhance's terms only
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process handles Ctrl-C: it finishes and saves
+    load_terms([about["source"] for about in own.values()], own)  # a new process has rlenhance's own terms only
     torch.set_num_threads(1)
     network: Any = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
@@ -86,7 +86,7 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
 
 @dataclass
 class _Worker:
-    """The leading process's end of a worker; `task` is what it is at (None: idle), `started` says it has answered."""
+    """A worker as the leading process sees it; `task`: its update (None: idle), `started`: it has sent "ready"."""
 
     process: Any
     pipe: Connection
@@ -101,9 +101,9 @@ class _Worker:
 class AsyncA3C(A3C):
     """`a3c` by several workers at once.
 
-    `step` hands its batch to a worker that is free, waiting for one if it must, and returns the numbers of the
-    updates that have ended since the last call (none at first). A worker copies the shared weights, plays the batch,
-    and applies its gradients to whatever the weights have become: updates of others lie between (`staleness`). So no
+    `step` sends its batch to an idle worker, waiting for one if it must, and returns the numbers of the updates that
+    have ended since the last call (none at first). A worker copies the shared weights, collects rollouts of the batch,
+    and applies its gradients to the shared weights as they are then, after updates of others (`staleness`). So no
     worker waits for another, and no run repeats bit for bit.
 
     Args:
@@ -151,10 +151,10 @@ class AsyncA3C(A3C):
         return _mean(self._returned)
 
     def synchronize(self) -> dict[str, float]:
-        """Wait until no worker is at anything, and take their weights into the network.
+        """Wait until all workers are idle, and copy the shared weights into the network.
 
         Raises:
-            WorkerFailed: one died or did not answer.
+            WorkerError: a worker has died or has not answered.
         """
         if not self._workers:
             return {}
@@ -165,7 +165,7 @@ class AsyncA3C(A3C):
         return _mean(self._returned)
 
     def shutdown(self) -> None:
-        """End all workers, at once where they are at something."""
+        """End all workers; busy ones are terminated at once."""
         for worker in self._workers:
             if worker.idle and worker.process.is_alive():
                 try:
@@ -207,10 +207,10 @@ class AsyncA3C(A3C):
             self._workers.append(_Worker(process, ours))
 
     def _poll(self, seconds: float) -> None:
-        """Take what the workers have sent, waiting up to this long for the first message.
+        """Receive the workers' messages, waiting up to this long for the first one.
 
         Raises:
-            WorkerFailed: a worker has died or failed, or none has answered in this time (where it is not 0).
+            WorkerError: a worker has died or failed, or none has answered in this time (where it is not 0).
         """
         until = time.monotonic() + seconds
         ends = [end for worker in self._workers for end in (worker.pipe, worker.process.sentinel)]
@@ -246,7 +246,7 @@ class AsyncA3C(A3C):
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of each number over the updates that have it."""
+    """The mean of each number over the updates that have it."""
     names = {name: None for row in rows for name in row}
     columns = {name: [row[name] for row in rows if name in row] for name in names}
     return {name: sum(values) / len(values) for name, values in columns.items()}

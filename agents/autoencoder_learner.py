@@ -13,13 +13,13 @@ from torch import Tensor
 from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
 from agents.self_training import SelfTrainingBuffer
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import PatchDenoiser
 from rlenhance.nn.latent import PatchAutoencoder, measured_noise
 
-_TEMPERATURE, _COMPARED = 0.1, 128  # of the contrast, and how many patches stand against each other
+_TEMPERATURE, _COMPARED = 0.1, 128  # of the contrastive loss, and how many patches it compares
 
 
 @dataclass(frozen=True)
@@ -27,38 +27,36 @@ class AutoencoderConfig:
     """The parts of the loss, and Adam."""
 
     code_weight: float = 0.1
-    """Weight of the squared difference between what a code shows and the clean patch."""
+    """Weight of the squared difference between a decoded code and the clean patch."""
     kl_weight: float = 1e-4
     """Weight of the KL divergence of codes from the standard normal distribution, per entry."""
     contrastive_weight: float = 0.01
-    """Weight of the contrastive term: the code of a noisy patch is to be that of the same clean patch."""
+    """Weight of the contrastive term, which brings the code of a noisy patch near that of the same clean patch."""
     self_training_prob: float = 0.3
-    """Share of each batch that earlier outputs take, beside the noisy picture with which their line began (0: none)."""
+    """Share of each batch that earlier outputs take, beside their noisy image of generation 0 (0: none)."""
     max_generation: int = 3
-    """Generations of outputs that re-enter."""
+    """Generations of outputs that re-enter training."""
     buffer_size: int = 256
-    """Outputs that are kept; the oldest go first."""
+    """Outputs that are stored; the oldest go first."""
     ema_decay: float = 0.998
     """The saved weights are a running mean of the trained ones; each step this share of it stays."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 100, 0.0, 1.0))
     """Adam."""
 
     def __post_init__(self) -> None:
-        if min(self.code_weight, self.kl_weight, self.contrastive_weight) < 0 or not 0 <= self.ema_decay < 1:
-            raise UsageError(f"code_weight, kl_weight and contrastive_weight must not be negative, ema_decay lies in "
-                             f"[0, 1); got {self.code_weight}, {self.kl_weight}, "
-                             f"{self.contrastive_weight} and {self.ema_decay}")
+        check_ranges(self, "[0, inf]", "code_weight", "kl_weight", "contrastive_weight")
+        check_ranges(self, "[0, 1)", "ema_decay")
 
 
 class AutoencoderLearner(Learner):
-    """Regress clean pictures from noisy ones, through the merged patches; and the terms that make codes.
+    """Regress clean images from noisy ones, through the merged patches; and the terms that shape the codes.
 
-    A batch brings noisy pictures and clean ones. The strength of the noise is told as the noisy picture shows it
-    (`rlenhance.ops.image_statistics.noise_deviation`), in training and in use. What the network makes re-enters its
-    batches, so that it learns to improve its own outputs.
+    A batch has noisy images and clean targets. The strength of the noise is measured in the noisy image
+    (`rlenhance.ops.image_statistics.noise_deviation`), in training and in use. The network's outputs re-enter its
+    batches, so that it learns to improve them.
 
     Attributes:
-        network: the running mean of the weights, which is validated and saved.
+        network: the moving average of the weights, which is validated and saved.
 
     Args:
         network: a `PatchDenoiser`.
@@ -82,7 +80,7 @@ class AutoencoderLearner(Learner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
-            raise UsageError("a patch autoencoder learns from clean pictures, and these have none")
+            raise UsageError("the autoencoder's learner needs clean references, and these images have none")
         now, start, clean, generation = self.buffer.mix_into(batch, self.generator)
         way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
         now, start, clean = (d4_transform(part, way) for part in (now, start, clean))
@@ -93,10 +91,10 @@ class AutoencoderLearner(Learner):
         return to_scalars({**losses, **log})
 
     def losses(self, now: Tensor, start: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms of the loss, each a scalar, and what one pass makes of the pictures.
+        """The terms of the loss, each a scalar, and the output of one pass.
 
         Args:
-            now, start, clean: the pictures as they are, as they were at first, and as they should be, (N, 3, H, W).
+            now, start, clean: the current images, the noisy ones of generation 0 and the references, (N, 3, H, W).
         """
         network: PatchAutoencoder = self.trained
         noise = measured_noise(start)
@@ -117,21 +115,15 @@ class AutoencoderLearner(Learner):
         if self.config.code_weight:
             losses["loss/code"] = self.config.code_weight * (each * (guess - goal) ** 2).mean()
         if self.config.kl_weight:
-            losses["loss/kl"] = self.config.kl_weight * 0.5 * (
-                mean**2 + log_variance.exp() - log_variance - 1).mean()
+            losses["loss/kl"] = self.config.kl_weight * 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).mean()
         if self.config.contrastive_weight:
             losses["loss/contrastive"] = self.config.contrastive_weight * info_nce_loss(mean[chosen], wanted)
         return losses, output
 
     def precision(self) -> Any:
-        """The precision in which networks run."""
-        return self._fabric.autocast() if self._fabric is not None else torch.autocast("cpu", enabled=False)
-
-    _fabric: Any = None
-
-    def use_fabric(self, fabric: Any) -> None:
-        super().use_fabric(fabric)
-        self._fabric = fabric
+        """The context in which networks run in the run's precision."""
+        fabric = self.optimizer.fabric
+        return fabric.autocast() if fabric is not None else torch.autocast("cpu", enabled=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "generations": self.buffer.state_dict()}
@@ -142,6 +134,6 @@ class AutoencoderLearner(Learner):
 
 
 def info_nce_loss(noisy: Tensor, clean: Tensor) -> Tensor:
-    """How badly noisy codes tell their own clean code from others', in nat: (M, C, 8) twice -> scalar."""
+    """InfoNCE between noisy codes and the clean codes of the same patches, in nat: (M, C, 8) twice -> scalar."""
     ours, theirs = (F.normalize(code.flatten(1), dim=1) for code in (noisy, clean))
     return F.cross_entropy(ours @ theirs.mT / _TEMPERATURE, torch.arange(len(ours), device=ours.device))

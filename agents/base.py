@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from gymnasium.vector import AutoresetMode
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from agents import distributed
 from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_weight, update_ema
 from envs import PixelEnv
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
 from rlenhance.models import Policy, build_model
@@ -61,7 +62,7 @@ class Learner:
 
     @property
     def model(self) -> Any:
-        """The network as its user meets it: `(image, mask=None, preference=None) -> image`."""
+        """The network as users call it: `(image, mask=None, preference=None) -> image`."""
         return build_model(self.network)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
@@ -75,7 +76,7 @@ class Learner:
             Numbers for the log.
 
         Raises:
-            NonFinite: a loss or a reward is not finite; that gradient step is not taken (an update of several
+            NonFiniteError: a loss or a reward is not finite; that gradient step is not taken (an update of several
                 epochs may have taken earlier ones).
         """
         raise TypeError("a learner defines step")
@@ -111,27 +112,24 @@ class Learner:
             self.trained.load_state_dict(state["trained"])
 
 
-class PolicyLearnerConfig(Protocol):
-    """What the settings of every policy learner have.
+@dataclass(frozen=True)
+class PolicyLearnerConfig:
+    """Settings of every policy learner."""
 
-    Attributes:
-        preference_sampling_prob: share of the images whose preferences are drawn from their whole range; the others
-            keep the defaults.
-        optimizer: of the policy.
-    """
+    preference_sampling_prob: float = 0.5
+    """Share of the images whose preferences are drawn from their whole range; the others keep the defaults."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Adam, of the policy."""
 
-    @property
-    def preference_sampling_prob(self) -> float: ...
-
-    @property
-    def optimizer(self) -> OptimizerConfig: ...
+    def __post_init__(self) -> None:
+        check_ranges(self, "[0, 1]", "preference_sampling_prob")
 
 
 class PolicyLearner(Learner):
-    """A learner whose network is a `PixelPolicy`: it has an environment of its own to play in.
+    """A learner whose network is a `PixelPolicy`: it collects episodes in an environment of its own.
 
     Attributes:
-        std_mode: how its policy's deviation comes about, see `PixelPolicy`.
+        std_mode: what sets its policy's standard deviation, see `PixelPolicy`.
         differentiable_terms: kinds of reward terms that a gradient must pass through.
 
     Args:
@@ -158,10 +156,10 @@ class PolicyLearner(Learner):
 
     @classmethod
     def check_reward(cls, weights: RewardWeights, size: int = 64) -> None:
-        """Refuse a reward with a term that this learner would be blind to, because no gradient passes through it.
+        """Refuse a reward with a term that this learner cannot optimize, because no gradient passes through it.
 
         Args:
-            size: side in pixels of the made-up pictures on which it is tried.
+            size: side in pixels of the synthetic images on which it is tried.
 
         Raises:
             UsageError: names the terms, and the learners that follow them.
@@ -177,8 +175,8 @@ class PolicyLearner(Learner):
                          f"in torch without rounding or comparing, or as a state term")
 
     def sample_preferences(self, batch: Batch) -> Tensor:
-        """Encoded preferences for the pictures of a batch; each of several processes takes its share of the joint
-        draw. What is no wish but a fact (how strong the noise is) is told as the references show it."""
+        """Encoded preferences for the images of a batch, (N, P). Each of several processes takes its share of the joint
+        draw; measured preferences (the strength of the noise) come from the images and their targets."""
         count = len(batch)
         drawn = self.policy.preferences.sample(count * distributed.world_size(), self.generator,
                                                self.preference_sampling_prob)
@@ -186,8 +184,8 @@ class PolicyLearner(Learner):
         return self.policy.preferences.set_measured(drawn, batch.image, batch.target)
 
     def exploration_generator(self) -> torch.Generator:
-        """The stream that actions are drawn from: the learner's own; where several processes train, one for each of
-        them and each update, seeded by the learner's own, which thereby stays the same in all of them."""
+        """The random stream of the actions: the learner's own; with several processes, one per process and update,
+        seeded by the learner's own, which stays the same in all processes."""
         if distributed.world_size() == 1:
             return self.generator
         seed = torch.randint(2**62, (), generator=self.generator, device=self.device).item()
@@ -195,7 +193,7 @@ class PolicyLearner(Learner):
 
 
 def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:
-    """The environment that fits a policy; the caller brings the batches and resets."""
+    """The environment that fits a policy; the learner resets it with each batch."""
     return PixelEnv(policy.actions, reward, horizon=policy.horizon, preferences=policy.preferences, device=device,
                     info_maps=False, autoreset_mode=AutoresetMode.DISABLED)
 

@@ -12,13 +12,13 @@ from rlenhance.nn.backbones import BACKBONES, Backbone
 
 
 class Critic(nn.Module):
-    """Q maps, one per level of agents: level -> (N, 1, 1, 1) or (N, 1, h, w).
+    """Q maps, one per scope of agents: scope -> (N, 1, 1, 1) or (N, 1, h, w).
 
-    The local actions enter as planes beside the picture, so that a convolution sees the neighbours'; the picture-level
-    action enters with the context.
+    Local actions enter as planes beside the image, so that a convolution sees the neighbours'; the global action
+    enters with the context.
 
     Args:
-        policy: whose actions are judged (spaces and context are taken from it).
+        policy: whose actions are valued; it gives the action set and the context.
         backbone: name of a backbone that carries no state.
     """
 
@@ -31,16 +31,16 @@ class Critic(nn.Module):
         self.backbone: Backbone = BACKBONES.create(backbone, channels=channels, context=context)
         width = self.backbone.width
         self.heads = nn.ModuleDict({
-            level: global_head(width + context, 1) if level == "global"
+            scope: global_head(width + context, 1) if scope == "global"
             else nn.Conv2d(width, 1, 3, padding=1, padding_mode="replicate")
-            for level in actions.scopes
+            for scope in actions.scopes
         })
 
     def forward(self, observation: Observation, context: Tensor, action: Action) -> dict[str, Tensor]:
         """Values of an action.
 
         Args:
-            observation: what was seen. context: `policy.global_features(observation)`. action: continuous, per level.
+            observation: of the policy. context: `policy.global_features(observation)`. action: continuous, per scope.
         """
         image = observation["image"]
         planes = [backbone_input(observation, self.uses_mask, self.sees_initial_image)]
@@ -50,28 +50,28 @@ class Critic(nn.Module):
             context = torch.cat([context, action["global"].flatten(1)], dim=1)
         features, _ = self.backbone(torch.cat(planes, dim=1), context)
         values = {}
-        for level, head in self.heads.items():
-            if level == "global":
-                values[level] = head(torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]).float()
+        for scope, head in self.heads.items():
+            if scope == "global":
+                values[scope] = head(torch.cat([features.mean(dim=(2, 3)), context], dim=1)[:, :, None, None]).float()
             else:
-                values[level] = head(resample_to_agents(features,
-                                                        self.actions.agent_grid(level, *image.shape[-2:]))).float()
+                values[scope] = head(resample_to_agents(features,
+                                                        self.actions.agent_grid(scope, *image.shape[-2:]))).float()
         return values
 
 
 class TwinCritic(nn.Module):
-    """Two critics; the lower one is believed. Source: TD3 (Fujimoto et al. 2018), section 4.2."""
+    """Two critics, of whose values the lower one counts. Source: TD3 (Fujimoto et al. 2018), section 4.2."""
 
     def __init__(self, policy: PixelPolicy, backbone: str = "compact"):
         super().__init__()
         self.critics = nn.ModuleList(Critic(policy, backbone) for _ in range(2))
 
     def forward(self, observation: Observation, context: Tensor, action: Action) -> list[dict[str, Tensor]]:
-        """Both q_values."""
+        """The values of both."""
         return [critic(observation, context, action) for critic in self.critics]
 
 
 def min_q(q_values: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The lower of two q_values, level by level."""
+    """The lower of the values of two critics, scope by scope."""
     one, other = q_values
-    return {level: torch.minimum(one[level], other[level]) for level in one}
+    return {scope: torch.minimum(one[scope], other[scope]) for scope in one}

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import DenoisingUNet
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 
 _LEAST = 1 / 255  # noise below this does not weigh more
-_TOLD = 0.25  # weight of crops that bring their noise: more of it is left, and the map is not all of it
+_CAMERA_WEIGHT = 0.25  # of crops with a noise map: more of their noise remains, and the map does not show all of it
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,8 @@ class DenoiserConfig:
     """Adam."""
 
     def __post_init__(self) -> None:
-        shares = (self.signal_dependent_prob, self.quantized_prob, self.correlated_prob)
-        if not all(0 <= share <= 1 for share in shares) or not 0 <= self.ema_decay < 1:
-            raise UsageError(f"signal_dependent_prob, quantized_prob and correlated_prob are shares in [0, 1], "
-                             f"ema_decay lies in [0, 1); got {', '.join(map(str, shares))} and {self.ema_decay}")
+        check_ranges(self, "[0, 1]", "signal_dependent_prob", "quantized_prob", "correlated_prob")
+        check_ranges(self, "[0, 1)", "ema_decay")
         low, high = self.noise
         if not 0 <= low <= high <= 255 * LARGEST_NOISE:
             raise UsageError(f"noise is a lowest and a highest deviation in [0, {255 * LARGEST_NOISE:g}] of 255; "
@@ -49,14 +47,14 @@ class DenoiserConfig:
 
 
 class DenoiserLearner(Learner):
-    """Regress clean pictures from noisy ones; the strength of the noise is drawn for each crop.
+    """Regress clean images from noisy ones; the strength of the noise is drawn for each crop.
 
-    The loss is the squared difference over the standard deviation of the noise: what can be reached grows about
-    so, and every strength counts alike in decibels. A batch that brings its noise (`Batch.noise_std`) is taken as
-    it is.
+    The loss is the squared difference over the standard deviation of the noise: the error that remains grows about
+    so, and every strength has the same weight in decibels. A batch with a noise map (`Batch.noise_std`) gets no other
+    noise.
 
     Attributes:
-        network: the running mean of the weights, which is validated and saved.
+        network: the moving average of the weights, which is validated and saved.
 
     Args:
         network: a `DenoisingUNet`.
@@ -75,7 +73,7 @@ class DenoiserLearner(Learner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         if batch.target is None:
-            raise UsageError("a denoiser learns from clean pictures, and these have none")
+            raise UsageError("the denoiser's learner needs clean references, and these images have none")
         if batch.noise_std is None:
             noisy, noise = self.add_noise(clean := self._turned(self._planes(batch.target))[0])
         else:
@@ -84,14 +82,14 @@ class DenoiserLearner(Learner):
         # through the wrapped network for its precision; float32 for the rest
         output = noisy - noise * self.optimizer.network(noisy, noise).float()
         squared = (output - clean) ** 2
-        weight = 100 if batch.noise_std is None else 100 * _TOLD
+        weight = 100 if batch.noise_std is None else 100 * _CAMERA_WEIGHT
         name = "loss/squared" if batch.noise_std is None else "loss/camera"
         losses = {name: weight * (squared / (noise + _LEAST)).mean()}
         log = self.descend(losses, progress)
         return to_scalars({**losses, **log})
 
     def add_noise(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Noisy pictures and the map of their noise: (N, C, H, W) -> the same, and (N, 1, H, W)."""
+        """Noisy images and their noise map: (N, C, H, W) -> (N, C, H, W) and (N, 1, H, W)."""
         count = clean.shape[0]
         low, high = self.config.noise
         deviation = (low + (high - low) * self._uniform(count)) / 255
@@ -119,11 +117,11 @@ class DenoiserLearner(Learner):
             made = ((1 - 2 * weight) * made + weight * beside) / ((1 - 2 * weight) ** 2 + 2 * weight**2).sqrt()
         return made
 
-    def _planes(self, pictures: Tensor) -> Tensor:
+    def _planes(self, images: Tensor) -> Tensor:
         """The channels that the network takes."""
-        return pictures if self.denoiser.channels == 3 else pictures.mean(dim=1, keepdim=True)
+        return images if self.denoiser.channels == 3 else images.mean(dim=1, keepdim=True)
 
     def _turned(self, *maps: Tensor) -> list[Tensor]:
-        """All of them mirrored and turned in one of eight ways, the same for each."""
+        """All of them under one random symmetry of the square."""
         way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
         return [d4_transform(each, way) for each in maps]

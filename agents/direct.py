@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, to_scalars
-from agents.optim import OptimizerConfig, raise_if_any_nonfinite
+from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, to_scalars
+from agents.optim import raise_if_any_nonfinite
 from agents.rollout import magnitude_metrics
-from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 
 
 @dataclass(frozen=True)
-class DirectConfig:
+class DirectConfig(PolicyLearnerConfig):
     """Settings of `direct`."""
-
-    preference_sampling_prob: float = 0.5
-    """Share of the pictures whose preferences are drawn from the whole range."""
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """Adam."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.preference_sampling_prob <= 1:
-            raise UsageError(f"preference_sampling_prob lies in [0, 1]; got {self.preference_sampling_prob}")
 
 
 @LEARNERS.register("direct")
@@ -36,7 +26,7 @@ class Direct(PolicyLearner):
     """Maximise the return of the greedy episode by differentiating through all of its steps.
 
     Same network, same environment, same reward as `a3c`; it needs actions and rewards that are differentiable.
-    Categorical heads act by the mixture of their choices' results. If it converges to a bad picture, the reward is
+    Categorical heads act by the mixture of their choices' results. If it converges to a bad image, the reward is
     wrong, not the learner.
 
     Args:

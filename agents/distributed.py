@@ -1,4 +1,4 @@
-"""Data-parallel training: several processes with an equal share of every batch each; without them, nothing happens."""
+"""Data-parallel training: each process takes an equal share of every batch; with one process nothing is exchanged."""
 
 from __future__ import annotations
 
@@ -98,24 +98,15 @@ def broadcast(value: Any) -> Any:
     return box[0]
 
 
-def broadcast_step(update: int | None, progress: float, device: torch.device) -> None:
-    """Process 0 orders an update (its number), or the end (None)."""
-    if world_size() > 1:
-        order = torch.tensor([-1 if update is None else update, progress], dtype=torch.float64, device=device)
-        with _waiting():
-            dist.broadcast(order, 0)
+def broadcast_step(update: int | None, progress: float) -> None:
+    """Process 0 starts update number `update` in the others, or ends them (None)."""
+    broadcast((update, progress))
 
 
-def receive_steps(device: torch.device) -> Iterator[tuple[int, float]]:
-    """The orders of process 0, (update, progress) each, until the end."""
-    while True:
-        order = torch.empty(2, dtype=torch.float64, device=device)
-        with _waiting():
-            dist.broadcast(order, 0)
-        update, progress = order.tolist()
-        if update < 0:
-            return
-        yield int(update), progress
+def receive_steps() -> Iterator[tuple[int, float]]:
+    """What process 0 broadcasts, (update, progress) each, until the end."""
+    while (step := broadcast(None))[0] is not None:
+        yield step
 
 
 @contextmanager

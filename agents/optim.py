@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents import distributed
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import check_ranges
 
 
 class NonFiniteError(ArithmeticError):
@@ -54,11 +54,9 @@ class OptimizerConfig:
     """The gradient's norm is clipped here, after unscaling (0: never)."""
 
     def __post_init__(self) -> None:
-        fine = 0 < self.learning_rate < math.inf and 0 <= self.final_lr_ratio <= 1
-        if not fine or self.warmup_steps < 0 or self.max_grad_norm < 0:
-            raise UsageError(f"learning_rate must be positive, final_lr_ratio in [0, 1], warmup_steps and "
-                             f"max_grad_norm not negative; got {self.learning_rate}, {self.final_lr_ratio}, "
-                             f"{self.warmup_steps}, {self.max_grad_norm}")
+        check_ranges(self, "(0, inf)", "learning_rate")
+        check_ranges(self, "[0, 1]", "final_lr_ratio")
+        check_ranges(self, "[0, inf]", "warmup_steps", "max_grad_norm")
 
 
 @torch.no_grad()
@@ -92,22 +90,25 @@ class OptimizerStep:
 
     Attributes:
         network: call this one in a training step: `use_fabric` wraps it for the chosen precision and devices.
+        fabric: the Fabric of `use_fabric`, or None.
+        steps: number of steps so far.
     """
 
     def __init__(self, network: nn.Module, config: OptimizerConfig):
-        self.config, self.network, self._fabric = config, network, None
+        self.config, self.network = config, network
+        self.fabric: Any = None
         self._adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        self._steps = 0
+        self.steps = 0
 
     def use_fabric(self, fabric: Any) -> None:
         """Hand network and optimizer to a lightning Fabric (device, precision, scaling of gradients)."""
-        self._fabric = fabric
+        self.fabric = fabric
         self.network, self._adam = fabric.setup(self.network, self._adam)
 
     def rate(self, progress: float) -> float:
         """The learning rate of the next step."""
         config = self.config
-        warm = min(1.0, (self._steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        warm = min(1.0, (self.steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         cosine = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
         decay = config.final_lr_ratio + (1 - config.final_lr_ratio) * cosine
         return config.learning_rate * warm * decay
@@ -126,32 +127,27 @@ class OptimizerStep:
             group["lr"] = rate
         self._adam.zero_grad(set_to_none=True)
         limit = self.config.max_grad_norm or math.inf
-        if self._fabric is None:
+        if self.fabric is None:
             total.backward()
             distributed.average_gradients(self.network.parameters())
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
             scaled = False
         else:
-            self._fabric.backward(total)
+            self.fabric.backward(total)
             distributed.average_gradients(self.network.parameters())
-            norm = self._fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
-            scaled = self._fabric.strategy.precision.precision == "16-mixed"
+            norm = self.fabric.clip_gradients(self.network, self._adam, max_norm=limit, error_if_nonfinite=False)
+            scaled = self.fabric.strategy.precision.precision == "16-mixed"
         # a scaler meets infinities in its normal work, skips them and halves its scale; below 1 it is no overflow
         if not torch.isfinite(norm) and (not scaled or self._scaler().get_scale() < 1):
             self._adam.zero_grad(set_to_none=True)
             raise NonFiniteError("gradient")
         self._adam.step()
-        self._steps += 1
+        self.steps += 1
         return {"loss": total.detach(), "optim/grad_norm": norm.detach(), "optim/lr": rate}
-
-    @property
-    def steps(self) -> int:
-        """How many steps were taken."""
-        return self._steps
 
     def _scaler(self) -> Any:
         """The gradient scaler of fp16 training, or None."""
-        return None if self._fabric is None else getattr(self._fabric.strategy.precision, "scaler", None)
+        return None if self.fabric is None else getattr(self.fabric.strategy.precision, "scaler", None)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts, as tensors of their own and numbers."""
@@ -160,11 +156,11 @@ class OptimizerStep:
             for index, entry in self._adam.state_dict()["state"].items()
         }
         scaler = self._scaler()
-        return {"steps": self._steps, "moments": moments, "scaler": scaler.state_dict() if scaler else None}
+        return {"steps": self.steps, "moments": moments, "scaler": scaler.state_dict() if scaler else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self._steps = state["steps"]
+        self.steps = state["steps"]
         adam = self._adam.state_dict()
         adam["state"] = {int(key): value for key, value in state["moments"].items()}
         self._adam.load_state_dict(adam)

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import Action
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """What a draw gives.
+    """Episodes that a draw gives.
 
     Attributes:
-        batch: where the episodes began, with their references.
+        batch: the images with which they began, with their references.
         preference: (B, P), encoded.
         actions: one mapping per step, (B, C, h, w).
-        states: the pictures of the episodes, T + 1, where they are kept, otherwise None.
+        states: the images of the episodes, T + 1, where they are stored, otherwise None.
     """
 
     batch: Batch
@@ -36,6 +36,7 @@ class RingBuffer:
 
     def __init__(self, capacity: int):
         self.capacity, self.count, self._next = capacity, 0, 0
+        check_ranges(self, "[1, inf)", "capacity")
         self._kept: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class RingBuffer:
         return {"count": self.count, "next": self._next, "kept": kept}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
-        """Take up the state of a buffer of the same capacity."""
+        """Restore the state of a buffer of the same capacity."""
         self.count, self._next = state["count"], state["next"]
         self._kept = {}
         for name, value in state["kept"].items():
@@ -78,34 +79,32 @@ def quantize(image: Tensor) -> Tensor:
 
 
 class EpisodeReplayBuffer(RingBuffer):
-    """A ring of episodes. The environment is deterministic, so the beginning and the actions are the whole episode:
-    states and rewards are computed again at each draw, under the reward as it is then.
+    """A ring of episodes. The environment is deterministic, so the first image and the actions determine an episode:
+    states and rewards are computed again at each draw, with the reward's present weights.
 
     Args:
         capacity: episodes; the oldest go first.
-        keep_states: keep all T + 1 pictures of an episode as well, in half precision: for actions that are costly to
-            work out again.
+        keep_states: keep all T + 1 images of an episode as well, in half precision: for actions that are costly to
+            compute again.
 
-    Pictures are kept as uint8 (12 kB each at 64 by 64 pixels), which is what photographs are.
+    Images are stored as uint8 (12 kB each at 64 by 64 pixels), as photographs are.
     """
 
     def __init__(self, capacity: int, keep_states: bool = False):
-        if capacity < 1:
-            raise UsageError(f"a replay buffer holds at least one episode; got capacity {capacity}")
         super().__init__(capacity)
         self.keep_states = keep_states
 
     def add(self, batch: Batch, preference: Tensor, actions: list[Action],
             states: list[Tensor] | None = None) -> None:
-        """Keep the episodes of a batch; `states` are all its pictures, from the one on which agents first act."""
+        """Add the episodes of a batch; `states` are all its images, from the one on which the agents first act."""
         entry = {"image": quantize(batch.image), "preference": preference}
         if batch.target is not None:
             entry["target"] = quantize(batch.target)
         for name, value in (("mask", batch.mask), ("judged", batch.target_weight)):
             if value is not None:
                 entry[name] = value
-        for level in actions[0]:
-            entry[f"action/{level}"] = torch.stack([action[level] for action in actions], dim=1)
+        for scope in actions[0]:
+            entry[f"action/{scope}"] = torch.stack([action[scope] for action in actions], dim=1)
         if self.keep_states:
             if states is None:
                 raise UsageError("this replay buffer keeps states: add them with the episodes")
@@ -123,8 +122,8 @@ class EpisodeReplayBuffer(RingBuffer):
         target = drawn.get("target")
         batch = Batch(drawn["image"].float() / 255, None if target is None else target.float() / 255,
                       drawn.get("mask"), drawn.get("judged"))
-        levels = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
-        steps = next(iter(levels.values())).shape[1]
+        scopes = {name.removeprefix("action/"): value for name, value in drawn.items() if name.startswith("action/")}
+        steps = next(iter(scopes.values())).shape[1]
         states = [drawn["states"][:, t].float() for t in range(steps + 1)] if self.keep_states else None
-        return EpisodeBatch(batch, drawn["preference"], [{n: v[:, t] for n, v in levels.items()} for t in range(steps)],
+        return EpisodeBatch(batch, drawn["preference"], [{n: v[:, t] for n, v in scopes.items()} for t in range(steps)],
                         states)

@@ -27,7 +27,7 @@ class Rollout:
 
     Attributes:
         episode: what stayed the same: images, targets, preferences.
-        observations, actions: what was seen and done.
+        observations, actions: what the policy saw and chose.
         log_probs, values: per scope, (B, 1, h, w).
         terms: unweighted reward terms at their natural sizes.
         rewards: (B,) per step.
@@ -49,7 +49,7 @@ class Rollout:
 
     def _decide(self, observation: Observation, action: Action, distribution: JointDistribution,
                 values: dict[str, Tensor]) -> None:
-        """Add what was seen, done and thought in a step."""
+        """Record what the policy saw and chose in a step."""
         self.observations.append(observation)
         self.actions.append(action)
         self.log_probs.append(distribution.log_prob(action))
@@ -60,7 +60,7 @@ class Rollout:
 @torch.no_grad()
 def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tensor, generator: torch.Generator | None,
                     noise_block_size: int = 1) -> Rollout:
-    """One episode per picture, without gradients.
+    """One episode per image, without gradients.
 
     Args:
         preference: (B, P), encoded.
@@ -84,12 +84,12 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
 @torch.no_grad()
 def replay_rollout(network: Any, episode: Episode, state: State, actions: Sequence[Action],
                    images: Sequence[Tensor] | None = None) -> Rollout:
-    """Episodes that were kept, with the rewards of today and what the policy thinks of them now.
+    """Stored episodes, with rewards of the present weights, and the policy's present log-probabilities and values.
 
     Args:
         episode, state: as `envs.transition.start` gives them.
         actions: those that were taken, one mapping per step.
-        images: of the episodes, T + 1, where they were kept: no transition is worked out.
+        images: of the episodes, T + 1, where they are stored: no transition is computed.
     """
     rollout, memory = Rollout(episode, state.image), None
     for step, action in enumerate(actions):
@@ -109,7 +109,7 @@ def require_finite(rollout: Rollout) -> None:
     """Refuse rewards that are not finite.
 
     Raises:
-        NonFinite: names the term.
+        NonFiniteError: names the term.
     """
     culprit = None
     if not torch.isfinite(torch.stack(rollout.rewards)).all():
@@ -121,7 +121,7 @@ def require_finite(rollout: Rollout) -> None:
 def evaluate_actions(network: Any, rollout: Rollout) -> tuple[JointDistribution, dict[str, Tensor]]:
     """The policy's present distributions and values at the rollout's observations: T * B of them, step by step.
 
-    A recurrent policy is unrolled from the first step; any other is asked once for all steps.
+    A recurrent policy is unrolled from the first step; any other is evaluated once for all steps.
     """
     if not rollout.is_recurrent:
         distribution, values, _ = network(concat_steps(rollout.observations), None)
@@ -130,11 +130,8 @@ def evaluate_actions(network: Any, rollout: Rollout) -> tuple[JointDistribution,
     for observation in rollout.observations:
         distribution, values, memory = network(observation, memory)
         steps.append((distribution, values))
-    levels = steps[0][1].keys()
-    return (
-        JointDistribution.concat([distribution for distribution, _ in steps]),
-        {level: torch.cat([values[level] for _, values in steps]) for level in levels},
-    )
+    return (JointDistribution.concat([distribution for distribution, _ in steps]),
+            concat_steps([values for _, values in steps]))
 
 
 def concat_steps(parts: Sequence[Any]) -> Any:
@@ -144,17 +141,17 @@ def concat_steps(parts: Sequence[Any]) -> Any:
 
 def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[str, tuple[int, int]],
                   credit_neighbors: bool = False) -> dict[str, Tensor]:
-    """The reward of each agent at its own scale: level -> (B, 1, h, w).
+    """The reward of each agent at its own scale: scope -> (B, 1, h, w).
 
-    A global agent gets the mean of every term. Local agents beside it get only the terms that say where: a
-    number that thousands of agents share is noise to each. Local agents alone get everything. Action terms are left
-    out: learners take them on the policy's mean action.
+    A global agent gets the mean of every term. Local agents beside it get only the terms that are maps: a number
+    that thousands of agents share is noise to each. Local agents alone get every term. Action terms are left out:
+    learners take them on the policy's mean action.
 
     Args:
         terms: unweighted, at their natural sizes.
-        grids: level -> (h, w) of its agents.
+        grids: scope -> (h, w) of its agents.
         credit_neighbors: an agent's reward by a term that looks at windows (`RewardTerm.radius`) is the sum over all
-            places whose windows hold its pixel. Without, it is its own place's: what it does to others is not counted.
+            places whose windows hold its pixel. Otherwise only its own place counts.
     """
     weighted = {name: reward.weights[name] * value for name, value in terms.items()
                 if reward.weights[name] and TERMS[name].kind == "state"}
@@ -162,16 +159,16 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     if some is None:
         raise UsageError("no reward term has a weight: there is nothing to learn from")
     rewards = {}
-    for level, size in grids.items():
-        chosen = {name: value for name, value in weighted.items()
-                  if not (level == "local" and "global" in grids and value.shape[-2:] == (1, 1))}
+    for scope, size in grids.items():
         total = some.new_zeros(some.shape[0], 1, *size)
-        for name, value in chosen.items():
+        for name, value in weighted.items():
+            if scope == "local" and "global" in grids and value.shape[-2:] == (1, 1):
+                continue
             reach = TERMS[name].radius if credit_neighbors and tuple(value.shape[-2:]) == tuple(size) else 0
             if reach:
                 value = F.avg_pool2d(value, 2 * reach + 1, 1, reach, divisor_override=1)
             total = total + resize_map(value, size)
-        rewards[level] = total
+        rewards[scope] = total
     return rewards
 
 
@@ -182,7 +179,7 @@ def action_penalties(reward: Reward, actions: ActionSet, distribution: JointDist
     Args:
         distribution: of T * B observations, step by step.
         count: of the episodes, B.
-        preferences: what the user has asked for, name -> (B, 1, 1, 1).
+        preferences: what the user asks for, name -> (B, 1, 1, 1).
     """
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
@@ -193,7 +190,7 @@ def action_penalties(reward: Reward, actions: ActionSet, distribution: JointDist
     costs = {}
     for name in names:
         factor = TERMS[name].factor(preferences)
-        if isinstance(factor, Tensor):  # of a picture, the same at every step
+        if isinstance(factor, Tensor):  # of an image, the same at every step
             factor = factor.repeat(len(magnitude) // len(factor), 1, 1, 1)
         costs[name] = reward.weights[name] * (factor * TERMS[name].cost(magnitude, previous)).mean()
     return costs
@@ -245,9 +242,9 @@ def binomial_kernel(size: int) -> Tensor:
 
 
 def leave_one_out_baseline(returns: Tensor, group: int) -> Tensor:
-    """The mean of the other rollouts of the same picture: (B, ...) -> (B, ...), copies beside each other.
+    """The mean of the other rollouts of the same image: (B, ...) -> (B, ...), copies beside each other.
 
-    All rollouts of a picture begin alike, so the mean of the others is what to expect at the first step, and close to
+    All rollouts of an image begin alike, so the mean of the others is what to expect at the first step, and close to
     it after. With a group of one it is zero.
     """
     if group == 1:
@@ -258,7 +255,7 @@ def leave_one_out_baseline(returns: Tensor, group: int) -> Tensor:
 
 
 def rollout_metrics(rollout: Rollout, reward: Reward, costs: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
-    """What the rollouts show: return, terms, how strongly agents act at each step and how much they differ.
+    """Numbers for the log: return, reward terms, how strongly agents act at each step and how much they differ.
 
     The return counts the state terms of the sampled episodes, and the action terms on the mean action, as the
     learner does.

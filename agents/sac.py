@@ -1,4 +1,4 @@
-"""Soft actor-critic with an agent per pixel, cell and picture."""
+"""Soft actor-critic with an agent per pixel, cell and image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, clone_weights, to_scalars
+from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
 from agents.critic import TwinCritic, min_q
 from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, update_ema
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
@@ -28,7 +28,7 @@ from agents.rollout import (
     scope_rewards,
 )
 from envs.transition import start
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 from rlenhance.models.policy import Observation, PixelPolicy
 from rlenhance.nn.distributions import JointDistribution
@@ -38,7 +38,7 @@ _HALVINGS = 12  # of an update that has left the trust region, before it is take
 
 
 @dataclass(frozen=True)
-class SACConfig:
+class SACConfig(PolicyLearnerConfig):
     """Settings of `sac`."""
 
     buffer_size: int = 512
@@ -48,7 +48,7 @@ class SACConfig:
     gradient_steps: int = 4
     """Gradient steps per batch of new episodes."""
     critic_warmup_updates: int = 0
-    """Batches in the beginning from which the critics learn alone: what they say at first would lead anywhere."""
+    """First batches of a run from which only the critics learn: their first values are no guide for the policy."""
     gamma: float = 1.0
     """Discount; 1 is right for a fixed horizon with the steps left observed."""
     td_lambda: float = 0.8
@@ -65,35 +65,24 @@ class SACConfig:
     """Cells along each side that share their exploration noise (1: each its own)."""
     max_kl: float = 0.0
     """Bound on the KL from the policy before the update, in nat per action dimension (0: none; else 0.01 to 0.05)."""
-    preference_sampling_prob: float = 0.5
-    """Share of the pictures whose preferences are drawn from the whole range."""
     critic_backbone: str = "compact"
     """Backbone of the critics."""
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """Adam, of the actor."""
     critic_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
     """Adam, of the critics."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1 or not 0 < self.tau <= 1 or not 0 <= self.td_lambda <= 1:
-            raise UsageError(f"gamma and td_lambda lie in [0, 1], tau in (0, 1]; "
-                             f"got {self.gamma}, {self.td_lambda} and {self.tau}")
-        if self.critic_warmup_updates < 0:
-            raise UsageError(f"critic_warmup_updates is a number of batches, 0 or more; got "
-                             f"{self.critic_warmup_updates}")
-        if min(self.buffer_size, self.batch_size, self.gradient_steps, self.noise_block_size) < 1:
-            raise UsageError(f"buffer_size, batch_size, gradient_steps and noise_block_size must be at least 1; got "
-                             f"{self.buffer_size}, {self.batch_size}, {self.gradient_steps}, {self.noise_block_size}")
-        if self.max_kl < 0 or not 0 < self.init_alpha < math.inf:
-            raise UsageError(f"max_kl must not be negative, init_alpha must be positive; "
-                             f"got {self.max_kl} and {self.init_alpha}")
+        super().__post_init__()
+        check_ranges(self, "[0, 1]", "gamma", "td_lambda")
+        check_ranges(self, "(0, 1]", "tau")
+        check_ranges(self, "[1, inf)", "buffer_size", "batch_size", "gradient_steps", "noise_block_size")
+        check_ranges(self, "[0, inf)", "critic_warmup_updates", "max_kl")
+        check_ranges(self, "(0, inf)", "init_alpha")
 
 
 class ReturnBounds:
-    """The least and the largest return to go that episodes have had: what a value of this reward can be.
+    """The least and the largest return to go of the episodes so far: the range of the critics' targets.
 
-    A critic that bootstraps with a discount of 1 may run away from any truth; its targets are held within what was
-    seen, widened by half.
+    A critic that bootstraps with a discount of 1 may diverge; its targets are clamped to this range, widened by half.
     """
 
     def __init__(self) -> None:
@@ -109,8 +98,8 @@ class ReturnBounds:
 
 
 class KLConstraint:
-    """A price on the KL divergence from the last policy, that rises while the bound is broken. What an update
-    nevertheless takes too far is taken back.
+    """The multiplier of the KL divergence from the last policy: it rises while the divergence exceeds its bound. An
+    update that exceeds the bound nevertheless is taken back in part.
 
     Source: dual gradient ascent on a KL constraint, as in MPO (Abdolmaleki et al. 2018), section 4.2.
     """
@@ -128,16 +117,16 @@ class KLConstraint:
 class SAC(PolicyLearner):
     """Off-policy maximum-entropy actor-critic over all agents.
 
-    New episodes enter a replay; gradient steps take whole episodes out of it, compute states and rewards again, and
-    fit twin Q maps per level of agents, each to its own reward. The log-probability is averaged over the agents of a
-    level, never summed, so that one temperature serves pictures and grids of any size.
+    New episodes enter a replay buffer; gradient steps draw whole episodes, compute states and rewards again, and fit
+    twin Q maps per scope of agents, each to its own reward. The log-probability is averaged over the agents of a
+    scope, never summed, so that one temperature serves images and grids of any size.
 
     Args:
-        network: a policy with continuous heads and `deviation="predicted"`.
+        network: a policy with continuous heads and `std_mode="predicted"`.
         reward: what counts as better.
         config: settings.
         seed: of the actions, preferences and draws.
-        device: where it all lives.
+        device: of the policy, the critics and the environment.
 
     Source: SAC (Haarnoja et al. 2018 a, b); the entropy target per dimension. We depart in the maps, in rewards at the
     agents' own scale, in exploration noise that neighbours share, in whole episodes, and in taking action terms on
@@ -152,16 +141,16 @@ class SAC(PolicyLearner):
         if network.actions.num_choices is not None:
             raise UsageError("sac needs continuous actions: use a continuous action set, or the learner a3c")
         if network.std_mode != "predicted":
-            raise UsageError(f"sac needs a policy with deviation='predicted'; got {network.std_mode!r}")
+            raise UsageError(f"sac needs a policy with std_mode='predicted'; got {network.std_mode!r}")
         super().__init__(network, reward, self.config, seed, device)
         self.critic = TwinCritic(network, self.config.critic_backbone).to(self.device)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.critic_optimizer = OptimizerStep(self.critic, self.config.critic_optimizer)
         self.replay_buffer = EpisodeReplayBuffer(self.config.buffer_size,
-                                          keep_states=isinstance(network.actions, torch.nn.Module))
+                                                 keep_states=isinstance(network.actions, torch.nn.Module))
         self.log_alpha = math.log(self.config.init_alpha)
         self.batches = 0
-        self.return_bounds = {level: ReturnBounds() for level in network.actions.scopes}
+        self.return_bounds = {scope: ReturnBounds() for scope in network.actions.scopes}
         self.kl_constraint = KLConstraint(self.config.max_kl) if self.config.max_kl else None
 
     def use_fabric(self, fabric: Any) -> None:
@@ -192,22 +181,21 @@ class SAC(PolicyLearner):
         return to_scalars({**log, **rollout_metrics(rollout, self.reward, costs)})
 
     def _recompute(self, drawn: EpisodeBatch) -> tuple[Rollout, dict[str, Tensor]]:
-        """The episodes as they went, and every agent's rewards, (T * B, 1, h, w) per level."""
+        """The stored episodes as a rollout, and every agent's rewards, (T * B, 1, h, w) per scope."""
         begun = start(self.policy.actions, self.reward, self.policy.horizon, self.policy.preferences, drawn.batch,
-                      drawn.preference, None if drawn.states is None else drawn.states[0],
-                      self.env.early_stop_psnr)
+                      drawn.preference, None if drawn.states is None else drawn.states[0], self.env.early_stop_psnr)
         rollout = replay_rollout(self.policy, *begun, drawn.actions, drawn.states)
         require_finite(rollout)
-        grids = {level: (value.shape[-2], value.shape[-1]) for level, value in rollout.values[0].items()}
+        grids = {scope: (value.shape[-2], value.shape[-1]) for scope, value in rollout.values[0].items()}
         rewards = [scope_rewards(self.reward, terms, grids) for terms in rollout.terms]
-        for level, seen in self.return_bounds.items():
-            seen.update(torch.stack(discounted_returns([step[level] for step in rewards], self.config.gamma)))
+        for scope, seen in self.return_bounds.items():
+            seen.update(torch.stack(discounted_returns([step[scope] for step in rewards], self.config.gamma)))
         return rollout, concat_steps(rewards)
 
     def _entropy_term(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Temperature times log-probability, per action dimension."""
         temperature = math.exp(self.log_alpha)
-        return {level: temperature * value / self.policy.actions.action_dim for level, value in log_prob.items()}
+        return {scope: temperature * value / self.policy.actions.action_dim for scope, value in log_prob.items()}
 
     def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
         count = rollout.final_image.shape[0]
@@ -218,26 +206,25 @@ class SAC(PolicyLearner):
             action, log_prob = distribution.sample_with_log_prob(self.generator)
             value = min_q(self.critic_target(observation, context, action))
             soft = self._entropy_term(log_prob)
-            goal = {}
-            for level, reward in rewards.items():
-                bounded = self.return_bounds[level].clamp(value[level])
-                goal[level] = self._lambda_targets(reward, bounded - soft[level], count)
-        answers = self.critic_optimizer.network(observation, context, concat_steps(rollout.actions))
-        losses = {f"loss/critic/{level}": torch.stack([((answer[level] - goal[level]) ** 2).mean()
-                                                  for answer in answers]).mean() for level in goal}
-        seen = self.critic_optimizer.update(losses, progress)
-        return {**losses, "optim/critic_grad_norm": seen["optim/grad_norm"],
-                **{f"critic/q_target/{level}": goal[level].mean() for level in goal}}
+            targets = {scope: self._lambda_targets(
+                reward, self.return_bounds[scope].clamp(value[scope]) - soft[scope], count)
+                for scope, reward in rewards.items()}
+        both = self.critic_optimizer.network(observation, context, concat_steps(rollout.actions))
+        losses = {f"loss/critic/{scope}": torch.stack([((value[scope] - target) ** 2).mean() for value in both]).mean()
+                  for scope, target in targets.items()}
+        step = self.critic_optimizer.update(losses, progress)
+        return {**losses, "optim/critic_grad_norm": step["optim/grad_norm"],
+                **{f"critic/q_target/{scope}": target.mean() for scope, target in targets.items()}}
 
     def _lambda_targets(self, reward: Tensor, value: Tensor, count: int) -> Tensor:
-        """What the critics should say: r + gamma ((1 - trace) value + trace goal) of the next step, backwards from the
-        last step, behind which there is nothing. (T * B, 1, h, w), steps one after the other, `count` episodes."""
+        """The critics' targets: r + gamma ((1 - td_lambda) value + td_lambda target) with value and target of the next
+        step; the last step's target is its reward. (T * B, 1, h, w), step by step, of `count` episodes each."""
         rewards, values = reward.split(count), value.split(count)
-        goals = [rewards[-1]]
+        targets = [rewards[-1]]
         for step in range(len(rewards) - 2, -1, -1):
-            after = (1 - self.config.td_lambda) * values[step + 1] + self.config.td_lambda * goals[0]
-            goals.insert(0, rewards[step] + self.config.gamma * after)
-        return torch.cat(goals)
+            after = (1 - self.config.td_lambda) * values[step + 1] + self.config.td_lambda * targets[0]
+            targets.insert(0, rewards[step] + self.config.gamma * after)
+        return torch.cat(targets)
 
     def _fit_actor(self, rollout: Rollout, before: PixelPolicy | None,
                    progress: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -245,11 +232,11 @@ class SAC(PolicyLearner):
         context = self.policy.global_features(observation)
         distribution, _ = evaluate_actions(self.optimizer.network, rollout)
         action, log_prob = distribution.sample_with_log_prob(self.generator)
-        self.critic.requires_grad_(False)  # judged, not taught
+        self.critic.requires_grad_(False)  # its values count here, its weights stay
         value = min_q(self.critic(observation, context, action))
         self.critic.requires_grad_(True)
         soft = self._entropy_term(log_prob)
-        losses = {f"loss/policy/{level}": (soft[level] - value[level]).mean() for level in value}
+        losses = {f"loss/policy/{scope}": (soft[scope] - value[scope]).mean() for scope in value}
         costs = action_penalties(self.reward, self.policy.actions, distribution, len(rollout.rewards[0]),
                                  rollout.episode.user_targets)
         losses |= {f"loss/{name}": cost for name, cost in costs.items()}
@@ -267,7 +254,7 @@ class SAC(PolicyLearner):
             raise NonFiniteError("entropy")
         self.log_alpha += self.config.alpha_lr * max(-1.0, min(1.0, excess))
         self.log_alpha = max(-12.0, min(2.0, self.log_alpha))
-        seen |= {f"policy/entropy/{level}": entropy.mean() for level, entropy in distribution.entropy().items()}
+        seen |= {f"policy/entropy/{scope}": entropy.mean() for scope, entropy in distribution.entropy().items()}
         return {**losses, **log, **seen, "policy/log_prob": density, "sac/alpha": math.exp(self.log_alpha)}, costs
 
     def _divergence(self, distribution: JointDistribution, rollout: Rollout, before: PixelPolicy) -> Tensor:
@@ -279,9 +266,9 @@ class SAC(PolicyLearner):
 
     @torch.no_grad()
     def _backtrack(self, rollout: Rollout, before: PixelPolicy) -> Tensor:
-        """Take the policy halfway back to what it was until the KL is within the bound; the KL that is left.
+        """Move the policy halfway back to what it was until the KL is within the bound; the KL that is left.
 
-        The price alone keeps it near the bound on average: what an update takes too far is seen only after it.
+        The multiplier alone keeps the KL near the bound on average: one update may exceed it.
         """
         assert self.kl_constraint is not None
         for _ in range(_HALVINGS):
@@ -297,21 +284,19 @@ class SAC(PolicyLearner):
             **super().state_dict(), "critic": clone_weights(self.critic), "slow": clone_weights(self.critic_target),
             "critic_optimiser": self.critic_optimizer.state_dict(), "memory": self.replay_buffer.state_dict(),
             "log_temperature": self.log_alpha, "batches": self.batches,
-            "ranges": {level: [seen.low, seen.high] for level, seen in self.return_bounds.items()},
+            "ranges": {scope: [seen.low, seen.high] for scope, seen in self.return_bounds.items()},
             "trust_price": self.kl_constraint.multiplier if self.kl_constraint else 0.0,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        # version 0.1 called the critics twins
-        self.critic.load_state_dict({name.replace("twins.", "critics."): value
-                                     for name, value in state["critic"].items()})
-        self.critic_target.load_state_dict({name.replace("twins.", "critics."): value
-                                            for name, value in state["slow"].items()})
+        for critic, weights in ((self.critic, state["critic"]), (self.critic_target, state["slow"])):
+            # version 0.1 called the critics twins
+            critic.load_state_dict({name.replace("twins.", "critics."): value for name, value in weights.items()})
         self.critic_optimizer.load_state_dict(state["critic_optimiser"])
         self.replay_buffer.load_state_dict(state["memory"], self.device)
         self.log_alpha, self.batches = state["log_temperature"], state.get("batches", 0)
-        for level, (low, high) in state["ranges"].items():
-            self.return_bounds[level].low, self.return_bounds[level].high = low, high
+        for scope, (low, high) in state["ranges"].items():
+            self.return_bounds[scope].low, self.return_bounds[scope].high = low, high
         if self.kl_constraint:
             self.kl_constraint.multiplier = state["trust_price"]

@@ -1,4 +1,4 @@
-"""Recursion: what a model has made becomes what it learns to improve, a few generations deep."""
+"""Self-training: outputs of a model re-enter its training batches, up to a few generations."""
 
 from __future__ import annotations
 
@@ -9,49 +9,48 @@ import torch
 from torch import Tensor
 
 from agents.replay import RingBuffer, quantize
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 
 
 class SelfTrainingBuffer(RingBuffer):
     """Earlier outputs, which take a share of each training batch.
 
-    Of a picture three things are kept, as 8-bit values: the output, which is where the next episode begins, the noisy
-    picture with which its line began, and the clean reference. A picture that the data brings is of generation 0, what
-    a model made of it of generation 1, and so on.
+    Three images are stored for each, as 8-bit values: the output, from which the next episode starts, the noisy image
+    of generation 0, and the clean reference. An image of the data has generation 0, a model's output for it generation
+    1, and so on.
 
     Args:
-        capacity: pictures; the oldest go first.
+        capacity: outputs; the oldest go first.
         prob: share of a batch that earlier outputs take, on average, as soon as there are enough of them.
-        max_generation: generation up to which outputs are kept.
+        max_generation: generation up to which outputs are stored.
 
     Raises:
         UsageError: a capacity or max_generation below 1, a share outside [0, 1].
     """
 
     def __init__(self, capacity: int, prob: float = 0.3, max_generation: int = 3):
-        if capacity < 1 or max_generation < 1 or not 0 <= prob <= 1:
-            raise UsageError(f"a self-training buffer takes a capacity and a max_generation from 1 on, a prob between "
-                             f"0 and 1; got {capacity}, {max_generation} and {prob}")
         super().__init__(capacity)
         self.prob, self.max_generation = prob, max_generation
+        check_ranges(self, "[0, 1]", "prob")
+        check_ranges(self, "[1, inf)", "max_generation")
 
     def mix_into(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A batch, a share of it replaced by earlier outputs, no output twice.
 
         Args:
-            batch: noisy pictures with their references.
+            batch: noisy images with their references.
             generator: draws how many (the share on average) and which.
 
         Returns:
-            (current, start, target, generation): the pictures as they are now, as they were at first, and as they
-            should be, (N, C, H, W) in [0, 1]; and (N,) int64, 0 where current is start.
+            (current, start, target, generation): the current images, the noisy ones of generation 0 and the references,
+            (N, C, H, W) in [0, 1]; and (N,) int64, 0 where current is start.
 
         Raises:
-            UsageError: pictures without references, or of another size than those that are kept.
+            UsageError: images without references, or of another size than the stored ones.
         """
         if batch.target is None:
-            raise UsageError("outputs re-enter training beside their references, and these pictures have none")
+            raise UsageError("outputs re-enter training beside their references, and these images have none")
         start, target = batch.image, batch.target
         drawn = torch.rand((), generator=generator, device=generator.device).item()
         count = min(int(self.prob * len(batch) + drawn), self.count, len(batch))
@@ -68,16 +67,16 @@ class SelfTrainingBuffer(RingBuffer):
         return parts[0], parts[1], parts[2], generation
 
     def add(self, output: Tensor, start: Tensor, target: Tensor, generation: Tensor) -> None:
-        """Take in what a model made of pictures that `mix_into` gave.
+        """Store a model's outputs for the images of `mix_into`.
 
         Outputs beyond `max_generation`, or that are not finite, are left out.
 
         Args:
-            output: (N, C, H, W); what leaves [0, 1] is clipped.
-            start, target, generation: as `mix_into` gave them.
+            output: (N, C, H, W); clipped to [0, 1].
+            start, target, generation: of `mix_into`.
 
         Raises:
-            UsageError: pictures of another size than those that are kept.
+            UsageError: images of another size than the stored ones.
         """
         wanted = (generation < self.max_generation) & torch.isfinite(output).flatten(1).all(dim=1)
         chosen = wanted.nonzero()[-self.capacity :, 0]
@@ -89,23 +88,23 @@ class SelfTrainingBuffer(RingBuffer):
             self._check(output)
         self.store(entry)
 
-    def _check(self, pictures: Tensor) -> None:
+    def _check(self, images: Tensor) -> None:
         kept = self._kept["current"].shape[1:]
-        if pictures.shape[1:] != kept:
-            raise UsageError(f"outputs are kept as pictures {tuple(kept)}, and these are {tuple(pictures.shape[1:])}: "
-                             f"crops of one size are needed")
+        if images.shape[1:] != kept:
+            raise UsageError(f"the stored outputs are {tuple(kept)}, and these images {tuple(images.shape[1:])}: use "
+                             f"crops of one size")
 
 
 class EarlyStopping:
-    """The rule that ends a recursion: the held-out PSNR falls.
+    """Ends self-training when the held-out PSNR falls.
 
     Args:
         tolerance: dB by which it may lie below the best so far.
 
     Attributes:
-        best: the highest so far, in dB; None before the first.
-        rounds: how many have been judged.
-        best_round: which of them was best, counted from 0.
+        best: the highest PSNR so far, in dB; None before the first.
+        rounds: how many there were.
+        best_round: the round of the highest PSNR, counted from 0.
 
     Example:
         >>> falling = EarlyStopping(tolerance=0.05)
@@ -116,14 +115,13 @@ class EarlyStopping:
     """
 
     def __init__(self, tolerance: float = 0.0):
-        if not tolerance >= 0:
-            raise UsageError(f"the tolerance must not be negative; got {tolerance}")
         self.tolerance = tolerance
+        check_ranges(self, "[0, inf]", "tolerance")
         self.best: float | None = None
         self.rounds = self.best_round = 0
 
     def update(self, psnr: float) -> bool:
-        """Take in the PSNR of one more recursion; True means to stop and go back to the best. NaN has fallen."""
+        """Add the PSNR of one more round; True means to stop and go back to the best. NaN counts as a fall."""
         number, self.rounds = self.rounds, self.rounds + 1
         if self.best is None or psnr > self.best:
             self.best, self.best_round = psnr, number
@@ -131,9 +129,9 @@ class EarlyStopping:
         return not psnr >= self.best - self.tolerance
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been judged."""
+        """The PSNR and the number of the best round, and how many rounds there were."""
         return {"best": self.best, "rounds": self.rounds, "best_round": self.best_round}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         self.best, self.rounds, self.best_round = state["best"], state["rounds"], state["best_round"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ _LOCK_SECONDS = 60.0  # a process that was killed while it wrote leaves the lock
 
 
 class SharedWeights:
-    """Weights, Adam's moments and the number of its steps in shared memory: which all workers read and write.
+    """Weights, Adam's moments and the number of its steps, in memory that all workers share.
 
     Args:
         network: gives the number of weights, P.
@@ -23,8 +24,8 @@ class SharedWeights:
     Attributes:
         flat: (3, P) float32: weights, first moments, second moments, in the order of the network's parameters.
         steps: (1,) int64.
-        lock: held while they are written or copied. Mnih et al. write without one; here weights and moments stay of
-            one piece, and it is held for a small part of an update: playing and back-propagating need none.
+        lock: held while they are written or copied. Mnih et al. write without one; here weights and moments stay
+            consistent, and rollouts and back-propagation do not hold it.
     """
 
     def __init__(self, network: nn.Module):
@@ -66,11 +67,11 @@ class SharedWeights:
 
 
 class SharedAdam:
-    """Adam on the shared weights, fed with a worker's own gradients.
+    """Adam on the shared weights, with a worker's own gradients.
 
     Args:
-        network: the worker's own copy, which has the gradients; it takes up the shared weights after each step.
-        shared: what is stepped.
+        network: the worker's own copy, which has the gradients; it gets the shared weights after each step.
+        shared: the weights that are stepped.
         config: settings.
 
     Attributes:
@@ -88,11 +89,8 @@ class SharedAdam:
 
     def pull(self) -> None:
         """Copy the shared weights into the worker's network."""
-        self._acquire()
-        try:
+        with self._locked():
             self._copy()
-        finally:
-            self.shared.lock.release()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch's."""
@@ -102,8 +100,7 @@ class SharedAdam:
         """One step of Adam on the shared weights; a parameter without a gradient counts as having zeros."""
         gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
                               for p in self.network.parameters()])
-        self._acquire()
-        try:
+        with self._locked():
             steps = int(self.shared.steps)
             self.staleness.append(steps - self._version)
             self._moments["step"].fill_(steps)
@@ -111,12 +108,15 @@ class SharedAdam:
             self._adam.step()
             self.shared.steps[0] = steps + 1
             self._copy()
-        finally:
-            self.shared.lock.release()
 
-    def _acquire(self) -> None:
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         if not self.shared.lock.acquire(timeout=_LOCK_SECONDS):
             raise TimeoutError(f"the shared weights were locked for {_LOCK_SECONDS:.0f} s")
+        try:
+            yield
+        finally:
+            self.shared.lock.release()
 
     def _copy(self) -> None:
         self.shared.copy_weights(self.network)
@@ -124,7 +124,7 @@ class SharedAdam:
 
 
 class SharedOptimizerStep(OptimizerStep):
-    """An `OptimizerStep` whose Adam is the shared one; the warm-up counts everyone's steps."""
+    """An `OptimizerStep` with the shared Adam; the warm-up counts the steps of all workers."""
 
     def __init__(self, network: nn.Module, shared: SharedWeights, config: OptimizerConfig):
         super().__init__(network, config)
@@ -133,5 +133,5 @@ class SharedOptimizerStep(OptimizerStep):
         self._adam: Any = self.adam
 
     def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
-        self._steps = int(self.shared.steps)
+        self.steps = int(self.shared.steps)
         return super().update(losses, progress)

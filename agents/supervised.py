@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from agents.base import LEARNERS, Learner, to_scalars
 from agents.optim import OptimizerConfig
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr, ssim_map
 
@@ -27,7 +26,7 @@ class SupervisedConfig:
     ssim: float = 0.2
     """Weight of 1 - SSIM."""
     psnr: float = 0.0
-    """Weight of each picture's PSNR, of 10 dB less: every strength of noise counts alike."""
+    """Weight of each image's PSNR, of 10 dB less: every strength of noise counts alike."""
     ssim_radius: int = 5
     """Of SSIM's window in pixels: 5 is the usual window of 11."""
     ema_decay: float = 0.0
@@ -36,12 +35,11 @@ class SupervisedConfig:
     """Adam."""
 
     def __post_init__(self) -> None:
-        weights = (self.l1, self.mse, self.ssim, self.psnr)
-        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-            raise UsageError(f"l1, mse, ssim and psnr must be finite, not negative, and not all 0; got {weights}")
-        if self.ssim_radius < 1 or not 0 <= self.ema_decay < 1:
-            raise UsageError(f"ssim_radius is at least 1 and ema_decay lies in [0, 1); got {self.ssim_radius} and "
-                             f"{self.ema_decay}")
+        check_ranges(self, "[0, inf)", "l1", "mse", "ssim", "psnr")
+        check_ranges(self, "[1, inf)", "ssim_radius")
+        check_ranges(self, "[0, 1)", "ema_decay")
+        if not (self.l1 or self.mse or self.ssim or self.psnr):
+            raise UsageError("one of l1, mse, ssim and psnr must have a weight above 0; all are 0")
 
 
 @LEARNERS.register("supervised")

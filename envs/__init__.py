@@ -11,7 +11,7 @@ from envs.pixel_env import PixelEnv
 from envs.self_enhance import SelfEnhanceEnv, SelfEnhanceImageEnv
 from envs.wrappers import FlattenActions, GlobalAction, Uint8Observation
 
-#: What this package registers: id -> (environment of one picture, batched environment).
+#: What this package registers: id -> (environment of one image, batched environment).
 _ENTRY_POINTS = {
     "rlenhance/LowLight-v0": ("envs.lowlight:LowLightImageEnv", "envs.lowlight:LowLightEnv"),
     "rlenhance/Denoise-v0": ("envs.denoise:DenoiseImageEnv", "envs.denoise:DenoiseEnv"),

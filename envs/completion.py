@@ -1,4 +1,4 @@
-"""Completion: every pixel of a hole takes what a tool finds for it."""
+"""Completion: every pixel of a hole takes the value of a tool."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from rlenhance.hub.checkpoint import load_model
 from rlenhance.ops.inpaint import find_method
 from rlenhance.rewards import Reward, RewardWeights
 
-#: How much better a pixel got: absolute difference, and 1 - SSIM about it.
+#: The decrease of the absolute difference at a pixel, and of 1 - SSIM about it.
 COMPLETION_REWARD = {"l1": 1.0, "ssim": 0.2}
 
 
 class PrefilledSource:
-    """Pictures of a source whose holes a first guess has filled: where episodes begin.
+    """Images of a source whose holes a prior has filled: the initial images of episodes.
 
     Args:
         source: gives batches with masks.
         prior: (image, mask) -> image.
-        window: side in pixels of the square about each hole that is kept, after the prior has seen the whole picture;
+        window: side in pixels of the square about each hole that is kept, after the prior has seen the whole image;
             None: all. Holes that are larger are cut.
     """
 
@@ -38,7 +38,7 @@ class PrefilledSource:
         self.source, self.prior, self.window = source, prior, window
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
-        """The `count` pictures of draw `step`; of these only `part`."""
+        """The `count` images of draw `step`; of these only `part`."""
         return prefill_and_crop(self.source.batch(step, count, part), self.prior, self.window)
 
     def with_seed(self, seed: int) -> PrefilledSource:
@@ -57,7 +57,7 @@ def prefill_and_crop(batch: Batch, prior: Callable[[Tensor, Tensor], Tensor], wi
         UsageError: a batch without masks.
     """
     if batch.mask is None:
-        raise UsageError("completing needs masks: Batch(image, target, mask), 1 where pixels are missing")
+        raise UsageError("completion needs masks: Batch(image, target, mask), 1 where pixels are missing")
     with torch.no_grad():
         filled = replace(batch, image=prior(batch.image, batch.mask))
     height, width = batch.image.shape[-2:]
@@ -70,9 +70,8 @@ def prefill_and_crop(batch: Batch, prior: Callable[[Tensor, Tensor], Tensor], wi
                      for place, side in zip(places, (height, width), strict=True))
         rows, columns = slice(top, top + window), slice(left, left + window)
         one = filled[index : index + 1]
-        assert one.mask is not None
-        cuts.append(Batch(one.image[..., rows, columns], None if one.target is None else one.target[..., rows, columns],
-                          one.mask[..., rows, columns]))
+        cuts.append(Batch(*(None if part is None else part[..., rows, columns]
+                            for part in (one.image, one.target, one.mask))))
     return Batch.stack(cuts)
 
 
@@ -83,37 +82,37 @@ class CompletionEnv(PixelEnv):
 
     `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `CompletionActions(strides).tools`: 0 keeps; 1
     to 32 copy the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker,
-    brighter, detail (see `rlenhance.actions.CompletionActions`). Outside the hole nothing changes, whatever is named; a
-    copy from outside the picture keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of
+    brighter, detail (see `rlenhance.actions.CompletionActions`). Outside the hole nothing changes with any tool; a
+    copy from outside the image keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of
     each channel.
 
     ## Observation Space
 
     `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)), mask=Box(0, 1, (1, H, W)), initial_image=Box(0, 1,
-    (3, H, W)))`, float32: the current picture (RGB, sRGB-encoded), the share of the horizon that is left, the hole
-    (1 inside), and the picture with which the episode began.
+    (3, H, W)))`, float32: the current image (RGB, sRGB-encoded), the share of the horizon that is left, the hole
+    (1 inside), and the image with which the episode began.
 
     ## Rewards
 
     `info["reward_map"]` (1, H, W): how much the absolute difference to the original falls at a pixel, plus 0.2 times
     how much 1 - SSIM about it falls. The reward is the mean of the map. Both telescope: the sum over an episode is by
-    how much the last picture is better than the first. With `reward={"seam": 1, "texture": 1}` no original is needed.
+    how much the last image is better than the first. With `reward={"seam": 1, "texture": 1}` no original is needed.
 
     ## Starting State
 
-    A random part of a random picture with a new hole, filled by `start`: the stream is seeded by `reset(seed=)` and the
-    number of the picture. `reset(options={"batch": Batch})` begins with pictures of one's own, filled already, their
+    A random part of a random image with a new hole, filled by `start`: the stream is seeded by `reset(seed=)` and the
+    number of the image. `reset(options={"batch": Batch})` begins with the caller's images, already filled, their
     originals and their masks.
 
     ## Episode End
 
     Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
-    are observed, so nothing is to be bootstrapped behind the end.
+    are observed, so no value is bootstrapped after the end.
 
     ## Arguments
 
     data: folder (see docs/howto/completion.md), or None for the sample photographs. holes: "square", "squares", "brush"
-    or "mixed". size: side of the square pictures in pixels (64). horizon: steps (8). start: "laplace", another rule, or
+    or "mixed". size: side of the square images in pixels (64). horizon: steps (8). start: "laplace", another rule, or
     a shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or
     "touch_up". reward: name -> weight of the terms that count, all others are off. device: where the tensors live
     ("cpu"). render_mode: None or "rgb_array".
@@ -121,7 +120,7 @@ class CompletionEnv(PixelEnv):
     ## Vectorized environment
 
     `gymnasium.make_vec("rlenhance/Completion-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Completion-v0")` holds one picture and speaks
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Completion-v0")` holds one image in
     NumPy.
 
     ## Version History
@@ -158,7 +157,7 @@ def load_prior(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 class CompletionImageEnv(ImageEnv):
-    """`CompletionEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+    """`CompletionEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
 
     def __init__(self, **arguments: Any):
         super().__init__(CompletionEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

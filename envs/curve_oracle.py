@@ -1,4 +1,4 @@
-"""An environment whose best episode is known: how far an agent is from it can be measured."""
+"""An environment whose best episode is known, so that an agent's regret can be measured."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from rlenhance.rewards import Reward, RewardWeights, Transition
 
 #: Reward terms whose cost is zero at the target and nowhere below zero: the episode that meets the target is the best.
 EXACT_TERMS = ("l1", "squared_error", "ssim")
-AMPLITUDE = 0.25  # of the patterns: with it every finished picture stays clear of black and of white
-LEVELS = (0.3, 0.7)  # mean of the finished pictures, at least and at most
+AMPLITUDE = 0.25  # of the patterns: no finished image reaches black or white
+LEVELS = (0.3, 0.7)  # mean of the finished images, at least and at most
 GAINS = (1.5, 6.0)  # how many times darker than finished the shadows begin, at least and at most
 
 
 def invert_curve(image: Tensor, bend: Tensor) -> Tensor:
-    """The picture that the curve c' = c + A c (1 - c) bends into this one.
+    """The image that the curve c' = c + A c (1 - c) bends into this one.
 
     Args:
         image: c', in [0, 1].
@@ -45,20 +45,19 @@ def invert_curve(image: Tensor, bend: Tensor) -> Tensor:
 
 
 class InvertibleCurveSource:
-    """Draws pictures that one known action, repeated at every step, finishes.
+    """Draws images that one known action, repeated at every step, finishes.
 
-    A finished picture is smooth, and its channels have one mean, the asked level; where there are local agents, in
-    the left and in the right half of the picture. The picture to begin with is the finished one with the drawn
-    curve taken back `horizon` times. So the curve can be told from the picture (it is the one that lifts the means to
-    the level), and nothing else needs to be known.
+    A finished image is smooth, and its channels have one mean, the asked level; where there are local agents, in
+    the left and in the right half of the image. The image to begin with is the finished one with the drawn
+    curve inverted `horizon` times. So the image determines the curve: it is the one that lifts the means to the level.
 
     Every sample has a random stream of its own, keyed by (seed, its number).
 
     Args:
         actions: a `CurveActions` action set.
         horizon: steps of an episode, T.
-        size: side of the square pictures in pixels, at least 8.
-        level: mean of the finished pictures, from 0.3 to 0.7.
+        size: side of the square images in pixels, at least 8.
+        level: mean of the finished images, from 0.3 to 0.7.
         seed: of the stream.
 
     Raises:
@@ -69,19 +68,19 @@ class InvertibleCurveSource:
         if not isinstance(actions, CurveActions):
             raise UsageError(f"the optimum is known for the action set Curve; got {type(actions).__name__}")
         if size < 8:
-            raise UsageError(f"pictures with a known curve are at least 8 pixels wide; got size {size}")
+            raise UsageError(f"images with a known curve are at least 8 pixels wide; got size {size}")
         _check_level("exposure_level", level, level)
         self.actions, self.horizon, self.size, self.level, self.seed = actions, horizon, size, level, seed
 
     def with_seed(self, seed: int) -> InvertibleCurveSource:
-        """Another stream of such pictures."""
+        """Another stream of such images."""
         return InvertibleCurveSource(self.actions, self.horizon, self.size, level=self.level, seed=seed)
 
     def batch(self, step: int, count: int, part: slice = slice(None), *, level: Tensor | None = None) -> Batch:
-        """The `count` pictures of draw `step`, with their targets, on the CPU; of these only `part`.
+        """The `count` images of draw `step`, with their targets, on the CPU; of these only `part`.
 
         Args:
-            level: mean of the finished pictures, (count, 1, 1, 1); None: the stream's own.
+            level: mean of the finished images, (count, 1, 1, 1); None: the stream's own.
         """
         patterns = torch.stack([self._pattern(self._rng(step * count + i, 0)) for i in range(count)])
         image = patterns + (self.level if level is None else level)
@@ -97,9 +96,9 @@ class InvertibleCurveSource:
         return Batch(image, target)[part]
 
     def oracle(self, step: int, count: int) -> dict[str, Tensor]:
-        """The action that, taken at every step, finishes the pictures of draw `step`: level -> (count, C, h, w)."""
+        """The action that, taken at every step, finishes the images of draw `step`: scope -> (count, C, h, w)."""
         drawn = [self._action(self._rng(step * count + i, 1)) for i in range(count)]
-        return {level: torch.stack([action[level] for action in drawn]) for level in self.actions.scopes}
+        return {scope: torch.stack([action[scope] for action in drawn]) for scope in self.actions.scopes}
 
     def _rng(self, number: int, part: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self.seed, 2 * number + part]))
@@ -115,65 +114,65 @@ class InvertibleCurveSource:
         return AMPLITUDE * pattern / pattern.abs().max().clamp(min=1e-6)
 
     def _action(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Level -> (C, h, w): for the picture a curve that brightens, for the halves what they differ by."""
+        """Scope -> (C, h, w): a curve that brightens the image, and the difference of its halves from it."""
         curve = self.actions
         low, high = (min(gain ** (1 / self.horizon) - 1, 0.9 * curve.high) for gain in GAINS)
         middle, half = (curve.low + curve.high) / 2, (curve.high - curve.low) / 2
         action = {}
-        for level in curve.scopes:
-            grid = curve.agent_grid(level, self.size, self.size)
+        for scope in curve.scopes:
+            grid = curve.agent_grid(scope, self.size, self.size)
             left, right = ((rng.uniform(low, high, curve.action_dim) - middle) / half for _ in range(2))
             if curve.channels == "chroma":
                 left[1:], right[1:] = rng.uniform(-0.3, 0.3, (2, 2))
-            if level == "local" and curve.global_agent:
+            if scope == "local" and curve.global_agent:
                 left = rng.uniform(-0.2, 0.2, curve.action_dim)
                 right = -left
-            sides = left if level == "global" else np.where(np.arange(grid[1])[:, None] < grid[1] // 2, left, right)
+            sides = left if scope == "global" else np.where(np.arange(grid[1])[:, None] < grid[1] // 2, left, right)
             value = torch.from_numpy(np.asarray(sides, np.float32).T).reshape(curve.action_dim, 1, -1).expand(-1, *grid)
             if curve.num_choices is not None:
                 value = ((value + 1) / 2 * (curve.num_choices - 1)).round().long()
-            action[level] = value.contiguous()
+            action[scope] = value.contiguous()
         return action
 
 
 def _check_level(name: str, low: float, high: float) -> None:
     if not LEVELS[0] <= low <= high <= LEVELS[1]:
-        raise UsageError(f"{name} lies between {LEVELS[0]} and {LEVELS[1]}, so that no finished picture touches black "
+        raise UsageError(f"{name} lies between {LEVELS[0]} and {LEVELS[1]}, so that no finished image touches black "
                          f"or white; got {low} to {high}")
 
 
 class CurveOracleEnv(PixelEnv):
-    """Find the curve that finishes a synthetic picture: the best episode is known, and how far one is from it.
+    """Find the curve that finishes a synthetic image: the best episode is known, and how far one is from it.
 
     ## Action Space
 
     That of `rlenhance/LowLight-v0`, with the arguments in `curve`. By default there is one agent for the whole
-    picture: `Box(-1, 1, (C, 1, 1))`, C = 1 head, -1 means the curve's A = -0.3, +1 means A = 1.0. With
+    image: `Box(-1, 1, (C, 1, 1))`, C = 1 head, -1 means the curve's A = -0.3, +1 means A = 1.0. With
     `curve={"agent_stride": 8}` there are local agents too, with `{"agent_stride": 8, "global_agent": False}` only
-    those; the left and the right half of the picture then want different curves.
+    those; the left and the right half of the image then need different curves.
 
     ## Observation Space
 
-    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
+    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current image (RGB, sRGB-encoded)
     and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (1,))`.
 
     ## Rewards
 
-    The decrease of the distance to the finished picture, by default the mean absolute difference (`l1`, in units of
-    brightness). The finished picture is not observed; it needs no other knowledge than that its channels have the
-    asked mean, with local agents in each half of the picture. The best return is the distance at the start, and the
+    The decrease of the distance to the finished image, by default the mean absolute difference (`l1`, in units of
+    brightness). The finished image is not observed; it is determined by the mean of its channels, with local agents
+    in each half of the image. The best return is the distance at the start, and the
     oracle earns it: `oracle()` is the action to take at every step.
 
-    `info` of each step holds `regret` (N,), the best return less what was earned up to now, so that at the end of an
-    episode it says what was lost, and `action_error` (N,), the mean over the agents of |A - A of the oracle|, where A
-    is the even strength that brightens shadows as the steps up to now did, (1 + A)^t = (1 + A_1) ... (1 + A_t): the
-    way does not matter, only what it adds up to. The oracle ends with 0 in both. `reset` gives `best_return` (N,).
+    `info` of each step holds `regret` (N,), the best return less the return so far, at the end of an episode the
+    return that was lost, and `action_error` (N,), the mean over the agents of |A - A of the oracle|, where A
+    is the constant strength that brightens shadows as the steps so far did, (1 + A)^t = (1 + A_1) ... (1 + A_t): only
+    their product matters. The oracle ends with 0 in both. `reset` gives `best_return` (N,).
     `reward_map` and `reward_terms` are as everywhere.
 
     ## Starting State
 
-    A smooth random picture of mean `exposure_level`, with a random curve taken back `horizon` times. No files are
-    needed. `reset(options={"preference": ...})` chooses the asked mean, where `preferences` has it.
+    A smooth random image of mean `exposure_level`, with a random curve inverted `horizon` times. No files are
+    needed. `reset(options={"preference": ...})` chooses the mean, where `preferences` has it.
 
     ## Episode End
 
@@ -181,16 +180,16 @@ class CurveOracleEnv(PixelEnv):
 
     ## Arguments
 
-    size: side of the square pictures in pixels (16). horizon: steps (4). curve: arguments of the `CurveActions` action
+    size: side of the square images in pixels (16). horizon: steps (4). curve: arguments of the `CurveActions` action
     set (agent_stride 0: one agent). reward: name -> weight over l1, squared_error and ssim, whose cost is zero at the
-    finished picture ({"l1": 1}). exposure_level: mean of the finished picture, 0.3 to 0.7 (0.475). preferences: None,
-    or {"exposure_level": (lowest, default, highest)}. device: where the tensors live ("cpu"). render_mode: None or
+    finished image ({"l1": 1}). exposure_level: mean of the finished image, 0.3 to 0.7 (0.475). preferences: None,
+    or {"exposure_level": (lowest, default, highest)}. device: of the tensors ("cpu"). render_mode: None or
     "rgb_array".
 
     ## Vectorized environment
 
     `gymnasium.make_vec("rlenhance/CurveOracle-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/CurveOracle-v0")` holds one picture and speaks
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/CurveOracle-v0")` holds one image in
     NumPy.
 
     ## Version History
@@ -229,11 +228,11 @@ class CurveOracleEnv(PixelEnv):
             options: `preference` (encoded, (N, 1)).
 
         Raises:
-            UsageError: a batch of one's own, whose best episode nobody knows.
+            UsageError: a batch is given, whose best episode is not known.
         """
         options = dict(options or {})
         if options.get("batch") is not None:
-            raise UsageError("the best episode is known for this environment's own pictures only: leave out the batch, "
+            raise UsageError("the best episode is known for this environment's own images only: leave out the batch, "
                              "or use rlenhance/LowLight-v0")
         if len(self.preferences):
             chosen = options.get("preference")
@@ -251,7 +250,7 @@ class CurveOracleEnv(PixelEnv):
         batch = super()._draw(seed)
         assert isinstance(self._stream, InvertibleCurveSource)
         place = self._drawn - 1, self._num_draws
-        self._oracle = {level: value.to(self.device) for level, value in self._stream.oracle(*place).items()}
+        self._oracle = {scope: value.to(self.device) for scope, value in self._stream.oracle(*place).items()}
         return batch if self._level is None else self._stream.batch(*place, level=self._level)
 
     def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
@@ -273,7 +272,7 @@ class CurveOracleEnv(PixelEnv):
 
 
 class CurveOracleImageEnv(ImageEnv):
-    """`CurveOracleEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+    """`CurveOracleEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
 
     env: CurveOracleEnv
 
@@ -285,4 +284,4 @@ class CurveOracleImageEnv(ImageEnv):
         best = self.env.oracle()
         if isinstance(best, Tensor):
             return best[0].cpu().numpy()
-        return {level: value[0].cpu().numpy() for level, value in best.items()}
+        return {scope: value[0].cpu().numpy() for scope, value in best.items()}

@@ -1,4 +1,4 @@
-"""Denoising: every pixel takes one of a few filters."""
+"""Denoising: every pixel chooses one of a few filters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENOISING_REWARD = {"squared_error": 255.0}
 
 
 class DenoiseEnv(PixelEnv):
-    """Take noise away by filtering, each pixel with a tool of its own.
+    """Remove noise by filtering, each pixel with a tool of its own.
 
     ## Action Space
 
@@ -29,13 +29,13 @@ class DenoiseEnv(PixelEnv):
     subtracts 1/255, 1 does nothing, 2 adds 1/255; 3 Gaussian of 5x5 pixels with sigma 0.5, 4 bilateral (diameter 5,
     sigma_color 0.1, sigma_space 5), 5 median of 5x5, 6 Gaussian with sigma 1.5, 7 bilateral with sigma_color 1.0,
     8 mean of 5x5.
-    The pixel takes the value that its tool has there, all tools looking at the picture before the step.
+    The pixel takes the value that its tool gives there; all tools are applied to the image before the step.
 
     ## Observation Space
 
-    `Dict(image=Box(-1, 2, (C, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current picture (sRGB-encoded; C = 1,
-    grey, or 3) and the share of the horizon that is left. Noise that is not rounded leaves [0, 1]; what goes further
-    than 1 beyond is cut.
+    `Dict(image=Box(-1, 2, (C, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current image (sRGB-encoded; C = 1,
+    grey, or 3) and the share of the horizon that is left. Noise that is not rounded may leave [0, 1] by up to 1, where
+    it is clipped.
 
     ## Rewards
 
@@ -45,28 +45,28 @@ class DenoiseEnv(PixelEnv):
 
     ## Starting State
 
-    A random crop of a random picture, with noise of its own: the stream is seeded by `reset(seed=)` and the number of
-    the picture. With no `data`, the sample photographs. `reset(options={"batch": Batch})` begins with pictures of one's
-    own and their clean references, (N, 1, H, W) or (N, 3, H, W).
+    A random crop of a random image, with noise of its own: the stream is seeded by `reset(seed=)` and the number of
+    the image. With no `data`, the sample photographs. `reset(options={"batch": Batch})` begins with the caller's
+    images and their clean references, (N, 1, H, W) or (N, 3, H, W).
 
     ## Episode End
 
     Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
-    are observed, so nothing is to be bootstrapped behind the end.
+    are observed, so no value is bootstrapped after the end.
 
     ## Arguments
 
-    data: folder of good pictures, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
+    data: folder of good images, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
     "25" (Gaussian, deviation in 255ths), a range ("5-55"), "blind" (that range), "poisson_gaussian", "salt_pepper",
-    "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy pictures are clipped
-    and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square pictures
-    in pixels (64). horizon: steps (5). tools: names of filters, registered ones of one's own among them. device: where
-    the tensors live ("cpu"). render_mode: None or "rgb_array".
+    "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy images are clipped
+    and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square images
+    in pixels (64). horizon: steps (5). tools: names of filters, registered ones of one's own among them. device: of
+    the tensors ("cpu"). render_mode: None or "rgb_array".
 
     ## Vectorized environment
 
     `gymnasium.make_vec("rlenhance/Denoise-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Denoise-v0")` holds one picture and speaks NumPy.
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Denoise-v0")` holds one image in NumPy.
 
     ## Version History
 
@@ -82,7 +82,7 @@ class DenoiseEnv(PixelEnv):
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit), cache)
         if not splits.has_references:
-            raise UsageError(f"{data}: denoising needs clean references; name good pictures, or pairs")
+            raise UsageError(f"{data}: denoising needs clean references; name good images, or pairs")
         self.num_channels = 3 if color else 1
         super().__init__(
             ACTION_SETS.create("filters", tools=tuple(tools)),
@@ -94,7 +94,7 @@ class DenoiseEnv(PixelEnv):
 
 
 class DenoiseImageEnv(ImageEnv):
-    """`DenoiseEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+    """`DenoiseEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
 
     def __init__(self, **arguments: Any):
         super().__init__(DenoiseEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

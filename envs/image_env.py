@@ -1,4 +1,4 @@
-"""One picture, NumPy in and out: the batched environment holding one picture."""
+"""One image, NumPy in and out: the batched environment holding one image."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rlenhance.data import Batch
 
 
 class ImageEnv(gymnasium.Env):
-    """A Gymnasium environment over a `PixelEnv` of one picture.
+    """A Gymnasium environment over a `PixelEnv` of one image.
 
     Observations and actions are those of the `PixelEnv` without the leading N, as NumPy arrays; the reward is a
     float, the reward map is `info["reward_map"]` (1, H, W).
 
     Args:
-        env: a `PixelEnv` of one picture with `autoreset_mode=DISABLED`.
+        env: a `PixelEnv` of one image with `autoreset_mode=DISABLED`.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 
     def __init__(self, env: PixelEnv):
         if env.num_envs != 1:
-            raise UsageError(f"an ImageEnv holds one picture; got a PixelEnv of {env.num_envs}")
+            raise UsageError(f"an ImageEnv holds one image; got a PixelEnv of {env.num_envs}")
         self.env = env
         self.render_mode = env.render_mode
         self.observation_space = env.single_observation_space
@@ -37,27 +37,27 @@ class ImageEnv(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None,
               options: Mapping[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin with the next picture of the source, or with `options={"batch": Batch of one}`."""
+        """Begin with the next image of the source, or with `options={"batch": Batch of one}`."""
         super().reset(seed=seed)
         batch = dict(options or {}).get("batch")
         if isinstance(batch, Batch) and len(batch) != 1:
-            raise UsageError(f"an ImageEnv holds one picture; got a batch of {len(batch)}: use the PixelEnv")
+            raise UsageError(f"an ImageEnv holds one image; got a batch of {len(batch)}: use the PixelEnv")
         observation, info = self.env.reset(seed=seed, options=options)
         self.observation_space = self.env.single_observation_space
         self.action_space = self.env.single_action_space
         return _first(observation), _first(info)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """One step of all agents of the picture."""
+        """One step of all agents of the image."""
         if isinstance(action, Mapping):
-            batched: Any = {level: torch.as_tensor(np.asarray(value))[None] for level, value in action.items()}
+            batched: Any = {scope: torch.as_tensor(np.asarray(value))[None] for scope, value in action.items()}
         else:
             batched = torch.as_tensor(np.asarray(action))[None]
         observation, reward, terminated, truncated, info = self.env.step(batched)
         return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
 
     def render(self) -> Any:
-        """(H, 3 W + 4, 3) uint8: input, current picture, action map."""
+        """(H, 3 W + 4, 3) uint8: input, current image, action map."""
         frames = self.env.render()
         return None if frames is None else frames[0]
 

@@ -1,4 +1,4 @@
-"""Low-light enhancement: every agent bends its tone curve."""
+"""Low-light enhancement: each agent chooses a tone curve."""
 
 from __future__ import annotations
 
@@ -20,52 +20,51 @@ from rlenhance.rewards import Reward, RewardWeights
 
 
 class LowLightEnv(PixelEnv):
-    """Brighten dark photographs by bending tone curves.
+    """Brighten dark photographs with tone curves.
 
     ## Action Space
 
-    `Dict(picture=Box(-1, 1, (C, 1, 1)), local=Box(-1, 1, (C, h, w)))`: one agent for the whole picture and one per
+    `Dict(global=Box(-1, 1, (C, 1, 1)), local=Box(-1, 1, (C, h, w)))`: one agent for the whole image and one per
     cell of h x w, C = 1 head ("luminance"). -1 means the curve's A = -0.3 (darken), +1 means A = 1.0 (brighten most);
-    c' = c + A c (1 - c). With one level of agents the space is that level's `Box` alone; with
+    c' = c + A c (1 - c). With one scope of agents the space is that scope's `Box` alone; with
     `curve={"kind": "categorical"}` the boxes become `MultiDiscrete` of 27 values. With `actions={"name": "tone"}`
     C = 4 handles: brightness, contrast, highlights, saturation (see `rlenhance.actions.ToneActions`).
 
     ## Observation Space
 
-    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current picture (RGB, sRGB-encoded)
+    `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)))`, float32: the current image (RGB, sRGB-encoded)
     and the share of the horizon that is left. With `preferences`, also `preference=Box(-1, 1, (P,))`: a number for
-    each, and for each automatic one a 1 behind them where its value comes from the picture, a 0 where it was asked for.
+    each, then for each automatic one a 1 where its value comes from the image and a 0 where the user gave it.
 
     ## Rewards
 
-    The weighted sum of the reward terms' means, a number per picture; `info["reward_map"]` (1, H, W) says where,
-    `info["reward_terms"]` which term (raw, weight, weighted). State terms are cost(before) - cost(after), so that
+    The weighted sum of the reward terms' means, a number per image; `info["reward_map"]` (1, H, W) has it by place,
+    `info["reward_terms"]` by term (raw, weight, weighted). State terms are cost(before) - cost(after), so that
     they telescope over an episode. Where the sizes of the maps divide, the reward is the mean of the map.
 
     ## Starting State
 
-    A random crop of a random picture. With no `data`, one of the sample photographs, darkened by a physical model to
-    1/2 to 1/32 of its exposure. `reset(options={"batch": Batch})` begins with pictures of one's own.
+    A random crop of a random image. With no `data`, one of the sample photographs, darkened by a physical model to
+    1/2 to 1/32 of its exposure. `reset(options={"batch": Batch})` begins with the caller's images.
 
     ## Episode End
 
     Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
-    are observed, so nothing is to be bootstrapped behind the end.
+    are observed, so no value is bootstrapped after the end.
 
     ## Arguments
 
-    data: folder of pictures (see docs/howto/data.md), or None for the sample photographs. size: side of the square
-    pictures in pixels (64). horizon: steps (8). curve: arguments of the `CurveActions` action set. actions: instead of
-    it, an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; terms that are
-    not named keep their default. exposure_level: asked exposure (0.475). preferences: name -> (lowest, default,
-    highest).
-    auto: those of them that take their value from the picture where none is asked for (`["exposure_level"]`).
-    device: where the tensors live ("cpu"). render_mode: None or "rgb_array".
+    data: folder of images (see docs/howto/data.md), or None for the sample photographs. size: side of the square
+    images in pixels (64). horizon: steps (8). curve: arguments of the `CurveActions` action set. actions: instead of
+    it, an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; other terms
+    keep their default. exposure_level: target exposure (0.475). preferences: name -> (lowest, default, highest). auto:
+    those of them that are measured in the image where the user gives no value (`["exposure_level"]`). device: of the
+    tensors ("cpu"). render_mode: None or "rgb_array".
 
     ## Vectorized environment
 
     `gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/LowLight-v0")` holds one picture and speaks
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/LowLight-v0")` holds one image in
     NumPy.
 
     ## Version History
@@ -95,8 +94,7 @@ def _action_set(curve: Mapping[str, Any] | None, actions: Mapping[str, Any] | No
     if actions is None:
         return ACTION_SETS.create("curve", **(curve or {}))
     if curve is not None:
-        raise UsageError("curve and actions both say what an agent may do: give one; curve={...} is short for "
-                         "actions={'name': 'curve', ...}")
+        raise UsageError("give curve or actions, not both: curve={...} is short for actions={'name': 'curve', ...}")
     if "name" not in actions:
         raise UsageError(f"actions must name an action set ({', '.join(ACTION_SETS)}), as in {{'name': 'tone'}}; "
                          f"got {dict(actions)}")
@@ -104,7 +102,7 @@ def _action_set(curve: Mapping[str, Any] | None, actions: Mapping[str, Any] | No
 
 
 class LowLightImageEnv(ImageEnv):
-    """`LowLightEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+    """`LowLightEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
 
     def __init__(self, **arguments: Any):
         super().__init__(LowLightEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

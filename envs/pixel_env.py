@@ -1,4 +1,4 @@
-"""The batched environment: tensors in, tensors out, never off the device."""
+"""The batched environment: tensors in, tensors out, all on one device."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from rlenhance.rewards import Reward
 
 
 class PixelEnv(gymnasium.vector.VectorEnv):
-    """N pictures that are edited at once; every agent of every picture acts at each step.
+    """N images that are edited at once; every agent of every image acts at each step.
 
     The action space, observation space, rewards and episode end are those of the concrete environment (see
-    `LowLightEnv`); this class is the machine. It takes and returns torch tensors on `device`, lets gradients through
-    when the caller wants them, and copies nothing to the host.
+    `LowLightEnv`); this class has what they share. It takes and returns torch tensors on `device`, keeps gradients, and
+    copies nothing to the host.
 
     Args:
-        actions: what an agent may do.
-        reward: what counts as better.
+        actions: the action set.
+        reward: of each step.
         horizon: steps of an episode, T. Reaching it is termination: the problem has a finite horizon and the steps
             left are observed.
-        preferences: what the user may choose; part of the observation.
-        source: draws the pictures at a reset without a batch.
-        num_envs, size: pictures, and their (height, width) in pixels. A reset with a batch takes over that batch's.
-        device: where everything lives.
-        info_maps: `info["reward_map"]` is worked out at every step; learners, which do not read it, turn it off.
+        preferences: that the user may give; part of the observation.
+        source: draws the images at a reset without a batch.
+        num_envs, size: number of images, and their (height, width) in pixels. A reset with a batch sets both.
+        device: of all tensors.
+        info_maps: compute `info["reward_map"]` at every step; learners, which do not read it, turn it off.
         autoreset_mode: SAME_STEP (all episodes end together and the next ones begin in that step; the last
             observation is `info["final_obs"]`), or DISABLED (the caller resets).
         render_mode: None or "rgb_array".
@@ -49,7 +49,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         "render_modes": ["rgb_array"], "render_fps": 4, "autoreset_mode": AutoresetMode.SAME_STEP,
     }
     single_observation_space: spaces.Dict
-    #: Channels of its pictures before the first reset; a batch may have another number where the action set allows it.
+    #: Channels of its images before the first reset; a batch may have another number where the action set allows it.
     num_channels: int = 3
 
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
@@ -72,12 +72,12 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._num_draws, self.info_maps = num_envs, info_maps
         self._episode: Episode | None = None
         self._state: State
-        #: A picture that has come so near to its reference, in dB, stays as it is for the rest of its episode.
+        #: An image that has reached this PSNR to its reference, in dB, stays as it is for the rest of its episode.
         self.early_stop_psnr: float | None = None
         self._match_spaces(num_envs, (self.num_channels, *size), masked=False)
 
     def _match_spaces(self, num_envs: int, shape: tuple[int, int, int], masked: bool) -> None:
-        """Spaces for this many pictures of this shape, (channels, height, width), where they are not so already."""
+        """Make the spaces for this many images of this shape, (channels, height, width), unless they fit already."""
         if "single_observation_space" in vars(self):
             now = self.single_observation_space.spaces
             if (num_envs, shape, masked) == (self.num_envs, now["image"].shape, "mask" in now):
@@ -94,21 +94,21 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
         if self.actions.needs_initial_image:
             single["initial_image"] = spaces.Box(0.0, 1.0, shape, np.float32)
-        levels = {level: self._level_space(level) for level in self.actions.scopes}
+        scopes = {scope: self._scope_space(scope) for scope in self.actions.scopes}
         self.single_observation_space = spaces.Dict(single)
-        self.single_action_space = next(iter(levels.values())) if len(levels) == 1 else spaces.Dict(levels)
+        self.single_action_space = next(iter(scopes.values())) if len(scopes) == 1 else spaces.Dict(scopes)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def _level_space(self, level: str) -> spaces.Space[Any]:
-        shape = (self.actions.action_dim, *self.actions.agent_grid(level, *self.size))
+    def _scope_space(self, scope: str) -> spaces.Space[Any]:
+        shape = (self.actions.action_dim, *self.actions.agent_grid(scope, *self.size))
         if self.actions.num_choices is None:
             return spaces.Box(-1.0, 1.0, shape, np.float32)
         return spaces.MultiDiscrete(np.full(shape, self.actions.num_choices))
 
     @property
     def episode(self) -> Episode:
-        """What stays the same until the next reset.
+        """What is constant until the next reset.
 
         Raises:
             UsageError: before the first one.
@@ -119,7 +119,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
     @property
     def user_targets(self) -> Mapping[str, Tensor]:
-        """What the user has asked for at the last reset, name -> (N, 1, 1, 1)."""
+        """The user's preferences of the last reset, name -> (N, 1, 1, 1)."""
         return self.episode.user_targets
 
     def reset(self, *, seed: int | None = None,
@@ -128,11 +128,11 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
         Args:
             seed: begins the source's stream anew; later resets go on in it.
-            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)); what is missing is drawn from
-                the source, and takes the defaults. Without a source the last batch begins again.
+            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)). Without them the batch is
+                drawn from the source, or is the last one where there is no source, and preferences have their defaults.
 
         Raises:
-            UsageError: neither a batch nor a source; a reward that needs a reference the batch has not.
+            UsageError: neither a batch nor a source; or the reward needs a reference and the batch has none.
         """
         super().reset(seed=seed)
         options = dict(options or {})
@@ -148,7 +148,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             batch = self._draw(seed)
         elif self._episode is None:
             raise UsageError("nothing to begin with: give the environment a source, or reset(options={'batch': Batch})")
-        else:  # the same pictures again, asked for the same
+        else:  # the same images again, with the same preferences
             batch, chosen = self._episode.batch, self._episode.preference if chosen is None else chosen
         chosen = self.preferences.encode(None, len(batch)) if chosen is None else chosen
         self._episode, self._state = start(
@@ -182,8 +182,10 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
         action = admit(episode, action)
         earned, self._state = score(episode, state, action, transition(episode, state, action))
+        weights = self.reward.weights
         info: dict[str, Any] = {
-            "reward_terms": {name: self._breakdown(name, mean) for name, mean in earned.means.items()},
+            "reward_terms": {name: {"raw": mean.flatten(), "weight": weights[name],
+                                    "weighted": weights[name] * mean.flatten()} for name, mean in earned.means.items()},
             "term_maps": earned.terms,
             **self._extra_info(self._state, earned.reward),
         }
@@ -200,19 +202,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         return observation, earned.reward, terminated, torch.zeros_like(terminated), info
 
     def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
-        """What a concrete environment adds to a step's info: name -> (N,)."""
+        """Entries that a concrete environment adds to a step's info: name -> (N,)."""
         return {}
 
-    def _breakdown(self, name: str, mean: Tensor) -> dict[str, Any]:
-        raw = mean.flatten()
-        weight = self.reward.weights[name]
-        return {"raw": raw, "weight": weight, "weighted": weight * raw}
-
     def render(self) -> Any:
-        """Input, current picture and action map of each picture, side by side: (N, H, 3 W + 4, 3) uint8."""
+        """Input, current image and action map of each image, side by side: (N, H, 3 W + 4, 3) uint8."""
         if self.render_mode is None:
             return None
         strength = self._state.magnitude if self._state.magnitude is not None else torch.zeros(self.num_envs, 1, 1, 1)
-        pictures = [picture.expand(-1, 3, -1, -1) for picture in (self.episode.batch.image, self._state.image)]
-        frame = side_by_side([*pictures, action_colors(strength.to(self.device), self.size)])
+        images = [image.expand(-1, 3, -1, -1) for image in (self.episode.batch.image, self._state.image)]
+        frame = side_by_side([*images, action_colors(strength.to(self.device), self.size)])
         return (frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

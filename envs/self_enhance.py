@@ -1,4 +1,4 @@
-"""Self-enhancement: every patch moves its latent code."""
+"""Self-enhancement: each agent changes the latent code of a patch."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ PUBLISHED_NOISE = "36.0624"
 
 
 class SelfEnhanceEnv(PixelEnv):
-    """Take noise away by moving the latent codes of overlapping patches.
+    """Remove noise by changing the latent codes of overlapping patches.
 
     ## Action Space
 
     `Box(-1, 1, (heads, h, w))`, an agent per patch (h = ceil(H / stride)): how far each of three parts of its code goes
     toward the mean of the nearest clean codes, how far the code goes along each of the learned axes of its group, and
-    two gates, -1 nothing, 1 all: how much is taken of what the autoencoder makes of the patch as it is now, and of a
-    new look at the patch as it was, turned in another way (see `rlenhance.actions.LatentActions`).
+    two gates, -1 none, 1 all: how much is taken of the autoencoder's output for the current patch, and of its output
+    for the initial patch under another symmetry of the square (see `rlenhance.actions.LatentActions`).
 
     ## Observation Space
 
     `Dict(image=Box(0, 1, (3, H, W)), remaining=Box(0, 1, (1,)), initial_image=Box(0, 1, (3, H, W)))`, float32: the
-    current picture (RGB, sRGB-encoded), the share of the horizon that is left, and the noisy picture with which the
-    episode began. Nothing of the clean picture.
+    current image (RGB, sRGB-encoded), the share of the horizon that is left, and the noisy image with which the
+    episode began. Nothing of the clean image.
 
     ## Rewards
 
@@ -48,30 +48,29 @@ class SelfEnhanceEnv(PixelEnv):
 
     ## Starting State
 
-    A random crop of a random picture, with noise of its own, clipped and rounded as a file has it, after one pass of
-    the autoencoder: the stream is seeded by `reset(seed=)` and the number of the picture. With no `data`, the sample
+    A random crop of a random image, with noise of its own, clipped and rounded as a file has it, after one pass of
+    the autoencoder: the stream is seeded by `reset(seed=)` and the number of the image. With no `data`, the sample
     photographs.
-    `reset(options={"batch": Batch})` begins with pictures of one's own and their clean references.
+    `reset(options={"batch": Batch})` begins with the caller's images and their clean references.
 
     ## Episode End
 
     Termination after `horizon` steps, always; never truncation. The problem has a finite horizon and the steps left
-    are observed, so nothing is to be bootstrapped behind the end. With `early_stop_psnr` a picture that has come so
-    near to its clean one stays as it is for the rest of the episode, and nothing more is paid for it.
+    are observed, so no value is bootstrapped after the end. With `early_stop_psnr` an image that has reached this PSNR
+    to its clean one stays as it is for the rest of the episode, and earns nothing more.
 
     ## Arguments
 
-    data: folder of good pictures, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
-    as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square pictures in pixels (64).
+    data: folder of good images, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
+    as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square images in pixels (64).
     horizon: steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones
-    with random weights, which do nothing useful). early_stop_psnr: in dB (None). device: where the tensors
-    live ("cpu").
-    render_mode: None or "rgb_array".
+    with random weights). early_stop_psnr: in dB (None). device: of the tensors ("cpu"). render_mode: None or
+    "rgb_array".
 
     ## Vectorized environment
 
     `gymnasium.make_vec("rlenhance/SelfEnhance-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/SelfEnhance-v0")` holds one picture and speaks
+    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/SelfEnhance-v0")` holds one image in
     NumPy.
 
     ## Version History
@@ -88,7 +87,7 @@ class SelfEnhanceEnv(PixelEnv):
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit=True), cache)
         if not splits.has_references:
-            raise UsageError(f"{data}: self-enhancement needs clean references; name good pictures, or pairs")
+            raise UsageError(f"{data}: self-enhancement needs clean references; name good images, or pairs")
         super().__init__(
             load_latent_actions(model).to(device), Reward(RewardWeights.only(**SELF_ENHANCE_REWARD), every_term=False),
             horizon=horizon, source=Sampler(splits.train, cache, size, crop="native"), num_envs=num_envs,
@@ -98,7 +97,7 @@ class SelfEnhanceEnv(PixelEnv):
 
 
 def load_latent_actions(model: str | Path) -> Any:
-    """The actions of a shipped model or a run whose patches move their codes; "": new ones.
+    """The latent actions of a shipped model or a run; "": new ones.
 
     Raises:
         UsageError: another kind of model.
@@ -107,12 +106,12 @@ def load_latent_actions(model: str | Path) -> Any:
         return ACTION_SETS.create("latent")
     actions: ActionSet | None = getattr(load_network(find_checkpoint(locate(str(model)))), "actions", None)
     if not isinstance(actions, LatentActions):
-        raise UsageError(f"{model}: its agents do not move latent codes; name a model of experiments.rse_train")
+        raise UsageError(f"{model}: its agents do not change latent codes; name a model of experiments.rse_train")
     return actions
 
 
 class SelfEnhanceImageEnv(ImageEnv):
-    """`SelfEnhanceEnv` of one picture, in NumPy; the same arguments, spaces without the leading N."""
+    """`SelfEnhanceEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
 
     def __init__(self, **arguments: Any):
         super().__init__(SelfEnhanceEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

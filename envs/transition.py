@@ -1,5 +1,4 @@
-"""An episode without an environment: what stays, what changes, one transition and its score; the environment and the
-replay buffer's episodes both go through here."""
+"""Episodes as pure functions: start, observation, transition and score, for the environment and for replays."""
 
 from __future__ import annotations
 
@@ -19,14 +18,14 @@ from rlenhance.rewards import Reward, Transition
 
 @dataclass(frozen=True)
 class Episode:
-    """What stays the same during N episodes that go on in parallel.
+    """What is constant during N parallel episodes.
 
     Attributes:
         actions, reward, horizon: see `PixelEnv`.
         batch: the images with which they began, (N, C, H, W), with targets and masks.
         preference: (N, P), encoded, as the policy sees it.
-        user_targets: what the user has asked for, name -> (N, 1, 1, 1).
-        early_stop_psnr: an image that has come so near to its target, in dB, stays as it is; None: none does.
+        user_targets: what the user asks for, name -> (N, 1, 1, 1).
+        early_stop_psnr: an image that has reached this PSNR to its target, in dB, stays as it is; None: none does.
     """
 
     actions: ActionSet
@@ -44,9 +43,9 @@ class State:
 
     Attributes:
         image: the current images, (N, C, H, W).
-        step: how many steps came before.
-        magnitude: how strongly each agent acted in the last one, None before the first.
-        costs: of the state terms, where they are known already.
+        step: number of steps so far.
+        magnitude: how strongly each agent acted in the last step, None before the first.
+        costs: of the state terms, where they are known.
     """
 
     image: Tensor
@@ -57,7 +56,7 @@ class State:
 
 @dataclass(frozen=True)
 class Score:
-    """What a step earned.
+    """The reward of a step.
 
     Attributes:
         terms: reward terms, unweighted, at their natural sizes.
@@ -77,8 +76,8 @@ def start(actions: ActionSet, reward: Reward, horizon: int, preferences: Prefere
     Args:
         actions, reward, horizon, preferences: see `PixelEnv`.
         batch: the images to begin with.
-        preference: (N, P), encoded; automatic ones take their value from the image here.
-        image: on which the agents first act, where it is known already (see `ActionSet.initial_image`).
+        preference: (N, P), encoded; automatic ones are measured in the image here.
+        image: on which the agents first act, where it is known (see `ActionSet.initial_image`).
         early_stop_psnr: see `Episode`.
 
     Raises:
@@ -93,13 +92,13 @@ def start(actions: ActionSet, reward: Reward, horizon: int, preferences: Prefere
 
 
 def observe(episode: Episode, state: State) -> Observation:
-    """What the agents see."""
+    """The observation of a state."""
     return make_observation(state.image, 1 - state.step / episode.horizon, episode.preference, episode.batch.mask,
                             episode.batch.image if episode.actions.needs_initial_image else None)
 
 
 def admit(episode: Episode, action: Action | Tensor) -> Action:
-    """The action as it is carried out: checked, on the images' device, local agents held back where the user asks it.
+    """The action as it is applied: checked, on the images' device, local agents attenuated by `smoothness`.
 
     Args:
         action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
@@ -114,7 +113,7 @@ def admit(episode: Episode, action: Action | Tensor) -> Action:
 
 
 def transition(episode: Episode, state: State, action: Action) -> Tensor:
-    """The images after an action that `admit` gave, (N, C, H, W)."""
+    """The images after an action of `admit`, (N, C, H, W)."""
     batch = episode.batch
     after = apply_action(episode.actions, state.image, action, batch.mask, batch.image, state.step)
     if episode.early_stop_psnr is None or batch.target is None:
@@ -124,11 +123,11 @@ def transition(episode: Episode, state: State, action: Action) -> Tensor:
 
 
 def score(episode: Episode, state: State, action: Action, after: Tensor) -> tuple[Score, State]:
-    """What a step earns, and the state behind it.
+    """The reward of a step, and the state after it.
 
     Args:
-        action: as `admit` gave it.
-        after: the images that it led to, as `transition` gives them.
+        action: of `admit`.
+        after: the images after it, of `transition`.
     """
     batch, magnitude = episode.batch, episode.actions.magnitude(action)
     made = Transition(state.image, after, batch.image, magnitude, episode.user_targets, batch.target, batch.mask,

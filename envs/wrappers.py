@@ -1,4 +1,4 @@
-"""Wrappers for agents from elsewhere: flat actions, one action for the picture, pictures as bytes."""
+"""Wrappers for agents of other libraries: flat actions, one action for the image, images as bytes."""
 
 from __future__ import annotations
 
@@ -22,38 +22,37 @@ def _image_env(env: Any) -> ImageEnv:
     """
     inner = getattr(env, "unwrapped", env)
     if not isinstance(inner, ImageEnv):
-        raise UsageError(f"these wrappers take an environment of one picture; got {type(inner).__name__}: "
+        raise UsageError(f"these wrappers take an environment of one image; got {type(inner).__name__}: "
                          f"use gymnasium.make, or ImageEnv(PixelEnv(..., autoreset_mode=AutoresetMode.DISABLED))")
     return inner
 
 
 def _check_fixed(name: str, before: spaces.Space[Any], now: spaces.Space[Any]) -> None:
-    """Refuse a picture that changed the spaces: an outside agent has asked for them once, at the start."""
+    """Refuse an image that changes the spaces: agents of other libraries read them once, at the start."""
     if before != now:
-        raise UsageError(f"{name} promised its agent {before}, and this picture needs {now}: "
-                         f"begin with pictures of the size the environment was made for, or wrap it anew")
+        raise UsageError(f"the space of {name} is {before}, and this image needs {now}: "
+                         f"begin with images of the size the environment was made for, or wrap it anew")
 
 
 class _Actions(gymnasium.ActionWrapper, RecordConstructorArgs):
-    """What the action wrappers share: the scopes of agents in the action set's order, and the checks at the door."""
+    """Base class of the action wrappers: the scopes of agents in the action set's order, and the checks."""
 
     def __init__(self, env: gymnasium.Env):
         inner = _image_env(env)
         if env.action_space != inner.action_space:
             raise UsageError(f"the actions are wrapped already ({env.action_space}): "
-                             f"use FlattenActions or PictureAction, and only once")
+                             f"use FlattenActions or GlobalAction, and only once")
         RecordConstructorArgs.__init__(self)
         gymnasium.ActionWrapper.__init__(self, env)
         self._inner, self._taken = inner, inner.action_space
         self._actions = inner.env.actions
         whole = inner.action_space
-        self._levels: dict[str, Any] = (  # picture first; spaces.Dict would sort them by name
-            {level: whole[level] for level in self._actions.scopes} if isinstance(whole, spaces.Dict)
-            else {self._actions.scopes[0]: whole})
+        self._scopes: dict[str, Any] = ({scope: whole[scope] for scope in self._actions.scopes}
+                                        if isinstance(whole, spaces.Dict) else {self._actions.scopes[0]: whole})
 
     def reset(self, *, seed: int | None = None,
               options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As below; a picture of another size, whose actions would be others, is refused."""
+        """As `ImageEnv.reset`; an image of another size, which has another action space, is refused."""
         observation, info = self.env.reset(seed=seed, options=options)
         _check_fixed(type(self).__name__, self._taken, self._inner.action_space)
         return observation, info
@@ -72,24 +71,24 @@ class _Actions(gymnasium.ActionWrapper, RecordConstructorArgs):
             raise UsageError(f"these agents choose among {choices} values by index; got {flat.dtype}: pass integers")
         return flat.astype(np.float32 if choices is None else np.int64)
 
-    def _levelled(self, levels: Mapping[str, np.ndarray]) -> Any:
-        """What the environment takes: a mapping, or the bare array where there is one level."""
-        return dict(levels) if len(self._levels) > 1 else next(iter(levels.values()))
+    def _as_action(self, scopes: Mapping[str, np.ndarray]) -> Any:
+        """The action for the environment: a mapping, or the bare array where there is one scope."""
+        return dict(scopes) if len(self._scopes) > 1 else next(iter(scopes.values()))
 
 
 class FlattenActions(_Actions):
-    """All agents' actions in one row.
+    """All agents' actions in one vector.
 
     The action space is one-dimensional, `Box(-1, 1, (n,))` or `MultiDiscrete([K] * n)` with n = the sum over the
-    levels of heads x h x w. First the picture's agent, then the local agents; within a level head by head, row by
-    row. On a picture of 64 x 64 with local agents of stride 8 that is 1 + 64 numbers, with stride 1 it is 4096.
+    scopes of heads x h x w. The global agent comes first, then the local ones; within a scope head by head, row by
+    row. On an image of 64 x 64 with local agents of stride 8 that is 1 + 64 numbers, with stride 1 it is 4096.
 
     Args:
-        env: an environment of one picture.
+        env: an environment of one image.
 
     Raises:
         UsageError: a batched environment; actions that are wrapped already; in a step an action of another length or
-            outside the space; at a reset a picture that has another number of agents.
+            outside the space; at a reset an image that has another number of agents.
 
     Example:
         >>> import gymnasium, envs
@@ -100,34 +99,34 @@ class FlattenActions(_Actions):
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
-        size = sum(int(np.prod(space.shape)) for space in self._levels.values())
+        size = sum(int(np.prod(space.shape)) for space in self._scopes.values())
         choices = self._actions.num_choices
         self.action_space = (spaces.Box(-1.0, 1.0, (size,), np.float32) if choices is None
                              else spaces.MultiDiscrete(np.full(size, choices)))
         self._size = size
 
     def action(self, action: Any) -> Any:
-        """(n,) -> what the environment takes, level -> (C, h, w)."""
-        rest, levels = self._checked(action, self._size), {}
-        for level, space in self._levels.items():
+        """(n,) -> what the environment takes, scope -> (C, h, w)."""
+        rest, scopes = self._checked(action, self._size), {}
+        for scope, space in self._scopes.items():
             own, rest = np.split(rest, [int(np.prod(space.shape))])
-            levels[level] = own.reshape(space.shape)
-        return self._levelled(levels)
+            scopes[scope] = own.reshape(space.shape)
+        return self._as_action(scopes)
 
     def flatten(self, action: Any) -> np.ndarray:
         """The other way: what the environment takes -> (n,)."""
-        levels = action if isinstance(action, Mapping) else {self._actions.scopes[0]: action}
-        return np.concatenate([np.asarray(levels[level]).ravel() for level in self._levels])
+        scopes = action if isinstance(action, Mapping) else {self._actions.scopes[0]: action}
+        return np.concatenate([np.asarray(scopes[scope]).ravel() for scope in self._scopes])
 
 
 class GlobalAction(_Actions):
-    """One action for the whole picture; local agents, where there are any, act neutrally.
+    """One action for the whole image; local agents, where there are any, act neutrally.
 
     The action space is `Box(-1, 1, (C,))` for C continuous heads; for categorical ones `Discrete(K)` with one head and
     `MultiDiscrete([K] * C)` with several.
 
     Args:
-        env: an environment of one picture that has a global agent.
+        env: an environment of one image that has a global agent.
 
     Raises:
         UsageError: there is no global agent; and as for `FlattenActions`.
@@ -140,36 +139,36 @@ class GlobalAction(_Actions):
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
-        if "global" not in self._levels:
-            raise UsageError(f"nobody acts for the whole picture here, only {', '.join(self._levels)} agents do: make "
-                             f"the environment with curve={{'global_agent': True}}, or take FlattenActions")
+        if "global" not in self._scopes:
+            raise UsageError(f"no agent acts for the whole image here, only {', '.join(self._scopes)} agents do: "
+                             f"make the environment with curve={{'global_agent': True}}, or take FlattenActions")
         heads, choices = self._actions.action_dim, self._actions.num_choices
         if choices is None:
             self.action_space = spaces.Box(-1.0, 1.0, (heads,), np.float32)
         else:
             self.action_space = spaces.Discrete(choices) if heads == 1 else spaces.MultiDiscrete([choices] * heads)
         neutral = self._actions.noop(1, *self._inner.env.size)
-        self._neutral = {level: neutral[level][0].cpu().numpy() for level in self._levels if level != "global"}
+        self._neutral = {scope: neutral[scope][0].cpu().numpy() for scope in self._scopes if scope != "global"}
 
     def action(self, action: Any) -> Any:
-        """(C,), or one index -> what the environment takes, level -> (C, h, w)."""
+        """(C,), or one index -> what the environment takes, scope -> (C, h, w)."""
         heads = self._actions.action_dim
-        return self._levelled({"global": self._checked(action, heads).reshape(heads, 1, 1), **self._neutral})
+        return self._as_action({"global": self._checked(action, heads).reshape(heads, 1, 1), **self._neutral})
 
 
 class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
-    """The observation as one picture of bytes, channels first, as convolutional agents want it.
+    """The observation as one image of bytes, channels first, as convolutional agents want it.
 
     `Box(0, 255, (3 + 1 + P + M, H, W), uint8)`. The planes are red, green, blue; the steps left, a constant plane, 255
-    at the start of an episode and 0 at its end (the horizon is fixed, and who does not see it cannot value a state);
+    at the start of an episode and 0 at its end (with a fixed horizon the value of a state depends on it);
     one constant plane for each of P preferences, -1 as 0 and +1 as 255; and the mask, where there is one (M = 1).
-    What is observed is rounded to bytes; the picture that the agents edit is not.
+    The observation is rounded to bytes; the image that the agents edit is not.
 
     Args:
-        env: an environment of one picture.
+        env: an environment of one image.
 
     Raises:
-        UsageError: a batched environment; observations that are wrapped already; at a reset a picture of another size.
+        UsageError: a batched environment; observations that are wrapped already; at a reset an image of another size.
 
     Example:
         >>> import gymnasium, envs
@@ -191,7 +190,7 @@ class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
 
     def reset(self, *, seed: int | None = None,
               options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """As below, in bytes; a picture of another size is refused."""
+        """As `ImageEnv.reset`, in bytes; an image of another size is refused."""
         observation, info = self.env.reset(seed=seed, options=options)
         _check_fixed(type(self).__name__, self._taken, self._inner.observation_space)
         return self.observation(observation), info

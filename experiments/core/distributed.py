@@ -123,7 +123,7 @@ def run_follower(learner: Learner, batches: Callable[[int], Batch]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process finishes, saves, and stops the others
     sync_initial_state(learner)
     done = 0
-    for update, progress in distributed.receive_steps(learner.device):
+    for update, progress in distributed.receive_steps():
         with suppress(NonFiniteError):  # the first process meets it too, and counts it
             learner.step(batches(update).to(learner.device), progress)
         done = update + 1

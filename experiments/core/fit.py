@@ -107,7 +107,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[t
             state.validate(0, evaluate, sample, {})
         while done < config.updates and not state.out_of_time() and not interrupted():
             begun, progress = time.perf_counter(), state.progress(done)
-            distributed.broadcast_step(done, progress, learner.device)
+            distributed.broadcast_step(done, progress)
             try:
                 batch = ahead.take(done, last=done + 1 >= config.updates)
                 numbers = learner.step(batch.to(learner.device), progress)
@@ -250,9 +250,9 @@ def _distributed_session(learner: Learner, run: Run) -> Iterator[None]:
         try:
             yield
         except TrainingFailed:
-            distributed.broadcast_step(None, 0.0, learner.device)
+            distributed.broadcast_step(None, 0.0)
             raise
-        distributed.broadcast_step(None, 0.0, learner.device)
+        distributed.broadcast_step(None, 0.0)
     except (WorkerError, DistributedError) as error:
         run.close()
         raise TrainingFailed(f"{error}, and the run stops; the last good checkpoint is {run.path / 'last'}: go on with "

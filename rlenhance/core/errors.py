@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
 class UsageError(ValueError):
     """Bad input. Its text names the value seen and the way out; the commands print it and end with status 2."""
+
+
+def check_ranges(config: object, interval: str, *names: str) -> None:
+    """Refuse settings outside their range.
+
+    Args:
+        config: has the settings as attributes: numbers, or tuples of numbers.
+        interval: the range, as in "[0, 1)" or "(0, inf)".
+        names: the settings.
+
+    Raises:
+        UsageError: names the first setting that is outside, or NaN.
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    above = operator.ge if interval[0] == "[" else operator.gt
+    below = operator.le if interval[-1] == "]" else operator.lt
+    for name in names:
+        value = getattr(config, name)
+        if not all(above(number, low) and below(number, high)
+                   for number in (value if isinstance(value, tuple) else (value,))):
+            raise UsageError(f"{name} must lie in {interval}; got {value}")
 
 
 class UnknownName(UsageError, KeyError):

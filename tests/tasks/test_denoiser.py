@@ -327,7 +327,7 @@ def test_made_noise_is_what_the_map_says(generator):
                              DenoiserConfig(noise=(20, 30), signal_dependent_prob=0))
     _, noise = narrow.add_noise(clean)
     assert 20 / 255 <= noise.min() < 21 / 255 and 29 / 255 < noise.max() <= 30 / 255 + 1e-6
-    with pytest.raises(UsageError, match="shares in"):
+    with pytest.raises(UsageError, match="signal_dependent_prob must lie in"):
         DenoiserConfig(signal_dependent_prob=2)
     with pytest.raises(UsageError, match=r"\[0, 75\] of 255; got 20 and 80"):
         DenoiserConfig(noise=(20, 80))

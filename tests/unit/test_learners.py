@@ -186,7 +186,7 @@ def test_learning_rate_warms_up_and_decays():
     optimizer = OptimizerStep(torch.nn.Linear(1, 1), OptimizerConfig(
         learning_rate=1.0, warmup_steps=4, final_lr_ratio=0.1))
     assert optimizer.rate(0.0) == pytest.approx(0.25)
-    optimizer._steps = 10
+    optimizer.steps = 10
     assert optimizer.rate(0.0) == pytest.approx(1.0) and optimizer.rate(1.0) == pytest.approx(0.1)
 
 

@@ -142,7 +142,7 @@ def test_bytes_hold_the_mask():
 @pytest.mark.parametrize("wrapper", [FlattenActions, GlobalAction, Uint8Observation])
 def test_batched_environments_are_refused(wrapper):
     """With the way to an environment of one picture."""
-    with pytest.raises(UsageError, match=r"one picture; got LowLightEnv: use gymnasium\.make"):
+    with pytest.raises(UsageError, match=r"one image; got LowLightEnv: use gymnasium\.make"):
         wrapper(LowLightEnv(2, size=16))
 
 
@@ -189,7 +189,7 @@ def test_pictures_of_another_size_are_refused(wrapper):
     """An outside agent has asked for its spaces once; a picture that breaks the promise does not begin."""
     env = wrapper(loose_env())
     env.reset(options={"batch": Batch(torch.rand(1, 3, 16, 16))})
-    with pytest.raises(UsageError, match="promised its agent"):
+    with pytest.raises(UsageError, match="this image needs"):
         env.reset(options={"batch": Batch(torch.rand(1, 3, 24, 16))})
 
 
