@@ -31,7 +31,7 @@ from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward
 
-_MAX_LOG_RATIO = 20.0  # log-ratio beyond which an action says nothing of the new policy: its exponential would overflow
+_MAX_LOG_RATIO = 20.0  # the log-ratio is clamped here: its exponential would overflow
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class A3CConfig(PolicyLearnerConfig):
     reward_map_kernel: int = 0
     """Side of the reward-map convolution's kernel (odd; 0: none)."""
     credit_neighbors: bool = False
-    """Agents are rewarded for what they do to their neighbours too, by terms that look at windows (ssim, texture)."""
+    """Terms over windows (ssim, texture) also reward an agent for its effect on its neighbours."""
     value_warmup_updates: int = 0
     """Updates at the start in which only the value heads learn (for warm starts)."""
     kl_ref_coef: tuple[float, float] = (0.0, 0.0)

@@ -35,7 +35,7 @@ class Learner:
         network: the network that is saved and used.
         optimizer: settings of the optimizer.
         seed: of the learner's own random stream.
-        device: where the network and the stream live.
+        device: of the network and the stream.
         averaged: the part of the network that holds an exponential moving average of the trained weights; None: the
             network itself is trained.
         ema_decay: share of the average that each step keeps.
@@ -89,7 +89,7 @@ class Learner:
         return log
 
     def use_fabric(self, fabric: Any) -> None:
-        """Hand what is trained to a lightning Fabric (device, precision)."""
+        """Set up network and optimizer with a lightning Fabric (device, precision)."""
         self.optimizer.use_fabric(fabric)
 
     def synchronize(self) -> dict[str, float]:

@@ -85,7 +85,7 @@ class OptimizerStep:
     """Adam over a network.
 
     Args:
-        network: what is trained.
+        network: the trained network.
         config: settings.
 
     Attributes:

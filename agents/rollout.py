@@ -150,7 +150,7 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
     Args:
         terms: unweighted, at their natural sizes.
         grids: scope -> (h, w) of its agents.
-        credit_neighbors: an agent's reward by a term that looks at windows (`RewardTerm.radius`) is the sum over all
+        credit_neighbors: an agent's reward by a term over windows (`RewardTerm.radius`) is the sum over all
             places whose windows hold its pixel. Otherwise only its own place counts.
     """
     weighted = {name: reward.weights[name] * value for name, value in terms.items()

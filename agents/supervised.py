@@ -47,7 +47,7 @@ class Supervised(Learner):
     """Regress the reference; with masks, what stands in the holes: the losses are means over them.
 
     Attributes:
-        network: the running mean of the weights where there is one, else what is trained.
+        network: the moving average of the trained weights where there is one, else the trained network.
 
     Args:
         network: a `Restorer`, or another network `(image) -> image`; with masks, `(image, mask) -> image`.

@@ -112,10 +112,10 @@ class CompletionEnv(PixelEnv):
     ## Arguments
 
     data: folder (see docs/howto/completion.md), or None for the sample photographs. holes: "square", "squares", "brush"
-    or "mixed". size: side of the square images in pixels (64). horizon: steps (8). start: "laplace", another rule, or
-    a shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or
-    "touch_up". reward: name -> weight of the terms that count, all others are off. device: where the tensors live
-    ("cpu"). render_mode: None or "rgb_array".
+    or "mixed". size: side of the square images in pixels (64). horizon: steps (8). start: "laplace", another rule, or a
+    shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or
+    "touch_up". reward: name -> weight; all other terms are off. device: of the tensors ("cpu"). render_mode: None or
+    "rgb_array".
 
     ## Vectorized environment
 

@@ -85,13 +85,13 @@ class InvertibleCurveSource:
         patterns = torch.stack([self._pattern(self._rng(step * count + i, 0)) for i in range(count)])
         image = patterns + (self.level if level is None else level)
         action = self.oracle(step, count)
-        # what a step makes of mid-grey tells the A of each pixel: c' - c = A / 4
+        # the change of mid-grey in a step gives the A of each pixel: c' - c = A / 4
         grey = torch.full_like(image, 0.5)
         bend = 4 * (apply_action(self.actions, grey, action) - grey)
         for _ in range(self.horizon):
             image = invert_curve(image, bend)
         target = image
-        for _ in range(self.horizon):  # by the transition itself, so that the oracle meets it to the last bit
+        for _ in range(self.horizon):  # by the transition itself, so that the oracle reaches it bit for bit
             target = apply_action(self.actions, target, action)
         return Batch(image, target)[part]
 

@@ -60,7 +60,7 @@ class DenoiseEnv(PixelEnv):
     "25" (Gaussian, deviation in 255ths), a range ("5-55"), "blind" (that range), "poisson_gaussian", "salt_pepper",
     "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy images are clipped
     and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square images
-    in pixels (64). horizon: steps (5). tools: names of filters, registered ones of one's own among them. device: of
+    in pixels (64). horizon: steps (5). tools: names of filters, also of the caller's registered ones. device: of
     the tensors ("cpu"). render_mode: None or "rgb_array".
 
     ## Vectorized environment

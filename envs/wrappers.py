@@ -106,7 +106,7 @@ class FlattenActions(_Actions):
         self._size = size
 
     def action(self, action: Any) -> Any:
-        """(n,) -> what the environment takes, scope -> (C, h, w)."""
+        """(n,) -> the action for the environment, scope -> (C, h, w)."""
         rest, scopes = self._checked(action, self._size), {}
         for scope, space in self._scopes.items():
             own, rest = np.split(rest, [int(np.prod(space.shape))])
@@ -114,7 +114,7 @@ class FlattenActions(_Actions):
         return self._as_action(scopes)
 
     def flatten(self, action: Any) -> np.ndarray:
-        """The other way: what the environment takes -> (n,)."""
+        """The inverse: an action for the environment -> (n,)."""
         scopes = action if isinstance(action, Mapping) else {self._actions.scopes[0]: action}
         return np.concatenate([np.asarray(scopes[scope]).ravel() for scope in self._scopes])
 
@@ -151,13 +151,13 @@ class GlobalAction(_Actions):
         self._neutral = {scope: neutral[scope][0].cpu().numpy() for scope in self._scopes if scope != "global"}
 
     def action(self, action: Any) -> Any:
-        """(C,), or one index -> what the environment takes, scope -> (C, h, w)."""
+        """(C,), or one index -> the action for the environment, scope -> (C, h, w)."""
         heads = self._actions.action_dim
         return self._as_action({"global": self._checked(action, heads).reshape(heads, 1, 1), **self._neutral})
 
 
 class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
-    """The observation as one image of bytes, channels first, as convolutional agents want it.
+    """The observation as one uint8 array, channels first, for convolutional agents.
 
     `Box(0, 255, (3 + 1 + P + M, H, W), uint8)`. The planes are red, green, blue; the steps left, a constant plane, 255
     at the start of an episode and 0 at its end (with a fixed horizon the value of a state depends on it);

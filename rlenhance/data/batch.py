@@ -1,10 +1,10 @@
-"""The batch: images of one size with what is known of them, and the protocol of what draws batches."""
+"""The batch: images of one size with their references and masks, and the protocol of the sources of batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from rlenhance.core.image import check_image
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one size, with what is known of them.
+    """Images of one size, with references, masks and noise maps where they are known.
 
     Attributes:
         image: (N, 3, H, W) float32 in [0, 1], sRGB: the initial state of an episode. (Denoising also takes grey images
@@ -57,10 +57,7 @@ class Batch:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with a function applied to each of its tensors."""
-        def apply(value: Any) -> Any:
-            return None if value is None else function(value)
-
-        return Batch(*(apply(value) for value in _tensors(self)))
+        return Batch(**{name: None if value is None else function(value) for name, value in vars(self).items()})
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -76,21 +73,13 @@ class Batch:
     @staticmethod
     def stack(batches: list[Batch]) -> Batch:
         """One batch of several with equal sizes; a field that one of them lacks is None."""
-        def join(values: tuple[Any, ...]) -> Any:
-            return None if any(value is None for value in values) else torch.cat(values)
-
-        return Batch(*map(join, zip(*map(_tensors, batches), strict=True)))
-
-
-def _tensors(batch: Batch) -> tuple[Any, ...]:
-    return tuple(getattr(batch, name) for name in _FIELDS)
-
-
-_FIELDS = tuple(field.name for field in fields(Batch))
+        columns = {name: [getattr(batch, name) for batch in batches] for name in vars(batches[0])}
+        return Batch(**{name: None if any(value is None for value in values) else torch.cat(values)
+                        for name, values in columns.items()})
 
 
 class BatchSource(Protocol):
-    """Draws batches as a function of the step, so that a resumed run draws what it would have drawn."""
+    """Draws batches as a function of the step, so that a resumed run draws the same ones."""
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` samples of draw `step`; of these only `part`, where processes share them."""

@@ -89,7 +89,7 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
         raise UsageError(f"{folder}: no such folder; {LAYOUTS}")
     if is_sidd(folder):
         return open_sidd(folder, seed=seed, fold=fold)
-    # A pair (low beside high) is asked for first: "train" is both a split's name and an input folder's.
+    # A pair (low beside high) is looked for first: "train" is both a split's name and an input folder's.
     parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     unmatched: list[str] = []
     names = {"our485": "train", "eval15": "test"} if (folder / "our485").is_dir() else \
@@ -100,8 +100,8 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
             unmatched += missing
     if not names:
         whole, unmatched = examples_in(folder)
-        parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if _many(whole) else {"val": 0.15}, seed,
-                               fold)
+        many = len({example.scene for example in whole}) >= 10
+        parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if many else {"val": 0.15}, seed, fold)
     elif not parts["val"]:
         parts |= split_by_scene(parts["train"], {"val": 0.15}, seed, fold)
     elif fold:
@@ -114,10 +114,6 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
             f"to hold one out for validation: at least three scenes are needed"
         )
     return Splits(parts["train"], parts["val"], parts.get("test", []), str(folder), unmatched)
-
-
-def _many(examples: list[Example]) -> bool:
-    return len({example.scene for example in examples}) >= 10
 
 
 #: Number of test and validation images of a folder without splits of its own.
@@ -201,7 +197,7 @@ def open_noisy(folder: Path | str | None, noise: str, eight_bit: bool = False) -
     degradation = noise_from(noise, eight_bit)
     if degradation is None:
         if folder is None:
-            raise UsageError(f"noise {REAL!r} is what pairs bring with them: name their folder, with input/ (noisy) "
+            raise UsageError(f"noise {REAL!r} is the noise of pairs: name their folder, with input/ (noisy) "
                              f"and gt/ (clean)")
         splits = open_dataset(folder)
         if not splits.has_references:

@@ -105,7 +105,7 @@ def open_sidd(folder: Path | str, clean: Path | str | None = None, seed: int = 0
     examples, unmatched = sidd_pairs(folder, Path(clean or folder))
     if not examples:
         raise UsageError(f"{folder}: no pair of NOISY and GT pictures (0001_001_S6_.../0001_NOISY_SRGB_010.PNG beside "
-                         f"0001_GT_SRGB_010.PNG), and pairs are what is learned from; the validation blocks are a test")
+                         f"0001_GT_SRGB_010.PNG), which training needs; the validation blocks are a test")
     parts = split_by_scene(examples, _HELD_OUT, seed, fold)
     if not parts["val"]:
         raise UsageError(f"{folder}: {len(examples)} pairs of {len({e.scene for e in examples})} scenes are too few to "

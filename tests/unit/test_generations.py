@@ -105,7 +105,7 @@ def test_what_cannot_be_is_refused(generator):
     """Sizes that do not fit, no references, no room; a ruined output is not kept."""
     for wrong in ({"capacity": 0}, {"capacity": 4, "prob": 1.5}, {"capacity": 4, "max_generation": 0},
                   {"capacity": 4, "prob": float("nan")}):
-        with pytest.raises(UsageError, match="(capacity|prob|max_generation) must lie in"):
+        with pytest.raises(UsageError, match=r"(capacity|prob|max_generation) must lie in"):
             SelfTrainingBuffer(**wrong)
     store = SelfTrainingBuffer(8, prob=1.0)
     with pytest.raises(UsageError, match="have none"):

@@ -129,7 +129,7 @@ def test_bad_blocks_are_told(tmp_path):
     clean.unlink()
     with pytest.raises(UsageError, match=f"{CLEAN}.mat: no such file"):
         validation_blocks(noisy)
-    with pytest.raises(UsageError, match="pairs are what is learned from"):
+    with pytest.raises(UsageError, match="which training needs"):
         open_dataset(tmp_path)
     make_sidd(tmp_path, scenes=2)
     with pytest.raises(UsageError, match="2 scenes are too few"):
