@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
@@ -154,10 +152,3 @@ def load_prior(name: str) -> Callable[[Tensor, Tensor], Tensor]:
         UsageError: none of that name.
     """
     return find_method(name) or load_model(name)
-
-
-class CompletionImageEnv(ImageEnv):
-    """`CompletionEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
-
-    def __init__(self, **arguments: Any):
-        super().__init__(CompletionEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

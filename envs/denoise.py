@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS
 from rlenhance.core.errors import UsageError
@@ -91,10 +89,3 @@ class DenoiseEnv(PixelEnv):
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
             autoreset_mode=autoreset_mode,
         )
-
-
-class DenoiseImageEnv(ImageEnv):
-    """`DenoiseEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
-
-    def __init__(self, **arguments: Any):
-        super().__init__(DenoiseEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

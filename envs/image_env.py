@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.pixel_env import PixelEnv
@@ -60,6 +61,16 @@ class ImageEnv(gymnasium.Env):
         """(H, 3 W + 4, 3) uint8: input, current image, action map."""
         frames = self.env.render()
         return None if frames is None else frames[0]
+
+
+def single_image(batched: type[PixelEnv]) -> type[ImageEnv]:
+    """The class of one image for a batched environment with its arguments: `LowLightEnv` -> `LowLightImageEnv`."""
+    def init(self: ImageEnv, **arguments: Any) -> None:
+        ImageEnv.__init__(self, batched(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))
+
+    about = f"`{batched.__name__}` of one image, in NumPy; the same arguments, spaces without the leading N."
+    return type(batched.__name__.replace("Env", "ImageEnv"), (ImageEnv,),
+                {"__init__": init, "__doc__": about, "__module__": "envs"})
 
 
 def _first(value: Any) -> Any:

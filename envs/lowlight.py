@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
@@ -99,10 +98,3 @@ def _action_set(curve: Mapping[str, Any] | None, actions: Mapping[str, Any] | No
         raise UsageError(f"actions must name an action set ({', '.join(ACTION_SETS)}), as in {{'name': 'tone'}}; "
                          f"got {dict(actions)}")
     return ACTION_SETS.rebuild(dict(actions))
-
-
-class LowLightImageEnv(ImageEnv):
-    """`LowLightEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
-
-    def __init__(self, **arguments: Any):
-        super().__init__(LowLightEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv
 from rlenhance.actions import ACTION_SETS, ActionSet, LatentActions
 from rlenhance.core.errors import UsageError
@@ -108,10 +107,3 @@ def load_latent_actions(model: str | Path) -> Any:
     if not isinstance(actions, LatentActions):
         raise UsageError(f"{model}: its agents do not change latent codes; name a model of experiments.rse_train")
     return actions
-
-
-class SelfEnhanceImageEnv(ImageEnv):
-    """`SelfEnhanceEnv` of one image, in NumPy; the same arguments, spaces without the leading N."""
-
-    def __init__(self, **arguments: Any):
-        super().__init__(SelfEnhanceEnv(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))
