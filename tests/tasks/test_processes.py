@@ -120,7 +120,7 @@ def test_processes_hold_the_same_weights_and_refuse_a_bad_batch_together(halves,
     assert torch.equal(first["weights"], second["weights"]) and torch.isfinite(first["weights"]).all()
     assert not torch.equal(first["weights"], flat(make(name).network))
     assert first["numbers"] == second["numbers"] and torch.equal(first["stream"], second["stream"])
-    assert first["term"] == second["term"] and first["term"].startswith(("reward term", "l1"))
+    assert first["term"] == second["term"] and first["term"].startswith(("reward term", "loss/l1"))
     assert all(torch.equal(half["after"], half["weights"]) for half in halves[name])
 
 

@@ -79,7 +79,7 @@ def test_an_automatic_preference_comes_from_the_picture():
 
 
 @pytest.mark.parametrize("arguments, text", [
-    ({"curve": {}, "actions": {"name": "tone"}}, "curve and actions both say"),
+    ({"curve": {}, "actions": {"name": "tone"}}, "give curve or actions, not both"),
     ({"actions": {}}, r"must name an action set \((\w+, )+touch_up"),
     ({"actions": {"name": "ton"}}, "did you mean tone"),
     ({"actions": {"name": "tone", "kind": "categorical"}}, "it takes agent_stride"),
