@@ -188,7 +188,7 @@ def test_torchrun_goes_on_with_a_run(tmp_path, pairs, learner):
         run_command_line("experiments.lol_train", *words(pairs, tmp_path, name, updates, learner), "--devices", "2")
     run = tmp_path / "cut"
     config = json.loads((run / "config.json").read_text())
-    config["arguments"]["updates"] = 4
+    config["arguments"]["train"]["updates"] = 4
     (run / "config.json").write_text(json.dumps(config))
     out = run_command_line("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
                            "experiments.lol_train", "--resume", str(run), "--device", "cpu", "--no-progress")
