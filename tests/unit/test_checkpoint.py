@@ -240,8 +240,8 @@ def test_weights_of_another_network_are_refused(saved, tmp_path):
 
 def test_no_checkpoint_is_told(tmp_path):
     """Where there is none, the text says what was looked for and where."""
-    for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UsageError, match=MODEL) as caught:
+    for place, text in ((tmp_path, MODEL), (tmp_path / "nowhere", "no such run, and no shipped model")):
+        with pytest.raises(UsageError, match=text) as caught:
             load_model(place)
         assert str(place) in str(caught.value)
 
