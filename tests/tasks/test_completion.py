@@ -485,7 +485,7 @@ def test_keep_has_a_head_start(generator):
             policy.heads.weight.add_(0.01 * torch.randn(policy.heads.weight.shape, generator=generator))
             start = policy.prefill(batch.image, batch.mask)
             assert torch.equal(build_model(policy)(batch.image, batch.mask), start) == stays
-    with pytest.raises(UsageError, match="a logit between 0 and 20; got -1"):
+    with pytest.raises(UsageError, match="keep_bias must lie between 0 and 20; got -1"):
         make_policy(keep_bias=-1)
 
 
