@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode
@@ -68,8 +69,9 @@ def prefill_and_crop(batch: Batch, prior: Callable[[Tensor, Tensor], Tensor], wi
                      for place, side in zip(places, (height, width), strict=True))
         rows, columns = slice(top, top + window), slice(left, left + window)
         one = filled[index : index + 1]
-        cuts.append(Batch(*(None if part is None else part[..., rows, columns]
-                            for part in (one.image, one.target, one.mask))))
+        parts: list[Any] = [None if part is None else part[..., rows, columns]
+                            for part in (one.image, one.target, one.mask)]
+        cuts.append(Batch(*parts))
     return Batch.stack(cuts)
 
 

@@ -63,7 +63,7 @@ class ImageEnv(gymnasium.Env):
         return None if frames is None else frames[0]
 
 
-def single_image(batched: type[PixelEnv]) -> type[ImageEnv]:
+def single_image(batched: type[Any]) -> type[ImageEnv]:
     """The class of one image for a batched environment with its arguments: `LowLightEnv` -> `LowLightImageEnv`."""
     def init(self: ImageEnv, **arguments: Any) -> None:
         ImageEnv.__init__(self, batched(1, autoreset_mode=AutoresetMode.DISABLED, **arguments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -57,7 +57,9 @@ class Batch:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with a function applied to each of its tensors."""
-        return Batch(**{name: None if value is None else function(value) for name, value in vars(self).items()})
+        values: dict[str, Any] = {name: value if value is None else function(value)
+                                  for name, value in vars(self).items()}
+        return Batch(**values)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -74,8 +76,9 @@ class Batch:
     def stack(batches: list[Batch]) -> Batch:
         """One batch of several with equal sizes; a field that one of them lacks is None."""
         columns = {name: [getattr(batch, name) for batch in batches] for name in vars(batches[0])}
-        return Batch(**{name: None if any(value is None for value in values) else torch.cat(values)
-                        for name, values in columns.items()})
+        joined: dict[str, Any] = {name: None if any(value is None for value in values) else torch.cat(values)
+                                  for name, values in columns.items()}
+        return Batch(**joined)
 
 
 class BatchSource(Protocol):
