@@ -1,7 +1,5 @@
 """Train a policy that fills holes, or its twins: `python -m experiments.complete_train --learner a3c`."""
 
-from __future__ import annotations
-
 from experiments.core.cli import train_command
 from experiments.tasks.completion import COMPLETION
 

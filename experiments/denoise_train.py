@@ -1,7 +1,5 @@
 """Train a policy that denoises with filters, or its twins: `python -m experiments.denoise_train --noise 25`."""
 
-from __future__ import annotations
-
 from experiments.core.cli import train_command
 from experiments.tasks.denoise import DENOISE
 

@@ -1,7 +1,5 @@
 """Train the learned denoiser: `python -m experiments.denoiser_train --data DIR --channels 1 --minutes 45`."""
 
-from __future__ import annotations
-
 from experiments.core.cli import train_command
 from experiments.tasks.denoiser import DENOISER
 

@@ -1,7 +1,5 @@
 """Train a low-light policy, or its supervised baseline: `python -m experiments.lol_train`."""
 
-from __future__ import annotations
-
 from experiments.core.cli import train_command
 from experiments.tasks.lowlight import LOWLIGHT
 

@@ -1,7 +1,5 @@
 """Train a supervised network: `python -m experiments.restore_train prior --data bedrooms --minutes 45`."""
 
-from __future__ import annotations
-
 from experiments.core.cli import train_command
 from experiments.tasks.restore import RESTORE
 

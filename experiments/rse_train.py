@@ -1,7 +1,5 @@
 """RSE-RL, all of it: `python -m experiments.rse_train celeba`, or `sidd` for real noise."""
 
-from __future__ import annotations
-
 from experiments.core.cli import train_command
 from experiments.tasks.rse.task import RSE
 

@@ -118,6 +118,11 @@ def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[s
     }
 
 
+def share_metrics(shares: Tensor) -> dict[str, float]:
+    """`collapse/...` of the shares (K,) with which a policy takes its K choices."""
+    return {"collapse/top_choice_share": shares.max().item(), "collapse/num_choices": float((shares >= 0.01).sum())}
+
+
 def collapse_warning(scores: Mapping[str, float]) -> str | None:
     """A line for the user when the policy looks like a constant."""
     distance, dominant = scores.get("collapse/constant_psnr", 0.0), scores.get("collapse/top_choice_share", 0.0)

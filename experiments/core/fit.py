@@ -17,13 +17,16 @@ from tqdm import tqdm
 
 from agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
 from experiments.core.collapse import collapse_warning
-from experiments.core.distributed import make_fabric, run_follower, sync_initial_state
+from experiments.core.distributed import run_follower, sync_initial_state
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
 
-__all__ = ["Budget", "FitResult", "TrainingFailed", "fit", "make_fabric"]
+#: Network -> validation scores, called `val/NAME`, and signs of collapse.
+Evaluator = Callable[[torch.nn.Module], dict[str, float]]
+#: Called after each validation with the network, the run and the update: samples, histograms, further checkpoints.
+ArtifactCallback = Callable[[torch.nn.Module, Run, int], None]
 
 _STRIKES = 3  # updates in a row that are not finite end the run
 
@@ -73,9 +76,8 @@ class FitResult:
     interrupted: bool = False
 
 
-def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Callable[[torch.nn.Module], dict[str, float]],
-        run: Run, config: Budget, *, sample: Callable[[torch.nn.Module, Run, int], None] | None = None,
-        show: bool = True) -> FitResult:
+def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, run: Run, config: Budget, *,
+        sample: ArtifactCallback | None = None, show: bool = True) -> FitResult:
     """Train until the budget is spent, from the last checkpoint of the run where there is one.
 
     Of several processes the first one leads: it validates, writes and prints; the others only compute with it.
@@ -214,9 +216,8 @@ class _RunState:
         self.run.truncate_log(about["step"])
         return about["step"]
 
-    def validate(self, step: int, evaluate: Callable[[torch.nn.Module], dict[str, float]],
-              sample: Callable[[torch.nn.Module, Run, int], None] | None,
-              numbers: Mapping[str, float]) -> dict[str, float]:
+    def validate(self, step: int, evaluate: Evaluator, sample: ArtifactCallback | None,
+                 numbers: Mapping[str, float]) -> dict[str, float]:
         """Validate, log, keep best/ and last/."""
         network = self.learner.network
         begun = time.perf_counter()

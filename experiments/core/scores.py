@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ class Baseline:
     def __call__(self, batch: Batch) -> Tensor:
         """The result for one picture; the function gets the reference only with `uses_target`."""
         return self.function(batch if self.uses_target else dataclasses.replace(batch, target=None))
+
+
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each score over pictures."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
 @dataclass

@@ -15,7 +15,7 @@ from agents import LEARNERS, Learner
 from experiments.core.config import RunConfig, check_budget
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
-from experiments.core.fit import Budget, FitResult, fit
+from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult, fit
 from experiments.core.run import Run
 from experiments.core.scores import Baseline, Column
 from rlenhance.core.errors import UsageError
@@ -28,10 +28,6 @@ from rlenhance.rewards import Reward
 
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D", bound=Dataset)
-#: Network -> validation scores, called `val/NAME`, and signs of collapse.
-Evaluator = Callable[[nn.Module], dict[str, float]]
-#: Called after each validation with the network, the run and the update: samples, histograms, further checkpoints.
-ArtifactCallback = Callable[[nn.Module, Run, int], None]
 
 #: Updates, where time is the limit.
 NO_LIMIT = 10**9
@@ -170,15 +166,11 @@ class Task(ABC, Generic[C, D]):
         """The updates, the time, and what is monitored."""
         train = config.train
         updates = train.updates or (NO_LIMIT if train.minutes else self.default_updates)
-        return Budget(updates, train.minutes, train.eval_interval, self.monitored(config))
-
-    def monitored(self, config: C) -> str:
-        """The validation score that was asked for, or else the task's."""
-        return config.train.monitor or self.monitor(config)
+        return Budget(updates, train.minutes, train.eval_interval, self.monitor(config))
 
     def monitor(self, config: C) -> str:
-        """The validation score whose maximum chooses best/."""
-        return "val/psnr"
+        """The validation score whose maximum chooses best/: that of the settings, or else the task's."""
+        return config.train.monitor or "val/psnr"
 
     def callback(self, config: C, data: D) -> ArtifactCallback | None:
         """Called after each validation, to draw samples and keep checkpoints."""

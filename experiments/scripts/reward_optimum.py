@@ -22,6 +22,7 @@ from torch import Tensor
 from agents.base import make_env
 from envs import PixelEnv
 from experiments.core.cli import run_cli
+from experiments.core.scores import mean_scores
 from experiments.tasks.lowlight import PolicyConfig, make_policy
 from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
@@ -120,11 +121,10 @@ def main(arguments: Arguments) -> dict[str, float]:
         own = [{level: entry[number : number + 1] for level, entry in action.items()} for action in actions]
         rows.append(score_picture(model.render(batch.image, own), batch))
     stop = fit_baselines(pictures.load("train", limit=96, side=arguments.side), arguments.exposure_level)["stop"]
-    ruled = [score_picture(stop(batch), batch) for batch in chosen]
-    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    means = mean_scores(rows)
     strengths = torch.stack([policy.actions.magnitude(action) for action in actions])
     means["spatial_std"] = strengths.std(dim=(-2, -1), correction=0).mean().item()
-    rule = {name: sum(row[name] for row in ruled) / len(ruled) for name in ruled[0]}
+    rule = mean_scores([score_picture(stop(batch), batch) for batch in chosen])
     print(f"{len(chosen)} {arguments.split} pictures at {arguments.side} pixels; {weights}")
     for label, scores in ((stop.name, rule), ("optimum of the reward", means)):
         print(f"{label:<24}", *(f"{name} {scores[name]:.4g}" for name in _SHOWN if name in scores), sep="  ")

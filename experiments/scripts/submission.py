@@ -67,12 +67,7 @@ def main(arguments: Arguments) -> Path:
 
 def natural(path: Path) -> tuple[int | str, ...]:
     """A key that sorts 2 before 10: the parts of the name, numbers as numbers."""
-    parts: list[int | str] = []
-    at = 0
-    for found in _NUMBER.finditer(path.stem):
-        parts += [path.stem[at : found.start()], int(found.group())]
-        at = found.end()
-    return (*parts, path.stem[at:])
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem))
 
 
 def identifier(stem: str) -> str:

@@ -16,6 +16,7 @@ from agents.base import make_env
 from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
+from experiments.core.collapse import share_metrics
 from experiments.core.config import Flat, ModelName, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
@@ -225,16 +226,15 @@ class CompletionEvaluator:
 
     def _play(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         env = make_env(network, Reward(self.reward, every_term=False), batch.image.device)
-        rollout = collect_rollout(network, env, batch,
-                                  network.preferences.encode(None, len(batch), batch.image.device), None)
+        preference = network.preferences.encode(None, len(batch), batch.image.device)
+        rollout = collect_rollout(network, env, batch, preference, None)
         scores = {"val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item()}
         if isinstance(network, CompletionPolicy):
             assert batch.mask is not None
             inside = batch.mask > 0.5
             taken = torch.stack([choice_frequencies(action["local"][inside], network.actions.num_choices)
                                  for action in rollout.actions]).mean(dim=0)
-            scores |= {"collapse/top_choice_share": taken.max().item(),
-                       "collapse/num_choices": float((taken >= 0.01).sum())}
+            scores |= share_metrics(taken)
         return rollout.final_image, scores
 
 
@@ -249,7 +249,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
 
     def check(self, config: CompletionConfig, stored: Mapping[str, Any]) -> None:
         super().check(config, stored)
-        train, monitor = config.train, self.monitored(config)
+        train, monitor = config.train, self.monitor(config)
         if train.val_images < 1:
             raise UsageError(f"--val-images must be at least 1; got {train.val_images}")
         scores = ("val/psnr", "val/ssim", *(["val/return"] if LEARNERS[train.learner].is_policy else []))
@@ -325,7 +325,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
         run, best, config = session.run, fitted.best, session.config
         run.draw_curves(panels={"loss": ["loss", "rollout/return"], "validation PSNR of the holes in dB": ["val/psnr"]})
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} (chosen by "
-              f"{self.monitored(config)}): holes of {len(session.evaluator.pictures)} validation pictures "
+              f"{self.monitor(config)}): holes of {len(session.evaluator.pictures)} validation pictures "
               f"{best['val/psnr']:.2f} dB, {best['val/psnr_gain']:+.2f} on the prior\nresult in {run.path} (best/, "
               f"curves.png, metrics.csv); compare it with rules that need no training:\n"
               f"  python -m experiments.complete_compare --models {run.path}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
+from experiments.core.collapse import share_metrics
 from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
@@ -228,8 +229,7 @@ class DenoiseEvaluator:
         scores = {"val/psnr": sum(found.values()) / len(found), **{f"val/psnr/{n}": v for n, v in found.items()}}
         if isinstance(network, BaseFilterPolicy):
             taken = step_shares(network, [b for part in self.pictures.values() for b in part[:4]]).mean(dim=0)
-            scores |= {"collapse/top_choice_share": taken.max().item(),
-                       "collapse/num_choices": float((taken >= 0.01).sum())}
+            scores |= share_metrics(taken)
         network.train(was_training)
         return scores
 

@@ -14,8 +14,8 @@ import tyro
 from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
 from experiments.core.config import Flat, RunConfig, TrainConfig, default_is
 from experiments.core.dataset import Dataset
-from experiments.core.fit import FitResult
-from experiments.core.task import Evaluator, Session, Task
+from experiments.core.fit import Evaluator, FitResult
+from experiments.core.task import Session, Task
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import center_crop
 from rlenhance.data import (
@@ -230,7 +230,7 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
         return lambda network: validate(cast(DenoisingUNet, network), pictures, photographs)
 
     def monitor(self, config: DenoiserRunConfig) -> str:
-        return "val/psnr/camera" if config.data.camera_jpeg else "val/psnr"
+        return config.train.monitor or ("val/psnr/camera" if config.data.camera_jpeg else "val/psnr")
 
     def default_name(self, config: DenoiserRunConfig) -> str:
         return f"denoiser-{config.network.channels}"

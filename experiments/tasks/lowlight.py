@@ -15,9 +15,9 @@ from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConf
 from experiments.core.config import Flat, RunConfig, TrainConfig, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
-from experiments.core.fit import FitResult
+from experiments.core.fit import ArtifactCallback, FitResult
 from experiments.core.run import Run
-from experiments.core.task import ArtifactCallback, Session, Task
+from experiments.core.task import Session, Task
 from experiments.core.train import rlenhance_command
 from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
@@ -294,7 +294,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
                                  self.reward(config))
 
     def monitor(self, config: LowLightConfig) -> str:
-        return "val/return" if LEARNERS[config.train.learner].is_policy else "val/psnr"
+        return config.train.monitor or ("val/return" if LEARNERS[config.train.learner].is_policy else "val/psnr")
 
     def callback(self, config: LowLightConfig, data: Dataset) -> ArtifactCallback:
         return make_sample_sheet(list(data.load("val", limit=4, side=256)))
@@ -323,7 +323,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         rows[learner] = score(load_model(run.path / "best"), validation)
         run.draw_curves({name: row["psnr"] for name, row in rows.items()
                          if "psnr" in row and name not in ("input", learner)})
-        monitor = self.monitored(config)
+        monitor = self.monitor(config)
         chosen = {"val/return": "return", "val/psnr": "PSNR"}.get(monitor, monitor)
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
               f"(chosen by the validation {chosen})")

@@ -144,20 +144,16 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
         return enhance(model, batch.image), None
 
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
-        own = self._own()
+        own = own_terms(self.config)
         weights = RewardWeights.only(**dict.fromkeys(own, 1.0), exposure_level=self.config.exposure_level)
         return score_picture(output, batch, Reward(weights, every_term=False) if own else None)
-
-    def _own(self) -> list[str]:
-        """The user's own state terms."""
-        return [name for name in load_terms(self.config.reward_term) if TERMS[name].kind == "state"]
 
     def columns(self) -> Sequence[Column]:
         return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3, difference="SSIM"),
                 Column("sharpness", "sharpness", 2), Column("clipped", "newly clipped", 4),
                 Column("gt_mean_psnr", "GT-mean PSNR (uses the reference)", 2),
                 Column("cpu_s_per_megapixel", "CPU ms / MP", 0, scale=1000),
-                *(Column(f"term/{name}", f"{name}, gained", 4) for name in self._own()))
+                *(Column(f"term/{name}", f"{name}, gained", 4) for name in own_terms(self.config)))
 
     def facts(self, row: Row) -> dict[str, str]:
         baseline = "oracle" if row.name.startswith("oracle") else "no" if row.name in _UNFITTED else "its number"
@@ -184,6 +180,11 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
             lines.append(shown if batch.target is None else [*shown, batch.target])
         write(to_array(grid(lines, 160)), self.config.out / "grid.png")
         return ["grid.png: columns in the table's order, the reference last"]
+
+
+def own_terms(config: LowLightCompareConfig) -> list[str]:
+    """The user's own state terms, each a score."""
+    return [name for name in load_terms(config.reward_term) if TERMS[name].kind == "state"]
 
 
 def _words(reward: str, own: Sequence[str]) -> tuple[str, ...]:

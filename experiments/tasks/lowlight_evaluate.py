@@ -19,7 +19,7 @@ from agents.base import make_env
 from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.core.markdown import text_table
-from experiments.core.scores import Baseline
+from experiments.core.scores import Baseline, mean_scores
 from experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
@@ -74,8 +74,7 @@ def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, 
             seconds += time.process_time() - begun
             pixels += output.shape[-1] * output.shape[-2]
             rows.append(score_picture(output, batch))
-    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    return {**means, "cpu_ms_per_megapixel": 1e9 * seconds / pixels}
+    return {**mean_scores(rows), "cpu_ms_per_megapixel": 1e9 * seconds / pixels}
 
 
 @dataclass
@@ -203,20 +202,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
                          f"{', '.join(name for name, part in splits.parts.items() if part)}")
     side = config.side if behaves else config.max_side or None
     pictures = load_split(splits.parts[split], cache, side=side)
+    shown = f"{len(pictures)} {split} pictures of {splits.source}"
     if behaves:
         tables = _behaviour(config, model, pictures)
         print(json.dumps({"split": split, **tables}) if config.json else
-              "\n\n".join([f"{len(pictures)} {split} pictures of {splits.source}", *map(text_table, tables.values())]))
+              "\n\n".join([shown, *map(text_table, tables.values())]))
         return tables
     scores = score(model, pictures)
     if config.watch:
         policy = _policy_of(config, model, "--watch").policy
         scores |= policy_collapse_metrics(policy, pictures[:: -(-len(pictures) // _WATCHED)])
-    if config.json:
-        print(json.dumps({"split": split, **scores}))
-    else:
-        print(f"{len(splits.parts[split])} {split} pictures of {splits.source}")
-        print(text_table(scores))
+    print(json.dumps({"split": split, **scores}) if config.json else f"{shown}\n{text_table(scores)}")
     warning = collapse_warning(scores)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)

@@ -13,10 +13,9 @@ from experiments.core.compare import compare
 from experiments.core.config import Flat
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Comparison
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, own_terms
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically
-from rlenhance.rewards import TERMS, load_terms
 
 #: Scores that a report can be on, all of them better when higher: name -> (unit, digits).
 METRICS = {"psnr": ("dB", 2), "ssim": ("SSIM", 3), "gt_mean_psnr": ("dB GT-mean PSNR", 2)}
@@ -81,10 +80,10 @@ def _check(config: LowLightReportConfig) -> None:
         raise UsageError(f"--learner is a3c or sac, and one of --learners; got {learner!r} and {', '.join(learners)}")
     if len(config.comparison.rewards) != 1:
         raise UsageError(f"a report is on one reward: give --rewards one; got {config.comparison.rewards}")
-    own = [name for name in load_terms(config.comparison.reward_term) if TERMS[name].kind == "state"]
-    if config.metric not in (*METRICS, *own):
-        raise UsageError(f"--metric is {', '.join((*METRICS, *own))} (a term of your own needs --reward-term); "
-                         f"got {config.metric!r}")
+    metrics = (*METRICS, *own_terms(config.comparison))
+    if config.metric not in metrics:
+        raise UsageError(f"--metric is {', '.join(metrics)} (a term of your own needs --reward-term); got "
+                         f"{config.metric!r}")
     bootstrap_interval([0.0], ["a"], resamples=config.resamples)  # impossible numbers are refused before training
 
 

@@ -17,9 +17,9 @@ from agents import Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
 from experiments.core.config import check_budget
 from experiments.core.dataset import Dataset
-from experiments.core.fit import Budget, FitResult
+from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult
 from experiments.core.run import Run
-from experiments.core.task import NO_LIMIT, ArtifactCallback, Evaluator, Session, Task
+from experiments.core.task import NO_LIMIT, Session, Task
 from experiments.tasks.restore_config import LOSS_TERMS, PUBLISHED, SHAPE_ARGUMENTS, RestoreConfig, recipe
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import grid
@@ -212,7 +212,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
     def budget(self, config: RestoreConfig, data: RestoreDataset) -> Budget:
         train, epoch = config.train, self.epoch(config, data)
         updates = train.updates or (NO_LIMIT if train.minutes and not train.epochs else recipe(config).epochs * epoch)
-        return Budget(updates, train.minutes, train.eval_interval or epoch, self.monitored(config))
+        return Budget(updates, train.minutes, train.eval_interval or epoch, self.monitor(config))
 
     def epoch(self, config: RestoreConfig, data: RestoreDataset) -> int:
         """Updates of an epoch."""

@@ -17,7 +17,8 @@ import torch
 from agents import LEARNERS, SupervisedConfig
 from agents.optim import OptimizerConfig
 from experiments.core.cli import train_command
-from experiments.core.fit import Budget, TrainingFailed, fit, make_fabric
+from experiments.core.distributed import make_fabric
+from experiments.core.fit import Budget, TrainingFailed, fit
 from experiments.core.run import Run
 from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, PolicyConfig
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator

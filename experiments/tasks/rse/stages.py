@@ -15,9 +15,8 @@ from agents.autoencoder_learner import AutoencoderLearner
 from agents.base import PolicyLearner
 from envs.self_enhance import SELF_ENHANCE_REWARD
 from experiments.core.bootstrap import Interval, bootstrap_interval
-from experiments.core.fit import Budget, fit
+from experiments.core.fit import Budget, Evaluator, fit
 from experiments.core.run import Run
-from experiments.core.task import Evaluator
 from experiments.tasks.rse.config import RSEConfig, settled
 from experiments.tasks.rse.data import RSEDataset, portion_of
 from experiments.tasks.rse.model import (
