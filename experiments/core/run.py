@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
@@ -104,8 +103,8 @@ class Run:
             with path.open(newline="") as file:
                 rows = list(csv.DictReader(file))
             kept = [row for row in rows if str(row.get("step") or "").isdigit() and int(row["step"]) <= step]
-            self._rows = [{current_name(key): _number(value) for key, value in row.items()
-                           if key and value not in ("", None)} for row in kept]
+            self._rows = [{current_name(name): int(text) if text.isdigit() else float(text)
+                           for name, text in row.items() if name and text not in ("", None)} for row in kept]
         except (ValueError, csv.Error) as error:
             aside = path.with_suffix(".csv.damaged")
             path.replace(aside)
@@ -219,7 +218,3 @@ def _config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
-
-
-def _number(text: str) -> float | int:
-    return int(text) if text.isdigit() else float(np.float64(text))

@@ -126,8 +126,6 @@ def fit_baselines(pictures: Sequence[Batch], exposure_level: float, side: int = 
     }
     fitted = {key: Baseline(name, lambda batch, function=function: function(batch.image))  # type: ignore[misc]
               for key, (name, function) in functions.items()}
-    return {**fitted, "oracle": Baseline("oracle stop (sees the reference)", _oracle, uses_target=True)}
-
-
-def _oracle(batch: Batch) -> Tensor:
-    return batch.image if batch.target is None else oracle_stop(batch.image, batch.target)
+    return {**fitted, "oracle": Baseline(
+        "oracle stop (sees the reference)", uses_target=True, function=lambda batch: batch.image if batch.target is None
+        else oracle_stop(batch.image, batch.target))}
