@@ -61,7 +61,7 @@ class TrainConfig:
     out: Path = Path("runs")
     """Where run folders are made."""
     seed: int = 0
-    """Of weights, crops, noise and exploration."""
+    """Of weights, crops, holes, noise and exploration."""
     updates: Annotated[int | None, default_is("400, or as many as --minutes allows", "INT")] = None
     """Learner steps; beside --resume, how many the run is to have in all."""
     minutes: float = 0.0
@@ -82,7 +82,7 @@ class TrainConfig:
     """Go on with this run; all other settings come from its config.json (but --device, --devices, --no-progress, and
     --updates and --minutes, which make it longer)."""
     init: Path | None = None
-    """Begin with the weights of this run."""
+    """Begin with the weights of this run, or of the shipped model of that name."""
     warm_start: Path | None = None
     """Begin a policy with the backbone of this supervised run."""
     progress: bool = True

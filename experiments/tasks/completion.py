@@ -139,8 +139,6 @@ class CompletionTrainConfig(TrainConfig):
     continuous changes) or supervised (the same backbone regresses the original)."""
     out: Path = Path("runs/complete")
     """Where run folders are made."""
-    seed: int = 0
-    """Of weights, pictures, holes and exploration."""
     updates: Annotated[int | None, default_is("200, or as many as --minutes allows", "INT")] = None
     """Learner steps; beside --resume, how many the run is to have in all."""
     batch_size: int = 4

@@ -160,8 +160,6 @@ class DenoiseTrainConfig(TrainConfig):
     """Where run folders are made."""
     updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
     """Learner steps; beside --resume, how many the run is to have in all."""
-    batch_size: int = 8
-    """Crops per update."""
     eval_interval: int = 100
     """Updates between validations; each one saves last/."""
     monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None

@@ -49,8 +49,6 @@ class DenoiserTrainConfig(TrainConfig):
     """Of the run folder."""
     out: Path = Path("runs/denoiser")
     """Where run folders are made."""
-    seed: int = 0
-    """Of weights, crops and noise."""
     updates: Annotated[int | None, default_is("2000, or as many as --minutes allows", "INT")] = None
     """Steps; beside --resume, how many the run is to have in all."""
     batch_size: int = 32

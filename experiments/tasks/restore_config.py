@@ -87,8 +87,6 @@ class RestoreTrainConfig(TrainConfig):
     """Of the run folder."""
     out: Path = Path("runs/restore")
     """Where run folders are made."""
-    seed: int = 0
-    """Of weights, crops and holes."""
     updates: Annotated[int | None, default_is("as --epochs and --minutes say", "INT")] = None
     """Steps, in the place of epochs; beside --resume, how many the run is to have in all."""
     minutes: float = 0.0
@@ -106,8 +104,6 @@ class RestoreTrainConfig(TrainConfig):
     checkpoint_epochs: int = 0
     """Epochs between checkpoints that are kept in checkpoints/ (0: best/ and last/ alone)."""
     devices: tyro.conf.Suppress[int] = 1
-    init: Path | None = None
-    """Begin with the weights of this run, or of a shipped network of that name."""
     warm_start: tyro.conf.Suppress[Path | None] = None
 
 

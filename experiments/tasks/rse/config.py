@@ -115,16 +115,16 @@ class RSETrainConfig(TrainConfig):
 
     def autoencoder_budget(self, samples: int, share: float = 1.0) -> Budget:
         """The autoencoder's; `samples` are the crops of an epoch."""
-        updates = self.updates or (-(-self.epoch * samples // self.batch_size) if self.epoch else 0) or \
-            (NO_LIMIT if self.minutes else 300)
-        return Budget(max(1, math.ceil(updates * share)), self.minutes * share, self.eval_interval,
-                      self.monitor or "val/psnr")
+        updates = self.updates or -(-self.epoch * samples // self.batch_size) or (NO_LIMIT if self.minutes else 300)
+        return self._budget(updates, self.minutes, self.eval_interval, share)
 
     def policy_budget(self, share: float = 1.0) -> Budget:
         """The agents'."""
         updates = self.rl_updates or (NO_LIMIT if self.rl_minutes else 60)
-        return Budget(max(1, math.ceil(updates * share)), self.rl_minutes * share, self.rl_eval_interval,
-                      self.monitor or "val/psnr")
+        return self._budget(updates, self.rl_minutes, self.rl_eval_interval, share)
+
+    def _budget(self, updates: int, minutes: float, eval_interval: int, share: float) -> Budget:
+        return Budget(max(1, math.ceil(updates * share)), minutes * share, eval_interval, self.monitor or "val/psnr")
 
 
 @dataclass(frozen=True)

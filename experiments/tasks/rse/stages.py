@@ -209,7 +209,7 @@ class Stages:
         self._save()
 
     def means(self) -> dict[str, dict[str, float]]:
-        """The table."""
+        """The table: means over the pictures."""
         return mean_rows(self.rows)
 
     def gains(self) -> dict[str, Interval]:
