@@ -1,1 +1,1 @@
-"""What all experiments share: training, comparing, runs, statistics."""
+"""The parts that all tasks share: training, comparing, runs, statistics."""

@@ -1,4 +1,4 @@
-"""How sure a mean over held-out pictures is: bootstrap intervals over scenes, not frames."""
+"""Bootstrap intervals of a mean over held-out pictures, over scenes instead of frames."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class TaskComparison(Generic[C, D]):
         return [str(number) for number in range(count)]
 
     def cache_key(self) -> str:
-        """What scores depend on beside model and condition: the pictures, and settings."""
+        """Everything that scores depend on beside model and condition: the pictures, and settings."""
         digests = self.data.digest()
         return f"{digests.get('train', '')} {digests[self.split]} {self.config.limit}"
 
@@ -147,7 +147,7 @@ class TaskComparison(Generic[C, D]):
         return self.task.score(output, batch)
 
     def summarize(self, details: list[Any]) -> Any:
-        """What is kept of the details of all pictures, as JSON can hold it."""
+        """The details of all pictures as one value for JSON."""
         return None
 
     def columns(self) -> Sequence[Column]:
@@ -155,7 +155,7 @@ class TaskComparison(Generic[C, D]):
         return self.task.columns()
 
     def facts(self, row: Row) -> dict[str, str]:
-        """What the table has of a row beside the scores: heading -> text."""
+        """Columns beside the scores: heading -> text."""
         return {"parameters": f"{row.parameters:,}" if row.parameters else ""}
 
     def cell(self, row: Row, condition: str, column: Column) -> str:

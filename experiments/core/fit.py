@@ -60,7 +60,7 @@ class Budget:
 
 @dataclass
 class FitResult:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
         updates: done in all.
@@ -246,7 +246,7 @@ class _RunState:
 
 @contextmanager
 def _distributed_session(learner: Learner, run: Run) -> Iterator[None]:
-    """Whatever happens, the learner's workers end with the run; the other processes stop too."""
+    """End the learner's workers and stop the other processes when the run ends, however it ends."""
     try:
         try:
             yield

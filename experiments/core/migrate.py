@@ -89,7 +89,7 @@ def _without_parts(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taken(kind: Any, flat: dict[str, Any]) -> dict[str, Any]:
-    """What belongs to a class, taken out of the settings."""
+    """The settings of a class, removed from `flat`."""
     old_names = {new: old for old, new in renamed_in(kind).items()}
     made: dict[str, Any] = {}
     for name, hint in hints_of(kind).items():

@@ -137,7 +137,7 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What was logged, a mapping per step."""
+        """The logged numbers, a mapping per step."""
         return self._rows
 
     @property

@@ -1,4 +1,4 @@
-"""What a comparison is made of: baselines, columns, rows of scores picture by picture, and the file that keeps them."""
+"""The parts of a comparison: baselines, columns, rows of scores picture by picture, and their cache on disk."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Row:
 
 @dataclass
 class Comparison:
-    """What was compared, and on what.
+    """The rows of a comparison, and the pictures that were scored.
 
     Attributes:
         rows: by name, in the table's order.
@@ -173,7 +173,7 @@ class Comparison:
                    default=0)
 
     def difference(self, name: str, other: str, condition: str, key: str, **bootstrap: Any) -> Interval:
-        """How much higher a row's score is than another's, picture by picture, with its interval.
+        """The difference of a row's score to another's, picture by picture, with its interval.
 
         Args:
             name, other: of the rows.
@@ -185,7 +185,7 @@ class Comparison:
 
 
 class ScoreCache:
-    """What was scored in a folder before, so that a comparison that was stopped, or gets one more row, goes on.
+    """The scores of a folder on disk, so that a comparison that was stopped, or gets one more row, goes on.
 
     Args:
         folder: where scores.json is kept; it is made.

@@ -55,7 +55,7 @@ class Arguments:
     denoiser: str = ""
     """The denoiser (default: the shipped one)."""
     denoise: tuple[float, ...] = (0.5, 1.0)
-    """How much of the noise is taken, a row each."""
+    """Strengths of the denoiser, a row each."""
     stop_at: float = 0.0
     """Rows of the rule that brightens until the mean reaches this level, with and without its noise (0: none)."""
     noisy: bool = True
@@ -104,7 +104,7 @@ _ALONE = ("without", "rellie", "stop")  # what denoises nothing
 
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
-    """What is compared, by name; "without" is the policy alone."""
+    """The compared ways by name; "without" is the policy alone."""
     enhancer = Enhancer(arguments.model or None)
     ways: dict[str, Way] = {"without": enhancer}
     for share in arguments.denoise:

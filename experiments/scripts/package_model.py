@@ -27,7 +27,7 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """A run (its best checkpoint), or a checkpoint."""
     name: str
-    """What --model will take: small letters, digits and hyphens."""
+    """The name for --model: small letters, digits and hyphens."""
     card: Path
     """Its card in Markdown: a sentence, then the sections Data, Recipe, Command, Seeds, Scores, Limits and Licence of
     the training data."""

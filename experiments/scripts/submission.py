@@ -94,7 +94,7 @@ def write_table(path: Path, rows: Mapping[str, np.ndarray]) -> None:
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """What `write_table` wrote."""
+    """A table of `write_table`."""
     with path.open(newline="") as file:
         header, *lines = list(csv.reader(file)) or [[]]
     if header[:1] != ["ID"] or header[1:] != [f"pixel_{i}" for i in range(len(header) - 1)]:

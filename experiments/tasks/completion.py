@@ -54,7 +54,7 @@ class CompletionDataConfig:
     """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion.md); without it,
     the sample photographs: a demonstration."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "square"
-    """What is made in the pictures to learn from."""
+    """The holes that are made in training pictures."""
     size: int = 128
     """Side in pixels to which whole pictures are reduced."""
     window: int = 64
@@ -68,7 +68,7 @@ class CompletionNetworkConfig:
     """Which network."""
 
     prior: ModelName = MEMBRANE
-    """What fills the hole first: laplace, or a shipped network or a run that fills holes."""
+    """The first fill of the hole: laplace, or a shipped network or a run that fills holes."""
     widths: tuple[int, ...] = (24, 32, 48)
     """Channels of the levels of the backbone, a small U-Net at half the size."""
     strides: tuple[int, ...] = (8, 4, 2, 1)

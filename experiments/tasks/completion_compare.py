@@ -1,4 +1,4 @@
-"""What completes the same pictures with the same holes."""
+"""The comparison of completion: models and baselines on the same pictures with the same holes."""
 
 from __future__ import annotations
 

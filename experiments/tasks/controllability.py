@@ -1,4 +1,4 @@
-"""Whether a policy follows its preferences (`controllability`), and treats each picture by its need (`adaptivity`)."""
+"""Measures of whether a policy follows its preferences and adapts to each picture."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _needs_nothing(image: Tensor) -> bool:
 
 
 def adaptivity(model: Callable[..., Tensor], pictures: Sequence[Batch], good: Sequence[Tensor]) -> dict[str, float]:
-    """What a model does when nothing is asked: it leaves good pictures alone, and lifts dark ones without burning them.
+    """The effect of a model at its defaults: small on good pictures, brighter shadows without clipping on dark ones.
 
     Args:
         pictures: one each; good: see `well_exposed`.

@@ -1,4 +1,4 @@
-"""Denoising without a policy: what a learned one has to beat. What a rule chooses, it chooses on training pictures."""
+"""Baselines of denoising, which need no policy; their parameters are chosen on training pictures."""
 
 from __future__ import annotations
 
@@ -127,5 +127,5 @@ def denoising_baselines(pictures: Sequence[Batch],
 
 
 def baseline_names(deviation: float | None) -> list[str]:
-    """What `denoising_baselines` will hold."""
+    """The names of `denoising_baselines`, before they are fitted."""
     return [INPUT, SINGLE, SEQUENCE, MEANS, *([BM3D] if deviation is not None and has_bm3d() else [])]

@@ -1,4 +1,4 @@
-"""Denoisers on the same noisy pictures."""
+"""The comparison of denoising: models and baselines on the same noisy pictures."""
 
 from __future__ import annotations
 

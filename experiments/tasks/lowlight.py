@@ -50,7 +50,7 @@ class PolicyConfig:
     """Which network, and what an agent may do."""
 
     actions: Annotated[str, one_of(ACTION_SETS, _OF_OTHER_TASKS)] = "curve"
-    """What an agent may do: move on a tone curve, or tone (handles for brightness, contrast, highlights and
+    """The action set: a move on a tone curve, or tone (controls for brightness, contrast, highlights and
     saturation)."""
     controls: bool = False
     """tone: train for every control (exposure, automatic too; contrast, color, smoothness, highlights), so that the
@@ -191,7 +191,7 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
 
 
 def make_sample_sheet(pictures: Sequence[Batch]) -> ArtifactCallback:
-    """What `fit` calls after each validation: the sheet and the histogram of the actions."""
+    """A callback that logs the sheet and the histogram of the actions after each validation."""
 
     def sample(network: torch.nn.Module, run: Run, step: int) -> None:
         sheet, strengths = sample_sheet(network, pictures)

@@ -1,4 +1,4 @@
-"""Enhancement without training: what a learned policy has to beat. Its numbers are chosen on training pictures."""
+"""Baselines of enhancement, which need no training; their one number is chosen on training pictures."""
 
 from __future__ import annotations
 

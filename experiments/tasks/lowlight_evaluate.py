@@ -166,7 +166,7 @@ def _policy_of(config: EvaluateConfig, model: Any, option: str) -> GreedyEpisode
 
 
 def _behaviour(config: EvaluateConfig, model: Any, pictures: Sequence[Batch]) -> dict[str, dict[str, Any]]:
-    """What was asked for of --controllability, --adaptivity and --scenes, by that name."""
+    """The tables of --controllability, --adaptivity and --scenes, as far as they are set."""
     tables: dict[str, dict[str, Any]] = {}
     if config.controllability:
         tables["controllability"] = controllability(_policy_of(config, model, "--controllability"), pictures)

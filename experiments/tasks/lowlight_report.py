@@ -1,4 +1,4 @@
-"""Whether reinforcement learning is worth it on given pictures, with intervals and in words."""
+"""A report on whether reinforcement learning is worth it on given pictures, with intervals and in words."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LowLightReportConfig:
 
 @dataclass
 class Report:
-    """What came of it.
+    """The result of a report.
 
     Attributes:
         scores: row -> the score.

@@ -1,4 +1,4 @@
-"""What local agents are worth, by type of scene: beside the best that one curve for the whole picture can do."""
+"""The gain of local agents by type of scene, beside the best single curve for the whole picture."""
 
 from __future__ import annotations
 

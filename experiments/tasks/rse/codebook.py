@@ -81,7 +81,7 @@ def error_axes(autoencoder: PatchAutoencoder, codes: Codes, centres: Tensor, cou
 
 
 def _shown_by(autoencoder: PatchAutoencoder, centre: Tensor) -> Tensor:
-    """How much each entry of a code shows, about a centre: (values of a patch, entries)."""
+    """The Jacobian of the decoder at a centre: (values of a patch, entries of a code)."""
     steps = _EPSILON * torch.eye(centre.numel()).unflatten(1, centre.shape)
     change = autoencoder.decode(centre + steps) - autoencoder.decode(centre[None])
     return (change.flatten(1) / _EPSILON).mT.double()

@@ -46,7 +46,7 @@ class RSELearnerConfigs:
 
 @dataclass(frozen=True)
 class RSETrainConfig(TrainConfig):
-    """How much, how long, and what is measured."""
+    """Budgets of the stages, and the pictures that are scored."""
 
     extends = ()  # a stage that is done is not taken up again
 
@@ -68,7 +68,8 @@ class RSETrainConfig(TrainConfig):
     rl_minutes: float = 0.0
     """Its training time."""
     recursions: int = 2
-    """How often both go on with what came out; the first after which the held-out PSNR falls is undone and ends it."""
+    """Further rounds of both stages on their own outputs; one after which the held-out PSNR falls is undone and ends
+    them."""
     recursion_share: float = 0.25
     """Of both budgets, for each recursion."""
     target_psnr: float = 0.0

@@ -64,7 +64,7 @@ class RSENetworkConfig:
 
     @property
     def autoencoder(self) -> dict[str, Any]:
-        """What the autoencoder is made with."""
+        """The arguments of the autoencoder."""
         return {"block": self.block_size, "overlap": self.overlap, "latent_dim": self.latent_dim, "width": self.width,
                 "widths": self.widths, "down": self.down, "up": self.up, "equivariant": self.equivariant}
 

@@ -261,7 +261,7 @@ def denoiser_of(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 def paired(rows: Mapping[str, Mapping[str, Sequence[float]]], name: str, others: Sequence[str],
            scenes: Sequence[str]) -> Interval:
-    """How much one row's PSNR is above the best of others, picture by picture."""
+    """The difference of a row's PSNR to the best of other rows, picture by picture."""
     best = max(others, key=lambda other: sum(rows[other]["psnr"]))
     differences = [a - b for a, b in zip(rows[name]["psnr"], rows[best]["psnr"], strict=True)]
     return bootstrap_interval(differences, list(scenes))
