@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,8 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
         return f"{super().cache_key()} {self.config.data.holes}"
 
     def baselines(self, condition: str) -> Mapping[str, Baseline]:
-        def fill(name: str) -> Baseline:
-            return Baseline(name, lambda batch: INPAINT_METHODS[name](batch.image, batch.mask))
-
-        return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True),
-                **{name: fill(name) for name in self.config.baselines}}
+        fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in self.config.baselines}
+        return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills}
 
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
         assert batch.mask is not None and batch.target is not None
@@ -111,6 +109,10 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
 def _target(batch: Batch) -> Tensor:
     assert batch.target is not None
     return batch.target
+
+
+def _fill(method: Any, batch: Batch) -> Tensor:
+    return method(batch.image, batch.mask)
 
 
 COMPLETION_COMPARISON = CompletionComparison(COMPLETION)
