@@ -12,6 +12,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.core import __version__ as __version__
+
 if TYPE_CHECKING:
     from rlenhance.actions import ACTION_SETS
     from rlenhance.data import Batch
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     register_action_set = ACTION_SETS.register
     register_backbone = BACKBONES.register
     register_model = MODELS.register
-
-__version__ = "0.2.0"
 
 # Loaded on first use: the command's help must not wait three seconds for torch.
 _HOMES = {

@@ -41,7 +41,7 @@ class DenoiseCompareConfig(CompareConfig):
     """Beside the columns of unrounded noise, those of the same noise clipped and rounded to 8 bits."""
     baselines: bool = True
     """Score the baselines too."""
-    views: int = 1
+    tta_views: int = 1
     """Score policies over filters once more, averaged over so many turned and mirrored views (to 8)."""
     filter_usage: bool = True
     """Tell how often policies take each filter at each step."""
@@ -89,7 +89,7 @@ class DenoiseComparison(TaskComparison[DenoiseCompareConfig, DenoiseDataset]):
         return {name: baseline(name) for name in baseline_names(level)}
 
     def variants(self, candidates: list[Candidate]) -> list[Candidate]:
-        views = self.config.views
+        views = self.config.tta_views
         for candidate in candidates:
             candidate.marks = [f"{mark} {self.config.precision}" for mark in candidate.marks]
         return [] if views == 1 else [

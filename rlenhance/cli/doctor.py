@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlenhance import __version__
+from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 
 #: Libraries without which nothing works: what is imported, and what it is installed as.

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rlenhance import __version__
 from rlenhance.cli import (
     compare,
     complete,
@@ -29,6 +28,7 @@ from rlenhance.cli import (
     watch,
 )
 from rlenhance.cli.reports import name_flags
+from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rlenhance import __version__
 from rlenhance.actions import Action, apply_action
+from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode

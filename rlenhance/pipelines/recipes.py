@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlenhance import __version__
+from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped
 from rlenhance.hub.migrate import SHIPPED_0_1

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rlenhance import __version__
+from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
 from rlenhance.pipelines.options import AUTO, PREFERENCES, DenoiseSettings, EnhanceSettings, flags_of, parse_value

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance import __version__
+from rlenhance.core import __version__
 from rlenhance.web.components import AppContext
 from rlenhance.web.tabs.compare_tab import CompareTab
 from rlenhance.web.tabs.complete_tab import CompleteTab

@@ -466,7 +466,7 @@ def test_learners_train_resume_and_are_compared(tmp_path, folder, capsys):
         runs[learner] = result.run
     models = (f"policy={runs['a3c']}", str(runs["direct"]), str(runs["supervised"]))
     found = compare(DENOISE_COMPARISON, DenoiseCompareConfig(
-        models=models, views=2, levels=(25.0, 70.0), limit=2, out=tmp_path / "table", data=config))
+        models=models, tta_views=2, levels=(25.0, 70.0), limit=2, out=tmp_path / "table", data=config))
     rows = found.rows
     assert list(rows)[:3] == ["input", "best single filter", "best fixed sequence"]
     assert set(rows["policy"].entries) == {"25"} and set(rows["supervised"].entries) == {"25", "70"}

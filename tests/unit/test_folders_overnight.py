@@ -146,7 +146,7 @@ def test_names_of_ones_own(album, tmp_path):
 
 
 @pytest.mark.parametrize("words, told", [
-    (["photos", "--workers", "0"], "--workers: at least one"),
+    (["photos", "--workers", "0"], "--workers must be at least 1"),
     (["photos", "--name", "{color}{stem}"], "{stem}, {ext}, {kind}, {number}, {preset}"),
     (["photos", "--name", "{stem}_{preset}{ext}"], "no preset to name"),
     (["photos/*.gif"], "no picture matches"),
