@@ -137,12 +137,15 @@ def shot(page, name, whole=False):
 
 
 def choose(page, name, *files):
-    """Files into a place for them."""
+    """Files into a place for them, after the same pause as in `shown`."""
+    page.wait_for_timeout(500)
     page.set_input_files(f"#drop-{name} input[type=file]", [str(file) for file in files])
 
 
 def shown(page, view="#view"):
-    """The right picture of a divided one."""
+    """The right picture of a divided one, after a short pause: Gradio may lose an event that is sent while the stream
+    of its last answers closes."""
+    page.wait_for_timeout(500)
     return page.locator(f"{view} before-after").get_attribute("after")
 
 
