@@ -39,6 +39,12 @@ def test_there_is_a_house():
 
 
 @every_file
+def test_every_folder_is_a_package(path):
+    """Each folder has an `__init__`: without one the wheel leaves it out."""
+    assert (path.parent / "__init__.py").is_file()
+
+
+@every_file
 def test_rooms_have_names(path):
     """No file is called utils, helpers, common or misc: a function without a room means a missing name."""
     names = path.relative_to(ROOT).with_suffix("").parts

@@ -1,0 +1,1 @@
+"""Published networks of the field, as their authors describe them."""
