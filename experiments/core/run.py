@@ -100,11 +100,7 @@ class Run:
         if not path.is_file():
             return
         try:
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            kept = [row for row in rows if str(row.get("step") or "").isdigit() and int(row["step"]) <= step]
-            self._rows = [{current_name(name): int(text) if text.isdigit() else float(text)
-                           for name, text in row.items() if name and text not in ("", None)} for row in kept]
+            self._rows = [row for row in read_metrics(path) if row["step"] <= step]
         except (ValueError, csv.Error) as error:
             aside = path.with_suffix(".csv.damaged")
             path.replace(aside)
@@ -210,6 +206,18 @@ class Run:
         if self._board is not None:
             self._board.close()
             self._board = None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv, under the present names of the numbers; empty fields are left out.
+
+    Raises:
+        ValueError, csv.Error: a field that is not a number; not a table.
+    """
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if str(row.get("step") or "").isdigit()]
+    return [{current_name(name): int(text) if text.isdigit() else float(text)
+             for name, text in row.items() if name and text not in ("", None)} for row in rows]
 
 
 def _config(path: Path) -> dict[str, Any]:
