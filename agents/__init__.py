@@ -2,7 +2,7 @@
 
 from agents.a3c import A3C, A3CConfig
 from agents.async_a3c import AsyncA3C, WorkerError
-from agents.base import LEARNERS, Learner, NonFiniteError
+from agents.base import LEARNERS, Learner, NonFiniteError, needs_no_gradient, reward_learners
 from agents.direct import Direct, DirectConfig
 from agents.distributed import DistributedError
 from agents.optim import OptimizerConfig, OptimizerStep
@@ -13,5 +13,5 @@ from agents.supervised import Supervised, SupervisedConfig
 __all__ = [
     "A3C", "LEARNERS", "SAC", "A3CConfig", "AsyncA3C", "Direct", "DirectConfig", "DistributedError", "EarlyStopping",
     "Learner", "NonFiniteError", "OptimizerConfig", "OptimizerStep", "SACConfig", "SelfTrainingBuffer", "Supervised",
-    "SupervisedConfig", "WorkerError",
+    "SupervisedConfig", "WorkerError", "needs_no_gradient", "reward_learners",
 ]

@@ -25,7 +25,9 @@ from rlenhance.rewards.custom import nondifferentiable
 #: Learners by name.
 LEARNERS: Registry[Any] = Registry("learner")
 
-__all__ = ["LEARNERS", "Learner", "NonFiniteError", "PolicyLearner", "to_scalars"]
+__all__ = [
+    "LEARNERS", "Learner", "NonFiniteError", "PolicyLearner", "needs_no_gradient", "reward_learners", "to_scalars",
+]
 
 
 class Learner:
@@ -45,11 +47,13 @@ class Learner:
         requires_target: every batch must have a target.
         is_policy: the network is a policy, otherwise it restores in one pass.
         supports_ddp: several processes may train it together, each with its share of the batch.
+        supports_categorical: its policies may choose among tools or levels; otherwise their actions are continuous.
     """
 
     requires_target: ClassVar[bool] = False
     is_policy: ClassVar[bool] = True
     supports_ddp: ClassVar[bool] = False
+    supports_categorical: ClassVar[bool] = True
 
     def __init__(self, network: nn.Module, optimizer: OptimizerConfig, seed: int, device: torch.device | str,
                  averaged: nn.Module | None = None, ema_decay: float = 0.0):
@@ -169,8 +173,8 @@ class PolicyLearner(Learner):
             return
         named = f"no gradient passes through the reward term{'s' * (len(blocked) > 1)} {', '.join(blocked)}"
         if "state" in cls.differentiable_terms:
-            raise UsageError(f"{named}, and this learner follows gradients: use a3c or sac, or give the weight 0 "
-                             f"(as in {blocked[0]}=0) to have it logged only")
+            raise UsageError(f"{named}, and this learner follows gradients: use {' or '.join(reward_learners())}, or "
+                             f"give the weight 0 (as in {blocked[0]}=0) to have it logged only")
         raise UsageError(f"{named}: action terms are taken on the policy's mean action, by back-propagation; write it "
                          f"in torch without rounding or comparing, or as a state term")
 
@@ -190,6 +194,16 @@ class PolicyLearner(Learner):
             return self.generator
         seed = torch.randint(2**62, (), generator=self.generator, device=self.device).item()
         return torch.Generator(self.device).manual_seed(int(seed) + distributed.rank())
+
+
+def needs_no_gradient(kind: Any) -> bool:
+    """Whether a registered learner trains policies from rewards without their gradient: reinforcement learning."""
+    return getattr(kind, "is_policy", True) and "state" not in getattr(kind, "differentiable_terms", ())
+
+
+def reward_learners() -> list[str]:
+    """Names of the learners of reinforcement learning."""
+    return [name for name in LEARNERS if needs_no_gradient(LEARNERS[name])]
 
 
 def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:

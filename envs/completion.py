@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,11 +134,13 @@ class CompletionEnv(PixelEnv):
                  actions: str = "fill", reward: Mapping[str, float] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
-        if actions not in ("fill", "touch_up"):
-            raise UsageError(f"actions is fill or touch_up; got {actions!r}")
+        able = [name for name in ACTION_SETS if getattr(ACTION_SETS[name], "purpose", "") == "completion"]
+        if actions not in able:
+            raise UsageError(f"actions is {' or '.join(able)}; got {actions!r}")
+        takes_strides = "strides" in inspect.signature(ACTION_SETS[actions]).parameters
         cache = ImageCache()
         splits, _ = validate_splits(open_completion(data), cache)
-        made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if actions == "fill" else {}))
+        made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if takes_strides else {}))
         super().__init__(
             made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD)), every_term=False), horizon=horizon,
             source=PrefilledSource(CompletionSampler(splits.train, cache, size, holes=holes), load_prior(start)),

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -15,6 +15,7 @@ import tyro
 
 from agents import LEARNERS
 from rlenhance.core.errors import UsageError
+from rlenhance.core.registry import Registry
 
 T = TypeVar("T")
 #: A part of a configuration whose options have no prefix on the command line.
@@ -32,19 +33,35 @@ def default_is(text: str, metavar: str | None = None) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
-def one_of(names: Iterable[str], but: Sequence[str] = (), also: Sequence[str] = ()) -> Any:
+def one_of(names: Mapping[str, Any] | Registry[Any], fits: Callable[[Any], bool] | None = None,
+           also: Sequence[str] = ()) -> Any:
     """The help of an option that takes a registered name: lists all that are registered when help is asked for.
 
     Args:
         names: a registry.
-        but: names that are for others.
+        fits: entry -> whether the option takes it; None: all.
         also: words that are no names of it.
     """
     def hint(default: str) -> str:
-        known = [*(name for name in names if name not in but), *also]
+        known = [*fitting(names, fits), *also]
         return f"(one of {', '.join(known)}; default: {default})"
 
     return tyro.conf.arg(help_behavior_hint=hint)
+
+
+def fitting(names: Mapping[str, Any] | Registry[Any], fits: Callable[[Any], bool] | None = None) -> list[str]:
+    """The registered names whose entries fit."""
+    return [name for name in names if fits is None or fits(names[name])]
+
+
+def is_policy_learner(kind: Any) -> bool:
+    """Whether a registered learner trains policies."""
+    return getattr(kind, "is_policy", True)
+
+
+def chooses_tools(kind: Any) -> bool:
+    """Whether a registered learner can train agents that choose among tools, or a network in one pass."""
+    return getattr(kind, "supports_categorical", True)
 
 
 @dataclass(frozen=True)

@@ -278,9 +278,9 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
         by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
         shared = {"backbone": network.backbone, "train_size": config.data.size,
                   "prior": None if prior is None else network.prior if by_name else prior.spec}
-        if learner == "supervised":
+        if not LEARNERS[learner].is_policy:
             made: Any = create_network("completion_restorer", **shared)
-        elif learner == "sac":
+        elif not LEARNERS[learner].supports_categorical:
             made = create_network("touch_up_policy", **shared, horizon=network.horizon)
         else:
             made = create_network("completion_policy", **shared, horizon=network.horizon, strides=network.strides,

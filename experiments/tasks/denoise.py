@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
 from experiments.core.collapse import share_metrics
-from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
+from experiments.core.config import Flat, RunConfig, TrainConfig, chooses_tools, default_is, fitting, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
 from experiments.core.task import Session, Task
@@ -44,7 +45,6 @@ from rlenhance.models import MODELS, BaseFilterPolicy, DenoisingUNet, GreedyEpis
 from rlenhance.nn.backbones import BACKBONES
 from rlenhance.rewards import Reward, RewardWeights
 
-_CONTINUOUS = ("sac",)  # learners whose actions are no choice among tools
 #: The noise that tables report, in 255ths.
 LEVELS = (15.0, 25.0, 50.0)
 
@@ -81,7 +81,7 @@ class DenoiseNetworkConfig:
     backbone: Annotated[str, one_of(BACKBONES)] = "gru_unet"
     """gru_unet (a small U-Net at half the size), gru_fcn (PixelRL's dilated network) or another one."""
     memory: str = "first"
-    """Of these two: first (the convolutions look once, a GRU goes on), every (at every step, as PixelRL) or none."""
+    """Of those two: first (the convolutions look once, a GRU goes on), every (at every step, as PixelRL) or none."""
     noise_conditioned: bool = True
     """The network gets an estimate of the noise's strength as an input."""
     estimate: bool = True
@@ -95,8 +95,10 @@ class DenoiseNetworkConfig:
     @property
     def spec(self) -> dict[str, Any]:
         """The backbone's recipe."""
-        own = {"memory": self.memory} if self.backbone.startswith("gru_") else {}
-        return {"name": self.backbone, **own}
+        takes_memory = "memory" in inspect.signature(BACKBONES[self.backbone]).parameters
+        if not takes_memory and self.memory != DenoiseNetworkConfig.memory:
+            raise UsageError(f"the backbone {self.backbone} has no memory to set: leave out --memory")
+        return {"name": self.backbone, **({"memory": self.memory} if takes_memory else {})}
 
 
 def _a3c() -> A3CConfig:
@@ -153,7 +155,7 @@ def middles(batches: Iterable[Batch], side: int) -> list[Batch]:
 class DenoiseTrainConfig(TrainConfig):
     """Settings of a training run on noisy pictures."""
 
-    learner: Annotated[str, one_of(LEARNERS, _CONTINUOUS)] = "a3c"
+    learner: Annotated[str, one_of(LEARNERS, chooses_tools)] = "a3c"
     """a3c (advantage actor-critic), direct (back-propagation through the mixture of all tools' results) or supervised
     (the same backbone regresses the clean picture)."""
     out: Path = Path("runs/denoise")
@@ -252,9 +254,9 @@ class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
 
     def check(self, config: DenoiseConfig, stored: Mapping[str, Any]) -> None:
         super().check(config, stored)
-        if config.train.learner in _CONTINUOUS:
-            fit = ", ".join(name for name in LEARNERS if name not in _CONTINUOUS)
-            raise UsageError(f"{config.train.learner} does not choose among tools; --learner is one of {fit}")
+        if not chooses_tools(LEARNERS[config.train.learner]):
+            raise UsageError(f"{config.train.learner} does not choose among tools; --learner is one of "
+                             f"{', '.join(fitting(LEARNERS, chooses_tools))}")
 
     def dataset(self, config: DenoiseConfig) -> DenoiseDataset:
         return load_noisy(config.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 import tyro
 
 from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConfig, SupervisedConfig, distributed
-from experiments.core.config import Flat, RunConfig, TrainConfig, one_of
+from experiments.core.config import Flat, RunConfig, TrainConfig, fitting, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import ArtifactCallback, FitResult
@@ -23,7 +24,7 @@ from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
 from rlenhance.actions import ACTION_SETS
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import Batch, ImageCache, Sampler, load_example
@@ -37,7 +38,6 @@ from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import registered_sources
 
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _BASELINE_PICTURES = 128, 48, 96
-_OF_OTHER_TASKS = ("fill", "touch_up", "filters", "latent")  # action sets that a photograph alone does not do for
 #: Levels that a policy without `controls` is trained to obey.
 EXPOSURE_RANGE = (0.3, 0.65)
 #: What a policy with `controls` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
@@ -45,13 +45,24 @@ CONTROLS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0
          "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.0, 1.0)}
 
 
+#: Settings of `PolicyConfig` -> arguments of the action sets that have them.
+_AGENTS = {"agent_stride": "agent_stride", "global_agent": "global_agent"}
+_CURVE = {"curve": "kind", "channels": "channels", "coupling": "coupling", "lead": "lead_channel", "chroma": "chroma",
+          "momentum": "momentum"}
+
+
+def edits_photographs(kind: Any) -> bool:
+    """Whether a registered action set is for enhancing photographs."""
+    return getattr(kind, "purpose", "enhance") == "enhance"
+
+
 @dataclass(frozen=True)
 class PolicyConfig:
     """Which network, and what an agent may do."""
 
-    actions: Annotated[str, one_of(ACTION_SETS, _OF_OTHER_TASKS)] = "curve"
-    """The action set: a move on a tone curve, or tone (controls for brightness, contrast, highlights and
-    saturation)."""
+    actions: Annotated[str, one_of(ACTION_SETS, edits_photographs)] = "curve"
+    """The action set: curve (a move on a tone curve), tone (controls for brightness, contrast, highlights and
+    saturation), or your own."""
     controls: bool = False
     """tone: train for every control (exposure, automatic too; contrast, color, smoothness, highlights), so that the
     user can turn them later."""
@@ -133,15 +144,31 @@ class LowLightConfig(RunConfig):
 
 
 def _actions(config: PolicyConfig) -> dict[str, Any]:
-    """The recipe of the action set."""
-    if config.actions == "curve":
-        return {"name": "curve", "kind": config.curve, "agent_stride": config.agent_stride,
-                "global_agent": config.global_agent, "channels": config.channels, "coupling": config.coupling,
-                "lead_channel": config.lead, "chroma": config.chroma, "momentum": config.momentum}
-    if not config.global_agent or config.curve != "continuous" or config.channels != "luminance":
-        raise UsageError(f"--actions {config.actions} has heads of its own: leave out --no-global-agent, --curve and "
-                         f"--channels")
-    return {"name": config.actions, **({"agent_stride": config.agent_stride} if config.actions == "tone" else {})}
+    """The recipe of the action set.
+
+    Raises:
+        UsageError: a set that is not registered or serves another task, a setting that it does not have, controls that
+            it cannot follow.
+    """
+    known = fitting(ACTION_SETS, edits_photographs)
+    if config.actions not in ACTION_SETS:
+        raise UnknownName("action set", config.actions, known)
+    kind: Any = ACTION_SETS[config.actions]
+    if not edits_photographs(kind):
+        raise UsageError(f"the action set {config.actions} is for the task {kind.purpose}; --actions is one of "
+                         f"{', '.join(known)}")
+    if config.controls and not getattr(kind, "supports_controls", False):
+        able = fitting(ACTION_SETS, lambda other: getattr(other, "supports_controls", False))
+        raise UsageError(f"--controls need agents that can follow them: --actions {' or '.join(able)}; got "
+                         f"{config.actions}")
+    takes = inspect.signature(kind).parameters
+    chosen = {name for name in (*_AGENTS, *_CURVE) if getattr(config, name) != getattr(PolicyConfig, name)}
+    ignored = [name for name, argument in {**_AGENTS, **_CURVE}.items() if name in chosen and argument not in takes]
+    if ignored:
+        raise UsageError(f"the action set {config.actions} has no {', '.join(ignored)}: leave "
+                         f"{'it' if len(ignored) == 1 else 'them'} out")
+    agents = {argument: getattr(config, name) for name, argument in _AGENTS.items() if argument in takes}
+    return {"name": config.actions, **agents, **{_CURVE[name]: getattr(config, name) for name in chosen & set(_CURVE)}}
 
 
 def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "scheduled") -> PixelPolicy:
@@ -152,8 +179,6 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
         deviation: `std_mode` of `PixelPolicy`, which the learner determines.
     """
     level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
-    if config.controls and config.actions != "tone":
-        raise UsageError(f"--controls need agents that can follow them: --actions tone; got {config.actions}")
     ranges = {"exposure_level": (min(low, level), level, max(high, level))}
     asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
     if config.controls:
@@ -215,6 +240,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         load_terms(config.train.reward_term, stored.get("reward_terms"))
         self.weights(config)
         super().check(config, stored)
+        _actions(config.network)
         train, workers = config.train, config.train.workers
         if workers < 1 or (workers > 1 and train.learner != "a3c"):
             raise UsageError(f"--workers is at least 1, and more than one are for a3c; got {workers} for "

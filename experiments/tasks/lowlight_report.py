@@ -7,10 +7,12 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from agents import LEARNERS, needs_no_gradient, reward_learners
 from experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
 from experiments.core.compare import compare
-from experiments.core.config import Flat
+from experiments.core.config import Flat, one_of
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Comparison
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, own_terms
@@ -26,8 +28,8 @@ class LowLightReportConfig:
     """Train, compare with baselines on held-out scenes, and say in words whether reinforcement learning was worth
     it."""
 
-    learner: str = "a3c"
-    """The learner in question: a3c or sac."""
+    learner: Annotated[str, one_of(LEARNERS, needs_no_gradient)] = "a3c"
+    """The learner in question, of reinforcement learning."""
     metric: str = "psnr"
     """The score that decides: psnr, ssim, gt_mean_psnr, or a reward term of your own (--reward-term)."""
     resamples: int = 2000
@@ -76,8 +78,9 @@ def report(config: LowLightReportConfig) -> Report:
 
 def _check(config: LowLightReportConfig) -> None:
     learner, learners = config.learner, config.comparison.learners
-    if learner not in ("a3c", "sac") or learner not in learners:
-        raise UsageError(f"--learner is a3c or sac, and one of --learners; got {learner!r} and {', '.join(learners)}")
+    if learner not in reward_learners() or learner not in learners:
+        raise UsageError(f"--learner is {' or '.join(reward_learners())}, and one of --learners; got {learner!r} and "
+                         f"{', '.join(learners)}")
     if len(config.comparison.rewards) != 1:
         raise UsageError(f"a report is on one reward: give --rewards one; got {config.comparison.rewards}")
     metrics = (*METRICS, *own_terms(config.comparison))

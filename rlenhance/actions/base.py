@@ -34,6 +34,8 @@ class ActionSet:
         range_margin: how far values of its images may lie outside [0, 1].
         image_channels: how many channels its images may have.
         needs_initial_image: whether its edits depend on the mask and on the first image of the episode.
+        supports_controls: whether its agents can change brightness, contrast, highlights and saturation, so that a
+            policy over it can be trained for every control of the user.
     """
 
     spec: dict[str, Any]
@@ -41,6 +43,7 @@ class ActionSet:
     range_margin: ClassVar[float] = 0.0
     image_channels: ClassVar[tuple[int, ...]] = (3,)
     needs_initial_image: ClassVar[bool] = False
+    supports_controls: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -51,6 +51,7 @@ class ToneActions(PointwiseActions):
     saturation: float = 1.0
 
     action_dim: ClassVar[int] = 4
+    supports_controls: ClassVar[bool] = True
     global_agent = True
     #: Names of the heads, in order.
     CONTROLS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")

@@ -33,6 +33,11 @@ every_categorical = pytest.mark.parametrize("name, config", [
     (name, config) for name, config in _ALL if ACTION_SETS.create(name, **config).num_choices is not None
 ], ids=_called)
 
+# others count windows and ways in pixels, and every pixel or patch is an agent
+every_pointwise = pytest.mark.parametrize("name, config", [
+    (name, config) for name, config in _ALL if isinstance(ACTION_SETS.create(name, **config), PointwiseActions)
+], ids=_called)
+
 
 @every
 def test_neutral_action_changes_nothing(name, config, image):
@@ -79,9 +84,8 @@ def test_mask_protects_bit_by_bit(name, config, image, generator):
     actions = ACTION_SETS.create(name, **config)
     mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float()
     action = random_action(actions, image, generator)
-    if name == "fill":  # where a mirror stands is the mask's business
-        action = {"local": action["local"] % actions.tools.index("mirror")}
-    masked, free = apply_action(actions, image, action, mask), apply_action(actions, image, action)
+    masked = apply_action(actions, image, action, mask)
+    free = actions.apply(image, action, mask if actions.needs_initial_image else None)
     outside = (mask == 0).expand_as(image)
     assert torch.equal(masked[outside], image[outside])
     assert torch.allclose(masked[~outside], free[~outside], atol=1e-6)
@@ -115,12 +119,10 @@ def test_certain_probabilities_equal_the_choice(name, config, image, generator):
     assert torch.allclose(actions.apply(image, certain), actions.apply(image, action), atol=1e-5)
 
 
-@every
+@every_pointwise
 def test_even_actions_do_the_same_at_any_size(name, config, image, generator):
     """The same choice everywhere does the same to a picture enlarged pixel by pixel: actions are spread, not sized."""
     actions = ACTION_SETS.create(name, **config)
-    if name in ("filters", "fill", "touch_up", "latent"):
-        pytest.skip("windows and ways are counted in pixels, and every pixel or patch is an agent")
     action = {level: value[..., :1, :1].expand_as(value)
               for level, value in random_action(actions, image, generator).items()}
     large = actions.apply(image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), action)

@@ -12,15 +12,12 @@ import tyro
 from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
 from agents.autoencoder_learner import AutoencoderConfig
 from agents.optim import OptimizerConfig
-from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
+from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, is_policy_learner, one_of
 from experiments.core.fit import Budget
 from experiments.core.task import NO_LIMIT
 from experiments.tasks.rse.data import RSEDataConfig
 from experiments.tasks.rse.model import RSENetworkConfig
 from rlenhance.core.errors import UsageError
-
-#: Learners that its agents do not have.
-UNFIT = ("supervised",)
 
 
 def _sac() -> SACConfig:
@@ -50,7 +47,7 @@ class RSETrainConfig(TrainConfig):
 
     extends = ()  # a stage that is done is not taken up again
 
-    learner: Annotated[str, one_of(LEARNERS, UNFIT, ("none",))] = "sac"
+    learner: Annotated[str, one_of(LEARNERS, is_policy_learner, ("none",))] = "sac"
     """Of the agents: sac, a3c (rollouts of the same picture beside each other), direct (back-propagation through the
     episode, the control), or none (the autoencoder alone)."""
     name: Annotated[str, default_is("data set, learner, date and time")] = ""

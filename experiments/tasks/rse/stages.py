@@ -151,7 +151,8 @@ class Stages:
         def make() -> Learner:
             batches = self.pictures.bank(train.codebook_images)
             torch.manual_seed(seed)
-            policy, _ = make_policy(self.network, autoencoder.cpu(), batches, train.learner == "sac", seed, before)
+            predicted = kind.std_mode == "predicted"
+            policy, _ = make_policy(self.network, autoencoder.cpu(), batches, predicted, seed, before)
             weights = SELF_ENHANCE_REWARD | ({"blocking": train.blocking} if train.blocking else {})
             moves_of(policy).mixed = train.precision == "bf16"
             settings = getattr(self.config.learners, train.learner, None)

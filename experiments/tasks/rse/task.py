@@ -9,12 +9,12 @@ import torch
 
 from agents import LEARNERS
 from experiments.core.bootstrap import MIN_SCENES
-from experiments.core.config import check_budget
+from experiments.core.config import check_budget, fitting, is_policy_learner
 from experiments.core.fit import FitResult
 from experiments.core.markdown import text_table
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
-from experiments.tasks.rse.config import UNFIT, RSEConfig, settled
+from experiments.tasks.rse.config import RSEConfig, settled
 from experiments.tasks.rse.data import RSEDataset, open_rse
 from experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
 from experiments.tasks.rse.model import check_networks
@@ -39,7 +39,7 @@ class RSETask(Task[RSEConfig, RSEDataset]):
                              f"{config.data.crops_per_image}")
         if config.train.warm_start and config.train.init:
             raise UsageError("--warm-start and --init both give the autoencoder its weights: use one of them")
-        learners = [*(name for name in LEARNERS if name not in UNFIT), "none"]
+        learners = [*fitting(LEARNERS, is_policy_learner), "none"]
         if config.train.learner not in learners:
             raise UsageError(f"--learner is one of {', '.join(learners)}; got {config.train.learner!r}")
         check_networks(settled(config))
