@@ -46,6 +46,9 @@ class A3CConfig(PolicyLearnerConfig):
     """Weight of the value's squared error (0: no learned value, the group mean alone is the baseline)."""
     clip_range: float = 0.2
     """PPO's bound on the probability ratio (0: none, plain policy gradient; then take one epoch)."""
+    dual_clip: float = 3.0
+    """Where the advantage is negative, the objective is at least this times the advantage (above 1; 0: unbounded). A
+    ratio beyond it gives no gradient; needs clip_range."""
     update_epochs: int = 3
     """Gradient steps per batch of rollouts."""
     max_advantage: float = 4.0
@@ -76,12 +79,33 @@ class A3CConfig(PolicyLearnerConfig):
         check_ranges(self, "(0, inf]", "min_advantage_std", "max_advantage")
         check_ranges(self, "[-8, 2]", "log_std_global", "log_std_local")
         check_ranges(self, "[0, 99]", "reward_map_kernel")
+        check_ranges(self, "[0, inf)", "dual_clip")
+        if 0 < self.dual_clip <= 1:
+            raise UsageError(f"dual_clip must be above 1, or 0 for none; got {self.dual_clip}")
         if self.reward_map_kernel and self.reward_map_kernel % 2 == 0:
             raise UsageError(f"reward_map_kernel must be odd, or 0 for none; got {self.reward_map_kernel}")
         if self.rollouts_per_image == 1 and self.value_coef == 0:
             raise UsageError("no baseline: rollouts_per_image=1 needs value_coef above 0")
         if self.value_warmup_updates and not self.value_coef:
             raise UsageError(f"value_warmup_updates needs value_coef above 0; got {self.value_warmup_updates} updates")
+
+
+def clipped_objective(ratio: Tensor, advantage: Tensor, clip_range: float, dual_clip: float) -> Tensor:
+    """PPO's objective of every agent, to be maximised.
+
+    Args:
+        ratio: new probability over the old one, above 0.
+        advantage: of the same shape.
+        clip_range: bound on the ratio, in the direction in which the objective rises (0: none at all).
+        dual_clip: bound where the advantage is negative and the ratio grows, see `A3CConfig` (0: none).
+
+    Source: PPO (Schulman et al. 2017), equation 7; dual clip (Ye et al. 2020), equation 5.
+    """
+    gain = ratio * advantage
+    if not clip_range:
+        return gain
+    gain = torch.minimum(gain, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage)
+    return torch.where(advantage < 0, torch.maximum(gain, dual_clip * advantage), gain) if dual_clip else gain
 
 
 class EntropyController:
@@ -194,9 +218,8 @@ class A3C(PolicyLearner):
         new, entropy = distribution.log_prob(actions), distribution.entropy()
         for scope, advantage in advantages.items():
             ratio = (new[scope] - old[scope]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
-            gain = ratio * advantage
+            gain = clipped_objective(ratio, advantage, config.clip_range, config.dual_clip)
             if config.clip_range:
-                gain = torch.minimum(gain, ratio.clamp(1 - config.clip_range, 1 + config.clip_range) * advantage)
                 metrics[f"policy/clip_fraction/{scope}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
             losses[f"loss/policy/{scope}"] = -gain.mean()
             if config.value_coef:

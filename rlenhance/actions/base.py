@@ -36,6 +36,8 @@ class ActionSet:
         needs_initial_image: whether its edits depend on the mask and on the first image of the episode.
         supports_controls: whether its agents can change brightness, contrast, highlights and saturation, so that a
             policy over it can be trained for every control of the user.
+        local_zero_mean: whether its edits leave out the mean over the cells of the local numbers before the squashing.
+            A continuous policy then centres its local means: what no image shows must not stand in its log-probability.
     """
 
     spec: dict[str, Any]
@@ -56,6 +58,10 @@ class ActionSet:
     @property
     def num_choices(self) -> int | None:
         return None
+
+    @property
+    def local_zero_mean(self) -> bool:
+        return False
 
     @property
     def initial_action(self) -> tuple[float, ...] | None:

@@ -89,6 +89,10 @@ class CurveActions(PointwiseActions):
     def num_choices(self) -> int | None:
         return self.num_bins if self.kind == "categorical" else None
 
+    @property
+    def local_zero_mean(self) -> bool:
+        return self.scopes == ("global", "local")  # see `combine_scopes`
+
     def _normal(self, entry: Tensor) -> Tensor:
         """One scope's entry as numbers in [-1, 1]: (N, heads, h, w)."""
         if self.num_choices is None:

@@ -65,6 +65,10 @@ class ToneActions(PointwiseActions):
             raise UsageError(f"contrast and highlights lie in [0, 0.5], saturation in [0, 1]; "
                              f"got {self.contrast}, {self.highlights} and {self.saturation}")
 
+    @property
+    def local_zero_mean(self) -> bool:
+        return "local" in self.scopes  # see `combine_scopes`
+
     def magnitude(self, action: Action) -> Tensor:
         """A, and 4 times K, H and S, of every agent: (N, 4, h, w).
 

@@ -34,7 +34,7 @@ class FastDecider:
         self.preference = policy.preferences.network_input(preference).numpy()[0]
         backbone: Any = policy.backbone
         heads: Any = policy.heads.items()
-        self.side = backbone.stride
+        self.side, self.local_zero_mean = backbone.stride, policy.actions.local_zero_mean
         self.stem = _Matrix(backbone.stem)
         self.blocks = [_Matrix(block) for block in backbone.blocks]
         self.films = [(film.linear.weight.detach().numpy(), film.linear.bias.detach().numpy())
@@ -81,6 +81,8 @@ class FastDecider:
                 raw = last(np.maximum(first(known), 0))
             else:
                 raw = head(features)
+                if self.local_zero_mean:
+                    raw = raw - raw.mean(axis=(1, 2), keepdims=True)
             action[scope] = torch.from_numpy(np.tanh(raw))[None]
         return action
 

@@ -175,8 +175,19 @@ class PixelPolicy(Policy):
             return PixelCategorical(raw.unflatten(1, (self.actions.action_dim, self.actions.num_choices)))
         if self.std_mode == "predicted":
             mean, log_std = raw.chunk(2, dim=1)
-            return SquashedGaussian(mean, (log_std + _USUAL).clamp(-5, 1))
-        return SquashedGaussian(raw, self.get_buffer(f"log_std_{scope}"))
+            return SquashedGaussian(self._center(scope, mean), (log_std + _USUAL).clamp(-5, 1))
+        return SquashedGaussian(self._center(scope, raw), self.get_buffer(f"log_std_{scope}"))
+
+    def _center(self, scope: str, mean: Tensor) -> Tensor:
+        """The means of a Gaussian (N, C, h, w), without their mean over the cells where the action set removes it.
+
+        No reward reaches a common mean of the local agents that no image shows. Left in the log-probability, it drifts
+        until tanh saturates and probability ratios explode. The noise keeps its common part: it is independent of what
+        the image shows, its deviation is the policy's, and it is one part in h * w of the gradient's variance.
+        """
+        if scope == "local" and self.actions.local_zero_mean:
+            return mean - mean.mean(dim=(2, 3), keepdim=True)
+        return mean
 
     def precompute(self, observation: Observation) -> Observation:
         """The observation with its statistics cached."""
@@ -219,9 +230,17 @@ class PixelPolicy(Policy):
         return {scope: self._distribution(scope, self.heads[scope](source).float()).mode()
                 for scope, source in sources.items()}, state
 
-    def local_action(self, features: Tensor) -> Tensor:
-        """The greedy actions of local agents, for features (N, width, h, w), one agent each."""
-        return self._distribution("local", self.heads["local"](features).float()).mode()
+    def local_numbers(self, features: Tensor) -> Tensor:
+        """What `local_action` takes, for features (N, width, h, w) of a part of the image, one agent each: the greedy
+        choices, or the means before they are centred and squashed."""
+        raw = self.heads["local"](features).float()
+        if self.actions.num_choices is not None:
+            return self._distribution("local", raw).mode()
+        return raw[:, : self.actions.action_dim]
+
+    def local_action(self, numbers: Tensor) -> Tensor:
+        """The greedy actions of all local agents of an image, for their `local_numbers` (N, C, h, w)."""
+        return numbers if self.actions.num_choices is not None else torch.tanh(self._center("local", numbers))
 
     def global_action(self, mean: Tensor, context: Tensor) -> Tensor:
         """The greedy action of the global agent, for the mean features (N, width) and `global_features`."""

@@ -82,15 +82,16 @@ def act_tiled(policy: PixelPolicy, observation: Observation, memory: Any, tile: 
         part: Observation = {**observation, "image": image[(..., *seen)]}
         before = None if memory is None else tuple(entry[place.outer] for entry in memory)
         features, after = policy.backbone(part["image"], policy.global_features(part), before)
-        action = policy.local_action(features)
+        numbers = policy.local_numbers(features)
         if not pieces:
-            pieces["local"] = action.new_empty(*action.shape[:-2], rows, columns)
+            pieces["local"] = numbers.new_empty(*numbers.shape[:-2], rows, columns)
             states = None if after is None else tuple(e.new_empty(*e.shape[:2], rows, columns) for e in after)
             sums = features.new_zeros(features.shape[:2], dtype=torch.float64)
-        pieces["local"][place.inner] = action[place.crop]
+        pieces["local"][place.inner] = numbers[place.crop]
         sums = sums + features[place.crop].double().sum(dim=(2, 3))
         for whole, entry in zip(states or (), after or (), strict=True):
             whole[place.inner] = entry[place.crop]
+    pieces["local"] = policy.local_action(pieces["local"])
     if "global" in policy.actions.scopes:
         mean = (sums / (rows * columns)).to(image.dtype)
         pieces["global"] = policy.global_action(mean, policy.global_features(observation))
