@@ -154,7 +154,7 @@ class PolicyLearner(Learner):
         super().__init__(network, config.optimizer, seed, device)
         self.check_reward(reward.weights, network.decision_size or 64)
         self.policy = network
-        self.reward = Reward(reward.weights, every_term=False)
+        self.reward = Reward(reward.weights)
         self.preference_sampling_prob = config.preference_sampling_prob
         self.env = make_env(network, self.reward, self.device)
 

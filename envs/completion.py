@@ -116,7 +116,7 @@ class CompletionEnv(PixelEnv):
     or "mixed". size: side of the square images in pixels (64). horizon: steps (8). start: "laplace", another rule, or a
     shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or
     "touch_up". reward: name -> weight; all other terms are off. device: of the tensors ("cpu"). render_mode: None or
-    "rgb_array".
+    "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are worked out and stand in `info` too.
 
     ## Vectorized environment
 
@@ -133,7 +133,7 @@ class CompletionEnv(PixelEnv):
                  horizon: int = 8, start: str = "laplace", strides: Sequence[int] = (8, 4, 2, 1),
                  actions: str = "fill", reward: Mapping[str, float] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         able = [name for name in ACTION_SETS if getattr(ACTION_SETS[name], "purpose", "") == "completion"]
         if actions not in able:
             raise UsageError(f"actions is {' or '.join(able)}; got {actions!r}")
@@ -142,10 +142,10 @@ class CompletionEnv(PixelEnv):
         splits, _ = validate_splits(open_completion(data), cache)
         made = ACTION_SETS.create(actions, **({"strides": tuple(strides)} if takes_strides else {}))
         super().__init__(
-            made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD)), every_term=False), horizon=horizon,
+            made, Reward(RewardWeights.only(**dict(reward or COMPLETION_REWARD))), horizon=horizon,
             source=PrefilledSource(CompletionSampler(splits.train, cache, size, holes=holes), load_prior(start)),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
+            info_terms=info_terms, autoreset_mode=autoreset_mode,
         )
         self._match_spaces(num_envs, (3, size, size), masked=True)
 

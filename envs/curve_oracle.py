@@ -182,9 +182,9 @@ class CurveOracleEnv(PixelEnv):
 
     size: side of the square images in pixels (16). horizon: steps (4). curve: arguments of the `CurveActions` action
     set (agent_stride 0: one agent). reward: name -> weight over l1, squared_error and ssim, whose cost is zero at the
-    finished image ({"l1": 1}). exposure_level: mean of the finished image, 0.3 to 0.7 (0.475). preferences: None,
-    or {"exposure_level": (lowest, default, highest)}. device: of the tensors ("cpu"). render_mode: None or
-    "rgb_array".
+    finished image ({"l1": 1}). exposure_level: mean of the finished image, 0.3 to 0.7 (0.475). preferences: None, or
+    {"exposure_level": (lowest, default, highest)}. device: of the tensors ("cpu"). render_mode: None or "rgb_array".
+    info_terms: "active", or "all": the reward terms of weight 0 are worked out and stand in `info` too.
 
     ## Vectorized environment
 
@@ -201,7 +201,7 @@ class CurveOracleEnv(PixelEnv):
                  reward: Mapping[str, float] | None = None, exposure_level: float = DEFAULT_EXPOSURE,
                  preferences: Mapping[str, tuple[float, float, float]] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         weights = RewardWeights.only(**dict(reward or {"l1": 1.0}))
         inexact = [name for name in weights.active if name not in EXACT_TERMS]
         if inexact or not weights.active:
@@ -213,9 +213,10 @@ class CurveOracleEnv(PixelEnv):
             _check_level(name, low, high)
         actions = ACTION_SETS.create("curve", **{"agent_stride": 0, **(curve or {})})
         super().__init__(
-            actions, Reward(weights, every_term=False), horizon=horizon, preferences=Preferences(preferences or {}),
+            actions, Reward(weights), horizon=horizon, preferences=Preferences(preferences or {}),
             source=InvertibleCurveSource(actions, horizon, size, level=exposure_level), num_envs=num_envs,
-            size=(size, size), device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
+            size=(size, size), device=device, render_mode=render_mode, info_terms=info_terms,
+            autoreset_mode=autoreset_mode,
         )
         self._level: Tensor | None = None
 

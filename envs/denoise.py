@@ -57,9 +57,10 @@ class DenoiseEnv(PixelEnv):
     data: folder of good images, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
     "25" (Gaussian, deviation in 255ths), a range ("5-55"), "blind" (that range), "poisson_gaussian", "salt_pepper",
     "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy images are clipped
-    and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square images
-    in pixels (64). horizon: steps (5). tools: names of filters, also of the caller's registered ones. device: of
-    the tensors ("cpu"). render_mode: None or "rgb_array".
+    and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square images in
+    pixels (64). horizon: steps (5). tools: names of filters, also of the caller's registered ones. device: of the
+    tensors ("cpu"). render_mode: None or "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are
+    worked out and stand in `info` too.
 
     ## Vectorized environment
 
@@ -76,7 +77,7 @@ class DenoiseEnv(PixelEnv):
     def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, noise: str = "25", eight_bit: bool = False,
                  color: bool = False, size: int = 64, horizon: int = 5, tools: Sequence[str] = PIXELRL_TOOLS,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit), cache)
         if not splits.has_references:
@@ -84,8 +85,8 @@ class DenoiseEnv(PixelEnv):
         self.num_channels = 3 if color else 1
         super().__init__(
             ACTION_SETS.create("filters", tools=tuple(tools)),
-            Reward(RewardWeights.only(**DENOISING_REWARD), every_term=False),
+            Reward(RewardWeights.only(**DENOISING_REWARD)),
             horizon=horizon, source=Sampler(splits.train, cache, size, crop="native", planes=self.num_channels),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
+            info_terms=info_terms, autoreset_mode=autoreset_mode,
         )

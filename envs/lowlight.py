@@ -53,12 +53,13 @@ class LowLightEnv(PixelEnv):
 
     ## Arguments
 
-    data: folder of images (see docs/howto/data.md), or None for the sample photographs. size: side of the square
-    images in pixels (64). horizon: steps (8). curve: arguments of the `CurveActions` action set. actions: instead of
-    it, an action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; other terms
-    keep their default. exposure_level: target exposure (0.475). preferences: name -> (lowest, default, highest). auto:
-    those of them that are measured in the image where the user gives no value (`["exposure_level"]`). device: of the
-    tensors ("cpu"). render_mode: None or "rgb_array".
+    data: folder of images (see docs/howto/data.md), or None for the sample photographs. size: side of the square images
+    in pixels (64). horizon: steps (8). curve: arguments of the `CurveActions` action set. actions: instead of it, an
+    action set of any name, as in `{"name": "tone", "agent_stride": 4}`. reward: name -> weight; other terms keep their
+    default. exposure_level: target exposure (0.475). preferences: name -> (lowest, default, highest). auto: those of
+    them that are measured in the image where the user gives no value (`["exposure_level"]`). device: of the tensors
+    ("cpu"). render_mode: None or "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are worked
+    out and stand in `info` too.
 
     ## Vectorized environment
 
@@ -76,7 +77,7 @@ class LowLightEnv(PixelEnv):
                  reward: Mapping[str, float] | None = None, exposure_level: float = DEFAULT_EXPOSURE,
                  preferences: Mapping[str, tuple[float, float, float]] | None = None, auto: Sequence[str] = (),
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         cache = ImageCache(max_side=4 * size)
         splits, _ = validate_splits(open_dataset(data) if data else sample_photographs(), cache)
         rewards = Reward(RewardWeights(reward, exposure_level=exposure_level))
@@ -85,7 +86,7 @@ class LowLightEnv(PixelEnv):
             _action_set(curve, actions), rewards, horizon=horizon,
             preferences=Preferences(dict(preferences or {}), tuple(auto)), source=Sampler(splits.train, cache, size),
             num_envs=num_envs, size=(size, size), device=device, render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
+            info_terms=info_terms, autoreset_mode=autoreset_mode,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -22,6 +23,9 @@ from rlenhance.models.policy import Observation
 from rlenhance.nn.preferences import Preferences
 from rlenhance.rewards import Reward
 
+#: Which reward terms `info` has.
+INFO_TERMS = ("active", "all")
+
 
 class PixelEnv(gymnasium.vector.VectorEnv):
     """N images that are edited at once; every agent of every image acts at each step.
@@ -40,6 +44,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         num_envs, size: number of images, and their (height, width) in pixels. A reset with a batch sets both.
         device: of all tensors.
         info_maps: compute `info["reward_map"]` at every step; learners, which do not read it, turn it off.
+        info_terms: which reward terms `info` has, "active" (those with a weight) or "all": those of weight 0 too, where
+            they can be computed. They do not change the reward, and cost several times as much as the active ones.
         autoreset_mode: SAME_STEP (all episodes end together and the next ones begin in that step; the last
             observation is `info["final_obs"]`), or DISABLED (the caller resets).
         render_mode: None or "rgb_array".
@@ -55,14 +61,18 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
                  preferences: Preferences | None = None, source: BatchSource | None = None, num_envs: int = 1,
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu", info_maps: bool = True,
-                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, render_mode: str | None = None):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+                 render_mode: str | None = None):
         if horizon < 1 or num_envs < 1 or min(size) < 1:
             raise UsageError(f"horizon, num_envs and size must be at least 1; got {horizon}, {num_envs}, {size}")
         if autoreset_mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
             raise UsageError(f"autoreset_mode is SAME_STEP or DISABLED; got {autoreset_mode}")
         if render_mode not in (None, "rgb_array"):
             raise UsageError(f"render_mode is None or 'rgb_array'; got {render_mode!r}")
-        self.actions, self.reward, self.horizon = actions, reward, horizon
+        if info_terms not in INFO_TERMS:
+            raise UsageError(f"info_terms is {' or '.join(INFO_TERMS)}; got {info_terms!r}")
+        self.actions, self.horizon = actions, horizon
+        self.reward = replace(reward, every_term=reward.every_term or info_terms == "all")
         self.preferences = preferences or Preferences()
         self.device = torch.device(device)
         self.render_mode = render_mode
@@ -175,7 +185,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         Returns:
             observation; reward (N,); terminated (N,); truncated (N,), never; and info with
             `reward_map` (N, 1, H, W) unless `info_maps` is off, `reward_terms` (name -> raw (N,), weight, weighted
-            (N,)) and `term_maps` (name -> unweighted, at its natural size).
+            (N,)) and `term_maps` (name -> unweighted, at its natural size), of the terms that `info_terms` names.
         """
         episode, state = self.episode, self._state
         if state.step >= self.horizon:
@@ -190,7 +200,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             **self._extra_info(self._state, earned.reward),
         }
         if self.info_maps:
-            info["reward_map"] = self.reward.map(earned.terms, self.size)
+            info["reward_map"] = self.reward.map(earned.terms, self.size) if earned.terms \
+                else earned.reward.new_zeros(self.num_envs, 1, *self.size)
         ended = self._state.step >= self.horizon
         terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
         observation = observe(episode, self._state)

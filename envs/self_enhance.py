@@ -61,10 +61,10 @@ class SelfEnhanceEnv(PixelEnv):
     ## Arguments
 
     data: folder of good images, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
-    as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square images in pixels (64).
-    horizon: steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones
-    with random weights). early_stop_psnr: in dB (None). device: of the tensors ("cpu"). render_mode: None or
-    "rgb_array".
+    as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square images in pixels (64). horizon:
+    steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones with random
+    weights). early_stop_psnr: in dB (None). device: of the tensors ("cpu"). render_mode: None or "rgb_array".
+    info_terms: "active", or "all": the reward terms of weight 0 are worked out and stand in `info` too.
 
     ## Vectorized environment
 
@@ -82,15 +82,16 @@ class SelfEnhanceEnv(PixelEnv):
     def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, noise: str = PUBLISHED_NOISE,
                  size: int = 64, horizon: int = 4, model: str | Path = "", early_stop_psnr: float | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit=True), cache)
         if not splits.has_references:
             raise UsageError(f"{data}: self-enhancement needs clean references; name good images, or pairs")
         super().__init__(
-            load_latent_actions(model).to(device), Reward(RewardWeights.only(**SELF_ENHANCE_REWARD), every_term=False),
+            load_latent_actions(model).to(device), Reward(RewardWeights.only(**SELF_ENHANCE_REWARD)),
             horizon=horizon, source=Sampler(splits.train, cache, size, crop="native"), num_envs=num_envs,
-            size=(size, size), device=device, render_mode=render_mode, autoreset_mode=autoreset_mode,
+            size=(size, size), device=device, render_mode=render_mode, info_terms=info_terms,
+            autoreset_mode=autoreset_mode,
         )
         self.early_stop_psnr = early_stop_psnr
 

@@ -135,4 +135,5 @@ def score(episode: Episode, state: State, action: Action, after: Tensor) -> tupl
                       patch_grid=getattr(episode.actions, "blocks", None))
     terms = episode.reward.terms(made)
     means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}
-    return Score(terms, means, episode.reward.total(means)), State(after, state.step + 1, magnitude, made.costs)
+    reward = episode.reward.total(means) if means else after.new_zeros(after.shape[0])  # nothing has a weight
+    return Score(terms, means, reward), State(after, state.step + 1, magnitude, made.costs)

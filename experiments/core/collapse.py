@@ -98,7 +98,7 @@ def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[s
     `collapse/entropy/SCOPE` in nat per agent, the sum over its heads.
     """
     device = next(policy.parameters()).device
-    env = make_env(policy, Reward(RewardWeights(), every_term=False), device)
+    env = make_env(policy, Reward(RewardWeights()), device)
     rollouts, entropies = [], dict[str, list[float]]()
     with torch.no_grad():
         for batch in pictures:

@@ -114,7 +114,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     pictures = load_pictures(arguments.pictures)
     chosen = list(pictures.load(arguments.split, limit=arguments.count, side=arguments.side))
     small = Batch.stack([batch.map(partial(resize, size=policy.decision_size)) for batch in chosen])
-    env = make_env(policy, Reward(weights, every_term=False), "cpu")
+    env = make_env(policy, Reward(weights), "cpu")
     actions = optimize(env, small, policy.preferences.encode(None, len(small)), arguments.iterations)
     model, rows = GreedyEpisode(policy), []
     for number, batch in enumerate(chosen):

@@ -223,7 +223,7 @@ class CompletionEvaluator:
         return scores
 
     def _play(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        env = make_env(network, Reward(self.reward, every_term=False), batch.image.device)
+        env = make_env(network, Reward(self.reward), batch.image.device)
         preference = network.preferences.encode(None, len(batch), batch.image.device)
         rollout = collect_rollout(network, env, batch, preference, None)
         scores = {"val/return": torch.stack(rollout.rewards).sum(dim=0).mean().item()}

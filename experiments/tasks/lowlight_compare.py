@@ -146,7 +146,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
         own = own_terms(self.config)
         weights = RewardWeights.only(**dict.fromkeys(own, 1.0), exposure_level=self.config.exposure_level)
-        return score_picture(output, batch, Reward(weights, every_term=False) if own else None)
+        return score_picture(output, batch, Reward(weights) if own else None)
 
     def columns(self) -> Sequence[Column]:
         return (Column("psnr", "PSNR", 2, difference="dB"), Column("ssim", "SSIM", 3, difference="SSIM"),

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,7 +106,7 @@ class LowLightEvaluator:
         size = policy.decision_size or self.side
         batch = Batch.stack([batch.map(partial(resize, size=size)) for batch in self.pictures])
         device = next(policy.parameters()).device
-        env = make_env(policy, self.reward, device)
+        env = make_env(policy, replace(self.reward, every_term=True), device)
         preference = policy.preferences.encode(None, len(batch), device)
         rollout = collect_rollout(policy, env, batch.to(device), preference, None)
         terms = {name: sum(terms[name].mean().item() for terms in rollout.terms) for name in rollout.terms[0]}

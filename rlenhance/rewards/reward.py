@@ -38,12 +38,12 @@ class Reward:
 
     Args:
         weights: of the terms.
-        every_term: compute terms of weight 0 too, where they can be, so that they are logged; learners turn it off
-            in their rollouts.
+        every_term: compute the terms of weight 0 too, where they can be, so that they are logged. It costs several
+            times as much as the active ones.
     """
 
     weights: RewardWeights
-    every_term: bool = True
+    every_term: bool = False
 
     def check(self, has_reference: bool) -> None:
         """Refuse weights on terms that compare with a reference where there is none.

@@ -123,7 +123,7 @@ def contrast(image: Tensor, transition: Transition) -> Tensor:
 @state_term("color")
 def color(image: Tensor, transition: Transition) -> Tensor:
     """Grey world: squared differences of the channel means, (N, 1, 1, 1). Source: Zero-DCE, equation 6."""
-    red, green, blue = image.mean(dim=(2, 3), keepdim=True).chunk(3, dim=1)
+    red, green, blue = image.mean(dim=(2, 3), keepdim=True).expand(-1, 3, -1, -1).chunk(3, dim=1)  # grey: all equal
     return (red - green) ** 2 + (green - blue) ** 2 + (blue - red) ** 2
 
 

@@ -188,7 +188,7 @@ def test_published_rellie_scores_as_published_and_is_flagged():
     policy, pairs = read_rellie(path), _lol_pairs()
     with np.load(path, allow_pickle=False) as opened:
         arrays = {name: opened[name] for name in opened.files}
-    env, rollouts = make_env(policy, Reward(RewardWeights(), every_term=False), "cpu"), []
+    env, rollouts = make_env(policy, Reward(RewardWeights()), "cpu"), []
     for name, batch in pairs.items():
         with torch.no_grad():
             episode = build_model(policy).run(batch.image)

@@ -16,7 +16,7 @@ from rlenhance.rewards import Reward, RewardWeights
 
 def _optimum(weights, image, iterations=60, **config):
     policy = make_policy(PolicyConfig(state_size=16, horizon=4, vary_exposure=False, **config), weights)
-    env = make_env(policy, Reward(weights, every_term=False), "cpu")
+    env = make_env(policy, Reward(weights), "cpu")
     actions = optimum.optimize(env, Batch(image), policy.preferences.encode(None, len(image)), iterations)
     return GreedyEpisode(policy).render(image, actions), actions
 

@@ -130,7 +130,7 @@ def test_numbers_of_another_type_become_the_pictures(place, generator):
     load_terms(["own_terms:levels", "own_terms:ones"])
     before, after = torch.rand(2, 2, 3, 8, 8, generator=generator)
     levels = {"exposure_level": torch.full((1, 1, 1, 1), 0.5)}
-    terms = Reward(RewardWeights.only(levels=1, ones=1), every_term=False).terms(
+    terms = Reward(RewardWeights.only(levels=1, ones=1)).terms(
         Transition(before, after, before, torch.zeros(2, 1, 1, 1), levels))
     assert {value.dtype for value in terms.values()} == {torch.float32}
     assert terms["levels"].shape == (2, 1, 1, 1) and terms["ones"].shape == (2, 1, 8, 8)

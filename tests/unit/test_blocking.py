@@ -89,7 +89,7 @@ def test_the_reward_is_what_was_smoothed_away(generator, image):
     blocks = PatchGrid(16, 4)
     seamed, half = _seamed(image, blocks, generator, 0.2), _seamed(image, blocks, generator.manual_seed(0), 0.1)
     levels = {"exposure_level": torch.full((1, 1, 1, 1), 0.5)}
-    reward = Reward(RewardWeights.only(blocking=1.0), every_term=False)
+    reward = Reward(RewardWeights.only(blocking=1.0))
 
     def paid(before, after, blocks=blocks):
         return reward.terms(Transition(before, after, seamed, torch.zeros(2, 1, 1, 1), levels, patch_grid=blocks))
@@ -106,7 +106,7 @@ def test_the_environment_tells_the_term_where_patches_are(generator, image):
         actions = ACTION_SETS.create("curve", agent_stride=1)
         if blocks:
             object.__setattr__(actions, "blocks", blocks)
-        env = PixelEnv(actions, Reward(RewardWeights.only(blocking=1.0), every_term=False), horizon=1)
+        env = PixelEnv(actions, Reward(RewardWeights.only(blocking=1.0)), horizon=1)
         env.reset(options={"batch": Batch(_seamed(image, PatchGrid(16, 4), generator))})
         action = torch.rand(env.action_space.shape, generator=generator) if isinstance(env.action_space.shape, tuple) \
             else {level: torch.rand(space.shape, generator=generator) for level, space in env.action_space.items()}

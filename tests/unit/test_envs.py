@@ -32,7 +32,7 @@ TONE = [{"actions": {"name": "tone"}}, {"actions": {"name": "tone", "agent_strid
 
 def pixel_env(**arguments):
     """A small environment without a source."""
-    arguments = {"horizon": 3, **arguments}
+    arguments = {"horizon": 3, "info_terms": "all", **arguments}
     return PixelEnv(ACTION_SETS.create("curve", agent_stride=8), Reward(RewardWeights()), **arguments)
 
 
@@ -348,7 +348,7 @@ def test_a_picture_at_its_target_stays(generator):
     target = torch.rand(2, 3, 8, 8, generator=generator)
     image = torch.stack([target[0] * 0.99, target[1] * 0.5])
     env = PixelEnv(ACTION_SETS.create("curve", agent_stride=0),
-                   Reward(RewardWeights.only(squared_error=1.0), every_term=False), horizon=2)
+                   Reward(RewardWeights.only(squared_error=1.0)), horizon=2)
     env.early_stop_psnr = 30.0
     env.reset(options={"batch": Batch(image, target)})
     observation, reward, _, _, _ = env.step(torch.full((2, 1, 1, 1), 0.3))

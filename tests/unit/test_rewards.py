@@ -40,7 +40,7 @@ def test_state_terms_telescope(name, size, generator):
     """Over an episode, the rewards of a state term sum to its cost at the start less its cost at the end."""
     curve = ACTION_SETS.create("curve", agent_stride=1, global_agent=False)
     first, target = _pictures(generator, size), _pictures(generator, size)
-    reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+    reward = Reward(RewardWeights.only(**{name: 1.0}))
     state, total, costs = first, 0, {}
     for _ in range(5):
         after = curve.apply(state, {"local": torch.rand(2, 1, *size, generator=generator) * 2 - 1})
@@ -69,7 +69,7 @@ def test_costs_that_are_known_need_not_be_computed(name, generator):
 def test_doing_nothing_earns_nothing(name, generator):
     """A step that changes no pixel is rewarded with zero by every state term."""
     image, target = _pictures(generator), _pictures(generator)
-    terms = Reward(RewardWeights()).terms(_step(image, image, image, target))
+    terms = Reward(RewardWeights(), every_term=True).terms(_step(image, image, image, target))
     assert (terms[name] == 0).all()
 
 
@@ -77,7 +77,7 @@ def test_doing_nothing_earns_nothing(name, generator):
 def test_not_acting_costs_nothing(name, generator):
     """An action term is zero where nobody acts, and otherwise a cost."""
     image = _pictures(generator)
-    reward = Reward(RewardWeights())
+    reward = Reward(RewardWeights(), every_term=True)
     assert (reward.terms(_step(image, image))[name] == 0).all()
     busy = _step(image, image, strength=torch.rand(2, 3, 5, 7, generator=generator) * 2 - 1)
     busy.previous = -busy.magnitude
@@ -125,7 +125,7 @@ def test_pictures_of_a_batch_are_rewarded_apart(name, generator):
     """A picture's reward does not depend on its neighbours in the batch."""
     before, after, target = (_pictures(generator) for _ in range(3))
     strength = torch.rand(2, 1, 4, 4, generator=generator)
-    reward = Reward(RewardWeights())
+    reward = Reward(RewardWeights(), every_term=True)
     together = reward.terms(_step(before, after, None, target, strength))[name]
     alone = reward.terms(_step(before[1:], after[1:], None, target[1:], strength[1:]))[name]
     assert torch.allclose(together[1:], alone, atol=1e-5)
@@ -159,25 +159,26 @@ def test_total_is_linear_in_the_weights(generator):
     single, double = (Reward(RewardWeights({name: times * weight for name, weight in one.items()})) for times in (1, 2))
     assert torch.allclose(double.total(double.terms(transition)), 2 * single.total(single.terms(transition)), rtol=1e-5)
     for name in TERMS:
-        alone = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+        alone = Reward(RewardWeights.only(**{name: 1.0}))
         terms = alone.terms(transition)
         assert list(terms) == [name]
         assert torch.equal(alone.total(terms), terms[name].mean(dim=(1, 2, 3)))
 
 
 def test_terms_of_weight_zero_are_logged_where_they_can_be(generator):
-    """Every term is computed for the log; terms against a reference only where there is one."""
+    """On request every term is computed; terms against a reference only where there is one."""
     image = _pictures(generator)
-    reward = Reward(RewardWeights.only(exposure=1))
+    reward = Reward(RewardWeights.only(exposure=1), every_term=True)
     assert set(reward.terms(_step(image, image))) == set(TERMS) - set(REFERENCE)
     assert set(reward.terms(_step(image, image, target=image))) == set(TERMS)
     assert set(reward.names(True)) == set(TERMS)
+    assert set(Reward(reward.weights).terms(_step(image, image, target=image))) == {"exposure"}
 
 
 def test_nothing_weighted_is_nothing_earned(generator):
     """With every weight at zero each picture's reward and its map are zero."""
     before, after = _pictures(generator), _pictures(generator)
-    reward = Reward(RewardWeights.only())
+    reward = Reward(RewardWeights.only(), every_term=True)
     terms = reward.terms(_step(before, after))
     assert reward.total(terms).tolist() == [0, 0]
     assert (reward.map(terms, (8, 8)) == torch.zeros(2, 1, 8, 8)).all()
@@ -274,7 +275,7 @@ def test_a_term_of_ones_own_works(generator):
 
     try:
         before, after = _pictures(generator), _pictures(generator)
-        reward = Reward(RewardWeights.only(redness=2, boldness=1), every_term=False)
+        reward = Reward(RewardWeights.only(redness=2, boldness=1))
         terms = reward.terms(_step(before, after, strength=torch.full((2, 1, 4, 4), 0.5)))
         expected = 2 * (before - after)[:, 0].mean(dim=(1, 2)) - 0.5
         assert torch.allclose(reward.total(terms), expected, atol=1e-6)
@@ -364,7 +365,7 @@ def test_nothing_beats_the_reference(name, generator):
 def test_psnr_term_is_the_gain_in_decibel(generator):
     """Halving the error everywhere is rewarded with the decibels that it is."""
     target = _pictures(generator) * 0.5
-    reward = Reward(RewardWeights.only(psnr=1), every_term=False)
+    reward = Reward(RewardWeights.only(psnr=1))
     terms = reward.terms(_step(target + 0.2, target + 0.1, target=target))
     assert torch.allclose(terms["psnr"].flatten(), torch.full((2,), 20 * torch.tensor(2.0).log10().item()), atol=1e-3)
 
@@ -395,7 +396,7 @@ def test_references_count_for_the_pictures_that_are_judged(name, generator):
     before, after, target = (_pictures(generator) for _ in range(3))
     preference = TERMS[name].preference
     levels = {"exposure_level": LEVEL} | ({preference: torch.ones(2, 1, 1, 1)} if preference else {})
-    reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+    reward = Reward(RewardWeights.only(**{name: 1.0}))
 
     def value(target_weight):
         step = Transition(before, after, before, torch.rand(2, 1, 4, 4), levels, target, target_weight=target_weight)
@@ -411,7 +412,7 @@ def test_a_preference_multiplies_its_term(name, generator):
     """The preference of each picture multiplies the term; without it the term counts as it says."""
     term, (before, after) = TERMS[name], (_pictures(generator) for _ in range(2))
     strength = torch.rand(2, 1, 4, 4, generator=generator)
-    reward = Reward(RewardWeights.only(**{name: 1.0}), every_term=False)
+    reward = Reward(RewardWeights.only(**{name: 1.0}))
 
     def value(**levels):
         step = Transition(before, after, before, strength, {"exposure_level": LEVEL, **levels})
