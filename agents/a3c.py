@@ -145,6 +145,7 @@ class A3C(PolicyLearner):
     """
 
     supports_ddp: ClassVar[bool] = True
+    Config: ClassVar[type[Any]] = A3CConfig
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):

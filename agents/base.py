@@ -48,7 +48,10 @@ class Learner:
         is_policy: the network is a policy, otherwise it restores in one pass.
         supports_ddp: several processes may train it together, each with its share of the batch.
         supports_categorical: its policies may choose among tools or levels; otherwise their actions are continuous.
+        Config: the dataclass of its settings, the argument `config`; the docstrings below its fields are their help.
     """
+
+    Config: ClassVar[type[Any]]
 
     requires_target: ClassVar[bool] = False
     is_policy: ClassVar[bool] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Direct(PolicyLearner):
     """
 
     supports_ddp: ClassVar[bool] = True
+    Config: ClassVar[type[Any]] = DirectConfig
     differentiable_terms: ClassVar[frozenset[str]] = frozenset({"state", "action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,

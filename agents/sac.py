@@ -135,6 +135,7 @@ class SAC(PolicyLearner):
 
     std_mode: ClassVar[str] = "predicted"
     supports_categorical: ClassVar[bool] = False
+    Config: ClassVar[type[Any]] = SACConfig
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: SACConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):

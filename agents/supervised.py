@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class Supervised(Learner):
     requires_target: ClassVar[bool] = True
     is_policy: ClassVar[bool] = False
     supports_ddp: ClassVar[bool] = True
+    Config: ClassVar[type[Any]] = SupervisedConfig
 
     def __init__(self, network: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):

@@ -16,6 +16,7 @@ from rlenhance.core import __version__ as __version__
 
 if TYPE_CHECKING:
     from rlenhance.actions import ACTION_SETS
+    from rlenhance.core.plugins import load_plugin
     from rlenhance.data import Batch
     from rlenhance.hub.checkpoint import load_model
     from rlenhance.hub.shipped import list_models
@@ -45,6 +46,7 @@ _HOMES = {
     "Upscaler": ("rlenhance.pipelines.upscale", "Upscaler"),
     "list_models": ("rlenhance.hub.shipped", "list_models"),
     "load_model": ("rlenhance.hub.checkpoint", "load_model"),
+    "load_plugin": ("rlenhance.core.plugins", "load_plugin"),
     "read": ("rlenhance.io", "read"),
     "register_action_set": ("rlenhance.actions", "ACTION_SETS.register"),
     "register_action_term": ("rlenhance.rewards", "action_term"),
@@ -55,7 +57,7 @@ _HOMES = {
 }
 __all__ = [
     "Batch", "Completer", "Denoiser", "Enhancer", "Reward", "RewardWeights", "Upscaler", "list_models", "load_model",
-    "read", "register_action_set", "register_action_term", "register_backbone", "register_model",
+    "load_plugin", "read", "register_action_set", "register_action_term", "register_backbone", "register_model",
     "register_reward_term", "write",
 ]
 

@@ -6,15 +6,18 @@ import dataclasses
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-from experiments.core.config import hints_of, is_flat, plain_type
+from experiments.core.config import PluginNames, hints_of, is_flat, plain_type
 from experiments.core.migrate import load_config, old_flags
+from experiments.core.plugins import load_plugins, load_plugins_of, named_plugins, with_plugins
 from experiments.core.task import Task
 from experiments.core.train import open_run, train
 from rlenhance.core.errors import UsageError
+
+_PLUGIN_HELP = "Modules of your own, files or importable names, that registered parts of the models."
 
 
 def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> int:
@@ -27,9 +30,12 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
 
     def run(config: Any) -> None:
         if config.train.resume:  # parsed again with the run's own settings as defaults: what differs was asked for
-            stored = load_config(task.Config, open_run(task, config.train.resume)[1])
+            about = open_run(task, config.train.resume)[1]
+            load_plugins_of(about, config.train.plugin)
+            kind = with_plugins(task.Config)
+            stored = load_config(kind, about)
             stored = dataclasses.replace(stored, train=dataclasses.replace(stored.train, progress=True, devices=1))
-            train(task, _parse(task.Config, given, task.command, stored), unasked=stored)
+            train(task, _parse(kind, given, task.command, stored), unasked=stored)
         else:
             train(task, config)
 
@@ -45,8 +51,10 @@ def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | N
         words: the command line; None: that of this process.
         prog: the module as the user typed it; "": that of `arguments`.
     """
+    words = sys.argv[1:] if words is None else words
     try:
-        main(_parse(arguments, sys.argv[1:] if words is None else words, prog or _module_name(arguments)))
+        load_plugins(named_plugins(words))
+        main(_parsed(arguments, words, prog or _module_name(arguments)))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,6 +72,19 @@ def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | N
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _parsed(arguments: Any, words: Sequence[str], module: str) -> Any:
+    """The settings of a command, every one of which takes --plugin."""
+    kind = with_plugins(arguments)
+    if "--plugin" in _lists(kind):
+        return _parse(kind, words, module)
+    hint = Annotated[PluginNames, tyro.conf.arg(help=_PLUGIN_HELP)]
+    made = dataclasses.make_dataclass(
+        kind.__name__, [("plugin", hint, dataclasses.field(default=(), kw_only=True))], bases=(kind,),
+        frozen=kind.__dataclass_params__.frozen, namespace={"__doc__": kind.__doc__})
+    parsed = _parse(made, words, module)
+    return kind(**{part.name: getattr(parsed, part.name) for part in dataclasses.fields(kind)})
 
 
 def _parse(arguments: Any, words: Sequence[str], module: str, default: Any = None) -> Any:

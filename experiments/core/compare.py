@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from experiments.core.cli import run_cli
-from experiments.core.config import Flat
+from experiments.core.config import Flat, PluginNames
 from experiments.core.dataset import Dataset
 from experiments.core.markdown import markdown_table
+from experiments.core.plugins import load_plugins
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreCache, ScoreEntry
 from experiments.core.task import Task
 from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import plugins_of, texts_in
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.hub.shipped import locate
@@ -43,6 +45,9 @@ class CompareConfig:
     """Where the table goes; what was scored there on the same pictures is not scored again."""
     threads: int = 0
     """Threads of torch (0: its default)."""
+    plugin: PluginNames = ()
+    """Modules of your own, files or importable names, that register what the models are made of, or learners
+    (docs/howto/own_parts.md)."""
 
 
 C = TypeVar("C", bound=CompareConfig)
@@ -208,6 +213,7 @@ def compare(task: Task[Any, Any] | TaskComparison[Any, Any], config: Any) -> Com
     task = (task if isinstance(task, TaskComparison) else TaskComparison(task)).of(config)
     if config.limit < 0 or config.threads < 0:
         raise UsageError(f"--limit and --threads must not be negative; got {config.limit} and {config.threads}")
+    load_plugins(config.plugin)
     task.check()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -263,7 +269,9 @@ def named_model(task: TaskComparison[C, D], word: str) -> Candidate:
 def fingerprint(path: Path) -> str:
     """A hash of the weights and the recipe of a run's model."""
     folder = find_checkpoint(path)
-    recipe = json.dumps(read_config(folder)["model"], sort_keys=True).encode()
+    spec = read_config(folder)["model"]
+    digests = [plugin.digest for plugin in plugins_of(set(texts_in(spec)))]
+    recipe = json.dumps([spec, digests] if digests else spec, sort_keys=True).encode()
     return hashlib.sha256((folder / MODEL).read_bytes() + recipe).hexdigest()[:16]
 
 

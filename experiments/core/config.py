@@ -23,6 +23,8 @@ Flat = Annotated[T, tyro.conf.arg(name="")]
 _LOCATED = "a path or the name of a shipped model"
 #: A run, a checkpoint, or the name of a shipped model.
 ModelName = Annotated[str, _LOCATED]
+#: Plugins, see `rlenhance.core.plugins`.
+PluginNames = tuple[Annotated[str, _LOCATED], ...]
 
 
 def default_is(text: str, metavar: str | None = None) -> Any:
@@ -104,11 +106,20 @@ class TrainConfig:
     """Begin a policy with the backbone of this supervised run."""
     progress: bool = True
     """Show a progress bar."""
+    plugin: PluginNames = ()
+    """Modules of your own, files or importable names, that register learners, backbones, action sets or reward terms;
+    with --help they are listed here (docs/howto/own_parts.md)."""
 
 
 @dataclass(frozen=True)
 class NoSettings:
     """A part of a configuration in which nothing can be set."""
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """Settings of each learner, in a field of its name; learners of plugins add theirs, see
+    `experiments.core.plugins.with_plugins`."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ class RunConfig:
     train: Flat[Any] = field(default_factory=TrainConfig)
     data: tyro.conf.Suppress[Any] = field(default_factory=NoSettings)
     network: tyro.conf.Suppress[Any] = field(default_factory=NoSettings)
-    learners: tyro.conf.Suppress[Any] = field(default_factory=NoSettings)
+    learners: tyro.conf.Suppress[Any] = field(default_factory=LearnerSettings)
 
 
 def from_json(kind: Any, value: Any) -> Any:
@@ -223,7 +234,7 @@ def anchored(config: T) -> T:
 
 def _whole(value: Any, hint: Any) -> Any:
     if isinstance(value, tuple):
-        return tuple(_whole(item, None) for item in value)
+        return tuple(_whole(item, next(iter(typing.get_args(plain_type(hint))), None)) for item in value)
     if isinstance(value, Path) and value.exists():
         return value.resolve()
     if _LOCATED in getattr(hint, "__metadata__", ()) and Path(value).exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import sysconfig
 import time
@@ -15,12 +14,14 @@ from experiments.core.config import TrainConfig, anchored, differing, option_nam
 from experiments.core.distributed import launch
 from experiments.core.fit import FitResult
 from experiments.core.migrate import FORMAT, load_config
+from experiments.core.plugins import load_plugins, load_plugins_of, run_plugins, settings_record, with_plugins
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
 from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import module_name
 
 #: Settings that may be chosen anew whenever a run goes on, beside those that make it longer.
-_OF_A_CALL = ("resume", "progress", "device", "devices")
+_OF_A_CALL = ("resume", "progress", "device", "devices", "plugin")
 
 
 @dataclass
@@ -56,7 +57,11 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
     run, stored = Run(Path()), dict[str, Any]()
     if config.train.resume:
         run, stored = open_run(task, config.train.resume)
-        config = resumed(config, load_config(task.Config, stored), unasked or task.Config())
+        load_plugins_of(stored, config.train.plugin)
+        kind = with_plugins(task.Config)
+        config = resumed(config, load_config(kind, stored), unasked or kind())
+    else:
+        load_plugins(config.train.plugin)
     task.check(config, stored)
     data = task.dataset(config)
     if stored and stored["data"]["digest"] != data.digest():
@@ -73,10 +78,10 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
     else:
         model = {} if learner is None else {"model": learner.network.spec}
         name = config.train.name or f"{task.default_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = Run.create(config.train.out / name, dataclasses.asdict(anchored(config)), {
+        run = Run.create(config.train.out / name, settings_record(anchored(config)), {
             "format": FORMAT, "task": task.name, "data": {
                 "source": data.splits.source, "digest": data.digest(), "skipped": data.skipped},
-            **task.facts(config), **model})
+            "plugins": [plugin.record() for plugin in run_plugins(config, model)], **task.facts(config), **model})
     if leads:
         print(f"{task.headline(config, data)}\nrun folder {run.path}", flush=True)
     launch(fabric)
@@ -129,12 +134,16 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
         changes[f"train.{name}"] = getattr(given.train, name)
     if "train.device" in asked:
         changes["train.device"] = given.train.device
+    if "train.plugin" in asked:  # those that lie elsewhere now
+        moved = set(map(module_name, given.train.plugin))
+        changes["train.plugin"] = (*(source for source in stored.train.plugin if module_name(source) not in moved),
+                                   *given.train.plugin)
     return replaced(stored, changes)
 
 
 def check_same(task: Task[Any, Any], run: Path, wanted: Any) -> None:
     """Refuse a run that was begun with other settings."""
-    kept = load_config(task.Config, open_run(task, run)[1])
+    kept = load_config(with_plugins(task.Config), open_run(task, run)[1])
     calls = {f"train.{name}" for name in (*_OF_A_CALL, "out")}
     others = [path for path in differing(kept, anchored(wanted)) if path not in calls]
     if others:
@@ -173,4 +182,4 @@ def _write_longer(run: Run, stored: dict[str, Any], config: Any) -> None:
     kept = load_config(type(config), stored)
     longer = replaced(config, {f"train.{name}": getattr(kept.train, name) for name in _OF_A_CALL})
     if differing(longer, kept):
-        run.write_config({**stored, "format": FORMAT, "arguments": dataclasses.asdict(longer)})
+        run.write_config({**stored, "format": FORMAT, "arguments": settings_record(longer)})

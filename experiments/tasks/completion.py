@@ -17,7 +17,7 @@ from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
 from experiments.core.collapse import share_metrics
-from experiments.core.config import Flat, ModelName, RunConfig, TrainConfig, default_is, one_of
+from experiments.core.config import Flat, LearnerSettings, ModelName, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
 from experiments.core.task import Session, Task
@@ -98,7 +98,7 @@ def _sac() -> SACConfig:
 
 
 @dataclass(frozen=True)
-class CompletionLearnerConfigs:
+class CompletionLearnerConfigs(LearnerSettings):
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)

@@ -17,7 +17,16 @@ from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
 from agents.optim import OptimizerConfig
 from envs.denoise import DENOISING_REWARD
 from experiments.core.collapse import share_metrics
-from experiments.core.config import Flat, RunConfig, TrainConfig, chooses_tools, default_is, fitting, one_of
+from experiments.core.config import (
+    Flat,
+    LearnerSettings,
+    RunConfig,
+    TrainConfig,
+    chooses_tools,
+    default_is,
+    fitting,
+    one_of,
+)
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
 from experiments.core.task import Session, Task
@@ -107,7 +116,7 @@ def _a3c() -> A3CConfig:
 
 
 @dataclass(frozen=True)
-class DenoiseLearnerConfigs:
+class DenoiseLearnerConfigs(LearnerSettings):
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=_a3c)

@@ -13,10 +13,11 @@ import torch
 import tyro
 
 from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConfig, SupervisedConfig, distributed
-from experiments.core.config import Flat, RunConfig, TrainConfig, fitting, one_of
+from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, fitting, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import ArtifactCallback, FitResult
+from experiments.core.plugins import unnamed_terms
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
 from experiments.core.train import rlenhance_command
@@ -124,7 +125,7 @@ class LowLightTrainConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
-class LearnerConfigs:
+class LearnerConfigs(LearnerSettings):
     """Settings of each learner."""
 
     a3c: A3CConfig = field(default_factory=A3CConfig)
@@ -257,7 +258,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         """The weights of the reward; terms that another run in this process has loaded do not count."""
         train = config.train
         known = (*load_terms(train.reward_term), *(word.partition("=")[0] for word in train.reward))
-        others = [f"{name}=0" for name in registered_sources() if name not in known]
+        others = [f"{name}=0" for name in (*registered_sources(), *unnamed_terms(train.plugin)) if name not in known]
         return RewardWeights.parse((*train.reward, *others), exposure_level=train.exposure_level)
 
     def reward(self, config: LowLightConfig) -> Reward:

@@ -210,7 +210,7 @@ def _train(config: LowLightCompareConfig, own: Sequence[str], learner: str, rewa
         LowLightTrainConfig(
             learner=learner, reward=_words(reward, own) if is_policy else (),
             reward_term=config.reward_term if is_policy else (), exposure_level=config.exposure_level, name=slug,
-            out=config.out, seed=seed, updates=config.updates or None, minutes=config.minutes,
+            plugin=config.plugin, out=config.out, seed=seed, updates=config.updates or None, minutes=config.minutes,
             batch_size=config.batch_size, eval_interval=config.eval_interval),
         config.data, config.network, config.configs)
     begun = (run / "config.json").is_file()

@@ -30,11 +30,14 @@ from rlenhance.cli import (
 from rlenhance.cli.reports import name_flags
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import load_plugin
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
 COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
                             "watch": watch, "variants": variants, "compare": compare, "score": score, "models": models,
                             "presets": presets, "export": export, "demo": demo, "doctor": doctor}
+#: Commands that use no model.
+_WITHOUT_MODEL = ("models", "presets", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(commands)
+    for name, described in commands.choices.items():
+        if name not in _WITHOUT_MODEL:
+            described.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE",
+                                   help="a Python module of your own that registers parts of the model; it runs what "
+                                        "it holds, and a model never has one loaded by itself")
     return top
 
 
@@ -58,6 +66,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     with _stopped_by(signal.SIGTERM):
         try:
+            for source in getattr(arguments, "plugin", ()):
+                load_plugin(source)
             return COMMANDS[arguments.command].run(arguments)
         except UsageError as error:
             print(f"error: {name_flags(str(error))}", file=sys.stderr)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from rlenhance.core.errors import UnknownName, UsageError
 
 Entry = TypeVar("Entry", covariant=True)
 Registered = TypeVar("Registered")
 Product = TypeVar("Product")
+
+#: All registries of this process.
+REGISTRIES: WeakSet[Registry[Any]] = WeakSet()
+#: Packages of the project: what they register is no user's own.
+PROJECT = ("rlenhance", "envs", "agents", "experiments", "benchmarks")
 
 
 class Registry(Generic[Entry]):
@@ -35,6 +42,8 @@ class Registry(Generic[Entry]):
     def __init__(self, kind: str):
         self.kind = kind
         self._entries: dict[str, Any] = {}
+        self._modules: dict[str, str] = {}
+        REGISTRIES.add(self)
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
         """Decorator: enter the function or class under `name`, and return it unchanged.
@@ -47,13 +56,22 @@ class Registry(Generic[Entry]):
             if name in self._entries:
                 raise UsageError(f"{self.kind} {name!r} is registered already; choose another name")
             self._entries[name] = entry
+            self._modules[name] = _importing_module()
             return entry
 
         return enter
 
     def remove(self, name: str) -> None:
         """Take an entry out again."""
-        del self._entries[name]
+        del self._entries[name], self._modules[name]
+
+    def module_of(self, name: str) -> str:
+        """The module whose import has registered an entry; "" where it was registered outside of any import."""
+        return self._modules[name]
+
+    def own_names(self) -> list[str]:
+        """The names of the entries that the project itself has not registered."""
+        return [name for name, module in self._modules.items() if module.partition(".")[0] not in PROJECT]
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self._entries:
@@ -95,3 +113,11 @@ class Registry(Generic[Entry]):
         """Make a product again from its `.spec`."""
         config = dict(spec)
         return self.create(config.pop("name"), **config)
+
+
+def _importing_module() -> str:
+    """The module that is being executed: the innermost one on the call stack."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back  # type: ignore[assignment]
+    return "" if frame is None else str(frame.f_globals.get("__name__", ""))

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.plugins import load_installed, loaded_plugins, plugins_of, texts_in, warn_if_changed
 from rlenhance.hub import migrate
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, is_pickle, read_config
 from rlenhance.hub.shipped import locate
@@ -27,7 +28,8 @@ def describe(network: ImageNetwork, about: Mapping[str, Any] | None = None) -> M
     """The description of a network that `save_checkpoint` writes beside its weights."""
     chosen = network.preferences
     return ModelInfo(network.purpose, network.scale, network.channels, network.needs_mask, dict(chosen.ranges),
-                     chosen.auto, network.receptive_radius, network.spec, dict(about or {}))
+                     chosen.auto, network.receptive_radius, network.spec, dict(about or {}),
+                     {plugin.module: plugin.digest for plugin in plugins_of(set(texts_in(network.spec)))})
 
 
 def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any] | None = None,
@@ -50,6 +52,8 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
     if set(reread) != set(tensors) or any(not torch.equal(reread[name], tensors[name]) for name in tensors):
         raise UsageError(f"{folder}: the weights do not load back equal; the checkpoint is not written")
     config = {"format": FORMAT, **dataclasses.asdict(describe(network, about))}
+    if not config["plugins"]:
+        del config["plugins"]
     beside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     try:
         beside.mkdir(parents=True)
@@ -110,16 +114,16 @@ def create_network(name: str, **config: Any) -> ImageNetwork:
 def load_network(folder: Path | str, device: torch.device | str = "cpu") -> ImageNetwork:
     """The network of a checkpoint, in evaluation mode.
 
+    No code is imported for it, but for that of installed plugins: a network with parts of a plugin needs the plugin to
+    be loaded (`rlenhance.load_plugin`). A plugin that has changed since is reported on standard error.
+
     Raises:
         UsageError: see `find_checkpoint` and `read_config`; or the weights are damaged, not finite, or do not fit the
-            config.
+            config; or a part of the network is not registered.
     """
     folder = find_checkpoint(folder)
     config = read_config(folder)
-    try:
-        network = create_network(**config["model"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a wrong spec
-        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error})") from error
+    network = _create(folder, config)
     tensors = _read_tensors(folder / MODEL)
     if config["format"] == 1:
         tensors = migrate.upgrade_weights(tensors)
@@ -129,6 +133,28 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
         raise UsageError(f"{folder}: weights and config do not fit together ({error})") from error
     _check_finite(folder, tensors, "use another checkpoint")
     return network.to(device).eval()
+
+
+def _create(folder: Path, config: Mapping[str, Any]) -> ImageNetwork:
+    """The network of a config.json, with fresh weights; installed plugins are loaded where a name is unknown."""
+    needed = config.get("plugins") or {}
+    try:
+        try:
+            network = create_network(**config["model"])
+        except UnknownName:
+            if not load_installed():
+                raise
+            network = create_network(**config["model"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a wrong spec
+        remedy, missing = "", [module for module in needed if module not in loaded_plugins()]
+        if isinstance(error, UnknownName) and missing:
+            remedy = (f": it has parts of the plugin {', '.join(missing)}, and a checkpoint has no code imported; load "
+                      f"it first, with --plugin {missing[0]}.py, or from Python with rlenhance.load_plugin")
+        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error}){remedy}") from error
+    for module, digest in needed.items():
+        if module in loaded_plugins():
+            warn_if_changed(loaded_plugins()[module], digest, f"{folder} was trained")
+    return network
 
 
 def load_model(model: Path | str, device: torch.device | str = "cpu", *, steps: int | None = None) -> ImageNetwork:

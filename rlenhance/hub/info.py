@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class ModelInfo:
             statistics of the whole image; None if unknown.
         model: spec of the network: `name` in the registry of models, and its arguments.
         about: further facts, as step and scores.
+        plugins: the plugins that have registered parts of the network: module -> digest of its file.
     """
 
     purpose: Purpose
@@ -43,6 +44,7 @@ class ModelInfo:
     receptive_radius: int | None
     model: Mapping[str, Any]
     about: Mapping[str, Any]
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_checkpoint(folder: Path | str) -> Path:
@@ -110,7 +112,7 @@ def read_info(folder: Path | str) -> ModelInfo:
         radius = config["receptive_radius"]
         info = ModelInfo(config["purpose"], int(config["scale"]), int(config["channels"]), bool(config["needs_mask"]),
                          ranges, tuple(config["auto_preferences"]), None if radius is None else int(radius),
-                         dict(config["model"]), dict(config.get("about") or {}))
+                         dict(config["model"]), dict(config.get("about") or {}), dict(config.get("plugins") or {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / CONFIG}: damaged ({error!r}); take another copy of it") from error
     if info.purpose not in PURPOSES:

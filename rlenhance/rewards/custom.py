@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib
 import inspect
 import sys
 import traceback
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
+from rlenhance.core.plugins import digest_of, import_named
 from rlenhance.rewards.base import TERMS, RewardTerm, Transition, check_cost, state_term
 
 _SHADES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # mean brightness of the pictures that are tried
@@ -85,7 +84,8 @@ def _load(source: str, kept: TermSource | None) -> str:
                          f"my_rewards.py; got {source!r}")
     terms, modules = set(TERMS), set(sys.modules)
     try:
-        module = _module(module_name, kept)
+        module = import_named(module_name, (str(Path.cwd()), kept.folder if kept else ""),
+                              "the run needs its reward term: put it back, or " if kept else "")
         term = _term(module, function)
         validate_term(term)
     except BaseException:
@@ -99,29 +99,6 @@ def _load(source: str, kept: TermSource | None) -> str:
         print(f"warning: {module.__file__} is not what it was when the run began", file=sys.stderr)
     SOURCES[term.name] = found
     return term.name
-
-
-def _module(name: str, kept: TermSource | None) -> ModuleType:
-    """Import from the folder that a run has stored, the current one, or Python's path."""
-    for folder in (str(Path.cwd()), kept.folder if kept else ""):
-        if folder and folder not in sys.path:
-            sys.path.insert(0, folder)
-    importlib.invalidate_caches()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise UsageError(f"{name} needs the module {error.name}, which is not installed") from error
-        places = " and ".join(dict.fromkeys([str(Path.cwd()), *([kept.folder] if kept else [])]))
-        needed = "the run needs its reward term: put it back, or " if kept else ""
-        raise UsageError(f"no module {name!r} in {places}, nor on Python's path: {needed}run the command in the folder "
-                         f"where {name.replace('.', '/')}.py lies, or set PYTHONPATH to it") from error
-    except UsageError as error:  # of a decorator: the name is taken
-        raise UsageError(f"{name}: {error}") from error
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(f"{name} cannot be imported: {type(error).__name__}: {error} ({place.filename}, "
-                         f"line {place.lineno})") from error
 
 
 def _term(module: ModuleType, function: str) -> RewardTerm:
@@ -151,12 +128,11 @@ def _term(module: ModuleType, function: str) -> RewardTerm:
 
 
 def _source_of(source: str, module: ModuleType) -> TermSource:
-    if not module.__file__:
+    file, digest = digest_of(module)
+    if not file:
         return TermSource(source, "", "", "")
-    file = Path(module.__file__).resolve()
-    above = module.__name__.count(".") + (file.name == "__init__.py")
-    digest = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
-    return TermSource(source, str(file.parents[above]), str(file), digest)
+    above = module.__name__.count(".") + (Path(file).name == "__init__.py")
+    return TermSource(source, str(Path(file).parents[above]), file, digest)
 
 
 def _test_images(size: int) -> Tensor:

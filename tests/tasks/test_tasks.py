@@ -107,7 +107,7 @@ def test_help_has_real_defaults_and_every_registered_name(task, capsys, register
 def test_every_option_that_a_resumed_run_would_ignore_is_refused_by_name(task):
     """Whatever it is; those of the call and those that make a run longer are taken."""
     stored = task.Config()
-    taken = {f"train.{name}" for name in ("resume", "progress", "device", "devices", *stored.train.extends)}
+    taken = {f"train.{name}" for name in ("resume", "progress", "device", "devices", "plugin", *stored.train.extends)}
     for path, value in leaves(stored):
         given, name = changed(stored, path, value), path.partition(".")[2]
         if given is None:

@@ -12,7 +12,7 @@ import tyro
 from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
 from agents.autoencoder_learner import AutoencoderConfig
 from agents.optim import OptimizerConfig
-from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, is_policy_learner, one_of
+from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, is_policy_learner, one_of
 from experiments.core.fit import Budget
 from experiments.core.task import NO_LIMIT
 from experiments.tasks.rse.data import RSEDataConfig
@@ -32,7 +32,7 @@ def _a3c() -> A3CConfig:
 
 
 @dataclass(frozen=True)
-class RSELearnerConfigs:
+class RSELearnerConfigs(LearnerSettings):
     """Settings of each learner."""
 
     autoencoding: AutoencoderConfig = field(default_factory=AutoencoderConfig)

@@ -1,0 +1,146 @@
+"""Plugins of a command: loaded before its options are known, because they add to them, and kept with the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from agents import LEARNERS
+from experiments.core.config import LearnerSettings, hints_of, is_flat
+from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import (
+    Plugin,
+    load_installed,
+    load_plugin,
+    loaded_plugins,
+    plugins_of,
+    restore_plugins,
+    texts_in,
+)
+from rlenhance.rewards import TERMS
+from rlenhance.rewards.custom import validate_term
+
+_FLAG = "--plugin"
+
+
+def check_parts(plugin: Plugin) -> None:
+    """Refuse what no command could use: a reward term that fails on test images, a learner without settings.
+
+    Raises:
+        UsageError: names the part.
+    """
+    for name in plugin.registered.get(TERMS.kind, ()):
+        validate_term(TERMS[name])
+    for name in plugin.registered.get(LEARNERS.kind, ()):
+        if not (name.isidentifier() and dataclasses.is_dataclass(getattr(LEARNERS[name], "Config", None))):
+            raise UsageError(f"{plugin.module}: the learner {name!r} needs a name that can begin an option, as in "
+                             f"my_learner, and the attribute Config, the dataclass of its settings")
+
+
+def load_plugins(sources: Iterable[str]) -> list[Plugin]:
+    """Load the plugins that a command names, and those that are installed.
+
+    Returns:
+        Those that are named.
+    """
+    named = [load_plugin(source, check_parts) for source in sources]
+    load_installed(check_parts)
+    return named
+
+
+def load_plugins_of(stored: Mapping[str, Any], sources: Iterable[str] = ()) -> None:
+    """Load the plugins of a run that goes on; those named in `sources` take their places.
+
+    Args:
+        stored: config.json of the run.
+        sources: paths and modules that the command names.
+    """
+    load_plugins(sources)
+    restore_plugins(stored.get("plugins", ()), check_parts)
+
+
+def named_plugins(words: Sequence[str]) -> list[str]:
+    """The values of --plugin on a command line."""
+    values, taking = [], False
+    for word in words:
+        option, sign, value = word.partition("=")
+        if word.startswith("--"):
+            taking = option == _FLAG
+            values += [value] if taking and sign else []
+        elif taking:
+            values.append(word)
+    return values
+
+
+def run_plugins(config: Any, spec: Any) -> list[Plugin]:
+    """The plugins that belong to a run: those that it names, and the installed ones of which it uses a part.
+
+    Args:
+        config: its settings.
+        spec: of its network; None where it has none yet.
+    """
+    used = plugins_of({*texts_in(dataclasses.asdict(config)), *texts_in(spec)})
+    named = [load_plugin(source, check_parts) for source in config.train.plugin]
+    return [plugin for plugin in loaded_plugins().values()
+            if plugin in named or (plugin.installed and plugin in used)]
+
+
+def unnamed_terms(named: Collection[str]) -> list[str]:
+    """The reward terms that plugins have registered, but for those of these plugins.
+
+    Args:
+        named: paths and modules of plugins.
+    """
+    own = {name for source in named for name in load_plugin(source, check_parts).registered.get(TERMS.kind, ())}
+    return [name for plugin in loaded_plugins().values() for name in plugin.registered.get(TERMS.kind, ())
+            if name not in own]
+
+
+def with_plugins(kind: Any) -> Any:
+    """A class of settings whose parts for the learners also hold the settings of the learners of plugins."""
+    return _extended(kind, tuple((name, LEARNERS[name].Config) for name in LEARNERS.own_names()
+                                 if dataclasses.is_dataclass(getattr(LEARNERS[name], "Config", None))))
+
+
+@functools.cache
+def _extended(kind: Any, own: tuple[tuple[str, Any], ...]) -> Any:
+    """A dataclass derived from another one, with the settings of further learners: names and classes."""
+    if issubclass(kind, LearnerSettings):
+        parts = [(name, config, dataclasses.field(default_factory=config)) for name, config in own]
+    else:
+        parts = []
+        for part in dataclasses.fields(kind):
+            default: Any = None if part.default_factory is dataclasses.MISSING else part.default_factory()
+            if dataclasses.is_dataclass(default) and (inner := _extended(type(default), own)) is not type(default):
+                flat = isinstance(default, LearnerSettings) or is_flat(hints_of(kind)[part.name])
+                hint = Annotated[inner, tyro.conf.arg(name="")] if flat else inner
+                parts.append((part.name, hint, dataclasses.field(default_factory=_converter(default, own))))
+    frozen, about = kind.__dataclass_params__.frozen, {"__doc__": kind.__doc__}
+    made: Any = dataclasses.make_dataclass(kind.__name__, parts, bases=(kind,), frozen=frozen, namespace=about)
+    return made if parts else kind
+
+
+def _converter(default: Any, own: tuple[tuple[str, Any], ...]) -> Callable[[], Any]:
+    """Makes settings anew in the extended class, with the values of `default`."""
+    def convert(value: Any) -> Any:
+        if not dataclasses.is_dataclass(value):
+            return value
+        parts = {part.name: convert(getattr(value, part.name)) for part in dataclasses.fields(value)}
+        return _extended(type(value), own)(**parts)
+
+    return lambda: convert(default)
+
+
+def settings_record(config: Any) -> dict[str, Any]:
+    """The settings of a run as config.json holds them: without the settings of learners of plugins that are as they
+    come, so that the run goes on where the plugin is not there."""
+    record = dataclasses.asdict(config)
+    for name in LEARNERS.own_names():
+        settings = getattr(config.learners, name, None)
+        if settings is not None and name != config.train.learner and settings == type(settings)():
+            del record["learners"][name]
+    return record

@@ -1,0 +1,254 @@
+"""Plugins: parts of one's own, loaded by name, listed, kept with the run, and never imported by a checkpoint."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from agents import LEARNERS
+from experiments.core.cli import train_command
+from experiments.core.compare import compare_command
+from experiments.core.plugins import with_plugins
+from experiments.tasks.denoise import DENOISE
+from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON
+from experiments.tasks.lowlight_report import LowLightReportConfig
+from rlenhance.cli import main as cli
+from rlenhance.core import plugins
+from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import load_installed, load_plugin, loaded_plugins, unload_plugin
+from rlenhance.core.registry import REGISTRIES
+from rlenhance.hub.checkpoint import load_network, read_config
+from rlenhance.nn.backbones import BACKBONES
+
+LEARNER = '''
+"""A learner."""
+
+from dataclasses import dataclass
+
+from agents.base import LEARNERS
+from agents.direct import Direct, DirectConfig
+
+
+@dataclass(frozen=True)
+class OwnConfig(DirectConfig):
+    """Settings of `own_learner`."""
+
+    sharpness: float = 0.5
+    """A number of its own."""
+
+
+@LEARNERS.register("own_learner")
+class OwnLearner(Direct):
+    """Back-propagation under another name."""
+
+    Config = OwnConfig
+
+    def step(self, batch, progress=0.0):
+        return {**super().step(batch, progress), "own/sharpness": self.config.sharpness}
+'''
+BACKBONE = '''
+"""A backbone."""
+
+from rlenhance.nn.backbones import BACKBONES, Compact
+
+
+@BACKBONES.register("own_backbone")
+class Own(Compact):
+    """Narrow and coarse."""
+
+    def __init__(self, channels=3, context=0, width=8):
+        super().__init__(channels, context, width=width)
+'''
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """The current folder, with two plugins; afterwards every plugin is forgotten."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    (folder / "own_learner.py").write_text(LEARNER)
+    (folder / "own_backbone.py").write_text(BACKBONE)
+    yield folder
+    forget()
+
+
+def forget():
+    """What a new process would not know."""
+    for module in loaded_plugins():
+        unload_plugin(module)
+    plugins._REFUSED.clear()
+
+
+def train(folder, *words, name="run", task=LOWLIGHT):
+    """The status of a tiny training run."""
+    return train_command(task, [
+        "--out", str(folder), "--name", name, "--updates", "2", "--batch-size", "2", "--device", "cpu", "--no-progress",
+        "--horizon", "2", *(["--state-size", "16"] if task is LOWLIGHT else ["--crop", "16"]), *words])
+
+
+def test_help_lists_what_a_plugin_registers(place, capsys):
+    """The learner, its settings and the backbone stand in the help of a command that names the files; nobody else's."""
+    assert train_command(LOWLIGHT, ["--plugin", "own_learner.py", "own_backbone", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "own_learner; default" in shown and "own_backbone; default" in shown
+    assert "--own-learner.sharpness FLOAT A number of its own. (default: 0.5)" in shown
+    forget()
+    assert train_command(LOWLIGHT, ["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "own_learner" not in shown and "own-learner" not in shown and "own_backbone" not in shown
+
+
+def test_a_run_keeps_its_plugins(place, tmp_path, pairs, capsys, monkeypatch):
+    """config.json names them, their settings and digests; the run goes on, from another folder too, and says what has
+    changed or is missing."""
+    words = ["--data", str(pairs), "--plugin", "own_learner.py", "--plugin=own_backbone.py", "--learner", "own_learner",
+             "--backbone", "own_backbone", "--own-learner.sharpness", "0.75"]
+    assert train(tmp_path / "runs", *words) == 0
+    run = tmp_path / "runs" / "run"
+    config = json.loads((run / "config.json").read_text())
+    assert [plugin["module"] for plugin in config["plugins"]] == ["own_learner", "own_backbone"]
+    assert config["plugins"][1]["file"] == str(place / "own_backbone.py") and config["plugins"][1]["digest"]
+    assert config["arguments"]["train"]["plugin"] == [str(place / "own_learner.py"), str(place / "own_backbone.py")]
+    assert config["arguments"]["learners"]["own_learner"]["sharpness"] == 0.75
+    assert set(read_config(run / "best")["plugins"]) == {"own_backbone"}
+    assert "0.75" in (run / "metrics.csv").read_text()
+
+    def resume(*more):
+        forget()
+        capsys.readouterr()
+        shutil.rmtree(place / "__pycache__", ignore_errors=True)
+        return train_command(LOWLIGHT, ["--resume", str(run), "--no-progress", *more]), capsys.readouterr().err
+
+    monkeypatch.chdir(tmp_path)
+    assert resume("--updates", "3") == (0, "")
+    (place / "own_backbone.py").write_text(BACKBONE + "\n# another\n")
+    status, error = resume()
+    assert status == 0 and "own_backbone.py is not what it was when the run began" in error
+    (place / "own_backbone.py").rename(tmp_path / "own_backbone.py")
+    status, error = resume()
+    assert status == 2 and "the run needs its plugin own_backbone" in error and "--plugin FOLDER/own_back" in error
+    status, error = resume("--plugin", "own_backbone.py")
+    assert status == 0
+
+
+def test_a_checkpoint_imports_nothing(place, tmp_path, pairs, capsys):
+    """A network with a part of a plugin is refused with the way out, and used where the user names the plugin."""
+    assert train(tmp_path / "runs", "--data", str(pairs), "--plugin", "own_backbone.py", "--backbone",
+                 "own_backbone") == 0
+    best, out = tmp_path / "runs" / "run" / "best", place / "out.png"
+    words = ["enhance", str(next((pairs / "low").iterdir())), "-o", str(out), "--model", str(best)]
+    forget()
+    with pytest.raises(UsageError, match=r"unknown backbone 'own_backbone'.*plugin own_backbone.*--plugin own_backb"):
+        load_network(best)
+    assert cli.main(words) == 2
+    assert "--plugin own_backbone.py" in capsys.readouterr().err
+    assert "own_backbone" not in sys.modules and not out.exists()
+    assert cli.main([*words, "--plugin", "own_backbone.py"]) == 0
+    assert out.is_file()
+    assert load_network(best).backbone.width == 8
+    forget()
+    (place / "own_backbone.py").write_text(BACKBONE + "\n# another\n")
+    shutil.rmtree(place / "__pycache__", ignore_errors=True)
+    load_plugin("own_backbone.py")
+    load_network(best)
+    assert "own_backbone.py is not what it was when" in capsys.readouterr().err
+
+
+def test_an_installed_plugin_is_found(place, tmp_path, pairs, capsys, monkeypatch):
+    """A distribution with an entry point needs no option: it is listed, used, and loaded for a checkpoint; a broken one
+    is left out with a warning. The current folder does not shadow it."""
+    site = tmp_path / "site"
+    for name, text in (("own_backbone", BACKBONE), ("own_broken", "1 / 0\n")):
+        (site / f"{name}-1.0.dist-info").mkdir(parents=True)
+        (site / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (site / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(f"[rlenhance.plugins]\n{name} = {name}\n")
+        (site / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(place)])
+    assert train(tmp_path / "runs", "--data", str(pairs), "--backbone", "own_backbone") == 0
+    assert capsys.readouterr().err.count("installed plugin own_broken is left out: own_broken cannot be imported") == 1
+    config = json.loads((tmp_path / "runs" / "run" / "config.json").read_text())
+    assert [plugin["file"] for plugin in config["plugins"]] == [str(site / "own_backbone.py")]
+    forget()
+    assert load_network(tmp_path / "runs" / "run").backbone.width == 8
+    assert train(tmp_path / "runs", "--data", str(pairs), name="other") == 0  # uses nothing of it
+    assert json.loads((tmp_path / "runs" / "other" / "config.json").read_text())["plugins"] == []
+    assert load_installed() == []
+
+
+@pytest.mark.parametrize("source, text, wanted", [
+    ("own_missing.py", None, "no such file"),
+    ("own_missing", None, "no module 'own_missing'"),
+    ("own-part.py", "", "cannot be the name of a module; rename the file, as in own_part.py"),
+    ("my part", None, "a Python file, the folder of a package, or the name of a module"),
+    ("own_part.py", "1 / 0", "ZeroDivisionError"),
+    ("own_part.py", "import own_needed", "needs the module own_needed"),
+    ("json.py", "", "the name json is taken by"),
+    ("own_part.py", BACKBONE.replace("own_backbone", "compact"), "'compact' is registered already"),
+    ("own_part.py", BACKBONE + "\n1 / 0\n", "ZeroDivisionError"),
+])
+def test_what_cannot_be_a_plugin_is_refused(place, source, text, wanted, capsys):
+    """The file, the line and the reason, with status 2; nothing stays registered."""
+    if text is not None:
+        (place / source).write_text(text)
+    before = {registry: list(registry) for registry in REGISTRIES}
+    with pytest.raises(UsageError) as caught:
+        load_plugin(source)
+    assert wanted in str(caught.value)
+    assert {registry: list(registry) for registry in REGISTRIES} == before and not loaded_plugins()
+    assert train_command(LOWLIGHT, ["--plugin", source, "--help"]) == 2
+    assert wanted in capsys.readouterr().err
+
+
+def test_a_package_is_a_plugin(place):
+    """What its modules register belongs to it, and its digest covers all of them."""
+    (place / "own_package").mkdir()
+    (place / "own_package" / "__init__.py").write_text("from own_package import parts\n")
+    (place / "own_package" / "parts.py").write_text(BACKBONE)
+    plugin = load_plugin("own_package")
+    assert plugin.registered == {"backbone": ["own_backbone"]} and plugin.file.endswith("__init__.py")
+    assert load_plugin(place / "own_package") is plugin
+    forget()
+    shutil.rmtree(place / "own_package" / "__pycache__", ignore_errors=True)
+    (place / "own_package" / "parts.py").write_text(BACKBONE + "# another\n")
+    assert load_plugin("own_package/").digest != plugin.digest
+
+
+def test_every_task_takes_a_plugin(place, tmp_path, pairs, capsys):
+    """Denoising trains with the learner too, and settings of every command have a place for it."""
+    assert train(tmp_path / "runs", "--data", str(pairs / "high"), "--plugin", "own_learner.py", "--learner",
+                 "own_learner", task=DENOISE) == 0
+    assert "own_learner" in json.loads((tmp_path / "runs" / "run" / "config.json").read_text())["arguments"]["learners"]
+    report = with_plugins(LowLightReportConfig)()
+    assert report.comparison.configs.own_learner.sharpness == 0.5 and report.comparison.rewards == ("no reference",)
+    assert with_plugins(LowLightConfig) is not LowLightConfig
+    unload_plugin("own_learner")
+    assert with_plugins(LowLightConfig) is LowLightConfig and "own_learner" not in LEARNERS
+
+
+def test_a_learner_of_a_plugin_is_a_row_of_a_comparison(place, tmp_path, pairs):
+    """Trained, scored, and found again when the comparison is repeated."""
+    words = ["--plugin", "own_learner.py", "own_backbone.py", "--learners", "own_learner", "--rewards", "no reference",
+             "--backbone", "own_backbone", "--own-learner.sharpness", "0.75", "--seeds", "0", "--minutes", "0",
+             "--updates", "1", "--batch-size", "2", "--data", str(pairs), "--crop", "16", "--state-size", "16",
+             "--horizon", "2", "--out", str(tmp_path / "compare")]
+    for _ in range(2):
+        assert compare_command(LOWLIGHT_COMPARISON, words) == 0
+        forget()
+    assert "own_learner, no reference" in (tmp_path / "compare" / "table.md").read_text()
+    kept = json.loads((tmp_path / "compare" / "own_learner-no_reference-0" / "config.json").read_text())
+    assert kept["arguments"]["learners"]["own_learner"]["sharpness"] == 0.75
+
+
+def test_settings_of_learners_that_are_not_used_leave_no_trace(place, tmp_path, pairs):
+    """A run that uses nothing of a plugin goes on without it."""
+    load_plugin("own_learner.py")
+    assert train(tmp_path / "runs", "--data", str(pairs)) == 0
+    assert "own_learner" not in (tmp_path / "runs" / "run" / "config.json").read_text()
+    forget()
+    assert train_command(LOWLIGHT, ["--resume", str(tmp_path / "runs" / "run"), "--updates", "3", "--no-progress"]) == 0
+    assert "own_backbone" not in BACKBONES
