@@ -47,7 +47,8 @@ class ImageCache:
         max_side: reduce to this longer side in pixels before storing; None stores the full image.
         most: largest number of images held; None: as many as fit.
 
-    Thread-safe. An image that does not fit is decoded again each time; memory stays within the budget.
+    Thread-safe. An image that does not fit is decoded again each time; memory stays within the budget. A pickle has the
+    settings and no images: they are decoded again where it is read.
     """
 
     def __init__(self, budget: int = 1 << 30, max_side: int | None = None, most: int | None = None):
@@ -58,6 +59,12 @@ class ImageCache:
         self._images: OrderedDict[Source, np.ndarray] = OrderedDict()
         self._info: dict[Source, ImageInfo] = {}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> tuple[int, int | None, int | None]:
+        return self.budget, self.max_side, self.most
+
+    def __setstate__(self, state: tuple[int, int | None, int | None]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
     def load(self, source: Source) -> np.ndarray:
         """(H, W, 3) uint8, read-only.
