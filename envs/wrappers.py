@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from envs.image_env import ImageEnv
+from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
 
 
@@ -141,7 +143,7 @@ class GlobalAction(_Actions):
         super().__init__(env)
         if "global" not in self._scopes:
             raise UsageError(f"no agent acts for the whole image here, only {', '.join(self._scopes)} agents do: "
-                             f"make the environment with curve={{'global_agent': True}}, or take FlattenActions")
+                             f"{_way_to_global_agent(self._inner.env)}take FlattenActions")
         heads, choices = self._actions.action_dim, self._actions.num_choices
         if choices is None:
             self.action_space = spaces.Box(-1.0, 1.0, (heads,), np.float32)
@@ -156,12 +158,25 @@ class GlobalAction(_Actions):
         return self._as_action({"global": self._checked(action, heads).reshape(heads, 1, 1), **self._neutral})
 
 
+def _way_to_global_agent(env: PixelEnv) -> str:
+    """How this environment would have a global agent, as the beginning of an advice; "" where it cannot."""
+    name, taken = env.actions.spec["name"], inspect.signature(type(env)).parameters
+    if not hasattr(env.actions, "global_agent"):
+        return f"the action set {name} has none; "
+    if name == "curve" and "curve" in taken:
+        return "make the environment with curve={'global_agent': True}, or "
+    if issubclass(type(env), PixelEnv) and type(env) is not PixelEnv and "actions" in taken:
+        return f"make the environment with actions={{'name': {name!r}, 'global_agent': True}}, or "
+    return f"make its action set ({name}) with global_agent=True, or "
+
+
 class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
     """The observation as one uint8 array, channels first, for convolutional agents.
 
-    `Box(0, 255, (3 + 1 + P + M, H, W), uint8)`. The planes are red, green, blue; the steps left, a constant plane, 255
-    at the start of an episode and 0 at its end (with a fixed horizon the value of a state depends on it);
-    one constant plane for each of P preferences, -1 as 0 and +1 as 255; and the mask, where there is one (M = 1).
+    `Box(0, 255, (C + 1 + P + M, H, W), uint8)`. The planes are the image's (C = 3: red, green, blue; C = 1: grey); the
+    steps left, a constant plane, 255 at the start of an episode and 0 at its end (with a fixed horizon the value of a
+    state depends on it); one constant plane for each of P preferences, -1 as 0 and +1 as 255; and the mask, where there
+    is one (M = 1).
     The observation is rounded to bytes; the image that the agents edit is not.
 
     Args:
@@ -185,7 +200,7 @@ class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
         gymnasium.ObservationWrapper.__init__(self, env)
         self._taken = self._inner.observation_space
         parts = self._inner.env.single_observation_space.spaces
-        planes = 4 + len(self._inner.env.preferences) + ("mask" in parts)
+        planes = parts["image"].shape[0] + 1 + len(self._inner.env.preferences) + ("mask" in parts)
         self.observation_space = spaces.Box(0, 255, (planes, *self._inner.env.size), np.uint8)
 
     def reset(self, *, seed: int | None = None,
@@ -196,7 +211,7 @@ class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
         return self.observation(observation), info
 
     def observation(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The environment's observation as (3 + 1 + P + M, H, W) uint8."""
+        """The environment's observation as (C + 1 + P + M, H, W) uint8."""
         size = observation["image"].shape[1:]
         constant = [observation["remaining"]]
         if "preference" in observation:
