@@ -9,26 +9,36 @@ from envs.image_env import ImageEnv, single_image
 from envs.lowlight import LowLightEnv
 from envs.pixel_env import PixelEnv
 from envs.self_enhance import SelfEnhanceEnv
+from envs.torch_to_numpy import TorchToNumpy, vector_entry_point
 from envs.wrappers import FlattenActions, GlobalAction, Uint8Observation
 
 LowLightImageEnv = single_image(LowLightEnv)
 DenoiseImageEnv = single_image(DenoiseEnv)
 CompletionImageEnv = single_image(CompletionEnv)
 SelfEnhanceImageEnv = single_image(SelfEnhanceEnv)
+make_lowlight = vector_entry_point(LowLightEnv)
+make_denoise = vector_entry_point(DenoiseEnv)
+make_completion = vector_entry_point(CompletionEnv)
+make_self_enhance = vector_entry_point(SelfEnhanceEnv)
+make_curve_oracle = vector_entry_point(CurveOracleEnv)
+
+_ENTRY_POINTS = {"LowLight": "make_lowlight", "Denoise": "make_denoise", "Completion": "make_completion",
+                 "SelfEnhance": "make_self_enhance", "CurveOracle": "make_curve_oracle"}
 
 #: Ids that this package registers.
-ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in ("LowLight", "Denoise", "Completion", "SelfEnhance", "CurveOracle"))
+ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in _ENTRY_POINTS)
 
 #: Ids of version 0.1 that go on working: id -> the present one.
 OLD_ENV_IDS = {"rlenhance/KnownCurve-v0": "rlenhance/CurveOracle-v0"}
 
 for _id, _new in {**{name: name for name in ENV_IDS}, **OLD_ENV_IDS}.items():
     if _id not in gymnasium.registry:
-        _class = "envs:" + _new.removeprefix("rlenhance/").removesuffix("-v0")
-        gymnasium.register(_id, entry_point=f"{_class}ImageEnv", vector_entry_point=f"{_class}Env")
+        _name = _new.removeprefix("rlenhance/").removesuffix("-v0")
+        gymnasium.register(_id, entry_point=f"envs:{_name}ImageEnv", vector_entry_point=f"envs:{_ENTRY_POINTS[_name]}")
 
 __all__ = [
     "ENV_IDS", "OLD_ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
     "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv", "InvertibleCurveSource",
-    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv", "Uint8Observation",
+    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv", "TorchToNumpy",
+    "Uint8Observation", *_ENTRY_POINTS.values(),
 ]

@@ -120,9 +120,9 @@ class CompletionEnv(PixelEnv):
 
     ## Vectorized environment
 
-    `gymnasium.make_vec("rlenhance/Completion-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Completion-v0")` holds one image in
-    NumPy.
+    `gymnasium.make_vec("rlenhance/Completion-v0", num_envs=8)` holds 8 images in NumPy (`TorchToNumpy`), with
+    NEXT_STEP autoreset, as Gymnasium's own vector environments. With `output="torch"` it is this class: torch tensors
+    on `device`, with SAME_STEP autoreset. `gymnasium.make("rlenhance/Completion-v0")` holds one image in NumPy.
 
     ## Version History
 
@@ -133,7 +133,7 @@ class CompletionEnv(PixelEnv):
                  horizon: int = 8, start: str = "laplace", strides: Sequence[int] = (8, 4, 2, 1),
                  actions: str = "fill", reward: Mapping[str, float] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
         able = [name for name in ACTION_SETS if getattr(ACTION_SETS[name], "purpose", "") == "completion"]
         if actions not in able:
             raise UsageError(f"actions is {' or '.join(able)}; got {actions!r}")

@@ -188,9 +188,9 @@ class CurveOracleEnv(PixelEnv):
 
     ## Vectorized environment
 
-    `gymnasium.make_vec("rlenhance/CurveOracle-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/CurveOracle-v0")` holds one image in
-    NumPy.
+    `gymnasium.make_vec("rlenhance/CurveOracle-v0", num_envs=8)` holds 8 images in NumPy (`TorchToNumpy`), with
+    NEXT_STEP autoreset, as Gymnasium's own vector environments. With `output="torch"` it is this class: torch tensors
+    on `device`, with SAME_STEP autoreset. `gymnasium.make("rlenhance/CurveOracle-v0")` holds one image in NumPy.
 
     ## Version History
 
@@ -201,7 +201,7 @@ class CurveOracleEnv(PixelEnv):
                  reward: Mapping[str, float] | None = None, exposure_level: float = DEFAULT_EXPOSURE,
                  preferences: Mapping[str, tuple[float, float, float]] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
         weights = RewardWeights.only(**dict(reward or {"l1": 1.0}))
         inexact = [name for name in weights.active if name not in EXACT_TERMS]
         if inexact or not weights.active:

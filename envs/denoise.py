@@ -64,8 +64,9 @@ class DenoiseEnv(PixelEnv):
 
     ## Vectorized environment
 
-    `gymnasium.make_vec("rlenhance/Denoise-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/Denoise-v0")` holds one image in NumPy.
+    `gymnasium.make_vec("rlenhance/Denoise-v0", num_envs=8)` holds 8 images in NumPy (`TorchToNumpy`), with
+    NEXT_STEP autoreset, as Gymnasium's own vector environments. With `output="torch"` it is this class: torch tensors
+    on `device`, with SAME_STEP autoreset. `gymnasium.make("rlenhance/Denoise-v0")` holds one image in NumPy.
 
     ## Version History
 
@@ -77,7 +78,7 @@ class DenoiseEnv(PixelEnv):
     def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, noise: str = "25", eight_bit: bool = False,
                  color: bool = False, size: int = 64, horizon: int = 5, tools: Sequence[str] = PIXELRL_TOOLS,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit), cache)
         if not splits.has_references:

@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
@@ -50,10 +49,8 @@ class ImageEnv(gymnasium.Env):
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """One step of all agents of the image."""
-        if isinstance(action, Mapping):
-            batched: Any = {scope: torch.as_tensor(np.asarray(value))[None] for scope, value in action.items()}
-        else:
-            batched = torch.as_tensor(np.asarray(action))[None]
+        batched: Any = ({scope: np.asarray(value)[None] for scope, value in action.items()}
+                        if isinstance(action, Mapping) else np.asarray(action)[None])
         observation, reward, terminated, truncated, info = self.env.step(batched)
         return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
 

@@ -63,9 +63,9 @@ class LowLightEnv(PixelEnv):
 
     ## Vectorized environment
 
-    `gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/LowLight-v0")` holds one image in
-    NumPy.
+    `gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=8)` holds 8 images in NumPy (`TorchToNumpy`), with
+    NEXT_STEP autoreset, as Gymnasium's own vector environments. With `output="torch"` it is this class: torch tensors
+    on `device`, with SAME_STEP autoreset. `gymnasium.make("rlenhance/LowLight-v0")` holds one image in NumPy.
 
     ## Version History
 
@@ -77,7 +77,7 @@ class LowLightEnv(PixelEnv):
                  reward: Mapping[str, float] | None = None, exposure_level: float = DEFAULT_EXPOSURE,
                  preferences: Mapping[str, tuple[float, float, float]] | None = None, auto: Sequence[str] = (),
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
         cache = ImageCache(max_side=4 * size)
         splits, _ = validate_splits(open_dataset(data) if data else sample_photographs(), cache)
         rewards = Reward(RewardWeights(reward, exposure_level=exposure_level))

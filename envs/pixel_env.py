@@ -14,8 +14,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from envs.action_input import NaNCount, to_tensors
 from envs.transition import Episode, State, admit, observe, score, start, transition
-from rlenhance.actions import Action, ActionSet
+from rlenhance.actions import ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch, BatchSource
@@ -32,7 +33,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
     The action space, observation space, rewards and episode end are those of the concrete environment (see
     `LowLightEnv`); this class has what they share. It takes and returns torch tensors on `device`, keeps gradients, and
-    copies nothing to the host.
+    copies nothing to the host within an episode; at its end one number says whether an action had NaN. Actions in
+    NumPy, as `action_space.sample()` gives them, are taken too. `TorchToNumpy` returns NumPy.
 
     Args:
         actions: the action set.
@@ -46,8 +48,9 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         info_maps: compute `info["reward_map"]` at every step; learners, which do not read it, turn it off.
         info_terms: which reward terms `info` has, "active" (those with a weight) or "all": those of weight 0 too, where
             they can be computed. They do not change the reward, and cost several times as much as the active ones.
-        autoreset_mode: SAME_STEP (all episodes end together and the next ones begin in that step; the last
-            observation is `info["final_obs"]`), or DISABLED (the caller resets).
+        autoreset_mode: all episodes end together; the next ones begin in that step (SAME_STEP; the last
+            observation is `info["final_obs"]`, the step's info also `info["final_info"]`), in the next one, whose
+            action is passed over and whose reward is 0 (NEXT_STEP), or when the caller resets (DISABLED).
         render_mode: None or "rgb_array".
     """
 
@@ -61,12 +64,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
     def __init__(self, actions: ActionSet, reward: Reward, *, horizon: int = 8,
                  preferences: Preferences | None = None, source: BatchSource | None = None, num_envs: int = 1,
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu", info_maps: bool = True,
-                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+                 info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
                  render_mode: str | None = None):
         if horizon < 1 or num_envs < 1 or min(size) < 1:
             raise UsageError(f"horizon, num_envs and size must be at least 1; got {horizon}, {num_envs}, {size}")
-        if autoreset_mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
-            raise UsageError(f"autoreset_mode is SAME_STEP or DISABLED; got {autoreset_mode}")
+        modes = [mode for mode in AutoresetMode if autoreset_mode in (mode, mode.value)]
+        if not modes:
+            raise UsageError(f"autoreset_mode is {', '.join(repr(mode.value) for mode in AutoresetMode)} or its "
+                             f"gymnasium.vector.AutoresetMode; got {autoreset_mode!r}")
         if render_mode not in (None, "rgb_array"):
             raise UsageError(f"render_mode is None or 'rgb_array'; got {render_mode!r}")
         if info_terms not in INFO_TERMS:
@@ -76,7 +81,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.preferences = preferences or Preferences()
         self.device = torch.device(device)
         self.render_mode = render_mode
-        self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
+        self.metadata = {**type(self).metadata, "autoreset_mode": modes[0]}
         self._source, self._drawn = source, 0
         self._stream: BatchSource | None = None
         self._num_draws, self.info_maps = num_envs, info_maps
@@ -128,6 +133,12 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         return self._episode
 
     @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """When the next episode begins."""
+        mode: AutoresetMode = self.metadata["autoreset_mode"]
+        return mode
+
+    @property
     def user_targets(self) -> Mapping[str, Tensor]:
         """The user's preferences of the last reset, name -> (N, 1, 1, 1)."""
         return self.episode.user_targets
@@ -140,12 +151,15 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             seed: begins the source's stream anew; later resets go on in it.
             options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)). Without them the batch is
                 drawn from the source, or is the last one where there is no source, and preferences have their defaults.
+                `reset_mask`, as Gymnasium's DISABLED mode has it: all episodes begin together, so all of it is True.
 
         Raises:
             UsageError: neither a batch nor a source; or the reward needs a reference and the batch has none.
         """
         super().reset(seed=seed)
         options = dict(options or {})
+        if not np.all(options.pop("reset_mask", True)):
+            raise UsageError("reset_mask is True for every image: the episodes of an environment begin together")
         unknown = set(options) - {"batch", "preference"}
         if unknown:
             raise UsageError(f"reset knows the options batch and preference; got {', '.join(sorted(unknown))}")
@@ -161,6 +175,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         else:  # the same images again, with the same preferences
             batch, chosen = self._episode.batch, self._episode.preference if chosen is None else chosen
         chosen = self.preferences.encode(None, len(batch)) if chosen is None else chosen
+        self._missing = NaNCount()
         self._episode, self._state = start(
             self.actions, self.reward, self.horizon, self.preferences, batch.to(self.device), chosen.to(self.device),
             early_stop_psnr=self.early_stop_psnr)
@@ -176,21 +191,28 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self._drawn += 1
         return self._stream.batch(self._drawn - 1, self._num_draws)
 
-    def step(self, action: Action | Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """One step of all agents.
 
         Args:
             action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
+                NumPy arrays in the place of tensors are copied.
 
         Returns:
             observation; reward (N,); terminated (N,); truncated (N,), never; and info with
             `reward_map` (N, 1, H, W) unless `info_maps` is off, `reward_terms` (name -> raw (N,), weight, weighted
             (N,)) and `term_maps` (name -> unweighted, at its natural size), of the terms that `info_terms` names.
+
+        Raises:
+            UsageError: the action does not fit; NaN in an array, or, at the end of the episode, in its tensors.
         """
         episode, state = self.episode, self._state
         if state.step >= self.horizon:
-            raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP")
-        action = admit(episode, action)
+            return self._begin_next()
+        given = to_tensors(self.actions, action)
+        if given is action:  # arrays were checked
+            self._missing.add(given)
+        action = admit(episode, given)
         earned, self._state = score(episode, state, action, transition(episode, state, action))
         weights = self.reward.weights
         info: dict[str, Any] = {
@@ -205,22 +227,32 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         ended = self._state.step >= self.horizon
         terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
         observation = observe(episode, self._state)
-        if ended and self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP:
+        if ended:
+            self._missing.refuse()
+        if ended and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = {"final_obs": observation, "_final_obs": terminated, "final_info": dict(info),
                      "_final_info": terminated}
-            observation, _ = self.reset()
-            info |= final
+            observation, begun = self.reset()
+            info = {**info, **begun, **final}
         return observation, earned.reward, terminated, torch.zeros_like(terminated), info
+
+    def _begin_next(self) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """The step after the last one: with NEXT_STEP autoreset it begins the next episodes."""
+        if self.autoreset_mode != AutoresetMode.NEXT_STEP:
+            raise UsageError("the episode has ended: call reset, or use autoreset_mode=SAME_STEP or NEXT_STEP")
+        observation, info = self.reset()
+        going_on = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        return observation, torch.zeros(self.num_envs, device=self.device), going_on, going_on.clone(), info
 
     def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
         """Entries that a concrete environment adds to a step's info: name -> (N,)."""
         return {}
 
     def render(self) -> Any:
-        """Input, current image and action map of each image, side by side: (N, H, 3 W + 4, 3) uint8."""
+        """Input, current image and action map of each image, side by side: N arrays (H, 3 W + 4, 3) uint8."""
         if self.render_mode is None:
             return None
         strength = self._state.magnitude if self._state.magnitude is not None else torch.zeros(self.num_envs, 1, 1, 1)
         images = [image.expand(-1, 3, -1, -1) for image in (self.episode.batch.image, self._state.image)]
         frame = side_by_side([*images, action_colors(strength.to(self.device), self.size)])
-        return (frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return tuple((frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())

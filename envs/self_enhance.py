@@ -62,15 +62,15 @@ class SelfEnhanceEnv(PixelEnv):
 
     data: folder of good images, or of pairs (see docs/howto/denoising.md), or None for the sample photographs. noise:
     as for `rlenhance/Denoise-v0`, by default of variance 0.02. size: side of the square images in pixels (64). horizon:
-    steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones with random
-    weights). early_stop_psnr: in dB (None). device: of the tensors ("cpu"). render_mode: None or "rgb_array".
-    info_terms: "active", or "all": the reward terms of weight 0 are worked out and stand in `info` too.
+    steps (4). model: a shipped model or a run whose networks and clean codes the actions use ("": new ones with weights
+    drawn from a fixed seed). early_stop_psnr: in dB (None). device: of the tensors ("cpu"). render_mode: None or
+    "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are worked out and stand in `info` too.
 
     ## Vectorized environment
 
-    `gymnasium.make_vec("rlenhance/SelfEnhance-v0", num_envs=8)` is this class: torch tensors on `device`, with
-    `metadata["autoreset_mode"]` SAME_STEP. `gymnasium.make("rlenhance/SelfEnhance-v0")` holds one image in
-    NumPy.
+    `gymnasium.make_vec("rlenhance/SelfEnhance-v0", num_envs=8)` holds 8 images in NumPy (`TorchToNumpy`), with
+    NEXT_STEP autoreset, as Gymnasium's own vector environments. With `output="torch"` it is this class: torch tensors
+    on `device`, with SAME_STEP autoreset. `gymnasium.make("rlenhance/SelfEnhance-v0")` holds one image in NumPy.
 
     ## Version History
 
@@ -82,7 +82,7 @@ class SelfEnhanceEnv(PixelEnv):
     def __init__(self, num_envs: int = 1, *, data: str | Path | None = None, noise: str = PUBLISHED_NOISE,
                  size: int = 64, horizon: int = 4, model: str | Path = "", early_stop_psnr: float | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
-                 info_terms: str = "active", autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP):
+                 info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit=True), cache)
         if not splits.has_references:
@@ -103,7 +103,9 @@ def load_latent_actions(model: str | Path) -> Any:
         UsageError: another kind of model.
     """
     if not model:
-        return ACTION_SETS.create("latent")
+        with torch.random.fork_rng(devices=[]):  # the same ones each time: a seeded episode repeats in another process
+            torch.manual_seed(0)
+            return ACTION_SETS.create("latent")
     actions: ActionSet | None = getattr(load_network(find_checkpoint(locate(str(model)))), "actions", None)
     if not isinstance(actions, LatentActions):
         raise UsageError(f"{model}: its agents do not change latent codes; name a model of experiments.rse_train")

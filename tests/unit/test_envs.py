@@ -105,12 +105,14 @@ def test_docstring_answers_every_heading(name):
 
 @pytest.mark.parametrize("name", ENV_IDS)
 def test_vector_entry_point_holds_many(name):
-    """make_vec gives the batched environment itself, with its autoreset mode declared."""
+    """make_vec gives the batched environment, with its autoreset mode declared: in torch the environment itself."""
     env = gymnasium.make_vec(name, num_envs=3, size=16)
-    assert isinstance(env, PixelEnv) and env.num_envs == 3
-    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    observation, _ = env.reset(seed=1)
-    assert observation["image"].shape == (3, env.num_channels, 16, 16)
+    assert isinstance(env.unwrapped, PixelEnv) and env.num_envs == 3
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    plain = gymnasium.make_vec(name, num_envs=3, size=16, output="torch")
+    assert isinstance(plain, PixelEnv) and plain.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    for observation in (env.reset(seed=1)[0], plain.reset(seed=1)[0]):
+        assert observation["image"].shape == (3, plain.num_channels, 16, 16)
 
 
 def test_reset_with_a_seed_repeats_also_afterwards():
@@ -191,19 +193,27 @@ def test_step_after_the_end_is_refused_without_autoreset(image, generator):
 
 
 def test_no_step_copies_to_the_host(image, generator, monkeypatch):
-    """Nothing in a step, the reset at its end included, asks a tensor for a Python number or an array."""
+    """Nothing in a step, the reset at its end included, asks a tensor for a Python number or an array; only the end of
+    an episode asks once, how many numbers of its actions were NaN."""
     env = pixel_env(preferences=Preferences({"exposure_level": (0.3, 0.475, 0.65)}))
     batch = Batch(image, target=image)
     env.reset(options={"batch": batch})
     action = random_action(env, generator)
+    read = []
 
     def refuse(*_):
         raise AssertionError("copied to the host")
 
-    for name in ("item", "cpu", "numpy", "tolist", "__bool__", "__float__", "__int__", "__index__"):
+    def once(counts):
+        read.append((env._state.step, counts.shape))
+        return [0] * len(counts)
+
+    for name in ("item", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"):
         monkeypatch.setattr(torch.Tensor, name, refuse)
+    monkeypatch.setattr(torch.Tensor, "tolist", once)
     for _ in range(4):
         env.step(action)
+    assert read == [(3, (2,))]  # after the third step, a number per scope
 
 
 @pytest.mark.parametrize("curve", [{}, {"kind": "categorical"}, {"channels": "coupled", "agent_stride": 1}])
@@ -334,8 +344,8 @@ def test_render_shows_input_picture_and_actions(image, generator):
     env.reset(options={"batch": Batch(image)})
     env.step(random_action(env, generator))
     frames = env.render()
-    assert frames.shape == (2, 32, 3 * 40 + 4, 3) and frames.dtype == np.uint8
-    assert np.array_equal(frames[0, :, :40], np.rint(image[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8))
+    assert np.stack(frames).shape == (2, 32, 3 * 40 + 4, 3) and frames[0].dtype == np.uint8
+    assert np.array_equal(frames[0][:, :40], np.rint(image[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8))
 
 
 def test_importing_registers_every_id():
