@@ -200,7 +200,8 @@ class Uint8Observation(gymnasium.ObservationWrapper, RecordConstructorArgs):
         gymnasium.ObservationWrapper.__init__(self, env)
         self._taken = self._inner.observation_space
         parts = self._inner.env.single_observation_space.spaces
-        planes = parts["image"].shape[0] + 1 + len(self._inner.env.preferences) + ("mask" in parts)
+        channels, *_ = parts["image"].shape or ()
+        planes = channels + 1 + len(self._inner.env.preferences) + ("mask" in parts)
         self.observation_space = spaces.Box(0, 255, (planes, *self._inner.env.size), np.uint8)
 
     def reset(self, *, seed: int | None = None,
