@@ -149,7 +149,7 @@ class A3C(PolicyLearner):
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
-        self.config = config or A3CConfig()
+        self.config = config or self.Config()
         super().__init__(network, reward, self.config, seed, device)
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0

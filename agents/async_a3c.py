@@ -17,6 +17,7 @@ from agents.a3c import A3C, A3CConfig
 from agents.base import NonFiniteError
 from agents.shared_adam import SharedAdam, SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import loaded_plugins, restore_plugins
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import create_network
 from rlenhance.models.policy import PixelPolicy
@@ -60,10 +61,12 @@ class _WorkerLearner(A3C):
 
 
 def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
-          weights: RewardWeights, config: A3CConfig, own: Mapping[str, Mapping[str, str]]) -> None:
+          weights: RewardWeights, config: A3CConfig, own: Mapping[str, Mapping[str, str]],
+          plugins: Sequence[Mapping[str, str]]) -> None:
     """The main loop of a worker process: updates until the pipe gives None or closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process handles Ctrl-C: it finishes and saves
-    load_terms([about["source"] for about in own.values()], own)  # a new process has rlenhance's own terms only
+    restore_plugins(plugins)  # a new process has rlenhance's own parts only
+    load_terms([about["source"] for about in own.values()], own)
     torch.set_num_threads(1)
     network: Any = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
@@ -201,7 +204,7 @@ class AsyncA3C(A3C):
             process = context.Process(
                 target=_work, name=f"a3c worker {index}", daemon=True,
                 args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config,
-                      registered_sources()))
+                      registered_sources(), [plugin.record() for plugin in loaded_plugins().values()]))
             process.start()
             theirs.close()  # so that a dead worker's pipe reads as closed
             self._workers.append(_Worker(process, ours))

@@ -42,7 +42,7 @@ class Direct(PolicyLearner):
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: DirectConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
-        self.config = config or DirectConfig()
+        self.config = config or self.Config()
         super().__init__(network, reward, self.config, seed, device)
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:

@@ -139,7 +139,7 @@ class SAC(PolicyLearner):
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: SACConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
-        self.config = config or SACConfig()
+        self.config = config or self.Config()
         if network.actions.num_choices is not None:
             raise UsageError("sac needs continuous actions: use a continuous action set, or the learner a3c")
         if network.std_mode != "predicted":

@@ -62,7 +62,7 @@ class Supervised(Learner):
 
     def __init__(self, network: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
-        self.config = config or SupervisedConfig()
+        self.config = config or self.Config()
         super().__init__(network, self.config.optimizer, seed, device,
                          network if self.config.ema_decay else None, self.config.ema_decay)
 

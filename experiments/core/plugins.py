@@ -115,7 +115,9 @@ def _extended(kind: Any, own: tuple[tuple[str, Any], ...]) -> Any:
         parts = []
         for part in dataclasses.fields(kind):
             default: Any = None if part.default_factory is dataclasses.MISSING else part.default_factory()
-            if dataclasses.is_dataclass(default) and (inner := _extended(type(default), own)) is not type(default):
+            kept: Any = type(default)
+            inner: Any = _extended(kept, own) if dataclasses.is_dataclass(default) else kept
+            if inner is not kept:
                 flat = isinstance(default, LearnerSettings) or is_flat(hints_of(kind)[part.name])
                 hint = Annotated[inner, tyro.conf.arg(name="")] if flat else inner
                 parts.append((part.name, hint, dataclasses.field(default_factory=_converter(default, own))))
@@ -129,8 +131,9 @@ def _converter(default: Any, own: tuple[tuple[str, Any], ...]) -> Callable[[], A
     def convert(value: Any) -> Any:
         if not dataclasses.is_dataclass(value):
             return value
-        parts = {part.name: convert(getattr(value, part.name)) for part in dataclasses.fields(value)}
-        return _extended(type(value), own)(**parts)
+        kind: Any = type(value)
+        return _extended(kind, own)(**{part.name: convert(getattr(value, part.name))
+                                       for part in dataclasses.fields(value)})
 
     return lambda: convert(default)
 

@@ -146,6 +146,8 @@ def restore_plugins(records: Iterable[Mapping[str, str]], check: Callable[[Plugi
         UsageError: see `load_plugin`; the message says what the run needs.
     """
     for record in records:
+        if record["module"] not in _LOADED:
+            load_installed(check)
         try:
             plugin = _LOADED.get(record["module"]) or load_plugin(record["source"], check)
         except UsageError as error:

@@ -62,6 +62,8 @@ class RewardTerm:
         preference: name of the user's preference that multiplies the weight at use time; None where none does.
         default_factor: the factor for a policy that does not take that preference.
         radius: pixels to each side that the cost at a place depends on, for a map of pixels.
+        differentiable: whether a gradient passes; learners that follow gradients refuse a term that denies it without
+            trying.
     """
 
     name: str
@@ -72,6 +74,7 @@ class RewardTerm:
     preference: str | None = None
     default_factor: float = 1.0
     radius: int = 0
+    differentiable: bool = True
 
     def factor(self, preferences: Mapping[str, Tensor]) -> Tensor | float:
         """Factor of the weight for the user's preferences: (N, 1, 1, 1), or one number for all images."""
@@ -109,14 +112,14 @@ def check_cost(term: RewardTerm, value: Any, like: Tensor) -> Tensor:
 
 
 def state_term(name: str, *, default: float = 0.0, reference: bool = False, preference: str | None = None,
-               default_factor: float = 1.0, radius: int = 0) -> Callable[[Cost], Cost]:
+               default_factor: float = 1.0, radius: int = 0, differentiable: bool = True) -> Callable[[Cost], Cost]:
     """Decorator: register `function(image, transition) -> cost map` as a term that rewards a decrease of the cost.
 
     The map is (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W): the size at which the cost is meant. It may depend on the
     initial image, the reference and the user's preferences, never on `before` or `after`.
 
     Args:
-        name, default, reference, preference, default_factor: see `RewardTerm`.
+        name, default, reference, preference, default_factor, differentiable: see `RewardTerm`.
         radius: pixels to each side that the cost at a place depends on; learners that credit an agent for its
             neighbours' places use it.
 
@@ -132,7 +135,7 @@ def state_term(name: str, *, default: float = 0.0, reference: bool = False, pref
         'Mean of the red channel.'
         >>> TERMS.remove("redness")
     """
-    return _register(name, "state", default, reference, preference, default_factor, radius)
+    return _register(name, "state", default, reference, preference, default_factor, radius, differentiable)
 
 
 def action_term(name: str, *, default: float = 0.0, preference: str | None = None,
@@ -146,12 +149,13 @@ def action_term(name: str, *, default: float = 0.0, preference: str | None = Non
 
 
 def _register(name: str, kind: str, default: float, reference: bool, preference: str | None, default_factor: float,
-              radius: int = 0) -> Callable[[Cost], Cost]:
+              radius: int = 0, differentiable: bool = True) -> Callable[[Cost], Cost]:
     if default < 0:
         raise UsageError(f"a weight must not be negative; got {default} for {name}")
 
     def register(function: Cost) -> Cost:
-        TERMS.register(name)(RewardTerm(name, function, kind, default, reference, preference, default_factor, radius))
+        TERMS.register(name)(RewardTerm(name, function, kind, default, reference, preference, default_factor, radius,
+                                         differentiable))
         return function
 
     return register

@@ -195,7 +195,7 @@ def nondifferentiable(names: Iterable[str], kinds: Collection[str], size: int = 
         size: side of the test images in pixels.
     """
     chosen = [TERMS[name] for name in names if TERMS[name].kind in kinds]
-    return [term.name for term in chosen if not _differentiable(term, size)] if chosen else []
+    return [term.name for term in chosen if not (term.differentiable and _differentiable(term, size))]
 
 
 def _differentiable(term: RewardTerm, size: int) -> bool:

@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from agents import LEARNERS
-from experiments.core.cli import train_command
+from experiments.core.cli import run_cli, train_command
 from experiments.core.compare import compare_command
 from experiments.core.plugins import with_plugins
+from experiments.scripts.check_plugin import CheckConfig
+from experiments.scripts.check_plugin import check as check_plugins
 from experiments.tasks.denoise import DENOISE
 from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON
@@ -21,6 +23,7 @@ from rlenhance.core.plugins import load_installed, load_plugin, loaded_plugins, 
 from rlenhance.core.registry import REGISTRIES
 from rlenhance.hub.checkpoint import load_network, read_config
 from rlenhance.nn.backbones import BACKBONES
+from tests.tasks.test_processes import run_command_line, words
 
 LEARNER = '''
 """A learner."""
@@ -60,6 +63,16 @@ class Own(Compact):
 
     def __init__(self, channels=3, context=0, width=8):
         super().__init__(channels, context, width=width)
+'''
+
+TERM = '''
+from rlenhance.rewards import state_term
+
+
+@state_term("own_term", default=0.5)
+def own_term(image, transition):
+    """Mean of the picture."""
+    return image.mean(dim=(1, 2, 3), keepdim=True)
 '''
 
 
@@ -252,3 +265,70 @@ def test_settings_of_learners_that_are_not_used_leave_no_trace(place, tmp_path, 
     forget()
     assert train_command(LOWLIGHT, ["--resume", str(tmp_path / "runs" / "run"), "--updates", "3", "--no-progress"]) == 0
     assert "own_backbone" not in BACKBONES
+
+
+@pytest.mark.slow
+def test_workers_and_processes_load_the_plugins(place, tmp_path, pairs):
+    """Asynchronous workers are new processes, and so are those of --devices: they load the plugins too."""
+    (place / "own_term.py").write_text(TERM)
+    assert train(tmp_path / "runs", "--data", str(pairs), "--plugin", "own_backbone.py", "own_term.py", "--backbone",
+                 "own_backbone", "--workers", "2") == 0
+    run_command_line("experiments.lol_train", *words(pairs, tmp_path, "two", 2, "own_learner"), "--devices", "2",
+                     "--plugin", str(place / "own_learner.py"), str(place / "own_backbone.py"), "--backbone",
+                     "own_backbone")
+    assert set(read_config(tmp_path / "two" / "best")["plugins"]) == {"own_backbone"}
+
+
+def test_terms_of_a_plugin_count_where_it_is_named(place, tmp_path, pairs):
+    """By their own weight; where the plugin is loaded and not named, they are not followed."""
+    (place / "own_term.py").write_text(TERM)
+    assert train(tmp_path / "runs", "--data", str(pairs), "--plugin", "own_term") == 0
+    assert train(tmp_path / "runs", "--data", str(pairs), name="other") == 0
+    assert train(tmp_path / "runs", "--data", str(pairs), "--reward", "own_term=3", name="asked") == 0
+    weights = [json.loads((tmp_path / "runs" / name / "config.json").read_text())["reward"]["weights"]["own_term"]
+               for name in ("run", "other", "asked")]
+    assert weights == [0.5, 0, 3]
+
+
+def check(*plugins, capsys):
+    """Status and output of check_plugin."""
+    status = run_cli(check_plugins, CheckConfig, [str(plugin) for plugin in plugins])
+    return status, capsys.readouterr()
+
+
+def test_check_plugin_runs_the_laws(place, capsys):
+    """A line per law, and status 0; each fault is named in its line, and gives status 1."""
+    (place / "own_term.py").write_text(TERM)
+    status, told = check("own_learner.py", "own_backbone", "own_term.py", capsys=capsys)
+    assert status == 0, told.out
+    lines = told.out.splitlines()
+    assert "own_backbone: backbone own_backbone" in lines and "own_term: reward term own_term" in lines
+    assert sum(line.startswith("  ok") for line in lines) == len(lines) - 4 == int(lines[-1].split()[0])
+    assert lines[-1].endswith("laws hold")
+
+
+@pytest.mark.parametrize("text, law, fault", [
+    (BACKBONE + "        self.idle = self.stem.__class__(1, 1, 1)\n", "A gradient reaches every weight",
+     "idle.weight"),
+    (TERM.replace("image.mean", "image.round().mean"), "differentiable=False", "its gradient is 0"),
+    (TERM.replace("image.mean", "(image - transition.before).mean"), "sum to its cost at the start", "rewards sum to"),
+    (LEARNER.replace("{**super().step(batch, progress), ", "{"), "weights that are finite and have moved",
+     "no weight has moved"),
+    (LEARNER.replace("progress), ", "progress), 'chance': 1 / 0, "), "weights that are finite and have moved",
+     "ZeroDivisionError: division by zero"),
+])
+def test_check_plugin_names_the_broken_law(place, capsys, text, law, fault):
+    """With the reason beside it, and status 1."""
+    (place / "own_broken.py").write_text(text)
+    status, told = check("own_broken.py", capsys=capsys)
+    assert status == 1
+    assert [line for line in told.out.splitlines() if line.startswith("  BROKEN") and law in line and fault in line]
+    assert "laws broken" in told.out
+
+
+def test_check_plugin_refuses_what_registers_nothing(place, capsys):
+    """With status 2."""
+    (place / "own_nothing.py").write_text("\n")
+    status, told = check("own_nothing.py", capsys=capsys)
+    assert status == 2 and "registers nothing" in told.err
+    assert check(capsys=capsys)[0] == 2

@@ -4,14 +4,14 @@ import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlenhance.actions import ACTION_SETS, PointwiseActions, apply_action, validate_action
+from experiments.laws import LAWS
+from experiments.laws.actions import random_action
+from rlenhance.actions import ACTION_SETS, PointwiseActions
 from rlenhance.core.errors import UsageError
 from rlenhance.metrics.full_reference import highlight_protection, mean_level, relative_color, relative_contrast
-from tests.support.actions import action_shapes, random_action
 
 _CURVES = [
     {"kind": kind, "channels": channels, **agents, "momentum": momentum}
@@ -25,126 +25,26 @@ _ALL = [(name, {}) for name in ACTION_SETS] + [("curve", config) for config in _
 
 
 def _called(value):
-    return value if isinstance(value, str) else "-".join(str(part) for part in value.values())
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
-every = pytest.mark.parametrize("name, config", _ALL, ids=_called)
-every_categorical = pytest.mark.parametrize("name, config", [
-    (name, config) for name, config in _ALL if ACTION_SETS.create(name, **config).num_choices is not None
+@pytest.mark.parametrize("law, name, config", [
+    (law, name, config) for law in LAWS["action set"] for name, config in _ALL if law.concerns(name, **config)
 ], ids=_called)
-
-# others count windows and ways in pixels, and every pixel or patch is an agent
-every_pointwise = pytest.mark.parametrize("name, config", [
-    (name, config) for name, config in _ALL if isinstance(ACTION_SETS.create(name, **config), PointwiseActions)
-], ids=_called)
+def test_laws(law, name, config):
+    """Every registered action set obeys every law."""
+    law.check(name, **config)
 
 
-@every
-def test_neutral_action_changes_nothing(name, config, image):
-    """The neutral action leaves every pixel as it was, and its strength is zero."""
+@pytest.mark.parametrize("name, config", _ALL, ids=_called)
+def test_curves_keep_black_and_white(name, config, generator):
+    """Where agents bend curves, black and white stay."""
     actions = ACTION_SETS.create(name, **config)
-    neutral = actions.noop(2, 32, 40)
-    assert {level: tuple(value.shape) for level, value in neutral.items()} == action_shapes(actions, 2, 32, 40)
-    assert torch.allclose(actions.apply(image, neutral), image, atol=1e-6)
-    assert actions.magnitude(neutral).abs().max() < 1e-5
-
-
-@every
-@pytest.mark.parametrize("size", [(32, 40), (9, 13), (8, 8)])
-def test_pictures_stay_in_range(name, config, size, generator):
-    """Whatever the agents choose on a picture of any size, it stays a picture; where they bend curves, black and white
-    stay."""
-    actions = ACTION_SETS.create(name, **config)
-    pictures = torch.rand(2, 3, *size, generator=generator)
+    pictures = torch.rand(2, 3, 9, 13, generator=generator)
     pictures[:, :, :2] = 0
     pictures[:, :, 2:4] = 1
-    before = pictures
-    for _ in range(4):
-        pictures = actions.apply(pictures, random_action(actions, pictures, generator))
-        assert pictures.shape == before.shape
-        assert pictures.min() >= -1e-6 and pictures.max() <= 1 + 1e-6
-    assert not isinstance(actions, PointwiseActions) or torch.equal(pictures[:, :, :4], before[:, :, :4])
-
-
-@every
-def test_spec_rebuilds_the_same_set(name, config, image, generator):
-    """An action set made again from its recipe does the same; the weights of one that has networks travel beside."""
-    actions = ACTION_SETS.create(name, **config)
-    again = ACTION_SETS.rebuild(actions.spec)
-    if isinstance(actions, torch.nn.Module):
-        again.load_state_dict(actions.state_dict())
-    action = random_action(actions, image, generator)
-    assert again.spec == actions.spec
-    assert torch.equal(again.apply(image, action), actions.apply(image, action))
-
-
-@every
-def test_mask_protects_bit_by_bit(name, config, image, generator):
-    """Outside the mask a step changes no bit; inside it does what it would do without one."""
-    actions = ACTION_SETS.create(name, **config)
-    mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float()
-    action = random_action(actions, image, generator)
-    masked = apply_action(actions, image, action, mask)
-    free = actions.apply(image, action, mask if actions.needs_initial_image else None)
-    outside = (mask == 0).expand_as(image)
-    assert torch.equal(masked[outside], image[outside])
-    assert torch.allclose(masked[~outside], free[~outside], atol=1e-6)
-
-
-@every
-def test_gradient_reaches_every_level(name, config, image, generator):
-    """What an agent of any level does can be differentiated: the action, or the probabilities of its choices."""
-    actions = ACTION_SETS.create(name, **config)
-    soft_action = {}
-    for level, shape in action_shapes(actions, 2, 32, 40).items():
-        if actions.num_choices is None:
-            soft_action[level] = torch.rand(shape, generator=generator) - 0.5
-        else:
-            count, heads, *grid = shape
-            soft_action[level] = torch.randn(count, heads, actions.num_choices, *grid,
-                                             generator=generator).softmax(dim=2)
-        soft_action[level].requires_grad_()
-    (actions.apply(image, soft_action) ** 2).sum().backward()
-    for level, value in soft_action.items():
-        assert torch.isfinite(value.grad).all(), level
-        assert (value.grad.abs().flatten(2).amax(dim=2) > 0).all(), level
-
-
-@every_categorical
-def test_certain_probabilities_equal_the_choice(name, config, image, generator):
-    """Probability one on a choice is that choice."""
-    actions = ACTION_SETS.create(name, **config)
-    action = random_action(actions, image, generator)
-    certain = {level: F.one_hot(value, actions.num_choices).movedim(-1, 2).float() for level, value in action.items()}
-    assert torch.allclose(actions.apply(image, certain), actions.apply(image, action), atol=1e-5)
-
-
-@every_pointwise
-def test_even_actions_do_the_same_at_any_size(name, config, image, generator):
-    """The same choice everywhere does the same to a picture enlarged pixel by pixel: actions are spread, not sized."""
-    actions = ACTION_SETS.create(name, **config)
-    action = {level: value[..., :1, :1].expand_as(value)
-              for level, value in random_action(actions, image, generator).items()}
-    large = actions.apply(image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), action)
-    small = actions.apply(image, action)
-    assert torch.allclose(large, small.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), atol=1e-5)
-
-
-@every
-def test_levels_are_all_asked_for(name, config, image):
-    """An action with a level missing or too many is refused with the names of the levels."""
-    actions = ACTION_SETS.create(name, **config)
-    neutral = actions.noop(2, 32, 40)
-    assert validate_action(actions, neutral, (32, 40)) is neutral
-    for wrong in ({}, {**neutral, "pixel": neutral[actions.scopes[0]]}):
-        with pytest.raises(UsageError, match=actions.scopes[0]):
-            validate_action(actions, wrong, (32, 40))
-    bare = neutral[actions.scopes[0]]
-    if len(actions.scopes) == 1:
-        assert validate_action(actions, bare, (32, 40))[actions.scopes[0]] is bare
-    else:
-        with pytest.raises(UsageError, match="mapping"):
-            validate_action(actions, bare, (32, 40))
+    after = actions.apply(pictures, random_action(actions, pictures, generator))
+    assert not isinstance(actions, PointwiseActions) or torch.equal(after[:, :, :4], pictures[:, :, :4])
 
 
 @pytest.mark.parametrize("channels", ["luminance", "chroma", "coupled"])

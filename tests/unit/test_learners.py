@@ -19,11 +19,11 @@ from agents import (
     SupervisedConfig,
 )
 from agents.a3c import EntropyController
-from agents.base import Learner
 from agents.critic import Critic
 from agents.optim import OptimizerStep
 from agents.replay import EpisodeReplayBuffer
 from agents.sac import KLConstraint
+from experiments.laws import cases
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
@@ -117,30 +117,10 @@ def test_a3c_and_sac_follow_a_reward_without_gradient(kind, config):
         TERMS.remove("steps_away")
 
 
-@pytest.mark.parametrize("name", list(LEARNERS))
-def test_every_learner_steps_saves_and_repeats(name):
-    """Numbers come back finite; a learner that takes up another's state goes on exactly as that one."""
-    def make() -> Learner:
-        torch.manual_seed(1)
-        kind = LEARNERS[name]
-        if kind.is_policy:
-            return kind(policy_for(kind, preferences={"exposure_level": (0.3, 0.475, 0.65)}), REWARD, seed=5)
-        return kind(MODELS.create("restorer", backbone={"name": "compact", "width": 8}), seed=5)
-
-    def batch(step):
-        image = grey_batch(step).image
-        return Batch(image, target=(image * 2).clamp(0, 1))
-
-    one = make()
-    for step in range(2):
-        numbers = one.step(batch(step), 0.1 * step)
-        assert numbers and all(math.isfinite(value) for value in numbers.values())
-    two = make()
-    two.network.load_state_dict(one.network.state_dict())
-    two.load_state_dict(one.state_dict())
-    for learner in (one, two):
-        learner.step(batch(2), 0.2)
-    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True))
+@pytest.mark.parametrize("law, name", cases("learner", LEARNERS), ids=str)
+def test_laws(law, name):
+    """Every registered learner obeys every law."""
+    law.check(name)
 
 
 def test_same_seed_same_weights():
@@ -151,23 +131,6 @@ def test_same_seed_same_weights():
         return torch.cat([parameter.flatten() for parameter in learner.network.parameters()])
 
     assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
-
-
-@pytest.mark.parametrize("name", list(LEARNERS))
-def test_not_a_number_changes_no_weight_and_is_named(name):
-    """A batch with NaN raises NonFinite with the culprit's name; weights and optimizer stay."""
-    kind = LEARNERS[name]
-    restorer = MODELS.create("restorer", backbone={"name": "compact"})
-    learner = kind(policy_for(kind), REWARD) if kind.is_policy else kind(restorer)
-    if not kind.is_policy:
-        learner.network.forward = lambda image: learner.network.residual(image)  # past the door that refuses NaN
-    image = grey_batch(0).image
-    image[0, 0, 0, 0] = float("nan")
-    before = [parameter.clone() for parameter in learner.network.parameters()]
-    with pytest.raises(NonFiniteError) as caught:
-        learner.step(Batch(image, target=image))
-    assert caught.value.term.split()[-1] in ("exposure", "loss/l1")
-    assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
 
 
 def test_gradient_is_clipped_and_a_non_finite_one_is_refused():

@@ -1,12 +1,12 @@
 """Policies, unrolled policies and the supervised baseline: what a model does before and after it has learned."""
 
-import json
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from agents.base import make_env
+from experiments.laws import cases
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
@@ -14,67 +14,17 @@ from rlenhance.models import MODELS, GreedyEpisode, PixelPolicy, build_model, ma
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
-from tests.support.networks import CHOICE, every_model, make_model, make_policy, make_tone, stir, use
+from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 
 
 def _observation(policy, image, mask=None):
     return make_observation(image, 1.0, policy.preferences.encode(None, image.shape[0]), mask)
 
 
-@every_model
-@pytest.mark.parametrize("size", [(32, 40), (9, 13), (17, 64)])
-def test_models_take_any_size(name, size, generator):
-    """A picture of any size comes back as a picture of that size, the same each time."""
-    model = build_model(stir(make_model(name)))
-    image = torch.rand(2, 3, *size, generator=generator)
-    with torch.inference_mode():
-        one, again = use(model, image), use(model, image)
-    assert one.shape == image.shape
-    assert one.min() >= 0 and one.max() <= 1
-    assert torch.equal(one, again)
-    assert not torch.allclose(one, image, atol=1e-3)
-
-
-@every_model
-def test_models_leave_alone_what_is_masked_off(name, image, generator):
-    """Outside the mask a model changes no bit."""
-    model = build_model(stir(make_model(name)))
-    mask = (torch.rand(2, 1, 32, 40, generator=generator) < 0.5).float()
-    with torch.inference_mode():
-        result = model(image, mask)
-    outside = (mask == 0).expand_as(image)
-    assert torch.equal(result[outside], image[outside])
-    assert not torch.equal(result[~outside], image[~outside])
-
-
-@every_model
-@pytest.mark.parametrize("wrong", [
-    torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.full((1, 3, 16, 16), 128.0),
-    torch.full((1, 3, 16, 16), float("nan")), torch.zeros(3, 16, 16),
-], ids=["uint8", "0 to 255", "NaN", "one picture"])
-def test_models_refuse_what_is_no_picture(name, wrong):
-    """A picture outside the convention is refused at the door, with the way out."""
-    with pytest.raises(UsageError, match="to_tensor"):
-        build_model(make_model(name))(wrong)
-
-
-@every_model
-def test_models_rebuild_from_a_config_file(name, image):
-    """The recipe of a network goes through JSON and makes the same network."""
-    network = stir(make_model(name))
-    spec = json.loads(json.dumps(network.spec))
-    again = MODELS.rebuild(spec)
-    again.load_state_dict(network.state_dict())
-    assert json.loads(json.dumps(again.spec)) == spec
-    with torch.inference_mode():
-        assert torch.equal(use(build_model(again.eval()), image), use(build_model(network), image))
-
-
-@every_model
-def test_models_refuse_unknown_preferences(name, image):
-    """What a model cannot obey is refused by name, not passed over."""
-    with pytest.raises(UsageError, match="exposure_level"):
-        build_model(make_model(name))(image, preference={"exposure_level": 0.4})
+@pytest.mark.parametrize("law, name", cases("model", MODELS), ids=str)
+def test_laws(law, name):
+    """Every registered model obeys every law."""
+    law.check(name)
 
 
 def test_restorer_begins_as_the_identity(generator):

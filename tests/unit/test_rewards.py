@@ -7,16 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlenhance.actions import ACTION_SETS
+from experiments.laws import cases
+from experiments.laws.rewards import make_step
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.image import resize
-from rlenhance.ops.patch_grid import PatchGrid
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
 
 LEVEL = torch.full((1, 1, 1, 1), 0.5)
-ONE = torch.ones(1, 1, 1, 1)
-STATE = [name for name in TERMS if TERMS[name].kind == "state"]
-ACTION = [name for name in TERMS if TERMS[name].kind == "action"]
 REFERENCE = [name for name in TERMS if TERMS[name].reference]
 
 
@@ -24,119 +21,14 @@ def _pictures(generator, size=(32, 32), count=2):
     return torch.rand(count, 3, *size, generator=generator)
 
 
-def _step(before, after, origin=None, target=None, strength=None):
-    strength = torch.zeros(before.shape[0], 1, 4, 4) if strength is None else strength
-    return Transition(before, after, before if origin is None else origin, strength,
-                      {"exposure_level": LEVEL, "contrast": ONE, "color": ONE, "highlights": ONE}, target)
-
-
 def _cost(name, image, origin=None, target=None):
-    return TERMS[name].cost(image, _step(image, image, origin, target)).mean(dim=(1, 2, 3))
+    return TERMS[name].cost(image, make_step(image, image, origin, target)).mean(dim=(1, 2, 3))
 
 
-@pytest.mark.parametrize("size", [(32, 32), (9, 13)])
-@pytest.mark.parametrize("name", STATE)
-def test_state_terms_telescope(name, size, generator):
-    """Over an episode, the rewards of a state term sum to its cost at the start less its cost at the end."""
-    curve = ACTION_SETS.create("curve", agent_stride=1, global_agent=False)
-    first, target = _pictures(generator, size), _pictures(generator, size)
-    reward = Reward(RewardWeights.only(**{name: 1.0}))
-    state, total, costs = first, 0, {}
-    for _ in range(5):
-        after = curve.apply(state, {"local": torch.rand(2, 1, *size, generator=generator) * 2 - 1})
-        transition = _step(state, after, first, target)
-        transition.cached_costs = costs
-        total = total + reward.total(reward.terms(transition))
-        state, costs = after, transition.costs
-    expected = _cost(name, first, first, target) - _cost(name, state, first, target)
-    assert torch.allclose(total, expected, atol=1e-4)
-    assert not torch.equal(state, first)
-
-
-@pytest.mark.parametrize("name", STATE)
-def test_costs_that_are_known_need_not_be_computed(name, generator):
-    """A step rewards the same whether the cost before it is handed on or computed anew."""
-    first, second, third, target = (_pictures(generator) for _ in range(4))
-    reward = Reward(RewardWeights.only(**{name: 1.0}))
-    earlier = _step(first, second, first, target)
-    reward.terms(earlier)
-    anew, handed = _step(second, third, first, target), _step(second, third, first, target)
-    handed.cached_costs = earlier.costs
-    assert torch.equal(reward.terms(anew)[name], reward.terms(handed)[name])
-
-
-@pytest.mark.parametrize("name", STATE)
-def test_doing_nothing_earns_nothing(name, generator):
-    """A step that changes no pixel is rewarded with zero by every state term."""
-    image, target = _pictures(generator), _pictures(generator)
-    terms = Reward(RewardWeights(), every_term=True).terms(_step(image, image, image, target))
-    assert (terms[name] == 0).all()
-
-
-@pytest.mark.parametrize("name", ACTION)
-def test_not_acting_costs_nothing(name, generator):
-    """An action term is zero where nobody acts, and otherwise a cost."""
-    image = _pictures(generator)
-    reward = Reward(RewardWeights(), every_term=True)
-    assert (reward.terms(_step(image, image))[name] == 0).all()
-    busy = _step(image, image, strength=torch.rand(2, 3, 5, 7, generator=generator) * 2 - 1)
-    busy.previous = -busy.magnitude
-    value = reward.terms(busy)[name]
-    assert value.shape == (2, 1, 5, 7)
-    assert (value <= 0).all() and value.sum() < 0
-
-
-def test_the_first_step_is_as_steady_as_can_be(generator):
-    """Without a step before it, a step is judged as if the agents had done the same already."""
-    image = _pictures(generator)
-    first, again = (_step(image, image, strength=torch.full((2, 1, 4, 4), 0.7)) for _ in range(2))
-    again.previous = again.magnitude
-    reward = Reward(RewardWeights())
-    one, other = reward.terms(first), reward.terms(again)
-    assert all(torch.equal(one[name], other[name]) for name in ACTION)
-    assert (one["steadiness"] == 0).all()
-
-
-@pytest.mark.parametrize("name", list(TERMS))
-def test_terms_have_one_channel_and_a_finite_slope(name, generator):
-    """Every term is a map (N, 1, h, w) whose gradient exists and is finite, on random, black and white pictures."""
-    pictures = torch.cat([_pictures(generator), torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])
-    target = torch.cat([_pictures(generator, count=3), torch.ones(1, 3, 32, 32)])
-    origin = torch.cat([_pictures(generator, count=3), torch.ones(1, 3, 32, 32)])
-    term = TERMS[name]
-    strength = _pictures(generator, (4, 4), 4) - 0.5
-    given_value, beside = (pictures, _step(pictures, pictures, origin, target)) if term.kind == "state" else \
-                          (strength, -strength)
-    given_value.requires_grad_()
-    if term.kind == "state":  # some terms are of holes, or of patches: without them they say nothing
-        beside.mask = torch.zeros(4, 1, 32, 32)
-        beside.mask[..., 8:20, 10:22] = 1
-        beside.patch_grid = PatchGrid(16, 4)
-    value = term.cost(given_value, beside)
-    assert value.ndim == 4 and value.shape[:2] == (4, 1)
-    assert torch.isfinite(value).all()
-    (slope,) = torch.autograd.grad(value.sum(), given_value)
-    assert torch.isfinite(slope).all()
-    assert slope.abs().max() > 0
-
-
-@pytest.mark.parametrize("name", list(TERMS))
-def test_pictures_of_a_batch_are_rewarded_apart(name, generator):
-    """A picture's reward does not depend on its neighbours in the batch."""
-    before, after, target = (_pictures(generator) for _ in range(3))
-    strength = torch.rand(2, 1, 4, 4, generator=generator)
-    reward = Reward(RewardWeights(), every_term=True)
-    together = reward.terms(_step(before, after, None, target, strength))[name]
-    alone = reward.terms(_step(before[1:], after[1:], None, target[1:], strength[1:]))[name]
-    assert torch.allclose(together[1:], alone, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", list(TERMS))
-def test_terms_say_what_they_are(name):
-    """Every term has a line of explanation and a weight that may be."""
-    assert TERMS[name].name == name
-    assert TERMS[name].summary
-    assert TERMS[name].default >= 0
+@pytest.mark.parametrize("law, name", cases("reward term", TERMS), ids=str)
+def test_laws(law, name):
+    """Every registered term obeys every law."""
+    law.check(name)
 
 
 def test_mean_of_the_map_is_the_total(generator):
@@ -144,7 +36,7 @@ def test_mean_of_the_map_is_the_total(generator):
     before, after, target = (_pictures(generator, (64, 64)) for _ in range(3))
     strength = torch.rand(2, 1, 8, 8, generator=generator)
     reward = Reward(RewardWeights({name: 0.1 + i / 7 for i, name in enumerate(TERMS)}))
-    terms = reward.terms(_step(before, after, None, target, strength))
+    terms = reward.terms(make_step(before, after, None, target, strength))
     assert set(terms) == set(TERMS)
     whole = reward.map(terms, (64, 64))
     assert whole.shape == (2, 1, 64, 64)
@@ -154,7 +46,7 @@ def test_mean_of_the_map_is_the_total(generator):
 def test_total_is_linear_in_the_weights(generator):
     """Twice the weights, twice the reward; a term alone is rewarded with its mean."""
     before, after, target = (_pictures(generator) for _ in range(3))
-    transition = _step(before, after, None, target)
+    transition = make_step(before, after, None, target)
     one = {name: 0.1 + i / 7 for i, name in enumerate(TERMS)}
     single, double = (Reward(RewardWeights({name: times * weight for name, weight in one.items()})) for times in (1, 2))
     assert torch.allclose(double.total(double.terms(transition)), 2 * single.total(single.terms(transition)), rtol=1e-5)
@@ -169,17 +61,17 @@ def test_terms_of_weight_zero_are_logged_where_they_can_be(generator):
     """On request every term is computed; terms against a reference only where there is one."""
     image = _pictures(generator)
     reward = Reward(RewardWeights.only(exposure=1), every_term=True)
-    assert set(reward.terms(_step(image, image))) == set(TERMS) - set(REFERENCE)
-    assert set(reward.terms(_step(image, image, target=image))) == set(TERMS)
+    assert set(reward.terms(make_step(image, image))) == set(TERMS) - set(REFERENCE)
+    assert set(reward.terms(make_step(image, image, target=image))) == set(TERMS)
     assert set(reward.names(True)) == set(TERMS)
-    assert set(Reward(reward.weights).terms(_step(image, image, target=image))) == {"exposure"}
+    assert set(Reward(reward.weights).terms(make_step(image, image, target=image))) == {"exposure"}
 
 
 def test_nothing_weighted_is_nothing_earned(generator):
     """With every weight at zero each picture's reward and its map are zero."""
     before, after = _pictures(generator), _pictures(generator)
     reward = Reward(RewardWeights.only(), every_term=True)
-    terms = reward.terms(_step(before, after))
+    terms = reward.terms(make_step(before, after))
     assert reward.total(terms).tolist() == [0, 0]
     assert (reward.map(terms, (8, 8)) == torch.zeros(2, 1, 8, 8)).all()
 
@@ -276,7 +168,7 @@ def test_a_term_of_ones_own_works(generator):
     try:
         before, after = _pictures(generator), _pictures(generator)
         reward = Reward(RewardWeights.only(redness=2, boldness=1))
-        terms = reward.terms(_step(before, after, strength=torch.full((2, 1, 4, 4), 0.5)))
+        terms = reward.terms(make_step(before, after, magnitude=torch.full((2, 1, 4, 4), 0.5)))
         expected = 2 * (before - after)[:, 0].mean(dim=(1, 2)) - 0.5
         assert torch.allclose(reward.total(terms), expected, atol=1e-6)
         assert RewardWeights()["redness"] == 0.25
@@ -294,7 +186,7 @@ def test_a_term_of_ones_own_works(generator):
 def test_exposure_rewards_the_asked_level_most(level):
     """No grey earns more than the one whose exposure is the asked level, and the way there is uphill."""
     greys = torch.linspace(0.02, 0.7, 60).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
-    transition = _step(greys, greys)
+    transition = make_step(greys, greys)
     transition.preferences = {"exposure_level": torch.full((1, 1, 1, 1), level)}
     cost = TERMS["exposure"].cost(greys, transition).flatten()
     best = cost.argmin()
@@ -366,7 +258,7 @@ def test_psnr_term_is_the_gain_in_decibel(generator):
     """Halving the error everywhere is rewarded with the decibels that it is."""
     target = _pictures(generator) * 0.5
     reward = Reward(RewardWeights.only(psnr=1))
-    terms = reward.terms(_step(target + 0.2, target + 0.1, target=target))
+    terms = reward.terms(make_step(target + 0.2, target + 0.1, target=target))
     assert torch.allclose(terms["psnr"].flatten(), torch.full((2,), 20 * torch.tensor(2.0).log10().item()), atol=1e-3)
 
 
@@ -387,46 +279,6 @@ def test_enlarged_maps_repeat_their_cells(size, larger, generator):
     """Larger, a map has at each pixel the mean over that pixel's area, whether the sizes divide or not."""
     value = torch.randn(2, 1, *size, generator=generator)
     assert torch.equal(resize_map(value, larger), torch.nn.functional.adaptive_avg_pool2d(value, larger))
-
-
-@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].kind == "state"])
-def test_references_count_for_the_pictures_that_are_judged(name, generator):
-    """Where a picture is not judged by its reference, terms that compare with it say nothing; all others do not
-    care."""
-    before, after, target = (_pictures(generator) for _ in range(3))
-    preference = TERMS[name].preference
-    levels = {"exposure_level": LEVEL} | ({preference: torch.ones(2, 1, 1, 1)} if preference else {})
-    reward = Reward(RewardWeights.only(**{name: 1.0}))
-
-    def value(target_weight):
-        step = Transition(before, after, before, torch.rand(2, 1, 4, 4), levels, target, target_weight=target_weight)
-        return reward.terms(step)[name]
-
-    everywhere, second = value(None), value(torch.tensor([0.0, 1.0])[:, None, None, None])
-    assert torch.equal(second[1], everywhere[1])
-    assert torch.equal(second[0], everywhere[0] * (not TERMS[name].reference))
-
-
-@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name].preference])
-def test_a_preference_multiplies_its_term(name, generator):
-    """The preference of each picture multiplies the term; without it the term counts as it says."""
-    term, (before, after) = TERMS[name], (_pictures(generator) for _ in range(2))
-    strength = torch.rand(2, 1, 4, 4, generator=generator)
-    reward = Reward(RewardWeights.only(**{name: 1.0}))
-
-    def value(**levels):
-        step = Transition(before, after, before, strength, {"exposure_level": LEVEL, **levels})
-        return reward.terms(step)[name].mean(dim=(1, 2, 3))
-
-    one = value(**{term.preference: torch.ones(2, 1, 1, 1)})
-    assert one.abs().min() > 0
-    assert torch.allclose(value(**{term.preference: torch.tensor([2.0, -1.0])[:, None, None, None]}),
-                          one * torch.tensor([2.0, -1.0]), atol=1e-6)
-    if term.default_factor:
-        assert torch.allclose(value(), term.default_factor * one, atol=1e-6)
-    else:
-        with pytest.raises(KeyError):  # left out
-            value()
 
 
 def test_an_asked_exposure_is_the_mean_brightness(generator):

@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from experiments.laws.actions import random_action
 from rlenhance.actions import ACTION_SETS, FusedRenderer, apply_action, upsample_agents
 from rlenhance.actions import render as sweeps
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.models import GreedyEpisode, make_observation
 from rlenhance.models.fast_decide import FastDecider
-from tests.support.actions import random_action
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 SETS = [
