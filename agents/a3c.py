@@ -165,8 +165,6 @@ class A3C(PolicyLearner):
         require_finite(rollout)
         returns = self._returns(rollout)
         advantages, deviations = self._advantages(returns, concat_steps(rollout.values))
-        # action terms are divided like the advantages, so that their weights keep the ratio to the state terms
-        scale = 1 / next(iter(deviations.values()))
         old = concat_steps(rollout.log_probs)
         actions = concat_steps(rollout.actions)
         log: dict[str, Tensor | float] = {}
@@ -174,8 +172,8 @@ class A3C(PolicyLearner):
             distribution, values = evaluate_actions(self.optimizer.network, rollout)
             losses, metrics = self._losses(distribution, values, actions, old, advantages, returns)
             costs = action_penalties(self.reward, policy.actions, distribution, len(rollout.rewards[0]),
-                                     rollout.episode.user_targets)
-            losses |= {f"loss/{name}": scale * cost for name, cost in costs.items()}
+                                     rollout.episode.user_targets, deviations)
+            losses |= {f"loss/{name}": cost for name, cost in costs.items()}
             if self.reference_policy is not None:
                 losses["loss/kl_ref"] = self._kl_to_start(rollout, distribution, progress)
             if self.updates < config.value_warmup_updates:

@@ -173,18 +173,25 @@ def scope_rewards(reward: Reward, terms: Mapping[str, Tensor], grids: Mapping[st
 
 
 def action_penalties(reward: Reward, actions: ActionSet, distribution: JointDistribution, count: int,
-                     preferences: Mapping[str, Tensor]) -> dict[str, Tensor]:
+                     preferences: Mapping[str, Tensor], deviations: Mapping[str, Tensor | float] | None = None,
+                     ) -> dict[str, Tensor]:
     """The weighted action terms of a policy's mean action, as losses: name -> scalar, the mean over T * B steps.
 
     Args:
         distribution: of T * B observations, step by step.
         count: of the episodes, B.
         preferences: what the user asks for, name -> (B, 1, 1, 1).
+        deviations: scope -> the deviation by which its advantages are divided; None: 1. The gradient by a scope's
+            actions is divided by it too, so that what an action costs and what it earns keep their ratio in every
+            scope. The values are not divided.
     """
     names = [name for name in reward.weights.active if TERMS[name].kind == "action"]
     if not names:
         return {}
-    magnitude = actions.magnitude(distribution.soft_action())
+    means = distribution.soft_action()
+    if deviations is not None:
+        means = {scope: _scale_gradient(mean, 1 / deviations[scope]) for scope, mean in means.items()}
+    magnitude = actions.magnitude(means)
     first = magnitude[:count]  # of the first step, which has none before it
     previous = torch.cat([first, magnitude[:-count]]) if len(magnitude) > count else first
     costs = {}
@@ -194,6 +201,12 @@ def action_penalties(reward: Reward, actions: ActionSet, distribution: JointDist
             factor = factor.repeat(len(magnitude) // len(factor), 1, 1, 1)
         costs[name] = reward.weights[name] * (factor * TERMS[name].cost(magnitude, previous)).mean()
     return costs
+
+
+def _scale_gradient(value: Tensor, factor: Tensor | float) -> Tensor:
+    """The value; the gradient that passes back through it is multiplied by `factor`."""
+    still = value.detach()
+    return still + factor * (value - still)
 
 
 def discounted_returns(rewards: Sequence[Tensor], gamma: float, kernel: Tensor | None = None) -> list[Tensor]:

@@ -62,9 +62,8 @@ class LoopA3C(A3C):
                                           preference[number // group : number // group + 1], wanted))
         returns = [self._returns_of(episode) for episode in episodes]
         advantages, deviations = self._advantages_of(episodes, returns, group)
-        scale = 1 / next(iter(deviations.values()))
         for _ in range(self.config.update_epochs):
-            self._descend(episodes, returns, advantages, scale, progress)
+            self._descend(episodes, returns, advantages, deviations, progress)
         return {}
 
     def play_one(self, image: Tensor, preference: Tensor, given: Sequence[Arrays] | None = None) -> Episode:
@@ -138,7 +137,7 @@ class LoopA3C(A3C):
         return advantages, deviations
 
     def _descend(self, episodes: list[Episode], returns: list[dict[str, np.ndarray]],
-                 advantages: list[dict[str, np.ndarray]], scale: float, progress: float) -> None:
+                 advantages: list[dict[str, np.ndarray]], deviations: dict[str, float], progress: float) -> None:
         """One gradient step: the episodes' gradients, summed one by one."""
         parameters = list(self.policy.parameters())
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
@@ -146,8 +145,8 @@ class LoopA3C(A3C):
             distribution, values = self._asked_again(episode)
             losses, _ = self._losses(distribution, values, _steps(episode.actions), _maps(episode.log_probs),
                                      _levels(own_advantages), _levels(own_returns))
-            costs = action_penalties(self.reward, self.policy.actions, distribution, 1, {})
-            total = torch.stack([*losses.values(), *(scale * cost for cost in costs.values())]).sum() / len(episodes)
+            costs = action_penalties(self.reward, self.policy.actions, distribution, 1, {}, deviations)
+            total = torch.stack([*losses.values(), *costs.values()]).sum() / len(episodes)
             for gradient, part in zip(gradients, torch.autograd.grad(total, parameters, allow_unused=True),
                                       strict=True):
                 if part is not None:
