@@ -47,14 +47,18 @@ class Rollout:
     action_magnitudes: list[Tensor] = field(default_factory=list)
     is_recurrent: bool = False
 
-    def _decide(self, observation: Observation, action: Action, distribution: JointDistribution,
-                values: dict[str, Tensor]) -> None:
-        """Record what the policy saw and chose in a step."""
+    def _record(self, observation: Observation, action: Action) -> None:
+        """What the agents saw and chose in a step."""
         self.observations.append(observation)
         self.actions.append(action)
+        self.action_magnitudes.append(self.episode.actions.magnitude(action))
+
+    def _decide(self, observation: Observation, action: Action, distribution: JointDistribution,
+                values: dict[str, Tensor]) -> None:
+        """Record what the policy saw and chose in a step, with its log-probability and values."""
+        self._record(observation, action)
         self.log_probs.append(distribution.log_prob(action))
         self.values.append(values)
-        self.action_magnitudes.append(self.episode.actions.magnitude(action))
 
 
 @torch.no_grad()
@@ -83,25 +87,29 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
 
 @torch.no_grad()
 def replay_rollout(network: Any, episode: Episode, state: State, actions: Sequence[Action],
-                   images: Sequence[Tensor] | None = None) -> Rollout:
+                   images: Sequence[Tensor] | None = None, decide: bool = True) -> Rollout:
     """Stored episodes, with rewards of the present weights, and the policy's present log-probabilities and values.
 
     Args:
         episode, state: as `envs.transition.start` gives them.
         actions: those that were taken, one mapping per step.
         images: of the episodes, T + 1, where they are stored: no transition is computed.
+        decide: run the policy; otherwise `log_probs` and `values` stay empty.
     """
-    rollout, memory = Rollout(episode, state.image), None
+    rollout, memory = Rollout(episode, state.image, is_recurrent=network.backbone.recurrent), None
     for step, action in enumerate(actions):
         observation = network.precompute(observe(episode, state))
-        distribution, values, memory = network(observation, memory)
-        rollout._decide(observation, action, distribution, values)
+        if decide:
+            distribution, values, memory = network(observation, memory)
+            rollout._decide(observation, action, distribution, values)
+        else:
+            rollout._record(observation, action)
         done = admit(episode, action)
         after = transition(episode, state, done) if images is None else images[step + 1]
         earned, state = score(episode, state, done, after)
         rollout.terms.append(earned.terms)
         rollout.rewards.append(earned.reward)
-    rollout.is_recurrent, rollout.final_image = memory is not None, state.image
+    rollout.final_image = state.image
     return rollout
 
 

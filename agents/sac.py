@@ -20,7 +20,6 @@ from agents.rollout import (
     action_penalties,
     collect_rollout,
     concat_steps,
-    discounted_returns,
     evaluate_actions,
     replay_rollout,
     require_finite,
@@ -28,6 +27,7 @@ from agents.rollout import (
     scope_rewards,
 )
 from envs.transition import start
+from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 from rlenhance.models.policy import Observation, PixelPolicy
@@ -80,9 +80,10 @@ class SACConfig(PolicyLearnerConfig):
 
 
 class ReturnBounds:
-    """The least and the largest return to go of the episodes so far: the range of the critics' targets.
+    """The least and the largest soft return to go of the episodes so far: the range of the critics' values.
 
-    A critic that bootstraps with a discount of 1 may diverge; its targets are clamped to this range, widened by half.
+    A critic that bootstraps with a discount of 1 may diverge; the values it bootstraps from are clamped to this range,
+    widened by half.
     """
 
     def __init__(self) -> None:
@@ -95,6 +96,35 @@ class ReturnBounds:
     def clamp(self, value: Tensor) -> Tensor:
         margin = 0.5 * (self.high - self.low)
         return value.clamp(self.low - margin, self.high + margin)
+
+
+def lambda_targets(reward: Tensor, entropy: Tensor, value: Tensor, count: int, gamma: float,
+                   td_lambda: float) -> Tensor:
+    """Soft returns along stored episodes, the critics' targets.
+
+    G_t = r_t + gamma (H_{t+1} + (1 - td_lambda) Q_{t+1} + td_lambda G_{t+1}), and G_t = r_t at the last step. H_{t+1} =
+    -alpha log pi(a' | s_{t+1}) and Q_{t+1} = Q(s_{t+1}, a') are those of an action a' that the present policy draws in
+    the stored state. H_{t+1} belongs to the state, so it stands beside trace and bootstrap alike: with a true Q and
+    actions of the policy itself, every td_lambda has the same target in expectation.
+
+    Args:
+        reward, entropy, value: r, H, Q of all steps, (T * B, 1, h, w), step by step.
+        count: of the episodes, B.
+        gamma: discount. td_lambda: share of the trace, both in [0, 1].
+
+    Returns:
+        G of all steps, (T * B, 1, h, w).
+
+    Source: the entropy-augmented reward of SAC (Haarnoja et al. 2018 a, lemma 1) in Peng's Q(lambda) (Peng and Williams
+    1996; Kozuno et al. 2021). The log-probability of the stored a_{t+1} would have the same mean for actions of the
+    present policy; for those of earlier ones its mean is a cross-entropy, which has no bound.
+    """
+    rewards, bonuses, values = reward.split(count), entropy.split(count), value.split(count)
+    targets = [rewards[-1]]
+    for step in range(len(rewards) - 2, -1, -1):
+        after = bonuses[step + 1] + (1 - td_lambda) * values[step + 1] + td_lambda * targets[0]
+        targets.insert(0, rewards[step] + gamma * after)
+    return torch.cat(targets)
 
 
 class KLConstraint:
@@ -186,13 +216,12 @@ class SAC(PolicyLearner):
         """The stored episodes as a rollout, and every agent's rewards, (T * B, 1, h, w) per scope."""
         begun = start(self.policy.actions, self.reward, self.policy.horizon, self.policy.preferences, drawn.batch,
                       drawn.preference, None if drawn.states is None else drawn.states[0], self.env.early_stop_psnr)
-        rollout = replay_rollout(self.policy, *begun, drawn.actions, drawn.states)
+        rollout = replay_rollout(self.policy, *begun, drawn.actions, drawn.states, decide=False)
         require_finite(rollout)
-        grids = {scope: (value.shape[-2], value.shape[-1]) for scope, value in rollout.values[0].items()}
-        rewards = [scope_rewards(self.reward, terms, grids) for terms in rollout.terms]
-        for scope, seen in self.return_bounds.items():
-            seen.update(torch.stack(discounted_returns([step[scope] for step in rewards], self.config.gamma)))
-        return rollout, concat_steps(rewards)
+        height, width = rollout.final_image.shape[-2:]
+        actions = self.policy.actions
+        grids = {scope: actions.agent_grid(scope, height, width) for scope in actions.scopes}
+        return rollout, concat_steps([scope_rewards(self.reward, terms, grids) for terms in rollout.terms])
 
     def _entropy_term(self, log_prob: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Temperature times log-probability, per action dimension."""
@@ -200,17 +229,19 @@ class SAC(PolicyLearner):
         return {scope: temperature * value / self.policy.actions.action_dim for scope, value in log_prob.items()}
 
     def _fit_critics(self, rollout: Rollout, rewards: Mapping[str, Tensor], progress: float) -> dict[str, Any]:
-        count = rollout.final_image.shape[0]
+        config, count = self.config, rollout.final_image.shape[0]
         observation: Observation = concat_steps(rollout.observations)
         context = self.policy.global_features(observation)
         with torch.no_grad():
             distribution, _ = evaluate_actions(self.policy, rollout)
             action, log_prob = distribution.sample_with_log_prob(self.generator)
             value = min_q(self.critic_target(observation, context, action))
-            soft = self._entropy_term(log_prob)
-            targets = {scope: self._lambda_targets(
-                reward, self.return_bounds[scope].clamp(value[scope]) - soft[scope], count)
-                for scope, reward in rewards.items()}
+            targets = {}
+            for scope, penalty in self._entropy_term(log_prob).items():
+                bounds, bonus = self.return_bounds[scope], -penalty
+                bounds.update(lambda_targets(rewards[scope], bonus, bonus, count, config.gamma, 1.0))
+                targets[scope] = lambda_targets(rewards[scope], bonus, bounds.clamp(value[scope]), count,
+                                                config.gamma, config.td_lambda)
         both = self.critic_optimizer.network(observation, context, concat_steps(rollout.actions))
         losses = {f"loss/critic/{scope}": torch.stack([((value[scope] - target) ** 2).mean() for value in both]).mean()
                   for scope, target in targets.items()}
@@ -218,27 +249,15 @@ class SAC(PolicyLearner):
         return {**losses, "optim/critic_grad_norm": step["optim/grad_norm"],
                 **{f"critic/q_target/{scope}": target.mean() for scope, target in targets.items()}}
 
-    def _lambda_targets(self, reward: Tensor, value: Tensor, count: int) -> Tensor:
-        """The critics' targets: r + gamma ((1 - td_lambda) value + td_lambda target) with value and target of the next
-        step; the last step's target is its reward. (T * B, 1, h, w), step by step, of `count` episodes each."""
-        rewards, values = reward.split(count), value.split(count)
-        targets = [rewards[-1]]
-        for step in range(len(rewards) - 2, -1, -1):
-            after = (1 - self.config.td_lambda) * values[step + 1] + self.config.td_lambda * targets[0]
-            targets.insert(0, rewards[step] + self.config.gamma * after)
-        return torch.cat(targets)
-
     def _fit_actor(self, rollout: Rollout, before: PixelPolicy | None,
                    progress: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
         observation: Observation = concat_steps(rollout.observations)
         context = self.policy.global_features(observation)
         distribution, _ = evaluate_actions(self.optimizer.network, rollout)
         action, log_prob = distribution.sample_with_log_prob(self.generator)
-        self.critic.requires_grad_(False)  # its values count here, its weights stay
-        value = min_q(self.critic(observation, context, action))
-        self.critic.requires_grad_(True)
+        values = self._own_values(observation, context, action)
         soft = self._entropy_term(log_prob)
-        losses = {f"loss/policy/{scope}": (soft[scope] - value[scope]).mean() for scope in value}
+        losses = {f"loss/policy/{scope}": soft[scope].mean() - value for scope, value in values.items()}
         costs = action_penalties(self.reward, self.policy.actions, distribution, len(rollout.rewards[0]),
                                  rollout.episode.user_targets)
         losses |= {f"loss/{name}": cost for name, cost in costs.items()}
@@ -258,6 +277,21 @@ class SAC(PolicyLearner):
         self.log_alpha = max(-12.0, min(2.0, self.log_alpha))
         seen |= {f"policy/entropy/{scope}": entropy.mean() for scope, entropy in distribution.entropy().items()}
         return {**losses, **log, **seen, "policy/log_prob": density, "sac/alpha": math.exp(self.log_alpha)}, costs
+
+    def _own_values(self, observation: Observation, context: Tensor, action: Action) -> dict[str, Tensor]:
+        """The mean lower Q of each scope: its gradient reaches the actions of that scope alone.
+
+        Every scope's Q sees all actions, and the returns of the scopes share the terms that are maps: with a gradient
+        for the other scope's actions as well, these terms would count twice.
+        """
+        inputs = {scope: part.detach().requires_grad_() for scope, part in action.items()}
+        self.critic.requires_grad_(False)  # its values count here, its weights stay
+        values = {scope: value.mean() for scope, value in min_q(self.critic(observation, context, inputs)).items()}
+        self.critic.requires_grad_(True)
+        slopes = {scope: torch.autograd.grad(value, inputs[scope], retain_graph=True)[0]
+                  for scope, value in values.items()}
+        return {scope: value.detach() + (slopes[scope] * (action[scope] - inputs[scope].detach())).sum()
+                for scope, value in values.items()}  # to first order, which is all that a gradient sees
 
     def _divergence(self, distribution: JointDistribution, rollout: Rollout, before: PixelPolicy) -> Tensor:
         """KL from the policy before the update, in nat per action dimension."""

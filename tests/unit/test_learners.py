@@ -19,10 +19,7 @@ from agents import (
     SupervisedConfig,
 )
 from agents.a3c import EntropyController
-from agents.critic import Critic
 from agents.optim import OptimizerStep
-from agents.replay import EpisodeReplayBuffer
-from agents.sac import KLConstraint
 from experiments.laws import cases
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -59,16 +56,17 @@ def test_a3c_finds_it_with_categorical_agents():
     assert mean_error(learner.network) < min(0.08, 0.5 * before)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_sac_finds_the_known_answer(seed):
-    """The same answer off policy, over three seeds."""
+    """The same answer off policy, over three seeds: 200 updates, after which 0.001 to 0.003 are left."""
     config = SACConfig(optimizer=OptimizerConfig(learning_rate=7e-3),
                        critic_optimizer=OptimizerConfig(learning_rate=5e-3), batch_size=12)
     learner = SAC(policy_for(SAC), REWARD, config, seed=seed)
     before = mean_error(learner.network)
-    for step in range(60):
-        learner.step(grey_batch(100 * seed + step), step / 60)
-    assert before > 0.08 and mean_error(learner.network) < 0.04
+    for step in range(200):
+        learner.step(grey_batch(100 * seed + step), step / 200)
+    assert before > 0.08 and mean_error(learner.network) < 0.01
 
 
 def test_direct_finds_the_known_answer():
@@ -229,54 +227,3 @@ def test_kl_to_the_start_holds_the_policy_back():
                 - build_model(policy())(grey_batch(0).image)).abs().mean()
 
     assert distance(100.0) < 0.5 * distance(0.0)
-
-
-def test_trust_region_raises_its_price_while_the_bound_is_broken():
-    """The dual variable rises above the bound and falls below it; a held policy moves less than a free one."""
-    trust = KLConstraint(0.02)
-    start = trust.multiplier
-    trust.update(0.05)
-    assert trust.multiplier > start
-    for _ in range(20):
-        trust.update(0.001)
-    assert trust.multiplier < start
-
-    def moved(bound):
-        learner = SAC(policy_for(SAC), REWARD, SACConfig(max_kl=bound, batch_size=6, optimizer=FAST), seed=1)
-        kls = [learner.step(grey_batch(step)).get("sac/kl", 0.0) for step in range(6)]
-        return sum(kls[2:]) / len(kls[2:])
-
-    assert 0 < moved(0.01) < moved(10.0)
-
-
-def test_critic_sees_the_neighbours_actions(image):
-    """What a cell's action is worth depends on what the cells beside it do."""
-    torch.manual_seed(0)
-    actor = policy_for(SAC, decision_size=None)
-    critic = Critic(actor)
-    observation = make_observation(image, 1.0, torch.zeros(2, 0))
-    context = actor.global_features(observation)
-    action = {"global": torch.zeros(2, 1, 1, 1), "local": torch.zeros(2, 1, 4, 5)}
-    other = {**action, "local": action["local"].clone()}
-    other["local"][..., 2, 3] = 1.0
-    changed = (critic(observation, context, action)["local"] - critic(observation, context, other)["local"]).abs()
-    assert (changed[..., 2, 3] > 0).all() and (changed[..., 2, 2] > 0).all()
-
-
-def test_replay_gives_back_whole_episodes_and_forgets_the_oldest(generator):
-    """Pictures to the nearest of 256 levels, actions exactly; the ring keeps its capacity; its state resumes."""
-    replay = EpisodeReplayBuffer(4)
-    for number in range(3):
-        image = torch.full((2, 3, 8, 8), number / 10)
-        actions = [{"global": torch.full((2, 1, 1, 1), float(10 * number + step))} for step in range(3)]
-        replay.add(Batch(image), torch.full((2, 1), float(number)), actions)
-    assert len(replay) == 4
-    again = EpisodeReplayBuffer(4)
-    again.load_state_dict(replay.state_dict(), torch.device("cpu"))
-    for memory in (replay, again):
-        drawn = memory.sample(32, torch.Generator().manual_seed(0))
-        numbers = drawn.preference.flatten()
-        assert set(numbers.tolist()) == {1.0, 2.0}
-        assert (drawn.batch.image[:, 0, 0, 0] - numbers / 10).abs().max() <= 0.5 / 255
-        for step, action in enumerate(drawn.actions):
-            assert torch.equal(action["global"].flatten(), 10 * numbers + step)
