@@ -1,6 +1,9 @@
 """The wrappers for outside agents: spaces, round trips, and agents from elsewhere that train through them."""
 
+import re
 import warnings
+from ast import literal_eval
+from inspect import signature
 
 import gymnasium
 import numpy as np
@@ -10,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import envs  # noqa: F401  registers the ids
+import envs
 from envs import FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
@@ -154,10 +157,51 @@ def test_wrapping_twice_is_refused():
         Uint8Observation(Uint8Observation(make()))
 
 
-def test_picture_action_needs_a_picture_agent():
-    """Where only local agents act it names the argument that helps."""
-    with pytest.raises(UsageError, match=r"only local agents do.*global_agent.*FlattenActions"):
-        GlobalAction(make(curve=CLASSIC))
+IDS = sorted(name for name in gymnasium.registry if name.startswith("rlenhance/"))
+
+
+def arguments_of(name):
+    """Those that the environment can be made with."""
+    return signature(getattr(envs, gymnasium.spec(name).entry_point[5:].replace("ImageEnv", "Env"))).parameters
+
+
+#: Every id as it is registered, and with local agents alone in each way that its arguments and the action sets allow.
+LOCAL = [(name, arguments) for name in IDS for taken in [arguments_of(name)]
+         for arguments in [{}] + [{"curve": {"global_agent": False, "agent_stride": 8}}] * ("curve" in taken)
+         + [{"actions": {"name": kind, "global_agent": False, "agent_stride": 8}} for kind in ACTION_SETS
+            if {"curve", "actions"} <= set(taken) and "global_agent" in signature(ACTION_SETS[kind]).parameters]]
+
+
+@pytest.mark.parametrize("name, arguments", LOCAL, ids=map(str, LOCAL))
+def test_picture_action_needs_a_picture_agent(name, arguments):
+    """Where only local agents act it names the argument that helps, of this environment, or that none does."""
+    env = gymnasium.make(name, size=16, **arguments)
+    if "global" in env.unwrapped.env.actions.scopes:
+        assert GlobalAction(env).action_space.shape is not None
+        return
+    with pytest.raises(UsageError, match=r"only local agents do.*take FlattenActions$") as caught:
+        GlobalAction(env)
+    advice = re.search(r"make the environment with (\w+)=(\{.*\}), or", str(caught.value))
+    if advice is None:
+        assert "has none" in str(caught.value) and not arguments
+    else:
+        wrapped = GlobalAction(gymnasium.make(name, size=16, **{advice[1]: literal_eval(advice[2])}))
+        wrapped.reset(seed=0)
+        assert np.isfinite(wrapped.step(wrapped.action_space.sample())[1])
+    assert FlattenActions(env).action_space.shape[0] > 1
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_bytes_have_the_planes_that_they_promise(name):
+    """Grey or in colour, with a mask or without: the checker finds nothing, and the image comes first."""
+    for color in [{}] + [{"color": True}] * ("color" in arguments_of(name)):
+        plain = gymnasium.make(name, size=16, render_mode="rgb_array", **color)
+        env, floats = Uint8Observation(plain), plain.reset(seed=0)[0]["image"]
+        assert complaints(env) == []
+        seen = env.reset(seed=0)[0]
+        assert env.observation_space.contains(seen)
+        assert np.array_equal(seen[:len(floats)], np.rint(255 * floats.clip(0, 1)))
+        assert (seen[len(floats)] == 255).all()  # the steps left
 
 
 @pytest.mark.parametrize("action, told", [
