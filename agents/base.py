@@ -212,7 +212,7 @@ def reward_learners() -> list[str]:
 def make_env(policy: Policy, reward: Reward, device: torch.device | str) -> PixelEnv:
     """The environment that fits a policy; the learner resets it with each batch."""
     return PixelEnv(policy.actions, reward, horizon=policy.horizon, preferences=policy.preferences, device=device,
-                    info_maps=False, autoreset_mode=AutoresetMode.DISABLED)
+                    info_maps=False, autoreset_mode=AutoresetMode.DISABLED, check_nan=False)
 
 
 def clone_weights(network: nn.Module) -> dict[str, Tensor]:

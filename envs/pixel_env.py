@@ -52,6 +52,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             observation is `info["final_obs"]`, the step's info also `info["final_info"]`), in the next one, whose
             action is passed over and whose reward is 0 (NEXT_STEP), or when the caller resets (DISABLED).
         render_mode: None or "rgb_array".
+        check_nan: refuse actions with NaN at the end of an episode; learners, which look for it themselves and say
+            where it came from, turn it off.
     """
 
     metadata: dict[str, Any] = {
@@ -65,7 +67,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
                  preferences: Preferences | None = None, source: BatchSource | None = None, num_envs: int = 1,
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu", info_maps: bool = True,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-                 render_mode: str | None = None):
+                 render_mode: str | None = None, check_nan: bool = True):
         if horizon < 1 or num_envs < 1 or min(size) < 1:
             raise UsageError(f"horizon, num_envs and size must be at least 1; got {horizon}, {num_envs}, {size}")
         modes = [mode for mode in AutoresetMode if autoreset_mode in (mode, mode.value)]
@@ -80,7 +82,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.reward = replace(reward, every_term=reward.every_term or info_terms == "all")
         self.preferences = preferences or Preferences()
         self.device = torch.device(device)
-        self.render_mode = render_mode
+        self.render_mode, self.check_nan = render_mode, check_nan
         self.metadata = {**type(self).metadata, "autoreset_mode": modes[0]}
         self._source, self._drawn = source, 0
         self._stream: BatchSource | None = None
@@ -210,7 +212,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if state.step >= self.horizon:
             return self._begin_next()
         given = to_tensors(self.actions, action)
-        if given is action:  # arrays were checked
+        if given is action and self.check_nan:  # arrays were checked
             self._missing.add(given)
         action = admit(episode, given)
         earned, self._state = score(episode, state, action, transition(episode, state, action))
