@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -21,8 +21,8 @@ from rlenhance.core.plugins import (
     restore_plugins,
     texts_in,
 )
-from rlenhance.rewards import TERMS
-from rlenhance.rewards.custom import validate_term
+from rlenhance.rewards import TERMS, load_terms
+from rlenhance.rewards.custom import registered_sources, validate_term
 
 _FLAG = "--plugin"
 
@@ -89,15 +89,24 @@ def run_plugins(config: Any, spec: Any) -> list[Plugin]:
             if plugin in named or (plugin.installed and plugin in used)]
 
 
-def unnamed_terms(named: Collection[str]) -> list[str]:
-    """The reward terms that plugins have registered, but for those of these plugins.
+def own_terms(sources: Iterable[str], plugins: Iterable[str]) -> list[str]:
+    """The reward terms of the user's own that a command names.
 
     Args:
-        named: paths and modules of plugins.
+        sources: `module:function` each.
+        plugins: paths and modules; all their terms count.
     """
-    own = {name for source in named for name in load_plugin(source, check_parts).registered.get(TERMS.kind, ())}
-    return [name for plugin in loaded_plugins().values() for name in plugin.registered.get(TERMS.kind, ())
-            if name not in own]
+    registered = (load_plugin(plugin, check_parts).registered.get(TERMS.kind, ()) for plugin in plugins)
+    return list(dict.fromkeys([*load_terms(sources), *(name for names in registered for name in names)]))
+
+
+def term_files() -> dict[str, dict[str, str]]:
+    """Every reward term of the user's own that this process has loaded -> its file and the digest of that."""
+    plugins = loaded_plugins().values()
+    of_plugins = {name: plugin for plugin in plugins for name in plugin.registered.get(TERMS.kind, ())}
+    return {**{name: {"file": plugin.file, "digest": plugin.digest} for name, plugin in of_plugins.items()},
+            **{name: {"file": about["file"], "digest": about["digest"]}
+               for name, about in registered_sources().items()}}
 
 
 def with_plugins(kind: Any) -> Any:

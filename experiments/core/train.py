@@ -71,19 +71,21 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
     _check_processes(task, config.train, fabric.world_size)
     leads = fabric.global_rank == 0  # the first process alone writes and prints
     learner = task.learner(config, data, fabric.device, fresh=not stored)
+    model = {} if learner is None else {"model": learner.network.spec}
+    plugins = run_plugins(config, model)
     if not leads:
         run = Run(Path())
     elif stored:
         _write_longer(run, stored, config)
     else:
-        model = {} if learner is None else {"model": learner.network.spec}
         name = config.train.name or f"{task.default_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = Run.create(config.train.out / name, settings_record(anchored(config)), {
             "format": FORMAT, "task": task.name, "data": {
                 "source": data.splits.source, "digest": data.digest(), "skipped": data.skipped},
-            "plugins": [plugin.record() for plugin in run_plugins(config, model)], **task.facts(config), **model})
+            "plugins": [plugin.record() for plugin in plugins], **task.facts(config), **model})
     if leads:
-        print(f"{task.headline(config, data)}\nrun folder {run.path}", flush=True)
+        lines = [task.headline(config, data), *(f"plugin {plugin} from {plugin.file}" for plugin in plugins)]
+        print("\n".join([*lines, f"run folder {run.path}"]), flush=True)
     launch(fabric)
     session = Session(config, data, fabric, run, learner)
     fitted = task.fit(session)

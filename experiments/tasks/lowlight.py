@@ -17,7 +17,7 @@ from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfi
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import ArtifactCallback, FitResult
-from experiments.core.plugins import unnamed_terms
+from experiments.core.plugins import own_terms, term_files
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
 from experiments.core.train import rlenhance_command
@@ -257,8 +257,8 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
     def weights(self, config: LowLightConfig) -> RewardWeights:
         """The weights of the reward; terms that another run in this process has loaded do not count."""
         train = config.train
-        known = (*load_terms(train.reward_term), *(word.partition("=")[0] for word in train.reward))
-        others = [f"{name}=0" for name in (*registered_sources(), *unnamed_terms(train.plugin)) if name not in known]
+        known = (*own_terms(train.reward_term, train.plugin), *(word.partition("=")[0] for word in train.reward))
+        others = [f"{name}=0" for name in term_files() if name not in known]
         return RewardWeights.parse((*train.reward, *others), exposure_level=train.exposure_level)
 
     def reward(self, config: LowLightConfig) -> Reward:
@@ -333,10 +333,10 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
     def headline(self, config: LowLightConfig, data: Dataset) -> str:
         weights = self.weights(config)
         lines = [data.describe(), f"{config.train.learner} with {weights}"]
-        for name in load_terms(config.train.reward_term):
+        for name in own_terms(config.train.reward_term, config.train.plugin):
             unweighted = "" if weights[name] else \
                 f"; its weight is 0, it is logged only: weigh it with --reward {name}=1"
-            lines.append(f"reward term {name} from {registered_sources()[name]['file']}{unweighted}")
+            lines.append(f"reward term {name} from {term_files()[name]['file']}{unweighted}")
         return "\n".join(lines)
 
     def baselines(self, config: LowLightConfig, data: Dataset) -> dict[str, Baseline]:
@@ -355,7 +355,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step} "
               f"(chosen by the validation {chosen})")
         print(f"on {len(data.splits.val)} validation pictures at {_VALIDATION_SIDE} pixels:")
-        for name in load_terms(config.train.reward_term):
+        for name in own_terms(config.train.reward_term, config.train.plugin):
             if f"val/reward/{name}" in fitted.best:
                 print(f"  reward term {name}: {fitted.best[f'val/reward/{name}']:+.4f} over an episode, unweighted")
         names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]

@@ -17,6 +17,7 @@ from agents import LEARNERS
 from experiments.core.compare import CompareConfig, TaskComparison, fingerprint
 from experiments.core.config import Flat, one_of
 from experiments.core.dataset import Dataset
+from experiments.core.plugins import own_terms, term_files
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
 from experiments.core.train import check_same, train
 from experiments.tasks.controllability import enhance
@@ -32,8 +33,7 @@ from rlenhance.hub.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
-from rlenhance.rewards.custom import registered_sources
+from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 #: Rewards that a comparison can give a policy: name -> words of --reward.
 REWARDS = {
@@ -83,7 +83,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     Config = LowLightCompareConfig
 
     def check(self) -> None:
-        config, own = self.config, load_terms(self.config.reward_term)
+        config, own = self.config, own_terms(self.config.reward_term, self.config.plugin)
         for learner, reward in itertools.product(config.learners, config.rewards):
             weights, kind = _weights(reward, own), LEARNERS[learner]
             try:
@@ -112,7 +112,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
         return [example.scene for example in evenly_spread(self.data.splits.parts[self.split], count)]
 
     def cache_key(self) -> str:
-        sources = [registered_sources()[name] for name in load_terms(self.config.reward_term)]
+        sources = [(name, term_files()[name]["digest"]) for name in state_terms(self.config)]
         return f"{super().cache_key()} {self.config.max_side} {self.config.exposure_level:g} {sources}"
 
     def baselines(self, condition: str) -> Mapping[str, Baseline]:
@@ -120,7 +120,8 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
         return {baseline.name: baseline for baseline in fitted.values()}
 
     def trained(self) -> list[Candidate]:
-        config, own, candidates = self.config, load_terms(self.config.reward_term), []
+        config, candidates = self.config, list[Candidate]()
+        own = own_terms(config.reward_term, config.plugin)
         for learner in config.learners:
             for reward in config.rewards if LEARNERS[learner].is_policy else ("",):
                 runs = [_train(config, own, learner, reward, seed) for seed in config.seeds]
@@ -144,7 +145,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
         return enhance(model, batch.image), None
 
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
-        own = own_terms(self.config)
+        own = state_terms(self.config)
         weights = RewardWeights.only(**dict.fromkeys(own, 1.0), exposure_level=self.config.exposure_level)
         return score_picture(output, batch, Reward(weights) if own else None)
 
@@ -153,7 +154,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
                 Column("sharpness", "sharpness", 2), Column("clipped", "newly clipped", 4),
                 Column("gt_mean_psnr", "GT-mean PSNR (uses the reference)", 2),
                 Column("cpu_s_per_megapixel", "CPU ms / MP", 0, scale=1000),
-                *(Column(f"term/{name}", f"{name}, gained", 4) for name in own_terms(self.config)))
+                *(Column(f"term/{name}", f"{name}, gained", 4) for name in state_terms(self.config)))
 
     def facts(self, row: Row) -> dict[str, str]:
         baseline = "oracle" if row.name.startswith("oracle") else "no" if row.name in _UNFITTED else "its number"
@@ -182,9 +183,9 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
         return ["grid.png: columns in the table's order, the reference last"]
 
 
-def own_terms(config: LowLightCompareConfig) -> list[str]:
+def state_terms(config: LowLightCompareConfig) -> list[str]:
     """The user's own state terms, each a score."""
-    return [name for name in load_terms(config.reward_term) if TERMS[name].kind == "state"]
+    return [name for name in own_terms(config.reward_term, config.plugin) if TERMS[name].kind == "state"]
 
 
 def _words(reward: str, own: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from experiments.core.compare import compare
 from experiments.core.config import Flat, one_of
 from experiments.core.markdown import markdown_table
 from experiments.core.scores import Comparison
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, own_terms
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, state_terms
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically
 
@@ -83,7 +83,7 @@ def _check(config: LowLightReportConfig) -> None:
                          f"{', '.join(learners)}")
     if len(config.comparison.rewards) != 1:
         raise UsageError(f"a report is on one reward: give --rewards one; got {config.comparison.rewards}")
-    metrics = (*METRICS, *own_terms(config.comparison))
+    metrics = (*METRICS, *state_terms(config.comparison))
     if config.metric not in metrics:
         raise UsageError(f"--metric is {', '.join(metrics)} (a term of your own needs --reward-term); got "
                          f"{config.metric!r}")

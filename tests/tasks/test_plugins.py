@@ -14,7 +14,8 @@ from experiments.scripts.check_plugin import CheckConfig
 from experiments.scripts.check_plugin import check as check_plugins
 from experiments.tasks.denoise import DENOISE
 from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_report import LowLightReportConfig
 from rlenhance.cli import main as cli
 from rlenhance.core import plugins
@@ -288,6 +289,9 @@ def test_terms_of_a_plugin_count_where_it_is_named(place, tmp_path, pairs):
     weights = [json.loads((tmp_path / "runs" / name / "config.json").read_text())["reward"]["weights"]["own_term"]
                for name in ("run", "other", "asked")]
     assert weights == [0.5, 0, 3]
+    config = LowLightCompareConfig(plugin=("own_term.py",), learners=("a3c",), rewards=("no reference", "own_term=2"),
+                                   data=LowLightDataConfig(data=pairs))
+    assert "term/own_term" in [column.key for column in LOWLIGHT_COMPARISON.of(config).columns()]
 
 
 def check(*plugins, capsys):
