@@ -123,6 +123,7 @@ class CompletionEnv(PixelEnv):
     `gymnasium.make_vec("rlenhance/Completion-v0", num_envs=8)` holds 8 images in NumPy (`TorchToNumpy`), with
     NEXT_STEP autoreset, as Gymnasium's own vector environments. With `output="torch"` it is this class: torch tensors
     on `device`, with SAME_STEP autoreset. `gymnasium.make("rlenhance/Completion-v0")` holds one image in NumPy.
+    On a GPU each step copies the masks to the host, where the tools mirror and detail find their places.
 
     ## Version History
 

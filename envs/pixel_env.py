@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import gymnasium
@@ -250,6 +250,10 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         """Entries that a concrete environment adds to a step's info: name -> (N,)."""
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: values without their gradients, which belong to the original."""
+        return {name: _detached(value) for name, value in vars(self).items()}
+
     def render(self) -> Any:
         """Input, current image and action map of each image, side by side: N arrays (H, 3 W + 4, 3) uint8."""
         if self.render_mode is None:
@@ -258,3 +262,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         images = [image.expand(-1, 3, -1, -1) for image in (self.episode.batch.image, self._state.image)]
         frame = side_by_side([*images, action_colors(strength.to(self.device), self.size)])
         return tuple((frame.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _detached(value: Any) -> Any:
+    """A tensor, or those in a state or a dict, without gradients; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, State):
+        return replace(value, **{field.name: _detached(getattr(value, field.name)) for field in fields(value)})
+    if type(value) is dict:  # spaces are mappings too
+        return {key: _detached(inner) for key, inner in value.items()}
+    return value

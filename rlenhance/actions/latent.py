@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import ClassVar
 
@@ -97,8 +98,13 @@ class LatentActions(nn.Module, ActionSet):
 
     def initial_image(self, image: Tensor) -> Tensor:
         """One pass of the autoencoder: (N, 3, H, W)."""
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
+        with self._precision(image.device):
             return self.autoencoder.enhance(image, image, self._noise(image)).clamp(0, 1)
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
+        if not torch.amp.is_autocast_available(device.type):
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed)
 
     def _noise(self, start: Tensor) -> Tensor:
         """(N, 1, 1, 1)."""
@@ -111,7 +117,7 @@ class LatentActions(nn.Module, ActionSet):
         # hides `nn.Module.apply`
         start = image if initial_image is None else initial_image
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
+        with self._precision(image.device):
             way = _WAYS[step % len(_WAYS)]
             change = self.autoencoder.apply_to_patches(partial(self._change, way), image, start, self._noise(start),
                                                        chosen, self._shown_first(start))

@@ -204,6 +204,51 @@ def test_a_copy_steps_as_the_original(name, way, build):
             assert equal(middle.reset(), env.reset())
 
 
+@every_id
+def test_a_copy_leaves_gradients_behind(name):
+    """An environment in the middle of an episode with gradients can be copied; the original's gradients stay."""
+    env = shared(name, output="torch")
+    env.reset(seed=0)
+    if env.actions.num_choices is not None:
+        return
+    action = {scope: value.clone().requires_grad_() for scope, value in env.actions.noop(3, 16, 16).items()}
+    env.step(action)
+    copies = [way(env) for way in COPIES.values()]
+    reward = env.step(action)[1]
+    reward.sum().backward()
+    assert all(value.grad.isfinite().all() for value in action.values())
+    assert all(torch.equal(each.step(action)[1], reward) for each in copies)
+
+
+@every_id
+def test_no_step_of_any_environment_reads_a_tensor(name):
+    """On torch's meta device, whose tensors have no values, resets and steps run through two episodes: where they asked
+    a tensor for a number, or mixed devices, they would fail there, and make a GPU wait. An environment whose actions
+    cannot do without says so in its docstring, and fails."""
+    env = make_vec(name, output="torch", device="meta", render_mode=None)
+    env.reset(seed=0)
+    if "each step copies the masks to the host" in type(env).__doc__:
+        with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+            env.step(env.actions.noop(3, 16, 16))
+        return
+    for _ in range(4):
+        _, reward, *_, info = env.step(env.actions.noop(3, 16, 16))
+        assert reward.device.type == info["reward_map"].device.type == "meta"
+
+
+@pytest.mark.slow
+@every_id
+def test_workers_hold_single_environments(name):
+    """Gymnasium's AsyncVectorEnv: an environment in each process, the same results as in one."""
+    env, own = (gymnasium.make_vec(name, 2, mode, **SMALL) for mode in ("async", "sync"))
+    try:
+        action = sample(env)
+        assert data_equivalence(env.reset(seed=1), own.reset(seed=1), exact=True)
+        assert data_equivalence(env.step(action)[:4], own.step(action)[:4], exact=True)
+    finally:
+        env.close()
+
+
 def equal(one, other):
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
