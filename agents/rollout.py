@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agents.optim import raise_if_any_nonfinite
 from envs import PixelEnv
-from envs.transition import Episode, State, admit, observe, score, transition
+from envs.transition import Episode, State, admit, advance, observe, score
 from rlenhance.actions import Action, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -105,8 +105,8 @@ def replay_rollout(network: Any, episode: Episode, state: State, actions: Sequen
         else:
             rollout._record(observation, action)
         done = admit(episode, action)
-        after = transition(episode, state, done) if images is None else images[step + 1]
-        earned, state = score(episode, state, done, after)
+        earned, state = advance(episode, state, done) if images is None else \
+            score(episode, state, episode.actions.magnitude(done), images[step + 1])
         rollout.terms.append(earned.terms)
         rollout.rewards.append(earned.reward)
     rollout.final_image = state.image

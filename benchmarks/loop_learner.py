@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agents import A3C
 from agents.rollout import action_penalties, concat_steps
-from benchmarks.loop_env import LoopEnv, resized
+from benchmarks.loop_env import LoopEnv, area_means, enlarged
 from rlenhance.data import Batch
 from rlenhance.models.policy import make_observation
 from rlenhance.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
@@ -46,7 +46,7 @@ class LoopA3C(A3C):
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         actions: Any = self.policy.actions
-        self.loop = LoopEnv(actions, self.reward.weights)
+        self.loop = LoopEnv(actions, self.reward.weights, self.policy.horizon)
         self.rng = np.random.default_rng(0)
 
     def step(self, batch: Batch, progress: float = 0.0,
@@ -71,12 +71,12 @@ class LoopA3C(A3C):
         horizon, policy, memory = self.policy.horizon, self.policy, None
         asked = self.policy.preferences.decode(preference).get("exposure_level")
         level = self.reward.weights.exposure_level if asked is None else float(asked)
-        picture = self.loop.reset(np.ascontiguousarray(image[0].permute(1, 2, 0).numpy()), level)
+        seen = self.loop.reset(image[0].numpy(), level)
         episode = Episode([], [], [], [], [])
         for step in range(horizon):
-            seen = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
             with torch.no_grad():
-                observation = policy.precompute(make_observation(seen, 1 - step / horizon, preference))
+                observation = policy.precompute(make_observation(torch.from_numpy(seen["image"])[None],
+                                                                 1 - step / horizon, preference))
                 distribution, values, memory = policy(observation, memory)
             drawn = {name: self._draw(part) for name, part in distribution.scopes.items()} if given is None \
                 else dict(given[step])
@@ -86,7 +86,7 @@ class LoopA3C(A3C):
             episode.log_probs.append({name: _log_prob(part, drawn[name]) for name, part in distribution.scopes.items()})
             episode.values.append({name: value[0, 0].numpy() for name, value in values.items()})
             episode.rewards.append(self._level_rewards(done.terms, episode.values[-1]))
-            picture = done.image
+            seen = done.observation
         return episode
 
     def _draw(self, part: Any) -> np.ndarray:
@@ -105,7 +105,7 @@ class LoopA3C(A3C):
             for name, term in terms.items():
                 shared = level == "local" and "global" in values and term.shape == (1, 1)
                 if TERMS[name].kind == "state" and not shared:
-                    total = total + self.reward.weights[name] * resized(term, value.shape)
+                    total = total + self.reward.weights[name] * _resized(term, value.shape)
             rewards[level] = total
         return rewards
 
@@ -164,6 +164,11 @@ class LoopA3C(A3C):
             steps.append((distribution, values))
         distributions, values = zip(*steps, strict=True)
         return JointDistribution.concat(distributions), concat_steps(values)
+
+
+def _resized(term: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A term at the size of the agents: areas are averaged, cells repeated."""
+    return area_means(term, size) if term.shape[0] > size[0] else enlarged(term, size)
 
 
 def _values_of(episode: Episode, level: str, weight: float) -> Any:

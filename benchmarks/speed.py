@@ -28,7 +28,7 @@ def measure_environment(cases: Sequence[Case], repeats: int) -> Table:
     for case in cases:
         learner, images = case.learner(), case.batch().repeat(case.rollouts)
         curve: Any = learner.policy.actions
-        loop, pictures = LoopEnv(curve, learner.reward.weights), images.image.permute(0, 2, 3, 1).contiguous().numpy()
+        loop, pictures = LoopEnv(curve, learner.reward.weights), images.image.numpy()
         spaces = {level: (case.episodes, curve.action_dim, *curve.agent_grid(level, case.side, case.side))
                   for level in curve.scopes}
         actions = [{level: torch.randint(curve.num_choices, shape) if curve.num_choices else 2 * torch.rand(shape) - 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
@@ -51,7 +52,8 @@ class ImageEnv(gymnasium.Env):
         """One step of all agents of the image."""
         batched: Any = ({scope: np.asarray(value)[None] for scope, value in action.items()}
                         if isinstance(action, Mapping) else np.asarray(action)[None])
-        observation, reward, terminated, truncated, info = self.env.step(batched)
+        with torch.no_grad():  # no gradient passes through NumPy
+            observation, reward, terminated, truncated, info = self.env.step(batched)
         return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
 
     def render(self) -> Any:
@@ -73,7 +75,7 @@ def single_image(batched: type[Any]) -> type[ImageEnv]:
 def _first(value: Any) -> Any:
     """The first of N, as NumPy, through nested mappings."""
     if isinstance(value, Tensor):
-        return value.detach()[0].cpu().numpy().copy()  # nothing that the caller keeps may change later
+        return value.numpy(force=True)[0, ...].copy()  # nothing that the caller keeps may change later
     if isinstance(value, Mapping):
         return {key: _first(inner) for key, inner in value.items()}
     return value

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from envs.action_input import NaNCount, to_tensors
-from envs.transition import Episode, State, admit, observe, score, start, transition
+from envs.transition import Episode, Score, State, admit, advance, observe, start
 from rlenhance.actions import ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.core.visualize import action_colors, side_by_side
@@ -215,17 +215,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if given is action and self.check_nan:  # arrays were checked
             self._missing.add(given)
         action = admit(episode, given)
-        earned, self._state = score(episode, state, action, transition(episode, state, action))
-        weights = self.reward.weights
-        info: dict[str, Any] = {
-            "reward_terms": {name: {"raw": mean.flatten(), "weight": weights[name],
-                                    "weighted": weights[name] * mean.flatten()} for name, mean in earned.means.items()},
-            "term_maps": earned.terms,
-            **self._extra_info(self._state, earned.reward),
-        }
-        if self.info_maps:
-            info["reward_map"] = self.reward.map(earned.terms, self.size) if earned.terms \
-                else earned.reward.new_zeros(self.num_envs, 1, *self.size)
+        earned, self._state = advance(episode, state, action)
+        info = {**self._breakdown(earned), **self._extra_info(self._state, earned.reward)}
         ended = self._state.step >= self.horizon
         terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
         observation = observe(episode, self._state)
@@ -245,6 +236,20 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         observation, info = self.reset()
         going_on = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         return observation, torch.zeros(self.num_envs, device=self.device), going_on, going_on.clone(), info
+
+    def _breakdown(self, earned: Score) -> dict[str, Any]:
+        """The reward by term and by place."""
+        weights = self.reward.weights
+        info: dict[str, Any] = {
+            "reward_terms": {name: {"raw": raw, "weight": weights[name], "weighted": weighted}
+                             for name, raw, weighted in zip(earned.terms, earned.means.unbind(),
+                                                            earned.weighted.unbind(), strict=True)},
+            "term_maps": earned.terms,
+        }
+        if self.info_maps:
+            info["reward_map"] = self.reward.map(earned.terms, self.size) if earned.terms \
+                else earned.reward.new_zeros(self.num_envs, 1, *self.size)
+        return info
 
     def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
         """Entries that a concrete environment adds to a step's info: name -> (N,)."""

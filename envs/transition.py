@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, apply_action, attenuate_local, validate_action
+from rlenhance.actions import Action, ActionSet, apply_and_measure, attenuate_local, validate_action
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models.policy import Observation, make_observation
 from rlenhance.nn.preferences import Preferences
-from rlenhance.rewards import Reward, Transition
+from rlenhance.ops.patch_grid import PatchGrid
+from rlenhance.rewards import Reward, Transition, term_means
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Episode:
         preference: (N, P), encoded, as the policy sees it.
         user_targets: what the user asks for, name -> (N, 1, 1, 1).
         early_stop_psnr: an image that has reached this PSNR to its target, in dB, stays as it is; None: none does.
+        features: what reward terms have computed of the first images, see `Transition.shared`.
     """
 
     actions: ActionSet
@@ -35,6 +38,12 @@ class Episode:
     preference: Tensor
     user_targets: Mapping[str, Tensor]
     early_stop_psnr: float | None = None
+    features: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def patch_grid(self) -> PatchGrid | None:
+        """The patches on which the agents act, or None where they act on pixels."""
+        return getattr(self.actions, "blocks", None)
 
 
 @dataclass(frozen=True)
@@ -60,12 +69,14 @@ class Score:
 
     Attributes:
         terms: reward terms, unweighted, at their natural sizes.
-        means: their means, (N, 1, 1, 1).
-        reward: (N,).
+        means: their means, (T, N), in their order.
+        weighted: the means times the weights, (T, N).
+        reward: (N,), the sum of `weighted` over the terms with a weight.
     """
 
     terms: dict[str, Tensor]
-    means: dict[str, Tensor]
+    means: Tensor
+    weighted: Tensor
     reward: Tensor
 
 
@@ -112,28 +123,28 @@ def admit(episode: Episode, action: Action | Tensor) -> Action:
                            episode.user_targets.get("smoothness"))
 
 
-def transition(episode: Episode, state: State, action: Action) -> Tensor:
-    """The images after an action of `admit`, (N, C, H, W)."""
+def advance(episode: Episode, state: State, action: Action) -> tuple[Score, State]:
+    """One step: the images after an action of `admit`, their reward, and the state with them."""
     batch = episode.batch
-    after = apply_action(episode.actions, state.image, action, batch.mask, batch.image, state.step)
-    if episode.early_stop_psnr is None or batch.target is None:
-        return after
-    reached = psnr(state.image.detach(), batch.target) >= episode.early_stop_psnr
-    return torch.where(reached[:, None, None, None], state.image, after)
+    after, magnitude = apply_and_measure(episode.actions, state.image, action, batch.mask, batch.image, state.step)
+    if episode.early_stop_psnr is not None and batch.target is not None:
+        reached = psnr(state.image.detach(), batch.target) >= episode.early_stop_psnr
+        after = torch.where(reached[:, None, None, None], state.image, after)
+    return score(episode, state, magnitude, after)
 
 
-def score(episode: Episode, state: State, action: Action, after: Tensor) -> tuple[Score, State]:
+def score(episode: Episode, state: State, magnitude: Tensor, after: Tensor) -> tuple[Score, State]:
     """The reward of a step, and the state after it.
 
     Args:
-        action: of `admit`.
-        after: the images after it, of `transition`.
+        magnitude: how strongly each agent acted, (N, C, h, w), see `ActionSet.magnitude`.
+        after: the images after the action.
     """
-    batch, magnitude = episode.batch, episode.actions.magnitude(action)
+    batch = episode.batch
     made = Transition(state.image, after, batch.image, magnitude, episode.user_targets, batch.target, batch.mask,
-                      state.magnitude, batch.target_weight, state.costs,
-                      patch_grid=getattr(episode.actions, "blocks", None))
+                      state.magnitude, batch.target_weight, state.costs, patch_grid=episode.patch_grid,
+                      initial_features=episode.features)
     terms = episode.reward.terms(made)
-    means = {name: value.mean(dim=(1, 2, 3), keepdim=True) for name, value in terms.items()}
-    reward = episode.reward.total(means) if means else after.new_zeros(after.shape[0])  # nothing has a weight
-    return Score(terms, means, reward), State(after, state.step + 1, magnitude, made.costs)
+    means = term_means(terms) if terms else after.new_zeros(0, after.shape[0])  # nothing has a weight
+    weighted, reward = episode.reward.weigh(tuple(terms), means)
+    return Score(terms, means, weighted, reward), State(after, state.step + 1, magnitude, made.costs)

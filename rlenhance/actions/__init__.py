@@ -6,6 +6,7 @@ from rlenhance.actions.base import (
     PointwiseActions,
     ToolSet,
     apply_action,
+    apply_and_measure,
     attenuate_local,
     upsample_agents,
     validate_action,
@@ -21,5 +22,5 @@ from rlenhance.core.types import Action
 __all__ = [
     "ACTION_SETS", "FILTERS", "PIXELRL_TOOLS", "Action", "ActionSet", "CompletionActions", "CurveActions",
     "FilterActions", "FusedRenderer", "LatentActions", "PointwiseActions", "ResidualActions", "ToneActions", "ToolSet",
-    "apply_action", "attenuate_local", "upsample_agents", "validate_action",
+    "apply_action", "apply_and_measure", "attenuate_local", "upsample_agents", "validate_action",
 ]

@@ -92,6 +92,11 @@ class ActionSet:
     def magnitude(self, action: Action) -> Tensor:
         """How strongly each agent acts, 0 where it changes nothing: (N, C', h, w)."""
 
+    def apply_and_measure(self, image: Tensor, action: Action, mask: Tensor | None = None,
+                          initial_image: Tensor | None = None, step: int = 0) -> tuple[Tensor, Tensor]:
+        """`apply` and `magnitude`; what the two share is computed once."""
+        return self.apply(image, action, mask, initial_image, step), self.magnitude(action)
+
     @abstractmethod
     def noop(self, count: int, height: int, width: int) -> Action:
         """The action that changes nothing, for `count` images of height x width."""
@@ -137,6 +142,10 @@ class PointwiseActions(ActionSet):
     def parameters(self, action: Action) -> Tensor:
         """The parameters of every agent: (N, C, h, w)."""
 
+    def parameters_and_magnitude(self, action: Action) -> tuple[Tensor, Tensor]:
+        """`parameters` and `magnitude`; sets in which the two share work compute it once."""
+        return self.parameters(action), self.magnitude(action)
+
     @abstractmethod
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited image (N, 3, H, W) for parameters that broadcast to (N, C, H, W)."""
@@ -144,6 +153,11 @@ class PointwiseActions(ActionSet):
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
               step: int = 0) -> Tensor:
         return self.apply_parameters(image, upsample_agents(self.parameters(action), image.shape[-2:]))
+
+    def apply_and_measure(self, image: Tensor, action: Action, mask: Tensor | None = None,
+                          initial_image: Tensor | None = None, step: int = 0) -> tuple[Tensor, Tensor]:
+        parameters, magnitude = self.parameters_and_magnitude(action)
+        return self.apply_parameters(image, upsample_agents(parameters, image.shape[-2:])), magnitude
 
 
 class ToolSet(ActionSet):
@@ -203,6 +217,8 @@ def upsample_agents(values: Tensor, size: Sequence[int]) -> Tensor:
         return values
     if not torch.is_grad_enabled() and values.device.type == "cpu" and size[0] * size[1] <= _SMALL:
         down, across = (_weights(*pair, values.dtype) for pair in zip(values.shape[-2:], size, strict=True))
+        if values.shape[0] * values.shape[1] == 1:
+            return (down @ values[0, 0] @ across.mT)[None, None]  # two products instead of two batches of one
         return down @ values @ across.mT  # the same, several times faster for small images
     return F.interpolate(values, list(size), mode="bilinear", align_corners=False)
 
@@ -237,7 +253,24 @@ def apply_action(actions: ActionSet, image: Tensor, action: Action, mask: Tensor
         mask: (N, 1, H, W) in [0, 1], 1 where the image may change; where it is 0 no bit changes.
         initial_image, step: see `ActionSet.apply`.
     """
-    after = actions.apply(image, action, mask, initial_image, step)
+    return _inside_mask(actions, image, actions.apply(image, action, mask, initial_image, step), mask)
+
+
+def apply_and_measure(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,
+                      initial_image: Tensor | None = None, step: int = 0) -> tuple[Tensor, Tensor]:
+    """`apply_action`, and the magnitude of the action; what the two share is computed once.
+
+    Args:
+        actions, image, action, mask, initial_image, step: as for `apply_action`.
+
+    Returns:
+        the image after, (N, C, H, W); `ActionSet.magnitude`, (N, C', h, w).
+    """
+    after, magnitude = actions.apply_and_measure(image, action, mask, initial_image, step)
+    return _inside_mask(actions, image, after, mask), magnitude
+
+
+def _inside_mask(actions: ActionSet, image: Tensor, after: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return after
     return torch.where(mask > 0.5, after, image) if actions.needs_initial_image else image + mask * (after - image)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, EDGE, PointwiseActions
+from rlenhance.core.devices import constants
 from rlenhance.core.errors import UsageError
 from rlenhance.core.types import Action
 
@@ -106,9 +107,12 @@ class CurveActions(PointwiseActions):
         """A of every agent: (N, 1, h, w) for "luminance", (N, 3, h, w) in RGB otherwise."""
         if len(action) == 1:
             normal = self._normal(next(iter(action.values())))
+        elif self.num_choices is None:
+            normal = combine_scopes(action)  # which clips
         else:
             normal = combine_scopes({scope: self._normal(entry) for scope, entry in action.items()})
-        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        middle, half = (constants((number,), (), normal)
+                        for number in ((self.low + self.high) / 2, (self.high - self.low) / 2))
         if self.channels == "luminance":
             return middle + half * normal
         if self.channels == "chroma":
@@ -120,11 +124,15 @@ class CurveActions(PointwiseActions):
 
     def parameters(self, action: Action) -> Tensor:
         """A of every agent times 1 - momentum: (N, 1 or 3, h, w)."""
-        return (1 - self.momentum) * self.magnitude(action)
+        return self.parameters_and_magnitude(action)[0]
+
+    def parameters_and_magnitude(self, action: Action) -> tuple[Tensor, Tensor]:
+        magnitude = self.magnitude(action)
+        return (1 - self.momentum) * magnitude if self.momentum else magnitude, magnitude
 
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for A of every pixel."""
-        return image + parameters * (image * (1 - image))
+        return image + parameters * (image * (constants((1.0,), (), image) - image))
 
     def noop(self, count: int, height: int, width: int) -> Action:
         """A = 0 everywhere; for categorical heads the value nearest to it."""

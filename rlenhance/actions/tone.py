@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, PointwiseActions
 from rlenhance.actions.curve import combine_scopes
+from rlenhance.core.devices import constants
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, max_channel
 from rlenhance.core.types import Action
@@ -74,15 +74,19 @@ class ToneActions(PointwiseActions):
 
         The factor keeps the effort term from favouring plain brightening by several controls at once.
         """
+        return self.parameters_and_magnitude(action)[1]
+
+    def parameters_and_magnitude(self, action: Action) -> tuple[Tensor, Tensor]:
         parameters = self.parameters(action)
-        return parameters * _column((1.0, _WEIGHT, _WEIGHT, _WEIGHT), parameters.dtype, parameters.device)
+        weights = constants((1.0, _WEIGHT, _WEIGHT, _WEIGHT), (4, 1, 1), parameters)
+        return parameters, parameters * weights
 
     def parameters(self, action: Action) -> Tensor:
         """A, K, H and S of every agent: (N, 4, h, w)."""
         normal = combine_scopes(action) if len(action) > 1 else action["global"].clamp(-1, 1)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        scale = _column((half, self.contrast, self.highlights, self.saturation), normal.dtype, normal.device)
-        return torch.addcmul(_column((middle, 0.0, 0.0, 0.0), normal.dtype, normal.device), normal, scale)
+        scale = constants((half, self.contrast, self.highlights, self.saturation), (4, 1, 1), normal)
+        return torch.addcmul(constants((middle, 0.0, 0.0, 0.0), (4, 1, 1), normal), normal, scale)
 
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for A, K, H and S of every pixel."""
@@ -101,10 +105,3 @@ class ToneActions(PointwiseActions):
                   for scope in self.scopes}
         action["global"][:, 0] = zero
         return action
-
-
-@lru_cache(maxsize=32)
-def _column(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A number for each head: (C, 1, 1)."""
-    with torch.inference_mode(False):  # a cached tensor must serve every mode
-        return torch.tensor(numbers, dtype=dtype, device=device)[:, None, None]

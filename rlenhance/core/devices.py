@@ -1,8 +1,11 @@
-"""Devices: a named one, or the best one of this machine."""
+"""Devices: a named one, or the best one of this machine; and constants that stay there."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 
@@ -50,3 +53,20 @@ def check_half(half: bool, device: torch.device) -> bool:
     if half and device.type != "cuda":
         raise UsageError(f"half precision works on CUDA only; got {device.type}: leave it out, or name a CUDA device")
     return half
+
+
+def constants(numbers: tuple[float, ...], shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Constant numbers as a tensor of the dtype and device of `like`, made once and not to be changed.
+
+    Args:
+        numbers: in the order of the shape.
+        shape: of the result.
+        like: gives dtype and device.
+    """
+    return _constants(numbers, shape, like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _constants(numbers: tuple[float, ...], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
+        return torch.tensor(numbers, dtype=dtype, device=device).reshape(shape)

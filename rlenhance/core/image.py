@@ -177,11 +177,12 @@ def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
 @lru_cache(maxsize=32)
 def _mean_matrix(inputs: int, outputs: int, device: torch.device) -> Tensor:
     """(outputs, inputs): row i averages pixels floor(i inputs / outputs) to ceil((i + 1) inputs / outputs)."""
-    rows = torch.zeros(outputs, inputs)
-    for i in range(outputs):
-        first, last = i * inputs // outputs, -(-(i + 1) * inputs // outputs)
-        rows[i, first:last] = 1 / (last - first)
-    return rows.to(device)
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
+        rows = torch.zeros(outputs, inputs)
+        for i in range(outputs):
+            first, last = i * inputs // outputs, -(-(i + 1) * inputs // outputs)
+            rows[i, first:last] = 1 / (last - first)
+        return rows.to(device)
 
 
 def center_crop(image: Tensor, side: int) -> Tensor:

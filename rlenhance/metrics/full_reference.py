@@ -57,8 +57,9 @@ def _pad_mode(size: int, radius: int) -> str:
 @lru_cache(maxsize=16)
 def _blur_matrix(size: int, radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(size, size): the blur of a row of pixels, borders included, as a matrix."""
-    rows = F.pad(torch.eye(size, dtype=torch.float64)[:, None], (radius, radius), mode=_pad_mode(size, radius))
-    return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device, dtype)
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
+        rows = F.pad(torch.eye(size, dtype=torch.float64)[:, None], (radius, radius), mode=_pad_mode(size, radius))
+        return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device, dtype)
 
 
 def _blur(images: Tensor, radius: int) -> Tensor:

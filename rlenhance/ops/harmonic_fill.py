@@ -95,13 +95,14 @@ def _exact(image: Tensor, rows: slice, columns: slice) -> Tensor:
 @lru_cache(maxsize=256)
 def _modes(length: int, before: bool, after: bool) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of the second difference of a row whose ends are fixed or free."""
-    matrix = 2 * torch.eye(length, dtype=torch.float64)
-    matrix -= torch.diag(torch.ones(length - 1, dtype=torch.float64), 1)
-    matrix -= torch.diag(torch.ones(length - 1, dtype=torch.float64), -1)
-    matrix[0, 0] -= 0 if before else 1
-    matrix[-1, -1] -= 0 if after else 1
-    values, vectors = torch.linalg.eigh(matrix)
-    return values, vectors
+    with torch.inference_mode(False):  # cached tensors must serve every mode
+        matrix = 2 * torch.eye(length, dtype=torch.float64)
+        matrix -= torch.diag(torch.ones(length - 1, dtype=torch.float64), 1)
+        matrix -= torch.diag(torch.ones(length - 1, dtype=torch.float64), -1)
+        matrix[0, 0] -= 0 if before else 1
+        matrix[-1, -1] -= 0 if after else 1
+        values, vectors = torch.linalg.eigh(matrix)
+        return values, vectors
 
 
 def _solved(image: Tensor, mask: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlenhance.core.devices import constants
 from rlenhance.core.image import brightness, max_channel
 
 #: The default exposure level (fitted on training scenes).
@@ -24,12 +25,13 @@ def exposure_of(image: Tensor) -> Tensor:
 
 def _exposure(level: Tensor) -> Tensor:
     """The exposure from the brightness of every pixel: (N, P) -> (N, 1, 1, 1)."""
-    return ((0.5 * level.clamp(max=0.75).mean(dim=1) + 0.5 * _median(level)) / 0.93)[:, None, None, None]
+    halves = level.clamp_max(0.75).mean(dim=1) + _median(level)
+    return (halves / constants((2 * 0.93,), (), level)).view(-1, 1, 1, 1)
 
 
 def _median(level: Tensor) -> Tensor:
     """The lower median of every row, as `Tensor.median`: (N, P) -> (N,)."""
-    if level.device.type != "cpu" or level.dtype != torch.float32 or not torch.is_inference_mode_enabled():
+    if level.device.type != "cpu" or level.dtype != torch.float32 or torch.is_grad_enabled():
         return level.median(dim=1).values
     middle = (level.shape[1] - 1) // 2  # the same number in a fifth of the time
     return torch.from_numpy(np.partition(level.numpy(), middle, axis=1)[:, middle])
@@ -61,15 +63,16 @@ def mean_brightness(image: Tensor) -> Tensor:
     return image.mean(dim=(1, 2, 3), keepdim=True)
 
 
-def measured_exposure(image: Tensor, auto: Tensor | None = None) -> Tensor:
+def measured_exposure(image: Tensor, auto: Tensor | None = None, light: Tensor | None = None) -> Tensor:
     """The exposure that is compared with the requested level: (N, 3, H, W) -> (N, 1, 1, 1).
 
     Args:
         image: (N, 3, H, W) in [0, 1].
         auto: (N, 1, 1, 1), 1 where the level is automatic: `exposure_of` counts there, and the mean brightness where
             the user named a level. None: `exposure_of` everywhere.
+        light: (N, 1, H, W), the image's brightness where it is known already.
     """
-    return _compared(image, exposure_of(image), auto)
+    return _compared(image, _exposure((brightness(image) if light is None else light).flatten(1)), auto)
 
 
 def _compared(image: Tensor, robust: Tensor, auto: Tensor | None) -> Tensor:

@@ -3,10 +3,10 @@
 from rlenhance.rewards import terms
 from rlenhance.rewards.base import TERMS, RewardTerm, Transition, action_term, state_term
 from rlenhance.rewards.custom import load_terms
-from rlenhance.rewards.reward import Reward, resize_map
+from rlenhance.rewards.reward import Reward, resize_map, term_means
 from rlenhance.rewards.weights import RewardWeights
 
 __all__ = [
     "TERMS", "Reward", "RewardTerm", "RewardWeights", "Transition", "action_term", "load_terms", "resize_map",
-    "state_term", "terms",
+    "state_term", "term_means", "terms",
 ]

@@ -13,6 +13,7 @@ from rlenhance.core.registry import Registry
 from rlenhance.ops.patch_grid import PatchGrid
 
 Cost = TypeVar("Cost", bound=Callable[..., Tensor])
+Feature = TypeVar("Feature")
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Transition:
         cached_costs: costs of the state terms before the step, where they are known already.
         costs: costs of the state terms after the step, filled by `Reward.terms`: the next step's `cached_costs`.
         patch_grid: the patches on which the agents act, or None where they act on pixels.
+        initial_features: what `shared` has computed of `initial`; the steps of an episode hand it on.
     """
 
     before: Tensor
@@ -45,6 +47,26 @@ class Transition:
     cached_costs: Mapping[str, Tensor] = field(default_factory=dict)
     costs: dict[str, Tensor] = field(default_factory=dict)
     patch_grid: PatchGrid | None = None
+    initial_features: dict[Any, Any] = field(default_factory=dict)
+    _after_features: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def shared(self, function: Callable[[Tensor], Feature], image: Tensor) -> Feature:
+        """`function(image)` for several terms: computed once of `after`, and of `initial` once in an episode.
+
+        Args:
+            function: a function of the image alone.
+            image: any image; only of `after` and `initial` the result is kept.
+        """
+        if image is self.after:
+            features = self._after_features
+        elif image is self.initial and not image.requires_grad:
+            features = self.initial_features
+        else:
+            return function(image)
+        if function not in features:
+            features[function] = function(image)
+        found: Feature = features[function]
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rlenhance.core.devices import constants
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.rewards.base import TERMS, Transition, check_cost
@@ -58,8 +59,8 @@ class Reward:
 
     def names(self, has_reference: bool) -> list[str]:
         """The terms that `terms` will compute."""
-        return [name for name in self.weights
-                if (self.every_term or self.weights[name]) and (has_reference or not TERMS[name].reference)]
+        names = self.weights if self.every_term else self.weights.active
+        return [name for name in names if has_reference or not TERMS[name].reference]
 
     def terms(self, transition: Transition) -> dict[str, Tensor]:
         """Each term, unweighted, at its natural size: (N, 1, 1, 1), (N, 1, h, w) or (N, 1, H, W).
@@ -81,7 +82,7 @@ class Reward:
             if term.kind == "action":
                 previous = transition.magnitude if transition.previous is None else transition.previous
                 cost = check_cost(term, term.cost(transition.magnitude, previous), transition.magnitude)
-                values[name] = -factor * cost
+                values[name] = -cost if isinstance(factor, float) and factor == 1 else -factor * cost
                 continue
             before = transition.cached_costs.get(name)
             if before is None:
@@ -98,20 +99,70 @@ class Reward:
         Raises:
             UsageError: there is no term at all.
         """
-        if not terms:
-            raise UsageError("no reward term has a weight: there is nothing to sum")
-        parts = [self.weights[name] * value.mean(dim=(1, 2, 3)) for name, value in terms.items() if self.weights[name]]
-        if not parts:
+        counting = {name: value for name, value in terms.items() if self.weights[name]}
+        if terms and not counting:
             some = next(iter(terms.values()))
             return some.new_zeros(some.shape[0])
-        return torch.stack(parts).sum(dim=0)
+        return self.weigh(tuple(counting), term_means(counting))[1]
+
+    def weigh(self, names: tuple[str, ...], means: Tensor) -> tuple[Tensor, Tensor]:
+        """The means of the terms of these names times their weights, and the sum of those that have one.
+
+        Args:
+            names: of the terms, T.
+            means: (T, N).
+
+        Returns:
+            (T, N) and (N,).
+        """
+        numbers = tuple([self.weights[name] for name in names])
+        weighted = constants(numbers, (len(names), 1), means) * means
+        counting = [place for place, number in enumerate(numbers) if number]  # a term that is logged only does not
+        return weighted, (weighted if len(counting) == len(numbers) else weighted[counting]).sum(dim=0)
 
     def map(self, terms: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
         """The weighted sum as a map (N, 1, *size); its mean is the total wherever sizes divide."""
         if not terms:
             raise UsageError("no reward term has a weight: there is nothing to sum")
-        parts = [self.weights[name] * resize_map(value, size) for name, value in terms.items() if self.weights[name]]
-        if not parts:
+        counting = [(value, self.weights[name]) for name, value in terms.items() if self.weights[name]]
+        if not counting:
             first = next(iter(terms.values()))
             return first.new_zeros(first.shape[0], 1, *size)
-        return sum(parts[1:], parts[0])
+        total: Tensor | None = None
+        # few cells are added into more, so that only the last sum has the size of the map
+        for value, weight in sorted(counting, key=lambda part: part[0].shape[-2:].numel()):
+            own = value.shape[-2:]
+            if total is None:
+                total = weight * value
+            elif _divide(total.shape[-2:], own) and _divide(own, size):
+                total = _add_to_cells(total, value, weight)
+            else:
+                total = resize_map(total, size) + resize_map(weight * value, size)
+        assert total is not None
+        return resize_map(total, size)
+
+
+def term_means(terms: Mapping[str, Tensor]) -> Tensor:
+    """The mean of every term, in their order: (T, N).
+
+    Raises:
+        UsageError: there is no term at all.
+    """
+    if not terms:
+        raise UsageError("no reward term has a weight: there is nothing to sum")
+    return torch.stack([value.flatten() if value.shape[-2:] == (1, 1) else value.mean(dim=(1, 2, 3))
+                        for value in terms.values()])
+
+
+def _divide(cells: Sequence[int], size: Sequence[int]) -> bool:
+    return size[0] % cells[0] == 0 and size[1] % cells[1] == 0
+
+
+def _add_to_cells(coarse: Tensor, fine: Tensor, weight: float) -> Tensor:
+    """The sum of a map and a weighted one of as many or more cells, whose numbers divide."""
+    height, width = coarse.shape[-2:]
+    if coarse.shape == fine.shape or (height, width) == (1, 1):
+        return torch.add(coarse, fine, alpha=weight)
+    parts = fine.shape[-2] // height, fine.shape[-1] // width
+    cells = fine.reshape(-1, 1, height, parts[0], width, parts[1])
+    return torch.add(coarse[..., :, None, :, None], cells, alpha=weight).reshape(fine.shape)

@@ -7,10 +7,13 @@ mean action, where they carry no sampling noise.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.devices import constants
 from rlenhance.core.image import area_means, brightness
 from rlenhance.metrics.blocking import blocking_map
 from rlenhance.metrics.completion import boundary_discontinuity_map, texture_difference_map
@@ -26,15 +29,30 @@ CELLS = 16  # small regions along each side
 @action_term("smoothness", default=5.0)
 def smoothness(magnitude: Tensor, previous: Tensor) -> Tensor:
     """Total variation of the agents' magnitudes: (N, 1, h, w), differences to the right and down, summed over heads."""
-    right, down = _differences(magnitude)
-    return (right.abs() + down.abs()).sum(dim=1, keepdim=True)
+    return _over_heads(_differences(magnitude).abs().sum(dim=2))
 
 
-def _differences(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences to the right and down, each of the shape of the maps (zero at the far border)."""
-    # slices, not `diff`: their gradients add up in another order, and stored runs repeat bit for bit
-    right, down = maps[..., :, 1:] - maps[..., :, :-1], maps[..., 1:, :] - maps[..., :-1, :]
-    return F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1))
+def _over_heads(maps: Tensor) -> Tensor:
+    """The sum over the heads: (N, C, h, w) -> (N, 1, h, w)."""
+    return maps if maps.shape[1] == 1 else maps.sum(dim=1, keepdim=True)
+
+
+def _differences(maps: Tensor) -> Tensor:
+    """Differences to the right and down, zero at the far border: (N, C, h, w) -> (N, C, 2, h, w)."""
+    height, width = maps.shape[-2:]
+    flat = maps.flatten(2)
+    following = flat.index_select(2, _neighbours(height, width, maps.device)).view(*flat.shape[:2], 2, height * width)
+    return (following - flat[:, :, None]).view(*flat.shape[:2], 2, height, width)
+
+
+@lru_cache(maxsize=64)
+def _neighbours(height: int, width: int, device: torch.device) -> Tensor:
+    """Places in a flat map of what is to the right of every place, then below it; at the far border itself."""
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
+        place = torch.arange(height * width, device=device).reshape(height, width)
+        right, below = place + 1, place + width
+        right[:, -1], below[-1] = place[:, -1], place[-1]
+        return torch.cat([right.flatten(), below.flatten()])
 
 
 @action_term("effort", default=0.1)
@@ -43,7 +61,7 @@ def effort(magnitude: Tensor, previous: Tensor) -> Tensor:
 
     Breaks the tie when nothing else asks for a change.
     """
-    return (magnitude**2).sum(dim=1, keepdim=True)
+    return _over_heads(magnitude.square())
 
 
 @action_term("steadiness", default=3.0)
@@ -53,7 +71,7 @@ def steadiness(magnitude: Tensor, previous: Tensor) -> Tensor:
     Rewards that telescope do not depend on the path, and a learner that explores drifts to the paths on which its own
     noise does least harm (all at the first steps, or all at the last). Even steps make the better curve.
     """
-    return ((magnitude - previous) ** 2).sum(dim=1, keepdim=True)
+    return _over_heads((magnitude - previous).square())
 
 
 @state_term("seam")
@@ -79,7 +97,8 @@ def exposure(image: Tensor, transition: Transition) -> Tensor:
 
     Where a user has named the level, the exposure is the mean brightness; else it is the robust `exposure_of`.
     """
-    reached = measured_exposure(image, transition.preferences.get("exposure_level_auto"))
+    auto = transition.preferences.get("exposure_level_auto")
+    reached = measured_exposure(image, auto, transition.shared(brightness, image))
     return (reached - transition.preferences["exposure_level"]).abs()
 
 
@@ -89,35 +108,41 @@ def local_exposure(image: Tensor, transition: Transition) -> Tensor:
 
     Only regions that are far off count: on small windows and without a margin, the term rewards flat images.
     """
-    regions = _cells(brightness(image), REGIONS)
-    return ((regions - transition.preferences["exposure_level"]).abs() - 0.25).clamp(min=0)
+    regions = _cells(transition.shared(brightness, image), REGIONS)
+    return ((regions - transition.preferences["exposure_level"]).abs() - constants((0.25,), (), image)).clamp_min(0)
 
 
 def _clipped(image: Tensor) -> Tensor:
     top = image.amax(dim=1, keepdim=True)
-    burnt = ((top - 0.95) / 0.05).clamp(0, 1)
-    crushed = ((_EPS - top) / _EPS).clamp(0, 1)
+    high, slope, low = (constants((number,), (), image) for number in (0.95, 0.05, _EPS))
+    burnt = ((top - high) / slope).clamp(0, 1)
+    crushed = ((low - top) / low).clamp(0, 1)
     return burnt + crushed
 
 
 @state_term("clipping", default=0.3)
 def clipping(image: Tensor, transition: Transition) -> Tensor:
     """Newly clipped highlights and crushed shadows: (N, 1, H, W), 1 where a pixel is lost that was not before."""
-    return (_clipped(image) - _clipped(transition.initial)).clamp(min=0)
+    return (transition.shared(_clipped, image) - transition.shared(_clipped, transition.initial)).clamp_min(0)
 
 
-def _steps(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-ratios of neighbouring cells, to the right and down, each (N, 1, cells, cells)."""
-    return _differences(torch.log(_cells(brightness(image), CELLS) + _EPS))
+def _steps(light: Tensor) -> Tensor:
+    """Log-ratios of neighbouring cells, to the right and down, (N, 2, cells, cells), of the brightness."""
+    return _differences(torch.log(_cells(light, CELLS) + constants((_EPS,), (), light)))[:, 0]
+
+
+def _initial_steps(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Sign and half the size of `_steps`."""
+    steps = _steps(brightness(image))
+    return steps.sign(), 0.5 * steps.abs()
 
 
 @state_term("contrast", default=0.5)
 def contrast(image: Tensor, transition: Transition) -> Tensor:
     """Loss of order, or of more than half of the log-contrast, between neighbouring cells: (N, 1, 16, 16)."""
-    return torch.stack([
-        (0.5 * was.abs() - was.sign() * now).clamp(min=0)
-        for now, was in zip(_steps(image), _steps(transition.initial), strict=True)
-    ]).sum(dim=0)
+    sign, half = transition.shared(_initial_steps, transition.initial)
+    now = _steps(transition.shared(brightness, image))
+    return (half - sign * now).clamp_min(0).sum(dim=1, keepdim=True)
 
 
 @state_term("color")
@@ -135,7 +160,8 @@ def _chromaticity(image: Tensor) -> Tensor:
 @state_term("chromaticity")
 def chromaticity(image: Tensor, transition: Transition) -> Tensor:
     """Drift of the chromaticity from that of the initial image: (N, 1, 32, 32)."""
-    return (_chromaticity(image) - _chromaticity(transition.initial)).abs().sum(dim=1, keepdim=True)
+    drift = _chromaticity(image) - transition.shared(_chromaticity, transition.initial)
+    return drift.abs().sum(dim=1, keepdim=True)
 
 
 @state_term("contrast_preference", default=6.0, preference="contrast", default_factor=0.0)
@@ -172,7 +198,7 @@ def _roughness(image: Tensor) -> Tensor:
 @state_term("noise")
 def noise(image: Tensor, transition: Transition) -> Tensor:
     """Amplified fine structure and noise: deviation beyond the initial one, (N, 1, ceil(H/4), ceil(W/4))."""
-    return (_roughness(image) - _roughness(transition.initial)).clamp(min=0)
+    return (_roughness(image) - transition.shared(_roughness, transition.initial)).clamp_min(0)
 
 
 @state_term("blocking")

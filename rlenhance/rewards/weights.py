@@ -46,6 +46,7 @@ class RewardWeights(Mapping[str, float]):
         if not (isinstance(exposure_level, (int, float)) and 0 < exposure_level < 1):
             raise UsageError(f"the exposure level must lie between 0 and 1; got {exposure_level!r}")
         self.exposure_level = float(exposure_level)
+        self._active = {name: weight for name, weight in self._weights.items() if weight}
 
     @classmethod
     def only(cls, **weights: float) -> RewardWeights:
@@ -78,7 +79,8 @@ class RewardWeights(Mapping[str, float]):
         return cls(weights, exposure_level=exposure_level)
 
     def __getitem__(self, name: str) -> float:
-        return self._weights[TERMS[name].name]
+        weight = self._weights.get(name)
+        return self._weights[TERMS[name].name] if weight is None else weight  # refuses unknown names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._weights)
@@ -89,7 +91,7 @@ class RewardWeights(Mapping[str, float]):
     @property
     def active(self) -> dict[str, float]:
         """The terms with a weight above 0."""
-        return {name: weight for name, weight in self._weights.items() if weight}
+        return dict(self._active)
 
     @property
     def needs_reference(self) -> list[str]:

@@ -59,14 +59,15 @@ def test_the_loop_environment_is_the_environment(case, generator):
     learner.env.info_maps = True
     learner.env.reset(options={"batch": images, "preference": levels})
     asked = learner.policy.preferences.decode(levels)["exposure_level"].flatten()
-    loops = [LoopEnv(learner.policy.actions, learner.reward.weights) for _ in range(case.episodes)]
+    loops = [LoopEnv(learner.policy.actions, learner.reward.weights, case.horizon) for _ in range(case.episodes)]
     for loop, image, level in zip(loops, images.image, asked, strict=True):
-        loop.reset(image.permute(1, 2, 0).contiguous().numpy(), float(level))
+        loop.reset(image.numpy(), float(level))
     for action in taken:
         observation, reward, _, _, info = learner.env.step(action)
         for number, loop in enumerate(loops):
             done = loop.step({level: entry[number].numpy() for level, entry in action.items()})
-            same = {"image": (torch.from_numpy(done.image).permute(2, 0, 1), observation["image"][number]),
+            same = {"image": (torch.from_numpy(done.observation["image"]), observation["image"][number]),
+                    "remaining": (torch.from_numpy(done.observation["remaining"]), observation["remaining"][number]),
                     "reward": (torch.tensor(done.reward), reward[number]),
                     "map": (torch.from_numpy(done.reward_map), info["reward_map"][number, 0])}
             assert done.terms.keys() == info["term_maps"].keys()
@@ -112,7 +113,7 @@ def test_the_loop_refuses_what_it_does_not_know():
     with pytest.raises(UsageError, match="chroma"):
         LoopEnv(replace(actions, channels="chroma"), RewardWeights(WITHOUT_PREFERENCES))
     with pytest.raises(UsageError, match="multiples of 16"):
-        LoopEnv(actions, RewardWeights(WITHOUT_PREFERENCES)).reset(torch.zeros(24, 32, 3).numpy(), 0.5)
+        LoopEnv(actions, RewardWeights(WITHOUT_PREFERENCES)).reset(torch.zeros(3, 24, 32).numpy(), 0.5)
 
 
 @every_case

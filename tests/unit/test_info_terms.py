@@ -55,9 +55,8 @@ def test_all_terms_stand_in_info_on_request(name):
         assert part["raw"] == more["reward_terms"][term]["raw"], term
     vector = gymnasium.make_vec(name, num_envs=2, size=16, info_terms="all")
     vector.reset(seed=5)
-    action = vector.actions.noop(2, 16, 16)
-    *_, info = vector.step({scope: torch.as_tensor(entry) for scope, entry in action.items()})
-    assert set(info["reward_terms"]) == told
+    *_, info = vector.step(vector.action_space.sample())
+    assert {name for name in info["reward_terms"] if not name.startswith("_")} == told  # `_name`: which images have it
 
 
 def test_a_reward_of_ones_own_needs_no_term():
