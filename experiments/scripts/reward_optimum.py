@@ -67,23 +67,27 @@ def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: S
     return reward.total(kept) if kept else next(iter(terms.values())).new_zeros(1)
 
 
-def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -> list[Action]:
+def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int,
+             start: Sequence[Action] = ()) -> list[Action]:
     """The actions of every step that maximise the return of each picture by itself.
 
     Args:
         batch: pictures of the size on which a policy decides; preference: encoded, (N, P).
+        start: actions of every step from which all scopes go on together; without them, the neutral actions, from which
+            the picture's agents have a head start.
 
     Returns:
         One action per step, in [-1, 1].
     """
     count, size = len(batch), batch.image.shape[-2:]
     neutral = env.actions.noop(count, *size)
-    raw = {level: torch.atanh(entry.clamp(-0.99, 0.99))[None].repeat(env.horizon, 1, 1, 1, 1).requires_grad_()
-           for level, entry in neutral.items()}
+    begun = start or [neutral] * env.horizon
+    raw = {level: torch.atanh(torch.stack([action[level] for action in begun]).clamp(-0.99, 0.99)).requires_grad_()
+           for level in neutral}
     optimizers = {level: torch.optim.Adam([value], lr=_RATE) for level, value in raw.items()}
     for iteration in range(iterations):
         for level, optimizer in optimizers.items():
-            if level == "local" and "global" in raw and iteration < _HEAD_START * iterations:
+            if level == "local" and "global" in raw and not start and iteration < _HEAD_START * iterations:
                 continue
             env.reset(options={"batch": batch, "preference": preference})
             gain = batch.image.new_zeros(count)
@@ -100,6 +104,12 @@ def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int) -
             for group in optimizer.param_groups:
                 group["lr"] *= _DECAY
     return [{level: torch.tanh(value[step]).detach() for level, value in raw.items()} for step in range(env.horizon)]
+
+
+def episode_return(env: PixelEnv, batch: Batch, preference: Tensor, actions: Sequence[Action]) -> Tensor:
+    """The return of every picture for the actions of every step: (N,)."""
+    env.reset(options={"batch": batch, "preference": preference})
+    return torch.stack([env.step(action)[1] for action in actions]).sum(dim=0)
 
 
 def main(arguments: Arguments) -> dict[str, float]:
