@@ -236,8 +236,7 @@ class CurveOracleEnv(PixelEnv):
             raise UsageError("the best episode is known for this environment's own images only: leave out the batch, "
                              "or use rlenhance/LowLight-v0")
         if len(self.preferences):
-            chosen = options.get("preference")
-            chosen = self.preferences.encode(None, self.num_envs) if chosen is None else chosen.cpu()
+            chosen = self._encoded(options.get("preference"), self.num_envs).cpu()
             self._level = self.preferences.decode(chosen)["exposure_level"]
         observation, info = super().reset(seed=seed, options=options)
         start, target = self.episode.batch.image, self.episode.batch.target

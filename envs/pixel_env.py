@@ -151,8 +151,9 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
         Args:
             seed: begins the source's stream anew; later resets go on in it.
-            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P)). Without them the batch is
-                drawn from the source, or is the last one where there is no source, and preferences have their defaults.
+            options: `batch` (a `Batch` to begin with) and `preference` (encoded, (N, P), also in NumPy). Without them
+                the batch is drawn from the source, or is the last one where there is no source, and preferences have
+                their defaults.
                 `reset_mask`, as Gymnasium's DISABLED mode has it: all episodes begin together, so all of it is True.
 
         Raises:
@@ -176,7 +177,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             raise UsageError("nothing to begin with: give the environment a source, or reset(options={'batch': Batch})")
         else:  # the same images again, with the same preferences
             batch, chosen = self._episode.batch, self._episode.preference if chosen is None else chosen
-        chosen = self.preferences.encode(None, len(batch)) if chosen is None else chosen
+        chosen = self._encoded(chosen, len(batch))
         self._missing = NaNCount()
         self._episode, self._state = start(
             self.actions, self.reward, self.horizon, self.preferences, batch.to(self.device), chosen.to(self.device),
@@ -184,6 +185,20 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         channels, height, width = batch.image.shape[1:]
         self._match_spaces(len(batch), (channels, height, width), batch.mask is not None)
         return observe(self._episode, self._state), {}
+
+    def _encoded(self, chosen: Any, count: int) -> Tensor:
+        """The preferences that a reset asks for, or the defaults: (N, P).
+
+        Raises:
+            UsageError: another shape.
+        """
+        if chosen is None:
+            return self.preferences.encode(None, count)
+        encoded = torch.as_tensor(chosen).float()
+        if encoded.shape != (count, len(self.preferences)):
+            raise UsageError(f"the option preference is ({count}, {len(self.preferences)}), as env.preferences.encode "
+                             f"gives it; got {tuple(encoded.shape)}")
+        return encoded
 
     def _draw(self, seed: int | None) -> Batch:
         assert self._source is not None

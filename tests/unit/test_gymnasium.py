@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 from functools import cache
+from inspect import signature
 
 import cloudpickle
 import gymnasium
@@ -149,6 +150,27 @@ def test_everything_returned_is_as_gymnasiums_own_vector_environment_returns_it(
 @cache
 def synchronous(name, mode):
     return gymnasium.make_vec(name, 2, "sync", {"autoreset_mode": mode}, **SMALL)
+
+
+@every_id
+def test_preferences_and_further_infos_are_returned_in_the_same_way(name):
+    """Also what arguments add: all reward terms in the infos, and the preferences that a reset asks for in NumPy."""
+    taken = signature(getattr(envs, gymnasium.spec(name).entry_point[5:].replace("ImageEnv", "Env"))).parameters
+    asked = "preferences" in taken
+    arguments = {"info_terms": "all", **({"preferences": {"exposure_level": (0.3, 0.5, 0.7)}} if asked else {})}
+    mode = AutoresetMode.SAME_STEP
+    env = make_vec(name, num_envs=2, autoreset_mode=mode, **arguments)
+    own = gymnasium.make_vec(name, 2, "sync", {"autoreset_mode": mode}, **SMALL, **arguments)
+    action = sample(env)
+    for count in range(4):
+        options = {"preference": np.full((2, 1), 0.5)} if asked else None
+        results = [vector.step(action) if count else vector.reset(seed=0, options=given) for vector, given in (
+            (env, options), (own, {"preference": np.full((1, 1), 0.5)} if asked else None))]
+        assert shape_of(results[0]) == shape_of(results[1]), count
+        assert not asked or count > 1 or (results[0][0]["preference"] == 0.5).all()
+    if asked:
+        with pytest.raises(UsageError, match=r"preference is \(2, 1\).*got \(1,\)"):
+            env.reset(options={"preference": np.zeros(1)})
 
 
 def test_part_of_the_images_cannot_begin_anew():

@@ -53,7 +53,7 @@ def test_all_terms_stand_in_info_on_request(name):
     assert set(more["reward_terms"]) == set(more["term_maps"]) == told > set(less["reward_terms"])
     for term, part in less["reward_terms"].items():
         assert part["raw"] == more["reward_terms"][term]["raw"], term
-    vector = gymnasium.make_vec(name, num_envs=2, size=16, info_terms="all")
+    vector = gymnasium.make_vec(name, num_envs=2, size=16, info_terms="all", output="torch")
     vector.reset(seed=5)
     *_, info = vector.step(vector.action_space.sample())
     assert {name for name in info["reward_terms"] if not name.startswith("_")} == told  # `_name`: which images have it
