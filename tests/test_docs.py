@@ -25,6 +25,7 @@ from tests.support import corpus
 from tests.support.clips import make_clip
 from tests.support.data import make_pairs
 from tests.support.networks import make_policy
+from tests.support.plugins import page_files
 from tests.support.training import train_lowlight
 
 ROOT = Path(__file__).parents[1]
@@ -114,10 +115,12 @@ def test_links_between_pages_lead_somewhere(page):
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder as the pages imagine it: night.jpg, mask.png, night16.tif, night.dng, phone.heic, clip.mp4, photos/,
-    data/, my_rewards.py, a run, and one that takes every knob, which is the newest, whatever the pages train."""
+    data/, my_rewards.py, the plugins of own_parts.md, a run, and one that takes every knob, which is the newest,
+    whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
-    (folder / "my_rewards.py").write_text(own)
+    for name, text in {"my_rewards.py": own, **page_files()}.items():
+        (folder / name).write_text(text)
     make_pairs(folder / "data", scenes=12)
     if importlib.util.find_spec("av"):
         make_clip(folder / "clip.mp4")

@@ -24,6 +24,7 @@ from rlenhance.core.plugins import load_installed, load_plugin, loaded_plugins, 
 from rlenhance.core.registry import REGISTRIES
 from rlenhance.hub.checkpoint import load_network, read_config
 from rlenhance.nn.backbones import BACKBONES
+from tests.support.plugins import page_files
 from tests.tasks.test_processes import run_command_line, words
 
 LEARNER = '''
@@ -328,6 +329,21 @@ def test_check_plugin_names_the_broken_law(place, capsys, text, law, fault):
     assert status == 1
     assert [line for line in told.out.splitlines() if line.startswith("  BROKEN") and law in line and fault in line]
     assert "laws broken" in told.out
+
+
+def test_the_files_of_the_page_obey_the_laws_and_train(place, tmp_path, pairs, capsys):
+    """Reward, backbone, action set and learner, each in at most 60 lines; together they learn."""
+    files = page_files()
+    assert list(files) == ["my_reward.py", "my_backbone.py", "my_actions.py", "my_learner.py"]
+    for name, text in files.items():
+        assert text.count("\n") <= 65
+        (place / name).write_text(text)
+    status, told = check(*files, capsys=capsys)
+    assert status == 0, told.out
+    assert train(tmp_path / "runs", "--data", str(pairs), "--plugin", *files, "--backbone", "depthwise", "--actions",
+                 "gamma", "--learner", "evolution", "--evolution.pairs", "2") == 0
+    assert "rollout/return" in (tmp_path / "runs" / "run" / "metrics.csv").read_text()
+    assert set(read_config(tmp_path / "runs" / "run" / "best")["plugins"]) == {"my_backbone", "my_actions"}
 
 
 def test_check_plugin_refuses_what_registers_nothing(place, capsys):
