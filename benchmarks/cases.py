@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from agents import A3C, A3CConfig
-from experiments.tasks.lowlight import PolicyConfig, make_policy
+from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, ImageCache, Sampler, sample_photographs
 from rlenhance.nn.backbones import BACKBONES
@@ -78,9 +78,9 @@ class Case:
         """With fresh weights. The policy looks at the crop itself (for the coarse recipe: a state as large as it)."""
         torch.manual_seed(seed)
         curve: Any = CLASSIC if self.classic else {}
-        policy = PolicyConfig(backbone=self.backbone, horizon=self.horizon, agent_stride=self.stride,
-                              global_agent=self.stride > 1, state_size=self.side if self.stride > 1 else 0,
-                              **curve)
+        policy = PolicyConfig(actions="curve", controls=False, backbone=self.backbone, horizon=self.horizon,
+                              agent_stride=self.stride, global_agent=self.stride > 1,
+                              state_size=self.side if self.stride > 1 else 0, **curve)
         weights, config = RewardWeights(WITHOUT_PREFERENCES), A3CConfig(rollouts_per_image=self.rollouts)
         return A3C(make_policy(policy, weights), Reward(weights), config, seed=seed)
 

@@ -45,7 +45,7 @@ def process_options(cores: int) -> dict[str, tuple[list[str], int]]:
 
 def measure_processes(options: Mapping[str, tuple[list[str], int]], updates: int, repeats: int,
                       arguments: Sequence[str] = ()) -> Table:
-    """Runs of `lol_train` with its defaults, one after the other, interleaved. Between two validations, in the second
+    """Runs of `lol_train --preset curve`, one after the other, interleaved. Between two validations, in the second
     half of the updates: processes have started, and workers are waited for at the end.
 
     Args:
@@ -58,8 +58,8 @@ def measure_processes(options: Mapping[str, tuple[list[str], int]], updates: int
     """
     if updates < 2 or updates % 2:
         raise UsageError(f"updates must be even and at least 2; got {updates}")
-    table = Table("processes", f"lol_train --device cpu, {updates} updates of 8 pictures, the second half timed",
-                  ("how", "updates per second", "times one process of one thread"))
+    table = Table("processes", f"lol_train --preset curve --device cpu, {updates} updates of 8 pictures, the second "
+                  f"half timed", ("how", "updates per second", "times one process of one thread"))
     rates: dict[str, list[float]] = {label: [] for label in options}
     for _ in range(repeats):
         for label, (chosen, threads) in options.items():
@@ -76,7 +76,7 @@ def _rate(arguments: Sequence[str], threads: int, updates: int) -> float:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
                        "OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin on a busy machine wait for each other
         done = subprocess.run(
-            [sys.executable, "-m", "experiments.lol_train", "--learner", "a3c", "--device", "cpu", "--no-progress",
+            [sys.executable, "-m", "experiments.lol_train", "--preset", "curve", "--device", "cpu", "--no-progress",
              "--updates", str(updates), "--eval-interval", str(updates // 2), "--out", folder, "--name", "run",
              *arguments], env=environment, capture_output=True, text=True)
         if done.returncode:

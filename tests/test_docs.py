@@ -1,20 +1,24 @@
 """The pages say what is so: names are complete, links lead somewhere, and every command runs."""
 
+import csv
 import importlib.util
 import inspect
+import json
 import os
 import pkgutil
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agents import A3CConfig, SACConfig
-from experiments.tasks.lowlight import LearnerConfigs, PolicyConfig
+from experiments.tasks.lowlight import LearnerConfigs
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
+from experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.metrics.style import MEASURES
@@ -26,7 +30,7 @@ from tests.support.clips import make_clip
 from tests.support.data import make_pairs
 from tests.support.networks import make_policy
 from tests.support.plugins import page_files
-from tests.support.training import train_lowlight
+from tests.support.training import SMALL, train_lowlight
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -46,21 +50,45 @@ def test_every_reward_term_stands_in_its_table_with_its_weight():
     assert {name: float(weight) for name, weight in rows.items()} == {name: TERMS[name].default for name in TERMS}
 
 
-def test_every_logged_number_is_explained(tmp_path, pairs):
-    """Each column of metrics.csv matches a row of docs/reference/training.md."""
+def explained_patterns():
+    """Patterns of the logged names in the table of docs/reference/training.md."""
     table = (ROOT / "docs/reference/training.md").read_text().split("## Every number")[1]
     names = {name for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
              for name in re.findall(r"`([^`]+)`", cell)}
-    patterns = [re.escape(name).replace("SCOPE", "(global|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
-                for name in names]
+    return [re.escape(name).replace("SCOPE", "(global|local)").replace("NAME", r"\w+").replace("stepK", r"step\d+")
+            for name in names]
+
+
+def test_every_logged_number_is_explained(tmp_path, pairs):
+    """Each column of metrics.csv matches a row of docs/reference/training.md."""
+    patterns = explained_patterns()
     configs = LearnerConfigs(sac=SACConfig(max_kl=0.02), a3c=A3CConfig(value_warmup_updates=1, kl_ref_coef=(1.0, 0.0)))
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
                            ("sac", "continuous"), ("supervised", "continuous")):
         result = train_lowlight(pairs, learner=learner, out=tmp_path, learners=configs, name=f"{learner}-{curve}",
-                                updates=2, batch_size=2, policy=PolicyConfig(state_size=16, horizon=2, curve=curve))
+                                updates=2, batch_size=2, policy=replace(SMALL, curve=curve))
         header = (result.run / "metrics.csv").read_text().splitlines()[0].split(",")
         unexplained = [name for name in header if not any(re.fullmatch(pattern, name) for pattern in patterns)]
         assert unexplained == []
+
+
+@pytest.mark.parametrize("log", sorted((ROOT / "docs/results/shipped").glob("*.csv")), ids=lambda path: path.stem)
+def test_logs_in_the_docs_hold_whole_numbers_under_names_of_today(log):
+    """Every column is explained, shares are shares, and no number has lost its exponent or digits."""
+    with log.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [name for name in rows[0] if not any(re.fullmatch(pattern, name) for pattern in explained_patterns())] == []
+    for name, text in [(name, text) for row in rows for name, text in row.items() if text]:
+        assert text == f"{float(text):.6g}", (name, text)
+        if re.fullmatch(r"policy/clip_fraction/.*|val/clipped|val/mean|collapse/top_choice_share", name):
+            assert 0 <= float(text) <= 1, (name, text)
+    returns = [(row["rollout/return"], row) for row in rows if row.get("rollout/return")]
+    weights = json.loads(log.with_suffix(".json").read_text())["reward"]["weights"]
+    weights = {re.sub("asked_(.*)", r"\1_preference", term): weight for term, weight in weights.items()}
+    for whole, row in returns:
+        terms = {name.removeprefix("reward/"): float(text) for name, text in row.items()
+                 if name.startswith("reward/") and text}
+        assert float(whole) == pytest.approx(sum(weights[term] * value for term, value in terms.items()), abs=1e-4)
 
 
 def test_every_knob_preset_and_measure_stands_in_its_place():
@@ -133,8 +161,9 @@ def workplace(tmp_path_factory):
     write(dark.astype(np.uint16) * 257, folder / "night16.tif")
     (folder / "night.dng").write_bytes(corpus.dng())
     write(dark, folder / "phone.heic")
-    for name, policy in (("first", PolicyConfig()), ("all-knobs", PolicyConfig(actions="tone", controls=True))):
-        train_lowlight(folder / "data", out=folder / "runs/lol", name=name, updates=1, batch_size=2, policy=policy)
+    for name in ("first", "all-knobs"):
+        train_lowlight(folder / "data", out=folder / "runs/lol", name=name, updates=1, batch_size=2,
+                       policy=PolicyConfig())
     os.utime(folder / "runs/lol/all-knobs/best/config.json", (4e9, 4e9))
     return folder
 

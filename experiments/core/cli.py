@@ -13,6 +13,7 @@ import tyro
 from experiments.core.config import PluginNames, hints_of, is_flat, plain_type
 from experiments.core.migrate import load_config, old_flags
 from experiments.core.plugins import load_plugins, load_plugins_of, named_plugins, with_plugins
+from experiments.core.presets import begin_with, named_options, preset_in
 from experiments.core.task import Task
 from experiments.core.train import open_run, train
 from rlenhance.core.errors import UsageError
@@ -88,9 +89,16 @@ def _parsed(arguments: Any, words: Sequence[str], module: str) -> Any:
 
 
 def _parse(arguments: Any, words: Sequence[str], module: str, default: Any = None) -> Any:
+    """The configuration that a command line asks for.
+
+    Args:
+        default: what it begins with; None: the preset that it names, or else the defaults.
+    """
     gathered = gather(arguments, _current(arguments, words))
-    return tyro.cli(arguments, args=gathered, prog=f"python -m {module}",
-                    **({} if default is None else {"default": default}))
+    base = begin_with(arguments, preset_in(gathered)) if default is None and hasattr(arguments, "presets") else default
+    parsed = tyro.cli(arguments, args=gathered, prog=f"python -m {module}",
+                      **({} if base is None else {"default": base}))
+    return parsed.settled(base, named_options(gathered)) if default is None and hasattr(parsed, "settled") else parsed
 
 
 def _current(arguments: Any, words: Sequence[str]) -> list[str]:

@@ -71,7 +71,7 @@ class TrainConfig:
     """Settings of every training run; a task derives its own class, with its own defaults."""
 
     #: Options that may be given anew beside `resume`: they make a run longer.
-    extends: ClassVar[tuple[str, ...]] = ("updates", "minutes")
+    extends: ClassVar[tuple[str, ...]] = ("updates", "minutes", "patience")
 
     learner: Annotated[str, one_of(LEARNERS)] = "a3c"
     """The learner."""
@@ -91,6 +91,8 @@ class TrainConfig:
     """Updates between validations; each one saves last/."""
     monitor: Annotated[str | None, default_is("val/return of policies, val/psnr of others", "SCORE")] = None
     """The validation score whose maximum chooses best/."""
+    patience: int | None = 0
+    """Stop when that score has not risen for so many validations (0: never)."""
     device: str = "auto"
     """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
     devices: int = 1
@@ -99,7 +101,7 @@ class TrainConfig:
     """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
     resume: Path | None = None
     """Go on with this run; all other settings come from its config.json (but --device, --devices, --no-progress, and
-    --updates and --minutes, which make it longer)."""
+    --updates, --minutes and --patience, which make it longer)."""
     init: Path | None = None
     """Begin with the weights of this run, or of the shipped model of that name."""
     warm_start: Path | None = None
@@ -249,6 +251,8 @@ def check_budget(config: TrainConfig) -> None:
     if Path(config.name).name != config.name:
         raise UsageError(f"--name is the name of a folder in --out, without separators; got {config.name!r}")
     updates = 1 if config.updates is None else config.updates
+    if config.patience is not None and config.patience < 0:
+        raise UsageError(f"--patience must not be negative; got {config.patience}")
     if updates < 1 or config.eval_interval < 1 or not 0 <= config.minutes < math.inf:
         raise UsageError(f"--updates and --eval-interval must be at least 1, --minutes finite and not negative; got "
                          f"{config.updates}, {config.eval_interval}, {config.minutes}")

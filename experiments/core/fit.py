@@ -45,12 +45,14 @@ class Budget:
             repeat bit for bit, because schedules follow the time where there is one.
         eval_interval: updates between validations, each of which saves last/.
         monitor: the validation score whose maximum chooses best/.
+        patience: stop when that score has not risen for so many validations (0: never).
     """
 
     updates: int = 400
     minutes: float = 0.0
     eval_interval: int = 40
     monitor: str = "val/return"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         if self.updates < 1 or self.eval_interval < 1 or not 0 <= self.minutes < math.inf:
@@ -67,6 +69,7 @@ class FitResult:
         seconds: of training, evaluation left out.
         best_step, best: where the selection score was highest, and the scores there.
         interrupted: by Ctrl-C; saved and resumable.
+        stalled: the monitored score had not risen for as many validations as the budget's patience.
     """
 
     updates: int
@@ -74,6 +77,7 @@ class FitResult:
     best_step: int
     best: dict[str, float]
     interrupted: bool = False
+    stalled: bool = False
 
 
 def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, run: Run, config: Budget, *,
@@ -107,7 +111,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, 
           _Prefetcher(batches) as ahead):
         if begun_before is None:
             state.validate(0, evaluate, sample, {})
-        while done < config.updates and not state.out_of_time() and not interrupted():
+        while done < config.updates and not state.out_of_time() and not state.stalled(done) and not interrupted():
             begun, progress = time.perf_counter(), state.progress(done)
             distributed.broadcast_step(done, progress)
             try:
@@ -135,7 +139,8 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, 
         stopped = interrupted() and done < config.updates
         if stopped:
             state.save_last(done)
-    return FitResult(done, state.seconds, state.best_step, state.best, stopped)
+    stalled = state.stalled(done) and done < config.updates and not stopped
+    return FitResult(done, state.seconds, state.best_step, state.best, stopped, stalled)
 
 
 class _Bar:
@@ -201,6 +206,10 @@ class _RunState:
 
     def out_of_time(self) -> bool:
         return bool(self.config.minutes) and self.seconds >= 60 * self.config.minutes
+
+    def stalled(self, done: int) -> bool:
+        """Whether the monitored score has not risen for `patience` validations."""
+        return bool(self.config.patience) and done - self.best_step >= self.config.patience * self.config.eval_interval
 
     def resume(self) -> int | None:
         """Load the last checkpoint; the number of updates it had done, None where there is none."""

@@ -56,6 +56,14 @@ RENAMED: dict[str, dict[str, str]] = {
                           "recursion": "self_training_prob", "depth": "max_generation", "kept": "buffer_size",
                           "average": "ema_decay", "optimiser": "optimizer"},
 }
+#: Class of settings -> settings that runs of 0.1 and 0.2 may not hold, and what they were made with.
+BEFORE: dict[str, dict[str, Any]] = {
+    "TrainConfig": {"patience": 0},
+    "LowLightTrainConfig": {"preset": "", "reward": ()},
+    "LowLightDataConfig": {"sample_set": "four", "train_on_references": False},
+    "PolicyConfig": {"actions": "curve", "controls": False},
+    "DenoiseTrainConfig": {"preset": ""},
+}
 #: Parts of a configuration in version 0.1, whose names do not count.
 _PARTS = ("pictures", "paths", "budget", "network", "policy", "learners", "comparison", "configs")
 
@@ -111,9 +119,22 @@ def _admits_none(kind: Any) -> bool:
 
 
 def load_config(kind: type[RunConfig], stored: Mapping[str, Any]) -> Any:
-    """The configuration that a run's config.json holds, of this version or of 0.1."""
+    """The configuration that a run's config.json holds, of this version or of an older one."""
     arguments = stored["arguments"]
-    return from_json(kind, arguments if stored.get("format") == FORMAT else migrate(kind, arguments))
+    current = arguments if stored.get("format") == FORMAT else migrate(kind, arguments)
+    return from_json(kind, _with_older_defaults(kind, current))
+
+
+def _with_older_defaults(kind: Any, part: Any) -> Any:
+    """The JSON of a class's fields, with those of `BEFORE` where they are missing."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(part, Mapping):
+        return part
+    mro: Any = getattr(kind, "__mro__", ())
+    before = {name: value for base in reversed(mro) for name, value in BEFORE.get(base.__name__, {}).items()}
+    hints = hints_of(kind)
+    inner = {name: _with_older_defaults(plain_type(hints[name]), value) if name in hints else value
+             for name, value in part.items()}
+    return {**{name: value for name, value in before.items() if name in hints}, **inner}
 
 
 def old_flags(kind: Any, old: str = "", new: str = "") -> Iterator[tuple[str, str]]:

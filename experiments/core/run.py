@@ -120,7 +120,7 @@ class Run:
             self._rewrite()
         else:
             with (self.path / "metrics.csv").open("a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(row)
+                csv.DictWriter(file, self._columns).writerow(_written(row))
         for name, value in numbers.items():
             self.writer.add_scalar(name, value, step)
 
@@ -128,7 +128,7 @@ class Run:
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows(map(_written, self._rows))
         write_atomically(self.path / "metrics.csv", text.getvalue().encode())
 
     @property
@@ -218,6 +218,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         rows = [row for row in csv.DictReader(file) if str(row.get("step") or "").isdigit()]
     return [{current_name(name): int(text) if text.isdigit() else float(text)
              for name, text in row.items() if name and text not in ("", None)} for row in rows]
+
+
+def _written(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row as metrics.csv has it: six significant digits, with the exponent of small numbers."""
+    return {name: str(value) if isinstance(value, int) else f"{value:.6g}" for name, value in row.items()}
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -166,7 +166,11 @@ class Task(ABC, Generic[C, D]):
         """The updates, the time, and what is monitored."""
         train = config.train
         updates = train.updates or (NO_LIMIT if train.minutes else self.default_updates)
-        return Budget(updates, train.minutes, train.eval_interval, self.monitor(config))
+        return Budget(updates, train.minutes, train.eval_interval, self.monitor(config), self.patience(config))
+
+    def patience(self, config: C) -> int:
+        """Validations without a rise of the monitored score after which training stops; 0: it does not."""
+        return config.train.patience or 0
 
     def monitor(self, config: C) -> str:
         """The validation score whose maximum chooses best/: that of the settings, or else the task's."""

@@ -43,7 +43,8 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
     """Train, and print the result.
 
     With `config.train.resume` the settings are those of that run. Only those of this call (device, devices, progress)
-    and those that make the run longer (updates, minutes) may be others; any other that was asked for is refused.
+    and those that make the run longer (updates, minutes, patience) may be others; any other that was asked for is
+    refused.
 
     Args:
         task: what is learned.
@@ -96,6 +97,9 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
               f"  {python()} -m {task.command} --resume {run.path}")
         raise KeyboardInterrupt
+    if fitted.stalled:
+        print(f"\n{task.monitor(config)} has not risen for {task.patience(config)} validations: stopped at update "
+              f"{fitted.updates} (--patience)")
     scores = task.report(session, fitted)
     run.close()
     return TrainResult(run.path, fitted, scores)
@@ -130,7 +134,7 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {option_names(others)} (to change "
                          f"them, begin a new run with --init {given.train.resume})")
     changes = {path: getattr(given.train, path.partition(".")[2]) for path in asked & extends}
-    if changes and "train.updates" not in changes:
+    if set(changes) - {"train.updates", "train.patience"} and "train.updates" not in changes:
         changes["train.updates"] = None  # time, or epochs, are the limit
     for name in ("progress", "devices", "resume"):
         changes[f"train.{name}"] = getattr(given.train, name)

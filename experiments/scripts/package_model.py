@@ -37,6 +37,8 @@ class Arguments:
     """The folder of the shipped models."""
     half: bool = False
     """Store the weights in 16 bits, half the size; they compute in 32."""
+    log: Path | None = None
+    """Folder that gets the settings and the log of the run too, as NAME.json and NAME.csv (docs/results/shipped)."""
 
 
 def main(arguments: Arguments) -> Path:
@@ -44,7 +46,7 @@ def main(arguments: Arguments) -> Path:
 
     Raises:
         UsageError: no checkpoint; a name that is taken or has another form; a card that leaves something out; more
-            than `weights.LARGEST` bytes. Nothing was written.
+            than `weights.LARGEST` bytes; no log where it is asked for. Nothing was written.
     """
     name, out = arguments.name, arguments.out
     if not weights.NAME.fullmatch(name):
@@ -54,6 +56,10 @@ def main(arguments: Arguments) -> Path:
         raise UsageError(f"{place}: exists; choose another --name, or remove it")
     weights.read_card(arguments.card)
     source = find_checkpoint(arguments.run)
+    folder = next((place for place in (arguments.run, arguments.run.parent) if (place / "metrics.csv").is_file()), None)
+    if arguments.log is not None and folder is None:
+        raise UsageError(f"{arguments.run}: no log (metrics.csv) beside it; name the folder of the run, or leave out "
+                         f"--log")
     network = load_network(source)
     sums = {key: value for key, value in weights.read_sums(out).items() if key.partition("/")[0] != name}
     shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
@@ -70,6 +76,10 @@ def main(arguments: Arguments) -> Path:
         shutil.rmtree(beside, ignore_errors=True)
     lines = "".join(f"{digits}  {key}\n" for key, digits in sorted(sums.items()))
     write_atomically(out / weights.SUMS, lines.encode())
+    if arguments.log is not None and folder is not None:
+        arguments.log.mkdir(parents=True, exist_ok=True)
+        for file, ending in (("config.json", ".json"), ("metrics.csv", ".csv")):
+            shutil.copyfile(folder / file, arguments.log / f"{name}{ending}")
     if arguments.default:
         write_atomically(out / weights.DEFAULT, f"{name}\n".encode())
     print(f"{place}: {size:,} bytes{', the default' if arguments.default else ''}; try it with\n"

@@ -23,10 +23,10 @@ from agents.base import make_env
 from envs import PixelEnv
 from experiments.core.cli import run_cli
 from experiments.core.scores import mean_scores
-from experiments.tasks.lowlight import PolicyConfig, make_policy
 from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import score_picture
+from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
@@ -44,7 +44,7 @@ class Arguments:
     """Score the optimum of a reward on training pictures."""
 
     reward: tuple[str, ...] = ()
-    """name=weight, as for lol_train."""
+    """name=weight; terms that are not named have the weights of docs/reference/rewards.md."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure."""
     count: int = 48

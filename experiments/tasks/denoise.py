@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import tyro
@@ -29,7 +29,9 @@ from experiments.core.config import (
 )
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
+from experiments.core.presets import Preset, preset_option
 from experiments.core.task import Session, Task
+from experiments.tasks.presets import DENOISE_PRESETS
 from rlenhance.actions import Action
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
@@ -169,6 +171,9 @@ class DenoiseTrainConfig(TrainConfig):
     (the same backbone regresses the clean picture)."""
     out: Path = Path("runs/denoise")
     """Where run folders are made."""
+    preset: Annotated[str, preset_option(DENOISE_PRESETS)] = "filters"
+    """The recipe that all other settings begin with; options that are named beat it. In Python:
+    `begin_with(DenoiseConfig, NAME)`."""
     updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
     """Learner steps; beside --resume, how many the run is to have in all."""
     eval_interval: int = 100
@@ -184,6 +189,8 @@ class DenoiseTrainConfig(TrainConfig):
 @dataclass(frozen=True)
 class DenoiseConfig(RunConfig):
     """Learn to denoise: at each step every pixel takes one of a few filters."""
+
+    presets: ClassVar[Mapping[str, Preset]] = DENOISE_PRESETS
 
     train: Flat[DenoiseTrainConfig] = field(default_factory=DenoiseTrainConfig)
     data: Flat[DenoiseDataConfig] = field(default_factory=DenoiseDataConfig)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import tyro
 
 from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConfig, SupervisedConfig, distributed
-from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, fitting, one_of
+from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import ArtifactCallback, FitResult
 from experiments.core.plugins import own_terms, term_files
+from experiments.core.presets import Preset, preset_option
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
 from experiments.core.train import rlenhance_command
 from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
-from rlenhance.actions import ACTION_SETS
-from rlenhance.core.errors import UnknownName, UsageError
+from experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, make_policy, refuse_ignored
+from experiments.tasks.presets import LOWLIGHT_PRESETS, NATURAL_REWARD, with_words
+from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import action_colors, grid
 from rlenhance.data import Batch, ImageCache, Sampler, load_example
@@ -33,72 +34,15 @@ from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
 from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
-from rlenhance.nn.backbones import BACKBONES
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import registered_sources
 
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _BASELINE_PICTURES = 128, 48, 96
-#: Levels that a policy without `controls` is trained to obey.
-EXPOSURE_RANGE = (0.3, 0.65)
-#: What a policy with `controls` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
-CONTROLS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
-         "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.0, 1.0)}
-
-
-#: Settings of `PolicyConfig` -> arguments of the action sets that have them.
-_AGENTS = {"agent_stride": "agent_stride", "global_agent": "global_agent"}
-_CURVE = {"curve": "kind", "channels": "channels", "coupling": "coupling", "lead": "lead_channel", "chroma": "chroma",
-          "momentum": "momentum"}
-
-
-def edits_photographs(kind: Any) -> bool:
-    """Whether a registered action set is for enhancing photographs."""
-    return getattr(kind, "purpose", "enhance") == "enhance"
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """Which network, and what an agent may do."""
-
-    actions: Annotated[str, one_of(ACTION_SETS, edits_photographs)] = "curve"
-    """The action set: curve (a move on a tone curve), tone (controls for brightness, contrast, highlights and
-    saturation), or your own."""
-    controls: bool = False
-    """tone: train for every control (exposure, automatic too; contrast, color, smoothness, highlights), so that the
-    user can turn them later."""
-    smoothness: float = 0.5
-    """Default of the control smoothness: 1 leaves the picture to one curve, 0 lets the local agents do as they
-    choose."""
-    backbone: Annotated[str, one_of(BACKBONES)] = "compact"
-    """The network under the heads; fcn is PixelRL's, pixelrnn carries a state from step to step."""
-    horizon: int = 8
-    """Steps of an episode, T."""
-    state_size: int = 64
-    """Side of the reduced picture on which a policy decides, in training and in use (0: the picture itself)."""
-    agent_stride: int = 8
-    """Pixels of that picture per local agent, along each side; 1 is pixel-wise, 0 is no local agents."""
-    global_agent: bool = True
-    """One agent acts for the whole picture."""
-    curve: str = "continuous"
-    """continuous, or categorical (27 levels per head)."""
-    channels: str = "luminance"
-    """luminance (one curve for all channels), chroma (bounded offsets for red and blue) or coupled (as ReLLIE)."""
-    coupling: float = 0.1
-    """coupled: share of a channel's own head."""
-    lead: int = 0
-    """coupled: the channel whose head leads the others (0 red, 1 green, 2 blue; ReLLIE: 2)."""
-    chroma: float = 0.1
-    """chroma: largest offset of A for red and blue."""
-    momentum: float = 0.0
-    """Share of the picture before a step that stays in it (ReLLIE: 0.2)."""
-    vary_exposure: bool = True
-    """Train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
-
-
+_PATIENCE = 4  # validations of a demonstration
 def reward_hint(default: str) -> str:
-    """The reward terms and their weights where none is given."""
-    weights = RewardWeights()
+    """All reward terms, and their weights where none is given."""
+    weights = RewardWeights.parse(default.split())
     return f"(default: {' '.join(f'{name}={weights[name]:g}' for name in TERMS)})"
 
 
@@ -115,13 +59,18 @@ class LowLightTrainConfig(TrainConfig):
     warm_start: Path | None = None
     """Begin a policy with the backbone of this supervised run; see also --a3c.value-warmup-updates and
     --a3c.kl-ref-coef."""
-    reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = ()
-    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep their default
+    preset: Annotated[str, preset_option(LOWLIGHT_PRESETS)] = "natural"
+    """The recipe that all other settings begin with; options that are named beat it. In Python:
+    `begin_with(LowLightConfig, NAME)`."""
+    reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = NATURAL_REWARD
+    """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep the weight that the preset gives them
     (docs/reference/rewards.md)."""
     reward_term: tuple[str, ...] = ()
     """Terms of your own, module:function each, as in `my_rewards:edges` (docs/tutorials/own_reward.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
+    patience: Annotated[int | None, default_is(f"{_PATIENCE} on the sample photographs, otherwise 0", "INT")] = None
+    """Stop when the monitored score has not risen for so many validations (0: never)."""
 
 
 @dataclass(frozen=True)
@@ -138,58 +87,23 @@ class LearnerConfigs(LearnerSettings):
 class LowLightConfig(RunConfig):
     """Learn to enhance dark photographs."""
 
+    presets: ClassVar[Mapping[str, Preset]] = LOWLIGHT_PRESETS
+
     train: Flat[LowLightTrainConfig] = field(default_factory=LowLightTrainConfig)
     data: Flat[LowLightDataConfig] = field(default_factory=LowLightDataConfig)
     network: Flat[PolicyConfig] = field(default_factory=PolicyConfig)
     learners: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
 
+    def settled(self, base: LowLightConfig, named: frozenset[str]) -> LowLightConfig:
+        """What a command line means: terms that it does not name keep the weights of its preset.
 
-def _actions(config: PolicyConfig) -> dict[str, Any]:
-    """The recipe of the action set.
-
-    Raises:
-        UsageError: a set that is not registered or serves another task, a setting that it does not have, controls that
-            it cannot follow.
-    """
-    known = fitting(ACTION_SETS, edits_photographs)
-    if config.actions not in ACTION_SETS:
-        raise UnknownName("action set", config.actions, known)
-    kind: Any = ACTION_SETS[config.actions]
-    if not edits_photographs(kind):
-        raise UsageError(f"the action set {config.actions} is for the task {kind.purpose}; --actions is one of "
-                         f"{', '.join(known)}")
-    if config.controls and not getattr(kind, "supports_controls", False):
-        able = fitting(ACTION_SETS, lambda other: getattr(other, "supports_controls", False))
-        raise UsageError(f"--controls need agents that can follow them: --actions {' or '.join(able)}; got "
-                         f"{config.actions}")
-    takes = inspect.signature(kind).parameters
-    chosen = {name for name in (*_AGENTS, *_CURVE) if getattr(config, name) != getattr(PolicyConfig, name)}
-    ignored = [name for name, argument in {**_AGENTS, **_CURVE}.items() if name in chosen and argument not in takes]
-    if ignored:
-        raise UsageError(f"the action set {config.actions} has no {', '.join(ignored)}: leave "
-                         f"{'it' if len(ignored) == 1 else 'them'} out")
-    agents = {argument: getattr(config, name) for name, argument in _AGENTS.items() if argument in takes}
-    return {"name": config.actions, **agents, **{_CURVE[name]: getattr(config, name) for name in chosen & set(_CURVE)}}
-
-
-def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "scheduled") -> PixelPolicy:
-    """A policy with fresh weights, from the global random stream.
-
-    Args:
-        weights: where no term looks at the asked level, the policy is not asked for one.
-        deviation: `std_mode` of `PixelPolicy`, which the learner determines.
-    """
-    level, (low, high) = weights.exposure_level, EXPOSURE_RANGE
-    ranges = {"exposure_level": (min(low, level), level, max(high, level))}
-    asked = config.vary_exposure and (weights["exposure"] or weights["local_exposure"])
-    if config.controls:
-        ranges, asked = {**CONTROLS, "smoothness": (0.0, config.smoothness, 1.0)}, True
-    return MODELS.create(
-        "pixel_policy",
-        actions=_actions(config),
-        backbone={"name": config.backbone}, horizon=config.horizon, decision_size=config.state_size or None,
-        preferences=ranges if asked else {}, auto=("exposure_level",) if config.controls else (), std_mode=deviation,
-    )
+        Args:
+            base: its preset.
+            named: the options on it.
+        """
+        reward = self.train.reward
+        train = replace(self.train, reward=with_words(base.train.reward, reward)) if "reward" in named else self.train
+        return replace(self, train=train, network=fitted(self.network, named))
 
 
 def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
@@ -241,7 +155,12 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         load_terms(config.train.reward_term, stored.get("reward_terms"))
         self.weights(config)
         super().check(config, stored)
-        _actions(config.network)
+        actions_of(config.network)
+        if not stored:  # runs of 0.2 passed over settings without effect
+            refuse_ignored(config.network)
+            if config.data.data is not None and config.data.sample_set != LowLightDataConfig.sample_set:
+                raise UsageError(f"--data and --sample-set {config.data.sample_set} both name the pictures: use one of "
+                                 f"them")
         train, workers = config.train, config.train.workers
         if workers < 1 or (workers > 1 and train.learner != "a3c"):
             raise UsageError(f"--workers is at least 1, and more than one are for a3c; got {workers} for "
@@ -320,6 +239,10 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         return LowLightEvaluator(list(data.load("val", limit=_VALIDATION_PICTURES, side=_VALIDATION_SIDE)),
                                  self.reward(config))
 
+    def patience(self, config: LowLightConfig) -> int:
+        patience = config.train.patience
+        return (_PATIENCE if config.data.data is None else 0) if patience is None else patience
+
     def monitor(self, config: LowLightConfig) -> str:
         return config.train.monitor or ("val/return" if LEARNERS[config.train.learner].is_policy else "val/psnr")
 
@@ -363,7 +286,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
             print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
                                               f"{row[column]:.3f}" for column in names))
         if config.data.data is None:
-            print("  (a demonstration: the rules' one number was chosen on three pictures)")
+            print(f"  (a demonstration: the rules' one number was chosen on {len(data.splits.train)} pictures)")
         dark = write(to_array(load_example(data.splits.val[len(data.splits.val) // 2], ImageCache(0)).image),
                      run.path / "samples" / "dark.png")
         print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"

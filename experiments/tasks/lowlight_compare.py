@@ -6,9 +6,9 @@ import itertools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,13 +18,16 @@ from experiments.core.compare import CompareConfig, TaskComparison, fingerprint
 from experiments.core.config import Flat, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.plugins import own_terms, term_files
+from experiments.core.presets import Preset, preset_option
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
 from experiments.core.train import check_same, train
 from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
 from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
+from experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, refuse_ignored
+from experiments.tasks.presets import LOWLIGHT_PRESETS, for_comparison, preset_reward, with_words
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
@@ -35,7 +38,7 @@ from rlenhance.io.files import write_atomically
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
-#: Rewards that a comparison can give a policy: name -> words of --reward.
+#: Rewards that a comparison can give a policy: name -> words of --reward, on top of those of its preset.
 REWARDS = {
     "no reference": (),
     "SSIM + PSNR": ("exposure=0", "local_exposure=0", "clipping=0", "contrast=0", "ssim=4", "psnr=0.1"),
@@ -48,13 +51,17 @@ class LowLightCompareConfig(CompareConfig):
     """Train every learner over several seeds on the same pictures with the same budget, and score all on the test
     split (validation where there is none)."""
 
+    presets: ClassVar[Mapping[str, Preset]] = for_comparison(LOWLIGHT_PRESETS)
+
+    preset: Annotated[str, preset_option(LOWLIGHT_PRESETS)] = "natural"
+    """The recipe that pictures, network, learners' settings and rewards begin with; options that are named beat it."""
     out: Path = Path("runs/lol_compare")
     """Where the table and the runs go; runs that are finished there are not trained again."""
     learners: Annotated[tuple[str, ...], one_of(LEARNERS)] = ("a3c", "direct", "supervised")
     """Which learners."""
     rewards: tuple[str, ...] = ("no reference", "SSIM + PSNR")
-    """Which rewards the acting learners get: `no reference`, `SSIM + PSNR`, or the words of --reward, quoted, as in
-    `"exposure=2 edges=10"`."""
+    """Which rewards the acting learners get: `no reference` (that of the preset), `SSIM + PSNR`, or the words of
+    --reward, quoted, as in `"exposure=2 edges=10"`."""
     reward_term: tuple[str, ...] = ()
     """Terms of your own, module:function each (docs/own_reward.md); each becomes a column. The two named rewards leave
     them out, words weigh them."""
@@ -76,6 +83,10 @@ class LowLightCompareConfig(CompareConfig):
     network: Flat[PolicyConfig] = field(default_factory=PolicyConfig)
     configs: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
 
+    def settled(self, base: LowLightCompareConfig, named: frozenset[str]) -> LowLightCompareConfig:
+        """What a command line means, see `LowLightConfig.settled`."""
+        return replace(self, network=fitted(self.network, named))
+
 
 class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     """One condition: the pictures of the split as they are."""
@@ -84,8 +95,10 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
 
     def check(self) -> None:
         config, own = self.config, own_terms(self.config.reward_term, self.config.plugin)
+        actions_of(config.network)
+        refuse_ignored(config.network)
         for learner, reward in itertools.product(config.learners, config.rewards):
-            weights, kind = _weights(reward, own), LEARNERS[learner]
+            weights, kind = _weights(config, reward, own), LEARNERS[learner]
             try:
                 if kind.is_policy:
                     kind.check_reward(weights)
@@ -127,7 +140,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
                 runs = [_train(config, own, learner, reward, seed) for seed in config.seeds]
                 updates, seconds = (statistics.fmean(numbers[key] for _, numbers in runs)
                                     for key in ("updates", "seconds"))
-                used = LEARNERS[learner].requires_target or bool(_weights(reward, own).needs_reference)
+                used = LEARNERS[learner].requires_target or bool(_weights(config, reward, own).needs_reference)
                 candidates.append(Candidate(
                     f"{learner}, {reward}" if reward else learner, [load_model(run / "best") for run, _ in runs],
                     [fingerprint(run / "best") for run, _ in runs], runs[0][0], {
@@ -188,18 +201,19 @@ def state_terms(config: LowLightCompareConfig) -> list[str]:
     return [name for name in own_terms(config.reward_term, config.plugin) if TERMS[name].kind == "state"]
 
 
-def _words(reward: str, own: Sequence[str]) -> tuple[str, ...]:
-    """The words of --reward that a reward's name stands for, or that it is itself."""
+def _words(config: LowLightCompareConfig, reward: str, own: Sequence[str]) -> tuple[str, ...]:
+    """The words of --reward that a reward's name stands for, or that it is itself, on top of those of the preset."""
+    base = preset_reward(config.preset)
     if reward in REWARDS:
-        return (*REWARDS[reward], *(f"{name}=0" for name in own))
+        return (*with_words(base, REWARDS[reward]), *(f"{name}=0" for name in own))
     if reward and "=" not in reward:
         raise UsageError(f"--rewards are {', '.join(map(repr, REWARDS))}, or words of --reward, quoted, as in "
                          f"'exposure=2 color=0.5'; got {reward!r}")
-    return tuple(reward.split())
+    return with_words(base, tuple(reward.split()))
 
 
-def _weights(reward: str, own: Sequence[str]) -> RewardWeights:
-    return RewardWeights.parse(_words(reward, own))
+def _weights(config: LowLightCompareConfig, reward: str, own: Sequence[str]) -> RewardWeights:
+    return RewardWeights.parse(_words(config, reward, own))
 
 
 def _train(config: LowLightCompareConfig, own: Sequence[str], learner: str, reward: str,
@@ -209,7 +223,8 @@ def _train(config: LowLightCompareConfig, own: Sequence[str], learner: str, rewa
     run, is_policy = config.out / slug, LEARNERS[learner].is_policy
     wanted = LowLightConfig(
         LowLightTrainConfig(
-            learner=learner, reward=_words(reward, own) if is_policy else (),
+            learner=learner, preset=config.preset, patience=0,
+            reward=_words(config, reward, own) if is_policy else preset_reward(config.preset),
             reward_term=config.reward_term if is_policy else (), exposure_level=config.exposure_level, name=slug,
             plugin=config.plugin, out=config.out, seed=seed, updates=config.updates or None, minutes=config.minutes,
             batch_size=config.batch_size, eval_interval=config.eval_interval),

@@ -19,8 +19,10 @@ from agents.base import make_env
 from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.core.markdown import text_table
+from experiments.core.migrate import BEFORE
 from experiments.core.scores import Baseline, mean_scores
 from experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
+from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
@@ -147,16 +149,18 @@ class EvaluateConfig:
     """Print JSON."""
 
 
-def data_of(run: Path) -> tuple[Path | None, int]:
-    """The data folder that a run (or a checkpoint in it) was trained on, None for the sample photographs; its fold."""
+def data_of(run: Path) -> tuple[Path | None, int, str]:
+    """The data folder that a run (or a checkpoint in it) was trained on, None for sample photographs; its fold; the
+    set of sample photographs."""
     for folder in (run, run.parent):
         try:
             arguments = json.loads((folder / "config.json").read_text())["arguments"]
             stored = arguments["pictures" if "pictures" in arguments else "data"]  # of version 0.1, and since
-            return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0))
+            samples = stored.get("sample_set", BEFORE["LowLightDataConfig"]["sample_set"])
+            return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0)), samples
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return None, 0
+    return None, 0, LowLightDataConfig.sample_set
 
 
 def _policy_of(config: EvaluateConfig, model: Any, option: str) -> GreedyEpisode:
@@ -191,9 +195,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
                          "call twice")
     model = load_model(config.run)
     cache = ImageCache()
-    stored, fold = data_of(config.run)
+    stored, fold, samples = data_of(config.run)
     data, fold = config.data or stored, fold if config.fold is None else config.fold
-    splits, skipped = validate_splits(open_dataset(data, fold=fold) if data else sample_photographs(), cache, "skip")
+    opened = open_dataset(data, fold=fold) if data else sample_photographs(names=samples)
+    splits, skipped = validate_splits(opened, cache, "skip")
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
     split = config.split or ("test" if splits.test else "val")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from agents import LEARNERS, needs_no_gradient, reward_learners
 from experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
 from experiments.core.compare import compare
 from experiments.core.config import Flat, one_of
 from experiments.core.markdown import markdown_table
+from experiments.core.presets import Preset
 from experiments.core.scores import Comparison
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, state_terms
+from experiments.tasks.presets import prefixed
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_atomically
 
@@ -28,6 +31,8 @@ class LowLightReportConfig:
     """Train, compare with baselines on held-out scenes, and say in words whether reinforcement learning was worth
     it."""
 
+    presets: ClassVar[Mapping[str, Preset]] = prefixed(LowLightCompareConfig.presets, "comparison")
+
     learner: Annotated[str, one_of(LEARNERS, needs_no_gradient)] = "a3c"
     """The learner in question, of reinforcement learning."""
     metric: str = "psnr"
@@ -38,6 +43,10 @@ class LowLightReportConfig:
     """Of those draws."""
     comparison: Flat[LowLightCompareConfig] = field(default_factory=lambda: LowLightCompareConfig(
         rewards=("no reference",), seeds=(0,), out=Path("runs/lol_report")))
+
+    def settled(self, base: LowLightReportConfig, named: frozenset[str]) -> LowLightReportConfig:
+        """What a command line means, see `LowLightConfig.settled`."""
+        return dataclasses.replace(self, comparison=self.comparison.settled(base.comparison, named))
 
 
 @dataclass

@@ -212,7 +212,8 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
     def budget(self, config: RestoreConfig, data: RestoreDataset) -> Budget:
         train, epoch = config.train, self.epoch(config, data)
         updates = train.updates or (NO_LIMIT if train.minutes and not train.epochs else recipe(config).epochs * epoch)
-        return Budget(updates, train.minutes, train.eval_interval or epoch, self.monitor(config))
+        return Budget(updates, train.minutes, train.eval_interval or epoch, self.monitor(config),
+                      self.patience(config))
 
     def epoch(self, config: RestoreConfig, data: RestoreDataset) -> int:
         """Updates of an epoch."""

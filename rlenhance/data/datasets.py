@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data.celeba import open_celeba
 from rlenhance.data.degradations import Darken, Degradation, Noise, parse_noise
 from rlenhance.data.examples import Example
@@ -207,35 +208,59 @@ def open_noisy(folder: Path | str | None, noise: str, eight_bit: bool = False) -
     return open_clean(folder, degradation)
 
 
-#: The split of each sample photograph, which never changes.
+#: The split of each of the four sample photographs of version 0.1, which never changes.
 SAMPLE_ROLES = {"astronaut": "train", "coffee": "train", "rocket": "train", "chelsea": "val"}
+#: Sets of sample photographs: name -> photograph -> split. "all" holds every photograph of an everyday scene in the
+#: packages that rlenhance needs, one of each scene; two are held out.
+SAMPLE_SETS: dict[str, dict[str, str]] = {
+    "all": SAMPLE_ROLES | {
+        "motorcycle_left": "train", "camera": "train", "coins": "train", "brick": "train", "grass": "train",
+        "gravel": "train", "flower": "train", "grace_hopper": "train", "china": "val",
+    },
+    "four": SAMPLE_ROLES,
+}
+#: Sample photograph -> its package and folder; all others are in scikit-image.
+_PACKAGED = {"flower": "sklearn/datasets/images", "china": "sklearn/datasets/images",
+             "grace_hopper": "matplotlib/mpl-data/sample_data"}
 _SAMPLES = "sample photographs (a demonstration on four photographs)"
 _SAMPLE_EXPOSURES = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 16, 1 / 32)
 
 
 def sample_path(name: str) -> Path:
-    """The file of a sample photograph: public-domain and CC0 images in scikit-image's package.
+    """The file of a sample photograph, in the package of scikit-image (public domain and CC0), scikit-learn (CC BY
+    2.0) or matplotlib (public domain); nothing is downloaded.
 
     Raises:
-        UsageError: this version of scikit-image does not have it.
+        UsageError: the version that is installed does not have it.
     """
-    import skimage  # here: it costs start-up time
-
+    package, _, folder = _PACKAGED.get(name, "skimage/data").partition("/")
+    found = importlib.util.find_spec(package)  # without importing it, which costs start-up time
+    place = Path(found.origin if found and found.origin else package).parent / folder
     for ending in (".png", ".jpg"):
-        path = Path(skimage.__file__).parent / "data" / f"{name}{ending}"
-        if path.is_file():
+        if (path := place / f"{name}{ending}").is_file():
             return path
-    raise UsageError(f"the sample photograph {name!r} is not in this version of scikit-image; "
-                     f"install the version that constraints.txt names, or name a folder of your own as data")
+    raise UsageError(f"the sample photograph {name!r} is not in this version of {package} ({place}); install the "
+                     f"version that constraints.txt names, or name a folder of your own as data")
 
 
-def sample_photographs(darken: Darken | None = None) -> Splits:
-    """Three photographs to train on, darkened anew at each draw; one to validate on, at eight fixed exposures."""
-    darken = darken or Darken()
-    train = [Example(n, n, None, sample_path(n), darken) for n, role in SAMPLE_ROLES.items() if role == "train"]
+def sample_photographs(darken: Darken | None = None, names: str = "four") -> Splits:
+    """Photographs to train on, darkened anew at each draw; others to validate on, at eight fixed exposures.
+
+    Args:
+        darken: makes the dark pictures; None: the usual range.
+        names: one of `SAMPLE_SETS`.
+
+    Raises:
+        UnknownName: no such set.
+    """
+    if names not in SAMPLE_SETS:
+        raise UnknownName("set of sample photographs", names, SAMPLE_SETS)
+    darken, roles = darken or Darken(), SAMPLE_SETS[names]
+    train = [Example(n, n, None, sample_path(n), darken) for n, role in roles.items() if role == "train"]
     val = [
         Example(f"{n}-{round(1 / exposure)}", n, None, sample_path(n),
                 Darken(exposure, exposure, darken.shot, darken.read, darken.bits))
-        for n, role in SAMPLE_ROLES.items() if role == "val" for exposure in _SAMPLE_EXPOSURES
+        for n, role in roles.items() if role == "val" for exposure in _SAMPLE_EXPOSURES
     ]
-    return Splits(train, val, (), _SAMPLES)
+    source = _SAMPLES if names == "four" else f"sample photographs (a demonstration on {len(roles)} photographs)"
+    return Splits(train, val, (), source)

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.laws.law import stir
 from experiments.laws.models import PARTS, make_model, use
-from experiments.tasks.lowlight import CONTROLS
+from experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.models import MODELS
 
 __all__ = ["CHOICE", "every_model", "make_model", "make_policy", "make_tone", "stir", "use"]

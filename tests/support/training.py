@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from experiments.core.train import train
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
+from experiments.tasks.lowlight_policy import PolicyConfig
 
-SMALL = PolicyConfig(state_size=16, horizon=2)
+SMALL = PolicyConfig(actions="curve", controls=False, state_size=16, horizon=2)
 
 
 def train_lowlight(data, *, crop=16, policy=SMALL, learners=None, **settings):

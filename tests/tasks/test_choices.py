@@ -10,7 +10,8 @@ from agents import A3C, LEARNERS, SAC, Direct, Supervised, reward_learners
 from experiments.core.cli import train_command
 from experiments.core.config import chooses_tools, fitting, is_policy_learner
 from experiments.tasks.denoise import DENOISE, DenoiseNetworkConfig
-from experiments.tasks.lowlight import LOWLIGHT, PolicyConfig, edits_photographs, make_policy
+from experiments.tasks.lowlight import LOWLIGHT
+from experiments.tasks.lowlight_policy import PolicyConfig, edits_photographs, make_policy
 from rlenhance.actions import ACTION_SETS, PointwiseActions
 from rlenhance.core.errors import UsageError
 from rlenhance.nn.backbones import BACKBONES

@@ -11,7 +11,7 @@ from experiments.core.cli import train_command
 from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
 from experiments.core.compare import compare
 from experiments.core.config import from_json
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
 from experiments.tasks.lowlight_baselines import (
     fit_baselines,
     oracle_stop,
@@ -20,6 +20,7 @@ from experiments.tasks.lowlight_baselines import (
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, REWARDS, LowLightCompareConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
+from experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
@@ -144,7 +145,7 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     (["--minutes", "inf"], "minutes"),
     (["--name", "../elsewhere"], "--name"),
     (["--reward", "exposure=0", "local_exposure=0", "clipping=0", "contrast=0", "smoothness=0", "effort=0",
-      "steadiness=0"], "nothing to learn from"),
+      "steadiness=0", "contrast_preference=0", "color_preference=0", "highlights=0"], "nothing to learn from"),
 ])
 def test_bad_input_ends_with_one_line_and_status_2(tmp_path, pairs, capsys, words, text):
     """The value seen and the way out on standard error; nothing is left behind."""
@@ -164,8 +165,8 @@ def test_dark_photographs_alone_train(tmp_path, pairs):
 
 def test_classic_pixel_wise_agents_train(tmp_path, pairs):
     """agent_stride 1 on native crops with PixelRL's network, categorical, with a reward-map kernel."""
-    policy = PolicyConfig(backbone="fcn", state_size=0, agent_stride=1, global_agent=False, curve="categorical",
-                          channels="coupled", momentum=0.2, horizon=2)
+    policy = PolicyConfig(actions="curve", controls=False, backbone="fcn", state_size=0, agent_stride=1,
+                          global_agent=False, curve="categorical", channels="coupled", momentum=0.2, horizon=2)
     learners = LearnerConfigs()
     learners = dataclasses.replace(learners, a3c=dataclasses.replace(learners.a3c, reward_map_kernel=3, update_epochs=1,
                                                                       rollouts_per_image=2))

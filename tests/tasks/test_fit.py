@@ -9,25 +9,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from agents import LEARNERS, SupervisedConfig
+from agents import LEARNERS, Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
 from experiments.core.cli import train_command
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import Budget, TrainingFailed, fit
 from experiments.core.run import Run
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, load_training, read_config
 from rlenhance.models import MODELS
 from rlenhance.rewards import Reward, RewardWeights
-from tests.support.training import resume, train_lowlight
+from tests.support.training import SMALL, resume, train_lowlight
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,6 +148,37 @@ def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image
     assert [row.get("optim/skipped") for row in run.rows] == [None, None, 1.0, None, None, 1.0, 1.0]
 
 
+def test_training_ends_when_the_score_has_stopped_rising(tmp_path, image):
+    """After as many validations as the patience has; a run that ended so goes on with another patience alone."""
+    batch = Batch(image * 0.2, image)
+
+    def go_on(**budget):
+        learner, run = Supervised(MODELS.create("restorer", backbone={"name": "compact"})), Run(tmp_path / "run")
+        return fit(learner, lambda step: batch, lambda network: {"val/return": min(next(scores), 2.0)}, run,
+                   Budget(eval_interval=2, **budget), show=False)
+
+    Run.create(tmp_path / "run", {}, {})
+    scores = iter(range(100))
+    ended = go_on(updates=40, patience=3)
+    assert (ended.updates, ended.best_step, ended.stalled) == (10, 4, True)
+    assert go_on(updates=40, patience=3).updates == 10  # best scores and all are taken up again
+    assert not (further := go_on(updates=14)).stalled and further.updates == 14
+    longer = go_on(updates=40, patience=6)
+    assert longer.updates == 16 and longer.stalled
+
+
+def test_numbers_in_the_log_have_six_digits_and_their_exponents(tmp_path):
+    """Read and written again they stay as they are."""
+    run = Run.create(tmp_path / "run", {}, {})
+    run.log(1, {"share": 8.138021045923233e-05, "level": 0.30000001192092896, "loss": 3.77e6})
+    run.log(2, {"share": 0.5, "level": float("nan"), "loss": 7})
+    text = (run.path / "metrics.csv").read_text()
+    assert text.splitlines() == ["step,share,level,loss", "1,8.13802e-05,0.3,3.77e+06", "2,0.5,nan,7"]
+    Run(run.path).truncate_log(2)
+    assert (run.path / "metrics.csv").read_text().replace("\r", "") == text.replace("\r", "")
+    run.close()
+
+
 def test_init_begins_with_the_weights_of_a_run(tmp_path, pairs):
     """Fine-tuning starts where the other run was best; another network is refused."""
     first = run_lol(tmp_path, pairs).run
@@ -154,7 +186,7 @@ def test_init_begins_with_the_weights_of_a_run(tmp_path, pairs):
     begun = numbers(tuned.run)[0]
     assert float(begun["val/psnr"]) == pytest.approx(read_config(first / "best")["about"]["scores"]["val/psnr"])
     with pytest.raises(UsageError, match="--init"):
-        run_lol(tmp_path, pairs, name="other", init=first, policy=PolicyConfig(state_size=16, backbone="fcn"))
+        run_lol(tmp_path, pairs, name="other", init=first, policy=replace(SMALL, backbone="fcn"))
 
 
 def test_folders_that_are_no_new_run_are_refused(tmp_path, pairs):

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.core.cli import run_cli
 from experiments.scripts import gallery
-from experiments.tasks.lowlight import CONTROLS
+from experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read
 from tests.support.networks import make_model, make_policy, make_tone, stir

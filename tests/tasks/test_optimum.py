@@ -5,8 +5,8 @@ import torch
 
 from agents.base import make_env
 from experiments.scripts import reward_optimum as optimum
-from experiments.tasks.lowlight import PolicyConfig, make_policy
 from experiments.tasks.lowlight_data import LowLightDataConfig
+from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models import GreedyEpisode
@@ -15,7 +15,8 @@ from rlenhance.rewards import Reward, RewardWeights
 
 
 def _optimum(weights, image, iterations=60, **config):
-    policy = make_policy(PolicyConfig(state_size=16, horizon=4, vary_exposure=False, **config), weights)
+    policy = make_policy(PolicyConfig(actions="curve", controls=False, state_size=16, horizon=4, vary_exposure=False,
+                                      **config), weights)
     env = make_env(policy, Reward(weights), "cpu")
     actions = optimum.optimize(env, Batch(image), policy.preferences.encode(None, len(image)), iterations)
     return GreedyEpisode(policy).render(image, actions), actions
@@ -50,4 +51,5 @@ def test_the_command_scores_the_optimum(pairs, capsys):
     with pytest.raises(UsageError, match="test"):
         optimum.main(optimum.Arguments(**{**small, "split": "test"}))
     with pytest.raises(UsageError, match="categorical"):
-        optimum.main(optimum.Arguments(**{**small, "policy": PolicyConfig(curve="categorical")}))
+        categorical = PolicyConfig(actions="curve", controls=False, curve="categorical")
+        optimum.main(optimum.Arguments(**{**small, "policy": categorical}))

@@ -11,7 +11,7 @@ import torch
 from agents import A3C, SAC, Direct
 from experiments.core.cli import gather, train_command
 from experiments.core.compare import compare
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, PolicyConfig
+from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
@@ -20,8 +20,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS
 from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
 from rlenhance.rewards.custom import SOURCES, nondifferentiable, validate_term
+from tests.support.training import SMALL
 
-SMALL = PolicyConfig(state_size=16, horizon=2)
 HEAD = "import numpy as np\nimport torch\nfrom rlenhance.rewards import action_term, state_term\n"
 LEVELS = """
 def levels(image, transition):

@@ -12,9 +12,9 @@ from scipy.stats import bootstrap
 from experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
 from experiments.core.cli import run_cli
 from experiments.core.scores import Comparison, Row, ScoreEntry
-from experiments.tasks.lowlight import PolicyConfig
 from experiments.tasks.lowlight_compare import LowLightCompareConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
+from experiments.tasks.lowlight_policy import PolicyConfig
 from experiments.tasks.lowlight_report import LowLightReportConfig, make_report, report
 from rlenhance.core.errors import UsageError
 from tests.support.data import make_pairs

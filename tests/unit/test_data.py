@@ -28,6 +28,7 @@ from rlenhance.data import (
     split_by_scene,
     validate_splits,
 )
+from rlenhance.data.datasets import SAMPLE_SETS, sample_path
 from rlenhance.io import write
 from tests.support.data import make_pairs
 
@@ -281,9 +282,24 @@ def test_overlap_is_refused_by_content(tmp_path, ending, role):
     check_disjoint(Splits([*splits.train, lone], splits.val, splits.test), cache)
 
 
-def test_sample_photographs_do_not_overlap():
-    """What is validated on is never trained on, in the bundled photographs too."""
-    check_disjoint(sample_photographs(), ImageCache(max_side=64))
+@pytest.mark.parametrize("names", SAMPLE_SETS)
+def test_sample_photographs_do_not_overlap(names):
+    """What is validated on is never trained on, in the bundled photographs too: whole photographs are held out."""
+    splits = sample_photographs(names=names)
+    check_disjoint(splits, ImageCache(max_side=64))
+    scenes = [{example.scene for example in part} for part in (splits.train, splits.val)]
+    assert not scenes[0] & scenes[1] and scenes[0] | scenes[1] == set(SAMPLE_SETS[names])
+    assert len(splits.val) == 8 * len(scenes[1]) == (8 if names == "four" else 16)
+
+
+def test_sample_photographs_are_files_of_installed_packages():
+    """Nothing is downloaded; a set or a photograph that is not there is told with a way out."""
+    assert SAMPLE_SETS["four"].items() <= SAMPLE_SETS["all"].items()
+    assert all(sample_path(name).is_file() for name in SAMPLE_SETS["all"])
+    with pytest.raises(UsageError, match="not in this version of skimage"):
+        sample_path("motorcycle_middle")
+    with pytest.raises(UsageError, match="did you mean four"):
+        sample_photographs(names="fuor")
 
 
 @pytest.mark.parametrize("budget", [0, 2000, 4000, 1 << 20])
@@ -517,7 +533,9 @@ def test_more_light_leaves_half_to_the_dark_pictures(tmp_path):
     assert sum(example.degradation is not None for example in every) == goods
     assert sum(example.image is not None and example.image == example.target for example in every) == goods
     assert len(every) - 2 * goods > 2 * goods - len(dark) and all(example.target_in_reward for example in every)
-    assert with_more_light(dark, LowLightDataConfig()) == dark
+    assert with_more_light(dark, replace(LowLightDataConfig(), train_on_references=False)) == dark
+    alone = [replace(example, target=None) for example in dark]
+    assert with_more_light(alone, LowLightDataConfig()) == alone  # none to leave alone
     hidden = with_more_light(dark, replace(config, reward_relit_only=True))
     assert {example.target_in_reward for example in hidden if example.image in {e.image for e in dark}} == {False}
     batch = Sampler(hidden, ImageCache(), 8, seed=1).batch(0, 32).check()

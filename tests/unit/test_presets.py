@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.tasks.lowlight import CONTROLS
+from experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint

@@ -111,6 +111,18 @@ def test_a_run_can_be_shipped(shelf, run):
     assert json.loads((shelf / "dusk/config.json").read_text())["about"] == {"step": 3}
 
 
+def test_the_log_of_a_shipped_run_goes_along(shelf, run, tmp_path):
+    """Settings and log under the model's name, as they are in the run; without a log nothing is shipped."""
+    words = {"name": "noon", "card": tmp_path / "card.md", "out": shelf, "log": tmp_path / "logs"}
+    with pytest.raises(UsageError, match="no log"):
+        ship.main(ship.Arguments(run, **words))
+    assert not (shelf / "noon").exists()
+    for file, text in (("config.json", "{}"), ("metrics.csv", "step\n0\n")):
+        (run / file).write_text(text)
+    ship.main(ship.Arguments(run / "best", **words))
+    assert [(tmp_path / "logs" / f"noon{ending}").read_text() for ending in (".json", ".csv")] == ["{}", "step\n0\n"]
+
+
 def test_weights_can_be_shipped_in_16_bits(shelf, run, capsys):
     """Stored in half the bytes, a model still computes in 32 bits and gives nearly the same pictures."""
     words = {"run": run, "card": shelf / "dusk" / weights.CARD, "out": shelf}

@@ -58,6 +58,7 @@ class RSETrainConfig(TrainConfig):
     """Times that the autoencoder goes through the training pictures (0: updates and minutes count)."""
     updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
     """Steps of the autoencoder."""
+    patience: tyro.conf.Suppress[int | None] = 0
     minutes: float = 0.0
     """Its training time, validation left out (0: the updates count)."""
     rl_updates: Annotated[int | None, default_is("60, or as many as --rl_minutes allows", "INT")] = None
