@@ -9,13 +9,15 @@ import pytest
 from agents import LEARNERS
 from experiments.core.cli import run_cli, train_command
 from experiments.core.compare import compare_command
-from experiments.core.plugins import with_plugins
+from experiments.core.migrate import FORMAT, load_config
+from experiments.core.plugins import run_plugins, settings_record, with_plugins
 from experiments.scripts.check_plugin import CheckConfig
 from experiments.scripts.check_plugin import check as check_plugins
 from experiments.tasks.denoise import DENOISE
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
+from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
+from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from experiments.tasks.lowlight_report import LowLightReportConfig
 from rlenhance.cli import main as cli
 from rlenhance.core import plugins
@@ -23,7 +25,6 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import load_installed, load_plugin, loaded_plugins, unload_plugin
 from rlenhance.core.registry import REGISTRIES
 from rlenhance.hub.checkpoint import load_network, read_config
-from rlenhance.nn.backbones import BACKBONES
 from tests.support.plugins import page_files
 from tests.tasks.test_processes import run_command_line, words
 
@@ -140,14 +141,12 @@ def test_a_run_keeps_its_plugins(place, tmp_path, pairs, capsys, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     assert resume("--updates", "3") == (0, "")
-    (place / "own_backbone.py").write_text(BACKBONE + "\n# another\n")
-    status, error = resume()
-    assert status == 0 and "own_backbone.py is not what it was when the run began" in error
-    (place / "own_backbone.py").rename(tmp_path / "own_backbone.py")
+    (place / "own_backbone.py").unlink()
     status, error = resume()
     assert status == 2 and "the run needs its plugin own_backbone" in error and "--plugin FOLDER/own_back" in error
+    (tmp_path / "own_backbone.py").write_text(BACKBONE + "\n# another\n")
     status, error = resume("--plugin", "own_backbone.py")
-    assert status == 0
+    assert status == 0 and "own_backbone.py is not what it was when the run began" in error
 
 
 def test_a_checkpoint_imports_nothing(place, tmp_path, pairs, capsys):
@@ -165,6 +164,9 @@ def test_a_checkpoint_imports_nothing(place, tmp_path, pairs, capsys):
     assert cli.main([*words, "--plugin", "own_backbone.py"]) == 0
     assert out.is_file()
     assert load_network(best).backbone.width == 8
+    forget()
+    assert run_cli(evaluate, EvaluateConfig, [str(best), "--data", str(pairs), "--split", "val", "--plugin",
+                                              "own_backbone.py"]) == 0
     forget()
     (place / "own_backbone.py").write_text(BACKBONE + "\n# another\n")
     shutil.rmtree(place / "__pycache__", ignore_errors=True)
@@ -190,8 +192,7 @@ def test_an_installed_plugin_is_found(place, tmp_path, pairs, capsys, monkeypatc
     assert [plugin["file"] for plugin in config["plugins"]] == [str(site / "own_backbone.py")]
     forget()
     assert load_network(tmp_path / "runs" / "run").backbone.width == 8
-    assert train(tmp_path / "runs", "--data", str(pairs), name="other") == 0  # uses nothing of it
-    assert json.loads((tmp_path / "runs" / "other" / "config.json").read_text())["plugins"] == []
+    assert run_plugins(LowLightConfig(), {}) == []  # uses nothing of it
     assert load_installed() == []
 
 
@@ -259,14 +260,15 @@ def test_a_learner_of_a_plugin_is_a_row_of_a_comparison(place, tmp_path, pairs):
     assert kept["arguments"]["learners"]["own_learner"]["sharpness"] == 0.75
 
 
-def test_settings_of_learners_that_are_not_used_leave_no_trace(place, tmp_path, pairs):
+def test_settings_of_learners_that_are_not_used_leave_no_trace(place):
     """A run that uses nothing of a plugin goes on without it."""
     load_plugin("own_learner.py")
-    assert train(tmp_path / "runs", "--data", str(pairs)) == 0
-    assert "own_learner" not in (tmp_path / "runs" / "run" / "config.json").read_text()
+    config = with_plugins(LowLightConfig)()
+    assert config.learners.own_learner.sharpness == 0.5
+    stored = {"format": FORMAT, "arguments": json.loads(json.dumps(settings_record(config), default=str))}
+    assert load_config(with_plugins(LowLightConfig), stored) == config
     forget()
-    assert train_command(LOWLIGHT, ["--resume", str(tmp_path / "runs" / "run"), "--updates", "3", "--no-progress"]) == 0
-    assert "own_backbone" not in BACKBONES
+    assert load_config(LowLightConfig, stored) == LowLightConfig()
 
 
 @pytest.mark.slow
@@ -281,14 +283,11 @@ def test_workers_and_processes_load_the_plugins(place, tmp_path, pairs):
     assert set(read_config(tmp_path / "two" / "best")["plugins"]) == {"own_backbone"}
 
 
-def test_terms_of_a_plugin_count_where_it_is_named(place, tmp_path, pairs):
+def test_terms_of_a_plugin_count_where_it_is_named(place, pairs):
     """By their own weight; where the plugin is loaded and not named, they are not followed."""
     (place / "own_term.py").write_text(TERM)
-    assert train(tmp_path / "runs", "--data", str(pairs), "--plugin", "own_term") == 0
-    assert train(tmp_path / "runs", "--data", str(pairs), name="other") == 0
-    assert train(tmp_path / "runs", "--data", str(pairs), "--reward", "own_term=3", name="asked") == 0
-    weights = [json.loads((tmp_path / "runs" / name / "config.json").read_text())["reward"]["weights"]["own_term"]
-               for name in ("run", "other", "asked")]
+    weights = [LOWLIGHT.weights(LowLightConfig(LowLightTrainConfig(**settings)))["own_term"]
+               for settings in ({"plugin": ("own_term",)}, {}, {"reward": ("own_term=3",)})]
     assert weights == [0.5, 0, 3]
     config = LowLightCompareConfig(plugin=("own_term.py",), learners=("a3c",), rewards=("no reference", "own_term=2"),
                                    data=LowLightDataConfig(data=pairs))
