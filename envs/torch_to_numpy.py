@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -13,11 +13,16 @@ from torch import Tensor
 from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
 
+if TYPE_CHECKING:
+    _VectorWrapper = gymnasium.vector.VectorWrapper[Any, Any, Any, Any, np.ndarray]
+else:
+    _VectorWrapper = gymnasium.vector.VectorWrapper  # Gymnasium 1.2 has it without parameters
+
 #: What `output` may be, in `gymnasium.make_vec`.
 OUTPUTS = ("numpy", "torch")
 
 
-class TorchToNumpy(gymnasium.vector.VectorWrapper[Any, Any, Any, Any, np.ndarray]):
+class TorchToNumpy(_VectorWrapper):
     """A `PixelEnv` that takes and returns NumPy arrays, as Gymnasium's wrappers and other libraries expect them.
 
     Observations are arrays of their own, which the caller may change. Rewards are float64 (N,), terminations and
