@@ -32,9 +32,9 @@ from experiments.core.dataset import Dataset
 from experiments.scripts import local_targets
 from experiments.scripts.reward_optimum import episode_return, optimize
 from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight import PolicyConfig, make_policy
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import score_picture
+from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, resize, to_array
@@ -83,7 +83,7 @@ class Arguments:
     """Which of the pictures stand on the sheet."""
     pictures: Annotated[LowLightDataConfig, tyro.conf.arg(name="")] = field(default_factory=LowLightDataConfig)
     policy: Annotated[PolicyConfig, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: PolicyConfig(actions="tone", vary_exposure=False))
+        default_factory=lambda: PolicyConfig(actions="tone", controls=False, vary_exposure=False))
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from experiments.scripts import fit_light_rule, light_rule, local_study, local_targets
-from experiments.tasks.lowlight import PolicyConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
+from experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, resize
 from rlenhance.metrics.full_reference import gt_mean_psnr
@@ -40,7 +40,8 @@ def test_the_study_compares_agents(pairs, tmp_path, capsys):
     """A table with a line per reward and a sheet; the test split and unknown rows are refused."""
     small = {"count": 3, "side": 16, "iterations": 3, "shown": (0, 2), "sheet": tmp_path / "sheet.png",
              "pictures": LowLightDataConfig(data=pairs),
-             "policy": PolicyConfig(actions="tone", state_size=16, horizon=2, vary_exposure=False)}
+             "policy": PolicyConfig(actions="tone", controls=False, state_size=16, horizon=2,
+                                   vary_exposure=False)}
     rows = ("shipped", "curve", "histogram", "brightest_frame", "stack_fusion", "reference", "reference_reduced")
     found = local_study.main(local_study.Arguments(rows=rows, split="train", **small))
     assert set(found) == set(rows)
