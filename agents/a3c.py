@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from agents import distributed
 from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
 from agents.rollout import (
     Rollout,
@@ -49,6 +50,9 @@ class A3CConfig(PolicyLearnerConfig):
     dual_clip: float = 3.0
     """Where the advantage is negative, the objective is at least this times the advantage (above 1; 0: unbounded). A
     ratio beyond it gives no gradient; needs clip_range."""
+    target_kl: float = 0.015
+    """KL of a whole update (nat per agent, of each scope) that a scope's step size keeps to; a scope that the next step
+    would move beyond 1.5 times it stays for the rest of the update (0: no limit)."""
     update_epochs: int = 3
     """Gradient steps per batch of rollouts."""
     max_advantage: float = 4.0
@@ -79,7 +83,7 @@ class A3CConfig(PolicyLearnerConfig):
         check_ranges(self, "(0, inf]", "min_advantage_std", "max_advantage")
         check_ranges(self, "[-8, 2]", "log_std_global", "log_std_local")
         check_ranges(self, "[0, 99]", "reward_map_kernel")
-        check_ranges(self, "[0, inf)", "dual_clip")
+        check_ranges(self, "[0, inf)", "dual_clip", "target_kl")
         if 0 < self.dual_clip <= 1:
             raise UsageError(f"dual_clip must be above 1, or 0 for none; got {self.dual_clip}")
         if self.reward_map_kernel and self.reward_map_kernel % 2 == 0:
@@ -123,6 +127,29 @@ class EntropyController:
         self.coefficient = min(1.0, max(1e-6, self.coefficient * change))
 
 
+class StepSize:
+    """The step size of one scope of agents, as a share of the learning rate, in [0.01, 1].
+
+    KL grows with the square of a step, so the size is multiplied by the root of the target over the KL, by 0.5 to 1.1
+    in an update.
+
+    Source: the adaptive KL of PPO (Schulman et al. 2017), section 4. We depart in adapting the step and not a penalty,
+    and in doing it for each scope.
+    """
+
+    def __init__(self, target: float):
+        self.target, self.size = target, 1.0
+
+    def exceeded(self, divergence: float) -> bool:
+        """Whether this KL is too far from the policy that collected the rollouts."""
+        return divergence > 1.5 * self.target
+
+    def update(self, divergence: float) -> None:
+        """After an update: the KL in nat per agent that its steps would have reached at this size."""
+        change = math.sqrt(self.target / max(divergence, 1e-12))
+        self.size = min(1.0, max(0.01, self.size * min(1.1, max(0.5, change))))
+
+
 @LEARNERS.register("a3c")
 class A3C(PolicyLearner):
     """Batched advantage actor-critic with PPO's clipping and a leave-one-out baseline.
@@ -130,7 +157,8 @@ class A3C(PolicyLearner):
     The stochastic policy collects K rollouts of every image. An agent's advantage is its own return to go, less a
     learned value, less the mean of the same difference in the other rollouts of the image, at the agent's own scale
     (per image, per cell, per pixel), divided by the batch's standard deviation. The policy is trained on PPO's
-    clipped objective.
+    clipped objective. A scope of agents whose KL exceeds `target_kl` gets smaller steps: its own head, and what all
+    scopes share, which takes the smallest of their steps.
 
     Args:
         network: the policy.
@@ -155,6 +183,7 @@ class A3C(PolicyLearner):
         self.updates = 0
         self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None
         self.entropy_targets = {scope: EntropyController() for scope in network.actions.scopes}
+        self.step_sizes = {scope: StepSize(self.config.target_kl or math.inf) for scope in network.actions.scopes}
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         config, policy = self.config, self.policy
@@ -168,9 +197,14 @@ class A3C(PolicyLearner):
         old = concat_steps(rollout.log_probs)
         actions = concat_steps(rollout.actions)
         log: dict[str, Tensor | float] = {}
-        for _ in range(config.update_epochs):
+        largest: dict[str, Tensor] = {}
+        stopped, forecast = set[str](), dict[str, float]()
+        for epoch in range(config.update_epochs):
             distribution, values = evaluate_actions(self.optimizer.network, rollout)
-            losses, metrics = self._losses(distribution, values, actions, old, advantages, returns)
+            losses, metrics, distances = self._losses(distribution, values, actions, old, advantages, returns)
+            largest = {name: torch.maximum(value, largest.get(name, value)) for name, value in distances.items()}
+            if epoch and config.target_kl:
+                stopped |= self._follow(distances, epoch, stopped, forecast)
             costs = action_penalties(self.reward, policy.actions, distribution, len(rollout.rewards[0]),
                                      rollout.episode.user_targets, deviations)
             losses |= {f"loss/{name}": cost for name, cost in costs.items()}
@@ -178,12 +212,14 @@ class A3C(PolicyLearner):
                 losses["loss/kl_ref"] = self._kl_to_start(rollout, distribution, progress)
             if self.updates < config.value_warmup_updates:
                 losses = self._values_alone(losses)
-            log = {**losses, **metrics, **self.optimizer.update(losses, progress)}
+            log = {**losses, **metrics, **largest,
+                   **self.optimizer.update(losses, progress, self._parameter_steps(stopped))}
         self.updates += 1
         numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
-                             **{f"advantage/std/{scope}": value for scope, value in deviations.items()}})
-        if policy.actions.num_choices is not None:
-            self._adapt_entropy(numbers, progress)
+                             **{f"advantage/std/{scope}": value for scope, value in deviations.items()},
+                             **{f"policy/step_size/{scope}": step.size for scope, step in self.step_sizes.items()},
+                             **{f"policy/forecast_kl/{scope}": value for scope, value in forecast.items()}})
+        self._adapt(numbers, progress)
         return numbers
 
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -210,16 +246,21 @@ class A3C(PolicyLearner):
 
     def _losses(self, distribution: Any, values: Mapping[str, Tensor], actions: Mapping[str, Tensor],
                 old: Mapping[str, Tensor], advantages: Mapping[str, Tensor], returns: Mapping[str, Tensor],
-                ) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+                ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Losses, other numbers for the log, and how far each scope is from the policy that collected the rollouts."""
         config = self.config
         losses: dict[str, Tensor] = {}
-        metrics: dict[str, Tensor | float] = {}
+        metrics: dict[str, Tensor] = {}
+        distances: dict[str, Tensor] = {}
         new, entropy = distribution.log_prob(actions), distribution.entropy()
         for scope, advantage in advantages.items():
-            ratio = (new[scope] - old[scope]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
+            log_ratio = (new[scope] - old[scope]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+            ratio = log_ratio.exp()
+            # an estimate of KL(old || new) that is never negative: Schulman 2020, "Approximating KL divergence", k3
+            distances[f"policy/approx_kl/{scope}"] = (log_ratio.expm1() - log_ratio).detach().mean()
             gain = clipped_objective(ratio, advantage, config.clip_range, config.dual_clip)
             if config.clip_range:
-                metrics[f"policy/clip_fraction/{scope}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
+                distances[f"policy/clip_fraction/{scope}"] = ((ratio - 1).abs() > config.clip_range).float().mean()
             losses[f"loss/policy/{scope}"] = -gain.mean()
             if config.value_coef:
                 losses[f"loss/value/{scope}"] = config.value_coef * ((values[scope] - returns[scope]) ** 2).mean()
@@ -228,8 +269,34 @@ class A3C(PolicyLearner):
             if self.policy.actions.num_choices is not None:
                 losses[f"loss/entropy/{scope}"] = -self.entropy_targets[scope].coefficient * entropy[scope].mean()
             metrics[f"policy/entropy/{scope}"] = entropy[scope].mean()
-            metrics[f"policy/approx_kl/{scope}"] = (old[scope] - new[scope]).mean()
-        return losses, metrics
+        return losses, metrics, distances
+
+    def _follow(self, distances: Mapping[str, Tensor], steps: int, stopped: set[str],
+                forecast: dict[str, float]) -> set[str]:
+        """The scopes that the next step would move too far, the same in all processes.
+
+        Args:
+            distances: after `steps` steps of this update.
+            stopped: scopes that do not move any more.
+            forecast: the KL that the whole update would reach, of the others; it is written.
+        """
+        measured = torch.stack([distances[f"policy/approx_kl/{scope}"] for scope in self.step_sizes])
+        divergences = dict(zip(self.step_sizes, distributed.average(measured).tolist(), strict=True))
+        moving = [scope for scope in self.step_sizes if scope not in stopped]
+        # KL grows with the square of the distance
+        forecast |= {scope: divergences[scope] * (self.config.update_epochs / steps) ** 2 for scope in moving}
+        return {scope for scope in moving
+                if self.step_sizes[scope].exceeded(divergences[scope] * ((steps + 1) / steps) ** 2)}
+
+    def _parameter_steps(self, stopped: set[str]) -> dict[nn.Parameter, float]:
+        """The share of its step that each parameter takes: a head that of its scope (0 where it is stopped), value
+        heads the whole step, and what all scopes share the smallest."""
+        sizes = {scope: 0.0 if scope in stopped else step.size for scope, step in self.step_sizes.items()}
+        steps = dict.fromkeys(self.policy.parameters(), min(sizes.values()))
+        steps |= dict.fromkeys(self.policy.value_parameters(), 1.0)
+        for scope, size in sizes.items():
+            steps |= dict.fromkeys(self.policy.scope_parameters(scope), size)
+        return steps
 
     def _kl_to_start(self, rollout: Rollout, distribution: Any, progress: float) -> Tensor:
         """Weighted KL from the policy with which the run began, mean over agents and scopes."""
@@ -243,7 +310,7 @@ class A3C(PolicyLearner):
     def _values_alone(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The value losses, with gradients for the value heads only."""
         values = {name: loss for name, loss in losses.items() if name.startswith("loss/value/")}
-        heads = list(self.policy.values.parameters())
+        heads = self.policy.value_parameters()
         gradients = torch.autograd.grad(torch.stack(list(values.values())).sum(), heads)
         # the same gradients for the heads, and none for what stands below them
         parts = [(gradient * head).sum() for gradient, head in zip(gradients, heads, strict=True)]
@@ -257,9 +324,14 @@ class A3C(PolicyLearner):
             first, last = ranges[scope]
             self.policy.set_log_std(scope, first + (last - first) * progress)
 
-    def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
+    def _adapt(self, numbers: dict[str, float], progress: float) -> None:
+        """Step sizes and entropy bonuses, by the numbers of an update; the bonuses' coefficients are added to them."""
+        for scope, step in self.step_sizes.items():
+            if f"policy/forecast_kl/{scope}" in numbers:
+                step.update(numbers[f"policy/forecast_kl/{scope}"])
+        if self.policy.actions.num_choices is None:
+            return
         first, last = self.config.entropy_target
-        assert self.policy.actions.num_choices is not None
         largest = self.policy.actions.action_dim * math.log(self.policy.actions.num_choices)
         for scope, target in self.entropy_targets.items():
             target.update(numbers[f"policy/entropy/{scope}"] / largest, first + (last - first) * progress)
@@ -268,7 +340,8 @@ class A3C(PolicyLearner):
     def state_dict(self) -> dict[str, Any]:
         coefficients = {scope: target.coefficient for scope, target in self.entropy_targets.items()}
         reference = None if self.reference_policy is None else clone_weights(self.reference_policy)
-        return {**super().state_dict(), "entropy": coefficients, "updates": self.updates, "origin": reference}
+        return {**super().state_dict(), "entropy": coefficients, "updates": self.updates, "origin": reference,
+                "step_sizes": {scope: step.size for scope, step in self.step_sizes.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
@@ -277,3 +350,5 @@ class A3C(PolicyLearner):
             self.reference_policy.load_state_dict(state["origin"])
         for scope, coefficient in state["entropy"].items():
             self.entropy_targets[scope].coefficient = coefficient
+        for scope, step in self.step_sizes.items():
+            step.size = state.get("step_sizes", {}).get(scope, 1.0)  # runs before version 0.3 have none

@@ -37,6 +37,7 @@ class _Task:
     progress: float
     seed: int
     coefficients: Mapping[str, float]
+    step_sizes: Mapping[str, float]
 
     def batch(self) -> Batch:
         image, target, mask = (None if array is None else torch.from_numpy(array) for array in self.arrays)
@@ -51,13 +52,15 @@ class _WorkerLearner(A3C):
         self.generator.manual_seed(task.seed)
         for scope, coefficient in task.coefficients.items():
             self.entropy_targets[scope].coefficient = coefficient
+        for scope, size in task.step_sizes.items():
+            self.step_sizes[scope].size = size
         adam.pull()
         adam.staleness.clear()
         numbers = self.step(task.batch(), task.progress)
         return {**numbers, "async/staleness": sum(adam.staleness) / len(adam.staleness)}
 
-    def _adapt_entropy(self, numbers: dict[str, float], progress: float) -> None:
-        """The leading process does it, with the entropies of all workers."""
+    def _adapt(self, numbers: dict[str, float], progress: float) -> None:
+        """The leading process does it, with the numbers of all workers."""
 
 
 def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
@@ -142,7 +145,8 @@ class AsyncA3C(A3C):
         while not any(worker.idle for worker in self._workers):
             self._poll(self.patience)
         worker = next(worker for worker in self._workers if worker.idle)
-        task = _Task(arrays, progress, seed, {k: target.coefficient for k, target in self.entropy_targets.items()})
+        task = _Task(arrays, progress, seed, {k: target.coefficient for k, target in self.entropy_targets.items()},
+                     {scope: step.size for scope, step in self.step_sizes.items()})
         try:
             worker.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
@@ -239,8 +243,7 @@ class AsyncA3C(A3C):
             self._failures.append(content)
         elif kind == "done":
             assert task is not None
-            if self.policy.actions.num_choices is not None:
-                self._adapt_entropy(content, task.progress)
+            self._adapt(content, task.progress)
             self._arrived.append(content)
 
     def _raise_dead(self, worker: _Worker) -> None:

@@ -113,8 +113,14 @@ class OptimizerStep:
         decay = config.final_lr_ratio + (1 - config.final_lr_ratio) * cosine
         return config.learning_rate * warm * decay
 
-    def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
+    def update(self, losses: Mapping[str, Tensor], progress: float,
+               step_sizes: Mapping[nn.Parameter, float] | None = None) -> dict[str, Tensor | float]:
         """Descend the sum of the losses by one step.
+
+        Args:
+            losses: by name.
+            progress: share of the run that is over, in [0, 1).
+            step_sizes: parameter -> the share of its step that is taken, in [0, 1]; of others the whole step.
 
         Raises:
             NonFiniteError: names the first loss that is not finite, or the gradient; no weight has changed.
@@ -141,9 +147,17 @@ class OptimizerStep:
         if not torch.isfinite(norm) and (not scaled or self._scaler().get_scale() < 1):
             self._adam.zero_grad(set_to_none=True)
             raise NonFiniteError("gradient")
-        self._adam.step()
+        self._step(step_sizes or {})
         self.steps += 1
         return {"loss": total.detach(), "optim/grad_norm": norm.detach(), "optim/lr": rate}
+
+    def _step(self, step_sizes: Mapping[nn.Parameter, float]) -> None:
+        """One step of Adam. Adam divides the gradient's size out, so a smaller step is not had by a smaller loss."""
+        before = {parameter: parameter.detach().clone() for parameter, size in step_sizes.items() if size < 1}
+        self._adam.step()
+        with torch.no_grad():
+            for parameter, old in before.items():
+                parameter.lerp_(old, 1 - step_sizes[parameter])
 
     def _scaler(self) -> Any:
         """The gradient scaler of fp16 training, or None."""

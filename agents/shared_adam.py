@@ -96,8 +96,13 @@ class SharedAdam:
         """As torch's."""
         self.network.zero_grad(set_to_none)
 
-    def step(self) -> None:
-        """One step of Adam on the shared weights; a parameter without a gradient counts as having zeros."""
+    def step(self, step_sizes: Mapping[nn.Parameter, float]) -> None:
+        """One step of Adam on the shared weights; a parameter without a gradient counts as having zeros.
+
+        Args:
+            step_sizes: see `OptimizerStep.update`.
+        """
+        sizes = torch.cat([torch.full((p.numel(),), step_sizes.get(p, 1.0)) for p in self.network.parameters()])
         gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
                               for p in self.network.parameters()])
         with self._locked():
@@ -105,7 +110,9 @@ class SharedAdam:
             self.staleness.append(steps - self._version)
             self._moments["step"].fill_(steps)
             self._weights.grad = gradient
+            before = self._weights.detach().clone()
             self._adam.step()
+            self._weights.detach().lerp_(before, 1 - sizes)
             self.shared.steps[0] = steps + 1
             self._copy()
 
@@ -132,6 +139,10 @@ class SharedOptimizerStep(OptimizerStep):
         self.adam = SharedAdam(network, shared, config)
         self._adam: Any = self.adam
 
-    def update(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
+    def update(self, losses: Mapping[str, Tensor], progress: float,
+               step_sizes: Mapping[nn.Parameter, float] | None = None) -> dict[str, Tensor | float]:
         self.steps = int(self.shared.steps)
-        return super().update(losses, progress)
+        return super().update(losses, progress, step_sizes)
+
+    def _step(self, step_sizes: Mapping[nn.Parameter, float]) -> None:
+        self.adam.step(step_sizes)

@@ -143,7 +143,7 @@ class LoopA3C(A3C):
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         for episode, own_returns, own_advantages in zip(episodes, returns, advantages, strict=True):
             distribution, values = self._asked_again(episode)
-            losses, _ = self._losses(distribution, values, _steps(episode.actions), _maps(episode.log_probs),
+            losses, _, _ = self._losses(distribution, values, _steps(episode.actions), _maps(episode.log_probs),
                                      _levels(own_advantages), _levels(own_returns))
             costs = action_penalties(self.reward, self.policy.actions, distribution, 1, {}, deviations)
             total = torch.stack([*losses.values(), *costs.values()]).sum() / len(episodes)

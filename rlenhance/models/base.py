@@ -123,6 +123,15 @@ class Policy(ImageNetwork):
     def needs_mask(self) -> bool:  # type: ignore[override]
         return self.uses_mask
 
+    def scope_parameters(self, scope: str) -> list[nn.Parameter]:
+        """The parameters that only the actions of one scope depend on; none where there is one scope."""
+        return []
+
+    def value_parameters(self) -> list[nn.Parameter]:
+        """The parameters that only the values depend on; none where they are not told apart."""
+        values = getattr(self, "values", None)
+        return list(values.parameters()) if isinstance(values, nn.Module) else []
+
     def preprocess(self, image: Tensor) -> Tensor:
         """Check a picture, and convert it for the episodes of this policy.
 

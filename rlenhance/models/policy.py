@@ -189,6 +189,9 @@ class PixelPolicy(Policy):
             return mean - mean.mean(dim=(2, 3), keepdim=True)
         return mean
 
+    def scope_parameters(self, scope: str) -> list[nn.Parameter]:
+        return list(self.heads[scope].parameters())
+
     def precompute(self, observation: Observation) -> Observation:
         """The observation with its statistics cached."""
         return {**observation, "statistics": self.global_features(observation)[:, -STATISTICS:]}

@@ -1,13 +1,17 @@
-"""The objective of `a3c`: what it bounds, and what it leaves alone."""
+"""`a3c`: what its objective bounds, and how far an update moves each scope of agents."""
 
 import math
 
 import pytest
 import torch
 
-from agents import A3C, A3CConfig
-from agents.a3c import clipped_objective
+from agents import A3C, A3CConfig, OptimizerConfig, OptimizerStep, distributed
+from agents.a3c import StepSize, clipped_objective
+from agents.base import clone_weights
+from agents.shared_adam import SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
+from rlenhance.data import Batch
+from rlenhance.rewards import Reward, RewardWeights
 from tests.support.known_answer import REWARD, grey_batch, policy
 
 
@@ -54,3 +58,118 @@ def test_the_learner_takes_its_dual_clip():
             *words[:3], {scope: value - 8 for scope, value in words[3].items()}, *words[4:])
         losses.append(learner.step(grey_batch(0))["loss"])
     assert losses[0] > 100 and losses[1] < 3.5
+
+
+class _Line(torch.nn.Module):
+    """Two parameters with the same gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = (torch.nn.Parameter(torch.tensor([1.0, 2.0])) for _ in range(2))
+
+
+def _stepped(network, sizes, shared):
+    """The network after one step in which its parameters take these shares of theirs."""
+    optimizer = OptimizerStep(network, OptimizerConfig())
+    if shared:
+        weights = SharedWeights(network)
+        weights.push(network, optimizer)
+        optimizer = SharedOptimizerStep(network, weights, OptimizerConfig())
+    loss = (network.one**2 + network.two**2).sum()
+    optimizer.update({"loss": loss}, 0.0, dict(zip((network.one, network.two), sizes, strict=True)))
+    return network
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "workers"])
+def test_a_parameter_takes_its_share_of_the_step(shared):
+    """None of it at 0, bit by bit; half of it at 0.5; of the others all."""
+    start, whole = _Line(), _stepped(_Line(), (1.0, 1.0), shared)
+    some = _stepped(_Line(), (0.0, 0.5), shared)
+    assert torch.equal(some.one, start.one) and not torch.equal(whole.one, start.one)
+    assert torch.allclose(some.two, (start.two + whole.two) / 2, atol=1e-7)
+
+
+def test_a_step_size_follows_the_root_of_the_divergence():
+    """Four times the target: half the step. Below it the step grows by a tenth, to at most the whole."""
+    step = StepSize(0.01)
+    step.update(0.04)
+    assert step.size == pytest.approx(0.5)
+    step.update(0.0)
+    assert step.size == pytest.approx(0.55)
+    for _ in range(20):
+        step.update(0.001)
+    assert step.size == 1
+    for _ in range(20):
+        step.update(5.0)
+    assert step.size == 0.01
+    assert step.exceeded(0.016) and not step.exceeded(0.014)
+
+
+BOTH = Reward(RewardWeights.only(exposure=4, local_exposure=4, exposure_level=0.5))
+"""A reward for agents of both scopes."""
+
+
+def _pictures(seed):
+    return Batch(0.5 * torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed)))
+
+
+def _learner(**arguments):
+    network = policy(actions={"name": "curve", "agent_stride": 4})
+    return A3C(network, BOTH, A3CConfig(rollouts_per_image=4, **arguments))
+
+
+def test_steps_that_are_too_large_shrink_until_few_agents_leave_the_clip_range():
+    """At thirty times the usual learning rate: with a target of the KL the clip fraction of each scope falls below
+    0.2, without one it does not; the KL is never negative."""
+    means = {}
+    for target in (0.0, 0.015):
+        learner = _learner(target_kl=target, optimizer=OptimizerConfig(learning_rate=0.1))
+        rows = [learner.step(_pictures(step), 0.0) for step in range(20)]
+        for scope in ("global", "local"):
+            assert all(row[f"policy/approx_kl/{scope}"] >= 0 for row in rows)
+            means[target, scope] = sum(row[f"policy/clip_fraction/{scope}"] for row in rows[10:]) / 10
+    assert max(means[0.0, scope] for scope in ("global", "local")) > 0.3
+    assert means[0.015, "global"] < 0.2 and means[0.015, "local"] < 0.2
+
+
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_a_scope_that_is_far_enough_is_not_moved_in_the_rest_of_the_update(scope, monkeypatch):
+    """Its head and the backbone stay; the value heads and the other scope's head go on."""
+    learner = _learner(update_epochs=3)
+    monkeypatch.setattr(learner.step_sizes[scope], "exceeded", lambda divergence: True)
+    weights = []
+    update = learner.optimizer.update
+    learner.optimizer.update = lambda *words: (update(*words), weights.append(clone_weights(learner.policy)))[0]
+    learner.step(_pictures(0))
+    learner.step(_pictures(1))
+    moved = dict[str, bool]()
+    for name in weights[0]:
+        part = ".".join(name.split(".")[:2])
+        moved[part] = moved.get(part, False) or not torch.equal(weights[3][name], weights[5][name])
+    other = {"global": "local", "local": "global"}[scope]
+    assert moved[f"heads.{other}"] and moved["values.global"] and moved["values.local"]
+    assert not moved[f"heads.{scope}"] and not any(moved[part] for part in moved if part.startswith("backbone"))
+
+
+def test_processes_stop_a_scope_together(monkeypatch):
+    """What counts is the mean over the processes, not one's own share."""
+    learner = _learner()
+    distances = {f"policy/approx_kl/{scope}": torch.tensor(0.0) for scope in ("global", "local")}
+    assert learner._follow(distances, 1, set(), {}) == set()
+    monkeypatch.setattr(distributed, "average", lambda values: values + torch.tensor([0.0, 1.0]))
+    forecast = {}
+    assert learner._follow(distances, 1, set(), forecast) == {"local"}
+    assert forecast == {"global": 0.0, "local": 9.0}  # three steps go three times as far
+    assert learner._follow(distances, 2, {"local"}, forecast) == set() and forecast["local"] == 9.0
+
+
+def test_step_sizes_are_kept_with_the_run():
+    """A run goes on with its step sizes; one of an earlier version begins with whole steps."""
+    learner, other = _learner(), _learner()
+    learner.step_sizes["local"].size = 0.25
+    state = learner.state_dict()
+    other.load_state_dict(state)
+    assert {scope: step.size for scope, step in other.step_sizes.items()} == {"global": 1.0, "local": 0.25}
+    del state["step_sizes"]
+    other.load_state_dict(state)
+    assert other.step_sizes["local"].size == 1
