@@ -1,7 +1,11 @@
-"""Signs that a policy has become a constant: one action everywhere, one curve for every picture."""
+"""Signs that training goes wrong: a policy that has become a constant, saturated agents, steps that are too large, a
+loss that jumps."""
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,6 +21,14 @@ from rlenhance.rewards import Reward, RewardWeights
 
 #: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
 COLLAPSE_DB = 45.0
+#: Share of agents of a scope that may be saturated.
+SATURATION = 0.25
+#: KL of an update, in nat per agent: several times what `A3CConfig.target_kl` allows.
+LARGE_KL = 0.1
+#: A loss this many times the usual one has jumped.
+JUMP = 100.0
+_SATURATED = 3.0  # before the squashing: the slope of tanh is below 0.01 there
+_WINDOW, _FEW = 50, 10  # updates over which the usual loss is the median; updates with a large KL before it is an alarm
 
 
 def fit_single_curve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -73,7 +85,8 @@ def collapse_metrics(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, f
         `constant_psnr`, see `distance_to_single_curve`; `top_choice_share`, the share of agents that take the
         commonest action, in the head where it is smallest (a policy is a constant when every head is);
         `num_choices`, actions that at least 1 % of the agents take, in the head that has most; `spatial_std` and
-        `image_std`, deviation of A over the agents of a picture, and of a picture's mean A over the pictures.
+        `image_std`, deviation of A over the agents of a picture, and of a picture's mean A over the pictures. Of
+        continuous agents also `saturation/SCOPE`, see `saturation`.
     """
     counts = action_counts(policy, rollouts)
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -88,7 +101,21 @@ def collapse_metrics(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, f
         "num_choices": float((share >= 0.01).sum(dim=1).max()),
         "spatial_std": sum(cells) / len(cells),
         "image_std": sum(means) / len(means),
+        **{f"saturation/{scope}": share for scope, share in saturation(policy, rollouts).items()},
     }
+
+
+def saturation(policy: Policy, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """The share of a scope's agents with a number beyond 3 before the squashing, in several greedy episodes.
+
+    There tanh is flat: such an agent hardly acts otherwise when it is moved, and hardly learns.
+    """
+    if policy.actions.num_choices is not None:
+        return {}
+    edge = math.tanh(_SATURATED)
+    shares = {scope: torch.cat([(action[scope].abs() > edge).any(dim=1).float().flatten() for rollout in rollouts
+                                for action in rollout.actions]) for scope in policy.actions.scopes}
+    return {scope: share.mean().item() for scope, share in shares.items()}
 
 
 def policy_collapse_metrics(policy: Policy, pictures: Sequence[Batch]) -> dict[str, float]:
@@ -124,10 +151,62 @@ def share_metrics(shares: Tensor) -> dict[str, float]:
 
 
 def collapse_warning(scores: Mapping[str, float]) -> str | None:
-    """A line for the user when the policy looks like a constant."""
+    """A line for the user when the policy looks like a constant: what it is seen by, and what to do."""
     distance, dominant = scores.get("collapse/constant_psnr", 0.0), scores.get("collapse/top_choice_share", 0.0)
-    if distance <= COLLAPSE_DB and dominant <= 0.99:
+    signs = []
+    if distance > COLLAPSE_DB:
+        signs.append(f"one tone curve reproduces its outputs at {distance:.1f} dB (alarm above {COLLAPSE_DB:.0f})")
+    if dominant > 0.99:
+        signs.append(f"{dominant:.1%} of the agents take one level (alarm above 99 %)")
+    if not signs:
         return None
-    return (f"the policy looks like a constant: one tone curve reproduces its outputs at {distance:.1f} dB (alarm "
-            f"above {COLLAPSE_DB:.0f}), {dominant:.1%} of the agents take one level; let it explore "
-            f"more (docs/reference/training.md), or weigh the reward differently")
+    return (f"the policy looks like a constant: {', '.join(signs)}; let it explore more (docs/reference/training.md), "
+            f"or weigh the reward differently")
+
+
+def saturation_warnings(scores: Mapping[str, float]) -> dict[str, str]:
+    """A line for each scope in which too many agents are saturated: name of the score -> text."""
+    return {name: f"{share:.0%} of the {name.rpartition('/')[2]} agents choose numbers beyond {_SATURATED:g} before "
+                  f"the squashing (alarm above {SATURATION:.0%}), where tanh is flat and they hardly learn: lower the "
+                  f"learner's optimizer.learning-rate, or raise the weight of effort"
+            for name, share in scores.items() if name.startswith("collapse/saturation/") and share > SATURATION}
+
+
+class TrainingWatch:
+    """Warnings about a run in words: each cause is told once."""
+
+    def __init__(self) -> None:
+        self._told = set[str]()
+        self._losses = deque[float](maxlen=_WINDOW)
+        self._divergences: dict[str, deque[float]] = {}
+
+    def after_update(self, numbers: Mapping[str, float]) -> list[str]:
+        """New warnings, by the numbers of an update: a loss that jumps, a KL that stays large."""
+        causes = {}
+        loss = abs(numbers.get("loss", math.nan))
+        if len(self._losses) >= _FEW and loss > JUMP * statistics.median(self._losses) > 0:
+            causes["loss"] = (f"the loss jumped to {loss:.3g}, {loss / statistics.median(self._losses):.0f} times the "
+                              f"median of the last {len(self._losses)} updates: lower the learner's "
+                              f"optimizer.learning-rate; best/ holds the best network so far")
+        if not math.isnan(loss):
+            self._losses.append(loss)
+        for name, value in numbers.items():
+            if name.startswith("policy/approx_kl/"):
+                seen = self._divergences.setdefault(name, deque(maxlen=_FEW))
+                seen.append(value)
+                if len(seen) == _FEW and statistics.median(seen) > LARGE_KL:
+                    causes[name] = (f"updates move the {name.rpartition('/')[2]} agents by a KL of "
+                                    f"{statistics.median(seen):.2g} nat (median of {_FEW} updates, alarm above "
+                                    f"{LARGE_KL:g}), and most of what they learn is clipped: lower the learner's "
+                                    f"optimizer.learning-rate, or give a3c a target_kl (0.015)")
+        return self._new(causes)
+
+    def after_validation(self, scores: Mapping[str, float]) -> list[str]:
+        """New warnings, by the scores of a validation: a policy that is a constant, saturated agents."""
+        constant = collapse_warning(scores)
+        return self._new({**({"constant": constant} if constant else {}), **saturation_warnings(scores)})
+
+    def _new(self, causes: Mapping[str, str]) -> list[str]:
+        new = [text for cause, text in causes.items() if cause not in self._told]
+        self._told |= set(causes)
+        return new

@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
-from experiments.core.collapse import collapse_warning
+from experiments.core.collapse import TrainingWatch
 from experiments.core.distributed import run_follower, sync_initial_state
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
@@ -130,6 +130,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, 
             state.seconds += time.perf_counter() - begun
             done += 1
             bar.advance(done, state.seconds)
+            state.watch(done, numbers)
             last = done == config.updates or state.out_of_time()
             if done % config.eval_interval == 0 or last:
                 scores = state.validate(done, evaluate, sample, numbers)
@@ -198,7 +199,7 @@ class _RunState:
         self.learner, self.run, self.config = learner, run, config
         self.seconds, self.best_step = 0.0, 0
         self.best: dict[str, float] = {}
-        self._warned = False
+        self._watch = TrainingWatch()
 
     def progress(self, done: int) -> float:
         spent = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
@@ -234,10 +235,8 @@ class _RunState:
         self.seconds += time.perf_counter() - begun
         scores = evaluate(network)
         self.run.log(step, {**numbers, **scores, "seconds": self.seconds})
-        warning = collapse_warning(scores) if step else None  # every policy begins as a constant
-        if warning and not self._warned:
-            tqdm.write(f"warning at update {step}: {warning}")
-        self._warned = bool(warning)
+        if step:  # every policy begins as a constant
+            self._warn(step, self._watch.after_validation(scores))
         monitor = self.config.monitor
         if not self.best or scores[monitor] > self.best[monitor]:
             self.best_step, self.best = step, dict(scores)
@@ -246,6 +245,14 @@ class _RunState:
             sample(network, self.run, step)
         self.save_last(step)
         return scores
+
+    def watch(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Warn where the numbers of an update are finite and yet not sane."""
+        self._warn(step, self._watch.after_update(numbers))
+
+    def _warn(self, step: int, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            tqdm.write(f"warning at update {step}: {warning}")
 
     def save_last(self, step: int) -> None:
         self.learner.synchronize()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.base import make_env
 from agents.rollout import collect_rollout
-from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
+from experiments.core.collapse import TrainingWatch, collapse_metrics, policy_collapse_metrics
 from experiments.core.markdown import text_table
 from experiments.core.migrate import BEFORE
 from experiments.core.scores import Baseline, mean_scores
@@ -218,7 +218,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         policy = _policy_of(config, model, "--watch").policy
         scores |= policy_collapse_metrics(policy, pictures[:: -(-len(pictures) // _WATCHED)])
     print(json.dumps({"split": split, **scores}) if config.json else f"{shown}\n{text_table(scores)}")
-    warning = collapse_warning(scores)
-    if warning:
+    for warning in TrainingWatch().after_validation(scores):
         print(f"warning: {warning}", file=sys.stderr)
     return scores

@@ -70,6 +70,11 @@ class Run:
             text = f"the commonest action is taken by {100 * last['top_choice_share']:.0f} % of the agents"
             signs.append(CollapseSign(text + (
                 ": they have stopped choosing" if alarm else " (above 99 % they have stopped choosing)"), alarm))
+        for name in (name for name in last if name.startswith("saturation/")):
+            alarm = last[name] > 0.25
+            text = f"{name.partition('/')[2]} agents at the end of their range: {100 * last[name]:.0f} %"
+            signs.append(CollapseSign(text + (": they hardly learn" if alarm else " (above 25 % they hardly learn)"),
+                                      alarm))
         if "num_choices" in last:
             alarm = last["num_choices"] <= 1
             signs.append(CollapseSign(f"{last['num_choices']:.0f} different actions are in use", alarm))
