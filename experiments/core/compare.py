@@ -22,6 +22,7 @@ from experiments.core.dataset import Dataset
 from experiments.core.markdown import markdown_table
 from experiments.core.plugins import load_plugins
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreCache, ScoreEntry
+from experiments.core.seeds import has_seeds, row_statistics, statistics_text, write_statistics
 from experiments.core.task import Task
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import plugins_of, texts_in
@@ -36,7 +37,7 @@ class CompareConfig:
     """Score baselines that need no training, and models, on the test split (validation where there is none)."""
 
     models: tuple[str, ...] = ()
-    """Runs, checkpoints or shipped models; NAME=RUN names its row."""
+    """Runs, checkpoints or shipped models; NAME=RUN names its row, NAME=RUN,RUN,... are seeds of one training."""
     baseline: str = ""
     """Name of a row: what the others' scores differ from its, with 95 % bootstrap intervals over pictures."""
     limit: int = 0
@@ -252,18 +253,26 @@ def compare_command(task: Task[Any, Any] | TaskComparison[Any, Any], words: Sequ
 
 
 def named_model(task: TaskComparison[C, D], word: str) -> Candidate:
-    """The model that RUN or NAME=RUN stands for; a `UsageError` names the word."""
+    """The model that RUN or NAME=RUN stands for, or those of NAME=RUN,RUN,...; a `UsageError` names the word."""
     name, sign, place = word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word)
     if sign and not (name and place):
         raise UsageError(f"--models takes RUN or NAME=RUN; got {word!r}")
+    places = place.split(",") if name and not Path(place).exists() else [place]
+    paths, models, marks = [], [], []
     try:
-        path = locate(place)
-        model = load_model(path)
-        task.check_model(model, path)
-        mark = fingerprint(path)
+        for each in places:
+            path = locate(each)
+            model = load_model(path)
+            task.check_model(model, path)
+            paths.append(path)
+            models.append(model)
+            marks.append(fingerprint(path))
     except UsageError as error:
         raise UsageError(f"--models {word}: {error}") from error
-    return Candidate(name or (path.name if path.name not in ("best", "last", "") else str(path)), [model], [mark], path)
+    if len(set(marks)) < len(marks):
+        raise UsageError(f"--models {word}: two of these runs have the same weights; seeds differ")
+    path = paths[0]
+    return Candidate(name or (path.name if path.name not in ("best", "last", "") else str(path)), models, marks, path)
 
 
 def fingerprint(path: Path) -> str:
@@ -326,15 +335,22 @@ def _score(task: TaskComparison[C, D], function: Callable[[Batch], tuple[Tensor,
 
 
 def _write(task: TaskComparison[C, D], comparison: Comparison) -> None:
-    """table.md, table.json, and what else the task writes."""
-    out = task.config.out
-    comparison.text = "\n".join([*task.about(comparison), *task.tables(comparison)]).rstrip() + "\n"
+    """table.md, table.json, what several seeds say, and what else the task writes."""
+    out, column = task.config.out, task.columns()[0]
+    labels = {condition: task.label(condition) for condition in task.conditions()}
+    statistics = {condition: row_statistics(comparison, condition, column.key) for condition in labels}
+    parts = ([*task.about(comparison), *task.tables(comparison)],
+             statistics_text(comparison, column, labels, statistics))
+    comparison.text = "\n\n".join("\n".join(lines).rstrip() for lines in parts if lines) + "\n"
     write_atomically(out / "table.md", comparison.text.encode())
     rows = {row.name: {**row.facts, "parameters": row.parameters, "conditions": {condition: [
         {"means": {key: entry.mean(key) for key in entry.scores[0]}, **dataclasses.asdict(entry)} for entry in entries]
         for condition, entries in row.entries.items()}} for row in comparison.rows.values()}
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(task.config), "split": task.split,
-             "groups": comparison.groups, "rows": rows}
+             "groups": comparison.groups, "rows": rows,
+             "statistics": [dataclasses.asdict(each) for part in statistics.values() for each in part]}
     write_atomically(out / "table.json", json.dumps(facts, indent=1, default=str).encode())
     more = task.write(comparison)
+    if has_seeds(comparison):
+        more += write_statistics(comparison, column, labels, statistics, out)
     print(f"\n{comparison.text}\nwritten to {out} ({', '.join(['table.md', 'table.json', *more])})")

@@ -16,7 +16,8 @@ from experiments.core.compare import compare
 from experiments.core.config import Flat, one_of
 from experiments.core.markdown import markdown_table
 from experiments.core.presets import Preset
-from experiments.core.scores import Comparison
+from experiments.core.scores import Column, Comparison
+from experiments.core.seeds import RowStatistics, row_statistics, span, statistics_text
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, state_terms
 from experiments.tasks.presets import prefixed
 from rlenhance.core.errors import UsageError
@@ -56,11 +57,13 @@ class Report:
     Attributes:
         scores: row -> the score.
         differences: row -> the learner's score less that row's, frame by frame.
+        statistics: what the seeds of each row say of the score.
         verdict: in words, one sentence each; the last one answers the question.
     """
 
     scores: dict[str, Interval]
     differences: dict[str, Interval]
+    statistics: list[RowStatistics]
     verdict: list[str]
 
 
@@ -70,12 +73,16 @@ def report(config: LowLightReportConfig) -> Report:
     comparison = compare(LOWLIGHT_COMPARISON, config.comparison)
     made = make_report(config, comparison)
     unit, digits = METRICS.get(config.metric, (config.metric, 4))
+    key = _key(config)
     table = markdown_table(["", unit, f"{config.learner} less that"], [
         [name, _span(score, digits), _span(made.differences[name], digits) if name in made.differences else ""]
         for name, score in made.scores.items()])
     first = next(iter(made.scores.values()))
+    seeds = [] if key == "psnr" else statistics_text(  # of PSNR the comparison's own text has them
+        comparison, Column(key, unit, digits), {"": ""}, {"": made.statistics})
     text = "\n".join(["# Is reinforcement learning worth it here?", "", *(f"- {line}" for line in made.verdict), "",
-                      _how(config, comparison, first), "", *table, "", "## All scores", "", comparison.text])
+                      _how(config, comparison, first), "", *table, "", *seeds, "", "## All scores", "",
+                      comparison.text])
     out = config.comparison.out
     write_atomically(out / "report.md", text.encode())
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(config), "split": comparison.split,
@@ -113,7 +120,7 @@ def _how(config: LowLightReportConfig, comparison: Comparison, some: Interval) -
 
 def make_report(config: LowLightReportConfig, comparison: Comparison) -> Report:
     """Intervals of every row and of the differences to the learner in question, and the verdict."""
-    key = config.metric if config.metric in METRICS else f"term/{config.metric}"
+    key = _key(config)
     bootstrap = {"resamples": config.resamples, "seed": config.resample_seed}
     learner = _row_of(comparison, config.learner)
     assert learner is not None  # `_check` has seen to it
@@ -121,7 +128,13 @@ def make_report(config: LowLightReportConfig, comparison: Comparison) -> Report:
               for name, row in comparison.rows.items()}
     differences = {name: comparison.difference(learner, name, "", key, **bootstrap)
                    for name in comparison.rows if name != learner}
-    return Report(scores, differences, _verdict(config, comparison, differences))
+    statistics = row_statistics(comparison, "", key, **bootstrap)
+    return Report(scores, differences, statistics, _verdict(config, comparison, differences, statistics))
+
+
+def _key(config: LowLightReportConfig) -> str:
+    """The score's key."""
+    return config.metric if config.metric in METRICS else f"term/{config.metric}"
 
 
 def _row_of(comparison: Comparison, learner: str) -> str | None:
@@ -129,7 +142,8 @@ def _row_of(comparison: Comparison, learner: str) -> str | None:
     return next((name for name, row in comparison.rows.items() if row.facts.get("learner") == learner), None)
 
 
-def _verdict(config: LowLightReportConfig, comparison: Comparison, differences: dict[str, Interval]) -> list[str]:
+def _verdict(config: LowLightReportConfig, comparison: Comparison, differences: dict[str, Interval],
+             statistics: list[RowStatistics]) -> list[str]:
     """A sentence for each comparison, and the answer."""
     stop, oracle = (next(name for name in comparison.rows if name.startswith(start)) for start in ("stop", "oracle"))
     unit, digits = METRICS.get(config.metric, (config.metric, 4))
@@ -141,6 +155,8 @@ def _verdict(config: LowLightReportConfig, comparison: Comparison, differences: 
         above = -differences[oracle].mean
         lines.append(f"An oracle stop, with each picture's reference in sight, is {abs(above):.2f} dB "
                      f"{'above' if above >= 0 else 'below'} {config.learner}.")
+    lines += [_seeds(config.learner, each) for each in statistics
+              if each.row == _row_of(comparison, config.learner) and each.improvement]
     return [*lines, _answer(config.learner, stop, differences[stop], trained)]
 
 
@@ -163,6 +179,14 @@ def _answer(learner: str, rule: str, over_rule: Interval, trained: dict[str, Int
         return ("A trained policy is worth it here; that reinforcement learning trains it is not shown: it cannot be "
                 "told from direct (back-propagation through the same episode).")
     return f"Worth it: {learner} is better than {rule}, and than back-propagation through the same episode."
+
+
+def _seeds(learner: str, found: RowStatistics) -> str:
+    """How often a run of the learner is better than one of its strongest rival."""
+    assert found.improvement is not None
+    told = f"{span(found.improvement)}, interval over {found.improvement.seeds} seeds" if found.improvement.seeds > 1 \
+        else f"{span(found.improvement)}; with one seed, other seeds may do otherwise"
+    return f"The probability that a run of {learner} scores higher on a picture than {found.rival}: {told}."
 
 
 def _sentence(learner: str, other: str, difference: Interval, unit: str, digits: int) -> str:

@@ -147,6 +147,28 @@ def test_intervals_are_about_the_difference_of_the_means(cases, name, tmp_path):
 
 
 @every_task
+def test_runs_of_one_row_are_its_seeds(cases, name, tmp_path):
+    """NAME=RUN,RUN,RUN is one row: its mean, and over seeds the statistics in table, JSON, CSV and chart. One run has a
+    sentence in their place."""
+    case = cases[name]
+    runs = [str(case.save(tmp_path / f"run{seed}", seed)) for seed in range(3)]
+    config = dataclasses.replace(case.config, models=(f"model={','.join(runs)}",), out=tmp_path / "table")
+    found = compare(case.task, config)
+    row, conditions = found.rows["model"], case.task.of(config).conditions()
+    assert all(len(row.entries[condition]) == 3 and row.spread(condition, "psnr") > 0 for condition in conditions)
+    assert found.text.count("probability of improvement |") == len(conditions) and "With 3 seeds" in found.text
+    statistics = json.loads((config.out / "table.json").read_text())["statistics"]
+    ours = [each for each in statistics if each["row"] == "model"]
+    assert [each["condition"] for each in ours] == list(conditions) and ours[0]["iqm"]["seeds"] == 3
+    assert all(each["rival"] in case.baselines or each["rival"] in found.rows for each in ours)
+    assert {"statistics.csv", "profile.csv", "profile.png"} <= {path.name for path in config.out.iterdir()}
+    alone = compare(case.task, dataclasses.replace(config, models=runs[:1], out=tmp_path / "alone"))
+    assert "One seed of each row" in alone.text and not (tmp_path / "alone/profile.csv").exists()
+    with pytest.raises(UsageError, match="the same weights"):
+        compare(case.task, dataclasses.replace(config, models=(f"model={runs[0]},{runs[0]}",)))
+
+
+@every_task
 def test_what_cannot_be_compared_is_refused_by_name(cases, name, tmp_path, capsys):
     """A wrong model, a name twice, a baseline that is no row: one line with the word, and nothing is left behind."""
     case = cases[name]

@@ -147,6 +147,16 @@ def test_sentences_name_the_difference_and_its_interval():
     assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
 
 
+def test_the_probability_of_improvement_is_in_the_verdict():
+    """Against the strongest rival; with one seed it says so, with three it has an interval."""
+    found = comparison(a3c=1.0, direct=0.5)
+    made = make_report(LowLightReportConfig(), found)
+    assert "a picture than oracle stop: 0." in made.verdict[-2] and "with one seed" in made.verdict[-2]
+    row = found.rows["a3c, reward"]
+    row.entries[""] *= 3
+    assert "interval over 3 seeds" in make_report(LowLightReportConfig(), found).verdict[-2]
+
+
 @pytest.fixture
 def arguments(tmp_path):
     """A tiny report on twelve scenes."""
