@@ -38,22 +38,24 @@ def policy_for(kind, **arguments):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a3c_finds_the_known_answer(seed):
-    """From the same curve for all pictures to each one's own: within 0.03 of the asked level, over three seeds."""
+    """From the same curve for all pictures to each one's own: within 0.02 of the asked level, over three seeds. 60
+    updates leave 0.002 to 0.007."""
     learner = A3C(policy(), REWARD, A3CConfig(optimizer=FAST), seed=seed)
     before = mean_error(learner.network)
     for step in range(60):
         learner.step(grey_batch(100 * seed + step), step / 60)
-    assert before > 0.08 and mean_error(learner.network) < 0.03
+    assert before > 0.08 and mean_error(learner.network) < 0.02
 
 
-def test_a3c_finds_it_with_categorical_agents():
-    """27 levels per head, the same answer, within half a level's effect."""
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a3c_finds_it_with_categorical_agents(seed):
+    """27 levels per head, the same answer, within half a level's effect: after 60 updates 0.011 to 0.012 are left."""
     learner = A3C(policy(actions={"name": "curve", "kind": "categorical", "agent_stride": 0}), REWARD,
-                  A3CConfig(optimizer=FAST, rollouts_per_image=8), seed=0)
+                  A3CConfig(optimizer=FAST, rollouts_per_image=8), seed=seed)
     before = mean_error(learner.network)
-    for step in range(80):
-        learner.step(grey_batch(step), step / 80)
-    assert mean_error(learner.network) < min(0.08, 0.5 * before)
+    for step in range(60):
+        learner.step(grey_batch(100 * seed + step), step / 60)
+    assert before > 0.08 and mean_error(learner.network) < 0.03
 
 
 @pytest.mark.slow
@@ -69,12 +71,13 @@ def test_sac_finds_the_known_answer(seed):
     assert before > 0.08 and mean_error(learner.network) < 0.01
 
 
-def test_direct_finds_the_known_answer():
-    """Back-propagation through the episode meets the level."""
-    learner = Direct(policy(), REWARD, DirectConfig(optimizer=FAST))
-    for step in range(80):
-        learner.step(grey_batch(step), step / 80)
-    assert mean_error(learner.network) < 0.02
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_direct_finds_the_known_answer(seed):
+    """Back-propagation through the episode meets the level: after 60 updates 0.001 to 0.002 are left."""
+    learner = Direct(policy(), REWARD, DirectConfig(optimizer=FAST), seed=seed)
+    for step in range(60):
+        learner.step(grey_batch(100 * seed + step), step / 60)
+    assert mean_error(learner.network) < 0.01
 
 
 def test_supervised_learns_a_known_map():
