@@ -41,6 +41,8 @@ class Arguments:
     """Weight of the sum of the coefficients' magnitudes."""
     fused: bool = False
     """Fit to the scene's frames fused by exposure instead of the references."""
+    reduced: bool = False
+    """Brighten the reduced pictures instead of reducing the brightened ones: shows what that feigns."""
     pictures: Annotated[LowLightDataConfig, tyro.conf.arg(name="")] = field(default_factory=LowLightDataConfig)
 
 
@@ -65,8 +67,12 @@ class Material:
         return Material(*(value[index] for value in vars(self).values()))
 
 
-def gather(config: LowLightDataConfig, fused: bool = False) -> Material:
-    """The training pictures, with their references or with the fused frames of their scenes."""
+def gather(config: LowLightDataConfig, fused: bool = False, reduced: bool = False) -> Material:
+    """The training pictures, with their references or with the fused frames of their scenes.
+
+    Args:
+        fused, reduced: see `Arguments`.
+    """
     dataset = load_pictures(config)
     scenes = [example.scene for example in dataset.splits.parts["train"]]
     pictures = Scenes(dataset, "train", range(len(scenes)))
@@ -75,7 +81,7 @@ def gather(config: LowLightDataConfig, fused: bool = False) -> Material:
         batch = pictures.batch(number)
         small = resize(batch.image, rule.SIDE)
         bright = rule.brighten(small, rule.LEVEL)
-        base.append(resize(rule.brighten(batch.image, rule.LEVEL), rule.SIDE))
+        base.append(bright if reduced else resize(rule.brighten(batch.image, rule.LEVEL), rule.SIDE))
         target.append(resize(pictures.fused(number) if fused else pictures.target(number), rule.SIDE))
         statistics.append(rule.statistics(small, bright))
         places.append(rule.place_features(small, bright))
@@ -147,7 +153,7 @@ def interval(differences: Tensor, scenes: Tensor, draws: int = 4000) -> tuple[fl
 
 def main(arguments: Arguments) -> dict[str, float]:
     """Fit, print; returns the mean gains of the cross-validation, in dB."""
-    material = gather(arguments.pictures, arguments.fused)
+    material = gather(arguments.pictures, arguments.fused, arguments.reduced)
     scores = cross_validate(material, arguments)
     gains = {name: scores[name] - scores["base"] for name in PARTS} | {"both - curve": scores["both"] - scores["curve"]}
     print(f"{len(material.base)} pictures; one curve for all at {rule.LEVEL}: {scores['base'].mean():.3f} dB")

@@ -140,9 +140,9 @@ class Scenes:
         if row == "histogram":
             references = [_target(batch) for batch in self.dataset.load("train", limit=120, side=side)]
             return local_targets.by_rank(local_targets.quantiles(references))(local_targets.curve(images))
-        if row == "brightest_frame":
-            return local_targets.curve(torch.cat([resize(self.stack(number)[-2], side) for number in numbers]))
-        wanted = (self.fused(number) if row.startswith("stack") else self.target(number) for number in numbers)
+        makers = {"stack_fusion": self.fused, "reference": self.target,
+                  "brightest_frame": lambda number: local_targets.curve(self.stack(number)[-2])}
+        wanted = map(makers[row.removesuffix("_reduced")], numbers)
         if row.endswith("_reduced"):
             return torch.cat([resize(target, side) for target in wanted])
         return torch.cat([local_targets.commuted(self.batch(number).image, target, side)
