@@ -55,6 +55,9 @@ class A3CConfig(PolicyLearnerConfig):
     would move beyond 1.5 times it stays for the rest of the update (0: no limit)."""
     update_epochs: int = 3
     """Gradient steps per batch of rollouts."""
+    ema_decay: float = 0.0
+    """Share that each update keeps of the exponential moving average of the weights, which is then the policy that is
+    validated, saved and used (0: the trained weights themselves; with workers there is no average)."""
     max_advantage: float = 4.0
     """Normalised advantages are cut here."""
     min_advantage_std: float = 0.01
@@ -77,6 +80,7 @@ class A3CConfig(PolicyLearnerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ranges(self, "[0, 1]", "gamma", "entropy_target")
+        check_ranges(self, "[0, 1)", "ema_decay")
         check_ranges(self, "[0, 1)", "clip_range")
         check_ranges(self, "[1, inf)", "rollouts_per_image", "update_epochs")
         check_ranges(self, "[0, inf)", "value_coef", "value_warmup_updates", "kl_ref_coef")
@@ -178,7 +182,7 @@ class A3C(PolicyLearner):
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         self.config = config or self.Config()
-        super().__init__(network, reward, self.config, seed, device)
+        super().__init__(network, reward, self.config, seed, device, self.config.ema_decay)
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
         self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None
@@ -215,6 +219,7 @@ class A3C(PolicyLearner):
             log = {**losses, **metrics, **largest,
                    **self.optimizer.update(losses, progress, self._parameter_steps(stopped))}
         self.updates += 1
+        self.average()
         numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
                              **{f"advantage/std/{scope}": value for scope, value in deviations.items()},
                              **{f"policy/step_size/{scope}": step.size for scope, step in self.step_sizes.items()},

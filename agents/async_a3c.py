@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -127,6 +128,7 @@ class AsyncA3C(A3C):
                  device: torch.device | str = "cpu", workers: int = 2, patience: float = 600.0):
         if torch.device(device).type != "cpu":
             raise UsageError(f"workers share their weights in the computer's memory: device must be cpu; got {device}")
+        config = dataclasses.replace(config or A3CConfig(), ema_decay=0.0)  # weights arrive when they are asked for
         super().__init__(network, reward, config, seed=seed, device=device)
         self.num_workers, self.patience = workers, patience
         self.shared = SharedWeights(network)

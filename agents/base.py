@@ -91,9 +91,15 @@ class Learner:
     def descend(self, losses: Mapping[str, Tensor], progress: float) -> dict[str, Tensor | float]:
         """One gradient step, and one of the average where there is one; see `OptimizerStep.update`."""
         log = self.optimizer.update(losses, progress)
-        if self._averaged is not None:
-            update_ema(self._averaged, self.trained, ema_weight(self._ema_decay, self.optimizer.steps))
+        self.average()
         return log
+
+    def average(self) -> None:
+        """Move the average of the weights, where there is one, toward the trained weights; buffers are copied."""
+        if self._averaged is not None:
+            for mean, new in zip(self._averaged.buffers(), self.trained.buffers(), strict=True):
+                mean.copy_(new)
+            update_ema(self._averaged, self.trained, ema_weight(self._ema_decay, self.optimizer.steps))
 
     def use_fabric(self, fabric: Any) -> None:
         """Set up network and optimizer with a lightning Fabric (device, precision)."""
@@ -115,8 +121,8 @@ class Learner:
         """Restore what `state_dict` gave."""
         self.optimizer.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
-        if self._averaged is not None:
-            self.trained.load_state_dict(state["trained"])
+        if self._averaged is not None:  # a run that had no average begins one
+            self.trained.load_state_dict(state.get("trained", self._averaged.state_dict()))
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class PolicyLearner(Learner):
         network: the policy.
         reward: what counts as better; terms of weight 0 are not computed here.
         config: its settings.
-        seed, device: see `Learner`.
+        seed, device, ema_decay: see `Learner`.
 
     Raises:
         UsageError: see `check_reward`.
@@ -153,10 +159,11 @@ class PolicyLearner(Learner):
     differentiable_terms: ClassVar[frozenset[str]] = frozenset({"action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: PolicyLearnerConfig, seed: int,
-                 device: torch.device | str):
-        super().__init__(network, config.optimizer, seed, device)
+                 device: torch.device | str, ema_decay: float = 0.0):
+        super().__init__(network, config.optimizer, seed, device, averaged=network if ema_decay else None,
+                         ema_decay=ema_decay)
         self.check_reward(reward.weights, network.decision_size or 64)
-        self.policy = network
+        self.policy: PixelPolicy = self.trained
         self.reward = Reward(reward.weights)
         self.preference_sampling_prob = config.preference_sampling_prob
         self.env = make_env(network, self.reward, self.device)

@@ -58,6 +58,7 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 #: Class of settings -> settings that runs of 0.1 and 0.2 may not hold, and what they were made with.
 BEFORE: dict[str, dict[str, Any]] = {
+    "A3CConfig": {"dual_clip": 0.0, "target_kl": 0.0, "ema_decay": 0.0},
     "TrainConfig": {"patience": 0},
     "LowLightTrainConfig": {"preset": "", "reward": ()},
     "LowLightDataConfig": {"sample_set": "four", "train_on_references": False},

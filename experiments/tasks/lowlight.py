@@ -77,7 +77,7 @@ class LowLightTrainConfig(TrainConfig):
 class LearnerConfigs(LearnerSettings):
     """Settings of each learner."""
 
-    a3c: A3CConfig = field(default_factory=A3CConfig)
+    a3c: A3CConfig = field(default_factory=lambda: A3CConfig(ema_decay=0.95))
     sac: SACConfig = field(default_factory=SACConfig)
     direct: DirectConfig = field(default_factory=DirectConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)

@@ -173,3 +173,44 @@ def test_step_sizes_are_kept_with_the_run():
     del state["step_sizes"]
     other.load_state_dict(state)
     assert other.step_sizes["local"].size == 1
+
+
+def test_the_average_of_the_weights_is_what_is_used():
+    """The network moves toward the trained weights by 1 - decay after each update; exploration stays the trained
+    policy's."""
+    learner = A3C(policy(), REWARD, A3CConfig(ema_decay=0.2), seed=3)
+    assert learner.trained is learner.policy is not learner.network
+    for _ in range(3):
+        before = clone_weights(learner.network)
+        learner.step(grey_batch(0))
+        trained, average = clone_weights(learner.policy), clone_weights(learner.network)
+        for name, value in average.items():
+            wanted = trained[name] if name.startswith("log_std") else torch.lerp(before[name], trained[name], 0.8)
+            torch.testing.assert_close(value, wanted)
+    plain = A3C(policy(), REWARD, A3CConfig(), seed=3)
+    assert plain.policy is plain.network
+    for _ in range(3):
+        plain.step(grey_batch(0))
+    for name, value in clone_weights(plain.network).items():  # the average changes nothing of what is trained
+        torch.testing.assert_close(value, trained[name], rtol=0, atol=0)
+
+
+def test_an_averaged_run_goes_on_as_if_it_had_not_stopped():
+    """Trained weights and average are both in the state; a state without an average begins one."""
+    def begun():
+        return A3C(policy(), REWARD, A3CConfig(ema_decay=0.9), seed=3)
+
+    whole, first, second = begun(), begun(), begun()
+    for _ in range(2):
+        first.step(grey_batch(0))
+    second.network.load_state_dict(first.network.state_dict())
+    second.load_state_dict(first.state_dict())
+    second.step(grey_batch(0))
+    for _ in range(3):
+        whole.step(grey_batch(0))
+    for name, value in clone_weights(second.network).items():
+        torch.testing.assert_close(value, clone_weights(whole.network)[name], rtol=0, atol=0)
+    state = {key: value for key, value in first.state_dict().items() if key != "trained"}
+    second.load_state_dict(state)
+    for name, value in clone_weights(second.trained).items():
+        torch.testing.assert_close(value, clone_weights(second.network)[name], rtol=0, atol=0)
