@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -53,14 +54,25 @@ def load_plugins(sources: Iterable[str]) -> list[Plugin]:
 
 
 def load_plugins_of(stored: Mapping[str, Any], sources: Iterable[str] = ()) -> None:
-    """Load the plugins of a run that goes on; those named in `sources` take their places.
+    """Have the plugins of a run that goes on: the user names them again, because a folder that came from elsewhere must
+    not have code imported.
 
     Args:
         stored: config.json of the run.
         sources: paths and modules that the command names.
+
+    Raises:
+        UsageError: a plugin of the run is not named; the text holds the option.
     """
     load_plugins(sources)
-    restore_plugins(stored.get("plugins", ()), check_parts)
+    records = stored.get("plugins", ())
+    missing = [record for record in records if record["module"] not in loaded_plugins()]
+    if missing:
+        names = ", ".join(record["module"] for record in missing)
+        places = shlex.join(record["source"] for record in missing)
+        raise UsageError(f"the run needs the code of its plugin {names}, and a run folder has none imported: name what "
+                         f"you trust, --plugin {places} (or where it lies now)")
+    restore_plugins(records, check_parts)
 
 
 def named_plugins(words: Sequence[str]) -> list[str]:

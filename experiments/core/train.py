@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import sysconfig
 import time
@@ -94,8 +95,9 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
         return TrainResult(run.path, fitted, {})
     if fitted.interrupted:
         run.close()
+        named = f" --plugin {shlex.join(config.train.plugin)}" if config.train.plugin else ""
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
-              f"  {python()} -m {task.command} --resume {run.path}")
+              f"  {python()} -m {task.command} --resume {run.path}{named}")
         raise KeyboardInterrupt
     if fitted.stalled:
         print(f"\n{task.monitor(config)} has not risen for {task.patience(config)} validations: stopped at update "

@@ -136,7 +136,7 @@ def load_installed(check: Callable[[Plugin], None] | None = None) -> list[Plugin
 
 def restore_plugins(records: Iterable[Mapping[str, str]], check: Callable[[Plugin], None] | None = None) -> None:
     """Load the plugins of a run again, as far as they are not loaded; one that has changed since is reported on
-    standard error.
+    standard error. For records of this run's other processes: those of a file would have it choose what is imported.
 
     Args:
         records: `Plugin.record` of each.

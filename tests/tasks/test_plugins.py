@@ -119,8 +119,8 @@ def test_help_lists_what_a_plugin_registers(place, capsys):
 
 
 def test_a_run_keeps_its_plugins(place, tmp_path, pairs, capsys, monkeypatch):
-    """config.json names them, their settings and digests; the run goes on, from another folder too, and says what has
-    changed or is missing."""
+    """config.json names them, their settings and digests; the run goes on where they are named again, from another
+    folder too, and says what has changed or is missing. It imports nothing by itself."""
     words = ["--data", str(pairs), "--plugin", "own_learner.py", "--plugin=own_backbone.py", "--learner", "own_learner",
              "--backbone", "own_backbone", "--own-learner.sharpness", "0.75"]
     assert train(tmp_path / "runs", *words) == 0
@@ -140,12 +140,16 @@ def test_a_run_keeps_its_plugins(place, tmp_path, pairs, capsys, monkeypatch):
         return train_command(LOWLIGHT, ["--resume", str(run), "--no-progress", *more]), capsys.readouterr().err
 
     monkeypatch.chdir(tmp_path)
-    assert resume("--updates", "3") == (0, "")
+    named = [str(place / "own_learner.py"), str(place / "own_backbone.py")]
+    status, error = resume("--updates", "3")
+    assert status == 2 and f"--plugin {' '.join(named)} " in error
+    assert not {"own_learner", "own_backbone"} & set(sys.modules)
+    assert resume("--updates", "3", "--plugin", *named) == (0, "")
+    status, error = resume("--plugin", named[0])
+    assert status == 2 and f"--plugin {named[1]} " in error
     (place / "own_backbone.py").unlink()
-    status, error = resume()
-    assert status == 2 and "the run needs its plugin own_backbone" in error and "--plugin FOLDER/own_back" in error
     (tmp_path / "own_backbone.py").write_text(BACKBONE + "\n# another\n")
-    status, error = resume("--plugin", "own_backbone.py")
+    status, error = resume("--plugin", named[0], "own_backbone.py")
     assert status == 0 and "own_backbone.py is not what it was when the run began" in error
 
 
