@@ -38,7 +38,7 @@ class SeedCurvesConfig:
     """NAME=RUN,RUN,... for each group of run folders, as in `before=runs/lol/a-0,runs/lol/a-1`."""
 
 
-def largest_fall(values: Sequence[float]) -> float:
+def largest_fall(values: Sequence[float] | np.ndarray) -> float:
     """The largest distance from the best value so far down to a later one; 0 for values that only rise."""
     series = np.asarray(values, dtype=float)
     return float((np.maximum.accumulate(series) - series).max()) if len(series) else 0.0
