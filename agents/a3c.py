@@ -220,7 +220,9 @@ class A3C(PolicyLearner):
                    **self.optimizer.update(losses, progress, self._parameter_steps(stopped))}
         self.updates += 1
         self.average()
-        numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
+        others = self.unweighted_terms(rollout.episode, rollout.observations[0]["image"], rollout.final_image,
+                                       self.updates)
+        numbers = to_scalars({**log, **rollout_metrics(rollout, self.reward, costs), **others,
                              **{f"advantage/std/{scope}": value for scope, value in deviations.items()},
                              **{f"policy/step_size/{scope}": step.size for scope, step in self.step_sizes.items()},
                              **{f"policy/forecast_kl/{scope}": value for scope, value in forecast.items()}})

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from agents import distributed
 from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_weight, update_ema
 from envs import PixelEnv
+from envs.transition import Episode, unweighted_gains
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
@@ -131,11 +132,14 @@ class PolicyLearnerConfig:
 
     preference_sampling_prob: float = 0.5
     """Share of the images whose preferences are drawn from their whole range; the others keep the defaults."""
+    log_all_terms_interval: int = 20
+    """Every so many updates the log has the state terms of weight 0 too; 0: never. They change no weight."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Adam, of the policy."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "[0, 1]", "preference_sampling_prob")
+        check_ranges(self, "[0, inf)", "log_all_terms_interval")
 
 
 class PolicyLearner(Learner):
@@ -166,6 +170,7 @@ class PolicyLearner(Learner):
         self.policy: PixelPolicy = self.trained
         self.reward = Reward(reward.weights)
         self.preference_sampling_prob = config.preference_sampling_prob
+        self.log_all_terms_interval = config.log_all_terms_interval
         self.env = make_env(network, self.reward, self.device)
 
     @classmethod
@@ -196,6 +201,22 @@ class PolicyLearner(Learner):
                                                self.preference_sampling_prob)
         drawn = drawn[count * distributed.rank() : count * (distributed.rank() + 1)]
         return self.policy.preferences.set_measured(drawn, batch.image, batch.target)
+
+    def unweighted_terms(self, episode: Episode, first: Tensor, last: Tensor, update: int) -> dict[str, Tensor]:
+        """`reward/NAME` of the state terms of weight 0, where this update logs them; no gradient passes.
+
+        They telescope over an episode: its first and last images are enough.
+
+        Args:
+            episode: of the images.
+            first, last: the images at the episode's ends, (N, C, H, W).
+            update: number of updates so far.
+        """
+        if not self.log_all_terms_interval or update % self.log_all_terms_interval:
+            return {}
+        with torch.no_grad():
+            return {f"reward/{name}": value.mean()
+                    for name, value in unweighted_gains(episode, first.detach(), last.detach()).items()}
 
     def exploration_generator(self) -> torch.Generator:
         """The random stream of the actions: the learner's own; with several processes, one per process and update,

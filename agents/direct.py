@@ -47,6 +47,7 @@ class Direct(PolicyLearner):
 
     def step(self, batch: Batch, progress: float = 0.0) -> dict[str, float]:
         observation, _ = self.env.reset(options={"batch": batch, "preference": self.sample_preferences(batch)})
+        first = observation["image"]
         memory, gain, magnitudes = None, batch.image.new_zeros(len(batch)), []
         sums: dict[str, Tensor] = {}
         for _ in range(self.env.horizon):
@@ -62,5 +63,6 @@ class Direct(PolicyLearner):
         log = self.optimizer.update({"loss/return": -gain.mean()}, progress)
         return to_scalars({
             **log, "rollout/return": gain, **{f"reward/{name}": value for name, value in sums.items()},
+            **self.unweighted_terms(self.env.episode, first, observation["image"], self.optimizer.steps),
             **magnitude_metrics(magnitudes),
         })

@@ -210,7 +210,8 @@ class SAC(PolicyLearner):
         if before is not None and self.batches >= config.critic_warmup_updates:
             log["sac/kl"] = self._backtrack(episodes, before)
         self.batches += 1
-        return to_scalars({**log, **rollout_metrics(rollout, self.reward, costs)})
+        return to_scalars({**log, **rollout_metrics(rollout, self.reward, costs),
+                           **self.unweighted_terms(rollout.episode, states[0], states[-1], self.batches)})
 
     def _recompute(self, drawn: EpisodeBatch) -> tuple[Rollout, dict[str, Tensor]]:
         """The stored episodes as a rollout, and every agent's rewards, (T * B, 1, h, w) per scope."""

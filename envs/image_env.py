@@ -52,7 +52,7 @@ class ImageEnv(gymnasium.Env):
         """One step of all agents of the image."""
         batched: Any = ({scope: np.asarray(value)[None] for scope, value in action.items()}
                         if isinstance(action, Mapping) else np.asarray(action)[None])
-        with torch.no_grad():  # no gradient passes through NumPy
+        with torch.inference_mode():  # no gradient passes through NumPy
             observation, reward, terminated, truncated, info = self.env.step(batched)
         return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
 

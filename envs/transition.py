@@ -15,7 +15,7 @@ from rlenhance.metrics.full_reference import psnr
 from rlenhance.models.policy import Observation, make_observation
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.patch_grid import PatchGrid
-from rlenhance.rewards import Reward, Transition, term_means
+from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, term_means
 
 
 @dataclass(frozen=True)
@@ -148,3 +148,17 @@ def score(episode: Episode, state: State, magnitude: Tensor, after: Tensor) -> t
     means = term_means(terms) if terms else after.new_zeros(0, after.shape[0])  # nothing has a weight
     weighted, reward = episode.reward.weigh(tuple(terms), means)
     return Score(terms, means, weighted, reward), State(after, state.step + 1, magnitude, made.costs)
+
+
+def unweighted_gains(episode: Episode, first: Tensor, last: Tensor) -> dict[str, Tensor]:
+    """The state terms of weight 0 from the first to the last image of the episodes, at their natural sizes.
+
+    Args:
+        first, last: (N, C, H, W).
+    """
+    batch, weights = episode.batch, episode.reward.weights
+    names = [name for name in weights if not weights[name] and TERMS[name].kind == "state"]
+    whole = Transition(first, last, batch.image, first.new_zeros(1, 1, 1, 1), episode.user_targets, batch.target,
+                       batch.mask, target_weight=batch.target_weight, patch_grid=episode.patch_grid,
+                       initial_features=episode.features)
+    return Reward(RewardWeights.only(**dict.fromkeys(names, 1.0))).terms(whole)

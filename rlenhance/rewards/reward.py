@@ -150,8 +150,9 @@ def term_means(terms: Mapping[str, Tensor]) -> Tensor:
     """
     if not terms:
         raise UsageError("no reward term has a weight: there is nothing to sum")
-    return torch.stack([value.flatten() if value.shape[-2:] == (1, 1) else value.mean(dim=(1, 2, 3))
+    sums = torch.stack([value.flatten() if value.shape[-2:] == (1, 1) else value.sum(dim=(1, 2, 3))
                         for value in terms.values()])
+    return sums / constants(tuple([float(value.shape[-2:].numel()) for value in terms.values()]), (len(terms), 1), sums)
 
 
 def _divide(cells: Sequence[int], size: Sequence[int]) -> bool:

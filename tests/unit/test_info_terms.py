@@ -8,9 +8,13 @@ import pytest
 import torch
 
 import envs  # noqa: F401 - registers the ids
-from envs import ENV_IDS
+from agents import A3C, SAC, A3CConfig, Direct, DirectConfig, SACConfig
+from envs import ENV_IDS, LowLightEnv
+from envs.transition import unweighted_gains
 from rlenhance.core.errors import UsageError
-from rlenhance.rewards import TERMS
+from rlenhance.data import Batch
+from rlenhance.models.policy import PixelPolicy
+from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 every_id = pytest.mark.parametrize("name", ENV_IDS)
 
@@ -71,3 +75,39 @@ def test_other_words_are_refused(name):
     """With the two that there are."""
     with pytest.raises(UsageError, match="info_terms is active or all; got 'every'"):
         gymnasium.make_vec(name, num_envs=1, size=16, info_terms="every")
+
+
+def test_gains_of_unweighted_terms_are_the_sums_over_the_steps(image, generator):
+    """From the first and the last image alone, with a reference and without."""
+    for target in (None, (image * 2).clamp(0, 1)):
+        env = LowLightEnv(2, horizon=3, info_terms="all", autoreset_mode="Disabled")
+        first, _ = env.reset(options={"batch": Batch(image, target)})
+        sums = {}
+        for _ in range(3):
+            action = {scope: torch.rand((2, *space.shape), generator=generator) * 2 - 1
+                      for scope, space in env.single_action_space.spaces.items()}
+            last, *_, info = env.step(action)
+            for name, part in info["reward_terms"].items():
+                sums[name] = sums.get(name, 0) + part["raw"]
+        gains = unweighted_gains(env.episode, first["image"], last["image"])
+        weights = env.reward.weights
+        assert set(gains) == {name for name in sums if TERMS[name].kind == "state" and not weights[name]}
+        for name, gain in gains.items():
+            assert torch.allclose(gain.mean(dim=(1, 2, 3)), sums[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("kind, config", [(A3C, A3CConfig), (SAC, SACConfig), (Direct, DirectConfig)])
+def test_trainings_log_unweighted_terms_at_every_kth_update(kind, config, image):
+    """Training rows have them at the second and fourth update; they do not change what is learned."""
+    batch, learners = Batch(image), []
+    for interval in (2, 0):
+        torch.manual_seed(0)
+        policy = PixelPolicy({"name": "curve"}, {"name": "compact", "width": 8}, horizon=2, decision_size=None,
+                             std_mode=kind.std_mode)
+        learners.append(kind(policy, Reward(RewardWeights({"noise": 0})), config(log_all_terms_interval=interval)))
+    logs = [[learner.step(batch) for _ in range(4)] for learner in learners]
+    assert ["reward/noise" in row for row in logs[0]] == [False, True, False, True]
+    assert not any("reward/noise" in row for row in logs[1])
+    assert not any("reward/l1" in row for row in logs[0])  # there is no reference
+    for one, other in zip(*logs, strict=True):
+        assert all(one[name] == value for name, value in other.items())
