@@ -7,6 +7,7 @@ import torch
 
 from agents import A3C, A3CConfig, OptimizerConfig, OptimizerStep, distributed
 from agents.a3c import StepSize, clipped_objective
+from agents.async_a3c import AsyncA3C, _Task, _Worker
 from agents.base import clone_weights
 from agents.shared_adam import SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
@@ -214,3 +215,11 @@ def test_an_averaged_run_goes_on_as_if_it_had_not_stopped():
     second.load_state_dict(state)
     for name, value in clone_weights(second.trained).items():
         torch.testing.assert_close(value, clone_weights(second.network)[name], rtol=0, atol=0)
+
+
+def test_the_leading_process_adapts_the_steps_of_its_workers():
+    """By the numbers that a worker sends back; the next update of any worker gets the new sizes."""
+    learner = AsyncA3C(policy(), REWARD, A3CConfig())
+    learner._workers = [_Worker(None, None, _Task((), 0.0, 0, {}, {}), True)]
+    learner._handle(learner._workers[0], "done", {"policy/forecast_kl/local": 1.0, "policy/forecast_kl/global": 0.0})
+    assert {scope: step.size for scope, step in learner.step_sizes.items()} == {"global": 1.0, "local": 0.5}
