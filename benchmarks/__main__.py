@@ -19,6 +19,7 @@ from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, Case
 from benchmarks.charts import draw
 from benchmarks.filters import measure_filters
 from benchmarks.photo import SIZES, measure_photo
+from benchmarks.physics import measure_physics
 from benchmarks.scaling import measure_memory, measure_processes, measure_scaling, process_options
 from benchmarks.share import measure_share
 from benchmarks.speed import measure_environment, measure_updates
@@ -33,7 +34,7 @@ class Arguments:
     """Measure what training costs, side by side in one run."""
 
     parts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """share, environment, filters, speed, batch, size, processes, memory, photo (default: all)."""
+    """share, physics, environment, filters, speed, batch, size, processes, memory, photo (default: all)."""
     out: Path = Path("runs/benchmarks")
     """Folder for benchmarks.json and the charts; parts that are not measured again stay as they are there."""
     repeats: int = 3
@@ -72,6 +73,8 @@ def plan(arguments: Arguments) -> dict[str, Callable[[], Table]]:
     least = ("--batch-size", "2", "--state-size", "16", "--horizon", "2") if quick else ()
     return {
         "share": lambda: measure_share(recipes, repeats),
+        "physics": lambda: measure_physics((16,) if quick else (64, 256), 2 if quick else 8, 1 if quick else 10,
+                                           repeats if quick else 3 * repeats),
         "environment": lambda: measure_environment(environments, repeats),
         "filters": lambda: measure_filters(((2, 16),) if quick else ((1, 70), (64, 70), (4, 256)), 2 if quick else 5,
                                            repeats, threads),

@@ -146,7 +146,8 @@ def test_ready_made_network_is_never_computed(case):
 
 def test_benchmarks_run(tmp_path, capsys):
     """Every part that needs no other process runs at its least size, and leaves tables and charts."""
-    tables = main(Arguments(("share", "environment", "speed", "batch", "size"), tmp_path, repeats=1, quick=True))
+    parts = ("share", "physics", "environment", "speed", "batch", "size")
+    tables = main(Arguments(parts, tmp_path, repeats=1, quick=True))
     assert {path.name for path in tmp_path.iterdir()} == {"benchmarks.json", "share.png", "speed.png", "scaling.png"}
     printed = capsys.readouterr().out
     for table in tables.values():
