@@ -47,7 +47,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         device: of all tensors.
         info_maps: compute `info["reward_map"]` at every step; learners, which do not read it, turn it off.
         info_terms: which reward terms `info` has, "active" (those with a weight) or "all": those of weight 0 too, where
-            they can be computed. They do not change the reward, and cost several times as much as the active ones.
+            they can be computed. They do not change the reward, and cost more than the active ones.
         autoreset_mode: all episodes end together; the next ones begin in that step (SAME_STEP; the last
             observation is `info["final_obs"]`, the step's info also `info["final_info"]`), in the next one, whose
             action is passed over and whose reward is 0 (NEXT_STEP), or when the caller resets (DISABLED).

@@ -39,8 +39,8 @@ class Reward:
 
     Args:
         weights: of the terms.
-        every_term: compute the terms of weight 0 too, where they can be, so that they are logged. It costs several
-            times as much as the active ones.
+        every_term: compute the terms of weight 0 too, where they can be, so that they are logged. They cost more
+            than the active ones.
     """
 
     weights: RewardWeights
