@@ -95,8 +95,9 @@ def test_the_mean_of_the_rewards_is_the_environments(name, arguments):
 @pytest.mark.parametrize("term", list(TERMS))
 def test_the_law_of_the_mean_holds_for_every_term(term, pairs):
     """A term that is a map counts by place, one of the whole image in full in each cell."""
-    env = parallel_env(size=32, horizon=2, cells=(4, 4), data=pairs, preferences={"color": (-1, 0.5, 1)},
-                       curve={"agent_stride": 4}, reward={**dict.fromkeys(TERMS, 0.0), "exposure": 0.5, term: 1.5})
+    wishes = {name: (-1, 0.5, 1) for name in ("color", "contrast", "highlights")}
+    env = parallel_env(size=32, horizon=2, cells=(4, 4), data=pairs, preferences=wishes, curve={"agent_stride": 4},
+                       reward={**dict.fromkeys(TERMS, 0.0), "exposure": 0.5, term: 1.5})
     env.reset(seed=0)
     for _ in range(2):
         _, rewards, _, _, infos = env.step(sampled(env))
