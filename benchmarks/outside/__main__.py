@@ -109,7 +109,7 @@ def main(arguments: Arguments) -> dict[str, dict[str, list[float]]]:
         print(row, {name: np.round(numbers, 2).tolist() for name, numbers in found[row].items()}, flush=True)
     cells = [[row, ", ".join(f"{package} {version(package)}" for package in ROWS[row][0]),
               *(", ".join(f"{value:.2f}" for value in found[row][name]) for name in ("before", "after")),
-              f"{min(found[row]['seconds']):.0f} to {max(found[row]['seconds']):.0f}"] for row in chosen]
+              " to ".join(dict.fromkeys(f"{end(found[row]['seconds']):.0f}" for end in (min, max)))] for row in chosen]
     print("", *markdown_table(["tool", "version", "before", "after", "seconds"], cells), sep="\n")
     return found
 

@@ -1,8 +1,8 @@
 """PPO for continuous actions in one file, in the manner of CleanRL, over many pictures at once.
 
-The vector environment computes in torch; `ArrayConversion` makes it one of NumPy, and then Gymnasium's vector wrappers
-do their work on it. All episodes have the same length, so that the environment need not reset itself
-(`autoreset_mode=DISABLED`): a rollout is one episode of every picture, and nothing is bootstrapped at its end.
+Gymnasium's vector wrappers do their work on `make_vec`. All episodes have the same length, so that the environment need
+not reset itself (`autoreset_mode=DISABLED`): a rollout is one episode of every picture, and nothing is bootstrapped at
+its end.
 
 Source: Huang et al., CleanRL, ppo_continuous_action.py.
 """
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import (
-    ArrayConversion,
     ClipAction,
     FlattenObservation,
     NormalizeReward,
@@ -56,9 +55,8 @@ class Config:
 
 
 def make_env(config: Config, num_envs: int) -> gymnasium.vector.VectorEnv:
-    """The vector environment in NumPy with flat observations."""
+    """The vector environment with flat observations."""
     env = gymnasium.make_vec(config.env_id, num_envs=num_envs, autoreset_mode=AutoresetMode.DISABLED)
-    env = ArrayConversion(env, env_xp=torch, target_xp=np)
     return ClipAction(FlattenObservation(env))
 
 

@@ -111,7 +111,6 @@ def test_torchrl_trains():
 
 def test_cleanrls_loop_trains():
     """PPO in one file: the return of every update, the same twice with one seed."""
-    needs("array_api_compat")
     from benchmarks.outside.cleanrl_ppo import Config, train
     (agent, returns), (_, again) = (train(Config(num_envs=8, total_steps=64, epochs=1)) for _ in range(2))
     assert len(returns) == 2 and returns == again and np.isfinite(returns).all()
