@@ -7,7 +7,7 @@ RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/re
 
 .PHONY: train test test-all lint docs bench screenshots clean
 
-train: $(VENV)/.core          ## learn on the bundled sample photographs (about five minutes)
+train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
 
 test: $(VENV)/.dev            ## the test suite (under five minutes)
