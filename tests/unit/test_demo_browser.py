@@ -156,6 +156,12 @@ def changed(page, before, view="#view"):
     return shown(page, view)
 
 
+def press(page, button):
+    """A button that asks the server for something, after the same pause as in `shown`."""
+    page.wait_for_timeout(500)
+    page.click(button)
+
+
 def level(page, name):
     """A slider's number."""
     return float(page.input_value(f"#{name} input[type=number]"))
@@ -195,7 +201,7 @@ def test_one_photograph_from_drop_to_save(page, folder, tmp_path, monkeypatch):
     words = shlex.split(page.input_value("#command textarea"))
     assert words[:3] == ["rlenhance", "enhance", "coffee.jpg"] and json.loads(page.input_value("#recipe textarea"))
     with page.expect_download() as waiting:
-        page.click("#save")
+        press(page, "#save")
     assert waiting.value.suggested_filename == "coffee_enhanced.jpg"
     shutil.copy(folder / "coffee.jpg", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -209,19 +215,19 @@ def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
     choose(page, "enhance", folder / "astronaut.jpg")
     page.wait_for_function("() => document.querySelector('#status').innerText.includes('astronaut')")
     before = shown(page)
-    page.click("#preset-vivid")
+    press(page, "#preset-vivid")
     before = changed(page, before)
     assert (level(page, "color"), level(page, "contrast"), page.is_checked("#auto input")) == (0.8, 0.5, True)
-    page.click("#four")
+    press(page, "#four")
     page.wait_for_selector("#variants button[data-number='3']")
-    page.click("#variants button[data-number='0']")
+    press(page, "#variants button[data-number='0']")
     before = changed(page, before)
     assert level(page, "color") == 0.5 and not page.is_checked("#auto input")
     page.get_by_text("Match a picture that you like").click()
     choose(page, "match", sample_path("chelsea"))
     changed(page, before)
     assert level(page, "exposure-level") == pytest.approx(read(sample_path("chelsea")).pixels.mean() / 255, abs=0.006)
-    page.click("#why")
+    press(page, "#why")
     page.wait_for_selector("#reasons figure:nth-of-type(9)")
     page.locator("#reasons").scroll_into_view_if_needed()
     page.evaluate("document.querySelector('#variants').scrollIntoView()")
@@ -249,7 +255,7 @@ def test_several_photographs_come_in_one_file(page, folder):
     choose(page, "several", folder / "coffee.jpg", folder / "torn.jpg", folder / "astronaut.jpg")
     page.get_by_text("3 photographs", exact=True).wait_for()
     with page.expect_download() as waiting:
-        page.click("#all")
+        press(page, "#all")
     with zipfile.ZipFile(waiting.value.path()) as archive:
         assert archive.namelist() == ["coffee_enhanced.jpg", "astronaut_enhanced.jpg"]
     assert page.locator("#gallery figure").count() == 2 and "torn.jpg: damaged" in page.inner_text("#several-status")
@@ -260,7 +266,7 @@ def fill_it(page):
     """Press the button, and wait for another result: its two pictures."""
     result = "document.querySelector('#completed figure:nth-of-type(2) img')?.src"
     before = page.evaluate(result)
-    page.click("#fill")
+    press(page, "#fill")
     page.wait_for_function(f"before => {{ const now = {result}; return now && now !== before; }}", arg=before)
     return [image.get_attribute("src") for image in page.locator("#completed img").all()]
 
@@ -308,7 +314,7 @@ def test_grain_is_taken_out(page, folder):
     assert "600 × 400 of 900 × 600" in page.inner_text("#denoise-status")
     shot(page, "denoise")
     with page.expect_download() as waiting:
-        page.click("#denoise-save")
+        press(page, "#denoise-save")
     assert waiting.value.suggested_filename == "grainy_denoised.png"
 
 

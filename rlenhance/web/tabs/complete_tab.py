@@ -36,18 +36,18 @@ class CompleteTab:
             start = button("Fill it", "fill", main=True)
         result = gr.HTML("", elem_id="completed")
         painted = gr.Textbox("", visible=False)
-        photo.upload(show_errors(self.detect_mask), photo, [painting, said]).then(
-            lambda: ("", ""), outputs=[result, mask])
+        # One event: a second one that clears the result would also clear that of a quick press of the button.
+        photo.upload(show_errors(self.detect_mask), photo, [painting, said, result, mask])
         find.click(show_errors(self.find), photo, [painting, said, mask])
         mask.upload(show_errors(self.mask), [photo, mask], [painting, said])
         start.click(show_errors(self.complete), [photo, mask, method, painted], result, js=_PAINTED)
 
-    def detect_mask(self, photo: Any) -> tuple[str, str]:
-        """The photograph to paint on, with the black hole that is found in it."""
+    def detect_mask(self, photo: Any) -> tuple[str, str, str, str]:
+        """The photograph to paint on, with the black hole that is found in it; no result and no mask of another."""
         found = self.context.run(detect_mask, self.service, require_token(photo))
         text = "A black hole was found and is marked; paint to change what is filled." if found.hole is not None else \
             "Paint over what is to be filled. (With the keyboard: arrows move the brush, Space paints.)"
-        return brush(found.picture, found.hole), notes([text], "line")
+        return brush(found.picture, found.hole), notes([text], "line"), "", ""
 
     def find(self, photo: Any) -> tuple[str, str, str]:
         """The same, once more, without what was painted."""
