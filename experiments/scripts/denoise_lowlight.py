@@ -31,7 +31,6 @@ from rlenhance.metrics.full_reference import (
     sharpness_ratio,
     ssim,
 )
-from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
@@ -123,7 +122,7 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
         released = Enhancer(arguments.rellie)
         ways["rellie"] = released
         if arguments.ffdnet:
-            ways["rellie + ffdnet"] = partial(rellie_pipeline, released, Denoiser(arguments.ffdnet))
+            ways["rellie + ffdnet"] = Enhancer(arguments.rellie, denoiser=arguments.ffdnet)
         ours = Denoiser(arguments.denoiser or None)
         ways["rellie + ours"] = lambda picture: ours.denoise_enhanced(picture, released(picture), None)
     return ways
@@ -146,12 +145,6 @@ def _stopped_clean(level: float, denoiser: Denoiser, picture: np.ndarray) -> np.
 def evenly(denoiser: Denoiser, picture: np.ndarray) -> np.ndarray:
     """Denoised by one number for the whole picture: what can be done without the curve's derivative."""
     return denoiser.clean(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)), camera_jpeg=True)
-
-
-def rellie_pipeline(released: Enhancer, ffdnet: Denoiser, picture: np.ndarray) -> np.ndarray:
-    """ReLLIE as published: its policy, then FFDNet once, with the stretched gain (`gain_map`) as the noise."""
-    after = released(picture)
-    return ffdnet.clean(after, gain_map(to_tensor(picture), to_tensor(after)))
 
 
 def score_pairs(ways: Mapping[str, Way], pictures: Sequence[Any], sensor: Darken | None) -> dict[str, dict[str, float]]:

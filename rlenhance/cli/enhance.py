@@ -68,6 +68,9 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
                                      "precedence")
     add_old_flag(parser, "--match", match)
     add_settings(parser, EnhanceSettings)
+    parser.add_argument("--denoiser", metavar="NAME|RUN",
+                        help="remove the noise afterwards with this denoiser, a shipped one or a run (also imported "
+                             "weights); all of it unless --denoise gives a share")
     parser.add_argument("--recipe", type=Path, metavar="FILE.json",
                         help="repeat a recipe exactly; --model may name another place of the same weights")
 
@@ -125,7 +128,8 @@ def check_recipe(arguments: argparse.Namespace) -> None:
         read_settings(arguments, EnhanceSettings)
         return
     names = {**{about.flag: about.name for about in flags_of(EnhanceSettings)}, "--preset": "preset",
-             "--match-style": "match_style", "--shared-decision": "shared_decision", "--save-recipe": "save_recipe"}
+             "--denoiser": "denoiser", "--match-style": "match_style", "--shared-decision": "shared_decision",
+             "--save-recipe": "save_recipe"}
     others = [flag for flag, name in names.items() if getattr(arguments, name) is not None]
     if others:
         raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
@@ -152,8 +156,8 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         if info.preferences:  # refused before torch is imported
             check_preferences(from_json(EnhanceSettings, given).preference, info.preferences, info.auto_preferences)
         enhancer = build_enhancer(
-            model, given, preset=preset, reference=arguments.match_style, device=check_device(arguments.device),
-            on_note=note,
+            model, given, denoiser=arguments.denoiser, preset=preset, reference=arguments.match_style,
+            device=check_device(arguments.device), on_note=note,
             on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
     except UsageError as error:
         raise UsageError(preferences_as_flags(str(error))) from error

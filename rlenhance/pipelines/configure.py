@@ -6,6 +6,7 @@ A preference has precedence over the reference, the reference over the preset, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _RUNS = Path("runs/lol")
 
 
-def build_enhancer(model: Path | str, given: Mapping[str, Any], *, preset: Preset | None = None,
-                   reference: Path | None = None, device: str = "cpu",
+def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
+                   preset: Preset | None = None, reference: Path | None = None, device: str = "cpu",
                    on_note: Callable[[str], None] = print,
                    on_measured: Callable[[Mapping[str, float | None]], None] | None = None) -> Enhancer:
     """The Enhancer of a command.
@@ -30,6 +31,7 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, preset: Prese
     Args:
         model: name, run folder or checkpoint.
         given: explicit settings, as JSON holds them; they have precedence.
+        denoiser: see `Enhancer`.
         preset: its preferences and strength apply where nothing else sets them.
         reference: a picture whose look is matched: preferences are measured in it.
         device: see `Enhancer`.
@@ -42,7 +44,12 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, preset: Prese
     from rlenhance.pipelines.enhance import Enhancer
 
     settings = from_json(EnhanceSettings, given)
-    enhancer, chosen = Enhancer(model, device=device), dict(settings.preference)
+    enhancer = Enhancer(model, denoiser=denoiser, device=device)
+    if denoiser is not None:
+        settings = replace(settings, denoise=given.get("denoise", 1.0))
+        if settings.denoise == 0:
+            raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
+    chosen = dict(settings.preference)
     if reference is not None:
         measured = _from_reference(reference, chosen, enhancer, on_note)
         if measured and on_measured:
@@ -73,10 +80,10 @@ def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = 
     recipe = load_recipe(path)
     model = recipe.model if model is None else model
     try:
-        enhancer = Enhancer(model, device=device)
+        enhancer = Enhancer(model, denoiser=recipe.denoiser or None, device=device)
     except UsageError as error:
         raise UsageError(f"{path}: {error}; name another place of the same weights as the model") from error
-    recipe.check_weights(path, str(model), enhancer.sha256)
+    recipe.check_weights(path, str(model), enhancer.sha256, enhancer.denoiser.sha256)
     try:
         enhancer = enhancer.with_settings(recipe.settings)
     except UsageError as error:
@@ -89,7 +96,9 @@ def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = 
 
 def make_recipe(enhancer: Enhancer, model: Path | str, shared_decision: bool = False) -> Recipe:
     """The recipe of an Enhancer; `model` is the name that it was built with."""
-    return Recipe(str(model), enhancer.sha256, enhancer.settings, shared_decision, made_with=_made_with(enhancer))
+    denoiser = enhancer.denoiser
+    return Recipe(str(model), enhancer.sha256, enhancer.settings, shared_decision, made_with=_made_with(enhancer),
+                  denoiser=str(denoiser.named or ""), denoiser_sha256=denoiser.sha256)
 
 
 def resolve_model(model: Path | str | None) -> Path | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -12,10 +13,13 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.core.tiling import tiles
+from rlenhance.hub.info import find_checkpoint, read_info
+from rlenhance.hub.shipped import locate
 from rlenhance.io import Photo
-from rlenhance.models import LatentEpisode, NoiseConditionedModel, build_model
+from rlenhance.models import FFDNet, LatentEpisode, NoiseConditionedModel, build_model
+from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
-from rlenhance.pipelines.base import ImagePipeline
+from rlenhance.pipelines.base import COMMANDS, ImagePipeline
 from rlenhance.pipelines.options import DenoiseSettings
 
 #: The shipped networks by their channels.
@@ -151,19 +155,42 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
                          curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
         """Take out of an enhanced picture what its curve has made of the noise.
 
+        A policy that denoises, or a network without noise map, is given the enhanced picture alone.
+
         Args:
             pixels: as they came from the camera.
             enhanced: what was made of them, of the same shape and dtype.
-            curve: how, for a picture of any size (see `noise_map`); None: not by a curve, and the noise is measured in
-                the enhanced picture.
+            curve: how, for a picture of any size (see `noise_map`); None: not by a curve. Then the noise is measured in
+                the enhanced picture, but for FFDNet, which is given the gain, as ReLLIE does (`gain_map`).
         """
-        noise = self.noise_of(enhanced, True) if curve is None else \
-            noise_map_from_image(pixels, curve, self.select_network(enhanced, True).noise_floor)
+        if self.model is not None and not isinstance(self.model, NoiseConditionedModel):
+            return self._played(enhanced)
+        network = self.select_network(enhanced, True)
+        if curve is not None:
+            noise = noise_map_from_image(pixels, curve, network.noise_floor)
+        elif isinstance(network, FFDNet):
+            noise = gain_map(to_tensor(pixels), to_tensor(enhanced))[:, : network.noise_channels]
+        else:
+            noise = self.noise_of(enhanced, True)
         return self.clean(enhanced, noise, camera_jpeg=True)
 
     def _move(self, device: torch.device) -> None:
         super()._move(device)
         self._networks = {name: network.to(device) for name, network in self._networks.items()}
+
+
+def find_denoiser(model: Path | str) -> Path:
+    """The checkpoint of a model to denoise.
+
+    Raises:
+        UsageError: there is none; or it has another purpose, which is named.
+    """
+    folder = find_checkpoint(locate(model))
+    purpose = read_info(folder).purpose
+    if purpose != "denoise":
+        raise UsageError(f"the denoiser {model}: a model to {COMMANDS[purpose]}, not to denoise; name a shipped one "
+                         f"({PHOTO}), a run of denoiser_train or denoise_train, or imported weights (ffdnet, pixelrl)")
+    return folder
 
 
 def is_grey(pixels: np.ndarray) -> bool:

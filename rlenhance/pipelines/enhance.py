@@ -22,7 +22,7 @@ from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
-from rlenhance.pipelines.denoise import Denoiser
+from rlenhance.pipelines.denoise import Denoiser, find_denoiser
 from rlenhance.pipelines.options import EnhanceSettings, check_preferences
 
 
@@ -33,29 +33,39 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         model: see `ImagePipeline`; None: the shipped default.
         settings: see `EnhanceSettings`. At strength 0 the model does not run, and without `denoise` the pixels stay
             as they are, bit for bit.
+        denoiser: name, run folder or checkpoint of a model to denoise, which removes the noise that the change
+            reveals; None: the shipped ones, where `denoise` is not 0. Without `settings`, `denoise` is 1 with it.
         half: the network computes in 16-bit floats (CUDA only).
         options: see `ImagePipeline`.
 
     Attributes:
-        denoiser: removes the noise, where `denoise` is not 0; it loads its networks when they are needed.
+        denoiser: removes the noise, where `denoise` is not 0; the shipped ones are loaded when they are needed.
 
     Raises:
-        UsageError: see `ImagePipeline`; or a preference that the model does not take, or outside its range.
+        UsageError: see `ImagePipeline`; or a preference that the model does not take, or outside its range; a denoiser
+            that is none, or one with `denoise` 0.
 
     Example:
         >>> Enhancer("runs/lol/demo/best", preference={"exposure_level": 0.5})(pixels)  # doctest: +SKIP
+        >>> Enhancer("runs/rellie", denoiser="runs/ffdnet")(pixels)  # doctest: +SKIP
     """
 
     name, suffix, purpose = "enhance", EnhanceSettings.suffix, "enhance"
     Settings = EnhanceSettings
 
-    def __init__(self, model: Path | str | None = None, settings: EnhanceSettings | None = None, *, half: bool = False,
-                 **options: Any):
+    def __init__(self, model: Path | str | None = None, settings: EnhanceSettings | None = None, *,
+                 denoiser: Path | str | None = None, half: bool = False, **options: Any):
         self._actions: Sequence[Action] | None = None
         self.half = False
+        if denoiser is not None:
+            find_denoiser(denoiser)
+            if settings is None:
+                options.setdefault("denoise", 1.0)
         super().__init__(model, settings, **options)
+        if denoiser is not None and self.settings.denoise == 0:
+            raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
         self.half = check_half(half, self.device)
-        self.denoiser = Denoiser(strength=self.settings.denoise, device=self.device)
+        self.denoiser = Denoiser(denoiser, strength=self.settings.denoise, device=self.device)
 
     def _load(self) -> None:
         model = shipped.default_model() if self.named is None else self.named

@@ -18,7 +18,7 @@ from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
 _SETTINGS = ("preference", "strength", "denoise", "steps")
-_KEYS = (*_NEEDED, "steps", "together", "denoise", "made_with")
+_KEYS = (*_NEEDED, "steps", "together", "denoise", "denoiser", "denoiser_sha256", "made_with")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Recipe:
         shared_decision: one decision was made for all photographs; the same ones are needed to reproduce it.
         version: of rlenhance.
         made_with: versions that the last bit may depend on ("torch", "device").
+        denoiser: a named denoiser, as `model`; "": the shipped ones.
+        denoiser_sha256: of its weights.
     """
 
     model: str
@@ -40,18 +42,25 @@ class Recipe:
     shared_decision: bool = False
     version: str = __version__
     made_with: Mapping[str, str] = field(default_factory=dict)
+    denoiser: str = ""
+    denoiser_sha256: str = ""
 
     def to_json(self) -> str:
         """The text of the file."""
         settings = to_json(self.settings)
+        named = {"denoiser": self.denoiser, "denoiser_sha256": self.denoiser_sha256} if self.denoiser else {}
         return json.dumps({
             "kind": KIND, "model": self.model, "sha256": self.sha256, "preference": settings["preference"],
             "strength": settings["strength"], "steps": settings["steps"], "together": self.shared_decision,
-            "denoise": settings["denoise"], "version": self.version, "made_with": dict(self.made_with),
+            "denoise": settings["denoise"], **named, "version": self.version, "made_with": dict(self.made_with),
         }, indent=2, ensure_ascii=False) + "\n"
 
-    def check_weights(self, path: Path, model: str, seen: str) -> None:
-        """Raise UsageError where the weights of `model`, with the SHA-256 `seen`, are not those of the recipe."""
+    def check_weights(self, path: Path, model: str, seen: str, denoiser_seen: str = "") -> None:
+        """Raise UsageError where the weights of `model`, with the SHA-256 `seen`, or of the denoiser, are not those of
+        the recipe."""
+        if self.denoiser and denoiser_seen != self.denoiser_sha256:
+            raise UsageError(f"{path}: was made with the denoiser {self.denoiser} of the SHA-256 "
+                             f"{self.denoiser_sha256}; there now are weights with {denoiser_seen}: put the former back")
         former = f"{SHIPPED_0_1.get(self.sha256)}/{shipped.MODEL}"  # stored under other names since
         if seen not in (self.sha256, shipped.read_sums(shipped.FOLDER).get(former)):
             raise UsageError(f"{path}: was made with {self.model}, whose weights have the SHA-256 {self.sha256}; "
@@ -82,12 +91,16 @@ def load_recipe(path: Path) -> Recipe:
             raise UsageError(f"together must be true or false; got {together!r:.60}")
         if not isinstance(made_with, dict):
             raise UsageError(f"made_with must be an object; got {made_with!r:.60}")
-        digits = text("sha256", found["sha256"])
-        if not re.fullmatch("[0-9a-f]{64}", digits):
-            raise UsageError(f"sha256 must be 64 hexadecimal digits; got {digits!r:.60}")
+        denoiser = text("denoiser", found.get("denoiser", ""))
+        digits = {key: text(key, found.get(key, "")) for key in ("sha256", "denoiser_sha256")}
+        for key, word in digits.items():
+            if (key == "sha256" or denoiser) and not re.fullmatch("[0-9a-f]{64}", word):
+                raise UsageError(f"{key} must be 64 hexadecimal digits; got {word!r:.60}")
         settings = from_json(EnhanceSettings, {key: found[key] for key in _SETTINGS if key in found})
-        return Recipe(text("model", found["model"]), digits, settings, together, text("version", found["version"]),
-                      {name: text(f"made_with {name}", value) for name, value in made_with.items()})
+        return Recipe(text("model", found["model"]), digits["sha256"], settings, together,
+                      text("version", found["version"]),
+                      {name: text(f"made_with {name}", value) for name, value in made_with.items()}, denoiser,
+                      digits["denoiser_sha256"] if denoiser else "")
 
 
 def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None:
