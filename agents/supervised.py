@@ -73,17 +73,30 @@ class Supervised(Learner):
         # through the wrapped network for its precision; float32 for the loss
         whole = (batch.image,) if batch.mask is None else (batch.image, batch.mask)
         output, target = self.optimizer.network(*whole).float(), batch.target
-        share = 1.0 if batch.mask is None else batch.mask.mean()  # outside the holes nothing differs
-        losses: dict[str, Tensor] = {}
-        scores = {"train/psnr": psnr(output, target)}
-        if self.config.l1:
-            scores["train/l1"] = (output - target).abs().mean() / share
-            losses["loss/l1"] = self.config.l1 * scores["train/l1"]
-        if self.config.mse:
-            losses["loss/mse"] = self.config.mse * ((output - target) ** 2).mean() / share
-        if self.config.ssim:
-            scores["train/ssim"] = ssim_map(output, target, self.config.ssim_radius).mean()
-            losses["loss/ssim"] = self.config.ssim * (1 - scores["train/ssim"]) / share
-        if self.config.psnr:
-            losses["loss/psnr"] = -self.config.psnr / 10 * scores["train/psnr"].mean()
+        losses, scores = supervised_losses(self.config, output, target, batch.mask)
         return to_scalars({**losses, **self.descend(losses, progress), **scores})
+
+
+def supervised_losses(config: SupervisedConfig, output: Tensor, target: Tensor,
+                      mask: Tensor | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weighted terms of the loss, `loss/NAME`, and scores that are logged beside them, `train/NAME`.
+
+    Args:
+        config: the weights.
+        output, target: (N, C, H, W) float32.
+        mask: (N, 1, H, W), 1 in the holes; None where there are none.
+    """
+    share = 1.0 if mask is None else mask.mean()  # outside the holes nothing differs
+    losses: dict[str, Tensor] = {}
+    scores = {"train/psnr": psnr(output, target)}
+    if config.l1:
+        scores["train/l1"] = (output - target).abs().mean() / share
+        losses["loss/l1"] = config.l1 * scores["train/l1"]
+    if config.mse:
+        losses["loss/mse"] = config.mse * ((output - target) ** 2).mean() / share
+    if config.ssim:
+        scores["train/ssim"] = ssim_map(output, target, config.ssim_radius).mean()
+        losses["loss/ssim"] = config.ssim * (1 - scores["train/ssim"]) / share
+    if config.psnr:
+        losses["loss/psnr"] = -config.psnr / 10 * scores["train/psnr"].mean()
+    return losses, scores

@@ -28,6 +28,8 @@ Evaluator = Callable[[torch.nn.Module], dict[str, float]]
 #: Called after each validation with the network, the run and the update: samples, histograms, further checkpoints.
 ArtifactCallback = Callable[[torch.nn.Module, Run, int], None]
 
+#: The validation score that is better where it is lower.
+LOSS = "val/loss"
 _STRIKES = 3  # updates in a row that are not finite end the run
 
 
@@ -44,8 +46,8 @@ class Budget:
         minutes: stop after this much training time, evaluation left out (0: no limit). Only runs without a limit
             repeat bit for bit, because schedules follow the time where there is one.
         eval_interval: updates between validations, each of which saves last/.
-        monitor: the validation score whose maximum chooses best/.
-        patience: stop when that score has not risen for so many validations (0: never).
+        monitor: the validation score whose maximum chooses best/; of `val/loss` its minimum.
+        patience: stop when that score has not improved for so many validations (0: never).
     """
 
     updates: int = 400
@@ -67,7 +69,7 @@ class FitResult:
     Attributes:
         updates: done in all.
         seconds: of training, evaluation left out.
-        best_step, best: where the selection score was highest, and the scores there.
+        best_step, best: where the selection score was best, and the scores there.
         interrupted: by Ctrl-C; saved and resumable.
         stalled: the monitored score had not risen for as many validations as the budget's patience.
     """
@@ -238,7 +240,8 @@ class _RunState:
         if step:  # every policy begins as a constant
             self._warn(step, self._watch.after_validation(scores))
         monitor = self.config.monitor
-        if not self.best or scores[monitor] > self.best[monitor]:
+        sign = -1 if monitor == LOSS else 1
+        if not self.best or sign * scores[monitor] > sign * self.best[monitor]:
             self.best_step, self.best = step, dict(scores)
             self.run.save("best", network, {"step": step, "scores": scores})
         if sample is not None:

@@ -64,6 +64,7 @@ BEFORE: dict[str, dict[str, Any]] = {
     "LowLightDataConfig": {"sample_set": "four", "train_on_references": False},
     "PolicyConfig": {"actions": "curve", "controls": False},
     "DenoiseTrainConfig": {"preset": ""},
+    "RestoreNetworkConfig": {"paper_training": False},
 }
 #: Parts of a configuration in version 0.1, whose names do not count.
 _PARTS = ("pictures", "paths", "budget", "network", "policy", "learners", "comparison", "configs")

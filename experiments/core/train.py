@@ -100,7 +100,7 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
               f"  {python()} -m {task.command} --resume {run.path}{named}")
         raise KeyboardInterrupt
     if fitted.stalled:
-        print(f"\n{task.monitor(config)} has not risen for {task.patience(config)} validations: stopped at update "
+        print(f"\n{task.monitor(config)} has not improved for {task.patience(config)} validations: stopped at update "
               f"{fitted.updates} (--patience)")
     scores = task.report(session, fitted)
     run.close()
@@ -135,6 +135,8 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
     if others:
         raise UsageError(f"--resume goes on with the settings of the run; leave out {option_names(others)} (to change "
                          f"them, begin a new run with --init {given.train.resume})")
+    if {"train.updates", "train.epochs"} <= asked:
+        raise UsageError("--updates and --epochs both say how long the run is to be: give one of them")
     changes = {path: getattr(given.train, path.partition(".")[2]) for path in asked & extends}
     if set(changes) - {"train.updates", "train.patience"} and "train.updates" not in changes:
         changes["train.updates"] = None  # time, or epochs, are the limit

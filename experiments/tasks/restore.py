@@ -13,15 +13,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents import Supervised, SupervisedConfig
+from agents import Learner, Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
+from agents.supervised import supervised_losses
 from experiments.core.config import check_budget
 from experiments.core.dataset import Dataset
 from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult
 from experiments.core.run import Run
 from experiments.core.task import NO_LIMIT, Session, Task
-from experiments.tasks.restore_config import LOSS_TERMS, PUBLISHED, SHAPE_ARGUMENTS, RestoreConfig, recipe
-from rlenhance.core.errors import UsageError
+from experiments.tasks.restore_config import (
+    LOSS_TERMS,
+    RecipeDefaults,
+    RestoreConfig,
+    check_read,
+    check_unset,
+    network_arguments,
+    recipe,
+)
+from rlenhance.core.errors import UnknownName
 from rlenhance.core.visualize import grid
 from rlenhance.data import (
     Batch,
@@ -116,6 +125,29 @@ def mean_psnr(model: Callable[[Batch], Tensor], pictures: Sequence[Batch]) -> fl
     return sum(scores) / len(scores)
 
 
+def validate(network: nn.Module, pictures: Sequence[Batch], settings: SupervisedConfig) -> dict[str, float]:
+    """Mean PSNR in dB (of the holes, where there are any), and the mean of the loss that is trained."""
+    outputs = [run_eval(network, batch) for batch in pictures]
+    losses = []
+    for output, batch in zip(outputs, pictures, strict=True):
+        assert batch.target is not None
+        terms, _ = supervised_losses(settings, output, batch.target, batch.mask)
+        losses.append(sum(float(term) for term in terms.values()))
+    made = iter(outputs)
+    return {"val/psnr": mean_psnr(lambda batch: next(made), pictures), "val/loss": sum(losses) / len(losses)}
+
+
+def supervised_config(own: RecipeDefaults) -> SupervisedConfig:
+    """The learner's settings of a recipe.
+
+    Raises:
+        UsageError: a number outside its range.
+    """
+    return SupervisedConfig(**{term: own.loss.get(term, 0.0) for term in LOSS_TERMS},
+                            ssim_radius=own.ssim_radius, ema_decay=own.ema_decay, optimizer=OptimizerConfig(
+                                own.learning_rate, own.warmup_steps, own.final_lr_ratio, own.max_grad_norm))
+
+
 class RestoreArtifacts:
     """Writes samples, the log by epochs, checkpoints and curves after each validation.
 
@@ -144,7 +176,7 @@ class RestoreArtifacts:
         if self.every and step and step % (self.every * self.steps) == 0:
             run.save(f"checkpoints/epoch-{epoch:04d}", network, {"step": step, "epoch": epoch})
         run.draw_curves(panels={"loss": ["loss", "loss/mse", "loss/l1", "loss/ssim", "loss/psnr"],
-                                "validation PSNR in dB": ["val/psnr"]})
+                                "validation PSNR in dB": ["val/psnr"], "validation loss": ["val/loss"]})
 
 
 def epoch_means(rows: Sequence[Mapping[str, Any]], steps: int) -> list[dict[str, float]]:
@@ -169,6 +201,11 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def check(self, config: RestoreConfig, stored: Mapping[str, Any]) -> None:
         own = recipe(config)
+        if not stored:
+            check_read(config)
+        if own.monitor not in ("val/psnr", "val/loss"):
+            raise UnknownName("validation score", own.monitor, ("val/psnr", "val/loss"))
+        supervised_config(own)
         check_budget(replace(config.train, batch_size=own.batch_size, eval_interval=config.train.eval_interval or 1))
 
     def dataset(self, config: RestoreConfig) -> RestoreDataset:
@@ -176,30 +213,18 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def model(self, config: RestoreConfig, data: RestoreDataset) -> Any:
         """The network."""
-        network, arguments = config.network, dict[str, Any]()
-        model, given = network.model, (network.widths, network.blocks)
-        wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (len(given[0]), len(given[0])),
-                  "combined": (1, 1)}[model]
-        if any(values and len(values) != count for values, count in zip(given, wanted, strict=True)):
-            raise UsageError(f"--widths and --blocks: {model} takes {wanted[0]} and {wanted[1]} numbers; got "
-                             f"{len(given[0])} and {len(given[1])}")
-        if model == "combined":
-            arguments |= {"scale": network.scale, "exposure": network.exposure}
-        elif config.data.size:
-            arguments["train_size"] = config.data.size
-        if network.paper_config:
-            arguments |= PUBLISHED.get(model, {})
-        for name, values, count in zip(SHAPE_ARGUMENTS[model], given, wanted, strict=True):
-            if values and name:
-                arguments[name] = values[0] if count == 1 and model != "prior" else values
-        return MODELS.create(model, **arguments)
+        return MODELS.create(config.network.model, **network_arguments(config))
+
+    def learner(self, config: RestoreConfig, data: RestoreDataset, device: torch.device,
+                fresh: bool = True) -> Learner | None:
+        pairs = any(example.image not in (None, example.target) for example in data.splits.train)
+        if fresh and config.network.model == "combined" and pairs:
+            check_unset(config, ("data.blur", "data.noise"), "made for good pictures that are shrunk, and "
+                        f"{data.splits.source} has pairs")
+        return super().learner(config, data, device, fresh)
 
     def make_learner(self, config: RestoreConfig, network: Any, device: torch.device) -> Supervised:
-        own = recipe(config)
-        settings = SupervisedConfig(**{term: own.loss.get(term, 0.0) for term in LOSS_TERMS},
-                                    ssim_radius=own.ssim_radius, ema_decay=own.ema_decay,
-                                    optimizer=OptimizerConfig(own.learning_rate, 100, own.final_lr_ratio, 1.0))
-        return Supervised(network, settings, seed=config.train.seed, device=device)
+        return Supervised(network, supervised_config(recipe(config)), seed=config.train.seed, device=device)
 
     def batches(self, config: RestoreConfig, data: RestoreDataset, model: nn.Module) -> Callable[[int], Batch]:
         count = recipe(config).batch_size
@@ -207,7 +232,11 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def evaluator(self, config: RestoreConfig, data: RestoreDataset) -> Evaluator:
         pictures = data.validation(config.train.val_images)
-        return lambda network: {"val/psnr": mean_psnr(lambda batch: run_eval(network, batch), pictures)}
+        settings = supervised_config(recipe(config))
+        return lambda network: validate(network, pictures, settings)
+
+    def monitor(self, config: RestoreConfig) -> str:
+        return recipe(config).monitor
 
     def budget(self, config: RestoreConfig, data: RestoreDataset) -> Budget:
         train, epoch = config.train, self.epoch(config, data)

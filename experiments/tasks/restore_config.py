@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
+from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.models import MODELS
 from rlenhance.ops.masks import MASK_GENERATORS
@@ -28,7 +28,8 @@ class RecipeDefaults:
         epochs, batch_size, learning_rate: of the training.
         loss: weights of the loss's terms, see `SupervisedConfig`.
         ssim_radius, ema_decay: see `SupervisedConfig`.
-        final_lr_ratio: share of the learning rate at the end.
+        final_lr_ratio, warmup_steps, max_grad_norm: see `OptimizerConfig`.
+        monitor: the validation score that chooses best/.
     """
 
     size: int
@@ -39,6 +40,9 @@ class RecipeDefaults:
     ssim_radius: int = 5
     ema_decay: float = 0.0
     final_lr_ratio: float = 1.0
+    warmup_steps: int = 100
+    max_grad_norm: float = 1.0
+    monitor: str = "val/psnr"
 
 
 #: Networks that `restore_train` trains.
@@ -49,10 +53,46 @@ DEFAULTS = {
     "combined": RecipeDefaults(48, 200, 16, 1e-4, {"mse": 1.0}, ema_decay=0.999, final_lr_ratio=0.1),
 }
 
-#: The networks as they were published, where that differs from ours.
-PUBLISHED: dict[str, dict[str, Any]] = {
+
+@dataclass(frozen=True)
+class PaperForm:
+    """A network and its training as they were published.
+
+    Attributes:
+        arguments: of the network, where they differ from ours.
+        recipe: of its training.
+    """
+
+    arguments: Mapping[str, Any]
+    recipe: RecipeDefaults
+
+
+def plain_adam(own: RecipeDefaults, **others: Any) -> RecipeDefaults:
+    """The same with Adam at a constant rate: no warm-up, no decay, no clipping, no running mean of the weights.
+
+    Args:
+        own: of the network.
+        others: further settings that differ.
+    """
+    return replace(own, ema_decay=0.0, final_lr_ratio=1.0, warmup_steps=0, max_grad_norm=0.0, **others)
+
+
+#: The networks that have a published form.
+PUBLISHED = {
+    "gated_pixelrnn": PaperForm({"dilations": (1, 1, 1)}, plain_adam(DEFAULTS["gated_pixelrnn"])),
+    "convlstm_autoencoder": PaperForm({"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
+                                      plain_adam(DEFAULTS["convlstm_autoencoder"])),
+    "combined": PaperForm({"paper_form": True}, plain_adam(DEFAULTS["combined"], monitor="val/loss")),
+}
+#: The shapes that `paper_config` gave in version 0.2, with our training; runs of 0.2 go on with them.
+SHAPES_OF_0_2 = {
     "gated_pixelrnn": {"dilations": (1, 1, 1)},
     "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
+}
+#: Settings that some networks alone read: path with dots -> those networks.
+READ_BY = {
+    "data.holes": ("gated_pixelrnn", "convlstm_autoencoder", "prior"),
+    **dict.fromkeys(("data.blur", "data.noise", "network.scale", "network.exposure"), ("combined",)),
 }
 #: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
 SHAPE_ARGUMENTS = {"gated_pixelrnn": ("width", None), "convlstm_autoencoder": ("widths", None),
@@ -97,8 +137,8 @@ class RestoreTrainConfig(TrainConfig):
     """Pictures per update."""
     eval_interval: Annotated[int, default_is("an epoch")] = 0
     """Updates between validations, each of which saves last/."""
-    monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
-    """The validation score whose maximum chooses best/."""
+    monitor: Annotated[str | None, default_is("val/psnr; val/loss for combined with --paper-config", "SCORE")] = None
+    """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest."""
     val_images: int = 48
     """Validation pictures."""
     checkpoint_epochs: int = 0
@@ -131,7 +171,10 @@ class RestoreNetworkConfig:
     model: Annotated[tyro.conf.Positional[str], one_of(DEFAULTS)] = ""
     """gated_pixelrnn, convlstm_autoencoder and prior fill holes; combined restores and enlarges."""
     paper_config: bool = False
-    """The network in its published form: its middle sees nothing of the picture in a large hole."""
+    """Network and training as they were published: plain Adam, without warm-up, decay, clipping and running mean.
+    Options given beside it hold."""
+    paper_training: tyro.conf.Suppress[bool] = True
+    """Whether `paper_config` means the training too; in runs of version 0.2 it meant the shape alone."""
     widths: Annotated[tuple[int, ...], default_is(_shape_of_each(0))] = ()
     """Channels: of each level (prior, convlstm_autoencoder), or one number (gated_pixelrnn, combined)."""
     blocks: Annotated[tuple[int, ...], default_is(_shape_of_each(1))] = ()
@@ -150,6 +193,14 @@ class RestoreLearnerConfigs:
     """Peak learning rate of Adam."""
     loss: Annotated[tuple[str, ...], default_is(_of_each("loss"))] = ()
     """Weights of the loss, as in mse=0.8 ssim=0.2; l1, mse, ssim and psnr."""
+    warmup_steps: Annotated[int | None, default_is(_of_each("warmup_steps"), "INT")] = None
+    """Updates over which the learning rate rises to its peak (0: none)."""
+    final_lr_ratio: Annotated[float | None, default_is(_of_each("final_lr_ratio"), "FLOAT")] = None
+    """Share of the peak at the end of the run, along a half cosine (1: the rate is constant)."""
+    max_grad_norm: Annotated[float | None, default_is(_of_each("max_grad_norm"), "FLOAT")] = None
+    """The gradient's norm is clipped here (0: never)."""
+    ema_decay: Annotated[float | None, default_is(_of_each("ema_decay"), "FLOAT")] = None
+    """Share of the running mean of the weights that each update keeps; it is what is saved (0: no mean)."""
 
 
 @dataclass(frozen=True)
@@ -164,23 +215,36 @@ class RestoreConfig(RunConfig):
 
 
 def recipe(config: RestoreConfig) -> RecipeDefaults:
-    """The network's own settings, with what was asked for in their place.
+    """The network's own settings, or the published ones, with what was asked for in their place.
 
     Raises:
         UnknownName: an unknown network.
         UsageError: a loss that is none, a number that is not positive.
     """
-    if config.network.model not in DEFAULTS:
-        raise UnknownName("network", config.network.model, DEFAULTS)
-    train = config.train
+    model, train, learner = config.network.model, config.train, config.learners
+    if model not in DEFAULTS:
+        raise UnknownName("network", model, DEFAULTS)
     asked = {"size": config.data.size, "epochs": train.epochs, "batch_size": train.batch_size,
-             "learning_rate": config.learners.learning_rate}
+             "learning_rate": learner.learning_rate}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value}
     if any(value < 0 for value in given.values()) or train.val_images < 1 or train.checkpoint_epochs < 0:
         raise UsageError(f"size, epochs, batch size and learning rate must be positive, --val-images at least 1; got "
                          f"{given} and {train.val_images}")
+    optional = {"monitor": train.monitor, "loss": loss_weights(learner.loss) or None} | {
+        name: getattr(learner, name) for name in ("warmup_steps", "final_lr_ratio", "max_grad_norm", "ema_decay")}
+    given |= {name: value for name, value in optional.items() if value is not None}
+    published = config.network.paper_config and config.network.paper_training and model in PUBLISHED
+    return replace(PUBLISHED[model].recipe if published else DEFAULTS[model], **given)
+
+
+def loss_weights(words: Sequence[str]) -> dict[str, float]:
+    """The weights that words such as mse=0.8 give.
+
+    Raises:
+        UsageError: an unknown term, or a weight that is none.
+    """
     loss = {}
-    for word in config.learners.loss:
+    for word in words:
         name, _, weight = word.partition("=")
         try:
             loss[name] = float(weight)
@@ -188,6 +252,67 @@ def recipe(config: RestoreConfig) -> RecipeDefaults:
             loss[name] = math.nan
         if name not in LOSS_TERMS or not loss[name] >= 0:
             raise UsageError(f"--loss takes weights of {', '.join(LOSS_TERMS)}, as in mse=0.8 ssim=0.2; got {word!r}")
-    if loss:
-        given["loss"] = loss
-    return replace(DEFAULTS[config.network.model], **given)
+    return loss
+
+
+def network_arguments(config: RestoreConfig) -> dict[str, Any]:
+    """The arguments of the network in the registry.
+
+    Raises:
+        UsageError: widths or blocks that it does not take.
+    """
+    network, arguments = config.network, dict[str, Any]()
+    model, given = network.model, (network.widths, network.blocks)
+    wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (len(given[0]), len(given[0])),
+              "combined": (1, 1)}[model]
+    if any(values and len(values) != count for values, count in zip(given, wanted, strict=True)):
+        raise UsageError(f"--widths and --blocks: {model} takes {wanted[0]} and {wanted[1]} numbers; got "
+                         f"{len(given[0])} and {len(given[1])}")
+    if model == "combined":
+        arguments |= {"scale": network.scale, "exposure": network.exposure}
+    elif config.data.size:
+        arguments["train_size"] = config.data.size
+    if network.paper_config:
+        shapes = {name: form.arguments for name, form in PUBLISHED.items()} if network.paper_training else SHAPES_OF_0_2
+        arguments |= shapes.get(model, {})
+    for name, values, count in zip(SHAPE_ARGUMENTS[model], given, wanted, strict=True):
+        if values and name:
+            arguments[name] = values[0] if count == 1 and model != "prior" else values
+    return arguments
+
+
+def check_unset(config: RestoreConfig, paths: Sequence[str], reason: str) -> None:
+    """Refuse settings that nothing would read.
+
+    Args:
+        config: of a new run.
+        paths: of the settings, with dots.
+        reason: ends the sentence "--blur is ...".
+
+    Raises:
+        UsageError: names the options.
+    """
+    plain = dict(leaves(RestoreConfig()))
+    given = [f"--{path.partition('.')[2]}" for path, value in leaves(config) if path in paths and value != plain[path]]
+    if given:
+        raise UsageError(f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} {reason}: leave it out")
+
+
+def check_read(config: RestoreConfig) -> None:
+    """Refuse settings of a new run that would be ignored, or that contradict each other.
+
+    Raises:
+        UsageError: names the option, and the networks that read it.
+    """
+    network = config.network
+    model = network.model
+    for path, readers in READ_BY.items():
+        if model not in readers:
+            check_unset(config, [path], f"read by {', '.join(readers)}, and {model} would ignore it")
+    if network.paper_config and model not in PUBLISHED:
+        raise UsageError(f"--paper-config: {model} is a network of this project and has no published form; "
+                         f"{', '.join(PUBLISHED)} have one")
+    if network.paper_config and network.exposure:
+        raise UsageError("--exposure: the published form has no tone curve; leave out --exposure or --paper-config")
+    if config.train.updates and config.train.epochs:
+        raise UsageError("--updates and --epochs both say how long the run is: give one of them")

@@ -12,12 +12,28 @@ from torch import Tensor, nn
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
-from rlenhance.nn.backbones.base import block_stack, zero_init
+from rlenhance.nn.backbones.base import ResidualBlock, block_stack, zero_init
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 #: Allowed values of `scale`.
 SCALES = (1, 2, 4)
 _CURVES, _LOW, _HIGH = 6, -0.3, 1.0
+
+
+class NormalizedBlock(nn.Module):
+    """Features plus convolution, batch normalisation, ReLU, convolution, batch normalisation of them.
+
+    Source: SRResNet (Ledig et al. 2017), figure 4.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)
 
 
 class SRGenerator(nn.Module):
@@ -27,18 +43,22 @@ class SRGenerator(nn.Module):
         width: channels inside.
         blocks: residual blocks.
         scale: see `SCALES`.
+        paper_form: with batch normalisation, and the last layer as PyTorch makes it.
 
-    Source: SRResNet (Ledig et al. 2017), figure 4, without batch normalisation; the Generator of the super-resolution
-    and denoising project. The shuffle is one step for any scale; detail begins at zero.
+    Source: SRResNet (Ledig et al. 2017), figure 4; the Generator of the super-resolution and denoising project. The
+    shuffle is one step for any scale. Outside the published form there is no batch normalisation, and detail begins at
+    zero.
     """
 
-    def __init__(self, width: int, blocks: int, scale: int):
+    def __init__(self, width: int, blocks: int, scale: int, paper_form: bool = False):
         super().__init__()
         self.scale = scale
         self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.blocks = block_stack(width, blocks)
-        self.fuse = nn.Conv2d(width, width, 3, padding=1)
-        self.head = zero_init(nn.Conv2d(width, 3 * scale**2, 3, padding=1))
+        self.blocks = block_stack(width, blocks, NormalizedBlock if paper_form else ResidualBlock)
+        fuse = nn.Conv2d(width, width, 3, padding=1)
+        self.fuse: nn.Module = nn.Sequential(fuse, nn.BatchNorm2d(width)) if paper_form else fuse
+        head = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
+        self.head = head if paper_form else zero_init(head)
 
     def forward(self, image: Tensor) -> Tensor:
         """The detail that is added to the enlarged picture."""
@@ -50,7 +70,8 @@ class SRGenerator(nn.Module):
 class MRPNetSR(FeedForwardModel):
     """MRPNet denoises, and the generator adds detail to the bicubically enlarged result; trained end to end.
 
-    A new network gives the bicubic result.
+    A new network gives the bicubic result. In the published form nothing is added to anything: MRPNet gives the
+    denoised picture, and the generator, with batch normalisation, the result.
 
     Args:
         width: channels of MRPNet.
@@ -58,6 +79,7 @@ class MRPNetSR(FeedForwardModel):
         scale: see `SCALES`.
         exposure: whether a tone curve of six steps, predicted from the picture's statistics, comes first: the
             supervised baseline of policies over curves.
+        paper_form: the published form, see above.
 
     Attributes:
         receptive_radius: see `ImageNetwork`.
@@ -71,15 +93,16 @@ class MRPNetSR(FeedForwardModel):
     receptive_radius: int  # type: ignore[assignment]
 
     def __init__(self, width: int = 64, generator_width: int = 48, blocks: int = 6, scale: int = 1,
-                 exposure: bool = False):
+                 exposure: bool = False, paper_form: bool = False):
         super().__init__()
         if scale not in SCALES:
             raise UsageError(f"scale is {', '.join(map(str, SCALES))}; got {scale}")
-        self.scale, self.exposure = scale, exposure
+        self.scale, self.exposure, self.paper_form = scale, exposure, paper_form
         self.purpose = "upscale" if scale > 1 else "enhance" if exposure else "denoise"
         self.backbone: Backbone = BACKBONES.create("mrpnet", channels=3, context=0, width=width)
-        self.clean = zero_init(nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate"))
-        self.generator = SRGenerator(generator_width, blocks, scale)
+        clean = nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate")
+        self.clean = clean if paper_form else zero_init(clean)
+        self.generator = SRGenerator(generator_width, blocks, scale, paper_form)
         self.receptive_radius = 2 * (8 + blocks)
         self.curve: nn.Module = nn.Identity()
         if exposure:
@@ -101,6 +124,8 @@ class MRPNetSR(FeedForwardModel):
     def restore_unclamped(self, image: Tensor) -> Tensor:
         """Denoised, enlarged and detailed, not clipped: (N, 3, H, W) -> (N, 3, scale H, scale W)."""
         features, _ = self.backbone(image)
+        if self.paper_form:
+            return self.generator(self.clean(features)).float()
         clean = (image + self.clean(features)).float()
         large = clean if self.scale == 1 else F.interpolate(clean, scale_factor=self.scale, mode="bicubic",
                                                             align_corners=False)

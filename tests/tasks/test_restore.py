@@ -163,7 +163,7 @@ def test_receptive_field_covers_the_hole(name, side):
     field = min(receptive_field(BACKBONES.create(name, channels=4, **{
         "gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 4)}}[name]), 160, 4))
     assert field > side
-    published = {key: value for key, value in PUBLISHED[name].items() if key != "sees_mask"}
+    published = {key: value for key, value in PUBLISHED[name].arguments.items() if key != "sees_mask"}
     published |= {"width": 4} if "pixel" in name else {"widths": (4, 4, 4)}
     assert min(receptive_field(BACKBONES.create(name, channels=4, **published), 160, 4)) < side
 
