@@ -40,8 +40,8 @@ class LatentActions(nn.Module, ActionSet):
       beside the code is not equivariant, so its errors differ.
 
     A move of the code changes the patch by the change of its reconstruction, times the gates; with both closed nothing
-    changes. The networks are frozen: they are part of the action, as a filter is. The noise is estimated from the
-    initial image.
+    changes. Without gradients a network runs only over the patches whose gate for it is open. The networks are frozen:
+    they are part of the action, as a filter is. The noise is estimated from the initial image.
 
     Args:
         block, overlap: of the patches.
@@ -99,7 +99,12 @@ class LatentActions(nn.Module, ActionSet):
     def initial_image(self, image: Tensor) -> Tensor:
         """One pass of the autoencoder: (N, 3, H, W)."""
         with self._precision(image.device):
-            return self.autoencoder.enhance(image, image, self._noise(image)).clamp(0, 1)
+            change = self.autoencoder.apply_to_patches(self._first_change, image, image, self._noise(image),
+                                                       self._shown_first(image))
+        return (image + change).clamp(0, 1)
+
+    def _first_change(self, now: Tensor, start: Tensor, noise: Tensor, shown: Tensor) -> Tensor:
+        return self.autoencoder.residual(now, start, shown, noise)
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         if not torch.amp.is_autocast_available(device.type):
@@ -135,15 +140,32 @@ class LatentActions(nn.Module, ActionSet):
 
     def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor, shown: Tensor) -> Tensor:
         """The change of patches: (M, 3, b, b) twice, (M, 1, 1, 1), (M, heads) and (M, 3, b, b) -> (M, 3, b, b)."""
-        seen, other = self.autoencoder.analyze(now, start, noise), d4_transform(start, way)
-        if self.autoencoder.equivariant:  # the reconstruction turns with the patch
-            change = self.autoencoder.residual(other, other, d4_transform(shown, way), noise)
-        else:
-            change = self.autoencoder.analyze(other, other, noise).change
-        anew = d4_inverse(other + change, way)
         own, new = ((1 + chosen[:, -NUM_GATES:, None, None, None]) / 2).unbind(dim=1)
-        moved = self._shown_by(seen.code, chosen[:, :-NUM_GATES]) - seen.reconstruction
-        return own * seen.change + new * (anew - now) + (own + new).clamp(max=1) * moved
+        moves, network = chosen[:, :-NUM_GATES], self.autoencoder
+        moving = (moves != 0).any(dim=1) & (own + new > 0).flatten()
+        change = torch.zeros_like(now)
+        rows = _used(moving | (own > 0).flatten())
+        if len(rows):
+            code, _ = network.encode(now[rows])
+            seen = network.decode(code)
+            mine, moved = _used(own[rows] > 0), _used(moving[rows])
+            if len(mine):
+                kept = rows[mine]
+                change = change.index_add(0, kept, own[kept] * network.residual(now[kept], start[kept], seen[mine],
+                                                                                noise[kept]))
+            if len(moved):
+                kept = rows[moved]
+                shift = self._shown_by(code[moved], moves[kept]) - seen[moved]
+                change = change.index_add(0, kept, (own + new)[kept].clamp(max=1) * shift)
+        rows = _used(new > 0)
+        if len(rows):
+            other, told = d4_transform(start[rows], way), noise[rows]
+            if network.equivariant:  # the reconstruction turns with the patch
+                again = network.residual(other, other, d4_transform(shown[rows], way), told)
+            else:
+                again = network.analyze(other, other, told).change
+            change = change.index_add(0, rows, new[rows] * (d4_inverse(other + again, way) - now[rows]))
+        return change
 
     def _shown_by(self, code: Tensor, chosen: Tensor) -> Tensor:
         """Reconstruction of the moved codes: (M, C, 8) and (M, parts + axes) -> (M, 3, b, b)."""
@@ -165,3 +187,9 @@ class LatentActions(nn.Module, ActionSet):
         action = torch.zeros(count, self.action_dim, *self.agent_grid("local", height, width))
         action[:, -NUM_GATES:] = -1
         return {"local": action}
+
+
+def _used(chosen: Tensor) -> Tensor:
+    """The rows that count, (M, ...) bool with one value each -> int64; all of them where gradients are recorded."""
+    rows = chosen.flatten()
+    return torch.arange(len(rows), device=rows.device) if torch.is_grad_enabled() else rows.nonzero().squeeze(1)

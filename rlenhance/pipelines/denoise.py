@@ -89,7 +89,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """The result of a policy, or of a network without noise map, for the whole picture."""
         if isinstance(self.model, LatentEpisode):
             noise, actions = self.settings.noise, cast(Any, self.model.policy.actions)
-            actions.told = None if noise is None else noise / 255
+            actions.noise_std = None if noise is None else noise / 255
         image = to_tensor(pixels, self.device)
         result = self.model(image, preference=self.noise_preference() or None).float()
         return to_array(self._mix(image, result), pixels.dtype.type)

@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
@@ -219,6 +220,7 @@ def test_a_full_bank_knows_where_outputs_err():
     shown = [(actions.autoencoder.decode((centre + axis)[None]) - actions.autoencoder.decode(centre[None])).norm()
              for axis in axes[0]]
     assert shown[0] >= 0.9 * shown[1] > 0
+    assert error_axes(actions.autoencoder, codes, actions.bank.centres, 0).shape == (2, 0, 2, NUM_D4)
     assert len(code_all(actions.autoencoder, [noisy(2, 32)]).clean) == 2 * 9
     with pytest.raises(UsageError, match="needs as many patches"):
         fill_bank(actions, [noisy(1, 16)])
@@ -347,8 +349,12 @@ def test_the_command_denoises_with_a_run(tmp_path, capsys):
     photo = tmp_path / "face.png"
     Image.fromarray((noisy(1, 40).image[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")).save(photo)
     given = ["denoise", str(photo), "--model", str(tmp_path / "best")]
-    assert main([*given, "--iterations", "1", "--noise", "30"]) == 0
-    assert Image.open(tmp_path / "face_denoised.png").size == (40, 40)
+    assert main([*given, "--noise", "30"]) == 0
+    strong = np.asarray(Image.open(tmp_path / "face_denoised.png"))
+    assert strong.shape == (40, 40, 3)
+    assert main([*given, "--overwrite", "--noise", "3"]) == 0  # the noise that the user names counts
+    assert not np.array_equal(strong, np.asarray(Image.open(tmp_path / "face_denoised.png")))
+    assert main([*given, "--overwrite", "--iterations", "1", "--noise", "30"]) == 0
     assert main([*given, "--overwrite", "--iterations", "-1"]) == 2
     assert main(["denoise", str(photo), "--overwrite", "--iterations", "1"]) == 2
     assert "name the model rse-faces" in capsys.readouterr().err

@@ -75,7 +75,8 @@ def error_axes(autoencoder: PatchAutoencoder, codes: Codes, centres: Tensor, cou
         values = values.clamp(min=_LEAST * float(values.max()))
         root, back = (vectors @ torch.diag(values**power) @ vectors.mT for power in (0.5, -0.5))
         size, direction = torch.linalg.eigh(root @ (error.mT @ error / len(error)) @ root)
-        axes = (back @ direction[:, -count:] * size[-count:].clamp(min=0).sqrt()).mT.flip(0)
+        most = slice(len(size) - count, None)
+        axes = (back @ direction[:, most] * size[most].clamp(min=0).sqrt()).mT.flip(0)
         found.append(axes.float().unflatten(1, centre.shape))
     return torch.stack(found)
 

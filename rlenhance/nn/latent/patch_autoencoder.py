@@ -19,8 +19,8 @@ from rlenhance.ops.patch_grid import PatchGrid
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
 _LOG_VARIANCE = (-10.0, 2.0)
-#: Patches per batch where no gradient is needed.
-AT_ONCE = 1024
+#: Patches per batch where no gradient is needed: their features stay in a core's cache.
+AT_ONCE = 64
 
 
 @dataclass(frozen=True)
