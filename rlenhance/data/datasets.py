@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rlenhance.core.errors import UnknownName, UsageError
@@ -18,8 +19,10 @@ from rlenhance.io.files import EXTENSIONS
 
 LAYOUTS = """known layouts of a data folder:
   our485/{low,high} and eval15/{low,high}   the LOL data set: validation is carved from our485, eval15 is the test
-  low/ and high/, or input/ and gt/         pairs by name: split by scene where names begin with sNNN_
-  train/{train,gt}, val/..., test/...       ready-made splits, each with one of the pairs of names above
+  low/ and high/, or input/ and gt/         pairs by name (low1.png and high1.png, train_00001.png and gt_00001.png):
+                                            split by scene where names begin with sNNN_
+  train/{train,gt}, val/..., test/...       ready-made splits, each with one of the pairs of names above; pictures in
+                                            test/ or test/test/ without references are for inference
   0001_001_S6_.../0001_{NOISY,GT}_SRGB_...  SIDD: pairs, split by scene; the test is Validation*BlocksSrgb.mat
   pictures directly inside                  dark photographs alone, no reference
 for denoising also img_align_celeba/ beside list_eval_partition.txt, and TFRecord files (*-r08.tfrecords)"""
@@ -40,20 +43,50 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
-def _by_name(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The images of one side of the pairs by the name they share with the other, and a line per repeated name."""
-    named: dict[str, Path] = {}
-    clashes = []
-    for path in image_files(folder):
-        other = named.setdefault(_ROLE.sub("", path.stem), path)
-        if other != path:
-            clashes.append(f"{path}: pairs by the same name as {other}")
-    return named, clashes
+#: The part that a file plays in its pair, before the number that both share: train_00001.png beside gt_00001.png.
+_PREFIX = re.compile(r"^(low|high|normal|input|gt|target|train|val|test|noisy|clean)[ _-]?(?=\d)", re.IGNORECASE)
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+#: What two files of a pair share, the strictest first: the name, the name without its part, and without leading zeros.
+_SHARED: tuple[Callable[[str], str], ...] = (
+    str, lambda stem: _PREFIX.sub("", stem), lambda stem: _ZEROS.sub("", _PREFIX.sub("", stem)))
+_NAMED = 5  # files of each kind that a message lists
+
+
+def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pair the files of two folders by name: equal names first, then `train_1` with `gt_1`, then `1` with `00001`.
+
+    Args:
+        inputs, targets: in the order of their names.
+
+    Returns:
+        The pairs in the order of the inputs, and a line for each file that has no partner, or the same as another.
+    """
+    found: dict[Path, Path] = {}
+    rest = [list(inputs), list(targets)]
+    for shared in _SHARED:
+        theirs = {shared(path.stem): path for path in reversed(rest[1])}  # the first of a name
+        for path in rest[0]:
+            if partner := theirs.pop(shared(path.stem), None):
+                found[path] = partner
+        rest = [[path for path in rest[0] if path not in found],
+                [path for path in rest[1] if path not in set(found.values())]]
+    lines: list[list[str]] = []
+    for part, whole, others in ((rest[0], list(found), targets), (rest[1], list(found.values()), inputs)):
+        taken = {_SHARED[-1](path.stem): path for path in whole}
+        twins = [taken.get(_SHARED[-1](path.stem)) for path in part]
+        missing = f"no picture of that name in {others[0].parent if others else 'the other folder'}"
+        lines.append([f"{path}: {f'pairs by the same name as {twin}' if twin else missing}"
+                      for path, twin in zip(part, twins, strict=True)])
+    both = [line for pair in zip_longest(*lines) for line in pair if line]  # the first ones show both ways of naming
+    return [(path, found[path]) for path in inputs if path in found], both
 
 
 def _pair_folders(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of a pair's two sides: low/ and high/, train/ and gt/, ..., or pictures around a gt/."""
     inputs = next((folder / n for n in _INPUTS if (folder / n).is_dir()), None)
     targets = next((folder / n for n in _TARGETS if (folder / n).is_dir()), None)
+    if inputs is None and targets == folder / "gt" and image_files(folder):
+        inputs = folder
     return (inputs, targets) if inputs and targets else None
 
 
@@ -61,22 +94,17 @@ def examples_in(folder: Path) -> tuple[list[Example], list[str]]:
     """The pairs of one folder, or its images alone, without splitting; and a line per file without a partner."""
     pair = _pair_folders(folder)
     if pair is None:
-        low = folder / "low"
-        alone = image_files(low if low.is_dir() else folder)
-        return [Example(path.name, scene_of(path.stem), path) for path in alone], []
-    (inputs, clashes), (targets, more) = _by_name(pair[0]), _by_name(pair[1])
-    unmatched = clashes + more
-    unmatched += [f"{inputs[key]}: no picture of that name in {pair[1]}" for key in inputs.keys() - targets.keys()]
-    unmatched += [f"{targets[key]}: no picture of that name in {pair[0]}" for key in targets.keys() - inputs.keys()]
-    matched = [key for key in inputs if key in targets]
-    examples = [Example(inputs[k].stem, scene_of(inputs[k].stem), inputs[k], targets[k]) for k in matched]
-    return examples, sorted(unmatched)
+        inside = next((folder / n for n in ("low", "input", folder.name) if (folder / n).is_dir()), folder)
+        return [Example(path.name, scene_of(path.stem), path) for path in image_files(inside)], []
+    pairs, unmatched = pair_files(*map(image_files, pair))
+    return [Example(image.stem, scene_of(image.stem), image, target) for image, target in pairs], unmatched
 
 
 def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
     """Detect the layout of a data folder, and split it.
 
-    Validation is always carved from training, never from the test split. Nothing is decoded, see `validate_splits`.
+    Validation is always carved from training, never from the test split. Pictures in val/ and test/ without references,
+    beside a train/ with references, are for inference alone. Nothing is decoded, see `validate_splits`.
 
     Args:
         folder: one of `LAYOUTS`.
@@ -99,6 +127,11 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
         if (folder / name).is_dir():
             parts[part], missing = examples_in(folder / name)
             unmatched += missing
+    inference = []
+    if names and any(example.target is not None for example in parts["train"]):
+        for part in ("val", "test"):
+            inference += [example for example in parts[part] if example.target is None]
+            parts[part] = [example for example in parts[part] if example.target is not None]
     if not names:
         whole, unmatched = examples_in(folder)
         many = len({example.scene for example in whole}) >= 10
@@ -108,13 +141,21 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
     elif fold:
         raise UsageError(f"{folder}: its splits are ready-made, there is no fold {fold}")
     if not parts["train"]:
-        raise UsageError(f"{folder}: no picture to train on; {LAYOUTS}")
+        raise UsageError(f"{folder}: no picture to train on{_without_partners(unmatched)}; {LAYOUTS}")
     if not parts["val"]:
         raise UsageError(
             f"{folder}: {len(parts['train'])} pictures of {len({e.scene for e in parts['train']})} scenes are too few "
-            f"to hold one out for validation: at least three scenes are needed"
+            f"to hold one out for validation: at least three scenes are needed{_without_partners(unmatched)}"
         )
-    return Splits(parts["train"], parts["val"], parts.get("test", []), str(folder), unmatched)
+    return Splits(parts["train"], parts["val"], parts.get("test", []), str(folder), unmatched, inference)
+
+
+def _without_partners(lines: Sequence[str]) -> str:
+    """The first files that did not pair and their number, as a part of a message; empty where all did."""
+    if not lines:
+        return ""
+    more = f"\n  and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return f"; {len(lines)} files have no partner:\n  " + "\n  ".join(lines[:_NAMED]) + more + "\n"
 
 
 #: Number of test and validation images of a folder without splits of its own.

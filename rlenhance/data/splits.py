@@ -23,6 +23,7 @@ class Splits:
         test: evaluated once, by a comparison; may be empty.
         source: one line that says where the images come from.
         unmatched: a line for each file without a partner.
+        inference: pictures without references beside splits that have them; nothing is trained or scored on them.
     """
 
     train: Sequence[Example]
@@ -30,6 +31,7 @@ class Splits:
     test: Sequence[Example] = ()
     source: str = ""
     unmatched: Sequence[str] = field(default=())
+    inference: Sequence[Example] = ()
 
     @property
     def has_references(self) -> bool:
@@ -46,7 +48,8 @@ class Splits:
         counts = ", ".join(
             f"{len(part)} {name} ({len({e.scene for e in part})} scenes)" for name, part in self.parts.items() if part
         )
-        return f"{self.source}: {counts}; {'with' if self.has_references else 'without'} references"
+        alone = f"; {len(self.inference)} more without references, for inference" if self.inference else ""
+        return f"{self.source}: {counts}; {'with' if self.has_references else 'without'} references{alone}"
 
 
 def _order(scene: str, seed: int) -> str:
