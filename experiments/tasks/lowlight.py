@@ -24,7 +24,15 @@ from experiments.core.train import rlenhance_command
 from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
-from experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, make_policy, refuse_ignored
+from experiments.tasks.lowlight_policy import (
+    PolicyConfig,
+    actions_of,
+    fitted,
+    make_policy,
+    make_supervised,
+    refuse_ignored,
+    refuse_other_network,
+)
 from experiments.tasks.presets import LOWLIGHT_PRESETS, NATURAL_REWARD, with_words
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
@@ -33,7 +41,7 @@ from rlenhance.data import Batch, ImageCache, Sampler, load_example
 from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
-from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
+from rlenhance.models import GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import registered_sources
@@ -158,6 +166,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         actions_of(config.network)
         if not stored:  # runs of 0.2 passed over settings without effect
             refuse_ignored(config.network)
+            refuse_other_network(config.network, LEARNERS[config.train.learner].is_policy)
             if config.data.data is not None and config.data.sample_set != LowLightDataConfig.sample_set:
                 raise UsageError(f"--data and --sample-set {config.data.sample_set} both name the pictures: use one of "
                                  f"them")
@@ -209,7 +218,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
         kind = LEARNERS[config.train.learner]
         if kind.is_policy:
             return make_policy(config.network, self.weights(config), kind.std_mode)
-        return MODELS.create("restorer", backbone={"name": config.network.backbone})
+        return make_supervised(config.network)
 
     def warm_start(self, network: Any, path: Path) -> None:
         source = load_network(locate(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,29 +18,23 @@ from experiments.core.dataset import Dataset
 from experiments.core.plugins import own_terms, term_files
 from experiments.core.presets import Preset, preset_option
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
-from experiments.core.train import check_same, train
 from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
+from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
 from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
 from experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, refuse_ignored
-from experiments.tasks.presets import LOWLIGHT_PRESETS, for_comparison, preset_reward, with_words
+from experiments.tasks.lowlight_rows import ROW_PRESETS, estimate, train_row, trained_rows
+from experiments.tasks.presets import LOWLIGHT_PRESETS, for_comparison
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.visualize import grid
 from rlenhance.data import Batch, evenly_spread
 from rlenhance.hub.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.io import write
-from rlenhance.io.files import write_atomically
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
-#: Rewards that a comparison can give a policy: name -> words of --reward, on top of those of its preset.
-REWARDS = {
-    "no reference": (),
-    "SSIM + PSNR": ("exposure=0", "local_exposure=0", "clipping=0", "contrast=0", "ssim=4", "psnr=0.1"),
-}
 _UNFITTED = ("input", "CLAHE (L, limit 2)")  # baselines that choose nothing
 
 
@@ -53,12 +45,14 @@ class LowLightCompareConfig(CompareConfig):
 
     presets: ClassVar[Mapping[str, Preset]] = for_comparison(LOWLIGHT_PRESETS)
 
-    preset: Annotated[str, preset_option(LOWLIGHT_PRESETS)] = "natural"
+    preset: Annotated[str, preset_option(for_comparison(LOWLIGHT_PRESETS))] = "natural"
     """The recipe that pictures, network, learners' settings and rewards begin with; options that are named beat it."""
     out: Path = Path("runs/lol_compare")
     """Where the table and the runs go; runs that are finished there are not trained again."""
-    learners: Annotated[tuple[str, ...], one_of(LEARNERS)] = ("a3c", "direct", "supervised")
-    """Which learners."""
+    learners: Annotated[tuple[str, ...], one_of(LEARNERS, also=ROW_PRESETS)] = (
+        "a3c", "sac", "direct", "supervised", *ROW_PRESETS)
+    """Which rows: learners, on the network of --preset, and presets of lol_train as they are (rellie; mrpnet,
+    gated_pixelrnn and convlstm_autoencoder are the earlier projects' supervised networks)."""
     rewards: tuple[str, ...] = ("no reference", "SSIM + PSNR")
     """Which rewards the acting learners get: `no reference` (that of the preset), `SSIM + PSNR`, or the words of
     --reward, quoted, as in `"exposure=2 edges=10"`."""
@@ -94,16 +88,10 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     Config = LowLightCompareConfig
 
     def check(self) -> None:
-        config, own = self.config, own_terms(self.config.reward_term, self.config.plugin)
+        config = self.config
         actions_of(config.network)
         refuse_ignored(config.network)
-        for learner, reward in itertools.product(config.learners, config.rewards):
-            weights, kind = _weights(config, reward, own), LEARNERS[learner]
-            try:
-                if kind.is_policy:
-                    kind.check_reward(weights)
-            except UsageError as error:
-                raise UsageError(f"{learner}, {reward}: {error}; or leave {learner} out of --learners") from error
+        trained_rows(config)
         if not config.seeds or len(set(config.seeds)) != len(config.seeds):
             raise UsageError(f"--seeds needs at least one, each once; got {config.seeds}")
         if config.learners and not config.rewards:
@@ -134,18 +122,18 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
 
     def trained(self) -> list[Candidate]:
         config, candidates = self.config, list[Candidate]()
-        own = own_terms(config.reward_term, config.plugin)
-        for learner in config.learners:
-            for reward in config.rewards if LEARNERS[learner].is_policy else ("",):
-                runs = [_train(config, own, learner, reward, seed) for seed in config.seeds]
-                updates, seconds = (statistics.fmean(numbers[key] for _, numbers in runs)
-                                    for key in ("updates", "seconds"))
-                used = LEARNERS[learner].requires_target or bool(_weights(config, reward, own).needs_reference)
-                candidates.append(Candidate(
-                    f"{learner}, {reward}" if reward else learner, [load_model(run / "best") for run, _ in runs],
-                    [fingerprint(run / "best") for run, _ in runs], runs[0][0], {
-                        "learner": learner, "reference": "yes" if used else "no", "updates": updates,
-                        "pictures": updates * config.batch_size, "seconds": seconds}))
+        rows = trained_rows(config)
+        for line in estimate(rows, config.seeds, self.data, self.pictures()) if rows else ():
+            print(line, flush=True)
+        for row in rows:
+            numbers = [train_row(row, seed) for seed in config.seeds]
+            updates, seconds = (statistics.fmean(each[key] for each in numbers) for key in ("updates", "seconds"))
+            runs = [row.run(seed) for seed in config.seeds]
+            candidates.append(Candidate(
+                row.name, [load_model(run / "best") for run in runs], [fingerprint(run / "best") for run in runs],
+                runs[0], {"learner": row.learner,
+                          "reference": "yes" if row.reference else "no", "updates": updates,
+                          "pictures": updates * row.config.train.batch_size, "seconds": seconds}))
         return candidates
 
     def variants(self, candidates: list[Candidate]) -> list[Candidate]:
@@ -199,45 +187,6 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
 def state_terms(config: LowLightCompareConfig) -> list[str]:
     """The user's own state terms, each a score."""
     return [name for name in own_terms(config.reward_term, config.plugin) if TERMS[name].kind == "state"]
-
-
-def _words(config: LowLightCompareConfig, reward: str, own: Sequence[str]) -> tuple[str, ...]:
-    """The words of --reward that a reward's name stands for, or that it is itself, on top of those of the preset."""
-    base = preset_reward(config.preset)
-    if reward in REWARDS:
-        return (*with_words(base, REWARDS[reward]), *(f"{name}=0" for name in own))
-    if reward and "=" not in reward:
-        raise UsageError(f"--rewards are {', '.join(map(repr, REWARDS))}, or words of --reward, quoted, as in "
-                         f"'exposure=2 color=0.5'; got {reward!r}")
-    return with_words(base, tuple(reward.split()))
-
-
-def _weights(config: LowLightCompareConfig, reward: str, own: Sequence[str]) -> RewardWeights:
-    return RewardWeights.parse(_words(config, reward, own))
-
-
-def _train(config: LowLightCompareConfig, own: Sequence[str], learner: str, reward: str,
-           seed: int) -> tuple[Path, dict[str, float]]:
-    """One run, and its budget's numbers; a finished one is taken as it is."""
-    slug = "-".join(part.lower().replace(" ", "_").replace("+", "and") for part in (learner, reward, str(seed)) if part)
-    run, is_policy = config.out / slug, LEARNERS[learner].is_policy
-    wanted = LowLightConfig(
-        LowLightTrainConfig(
-            learner=learner, preset=config.preset, patience=0,
-            reward=_words(config, reward, own) if is_policy else preset_reward(config.preset),
-            reward_term=config.reward_term if is_policy else (), exposure_level=config.exposure_level, name=slug,
-            plugin=config.plugin, out=config.out, seed=seed, updates=config.updates or None, minutes=config.minutes,
-            batch_size=config.batch_size, eval_interval=config.eval_interval),
-        config.data, config.network, config.configs)
-    begun = (run / "config.json").is_file()
-    if begun:
-        check_same(LOWLIGHT, run, wanted)
-    if (run / "done.json").is_file():
-        return run, json.loads((run / "done.json").read_text())
-    result = train(LOWLIGHT, LowLightConfig(LowLightTrainConfig(resume=run)) if begun else wanted)
-    numbers = {"updates": float(result.fitted.updates), "seconds": result.fitted.seconds}
-    write_atomically(run / "done.json", json.dumps(numbers).encode())
-    return result.run, numbers
 
 
 LOWLIGHT_COMPARISON = LowLightComparison(LOWLIGHT)

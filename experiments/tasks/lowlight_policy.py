@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -19,6 +20,14 @@ EXPOSURE_RANGE = (0.3, 0.65)
 #: What a policy with `controls` is trained to obey: lowest, default, highest. The exposure may be automatic as well.
 CONTROLS = {"exposure_level": (0.2, DEFAULT_EXPOSURE, 0.7), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
             "smoothness": (0.0, 0.5, 1.0), "highlights": (0.0, 0.0, 1.0)}
+#: What `supervised` can train: name -> spec. The residual head has the policy's backbone; the others are the supervised
+#: networks of the earlier projects.
+SUPERVISED_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "residual": {"name": "restorer"},
+    "mrpnet": {"name": "combined"},
+    "gated_pixelrnn": {"name": "picture_to_picture", "network": {"name": "gated_pixelrnn"}},
+    "convlstm_autoencoder": {"name": "picture_to_picture", "network": {"name": "convlstm_autoencoder"}},
+}
 #: Settings of `PolicyConfig` -> arguments of the action sets that have them.
 _AGENTS = {"agent_stride": "agent_stride", "global_agent": "global_agent"}
 _CURVE = {"curve": "kind", "channels": "channels", "coupling": "coupling", "lead": "lead_channel", "chroma": "chroma",
@@ -68,6 +77,8 @@ class PolicyConfig:
     """curve: share of the picture before a step that stays in it (ReLLIE: 0.2)."""
     vary_exposure: bool = True
     """Without --controls: train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
+    supervised_network: Annotated[str, one_of(SUPERVISED_NETWORKS)] = "residual"
+    """supervised: the network; residual has --backbone, the others are picture-to-picture networks of their own."""
 
 
 def fitted(config: PolicyConfig, named: frozenset[str]) -> PolicyConfig:
@@ -103,6 +114,22 @@ def refuse_ignored(config: PolicyConfig) -> None:
         raise UsageError(f"--smoothness {config.smoothness:g} is the default of a control: it needs --controls")
 
 
+def refuse_other_network(config: PolicyConfig, is_policy: bool) -> None:
+    """Refuse a supervised network where it would have no effect, and a backbone beside it.
+
+    Raises:
+        UsageError: names the way out.
+    """
+    if config.supervised_network == PolicyConfig.supervised_network:
+        return
+    if is_policy:
+        raise UsageError(f"--supervised-network {config.supervised_network} is trained with references: it needs "
+                         f"--learner supervised")
+    if config.backbone != PolicyConfig.backbone:
+        raise UsageError(f"--supervised-network {config.supervised_network} has its own backbone: leave out --backbone "
+                         f"{config.backbone}")
+
+
 def actions_of(config: PolicyConfig) -> dict[str, Any]:
     """The recipe of the action set.
 
@@ -124,6 +151,19 @@ def actions_of(config: PolicyConfig) -> dict[str, Any]:
     given = {argument: getattr(config, name) for name, argument in {**_AGENTS, **_CURVE}.items()
              if argument in takes and (name in _AGENTS or getattr(config, name) != getattr(PolicyConfig, name))}
     return {"name": config.actions, **given}
+
+
+def make_supervised(config: PolicyConfig) -> Any:
+    """The network that `supervised` trains, with fresh weights.
+
+    Raises:
+        UnknownName: no such network.
+    """
+    name = config.supervised_network
+    if name not in SUPERVISED_NETWORKS:
+        raise UnknownName("supervised network", name, SUPERVISED_NETWORKS)
+    part = {"backbone": {"name": config.backbone}} if name == "residual" else {}
+    return MODELS.rebuild({**SUPERVISED_NETWORKS[name], **part})
 
 
 def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "scheduled") -> PixelPolicy:

@@ -43,7 +43,7 @@ class LowLightReportConfig:
     resample_seed: int = 0
     """Of those draws."""
     comparison: Flat[LowLightCompareConfig] = field(default_factory=lambda: LowLightCompareConfig(
-        rewards=("no reference",), seeds=(0,), out=Path("runs/lol_report")))
+        learners=("a3c", "direct", "supervised"), rewards=("no reference",), seeds=(0,), out=Path("runs/lol_report")))
 
     def settled(self, base: LowLightReportConfig, named: frozenset[str]) -> LowLightReportConfig:
         """What a command line means, see `LowLightConfig.settled`."""

@@ -10,22 +10,42 @@ from experiments.core.presets import Preset
 #: The reward of the shipped model natural; terms that are not named have the weights of docs/reference/rewards.md.
 NATURAL_REWARD = ("exposure=10", "contrast=0", "local_exposure=0", "clipping=2")
 
+#: The supervised networks of the earlier projects learn from pairs alone. The losses are the published ones; the
+#: learning rate is higher, for runs of minutes.
+_SUPERVISED: Mapping[str, Any] = {"train.learner": "supervised", "data.train_on_references": False,
+                                  "learners.supervised.optimizer.learning_rate": 1e-3}
+
 #: Settings of `experiments.lol_train`. The defaults of its classes are natural.
 LOWLIGHT_PRESETS: Mapping[str, Preset] = {
     "natural": Preset("tone actions and controls, the recipe of the shipped model", {}),
     "rellie": Preset("ReLLIE's form: an agent per pixel, 27 levels, coupled channels, momentum", {
-        "train.reward": ("color=0.5",),
-        "data.train_on_references": False, "data.crop": 64,
+        # a term of the picture is shared by all pixels, and an action term is each pixel's own: it would outweigh them
+        "train.reward": ("color=0.5", "smoothness=0.05", "effort=0", "steadiness=0"),
+        "data.train_on_references": False, "data.crop": 32,
         "network.actions": "curve", "network.controls": False, "network.vary_exposure": False,
         "network.backbone": "fcn", "network.horizon": 6, "network.state_size": 0, "network.agent_stride": 1,
         "network.global_agent": False, "network.curve": "categorical", "network.channels": "coupled",
         "network.coupling": 0.1, "network.lead": 2, "network.momentum": 0.2,
+        "learners.a3c.rollouts_per_image": 2, "learners.a3c.update_epochs": 1, "learners.a3c.ema_decay": 0.8,
     }),
     "curve": Preset("one curve for the picture and one per cell, the default of versions 0.1 and 0.2", {
         "train.reward": (),
         "data.train_on_references": False,
         "network.actions": "curve", "network.controls": False,
     }),
+    "mrpnet": Preset("MRPNet with its Generator at scale 1, supervised: squared error", {
+        **_SUPERVISED, "data.crop": 64, "train.batch_size": 16, "network.supervised_network": "mrpnet",
+        "learners.supervised.l1": 0.0, "learners.supervised.mse": 1.0, "learners.supervised.ssim": 0.0,
+    }),
+    "gated_pixelrnn": Preset("the gated PixelRNN from picture to picture, supervised: 0.8 L1 + 0.2 (1 - SSIM)", {
+        **_SUPERVISED, "train.batch_size": 4, "network.supervised_network": "gated_pixelrnn",
+        "learners.supervised.l1": 0.8, "learners.supervised.ssim_radius": 3,
+    }),
+    "convlstm_autoencoder": Preset(
+        "the ConvLSTM autoencoder from picture to picture, supervised: 0.8 MSE + 0.2 (1 - SSIM)", {
+            **_SUPERVISED, "network.supervised_network": "convlstm_autoencoder",
+            "learners.supervised.l1": 0.0, "learners.supervised.mse": 0.8,
+        }),
 }
 
 #: Settings of `experiments.denoise_train`.
@@ -43,12 +63,13 @@ DENOISE_PRESETS: Mapping[str, Preset] = {
 
 
 def for_comparison(presets: Mapping[str, Preset]) -> dict[str, Preset]:
-    """The same for a comparison, where learners and rewards are many: the network, the pictures, the learners'
+    """Those of policies for a comparison, where learners and rewards are many: the network, the pictures, the learners'
     settings. The reward is looked up, see `preset_reward`."""
     names = {"data": "data", "network": "network", "learners": "configs"}
     return {name: Preset(preset.about, {
         f"{names[path.partition('.')[0]]}.{path.partition('.')[2]}": value for path, value in preset.settings.items()
-        if path.partition(".")[0] in names}) for name, preset in presets.items()}
+        if path.partition(".")[0] in names}) for name, preset in presets.items()
+        if "train.learner" not in preset.settings}
 
 
 def prefixed(presets: Mapping[str, Preset], part: str) -> dict[str, Preset]:

@@ -11,6 +11,7 @@ from rlenhance.models.episode import EpisodeTrace, GreedyEpisode, LatentEpisode,
 from rlenhance.models.filter_policy import BaseFilterPolicy, FilterPolicy
 from rlenhance.models.mrpnet_sr import SCALES, MRPNetSR
 from rlenhance.models.patch_denoiser import PatchDenoiser
+from rlenhance.models.picture_to_picture import PictureToPicture
 from rlenhance.models.policy import Observation, PixelPolicy, make_observation
 from rlenhance.models.published.ffdnet import FFDNet
 from rlenhance.models.published.pixelrl import PixelRL
@@ -23,6 +24,6 @@ __all__ = [
     "MODELS", "SCALES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy", "CompletionRestorer",
     "ConvLSTMCompleter", "DenoisingUNet", "EpisodeTrace", "FFDNet", "FeedForwardModel", "FilterPolicy",
     "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR", "NoiseConditionedModel",
-    "Observation", "PatchDenoiser", "PixelPolicy", "PixelRL", "Policy", "ReLLIE", "ResidualCompleter", "Restorer",
-    "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
+    "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy", "ReLLIE",
+    "ResidualCompleter", "Restorer", "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
 ]

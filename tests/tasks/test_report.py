@@ -161,7 +161,8 @@ def test_the_probability_of_improvement_is_in_the_verdict():
 def arguments(tmp_path):
     """A tiny report on twelve scenes."""
     return LowLightReportConfig(resamples=100, comparison=LowLightCompareConfig(
-        rewards=("no reference",), seeds=(0,), minutes=0.0, updates=1, batch_size=2, out=tmp_path / "report",
+        learners=("a3c", "direct", "supervised"), rewards=("no reference",), seeds=(0,), minutes=0.0, updates=1,
+        batch_size=2, out=tmp_path / "report",
         data=LowLightDataConfig(data=make_pairs(tmp_path / "pairs", scenes=12), crop=16),
         network=PolicyConfig(state_size=16, horizon=2)))
 

@@ -152,7 +152,7 @@ def test_settings_that_an_older_run_does_not_hold_are_those_it_was_made_with():
 
 def test_comparisons_and_reports_begin_with_the_same_recipes():
     """Their policies, and the reward that needs no reference, are those that training alone has."""
-    for name in LOWLIGHT_PRESETS:
+    for name in LowLightCompareConfig.presets:
         one, compared = begin_with(LOWLIGHT.Config, name), begin_with(LowLightCompareConfig, name)
         told = begin_with(LowLightReportConfig, name).comparison
         assert one.network == compared.network == told.network and one.data == compared.data
