@@ -17,10 +17,11 @@ from experiments.tasks.lowlight_baselines import (
     oracle_stop,
     stop_at_mean,
 )
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, REWARDS, LowLightCompareConfig
+from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
 from experiments.tasks.lowlight_policy import PolicyConfig
+from experiments.tasks.lowlight_rows import REWARDS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.metrics.full_reference import psnr
