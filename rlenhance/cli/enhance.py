@@ -68,6 +68,9 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
                                      "precedence")
     add_old_flag(parser, "--match", match)
     add_settings(parser, EnhanceSettings)
+    parser.add_argument("--reward", nargs="+", metavar="TERM=WEIGHT",
+                        help="weigh the reward of a policy that takes preferences (exposure=1.2 color=0.5), as shares "
+                             "of its training's weights; what each becomes is printed")
     parser.add_argument("--denoiser", metavar="NAME|RUN",
                         help="remove the noise afterwards with this denoiser, a shipped one or a run (also imported "
                              "weights); all of it unless --denoise gives a share")
@@ -128,8 +131,8 @@ def check_recipe(arguments: argparse.Namespace) -> None:
         read_settings(arguments, EnhanceSettings)
         return
     names = {**{about.flag: about.name for about in flags_of(EnhanceSettings)}, "--preset": "preset",
-             "--denoiser": "denoiser", "--match-style": "match_style", "--shared-decision": "shared_decision",
-             "--save-recipe": "save_recipe"}
+             "--denoiser": "denoiser", "--reward": "reward", "--match-style": "match_style",
+             "--shared-decision": "shared_decision", "--save-recipe": "save_recipe"}
     others = [flag for flag, name in names.items() if getattr(arguments, name) is not None]
     if others:
         raise UsageError(f"--recipe settles all that makes the result; leave out {', '.join(others)} (to change "
@@ -155,9 +158,10 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         _, info = find_model(model, "enhance")
         if info.preferences:  # refused before torch is imported
             check_preferences(from_json(EnhanceSettings, given).preference, info.preferences, info.auto_preferences)
+        reward = None if arguments.reward is None else _weights(arguments.reward)
         enhancer = build_enhancer(
-            model, given, denoiser=arguments.denoiser, preset=preset, reference=arguments.match_style,
-            device=check_device(arguments.device), on_note=note,
+            model, given, denoiser=arguments.denoiser, reward=reward, preset=preset,
+            reference=arguments.match_style, device=check_device(arguments.device), on_note=note,
             on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
     except UsageError as error:
         raise UsageError(preferences_as_flags(str(error))) from error
@@ -167,6 +171,12 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         except UsageError as error:
             raise UsageError(f"{error}, or leave out --shared-decision") from error
     return enhancer, bool(arguments.shared_decision)
+
+
+def _weights(words: list[str]) -> dict[str, float]:
+    from rlenhance.pipelines.reward_weights import parse_reward
+
+    return parse_reward(words)
 
 
 def _check_no_clips(plan: BatchPlan, why: str) -> None:

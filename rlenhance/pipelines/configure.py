@@ -23,20 +23,24 @@ _RUNS = Path("runs/lol")
 
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
-                   preset: Preset | None = None, reference: Path | None = None, device: str = "cpu",
+                   reward: Mapping[str, float] | None = None, preset: Preset | None = None,
+                   reference: Path | None = None, device: str = "cpu",
                    on_note: Callable[[str], None] = print,
-                   on_measured: Callable[[Mapping[str, float | None]], None] | None = None) -> Enhancer:
+                   on_measured: Callable[[Mapping[str, float | None]], None] | None = None,
+                   on_weighed: Callable[[str], None] = print) -> Enhancer:
     """The Enhancer of a command.
 
     Args:
         model: name, run folder or checkpoint.
         given: explicit settings, as JSON holds them; they have precedence.
         denoiser: see `Enhancer`.
-        preset: its preferences and strength apply where nothing else sets them.
+        reward: weights of terms, see `rlenhance.pipelines.reward_weights`; they have precedence over the preset's.
+        preset: its preferences, weights and strength apply where nothing else sets them.
         reference: a picture whose look is matched: preferences are measured in it.
         device: see `Enhancer`.
         on_note: called for each measured preference that is clamped to the model's range.
         on_measured: called with the preferences measured in the reference.
+        on_weighed: called with a line for each weight: what it asks for.
 
     Raises:
         UsageError: see `Enhancer`.
@@ -49,6 +53,13 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
         settings = replace(settings, denoise=given.get("denoise", 1.0))
         if settings.denoise == 0:
             raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
+    weights = {**(preset.reward if preset else {}), **(reward or {})}
+    if weights:
+        from rlenhance.pipelines.reward_weights import apply_reward
+
+        settings, lines = apply_reward(settings, weights, enhancer.preference_ranges, enhancer.auto_preferences)
+        for line in lines:
+            on_weighed(line)
     chosen = dict(settings.preference)
     if reference is not None:
         measured = _from_reference(reference, chosen, enhancer, on_note)

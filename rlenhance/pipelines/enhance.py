@@ -20,10 +20,11 @@ from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
 from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import exposure_of
+from rlenhance.ops.image_statistics import auto_exposure, exposure_of
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser
 from rlenhance.pipelines.options import EnhanceSettings, check_preferences
+from rlenhance.pipelines.reward_weights import apply_reward
 
 
 class Enhancer(ImagePipeline[EnhanceSettings]):
@@ -35,6 +36,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             as they are, bit for bit.
         denoiser: name, run folder or checkpoint of a model to denoise, which removes the noise that the change
             reveals; None: the shipped ones, where `denoise` is not 0. Without `settings`, `denoise` is 1 with it.
+        reward: weights of reward terms, as shares of the training's, which become settings: see
+            `rlenhance.pipelines.reward_weights.apply_reward`.
         half: the network computes in 16-bit floats (CUDA only).
         options: see `ImagePipeline`.
 
@@ -54,7 +57,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     Settings = EnhanceSettings
 
     def __init__(self, model: Path | str | None = None, settings: EnhanceSettings | None = None, *,
-                 denoiser: Path | str | None = None, half: bool = False, **options: Any):
+                 denoiser: Path | str | None = None, reward: Mapping[str, float] | None = None,
+                 half: bool = False, **options: Any):
         self._actions: Sequence[Action] | None = None
         self.half = False
         if denoiser is not None:
@@ -62,6 +66,9 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             if settings is None:
                 options.setdefault("denoise", 1.0)
         super().__init__(model, settings, **options)
+        if reward:
+            self.settings, _ = apply_reward(self.settings, reward, self.preference_ranges, self.auto_preferences)
+            self._check_settings()
         if denoiser is not None and self.settings.denoise == 0:
             raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
         self.half = check_half(half, self.device)
@@ -77,6 +84,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _check_settings(self) -> None:
         policy, steps = getattr(self.model, "policy", None), self.settings.steps
         self.check_preference(self.settings.preference)
+        if self.settings.exposure_shift and "exposure_level" not in self.preference_ranges:
+            self.check_preference({"exposure_level": self.settings.exposure_shift})
         if policy is None and steps is not None:
             raise UsageError(f"{self.folder}: a network that acts in one pass has no steps; leave them out")
         if policy is not None and self.model.steps != (policy.horizon if steps is None else steps):
@@ -197,7 +206,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _decided(self, pixels: np.ndarray) -> list[Action]:
         with torch.inference_mode(), self._precision():
             small = resized_tensor(pixels, self.model.policy.decision_size, self.device)
-            return self.model.decide(small, preference=self.settings.preference or None)
+            return self.model.decide(small, preference=self._preference_for(small))
 
     def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
         """The result of the model, at the strength of the settings."""
@@ -205,8 +214,21 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return self.model.render_array(pixels, actions, self.settings.strength)
         image = to_tensor(pixels, self.device)
         with self._precision():
-            result = self.model(image, preference=self.settings.preference or None).float()
+            result = self.model(image, preference=self._preference_for(image)).float()
         return to_array(self._mix(image, result), pixels.dtype.type)
+
+    def _preference_for(self, image: torch.Tensor) -> Mapping[str, float | None] | None:
+        """The preferences of the settings for (1, 3, H, W), with the exposure shifted."""
+        chosen = self.settings.preference
+        if not self.settings.exposure_shift:
+            return chosen or None
+        low, level, high = self.preference_ranges["exposure_level"]
+        named = chosen.get("exposure_level")
+        if named is not None:
+            level = named
+        elif "exposure_level" in self.auto_preferences:
+            level = auto_exposure(image).item()
+        return {**chosen, "exposure_level": min(max(level + self.settings.exposure_shift, low), high)}
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.float16) if self.half else nullcontext()

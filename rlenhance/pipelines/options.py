@@ -125,6 +125,7 @@ class EnhanceSettings(ImageSettings):
     Attributes:
         preference: values by name (`PREFERENCES`), in the model's ranges; None leaves the value to the model ("auto").
             Preferences that are left out have the model's default.
+        exposure_shift: added to the exposure that is asked for, automatic or not, within the model's range.
         denoise: how much of the noise that the change reveals is removed afterwards, in [0, 1].
         steps: stop a policy after this many of its steps; None: all.
     """
@@ -132,6 +133,9 @@ class EnhanceSettings(ImageSettings):
     suffix: ClassVar[str] = "_enhanced"
 
     preference: Mapping[str, float | None] = field(default_factory=dict)
+    exposure_shift: float = setting("brighter (above 0) or darker than the picture would become: added to --exposure, "
+                                    "which may be auto; -1 to 1", low=-1, high=1, default=0.0,
+                                    hint="a weight of exposure lies between 0 and 2")
     denoise: float = setting("how much of the noise that brightening shows is taken: 0 (none, default) to 1", low=0,
                              high=1, default=0.0, metavar="D")
     steps: int | None = setting("stop the policy after N of its steps", whole=True, metavar="N")
@@ -275,7 +279,7 @@ def preferences_as_flags(text: str) -> str:
         >>> preferences_as_flags("this model takes no contrast; it takes exposure_level 0.2 to 0.7 (auto)")
         'this model takes no --contrast; it takes --exposure 0.2 to 0.7 (auto)'
     """
-    return re.sub(rf"(?<![\w./-])({'|'.join(PREFERENCES)})(?![\w./-])", lambda found: PREFERENCE_FLAGS[found[1]],
+    return re.sub(rf"(?<![\w./-])({'|'.join(PREFERENCES)})(?![\w./=-])", lambda found: PREFERENCE_FLAGS[found[1]],
                   text) if "unknown preference" not in text else text
 
 

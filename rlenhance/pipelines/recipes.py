@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
@@ -17,8 +18,8 @@ from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
-_SETTINGS = ("preference", "strength", "denoise", "steps")
-_KEYS = (*_NEEDED, "steps", "together", "denoise", "denoiser", "denoiser_sha256", "made_with")
+_SETTINGS = ("preference", "exposure_shift", "strength", "denoise", "steps")
+_KEYS = (*_NEEDED, "exposure_shift", "steps", "together", "denoise", "denoiser", "denoiser_sha256", "made_with")
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class Recipe:
     def to_json(self) -> str:
         """The text of the file."""
         settings = to_json(self.settings)
-        named = {"denoiser": self.denoiser, "denoiser_sha256": self.denoiser_sha256} if self.denoiser else {}
+        more: dict[str, Any] = {"exposure_shift": self.settings.exposure_shift} if self.settings.exposure_shift else {}
+        if self.denoiser:
+            more |= {"denoiser": self.denoiser, "denoiser_sha256": self.denoiser_sha256}
         return json.dumps({
             "kind": KIND, "model": self.model, "sha256": self.sha256, "preference": settings["preference"],
             "strength": settings["strength"], "steps": settings["steps"], "together": self.shared_decision,
-            "denoise": settings["denoise"], **named, "version": self.version, "made_with": dict(self.made_with),
+            "denoise": settings["denoise"], **more, "version": self.version, "made_with": dict(self.made_with),
         }, indent=2, ensure_ascii=False) + "\n"
 
     def check_weights(self, path: Path, model: str, seen: str, denoiser_seen: str = "") -> None:

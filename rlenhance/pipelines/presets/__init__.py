@@ -2,14 +2,16 @@
 
     {"about": "One line.", "preference": {"exposure_level": 0.6}, "strength": 0.8}
 
-Every key may be left out, but not both `preference` and `strength`.
+Every key may be left out, but one of `preference`, `reward` and `strength` is needed. `reward` has weights, as
+`rlenhance enhance --reward` takes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.pipelines.json_config import naming, read_object, text
@@ -28,12 +30,14 @@ class Preset:
         about: its use, in a line.
         preference: values by name, None where the model chooses ("auto").
         strength: how much of the change is made, in [0, 1]; None: all of it.
+        reward: term -> weight, see `rlenhance.pipelines.reward_weights`.
     """
 
     name: str
     about: str
     preference: Mapping[str, float | None]
     strength: float | None
+    reward: Mapping[str, float] = field(default_factory=dict)
 
 
 def shipped_presets() -> list[Preset]:
@@ -62,10 +66,16 @@ def load_preset(name: str) -> Preset:
 
 
 def _read(path: Path, name: str) -> Preset:
-    found = read_object(path, ("about", "preference", "strength"))
-    if not {"preference", "strength"} & set(found):
-        raise UsageError(f'{path}: asks for nothing; give "preference", "strength" or both')
+    found = read_object(path, ("about", "preference", "reward", "strength"))
+    if not {"preference", "reward", "strength"} & set(found):
+        raise UsageError(f'{path}: asks for nothing; give "preference", "reward", "strength" or several')
     with naming(path):
         strength = EnhanceSettings(strength=found["strength"]).strength if "strength" in found else None
         return Preset(name, text("about", found.get("about", "")),
-                      preference_from_json(found.get("preference", {})), strength)
+                      preference_from_json(found.get("preference", {})), strength, _weights(found.get("reward", {})))
+
+
+def _weights(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict) or not all(type(weight) in (int, float) for weight in found.values()):
+        raise UsageError(f'reward must be an object of numbers, as in {{"exposure": 1.2}}; got {found!r:.60}')
+    return found
