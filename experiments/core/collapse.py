@@ -157,7 +157,7 @@ def collapse_warning(scores: Mapping[str, float]) -> str | None:
     if distance > COLLAPSE_DB:
         signs.append(f"one tone curve reproduces its outputs at {distance:.1f} dB (alarm above {COLLAPSE_DB:.0f})")
     if dominant > 0.99:
-        signs.append(f"{dominant:.1%} of the agents take one level (alarm above 99 %)")
+        signs.append(f"{dominant:.1%} of the agents take one action (alarm above 99 %)")
     if not signs:
         return None
     return (f"the policy looks like a constant: {', '.join(signs)}; let it explore more (docs/reference/training.md), "

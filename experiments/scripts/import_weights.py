@@ -20,6 +20,7 @@ from experiments.core.cli import run_cli
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
+from rlenhance.core.types import Purpose
 from rlenhance.models import MODELS
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry. A pickle of anything but tensors,
@@ -33,8 +34,8 @@ _NORM = ("weight", "bias", "running_mean", "running_var")  # of a batch normalis
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a published file of weights into a run folder, which `rlenhance enhance --model`, `experiments.evaluate`
-    and `experiments.lol_compare --models` take. Nothing is unpickled that could run code."""
+    """Turn a published file of weights into a run folder, which the commands and comparisons take as a model; those
+    that fit are printed. Nothing is unpickled that could run code."""
 
     network: Annotated[str, tyro.conf.Positional]
     """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth), pixelrl
@@ -58,10 +59,37 @@ def main(arguments: Arguments) -> Path:
     run = Run.create(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
     run.save("best", network, origin)
     count = sum(parameter.numel() for parameter in network.parameters())
-    use = "complete a photograph with\n  rlenhance complete PHOTO --mask MASK" if network.purpose == "completion" else \
-        "enhance a photograph with\n  rlenhance enhance PHOTO"
-    print(f"{arguments.network}: {count:,} values in {run.path}; {use} --model {run.path}")
+    print(f"{arguments.network}: {count:,} values in {run.path}")
+    for use, command in commands_for(arguments.network, network.purpose, run.path):
+        print(f"{use}:\n  {command}")
     return run.path
+
+
+def commands_for(name: str, purpose: Purpose, run: Path) -> list[tuple[str, str]]:
+    """What an imported network is good for, and the commands: PHOTO, MASK and DIR stand for the user's files."""
+    enhance, denoise = f"rlenhance enhance PHOTO --model {run}", f"rlenhance denoise PHOTO --model {run}"
+    after = ("take out the noise that brightening shows, in one call with any model",
+             f"rlenhance enhance PHOTO --denoiser {run}")
+    score = ("score it on pairs (low/ and high/)", f"python -m experiments.evaluate {run} --data DIR")
+    if name == "rellie":
+        return [("enhance without denoising, in its six steps (test_el.py)", enhance),
+                ("stop after three of them", f"{enhance} --steps 3"),
+                ("enhance with denoising (test.py), once FFDNet is imported",
+                 f"{enhance} --denoiser {run.parent / 'ffdnet'}"), score]
+    if name == "pixelrl":
+        return [("denoise a photograph, a colour at a time", denoise),
+                ("see which filter won where", f"{denoise} --explain CHART.png"),
+                ("score it on good pictures, made grey and noisy",
+                 f"python -m experiments.denoise_compare --data DIR --models {run}"), after]
+    if purpose == "denoise":
+        return [("denoise a photograph", denoise), after,
+                ("name the noise, in 255ths, where it is known", f"{denoise} --noise 25")]
+    if purpose == "completion":
+        return [("fill the white of a mask", f"rlenhance complete PHOTO --mask MASK --model {run}"),
+                ("find the hole first", f"rlenhance complete PHOTO --auto-mask --model {run}"),
+                ("score it on pictures with holes",
+                 f"python -m experiments.complete_compare --data DIR --models {run}")]
+    return [("enhance a photograph", enhance), score]
 
 
 @IMPORTERS.register("rellie")

@@ -13,10 +13,13 @@ from typing import Annotated
 import tyro
 
 from experiments.core.cli import run_cli
+from experiments.tasks.controllability import without_effect
 from rlenhance.core.errors import UsageError
+from rlenhance.data import ImageCache, load_split, sample_photographs
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
 from rlenhance.io.files import write_atomically
+from rlenhance.models import ImageNetwork, Policy, build_model
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def main(arguments: Arguments) -> Path:
     sums = {key: value for key, value in weights.read_sums(out).items() if key.partition("/")[0] != name}
     shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
     try:
-        save_checkpoint(beside, network.half() if arguments.half else network, read_config(source).get("about"))
+        about = {**(read_config(source).get("about") or {}), **facts(network)}
+        save_checkpoint(beside, network.half() if arguments.half else network, about)
         shutil.copyfile(arguments.card, beside / weights.CARD)
         size = sum(path.stat().st_size for path in beside.iterdir())
         if size > weights.LARGEST:
@@ -85,6 +89,16 @@ def main(arguments: Arguments) -> Path:
     print(f"{place}: {size:,} bytes{', the default' if arguments.default else ''}; try it with\n"
           f"  rlenhance enhance PHOTO --model {name}")
     return place
+
+
+def facts(network: ImageNetwork) -> dict[str, list[str]]:
+    """`without_effect`, the preferences of an enhancing policy that change none of the sample photographs."""
+    if not isinstance(network, Policy) or network.purpose != "enhance" or not len(network.preferences):
+        return {}
+    splits = sample_photographs()
+    pictures = load_split(splits.val, ImageCache(0), side=96)
+    found = without_effect(build_model(network).eval(), pictures)
+    return {"without_effect": found} if found else {}
 
 
 if __name__ == "__main__":

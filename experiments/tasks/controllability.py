@@ -36,6 +36,7 @@ RESPONSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 _LEVELS, _LEVEL_COUNT, _KNOB_COUNT = (0.25, 0.65), 9, 5
 _NEAR, _STILL, _FEW = 0.05, 1e-4, 0.005  # of a level; of a measure; of the pixels
 _GOOD_LEVELS, _GOOD_CLIPPED = (0.4, 0.6), 0.01
+_INVISIBLE = 2.5  # of 255 levels, before they are rounded
 
 
 def enhance(model: Callable[..., Tensor], image: Tensor,
@@ -86,6 +87,17 @@ def controllability(model: GreedyEpisode, pictures: Sequence[Batch]) -> dict[str
             reached[name].append([RESPONSES[name](output.clamp(0, 1), batch.image).item() for output in outputs])
     return {name: (_met if name == "exposure_level" else _followed)(asked[name], np.array(rows))
             for name, rows in reached.items()}
+
+
+def without_effect(model: GreedyEpisode, pictures: Sequence[Batch]) -> list[str]:
+    """The preferences whose two ends differ by at most two of 255 levels in every value of every picture."""
+    found = []
+    for name, (low, _, high) in model.policy.preferences.ranges.items():
+        ends = ([enhance(model, batch.image, defaults(model) | {name: value}) for value in (low, high)]
+                for batch in pictures)
+        if all((255 * (first - last).abs()).max() <= _INVISIBLE for first, last in ends):
+            found.append(name)
+    return found
 
 
 def _asked(name: str, low: float, high: float) -> np.ndarray:

@@ -28,6 +28,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
 from rlenhance.hub.checkpoint import load_model
+from rlenhance.hub.info import read_info
+from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
 from rlenhance.models import GreedyEpisode, Policy, build_model
 from rlenhance.rewards import Reward, Transition
@@ -183,6 +185,20 @@ def _behaviour(config: EvaluateConfig, model: Any, pictures: Sequence[Batch]) ->
     return tables
 
 
+def check_purpose(run: Path) -> None:
+    """Refuse networks whose output has no picture of the same size as reference, and name their commands.
+
+    Raises:
+        UsageError: the network completes or enlarges.
+    """
+    commands = {"completion": f"python -m experiments.complete_compare --data DIR --models {run}",
+                "upscale": f"rlenhance upscale DIR -o OUT --model {run}, then rlenhance score OUT --reference HIGH"}
+    purpose = read_info(locate(run)).purpose
+    if purpose in commands:
+        raise UsageError(f"{run}: a network for {purpose}, and this command scores enhanced pictures; score it with "
+                         f"{commands[purpose]}")
+
+
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Score, print, and return the scores, or the tables by option."""
     if config.max_side < 0:
@@ -193,6 +209,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if behaves and config.watch:
         raise UsageError("--watch goes with the scores: leave out --controllability, --adaptivity and --scenes, or "
                          "call twice")
+    check_purpose(config.run)
     model = load_model(config.run)
     cache = ImageCache()
     stored, fold, samples = data_of(config.run)

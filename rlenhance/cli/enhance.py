@@ -24,6 +24,7 @@ from rlenhance.cli.photo_command import (
 from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.options import (
+    PREFERENCE_FLAGS,
     EnhanceSettings,
     check_preferences,
     flags_of,
@@ -165,12 +166,22 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
             on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
     except UsageError as error:
         raise UsageError(preferences_as_flags(str(error))) from error
+    for name in set(enhancer.settings.preference) & set(enhancer.without_effect):
+        note(f"{PREFERENCE_FLAGS[name]} changes nothing that shows with {model}{_follow(name)}")
     if arguments.shared_decision:
         try:
             enhancer.require_shared_decision()
         except UsageError as error:
             raise UsageError(f"{error}, or leave out --shared-decision") from error
     return enhancer, bool(arguments.shared_decision)
+
+
+def _follow(name: str) -> str:
+    """The shipped models whose pictures a preference changes, as the end of a note."""
+    from rlenhance.hub.shipped import list_models
+
+    able = [model.name for model in list_models("enhance") if name in model.info.effective_preferences]
+    return f"; with --model {' or '.join(able)} it does" if able else ""
 
 
 def _weights(words: list[str]) -> dict[str, float]:

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"no model{kind} is shipped with this version: train one with python -m experiments.lol_train (five "
               f"minutes), and name it with --model RUN/best")
     for model in found:
-        taken = describe_preferences(model.info.preferences, model.info.auto_preferences, flags=True)
+        taken = describe_preferences(model.info.effective_preferences, model.info.auto_preferences, flags=True)
         print(f"{model.name}{' (default)' if model.default else ''}: {model.info.purpose}, {model.size / 1e6:.2f} MB, "
               f"{taken}\n    {model.about}")
     return 0

@@ -46,6 +46,16 @@ class ModelInfo:
     about: Mapping[str, Any]
     plugins: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The preferences that change no picture visibly, as measured when the model was packaged."""
+        return tuple(self.about.get("without_effect", ()))
+
+    @property
+    def effective_preferences(self) -> dict[str, tuple[float, float, float]]:
+        """The preferences that change pictures, for lists and pages."""
+        return {name: span for name, span in self.preferences.items() if name not in self.without_effect}
+
 
 def find_checkpoint(folder: Path | str) -> Path:
     """The folder of a checkpoint: the folder itself, `best/` or `last/` of a run, or the rest of an interrupted save.

@@ -338,8 +338,10 @@ def find_model(model: Path | str, purpose: Purpose) -> tuple[Path, ModelInfo]:
     info = read_info(folder)
     if info.purpose != purpose:
         other, own = COMMANDS[info.purpose], COMMANDS[purpose]
-        raise UsageError(f"{model}: a model to {other}, not to {own}: rlenhance {other} is the command for it; leave "
-                         f"out the model, or name one to {own}")
+        kind = f"{other} (its scale is 1)" if purpose == "upscale" else other
+        more = f", or rlenhance enhance --denoiser {model} behind another" if info.purpose == "denoise" else ""
+        raise UsageError(f"{model}: a model to {kind}, not to {own}: rlenhance {other} is the command for it{more}; "
+                         f"leave out the model, or name one to {own}")
     return folder, info
 
 

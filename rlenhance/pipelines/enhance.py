@@ -16,6 +16,7 @@ from rlenhance.core.devices import check_half
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resized_tensor, to_array, to_tensor
 from rlenhance.hub import shipped
+from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
 from rlenhance.models import GreedyEpisode, build_model
@@ -124,6 +125,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def auto_preferences(self) -> Sequence[str]:
         """The preferences that the model can choose itself."""
         return self._preferences.auto
+
+    @property
+    def without_effect(self) -> Sequence[str]:
+        """The preferences that it takes, and that change no picture visibly."""
+        return () if self.folder is None else read_info(self.folder).without_effect
 
     @property
     def _preferences(self) -> Preferences:

@@ -24,7 +24,7 @@ class ModelChoice:
         label: its name on the page.
         model: name or path, as `Enhancer` takes it.
         asked: the value of `--model`; None for the default.
-        ranges: of its preferences, name -> (lowest, default, highest).
+        ranges: of the preferences that change its pictures, name -> (lowest, default, highest).
         auto: the preferences that it can choose itself.
     """
 
@@ -48,7 +48,7 @@ def choices(own: str | None, runs: Path | None) -> dict[str, ModelChoice]:
     default = str(resolve_model(own))
     found = {_label(default): _choice(default, None if own is None else own)}
     for model in shipped.list_models("enhance"):
-        found.setdefault(model.name, ModelChoice(model.name, model.name, model.name, model.info.preferences,
+        found.setdefault(model.name, ModelChoice(model.name, model.name, model.name, model.info.effective_preferences,
                                                  model.info.auto_preferences))
     for folder in trained(runs, "enhance"):
         try:
@@ -96,4 +96,5 @@ def _choice(model: str, asked: str | None) -> ModelChoice:
         enhancer = Enhancer(model)
     except UsageError as error:
         raise UsageError(f"{error}; name another model") from error
-    return ModelChoice(_label(model), model, asked, dict(enhancer.preference_ranges), tuple(enhancer.auto_preferences))
+    ranges = {name: span for name, span in enhancer.preference_ranges.items() if name not in enhancer.without_effect}
+    return ModelChoice(_label(model), model, asked, ranges, tuple(enhancer.auto_preferences))

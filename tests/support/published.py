@@ -21,6 +21,34 @@ def made_up_rellie(seed=0, collapsed=False):
     return arrays
 
 
+def made_up_pixelrl(seed=0):
+    """Arrays of the names and shapes of a released policy of PixelRL."""
+    rng, arrays = np.random.default_rng(seed), {"conv_R/W": np.zeros((1, 1, 33, 33), np.float32)}
+    places = ("2", "3", "4", "5_pi", "6_pi", "5_V", "6_V")
+    shapes = {"conv1": (64, 1), **{f"diconv{n}/diconv": (64, 64) for n in places},
+              "conv8_pi/model": (9, 64), "conv7_V": (1, 64)}
+    for name, (outputs, inputs) in shapes.items():
+        arrays[f"{name}/W"] = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)
+        arrays[f"{name}/b"] = rng.normal(0, 0.1, outputs).astype(np.float32)
+    for name in ("Wz", "Uz", "Wr", "Ur", "W", "U"):
+        arrays[f"conv7_{name}/W"] = rng.normal(0, 0.05, (64, 64, 3, 3)).astype(np.float32)
+    return arrays
+
+
+def made_up_ffdnet(seed=0):
+    """Tensors of FFDNet's names and shapes, for colour."""
+    generator, found = torch.Generator().manual_seed(seed), {}
+    for layer in range(12):
+        number = 0 if layer == 0 else 3 * layer - 1
+        inputs, outputs = 15 if layer == 0 else 96, 12 if layer == 11 else 96
+        place = "module.intermediate_dncnn.itermediate_dncnn"
+        found[f"{place}.{number}.weight"] = 0.02 * torch.randn(outputs, inputs, 3, 3, generator=generator)
+        if 0 < layer < 11:
+            found |= {f"{place}.{number + 1}.{part}": torch.rand(96, generator=generator) + 0.5
+                      for part in ("weight", "bias", "running_mean", "running_var")}
+    return found
+
+
 def made_up_zero_dce(seed=0):
     """Tensors of Zero-DCE's names and shapes."""
     generator = torch.Generator().manual_seed(seed)

@@ -42,7 +42,7 @@ from rlenhance.models import MODELS, GreedyEpisode, build_model, warm_start
 from rlenhance.models.restorer import measured_noise
 from rlenhance.models.warm_start import as_restorer
 from rlenhance.ops.image_statistics import noise_deviation
-from tests.support.published import convolve
+from tests.support.published import convolve, made_up_pixelrl
 
 SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
 
@@ -370,20 +370,6 @@ def test_a3c_learns_which_filter_is_right():
 
 
 # --- PixelRL ---
-
-
-def made_up_pixelrl(seed=0):
-    """Arrays of the names and shapes of a released policy."""
-    rng, arrays = np.random.default_rng(seed), {"conv_R/W": np.zeros((1, 1, 33, 33), np.float32)}
-    places = ("2", "3", "4", "5_pi", "6_pi", "5_V", "6_V")
-    shapes = {"conv1": (64, 1), **{f"diconv{n}/diconv": (64, 64) for n in places},
-              "conv8_pi/model": (9, 64), "conv7_V": (1, 64)}
-    for name, (outputs, inputs) in shapes.items():
-        arrays[f"{name}/W"] = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (outputs, inputs, 3, 3)).astype(np.float32)
-        arrays[f"{name}/b"] = rng.normal(0, 0.1, outputs).astype(np.float32)
-    for name in ("Wz", "Uz", "Wr", "Ur", "W", "U"):
-        arrays[f"conv7_{name}/W"] = rng.normal(0, 0.05, (64, 64, 3, 3)).astype(np.float32)
-    return arrays
 
 
 def published_step(x, hidden, arrays):
