@@ -1,5 +1,6 @@
 """The pages say what is so: names are complete, links lead somewhere, and every command runs."""
 
+import ast
 import csv
 import importlib.util
 import inspect
@@ -119,8 +120,34 @@ def test_every_name_in_the_map_of_the_papers_exists():
     rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")][1:]
     names = {name for row in rows for name in re.findall(r"`([^`]+)`", row[2])}
     assert len(names) > 40 and [name for name in names if not _exists(name)] == []
-    tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
-    assert {name for row in rows for name in re.findall(r"test_\w+", row[3])} <= tests
+    cells = [row[3] for row in rows]
+    assert [topic for cell in cells for topic in unresolved_topics(cell)] == []
+
+
+def unresolved_topics(cell):
+    """What a cell of the map says of tests, "test_file: words, words; test_file: words", and no test says of itself."""
+    parts = [part.partition(": ") for part in cell.split("; ")]
+    return [f"{file}: {topic}" for file, _, topics in parts for topic in topics.split(", ")
+            if not any(set(_stems(topic)) <= set(_stems(words)) for words in _tests_of(file.strip()) if topic)]
+
+
+def _stems(text):
+    return [word[:5] for word in re.findall("[a-z0-9]+", text.lower()) if len(word) > 2]
+
+
+def _tests_of(file):
+    """Name and docstring of every test of a file, which may lie in any folder of the tests."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob(f"{file}.py")]
+    return [f"{node.name.replace('_', ' ')} {ast.get_docstring(node) or ''}" for tree in trees for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+
+
+def test_a_wrong_name_in_the_map_is_found():
+    """A file that is not there, one that says nothing of its topic, and one without a topic."""
+    assert unresolved_topics("test_actions: black and white stay; test_rse: trust region holds") == []
+    for cell in ("test_self_enhance: trust region holds", "test_actions: trust region holds", "test_actions",
+                 "test_actions: black and white stay, trust region holds"):
+        assert len(unresolved_topics(cell)) == 1, cell
 
 
 def _exists(name):

@@ -477,7 +477,7 @@ def test_the_server_answers_no_one_else(client):
     assert page.status_code == 200 and "connect-src 'self'" in page.headers["content-security-policy"]
     assert client.get("/take/" + "0" * 32).status_code == 400
     about = client.get("/api").json()
-    assert set(about["models"]["natural"]["takes"]) == set(PREFERENCE_FLAGS) and about["limits"]["megabytes"] == 0.5
+    assert set(about["models"]["relight"]["takes"]) == set(PREFERENCE_FLAGS) and about["limits"]["megabytes"] == 0.5
 
 
 def test_every_knob_has_words_of_its_own(client):
