@@ -137,8 +137,8 @@ def _stems(text):
 
 def _tests_of(file):
     """Name and docstring of every test of a file, which may lie in any folder of the tests."""
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob(f"{file}.py")]
-    return [f"{node.name.replace('_', ' ')} {ast.get_docstring(node) or ''}" for tree in trees for node in ast.walk(tree)
+    nodes = [node for path in (ROOT / "tests").rglob(f"{file}.py") for node in ast.walk(ast.parse(path.read_text()))]
+    return [f"{node.name.replace('_', ' ')} {ast.get_docstring(node) or ''}" for node in nodes
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
 
 

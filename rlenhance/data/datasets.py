@@ -18,7 +18,7 @@ from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.io.files import EXTENSIONS
 
 LAYOUTS = """known layouts of a data folder:
-  our485/{low,high} and eval15/{low,high}   the LOL data set: validation is carved from our485, eval15 is the test
+  our485/{low,high} and eval15/{low,high}   LOL (or ours485): validation is carved from our485, eval15 is the test
   low/ and high/, or input/ and gt/         pairs by name (low1.png and high1.png, train_00001.png and gt_00001.png):
                                             split by scene where names begin with sNNN_
   train/{train,gt}, val/..., test/...       ready-made splits, each with one of the pairs of names above; pictures in
@@ -28,6 +28,7 @@ LAYOUTS = """known layouts of a data folder:
 for denoising also img_align_celeba/ beside list_eval_partition.txt, and TFRecord files (*-r08.tfrecords)"""
 
 _INPUTS, _TARGETS = ("low", "input", "train", "val", "test"), ("high", "gt", "target", "normal")
+_LOL_TRAINING = "our485", "ours485"  # as the archive has it, and as ReLLIE's text calls it
 _SCENE = re.compile(r"^(s\d+)_")
 _ROLE = re.compile(r"^(low|high|normal|input|gt)(?=\d)")  # low00001.png beside normal00001.png
 
@@ -121,7 +122,8 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
     # A pair (low beside high) is looked for first: "train" is both a split's name and an input folder's.
     parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     unmatched: list[str] = []
-    names = {"our485": "train", "eval15": "test"} if (folder / "our485").is_dir() else \
+    lol = next((name for name in _LOL_TRAINING if (folder / name).is_dir()), None)
+    names = {lol: "train", "eval15": "test"} if lol else \
             {} if _pair_folders(folder) else {name: name for name in parts if (folder / name).is_dir()}
     for name, part in names.items():
         if (folder / name).is_dir():
