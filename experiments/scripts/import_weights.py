@@ -14,18 +14,18 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.core.cli import run_cli
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.core.types import Purpose
-from rlenhance.models import MODELS
+from rlenhance.models import MODELS, ImageNetwork
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry. A pickle of anything but tensors,
 #: a damaged file, missing or foreign arrays, other shapes and values that are not finite raise `UsageError`.
-IMPORTERS: Registry[Callable[..., nn.Module]] = Registry("importer")
+IMPORTERS: Registry[Callable[..., ImageNetwork]] = Registry("importer")
 #: Smaller values become 0: no output changes, and products that are denormal numbers make a CPU many times slower
 #: (a quarter of Zero-DCE's released weights are so small; as they are it takes 45 times as long).
 _NOTHING = 1e-30
@@ -93,7 +93,7 @@ def commands_for(name: str, purpose: Purpose, run: Path) -> list[tuple[str, str]
 
 
 @IMPORTERS.register("rellie")
-def read_rellie(path: Path) -> nn.Module:
+def read_rellie(path: Path) -> ImageNetwork:
     """ReLLIE's released policy: Chainer's arrays, (outputs, inputs, 3, 3) as here.
 
     The released network sees BGR, and its heads named r, g and b move the channels 0, 1 and 2, which are blue, green
@@ -117,7 +117,7 @@ def read_rellie(path: Path) -> nn.Module:
 
 
 @IMPORTERS.register("pixelrl")
-def read_pixelrl(path: Path) -> nn.Module:
+def read_pixelrl(path: Path) -> ImageNetwork:
     """One of PixelRL's released denoising policies, grey, with GRU: Chainer's arrays, (outputs, inputs, 3, 3) as here.
 
     The noise that it was trained for is read from the file's name (pretrained_25.npz). The kernel of the reward-map
@@ -141,7 +141,7 @@ def read_pixelrl(path: Path) -> nn.Module:
 
 
 @IMPORTERS.register("zero_dce")
-def read_zero_dce(path: Path) -> nn.Module:
+def read_zero_dce(path: Path) -> ImageNetwork:
     """Zero-DCE's released network, RGB as ours."""
     network = MODELS.create("zero_dce")
     names = {f"e_conv{index + 1}.{part}": f"layers.{index}.{part}"
@@ -153,7 +153,7 @@ def read_zero_dce(path: Path) -> nn.Module:
 
 
 @IMPORTERS.register("ffdnet")
-def read_ffdnet(path: Path) -> nn.Module:
+def read_ffdnet(path: Path) -> ImageNetwork:
     """FFDNet's released network for colour; its batch normalisations become parts of the convolutions before them."""
     network = MODELS.create("ffdnet")
     last, place = len(network.layers) - 1, "module.intermediate_dncnn.itermediate_dncnn"
@@ -176,7 +176,7 @@ def read_ffdnet(path: Path) -> nn.Module:
 
 
 @IMPORTERS.register("gated_pixelrnn")
-def read_gated_pixelrnn(path: Path) -> nn.Module:
+def read_gated_pixelrnn(path: Path) -> ImageNetwork:
     """The gated PixelRNN's released network, its batch normalisations made parts of the convolutions before them."""
     network = MODELS.create("gated_pixelrnn", dilations=(1, 1, 1))
     width, depth = network.backbone.width, len(network.backbone.layers)

@@ -166,7 +166,7 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
             on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
     except UsageError as error:
         raise UsageError(preferences_as_flags(str(error))) from error
-    for name in set(enhancer.settings.preference) & set(enhancer.without_effect):
+    for name in sorted(set(enhancer.settings.preference) & set(enhancer.without_effect)):
         note(f"{PREFERENCE_FLAGS[name]} changes nothing that shows with {model}{_follow(name)}")
     if arguments.shared_decision:
         try:

@@ -65,7 +65,7 @@ def apply_reward(settings: EnhanceSettings, reward: Mapping[str, float],
     lines = []
     for term, weight in reward.items():
         name = PREFERENCES_OF_TERMS.get(term)
-        if name not in ranges:
+        if name is None or name not in ranges:
             raise UsageError(_not_conditioned(term, reward, ranges))
         if name == "exposure_level":
             changes["exposure_shift"] = round(weight - 1, 6)
