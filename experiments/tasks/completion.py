@@ -39,7 +39,7 @@ from rlenhance.metrics.completion import boundary_discontinuity, texture_differe
 from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import CompletionPolicy, CompletionRestorer, Policy
 from rlenhance.models.completion_policy import PriorModel, copy_from_supervised
-from rlenhance.ops.masks import MASK_GENERATORS
+from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 #: The word for the prior that needs no training.
@@ -55,6 +55,9 @@ class CompletionDataConfig:
     the sample photographs: a demonstration."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "square"
     """The holes that are made in training pictures."""
+    mask_threshold: float = DIFFERENCE
+    """Pairs: sum of the channels' differences, white being 1, above which a pixel is one of the hole (0.03 as
+    published)."""
     size: int = 128
     """Side in pixels to which whole pictures are reduced."""
     window: int = 64
@@ -114,14 +117,20 @@ class CompletionDataset(Dataset):
 
     Attributes:
         holes: a name of `MASK_GENERATORS`, for pictures without holes of their own.
+        mask_threshold: see `CompletionDataConfig`.
     """
 
     holes: str
+    mask_threshold: float = DIFFERENCE
 
     def at(self, split: str, side: int, limit: int | None = None) -> list[Batch]:
-        """The pictures of a split that have an original, one batch each, at side x side, evenly spread."""
-        part = [example for example in self.splits.parts[split] if example.target is not None]
-        return [load_completion(example, self.cache, side, self.holes) for example in evenly_spread(part, limit)]
+        """The pictures of a split that have an original, or all where none has, one batch each, at side x side, evenly
+        spread.
+        """
+        part = self.splits.parts[split]
+        part = [example for example in part if example.target is not None] or part
+        return [load_completion(example, self.cache, side, self.holes, self.mask_threshold)
+                for example in evenly_spread(part, limit)]
 
 
 def reward_hint(default: str) -> str:
@@ -174,7 +183,7 @@ def load_pictures(config: CompletionDataConfig) -> CompletionDataset:
     cache = ImageCache()
     splits, skipped = validate_splits(open_completion(config.data), cache, config.on_bad_image)
     splits, about = without_near_duplicates(splits, cache) if config.data else (splits, "")
-    return CompletionDataset(splits, cache, skipped, about, holes=config.holes)
+    return CompletionDataset(splits, cache, skipped, about, holes=config.holes, mask_threshold=config.mask_threshold)
 
 
 def prior_of(network: PriorModel) -> Callable[[Tensor, Tensor], Tensor]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from experiments.core.compare import CompareConfig, TaskComparison
@@ -15,13 +16,17 @@ from experiments.core.config import Flat
 from experiments.core.scores import Baseline, Column, Comparison, Row
 from experiments.tasks.completion import COMPLETION, CompletionDataConfig, CompletionDataset
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array
 from rlenhance.data import Batch
+from rlenhance.io import write
+from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
 from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS
 
 _ORIGINAL = "original"
+_SHOWN, _SHEET = 6, "sheet.png"  # pictures of the sheet, and its file
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class CompletionCompareConfig(CompareConfig):
 
 
 class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDataset]):
-    """Conditions are sizes."""
+    """Conditions are sizes. A split without originals has no scores against them, see `referenced`."""
 
     Config = CompletionCompareConfig
 
@@ -60,6 +65,11 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
     def scored_split(self) -> str:
         return self.config.split if self.data.splits.parts[self.config.split] else "val"
 
+    @property
+    def referenced(self) -> bool:
+        """Whether a picture of the split has an original."""
+        return any(example.target is not None for example in self.data.splits.parts[self.split])
+
     def conditions(self) -> Sequence[str]:
         return list(map(str, self.config.sizes))
 
@@ -70,23 +80,26 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
         return self.data.at(self.split, int(condition), self.config.limit or None)
 
     def cache_key(self) -> str:
-        return f"{super().cache_key()} {self.config.data.holes}"
+        return f"{super().cache_key()} {self.config.data.holes} {self.config.data.mask_threshold}"
 
     def baselines(self, condition: str) -> Mapping[str, Baseline]:
         fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in self.config.baselines}
-        return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills}
+        return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills} if self.referenced else fills
 
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
-        assert batch.mask is not None and batch.target is not None
+        assert batch.mask is not None
+        scores = {"seam": boundary_discontinuity(output, batch.mask).item(),
+                  "texture": texture_difference(output, batch.mask).item()}
+        if batch.target is None:
+            return scores
         return {"psnr": masked_psnr(output, batch.target, batch.mask).item(), "ssim": ssim(output, batch.target).item(),
-                "centre": 255 * masked_error(output, batch.target, erode_to_center(batch.mask)).item(),
-                "seam": boundary_discontinuity(output, batch.mask).item(),
-                "texture": texture_difference(output, batch.mask).item()}
+                "centre": 255 * masked_error(output, batch.target, erode_to_center(batch.mask)).item(), **scores}
 
     def columns(self) -> Sequence[Column]:
+        alone = (Column("seam", "seam", 4), Column("texture", "texture gap", 3, difference="texture gap"),
+                 Column("cpu_s", "CPU s", 2))
         return (Column("psnr", "hole PSNR, dB", 2, difference="dB"), Column("ssim", "SSIM", 4),
-                Column("centre", "error at the centre", 1), Column("seam", "seam", 4),
-                Column("texture", "texture gap", 3, difference="texture gap"), Column("cpu_s", "CPU s", 2))
+                Column("centre", "error at the centre", 1), *alone) if self.referenced else alone
 
     def facts(self, row: Row) -> dict[str, str]:
         return {}
@@ -100,10 +113,31 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
     def about(self, comparison: Comparison) -> list[str]:
         data, baseline = self.data, self.config.baseline
         return [*filter(None, [data.about]), f"{data.splits.describe()}. Scored on {comparison.count} {self.split} "
-                f"pictures, composited: outside the hole they are the picture as it came.",
+                f"pictures, composited: outside the hole they are the picture as it came. {_SHEET} shows {_SHOWN}.",
+                *([] if self.referenced else ["These pictures have no originals: there is no PSNR, no SSIM and no "
+                                              "error."]),
                 "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the "
                 "row of the originals shows what is natural)."
                 + f" What a row differs from {baseline}: with its 95 % interval over pictures." * bool(baseline), ""]
+
+
+    def write(self, comparison: Comparison) -> list[str]:
+        """The sheet: occluded, completed by every row, and original, from top to bottom."""
+        condition = self.conditions()[-1]
+        pictures = list(self.pictures(condition))[:_SHOWN]
+        rows = {"occluded": [batch.image for batch in pictures]}
+        for row in comparison.rows.values():
+            if models := row.models.get(condition):
+                with torch.no_grad():
+                    rows[row.name] = [self.apply(models[0], batch, condition)[0] for batch in pictures]
+            elif row.name != _ORIGINAL:
+                rows[row.name] = [comparison.baselines[condition][row.name](batch) for batch in pictures]
+        if self.referenced:
+            rows[_ORIGINAL] = [_target(batch) for batch in pictures]
+        cells = [Cell(to_array(image), (name,)) for name, images in rows.items()
+                 for image in images]
+        write(make_sheet(cells, len(pictures), int(condition)), self.config.out / _SHEET)
+        return [_SHEET]
 
 
 def _target(batch: Batch) -> Tensor:

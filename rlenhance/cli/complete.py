@@ -31,12 +31,12 @@ def add(commands: Any) -> None:
                     "coded anew, which moves pixels a little).",
         models="laplace (smooth), telea, navier-stokes, patches (pieces of the photograph, slow), a shipped network or "
                "a run of your own (default: the shipped network completer; where none is shipped, laplace)")
-    where = complete.add_mutually_exclusive_group(required=True)
+    where = complete.add_mutually_exclusive_group()
     where.add_argument("--mask", type=Path, metavar="FILE|DIR",
                        help="a picture of the photograph's size, white where it is to be filled; or a folder of them, "
                             "called like the photographs")
     found = where.add_argument("--auto-mask", action="store_true",
-                               help="the black rectangle in each photograph is the hole")
+                               help="the black rectangles in each photograph are the holes (as without --mask)")
     add_old_flag(where, "--detect-holes", found)
 
 

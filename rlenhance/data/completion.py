@@ -15,19 +15,26 @@ import torch
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data.batch import Batch
-from rlenhance.data.datasets import image_files, open_clean
+from rlenhance.data.datasets import LAYOUTS, image_files, open_clean
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.sampler import ExampleSampler, random_box
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.ops.masks import (
+    DIFFERENCE,
     MASK_GENERATORS,
     SQUARE_SHARE,
     detect_mask,
+    dilate_soft_edge,
     downscale_masked,
     mask_from_difference,
     mask_out,
 )
+
+COMPLETION_LAYOUTS = """known layouts of pictures to complete:
+  original_images/ and occluded_images/     pairs NAME and occluded_NAME, split by name
+  train/{original_images,occluded_images}   the same; occluded_test/ beside train/ is the test, without originals
+  pictures directly inside                  good pictures, in which holes are made"""
 
 #: Largest number of the 64 hash bits that differ between near-duplicates.
 NEAR = 6
@@ -47,17 +54,16 @@ def open_completion(folder: Path | str | None, seed: int = 0) -> Splits:
         seed: of the split.
 
     Raises:
-        UsageError: no such folder, no pair, too few of them.
+        UsageError: no such folder, no pair, too few of them; the layouts are named (`COMPLETION_LAYOUTS`).
     """
     if folder is None:
         return _originals(open_clean(None))
     folder = Path(folder)
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; completing learns from original_images/ beside occluded_images/, "
-                         f"or from a folder of good pictures")
-    root = folder / "train" if (folder / "train" / "original_images").is_dir() else folder
-    if not (root / "original_images").is_dir():
-        return _originals(open_clean(folder))
+        raise UsageError(f"{folder}: no such folder; {COMPLETION_LAYOUTS}")
+    root = next((root for root in (folder, folder / "train") if _sides(root)), None)
+    if root is None:
+        return _without_pairs(folder)
     pairs, unmatched = _pairs(root / "occluded_images", root / "original_images")
     if len(pairs) < 3:
         raise UsageError(f"{root}: {len(pairs)} pairs of occluded_images/occluded_NAME and original_images/NAME; at "
@@ -68,6 +74,22 @@ def open_completion(folder: Path | str | None, seed: int = 0) -> Splits:
     return Splits(parts["train"], parts["val"], unpaired or parts["test"], str(folder), unmatched)
 
 
+def _sides(root: Path) -> bool:
+    """Whether a folder holds a side of the pairs."""
+    return any((root / name).is_dir() for name in ("original_images", "occluded_images"))
+
+
+def _without_pairs(folder: Path) -> Splits:
+    """A folder of good images."""
+    inside = [child for child in sorted(folder.iterdir()) if _sides(child) or _sides(child / "train")]
+    if inside:
+        raise UsageError(f"{folder}: the pairs are in {inside[0]}: name that folder; {COMPLETION_LAYOUTS}")
+    try:
+        return _originals(open_clean(folder))
+    except UsageError as error:
+        raise UsageError(str(error).replace(LAYOUTS, COMPLETION_LAYOUTS)) from error
+
+
 def _originals(splits: Splits) -> Splits:
     """The same splits with targets alone."""
     train, val, test = ([replace(e, image=None) for e in part] for part in splits.parts.values())
@@ -76,8 +98,10 @@ def _originals(splits: Splits) -> Splits:
 
 def _pairs(occluded: Path, originals: Path) -> tuple[list[Example], list[str]]:
     """Pairs by name in the order of their numbers, and a line for each file without a partner."""
-    if not occluded.is_dir():
-        raise UsageError(f"{occluded}: no such folder; beside {originals.name}/ it holds {_PREFIX}NAME for each NAME")
+    for folder, other in ((occluded, originals), (originals, occluded)):
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder; beside {other.name}/ it holds the other side of the pairs; "
+                             f"{COMPLETION_LAYOUTS}")
     theirs = {path.stem.removeprefix(_PREFIX): path for path in image_files(occluded)}
     ours = {path.stem: path for path in image_files(originals)}
     unmatched = [f"{theirs[name]}: no picture {name} in {originals}" for name in sorted(theirs.keys() - ours.keys())]
@@ -132,12 +156,14 @@ def difference_hash(picture: np.ndarray) -> np.ndarray:
     return (small[:, 1:] > small[:, :-1]).ravel()
 
 
-def load_completion(example: Example, cache: ImageCache, side: int | None = None, holes: str = "square") -> Batch:
+def load_completion(example: Example, cache: ImageCache, side: int | None = None, holes: str = "square",
+                    threshold: float = DIFFERENCE) -> Batch:
     """The image, its original (where there is one) and its mask, the same at every call: (1, C, side, side).
 
     Args:
         side: resize the whole image to this square; None: keep its size.
         holes: mask generator for an image without a hole, seeded by the example's name.
+        threshold: of the difference of image and original in the hole, see `mask_from_difference`.
 
     Raises:
         UsageError: the image has no hole, or none that can be found.
@@ -145,18 +171,26 @@ def load_completion(example: Example, cache: ImageCache, side: int | None = None
     image, target = example.load(cache)
     if image is not None:
         if target is not None:
-            mask = mask_from_difference(image, target)
+            mask = _given_mask(example, image, target, threshold)
         else:
-            known = round(SQUARE_SHARE * min(image.shape[:2]))
-            found = detect_mask(image, known)
+            found = detect_mask(image)
             if found is None:
-                raise UsageError(f"{example.image}: no black square of {known} pixels is found in it, and it has no "
-                                 f"original; give a mask")
-            mask = found
+                found = detect_mask(image, round(SQUARE_SHARE * min(image.shape[:2])))
+            if found is None:
+                raise UsageError(f"{example.image}: no black rectangle is found in it, and it has no original; give a "
+                                 f"mask")
+            mask = dilate_soft_edge(image, found)
         return _batch(image, target, mask, side)
     assert target is not None
     rng = np.random.default_rng(zlib.crc32(example.name.encode()))
     return _batch(target, target, MASK_GENERATORS[holes](*target.shape[:2], rng), side)
+
+
+def _given_mask(example: Example, image: np.ndarray, target: np.ndarray, threshold: float) -> np.ndarray:
+    try:
+        return mask_from_difference(image, target, threshold)
+    except UsageError as error:
+        raise UsageError(f"{example.image}: {error}") from error
 
 
 def _batch(image: np.ndarray, target: np.ndarray | None, mask: np.ndarray, side: int | None) -> Batch:

@@ -31,6 +31,11 @@ SQUARE_SHARE = 67 / 224
 MASK_GENERATORS: Registry[Callable[..., np.ndarray]] = Registry("mask generator")
 
 _SPECKLE = 5  # pixels: narrower differences are JPEG noise
+_NOISE = 6.0  # differences below so many times their median are compression noise
+_STRONG = 0.3  # sum of the channels: no compression noise differs by as much
+_FILLED = 0.95  # share of a rectangle's pixels that are black, or differ
+_BLOCK = 8  # pixels: how far JPEG's noise reaches from an edge
+_TRIED = 8  # black rectangles that are looked at, the largest first
 _SEARCH = 256  # longest side in pixels of the map on which a black rectangle is searched
 
 
@@ -105,38 +110,66 @@ def mask_bbox(mask: Tensor) -> tuple[slice, slice]:
 
 
 def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: float = DIFFERENCE) -> np.ndarray:
-    """The rectangle in which an image differs from its original: (H, W) bool.
+    """Where parts of an image were painted over, from its original: (H, W) bool.
 
-    The differing pixels are cleaned by morphology. The largest connected component gives the rectangle: its rows and
-    columns of which at least half differ.
+    Connected components of the differing pixels, without speckle, are the parts. Lossy compression changes pixels
+    outside them by little: differences below six times their median do not count, nor components that nowhere differ by
+    0.3 or half as much as the strongest. A component is taken as its bounding rectangle where the image has one colour
+    in it; as the rectangle of the rows and columns of which at least half differ, where that differs almost everywhere
+    or has one colour; otherwise its shape is kept, one pixel wider.
 
     Args:
         image, reference: (H, W, 3) uint8.
-        threshold: on the sum of the channels' absolute differences, white being 1.
+        threshold: on the sum of the channels' absolute differences, white being 1: in (0, 3).
 
     Raises:
-        UsageError: two sizes, or images that are equal except for speckle.
+        UsageError: a threshold outside its range, two sizes, or images that are equal except for speckle.
     """
+    if not 0 < threshold < 3:
+        raise UsageError(f"threshold must lie between 0 and 3, the difference of black and white; got {threshold:g}")
     if image.shape != reference.shape:
         sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (image, reference)]
         raise UsageError(f"the picture is {sizes[0]} and its original {sizes[1]}: a mask from their difference needs "
                          f"one size")
-    differs = (np.abs(image.astype(np.int16) - reference).sum(axis=2) > 255 * threshold).astype(np.uint8)
-    wide = np.ones((max(_SPECKLE, round(0.05 * min(differs.shape))),) * 2, np.uint8)
-    cleaned = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((_SPECKLE, _SPECKLE), np.uint8))
-    cleaned = cv2.morphologyEx(cv2.morphologyEx(cleaned, cv2.MORPH_CLOSE, wide), cv2.MORPH_OPEN, wide)
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(cleaned)
+    difference = np.abs(image.astype(np.int16) - reference).sum(axis=2)
+    speckle, wide = (np.ones((side, side), np.uint8)
+                     for side in (_SPECKLE, max(_SPECKLE, round(0.05 * min(difference.shape)) | 1)))
+    noise = _NOISE * float(np.median(difference))
+    differs = cv2.morphologyEx((difference > max(255 * threshold, noise)).astype(np.uint8), cv2.MORPH_OPEN, speckle)
+    count, labels = cv2.connectedComponents(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, wide))
     if count < 2:
         raise UsageError(f"the picture differs from its original nowhere by more than {threshold:g} (sum of the "
-                         f"channels): there is no hole; give a mask")
-    part = labels == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
+                         f"channels): there is no hole; give a mask, or another threshold")
+    parts = [labels == label for label in range(1, count)]
+    peaks = [int(difference[part].max()) for part in parts]
+    mask = np.zeros(differs.shape, bool)
+    for part, peak in zip(parts, peaks, strict=True):
+        if peak < min(255 * _STRONG, max(peaks) / 2):
+            continue
+        flat = np.abs(image - np.median(image[part & (differs > 0)], axis=0)).max(axis=2) <= BLACK
+        whole, box = _bounding_box(part), _trimmed_box(part)
+        if flat[whole].mean() > _FILLED:
+            mask[whole] = True
+        elif max(part[box].mean(), flat[box].mean()) > _FILLED:
+            mask[box] = True
+        else:
+            shape = cv2.morphologyEx(part * differs, cv2.MORPH_CLOSE, speckle)
+            mask |= cv2.dilate(shape, np.ones((3, 3), np.uint8)) > 0
+    return mask
+
+
+def _bounding_box(part: np.ndarray) -> tuple[slice, slice]:
+    left, top, width, height = cv2.boundingRect(part.astype(np.uint8))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _trimmed_box(part: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of a component (H, W) bool, without appendages at its sides."""
     rows, columns = slice(None), slice(None)
-    for _ in range(2):  # appendages at a side are cut off
+    for _ in range(2):
         columns = _span(part[rows].sum(axis=0))
         rows = _span(part[:, columns].sum(axis=1))
-    mask = np.zeros(part.shape, bool)
-    mask[rows, columns] = True
-    return mask
+    return rows, columns
 
 
 def _span(counts: np.ndarray) -> slice:
@@ -146,46 +179,53 @@ def _span(counts: np.ndarray) -> slice:
 
 
 def detect_mask(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:
-    """The black rectangle that was painted into a photograph: (H, W) bool; None where there is none.
+    """The black rectangles that were painted into a photograph: (H, W) bool; None where there is none.
 
-    Dark parts of a photograph are not taken for a mask: the rectangle is black almost everywhere, without the grain of
-    a shadow, and ends sharply at three of its sides at least (the border of the image counts as an end).
+    Dark parts of a photograph are not taken for a mask: a rectangle is black almost everywhere, without the grain of a
+    shadow, and ends sharply at three of its sides at least (the border of the image counts as an end).
 
     Args:
         picture: (H, W, 3) uint8 or uint16.
-        side: side of the square in pixels, where it is known: the window of that size with most near-black pixels is
-            taken. None: the largest rectangle is searched, of at least a twentieth of the shorter side.
+        side: side of the squares in pixels, where it is known: the windows of that size with most near-black pixels
+            are tried. None: rectangles of at least a twentieth of the shorter side are tried, the largest first.
     """
     top = BLACK * (257 if picture.dtype == np.uint16 else 1)
     light = picture.max(axis=2)
     black = (light <= top).astype(np.uint8)
-    box = _best_window(black, side) if side is not None else _largest_rectangle(black)
-    if box is None or not _painted(black, box) or np.percentile(_inner(light, box), 95) > top * _FLAT / BLACK:
-        return None
-    mask = np.zeros(black.shape, bool)
-    mask[box] = True
-    return mask
+    left, mask = black.copy(), np.zeros(black.shape, bool)
+    for _ in range(_TRIED):
+        box = _best_window(left, side) if side is not None else _largest_rectangle(left)
+        if box is None or left[box].mean() < _FILLED:
+            break
+        if _painted(black, box) and np.percentile(_inner(light, box), 80) <= top * _FLAT / BLACK:
+            mask[box] = True
+        left[box] = 0
+    return mask if mask.any() else None
 
 
 def dilate_soft_edge(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A detected rectangle with the dark lines, up to 3 at each side, into which compression has spread its edge.
+    """Detected rectangles with the dark lines, up to 3 at each side, into which compression has spread their edges.
 
     Args:
         picture: (H, W, 3) uint8 or uint16.
-        mask: (H, W) bool, a rectangle.
+        mask: (H, W) bool, rectangles.
     """
-    light = picture.mean(axis=2)
-    spans = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    (top, bottom), (left, right) = ((int(there[0]), int(there[-1]) + 1) for there in spans)
-    grown = []
-    # from the edge outward, line by line: a row lies beside the mask's columns, a column beside its rows
-    for lines in (light[:top, left:right][::-1], light[bottom:, left:right],
-                  light[top:bottom, :left].T[::-1], light[top:bottom, right:].T):
-        levels = lines[: _SOFT + 3].mean(axis=1)
-        dark = [level < 0.85 * levels[_SOFT:].mean() for level in levels[:_SOFT]] if len(levels) > _SOFT else []
-        grown.append(max((place + 1 for place, is_dark in enumerate(dark) if is_dark), default=0))
-    dilated = np.zeros_like(mask)
-    dilated[top - grown[0] : bottom + grown[1], left - grown[2] : right + grown[3]] = True
+    light, dilated = picture.mean(axis=2), np.zeros_like(mask)
+    count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    for left, top, width, height, _ in boxes[1:count].tolist():
+        right, bottom = left + width, top + height
+        grown = []
+        # from the edge outward, line by line: a row lies beside the mask's columns, a column beside its rows
+        for lines in (light[:top, left:right][::-1], light[bottom:, left:right],
+                      light[top:bottom, :left].T[::-1], light[top:bottom, right:].T):
+            levels = lines[: _SOFT + 3].mean(axis=1)
+            beyond = levels[_SOFT:].mean() if len(levels) > _SOFT else levels.max(initial=0)
+            dark = [level < 0.85 * beyond for level in levels[:_SOFT]]
+            grown.append(max((place + 1 for place, is_dark in enumerate(dark) if is_dark), default=0))
+        inside = mask[top:bottom, left:right].astype(np.uint8)  # rectangles that touch are one shape
+        up, down, before, after = grown
+        around = cv2.copyMakeBorder(inside, up, down, before, after, cv2.BORDER_REPLICATE)
+        dilated[top - up : bottom + down, left - before : right + after] |= around > 0
     return dilated
 
 
@@ -252,7 +292,7 @@ def _rectangle(black: np.ndarray) -> tuple[int, int, int, int] | None:
 def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
     """Whether the box is black almost everywhere and ends sharply at three sides at least."""
     rows, columns = box
-    if black[box].mean() < 0.95:
+    if black[box].mean() < _FILLED:
         return False
     away = 3  # pixels: JPEG softens the edge itself
     strips = (black[max(0, rows.start - away - 2) : max(0, rows.start - away), columns],
@@ -264,8 +304,9 @@ def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
 
 def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
     """The box without the edge that JPEG has softened."""
-    rows, columns = (slice(span.start + (span.stop - span.start) // 8, span.stop - (span.stop - span.start) // 8)
-                     for span in box)
+    sides = [span.stop - span.start for span in box]
+    edges = [max(side // 8, min(_BLOCK, side // 3)) for side in sides]
+    rows, columns = (slice(span.start + edge, span.stop - edge) for span, edge in zip(box, edges, strict=True))
     return light[rows, columns]
 
 

@@ -39,7 +39,7 @@ class Completer(ImagePipeline[CompleteSettings]):
     the hole's border is removed smoothly (a membrane), which leaves no seam.
 
     A call's `mask` is the hole: (H, W), bool, uint8 (above 127) or float (above 0.5), True where pixels are missing;
-    None: the black rectangle that is detected in the picture.
+    None: the black rectangles that are detected in the picture.
 
     Args:
         model: a rule (laplace, telea, navier-stokes, patches), a shipped network, or a run; None: the shipped network,
@@ -122,7 +122,7 @@ def fill_at_scale(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tenso
 
 
 def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
-    """A mask of a picture as (H, W) bool; None: the black rectangle in it.
+    """A mask of a picture as (H, W) bool; None: the black rectangles in it.
 
     Raises:
         UsageError: another shape; nothing or everything is missing; no hole is found.

@@ -55,7 +55,7 @@ def completion_methods(runs: Path | None) -> dict[str, str]:
 
 
 def detect_mask(service: EnhanceService, token: str, mask: str | None = None) -> MarkedPhoto:
-    """A photograph to paint on, with its mask: from a file, otherwise the black rectangle that is detected.
+    """A photograph to paint on, with its mask: from a file, otherwise the black rectangles that are detected.
 
     Args:
         service, token: the photograph.
@@ -79,7 +79,7 @@ def complete(service: EnhanceService, token: str, method: str, *, painted: str =
         service, token: the photograph.
         method: the model or method, as `Completer` takes it.
         painted: the mask of the page's brush (a PNG as a data URI); "": none.
-        mask: token of a mask file, where nothing is painted; None: the black rectangle that is detected.
+        mask: token of a mask file, where nothing is painted; None: the black rectangles that are detected.
 
     Raises:
         UsageError: it cannot be done.

@@ -1,0 +1,145 @@
+"""The folders of the two completion projects, as they lie on their users' disks: masks, layouts, tables."""
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments.core.compare import compare
+from experiments.tasks.completion import CompletionDataConfig
+from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
+from rlenhance.cli.main import main
+from rlenhance.core.errors import UsageError
+from rlenhance.data import ImageCache, load_completion, open_completion
+from rlenhance.io import read, write
+from rlenhance.ops.masks import detect_mask, dilate_soft_edge, mask_from_difference
+
+BOXES = ((10, 12, 40, 40), (60, 56, 50, 50))  # top, left, height, width of two boxes in 112 x 112 pixels
+
+
+def bedroom(seed=0, side=112):
+    """A bright picture with edges and grain, (side, side, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.resize(rng.integers(70, 230, (5, 5, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.clip(soft + rng.normal(0, 4, soft.shape), 50, 255).astype(np.uint8)
+
+
+def boxes(*places, side=112):
+    mask = np.zeros((side, side), bool)
+    for top, left, height, width in places:
+        mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def occlude(picture, mask, quality=90):
+    """Painted black, and coded as JPEG."""
+    painted = np.where(mask[..., None], 0, picture).astype(np.uint8)
+    return cv2.imdecode(cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+def overlap(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+@pytest.fixture
+def published(tmp_path):
+    """train/occluded_images, train/original_images, and occluded_test/ without originals; two boxes in each picture."""
+    root, mask = tmp_path / "dataset", boxes(*BOXES)
+    for index in range(8):
+        picture = bedroom(index)
+        write(picture, root / "train/original_images" / f"bed_{index}.png")
+        write(occlude(picture, mask), root / "train/occluded_images" / f"occluded_bed_{index}.png")
+    for index in range(8, 10):
+        write(occlude(bedroom(index), mask), root / "occluded_test" / f"occluded_bed_{index}.png")
+    return root
+
+
+# --- masks ---
+
+
+@pytest.mark.parametrize("quality", [95, 80])
+def test_every_black_box_is_in_the_mask(quality):
+    """Of the difference, and of the detection: a box that is left out would count as known picture."""
+    picture, mask = bedroom(), boxes(*BOXES)
+    occluded = occlude(picture, mask, quality)
+    for found in (mask_from_difference(occluded, picture), dilate_soft_edge(occluded, detect_mask(occluded))):
+        assert (mask & ~found).sum() < 0.05 * mask.sum() and overlap(found, mask) > 0.85
+    known = boxes(*((top, left, 40, 40) for top, left, *_ in BOXES))
+    assert overlap(detect_mask(occlude(picture, known, quality), 40), known) > 0.9
+
+
+def test_other_shapes_keep_their_shape():
+    """A disc and a bent stroke are no rectangles; compression noise around them is none of them."""
+    canvas = np.zeros((112, 112), np.uint8)
+    cv2.circle(canvas, (35, 40), 20, 1, -1)
+    cv2.polylines(canvas, [np.array([[60, 80], [85, 95], [100, 60]])], False, 1, 9)
+    mask, picture = canvas > 0, bedroom(3)
+    found = mask_from_difference(occlude(picture, mask, 92), picture)
+    assert (mask & ~found).sum() < 0.05 * mask.sum() and overlap(found, mask) > 0.7
+
+
+def test_a_box_over_something_dark_stays_a_box():
+    """Where the original is black too nothing differs; the painted rectangle is the hole all the same."""
+    picture, mask = bedroom(), boxes((20, 30, 48, 48))
+    picture[20:40, 30:55] = 2
+    assert overlap(mask_from_difference(occlude(picture, mask, 95), picture), mask) > 0.9
+
+
+def test_the_threshold_of_the_difference_is_an_option():
+    """A faint box is there below its difference and not above it; outside (0, 3) there is no threshold."""
+    picture, mask = np.full((64, 64, 3), 120, np.uint8), boxes((10, 10, 24, 24), side=64)
+    faint = np.where(mask[..., None], 110, picture).astype(np.uint8)
+    assert (mask_from_difference(faint, picture) == mask).all()
+    with pytest.raises(UsageError, match=r"by more than 0\.2"):
+        mask_from_difference(faint, picture, 0.2)
+    with pytest.raises(UsageError, match=r"between 0 and 3.*got 0"):
+        mask_from_difference(faint, picture, 0.0)
+
+
+# --- layouts ---
+
+
+def test_the_pairs_masks_hold_both_boxes(published):
+    """As the projects' folder has them: nothing black is left in the known part of the picture."""
+    splits, cache = open_completion(published), ImageCache()
+    assert len(splits.train) + len(splits.val) == 8 and len(splits.test) == 2 and not splits.unmatched
+    for example in (*splits.val, *splits.test):
+        batch = load_completion(example, cache, 112)
+        assert overlap(batch.mask[0, 0].numpy() > 0, boxes(*BOXES)) > 0.85
+        assert batch.image[(batch.mask < 1).expand_as(batch.image)].min() > 0.05
+    with pytest.raises(UsageError, match=r"occluded_bed_\d+.png: the picture differs from its original nowhere"):
+        load_completion(splits.val[0], cache, 112, threshold=2.9)
+
+
+def test_a_test_folder_without_originals_gives_a_sheet_and_no_score(published, tmp_path):
+    """What needs an original is not there, and the table says so; the sheet has the pictures."""
+    found = compare(COMPLETION_COMPARISON, CompletionCompareConfig(
+        models=("completer",), sizes=(48,), out=tmp_path / "table", baselines=("laplace", "telea"),
+        data=CompletionDataConfig(data=published)))
+    assert list(found.rows) == ["laplace", "telea", "completer"]
+    assert "no originals: there is no PSNR, no SSIM" in found.text and "dB" not in found.text.split("size")[-1]
+    assert set(found.rows["completer"].entries["48"][0].scores[0]) == {"seam", "texture", "cpu_s", "megapixels"}
+    assert read(tmp_path / "table/sheet.png").pixels.shape[1] > 2 * 48
+    compared = compare(COMPLETION_COMPARISON, CompletionCompareConfig(
+        sizes=(48,), out=tmp_path / "val", split="val", baselines=("laplace",),
+        data=CompletionDataConfig(data=published)))
+    assert "psnr" in compared.rows["laplace"].entries["48"][0].scores[0] and (tmp_path / "val/sheet.png").is_file()
+
+
+def test_the_folder_of_occluded_pictures_is_completed_as_it_is(published, capsys):
+    """No mask is named: the black boxes are the holes, all of them."""
+    assert main(["complete", str(published / "occluded_test"), "-m", "laplace"]) == 0
+    done = read(published / "occluded_test/occluded_bed_8_completed.png").pixels
+    assert done.max(axis=2).min() > 20
+
+
+@pytest.mark.parametrize("make, reason", [
+    (lambda root: root.parent, "the pairs are in .*dataset: name that folder"),
+    (lambda root: root / "nowhere", "no such folder"),
+    (lambda root: (root / "train/original_images").rename(root / "gone").parent, "original_images: no such folder"),
+    (lambda root: (root.parent / "empty").mkdir() or root.parent / "empty", "no picture to train on"),
+])
+def test_a_wrong_folder_is_told_the_layouts_of_completion(published, make, reason):
+    """Not those of low light."""
+    with pytest.raises(UsageError, match=f"{reason}(.|\n)*occluded_images") as error:
+        open_completion(make(published))
+    assert "our485" not in str(error.value)
