@@ -112,6 +112,14 @@ class Task(ABC, Generic[C, D]):
         check_budget(config.train)
         self.registry[config.train.learner]
 
+    def adopted(self, config: C) -> C:
+        """The settings of a new run, with those that follow from the run in `warm_start`.
+
+        Raises:
+            UsageError: that run is of no use here, or the settings contradict it.
+        """
+        return config
+
     def reward(self, config: C) -> Reward | None:
         """The reward of its policies."""
         return None

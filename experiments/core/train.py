@@ -64,6 +64,7 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
         config = resumed(config, load_config(kind, stored), unasked or kind())
     else:
         load_plugins(config.train.plugin)
+        config = task.adopted(config)
     task.check(config, stored)
     data = task.dataset(config)
     if stored and stored["data"]["digest"] != data.digest():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +17,16 @@ from agents.optim import OptimizerConfig
 from agents.rollout import collect_rollout
 from envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
 from experiments.core.collapse import share_metrics
-from experiments.core.config import Flat, LearnerSettings, ModelName, RunConfig, TrainConfig, default_is, one_of
+from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.fit import FitResult
 from experiments.core.task import Session, Task
+from experiments.tasks.completion_network import (
+    CompletionNetworkConfig,
+    begin_with_run,
+    make_network,
+    with_run,
+)
 from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
 from rlenhance.data import (
@@ -33,17 +39,12 @@ from rlenhance.data import (
     validate_splits,
     without_near_duplicates,
 )
-from rlenhance.hub.checkpoint import create_network, load_network
-from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import masked_psnr, ssim
-from rlenhance.models import CompletionPolicy, CompletionRestorer, Policy
-from rlenhance.models.completion_policy import PriorModel, copy_from_supervised
+from rlenhance.models import CompletionPolicy, CompletionRestorer
+from rlenhance.models.completion_policy import PriorModel
 from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
 from rlenhance.rewards import TERMS, Reward, RewardWeights
-
-#: The word for the prior that needs no training.
-MEMBRANE = "laplace"
 
 
 @dataclass(frozen=True)
@@ -64,29 +65,6 @@ class CompletionDataConfig:
     """Side in pixels of the square about the hole that agents learn on (the prior has seen the whole picture)."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
-
-
-@dataclass(frozen=True)
-class CompletionNetworkConfig:
-    """Which network."""
-
-    prior: ModelName = MEMBRANE
-    """The first fill of the hole: laplace, or a shipped network or a run that fills holes."""
-    widths: tuple[int, ...] = (24, 32, 48)
-    """Channels of the levels of the backbone, a small U-Net at half the size."""
-    strides: tuple[int, ...] = (8, 4, 2, 1)
-    """Policies: how far copies reach, in pixels."""
-    horizon: int = 8
-    """Policies: steps of an episode, T."""
-    keep_bias: float = 3.0
-    """Policies over tools: head start of "keep" (a logit), so that a new policy leaves the prior's picture alone."""
-    smooth_weights: bool = True
-    """Policies over tools: their weights change smoothly from pixel to pixel; without, there are four times as many."""
-
-    @property
-    def backbone(self) -> dict[str, Any]:
-        """The recipe."""
-        return {"name": "gru_unet", "memory": "none", "widths": self.widths, "blocks": (1,) * len(self.widths)}
 
 
 def _a3c() -> A3CConfig:
@@ -158,7 +136,9 @@ class CompletionTrainConfig(TrainConfig):
     """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""
     devices: tyro.conf.Suppress[int] = 1
     warm_start: Path | None = None
-    """Begin a policy with the backbone and the estimate of this supervised run, or with another policy."""
+    """Begin a policy with the features of this supervised run: of this command (with its estimate), or of
+    restore_train gated_pixelrnn, convlstm_autoencoder or combined, imported ones too; or with another policy. The run
+    brings --backbone and its arguments."""
     reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = ()
     """Policies: weights of the terms that count, as name=weight (docs/reference/rewards.md). seam and texture need no
     original."""
@@ -174,6 +154,13 @@ class CompletionConfig(RunConfig):
     data: Flat[CompletionDataConfig] = field(default_factory=CompletionDataConfig)
     network: Flat[CompletionNetworkConfig] = field(default_factory=CompletionNetworkConfig)
     learners: Flat[CompletionLearnerConfigs] = field(default_factory=CompletionLearnerConfigs)
+
+    def settled(self, base: CompletionConfig | None, named: frozenset[str]) -> CompletionConfig:
+        """What a command line means: a backbone that it names is asked for, also where it is the default."""
+        run = self.train.warm_start
+        if run is None or not {"backbone", "widths"} & named:
+            return self
+        return replace(self, network=with_run(self.network, run, named))
 
 
 def load_pictures(config: CompletionDataConfig) -> CompletionDataset:
@@ -276,43 +263,20 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
         return load_pictures(config.data)
 
     def model(self, config: CompletionConfig, data: CompletionDataset) -> Any:
-        """A network on its prior."""
-        learner, network = config.train.learner, config.network
-        with torch.random.fork_rng(devices=[]):  # the prior takes no part in the weights that are drawn
-            prior: Any = None if network.prior == MEMBRANE else load_network(locate(network.prior))
-        if prior is not None and (prior.purpose != "completion" or isinstance(prior, Policy)):
-            raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one "
-                             f"pass; train one with python -m experiments.restore_train prior, or leave it at "
-                             f"{MEMBRANE}")
-        by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
-        shared = {"backbone": network.backbone, "train_size": config.data.size,
-                  "prior": None if prior is None else network.prior if by_name else prior.spec}
-        if not LEARNERS[learner].is_policy:
-            made: Any = create_network("completion_restorer", **shared)
-        elif not LEARNERS[learner].supports_categorical:
-            made = create_network("touch_up_policy", **shared, horizon=network.horizon)
-        else:
-            made = create_network("completion_policy", **shared, horizon=network.horizon, strides=network.strides,
-                                  keep_bias=network.keep_bias, smooth_weights=network.smooth_weights)
-        if prior is not None and not by_name:
-            made.prior.load_state_dict(prior.state_dict())
-        return made
+        return make_network(config.network, LEARNERS[config.train.learner], config.data.size)
+
+    def adopted(self, config: CompletionConfig) -> CompletionConfig:
+        path = config.train.warm_start
+        if path is None or config.train.init is not None:
+            return config
+        if not LEARNERS[config.train.learner].is_policy:
+            raise UsageError(f"--warm-start begins a policy, and {config.train.learner} learns none: use --init with a "
+                             f"run of this learner")
+        return replace(config, network=with_run(config.network, path))
 
     def warm_start(self, network: Any, path: Path) -> None:
-        """Begin a policy over tools with the weights of a supervised run, or of another policy of the same shape."""
-        other = load_network(locate(path))
-        if isinstance(network, CompletionPolicy) and isinstance(other, CompletionRestorer):
-            copy_from_supervised(network, other)
-        elif isinstance(network, CompletionPolicy) and isinstance(other, CompletionPolicy):
-            try:
-                network.load_state_dict(other.state_dict())
-            except RuntimeError as error:
-                raise UsageError(f"--warm-start {path}: a policy of another shape; give it the same --prior, --widths "
-                                 f"and --strides") from error
-        else:
-            raise UsageError(f"--warm-start {path}: policies over tools (a3c, direct) begin with a supervised run of "
-                             f"this command, or with such a policy; it holds a {type(other).__name__}, and a "
-                             f"{type(network).__name__} is to learn")
+        """Begin a policy with the features of a supervised run, or over tools with another policy of the same shape."""
+        begin_with_run(network, path)
 
     def batches(self, config: CompletionConfig, data: CompletionDataset, model: Any) -> Callable[[int], Batch]:
         """Windows about new holes that the network's prior has filled."""

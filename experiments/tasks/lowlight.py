@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConfig, SupervisedConfig, distributed
+from experiments.core.backbones import RESTORE_COMMANDS, with_backbone_of
 from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
@@ -41,7 +42,16 @@ from rlenhance.data import Batch, ImageCache, Sampler, load_example
 from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
-from rlenhance.models import GreedyEpisode, MRPNetSR, PixelPolicy, Policy, Restorer, warm_start
+from rlenhance.models import (
+    ConvLSTMCompleter,
+    GatedPixelRNNCompleter,
+    GreedyEpisode,
+    MRPNetSR,
+    PictureToPicture,
+    Policy,
+    Restorer,
+    warm_start,
+)
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import registered_sources
@@ -65,8 +75,9 @@ class LowLightTrainConfig(TrainConfig):
     workers: int = 1
     """a3c on a CPU: asynchronous actor-learners, a process each (1: all pictures in one batch, the default)."""
     warm_start: Path | None = None
-    """Begin a policy with the backbone of this supervised run; see also --a3c.value-warmup-updates and
-    --a3c.kl-ref-coef."""
+    """Begin a policy with the backbone of this supervised run: of this command, or of restore_train gated_pixelrnn,
+    convlstm_autoencoder or combined, imported ones too. The run brings --backbone and its arguments; see also
+    --a3c.value-warmup-updates and --a3c.kl-ref-coef."""
     preset: Annotated[str, preset_option(LOWLIGHT_PRESETS)] = "natural"
     """The recipe that all other settings begin with; options that are named beat it. In Python:
     `begin_with(LowLightConfig, NAME)`."""
@@ -109,9 +120,13 @@ class LowLightConfig(RunConfig):
             base: its preset.
             named: the options on it.
         """
-        reward = self.train.reward
+        reward, network, run = self.train.reward, fitted(self.network, named), self.train.warm_start
         train = replace(self.train, reward=with_words(base.train.reward, reward)) if "reward" in named else self.train
-        return replace(self, train=train, network=fitted(self.network, named))
+        if run is not None and "backbone" in named:  # also where it is the default
+            network = with_backbone_of(network, _supervised(run).backbone, run, named)
+        elif run is not None:  # a preset's gives way
+            network = replace(network, backbone=PolicyConfig.backbone)
+        return replace(self, train=train, network=network)
 
 
 def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int = 96) -> tuple[torch.Tensor, Any]:
@@ -136,6 +151,21 @@ def sample_sheet(network: torch.nn.Module, pictures: Sequence[Batch], side: int 
                 row.append(network(batch.image.to(device)))
             rows.append(row if batch.target is None else [*row, batch.target])
     return grid(rows, side), torch.cat(strengths) if strengths else None
+
+
+def _supervised(path: Path) -> Any:
+    """The network of a supervised run, or of a restoration network, that a policy can begin with.
+
+    Raises:
+        UsageError: it holds another network.
+    """
+    source = load_network(locate(path))
+    if not isinstance(source, Restorer | MRPNetSR | GatedPixelRNNCompleter | ConvLSTMCompleter | PictureToPicture):
+        raise UsageError(
+            f"--warm-start {path}: holds a {type(source).__name__}; a policy begins with a supervised run of this "
+            f"command (--learner supervised), or with one of the restoration networks, trained or imported:\n"
+            f"  {RESTORE_COMMANDS}\nwith --init it begins with another policy of the same shape")
+    return source
 
 
 def make_sample_sheet(pictures: Sequence[Batch]) -> ArtifactCallback:
@@ -220,13 +250,17 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
             return make_policy(config.network, self.weights(config), kind.std_mode)
         return make_supervised(config.network)
 
+    def adopted(self, config: LowLightConfig) -> LowLightConfig:
+        path = config.train.warm_start
+        if path is None or config.train.init is not None:
+            return config
+        if not LEARNERS[config.train.learner].is_policy:
+            raise UsageError(f"--warm-start begins a policy, and {config.train.learner} learns none: use --init with a "
+                             f"run of this learner")
+        return replace(config, network=with_backbone_of(config.network, _supervised(path).backbone, path))
+
     def warm_start(self, network: Any, path: Path) -> None:
-        source = load_network(locate(path))
-        if not isinstance(network, PixelPolicy) or not isinstance(source, Restorer | MRPNetSR):
-            raise UsageError(f"--warm-start begins a policy from a supervised run; {path} holds a "
-                             f"{type(source).__name__}, and a {type(network).__name__} is to learn: use --init for "
-                             f"the same network")
-        warm_start(network, source)
+        warm_start(network, _supervised(path))
 
     def make_learner(self, config: LowLightConfig, network: Any, device: torch.device) -> Learner:
         train = config.train

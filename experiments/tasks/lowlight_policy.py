@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from experiments.core.backbones import backbone_spec
 from experiments.core.config import fitting, one_of
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UnknownName, UsageError
@@ -53,7 +54,10 @@ class PolicyConfig:
     """With --controls: default of the control smoothness. 1 leaves the picture to one curve, 0 lets the local agents
     do as they choose."""
     backbone: Annotated[str, one_of(BACKBONES)] = "compact"
-    """The network under the heads; fcn is PixelRL's, pixelrnn carries a state from step to step."""
+    """The network under the heads; fcn is PixelRL's, pixelrnn carries a state from step to step; mrpnet, gated_pixelrnn
+    and convlstm_autoencoder are those of restore_train. --warm-start brings the run's own."""
+    backbone_args: tuple[str, ...] = ()
+    """Its own arguments, as in `width=16 dilations=1,1,1`; --warm-start brings them."""
     horizon: int = 8
     """Steps of an episode, T."""
     state_size: int = 64
@@ -79,6 +83,11 @@ class PolicyConfig:
     """Without --controls: train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
     supervised_network: Annotated[str, one_of(SUPERVISED_NETWORKS)] = "residual"
     """supervised: the network; residual has --backbone, the others are picture-to-picture networks of their own."""
+
+    @property
+    def backbone_spec(self) -> dict[str, Any]:
+        """The recipe of the backbone."""
+        return backbone_spec(self.backbone, self.backbone_args)
 
 
 def fitted(config: PolicyConfig, named: frozenset[str]) -> PolicyConfig:
@@ -162,7 +171,7 @@ def make_supervised(config: PolicyConfig) -> Any:
     name = config.supervised_network
     if name not in SUPERVISED_NETWORKS:
         raise UnknownName("supervised network", name, SUPERVISED_NETWORKS)
-    part = {"backbone": {"name": config.backbone}} if name == "residual" else {}
+    part = {"backbone": config.backbone_spec} if name == "residual" else {}
     return MODELS.rebuild({**SUPERVISED_NETWORKS[name], **part})
 
 
@@ -181,6 +190,6 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
     return MODELS.create(
         "pixel_policy",
         actions=actions_of(config),
-        backbone={"name": config.backbone}, horizon=config.horizon, decision_size=config.state_size or None,
+        backbone=config.backbone_spec, horizon=config.horizon, decision_size=config.state_size or None,
         preferences=ranges if asked else {}, auto=("exposure_level",) if config.controls else (), std_mode=deviation,
     )

@@ -164,7 +164,8 @@ def resized_tensor(picture: np.ndarray, size: int, device: torch.device | str = 
 
 def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Means over size[0] x size[1] regions: (N, C, H, W) -> (N, C, *size); they overlap where sizes do not divide."""
-    height, width = maps.shape[-2:]
+    height, width = map(int, maps.shape[-2:])  # numbers, which an exported graph needs for its pooling
+    size = (int(size[0]), int(size[1]))
     if height % size[0] == 0 and width % size[1] == 0:  # the same, several times faster
         return F.avg_pool2d(maps, (height // size[0], width // size[1]))
     if maps.device.type != "mps":

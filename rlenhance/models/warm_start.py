@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,38 +11,49 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS
-from rlenhance.models.completers import CompletionNet
+from rlenhance.models.completers import CompletionNet, ResidualCompleter
+from rlenhance.models.completion_policy import CompletionPolicy, CompletionRestorer
 from rlenhance.models.denoiser import DenoisingUNet
 from rlenhance.models.filter_policy import FilterPolicy
 from rlenhance.models.mrpnet_sr import MRPNetSR
+from rlenhance.models.picture_to_picture import PictureToPicture
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.models.restorer import NOISE_SCALE, Restorer
+from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.ops.image_statistics import STATISTICS
 
+_RGB = ("red", "green", "blue")
+_ABSENT = ("mask", "unused")  # inputs that are 0 in a picture without a hole
 _OWN = ("channels", "context")  # of a backbone's spec: set by the network that uses it
 
 
-def warm_start(network: PixelPolicy | FilterPolicy | Restorer,
-               source: Restorer | DenoisingUNet | MRPNetSR | CompletionNet) -> Any:
+def warm_start(network: PixelPolicy | CompletionPolicy | FilterPolicy | Restorer,
+               source: Restorer | DenoisingUNet | MRPNetSR | CompletionNet | PictureToPicture) -> Any:
     """Copy a supervised model's backbone into a network, in place; returns the network.
 
-    A policy's heads do not change, except the residual of a `FilterPolicy`. Inputs that only the policy's backbone has
-    (preferences, remaining steps) get zero weights. Parts that a restorer of one pass does not train are not copied.
-    A denoiser is converted to a restorer (`as_restorer`). A restorer copies all weights of another.
+    A policy's heads do not change, except the residual of a `FilterPolicy`: a new policy acts as it did before. Inputs
+    that both networks have keep their weights. Those that only the policy has (preferences, remaining steps, the mask,
+    the change since the first picture) get zero weights. A mask that only the supervised model has is left out: the
+    features are those of a picture without a hole. Parts that a restorer of one pass does not train are not copied. A
+    denoiser is converted to a restorer (`as_restorer`). A restorer copies all weights of another.
 
     Raises:
-        UsageError: the backbones, the channels or the other inputs differ, or one takes a mask and the other none.
+        UsageError: the backbones or the channels differ; the supervised model has other inputs that the policy lacks,
+            or is a prior.
     """
+    if isinstance(source, ResidualCompleter):
+        raise UsageError("a prior is no warm start, because its backbone sees another picture than a policy: use it as "
+                         "the policy's prior")
     if isinstance(source, DenoisingUNet):
         source = as_restorer(source, getattr(network.backbone, "memory", "none"))
-    # through JSON: the spec of a loaded network has lists for tuples
-    asked, given = (json.loads(json.dumps({key: value for key, value in model.backbone.spec.items()
-                                           if key not in _OWN})) for model in (network, source))
+    asked, given = (backbone_recipe(model.backbone) for model in (network, source))
     if asked != given:
         raise UsageError(f"a warm start needs the same backbone: the new network has {asked}, the supervised run "
                          f"{given}")
-    if not isinstance(network, PixelPolicy) and not isinstance(source, Restorer):
+    if isinstance(network, FilterPolicy | Restorer) and not isinstance(source, Restorer):
         raise UsageError(f"filter policies and restorers start from a restorer; got a {type(source).__name__}")
-    if isinstance(source, Restorer) and not isinstance(network, PixelPolicy) and network.channels != source.channels:
+    if isinstance(source, Restorer) and isinstance(network, FilterPolicy | Restorer) \
+            and network.channels != source.channels:
         raise UsageError(f"a warm start needs the same channels: the new network takes {network.channels} channels, "
                          f"the supervised run {source.channels}")
     if isinstance(network, Restorer):
@@ -51,23 +63,82 @@ def warm_start(network: PixelPolicy | FilterPolicy | Restorer,
                              "of the supervised run")
         network.load_state_dict(source.state_dict())
         return network
-    if network.uses_mask != isinstance(source, CompletionNet):
-        raise UsageError(f"a warm start needs a mask in both networks or in neither; the policy takes "
-                         f"{'one' if network.uses_mask else 'none'}")
-    target, weights = network.backbone.state_dict(), source.backbone.state_dict()
-    for name, value in weights.items():
-        if getattr(source, "num_passes", 2) == 1 and name.partition(".")[0] in network.backbone.recurrent_parts:
-            continue
-        if target[name].shape == value.shape:
-            target[name].copy_(value)
-        else:  # FiLM: the statistics are the last inputs
-            with torch.no_grad():
-                target[name].zero_()
-                target[name][:, -value.shape[1]:] = value
-    network.backbone.load_state_dict(target)
+    skipped = network.backbone.recurrent_parts if getattr(source, "num_passes", 2) == 1 else ()
+    copy_features(network, source, skipped)
     if isinstance(source, Restorer) and isinstance(network, FilterPolicy) and network.residual is not None:
         network.residual.load_state_dict(source.head.state_dict())
     return network
+
+
+def backbone_recipe(backbone: Backbone) -> dict[str, Any]:
+    """The spec of a backbone without its inputs, as JSON has it: the spec of a loaded network has lists for tuples."""
+    recipe: dict[str, Any] = json.loads(json.dumps({k: v for k, v in backbone.spec.items() if k not in _OWN}))
+    return recipe
+
+
+def copy_features(network: Any, source: Any, skipped: Collection[str] = ()) -> None:
+    """Copy the weights of a backbone into another one of the same recipe; inputs are told apart by their names.
+
+    Args:
+        network: gets the weights.
+        source: has them.
+        skipped: submodules of the backbone that stay as they are.
+
+    Raises:
+        UsageError: `source` has an input, other than a mask, that `network` lacks.
+    """
+    inputs = {"channels": (_planes(network), _planes(source)), "context": (_context(network), _context(source))}
+    for ours, theirs in inputs.values():
+        if missing := dict.fromkeys(name.partition(" ")[0] for name in theirs if name not in (*ours, *_ABSENT)):
+            raise UsageError(f"a warm start needs the same inputs: the supervised run also sees {', '.join(missing)}")
+    target, weights = network.backbone.state_dict(), source.backbone.state_dict()
+    readers = {name: argument for argument in inputs for name in _readers(network.backbone, argument)}
+    with torch.no_grad():
+        for name, value in weights.items():
+            if name.partition(".")[0] in skipped:
+                continue
+            if name not in readers:
+                target[name].copy_(value)
+                continue
+            ours, theirs = inputs[readers[name]]
+            # (outputs, inputs, ...): an unshuffled picture has several planes for each channel, side by side
+            into, out_of = (tensor.unflatten(1, (len(names), -1)) for tensor, names in
+                            ((target[name], ours), (value, theirs)))
+            for place, known in enumerate(ours):
+                into[:, place] = out_of[:, theirs.index(known)] if known in theirs else 0
+    network.backbone.load_state_dict(target)
+
+
+def _readers(backbone: Backbone, argument: str) -> list[str]:
+    """The weights that read the inputs counted by `channels` or `context`: those whose shape follows it."""
+    with torch.random.fork_rng(devices=[]):
+        wider = BACKBONES.rebuild({**backbone.spec, argument: backbone.spec[argument] + 1}).state_dict()
+    return [name for name, value in backbone.state_dict().items() if value.shape != wider[name].shape]
+
+
+def _planes(network: Any) -> list[str]:
+    """What each channel of a backbone's input is."""
+    if isinstance(network, CompletionPolicy | CompletionRestorer):
+        return [*_RGB, "mask", *(f"change {name}" for name in _RGB)]
+    if isinstance(network, PixelPolicy):
+        return [*_RGB, *["mask"] * network.uses_mask, *(f"start {name}" for name in _RGB * network.sees_initial_image)]
+    if isinstance(network, CompletionNet):
+        return [*_RGB, "mask" if getattr(network, "sees_mask", True) else "unused"]
+    if isinstance(network, PictureToPicture):
+        return [*_RGB, "unused"]
+    noise = ["noise"] * getattr(network, "noise_conditioned", False)
+    return [*(_RGB if network.channels == 3 else ("grey",)), *noise]
+
+
+def _context(network: Any) -> list[str]:
+    """What each entry of a backbone's global features is."""
+    statistics = [f"statistics {index}" for index in range(STATISTICS)]
+    if isinstance(network, PixelPolicy):
+        chosen = [f"preference {index}" for index in range(len(network.preferences))]
+        return [*chosen, "remaining", *statistics]
+    if isinstance(network, Restorer):
+        return statistics if network.statistics else []
+    return ["remaining"] if isinstance(network, CompletionPolicy | CompletionRestorer | FilterPolicy) else []
 
 
 def as_restorer(denoiser: DenoisingUNet, memory: str = "none") -> Restorer:
