@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.tiling import tiles
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.backbones.base import ResidualBlock, block_stack, zero_init
@@ -17,6 +18,8 @@ from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture
 
 #: Allowed values of `scale`.
 SCALES = (1, 2, 4)
+#: Side in pixels beyond which a network of scale 1 works tile by tile, without gradients; `Upscaler` tiles the others.
+TILE = 512
 _CURVES, _LOW, _HIGH = 6, -0.3, 1.0
 
 
@@ -132,4 +135,11 @@ class MRPNetSR(FeedForwardModel):
         return large + self.generator(clean).float()
 
     def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
-        return self.restore_unclamped(self.apply_exposure(image))
+        exposed = self.apply_exposure(image)
+        height, width = image.shape[-2:]
+        if torch.is_grad_enabled() or self.training or self.scale > 1 or max(height, width) <= TILE:
+            return self.restore_unclamped(exposed)
+        result = torch.empty_like(exposed)
+        for tile in tiles(height, width, TILE, self.receptive_radius):
+            result[tile.inner] = self.restore_unclamped(exposed[tile.outer])[tile.crop]
+        return result

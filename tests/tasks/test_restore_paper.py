@@ -25,6 +25,7 @@ from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
 from rlenhance.models import MODELS
 from rlenhance.pipelines.upscale import Upscaler
+from tests.support.networks import stir
 
 
 def command(*words):
@@ -76,12 +77,10 @@ def test_the_published_training_is_plain_adam(name):
 def test_each_part_of_the_training_has_an_option(photographs, tmp_path):
     """Warm-up, decay, clipping, running mean: as asked for, in the published form and in ours."""
     options = ("--warmup-steps", 7, "--final-lr-ratio", 0.5, "--max-grad-norm", 0.25, "--ema-decay", 0)
-    for name, paper in (("ours", ()), ("theirs", ("--paper-config",))):
-        assert command("combined", "--data", photographs, "--out", tmp_path, "--name", name, *SHORT, *paper,
-                       *options) == 0
-        stored = json.loads((tmp_path / name / "config.json").read_text())["recipe"]
-        assert stored["warmup_steps"] == 7 and stored["final_lr_ratio"] == 0.5
-        assert stored["max_grad_norm"] == 0.25 and stored["ema_decay"] == 0
+    assert command("combined", "--data", photographs, "--out", tmp_path, "--name", "r", *SHORT, *options) == 0
+    stored = json.loads((tmp_path / "r" / "config.json").read_text())["recipe"]
+    assert stored["warmup_steps"] == 7 and stored["final_lr_ratio"] == 0.5
+    assert stored["max_grad_norm"] == 0.25 and stored["ema_decay"] == 0
 
 
 @pytest.mark.parametrize("words, said", [
@@ -208,3 +207,73 @@ def test_the_published_form_in_tiles_equals_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("rlenhance.pipelines.upscale._TILE", 16)
     assert whole.shape == (280, 212, 3)
     assert np.abs(upscaler(picture).astype(int) - whole).max() <= 2
+
+
+@pytest.mark.parametrize("config", [{}, {"paper_form": False}, {"paper_form": False, "exposure": True}])
+def test_a_large_photograph_of_scale_1_is_restored_in_tiles(config, generator, monkeypatch):
+    """Without gradients a network of scale 1 works tile by tile; the picture is the same."""
+    network = paper(**config)
+    if config:
+        stir(network, 0.05)
+    image = torch.rand(1, 3, 61, 75, generator=generator)
+    with torch.inference_mode():
+        whole = network(image)
+        sizes = []
+        monkeypatch.setattr("rlenhance.models.mrpnet_sr.TILE", 16)
+        network.backbone.register_forward_hook(lambda module, inputs, output: sizes.append(inputs[0].shape))
+        assert torch.allclose(network(image), whole, atol=1e-5)
+    assert len(sizes) == 20 and max(max(size[-2:]) for size in sizes) <= 16 + 2 * network.receptive_radius
+
+
+# mixed precision
+
+
+def mixed(precision, photographs, tmp_path, device="cpu"):
+    """A short run in 16 bits: the losses, and the network that it left."""
+    assert train_command(RESTORE, list(map(str, (
+        "combined", "--paper-config", "--data", photographs, "--out", tmp_path, "--name", precision, *SHORT[:4],
+        "--updates", 8, *SHORT[6:], "--eval-interval", 4, "--precision", precision, "--learning-rate", 1e-2,
+        "--device", device, "--no-progress")))) == 0
+    rows = (tmp_path / precision / "metrics.csv").read_text().splitlines()
+    place = rows[0].split(",").index("loss")
+    losses = [float(row.split(",")[place]) for row in rows[1:] if row.split(",")[place]]
+    return losses, load_network(tmp_path / precision)
+
+
+def test_bf16_trains_the_published_form_on_a_cpu(photographs, tmp_path):
+    """The first loss is that of 32 bits, and it falls; weights stay in 32 bits; the run resumes."""
+    losses, network = mixed("bf16", photographs, tmp_path)
+    whole, _ = mixed("32", photographs, tmp_path)
+    assert len(losses) == 8 and losses[0] == pytest.approx(whole[0], rel=0.02) and losses[0] != whole[0]
+    assert losses[-1] < 0.5 * losses[0]
+    assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert network.generator.blocks[0].layers[1].running_mean.abs().max() > 0
+    assert command("--resume", tmp_path / "bf16", "--updates", 10) == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 needs CUDA")
+def test_fp16_trains_the_published_form_on_cuda(photographs, tmp_path):
+    """With scaled gradients, as torch.amp has them, the loss falls; no weight becomes infinite."""
+    losses, network = mixed("fp16", photographs, tmp_path, "cuda")
+    whole, _ = mixed("32", photographs, tmp_path, "cuda")
+    assert losses[0] == pytest.approx(whole[0], rel=0.02) and losses[-1] < 0.5 * losses[0]
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+# a run from its beginning to another
+
+
+def test_resume_repeats_and_fine_tuning_begins_where_the_run_ended(photographs, tmp_path):
+    """A run that was resumed has the weights of one that was not, batch statistics too; --init starts from best/."""
+    common = ("--paper-config", "--data", photographs, "--out", tmp_path, *SHORT[:4], *SHORT[6:], "--eval-interval", 2)
+    assert command("combined", *common, "--updates", 4, "--name", "whole") == 0
+    assert command("combined", *common, "--updates", 2, "--name", "halves") == 0
+    assert command("--resume", tmp_path / "halves", "--updates", 4) == 0
+    whole, halves = (load_network(tmp_path / name / "last").state_dict() for name in ("whole", "halves"))
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    assert whole["generator.blocks.0.layers.1.num_batches_tracked"] == 4
+    assert command("combined", *common, "--updates", 1, "--name", "tuned", "--init", tmp_path / "whole",
+                   "--learning-rate", 1e-9) == 0
+    best, tuned = (load_network(tmp_path / name).state_dict() for name in ("whole", "tuned"))
+    assert all(torch.allclose(best[name], tuned[name], atol=1e-6) for name in best if "weight" in name)
+    assert command("combined", *common[1:], "--updates", 1, "--name", "ours", "--init", tmp_path / "whole") == 2

@@ -127,7 +127,7 @@ def test_bad_files_of_a_competition_are_named(tmp_path, capsys):
     assert "test_00010" not in told
 
 
-@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("scale", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_from_the_folder_to_the_table(tmp_path, scale, capsys):
     """Train in the published form, restore test/, write the CSV: a row for each test picture, IDs as in the task."""
     make_competition(tmp_path / "data", scale)
