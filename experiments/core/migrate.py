@@ -65,6 +65,7 @@ BEFORE: dict[str, dict[str, Any]] = {
     "PolicyConfig": {"actions": "curve", "controls": False},
     "DenoiseTrainConfig": {"preset": ""},
     "RestoreNetworkConfig": {"paper_training": False},
+    "RSENetworkConfig": {"own_share": None},
 }
 #: Parts of a configuration in version 0.1, whose names do not count.
 _PARTS = ("pictures", "paths", "budget", "network", "policy", "learners", "comparison", "configs")

@@ -39,15 +39,20 @@ class LatentActions(nn.Module, ActionSet):
     - the second gate: the share of its change of the initial patch in another orientation at each step. The U-Net
       beside the code is not equivariant, so its errors differ.
 
+    With `own_shares` the gates are relative to a schedule: 0 takes the step's share of the own change, and of the new
+    look 1 / (step + 2), so that all looks count alike; -1 takes nothing, 1 twice the share, at most all.
+
     A move of the code changes the patch by the change of its reconstruction, times the gates; with both closed nothing
     changes. Without gradients a network runs only over the patches whose gate for it is open. The networks are frozen:
     they are part of the action, as a filter is. The noise is estimated from the initial image.
 
     Args:
         block, overlap: of the patches.
-        latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
+        latent_dim, width, widths, down, up, equivariant, unet: see `rlenhance.nn.latent.PatchAutoencoder`.
         codes, groups, axes, neighbours: see `rlenhance.nn.latent.Codebook`.
         parts: of a code, each a share of its channels.
+        own_shares: of the autoencoder's change of the current patch, one per step, in [0, 1]; (): no schedule.
+        reach: how far moves go, as a multiple of the lengths above.
 
     Attributes:
         mixed: whether the networks run in bfloat16, as in training.
@@ -62,14 +67,19 @@ class LatentActions(nn.Module, ActionSet):
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
                  widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
                  equivariant: bool = True, codes: int = 1024, groups: int = 8, axes: int = 8, neighbours: int = 8,
-                 parts: int = 3):
+                 parts: int = 3, unet: bool = True, own_shares: Sequence[float] = (), reach: float = 1.0):
         super().__init__()
-        self.autoencoder = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant)
+        if not all(0 <= share <= 1 for share in own_shares) or not 0 < reach < float("inf"):
+            raise UsageError(f"own_shares lie between 0 and 1, and reach is above 0; got {tuple(own_shares)} and "
+                             f"{reach}")
+        self.autoencoder = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant,
+                                            unet)
         channels = self.autoencoder.channels
         if not 0 <= parts <= channels:
             raise UsageError(f"parts must lie between 0 and {channels}, the channels of a code; got {parts}")
         self.bank = Codebook(channels, codes, groups, axes, neighbours, equivariant)
         self.parts, self.axes, self.mixed = parts, axes, False
+        self.own_shares, self.reach = tuple(own_shares), reach
         self.noise_std: float | None = None
         self._first: tuple[Tensor, Tensor] | None = None
         self.register_buffer("part_of", torch.arange(channels) * parts // channels, persistent=False)
@@ -81,8 +91,8 @@ class LatentActions(nn.Module, ActionSet):
 
     @property
     def initial_action(self) -> tuple[float, ...]:
-        """Moves of 0, and gates that are nearly closed."""
-        return (*(0.0,) * (self.parts + self.axes), *_FIRST)
+        """Moves of 0, and gates that are nearly closed, or in the middle of their schedule."""
+        return (*(0.0,) * (self.parts + self.axes), *((0.0, 0.0) if self.own_shares else _FIRST))
 
     @property
     def initial_std(self) -> tuple[float, ...]:
@@ -124,8 +134,8 @@ class LatentActions(nn.Module, ActionSet):
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with self._precision(image.device):
             way = _WAYS[step % len(_WAYS)]
-            change = self.autoencoder.apply_to_patches(partial(self._change, way), image, start, self._noise(start),
-                                                       chosen, self._shown_first(start))
+            change = self.autoencoder.apply_to_patches(partial(self._change, way, self._shares(step)), image, start,
+                                                       self._noise(start), chosen, self._shown_first(start))
         return (image + change).clamp(0, 1)
 
     @torch.no_grad()
@@ -138,9 +148,15 @@ class LatentActions(nn.Module, ActionSet):
             self._first = (start, torch.cat(shown))
         return self._first[1]
 
-    def _change(self, way: int, now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor, shown: Tensor) -> Tensor:
+    def _shares(self, step: int) -> tuple[float, float]:
+        """What gates of 0 take of the own change and of the new look at a step."""
+        return (self.own_shares[step % len(self.own_shares)], 1 / (step + 2)) if self.own_shares else (0.5, 0.5)
+
+    def _change(self, way: int, shares: tuple[float, float], now: Tensor, start: Tensor, noise: Tensor, chosen: Tensor,
+                shown: Tensor) -> Tensor:
         """The change of patches: (M, 3, b, b) twice, (M, 1, 1, 1), (M, heads) and (M, 3, b, b) -> (M, 3, b, b)."""
-        own, new = ((1 + chosen[:, -NUM_GATES:, None, None, None]) / 2).unbind(dim=1)
+        gates = (1 + chosen[:, -NUM_GATES:, None, None, None]).unbind(dim=1)
+        own, new = ((gate * share).clamp(max=1) for gate, share in zip(gates, shares, strict=True))
         moves, network = chosen[:, :-NUM_GATES], self.autoencoder
         moving = (moves != 0).any(dim=1) & (own + new > 0).flatten()
         change = torch.zeros_like(now)
@@ -148,7 +164,7 @@ class LatentActions(nn.Module, ActionSet):
         if len(rows):
             code, _ = network.encode(now[rows])
             seen = network.decode(code)
-            mine, moved = _used(own[rows] > 0), _used(moving[rows])
+            mine, moved = _used(own[rows] > 0) if shares[0] else rows[:0], _used(moving[rows])
             if len(mine):
                 kept = rows[mine]
                 change = change.index_add(0, kept, own[kept] * network.residual(now[kept], start[kept], seen[mine],
@@ -171,11 +187,11 @@ class LatentActions(nn.Module, ActionSet):
         """Reconstruction of the moved codes: (M, C, 8) and (M, parts + axes) -> (M, 3, b, b)."""
         moved = code
         if self.parts:
-            toward = 0.25 * chosen[:, : self.parts][:, self.part_of, None]
+            toward = self.reach * 0.25 * chosen[:, : self.parts][:, self.part_of, None]
             moved = moved + toward * (self.bank.nearest_mean(code) - code)
         if self.axes:
             own = self.bank.axes[self.bank.assign_clusters(code)]
-            moved = moved + torch.einsum("ma,macw->mcw", 0.5 * chosen[:, self.parts :], own)
+            moved = moved + torch.einsum("ma,macw->mcw", self.reach * 0.5 * chosen[:, self.parts :], own)
         return self.autoencoder.decode(moved)
 
     def magnitude(self, action: Action) -> Tensor:

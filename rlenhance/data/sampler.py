@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar, Self
 
 import cv2
@@ -16,6 +17,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, grey, to_planes
 from rlenhance.data.image_cache import ImageCache
+from rlenhance.data.tfrecords import TFRecordImage
 
 
 class ExampleSampler:
@@ -129,11 +131,12 @@ class Sampler(ExampleSampler):
 class ShardedSampler(Sampler):
     """The same, one shard of the examples after the other, so that few images are in memory at a time.
 
-    In an epoch every image gives `visits` crops: those of the first shard in turn, then those of the next.
+    In an epoch every image gives `visits` crops: those of the first shard in turn, then those of the next. A shard is a
+    number of files, of which a file of records has many images and any other file one.
 
     Args:
         examples, cache, size, crop, seed, planes: see `Sampler`.
-        portion: examples of a shard.
+        portion: files of a shard.
         visits: crops of each example in an epoch.
 
     Raises:
@@ -144,9 +147,11 @@ class ShardedSampler(Sampler):
                  crop: str = "native", seed: int = 0, planes: int = 3):
         super().__init__(examples, cache, size, crop=crop, seed=seed, planes=planes)
         if portion < 1 or visits < 1:
-            raise UsageError(f"a portion has at least one picture, and each is visited at least once; got {portion} "
-                             f"and {visits}")
+            raise UsageError(f"a portion has at least one file, and each picture is visited at least once; got "
+                             f"{portion} and {visits}")
         self.portion, self.visits = portion, visits
+        self._files = [np.array(members) for members in by_file(examples)]
+        self._order: tuple[tuple[int, int], np.ndarray, np.ndarray] = ((-1, -1), np.empty(0), np.empty(0))
 
     @property
     def epoch(self) -> int:
@@ -155,10 +160,33 @@ class ShardedSampler(Sampler):
 
     def _index(self, number: int) -> int:
         epoch, place = divmod(number, self.epoch)
-        first, inside = divmod(place, self.portion * self.visits)
-        first *= self.portion
-        count = min(self.portion, len(self.examples) - first)
-        return int(shuffled(self.seed, epoch, len(self.examples))[first + inside % count])
+        order, ends = self._shards(epoch)
+        shard = int(np.searchsorted(ends * self.visits, place, side="right"))
+        first = int(ends[shard - 1]) if shard else 0
+        return int(order[first + (place - first * self.visits) % (int(ends[shard]) - first)])
+
+    def _shards(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """All examples in the order of an epoch, and where in it each shard ends; kept for one epoch."""
+        known, order, ends = self._order
+        if known != (self.seed, epoch):
+            files = [self._files[number] for number in shuffled(self.seed, epoch, len(self._files))]
+            shards = [np.concatenate(files[first : first + self.portion])
+                      for first in range(0, len(files), self.portion)]
+            if len(self._files) < len(self.examples):  # the images of a file are not beside each other
+                rng = rng_of(self.seed, 1 << 41 | epoch)
+                shards = [rng.permutation(shard) for shard in shards]
+            order, ends = np.concatenate(shards), np.cumsum([len(shard) for shard in shards])
+            self._order = ((self.seed, epoch), order, ends)
+        return order, ends
+
+
+def by_file(examples: Sequence[Example]) -> list[list[int]]:
+    """The numbers of the examples of each file; only files of records have several."""
+    files: dict[Path | int, list[int]] = {}
+    for number, example in enumerate(examples):
+        image = example.target if example.image is None else example.image
+        files.setdefault(image.file if isinstance(image, TFRecordImage) else number, []).append(number)
+    return list(files.values())
 
 
 def random_box(shape: Sequence[int], size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:

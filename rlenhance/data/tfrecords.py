@@ -20,7 +20,10 @@ _LARGEST = 1 << 30  # bytes of a record: a larger length means damage
 
 @dataclass(frozen=True)
 class TFRecordImage(ImageSource):
-    """One image of a TFRecord file: a `tf.train.Example` with `shape` (C, H, W) and `data`, uint8 in that order.
+    """One image of a TFRecord file: a `tf.train.Example` with `shape` and `data`, uint8 in that order.
+
+    The shape is (H, W, 3), as in CelebA-HQ's files of Glow, which RSE-RL uses, or (3, H, W), as in those of progressive
+    GANs.
 
     Attributes:
         file: the TFRecord file.
@@ -98,10 +101,12 @@ def _decode(data: bytes, record: TFRecordImage) -> np.ndarray:
     shape, values = features["shape"], features["data"]
     if isinstance(shape, bytes) or not isinstance(values, bytes):
         raise UsageError(f"{record}: shape is a list of int64 and data is bytes; here they are not")
-    if len(shape) != 3 or shape[0] != 3 or min(shape) < 1 or np.prod(shape, dtype=object) != len(values):
-        raise UsageError(f"{record}: a picture is (3, height, width) with as many bytes; its shape is {tuple(shape)}, "
-                         f"its data {len(values)} bytes")
-    return np.ascontiguousarray(np.frombuffer(values, np.uint8).reshape(shape).transpose(1, 2, 0))
+    if len(shape) != 3 or 3 not in (shape[0], shape[2]) or min(shape) < 1 or \
+            np.prod(shape, dtype=object) != len(values):
+        raise UsageError(f"{record}: a picture is (height, width, 3) or (3, height, width) with as many bytes; its "
+                         f"shape is {tuple(shape)}, its data {len(values)} bytes")
+    pixels = np.frombuffer(values, np.uint8).reshape(shape)
+    return np.ascontiguousarray(pixels if shape[2] == 3 else pixels.transpose(1, 2, 0))
 
 
 def _features(data: bytes) -> Iterator[tuple[str, list[int] | bytes]]:

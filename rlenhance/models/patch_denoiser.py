@@ -19,7 +19,7 @@ class PatchDenoiser(NoiseConditionedModel):
 
     Args:
         block, overlap: of the patches in pixels, as 24 and 8 or 16 and 4.
-        latent_dim, width, widths, down, up, equivariant: see `rlenhance.nn.latent.PatchAutoencoder`.
+        latent_dim, width, widths, down, up, equivariant, unet: see `rlenhance.nn.latent.PatchAutoencoder`.
         num_passes: number of passes; each takes the output of the one before and the noisy picture.
     """
 
@@ -27,12 +27,13 @@ class PatchDenoiser(NoiseConditionedModel):
 
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,
                  widths: Sequence[int] = (32, 64, 64), down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2),
-                 equivariant: bool = True, num_passes: int = 1):
+                 equivariant: bool = True, num_passes: int = 1, unet: bool = True):
         super().__init__()
         if num_passes < 1:
             raise UsageError(f"num_passes must be at least 1; got {num_passes}")
         self.num_passes = num_passes
-        self.network = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant)
+        self.network = PatchAutoencoder(PatchGrid(block, overlap), latent_dim, width, widths, down, up, equivariant,
+                                        unet)
 
     @property
     def size_multiple(self) -> int:  # type: ignore[override]

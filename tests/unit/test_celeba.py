@@ -101,7 +101,7 @@ def test_damage_is_told(tmp_path):
 def test_other_contents_are_told(tmp_path):
     """Whole records that hold no picture of the layout."""
     face = faces(1)[0]
-    for content, words in ((framed(example(face, shape=(16, 16, 3))), r"\(3, height, width\)"),
+    for content, words in ((framed(example(face, shape=(16, 3, 16))), r"\(3, height, width\)"),
                            (framed(example(face, data=b"1234")), "4 bytes"),
                            (framed(message(1, message(1, message(1, b"image/encoded")
                                                        + message(2, message(1, message(1, b"x")))))), "image/encoded"),

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
 from agents.autoencoder_learner import AutoencoderConfig
 from agents.optim import OptimizerConfig
-from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, is_policy_learner, one_of
+from experiments.core.config import (
+    Flat,
+    LearnerSettings,
+    RunConfig,
+    TrainConfig,
+    default_is,
+    is_policy_learner,
+    one_of,
+    replaced,
+)
 from experiments.core.fit import Budget
 from experiments.core.task import NO_LIMIT
 from experiments.tasks.rse.data import RSEDataConfig
@@ -94,6 +103,12 @@ class RSETrainConfig(TrainConfig):
     """Held-out pictures that the table is of."""
     test_size: int = 512
     """Side in pixels of what is taken from their middle."""
+    paper_config: bool = False
+    """The recipe as it was published: 50 epochs, of sidd 25, patches of 16 pixels with an overlap of 4, no U-Net beside
+    the code, Adam at 1e-3 without warm-up, clipping and running mean. Options given beside it hold."""
+    oracle: int = 0
+    """Validation pictures on which actions that are chosen with the clean picture in sight show, before the agents are
+    trained, how much there is to gain (0: none)."""
     compare_with: tuple[str, ...] = ("denoiser",)
     """Learned denoisers, shipped ones or runs, that have rows of the table; how noisy a picture is they find."""
     devices: tyro.conf.Suppress[int] = 1
@@ -107,10 +122,10 @@ class RSETrainConfig(TrainConfig):
         counts = (self.batch_size, self.rl_batch_size, self.eval_interval, self.rl_eval_interval, self.codebook_images,
                   self.val_images, self.test_images, self.val_size, self.test_size)
         amounts = (self.epoch, self.updates or 0, self.minutes, self.rl_updates or 0, self.rl_minutes, self.recursions,
-                   self.recursion_share)
+                   self.recursion_share, self.oracle, self.target_psnr, self.blocking)
         if min(counts) < 1 or not all(math.isfinite(value) and value >= 0 for value in amounts):
             raise UsageError(f"batch sizes, sides, numbers of pictures and updates between validations are at least 1, "
-                             f"budgets finite and not negative; got {counts} and {amounts}")
+                             f"budgets, rewards and target_psnr finite and not negative; got {counts} and {amounts}")
 
     def autoencoder_budget(self, samples: int, share: float = 1.0) -> Budget:
         """The autoencoder's; `samples` are the crops of an epoch."""
@@ -135,6 +150,31 @@ class RSEConfig(RunConfig):
     data: Flat[RSEDataConfig] = field(default_factory=RSEDataConfig)
     network: Flat[RSENetworkConfig] = field(default_factory=RSENetworkConfig)
     learners: Flat[RSELearnerConfigs] = field(default_factory=RSELearnerConfigs)
+
+    def settled(self, base: None, named: frozenset[str]) -> RSEConfig:
+        """What a command line means: with --paper-config, options that it does not name are as published.
+
+        Args:
+            base: None, there are no presets.
+            named: the options on it.
+        """
+        if not self.train.paper_config:
+            return self
+        published = {"train.epoch": PAPER_EPOCHS.get(self.data.data_set, 50), **PAPER_CONFIG}
+        return replaced(self, {path: value for path, value in published.items()
+                               if path.partition(".")[2] not in named})
+
+
+#: Epochs in the published command lines.
+PAPER_EPOCHS = {"celeba": 50, "sidd": 25}
+#: What the published text leaves open, as the published code has it; 16 crops of 64 pixels are a face of 256.
+PAPER_CONFIG: dict[str, Any] = {
+    "data.crops_per_image": 16, "train.batch_size": 4,  # 144 patches an update: there 128
+    "network.block_size": 16, "network.overlap": 4, "network.unet": False,
+    "learners.autoencoding.code_weight": 1.0, "learners.autoencoding.ema_decay": 0.0,
+    "learners.autoencoding.optimizer.warmup_steps": 0, "learners.autoencoding.optimizer.max_grad_norm": 0.0,
+    "train.rl_updates": 100, **{f"learners.sac.{part}.{name}": value for part in ("optimizer", "critic_optimizer")
+                                for name, value in asdict(OptimizerConfig(1e-3, 0, 1.0, 0.0)).items()}}
 
 
 def settled(config: RSEConfig) -> RSENetworkConfig:

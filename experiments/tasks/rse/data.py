@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from rlenhance.data import (
     without_near_duplicates,
 )
 from rlenhance.data.datasets import examples_in, image_files
+from rlenhance.data.sampler import by_file
 from rlenhance.data.sidd import blocks_in, is_sidd, sidd_pairs
 
 #: What a data set brings: good pictures on which noise is made, or pairs.
@@ -58,8 +59,9 @@ class RSEDataConfig:
     """Pictures of the same kind to be tested on, or ValidationNoisyBlocksSrgb.mat."""
     test_validation_files_path: Path | None = None
     """sidd: ValidationGtBlocksSrgb.mat, or the GT pictures of the test."""
-    file_batch: Annotated[int | None, default_is("256, of sidd 5", "INT")] = None
-    """Pictures in memory at a time; training goes through the others portion by portion."""
+    file_batch: Annotated[int | None, default_is("5; of celeba in a folder of pictures 256", "INT")] = None
+    """Files that are in memory at a time: TFRecord files with all their pictures, pictures, or pairs of sidd. Training
+    goes through the others portion by portion."""
     crop: int = 64
     """Side of the crops in pixels."""
     crops_per_image: int = 4
@@ -108,7 +110,9 @@ def open_rse(paths: RSEDataConfig) -> RSEDataset:
                                            or paths.test_validation_files_path):
         raise UsageError("name the pictures to learn from as well: --train_files_path DIR")
     splits = _celeba(paths) if data_set == "celeba" else _sidd(paths)
-    cache = ImageCache(most=portion_of(paths) * (1 if data_set == "celeba" else 2))
+    files = sorted(map(len, by_file(splits.train)), reverse=True)
+    most = sum(files[: portion_of(paths, splits.train)])
+    cache = ImageCache(most=most if data_set == "celeba" else 2 * most)
     splits, skipped = validate_splits(splits, cache, paths.on_bad_image)
     if paths.test_files_path:  # before near-duplicates are left out: the user chose them
         check_disjoint(splits, cache)
@@ -120,11 +124,12 @@ def open_rse(paths: RSEDataConfig) -> RSEDataset:
     return RSEDataset(splits, cache, skipped, held="test" if splits.test else "val")
 
 
-def portion_of(paths: RSEDataConfig) -> int:
-    """Pictures in memory at a time."""
+def portion_of(paths: RSEDataConfig, examples: Sequence[Example]) -> int:
+    """Files in memory at a time."""
     if paths.file_batch is not None and paths.file_batch < 1:
         raise UsageError(f"--file_batch must be at least 1; got {paths.file_batch}")
-    return paths.file_batch or (256 if paths.data_set == "celeba" else 5)
+    alone = len(by_file(examples)) == len(examples)
+    return paths.file_batch or (256 if paths.data_set == "celeba" and alone else 5)
 
 
 def _celeba(paths: RSEDataConfig) -> Splits:
@@ -154,7 +159,7 @@ def _sidd(paths: RSEDataConfig) -> Splits:
     if test is None:
         return splits
     clean = paths.test_validation_files_path
-    if test.suffix == ".mat" or (test.is_dir() and blocks_in(test) and not clean):
+    if test.suffix == ".mat" or (test.is_dir() and blocks_in(test)):
         pairs = validation_blocks(test, clean)
     elif clean is not None or (test.is_dir() and is_sidd(test)):
         pairs = sidd_pairs(test, clean or test)[0]

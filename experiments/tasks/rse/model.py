@@ -14,6 +14,7 @@ from experiments.core.config import default_is, one_of
 from experiments.tasks.rse.codebook import Codes, fill_bank
 from rlenhance.actions import LatentActions, apply_action
 from rlenhance.actions.latent import NUM_GATES
+from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4
 from rlenhance.data import Batch
 from rlenhance.metrics.blocking import blocking_ratio
@@ -47,6 +48,8 @@ class RSENetworkConfig:
     """Its residual blocks of each level on the way up."""
     equivariant: bool = True
     """The code of a turned patch is the turned code."""
+    unet: bool = True
+    """A U-Net goes past the code (otherwise the decoded code is the result, as in the published code)."""
     codebook_size: int = 1024
     """Clean codes in the bank, as far as the pictures have so many patches."""
     clusters: int = 8
@@ -57,6 +60,11 @@ class RSENetworkConfig:
     """Clean neighbours whose mean a code may be moved to."""
     code_splits: int = 3
     """Parts of a code that are moved to the neighbours, each for itself, at most one for 8 entries (0: none is)."""
+    reach: float = 1.0
+    """How far codes are moved at most: of a quarter of the way to the neighbours, of half a deviation along axes."""
+    own_share: float | None = 0.6
+    """Share of the autoencoder's change of its own output at the last step, for agents in the middle of their gates, of
+    which all looks count alike (None: as in version 0.2, the gates are the shares at every step)."""
     backbone: Annotated[str, one_of(BACKBONES)] = "compact"
     """Of the policy."""
     horizon: int = 4
@@ -66,7 +74,8 @@ class RSENetworkConfig:
     def autoencoder(self) -> dict[str, Any]:
         """The arguments of the autoencoder."""
         return {"block": self.block_size, "overlap": self.overlap, "latent_dim": self.latent_dim, "width": self.width,
-                "widths": self.widths, "down": self.down, "up": self.up, "equivariant": self.equivariant}
+                "widths": self.widths, "down": self.down, "up": self.up, "equivariant": self.equivariant,
+                "unet": self.unet}
 
 
 def make_autoencoder(config: RSENetworkConfig) -> PatchDenoiser:
@@ -103,7 +112,8 @@ def make_policy(config: RSENetworkConfig, autoencoder: PatchDenoiser, batches: S
 def _policy(config: RSENetworkConfig, codes: int, predicted: bool) -> PixelPolicy:
     splits = min(config.code_splits, (config.latent_dim or 0) // NUM_D4)
     known = {"codes": codes, "groups": config.clusters, "axes": config.axes,
-             "neighbours": min(config.neighbours, codes), "parts": splits}
+             "neighbours": min(config.neighbours, codes), "parts": splits, "reach": config.reach,
+             "own_shares": () if config.own_share is None else (*(0.0,) * (config.horizon - 1), config.own_share)}
     return MODELS.create("pixel_policy", actions={"name": "latent", **config.autoencoder, **known},
                          backbone={"name": config.backbone}, horizon=config.horizon, decision_size=None,
                          std_mode="predicted" if predicted else "scheduled", sees_initial_image=True)
@@ -113,6 +123,15 @@ def check_networks(config: RSENetworkConfig) -> None:
     """Refuse settings with which no network can be made, before anything is trained."""
     make_autoencoder(config)
     _policy(config, config.codebook_size, predicted=True)
+
+
+def check_clusters(config: RSENetworkConfig, batches: Sequence[Batch]) -> None:
+    """Refuse more clusters than the pictures of the bank have patches."""
+    blocks = PatchGrid(config.block_size, config.overlap)
+    patches = sum(math.prod(blocks.grid(*batch.image.shape[-2:])) for batch in batches)
+    if patches < config.clusters:
+        raise UsageError(f"--clusters {config.clusters}: the {len(batches)} pictures that fill the bank have {patches} "
+                         f"patches; use fewer clusters or more --codebook-images")
 
 
 def moves_of(policy: PixelPolicy) -> LatentActions:
@@ -131,30 +150,27 @@ def run_passes(autoencoder: PatchAutoencoder, image: Tensor, count: int) -> list
 
 @dataclass(frozen=True)
 class ConstantAction:
-    """The same choice for every patch.
+    """The same choice for every patch and step.
 
     Attributes:
-        own, new: how much of the autoencoder's own change and of the new look is taken, in [0, 1].
-        falling: the new look of step t counts 1 / (t + 1), so that all looks count alike; `new` has no meaning then.
+        own, new: how far the gates of the autoencoder's own change and of the new look are open, in [0, 1].
         toward: how far codes go to their neighbours, in [-1, 1].
         steps: how many.
     """
 
     own: float
     new: float
-    falling: bool
     toward: float
     steps: int
 
 
 def constant(policy: PixelPolicy, image: Tensor, fixed: ConstantAction) -> list[Tensor]:
-    """The same choice for every patch: the picture at the beginning and after each of the steps."""
+    """The picture at the beginning and after each of the steps."""
     moves = moves_of(policy)
     action = moves.noop(len(image), image.shape[-2], image.shape[-1])["local"].to(image.device)
-    action[:, : moves.parts], action[:, -2] = fixed.toward, 2 * fixed.own - 1
+    action[:, : moves.parts], action[:, -2], action[:, -1] = fixed.toward, 2 * fixed.own - 1, 2 * fixed.new - 1
     states = [moves.initial_image(image)]
     for step in range(fixed.steps):
-        action[:, -1] = 2 * (1 / (step + 2) if fixed.falling else fixed.new) - 1
         states.append(apply_action(moves, states[-1], {"local": action}, initial_image=image, step=step))
     return states
 
@@ -162,7 +178,7 @@ def constant(policy: PixelPolicy, image: Tensor, fixed: ConstantAction) -> list[
 @torch.no_grad()
 def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, Any]:
     """The constant choice that is best on validation pictures, as `ConstantAction` takes it, and its `psnr` in dB."""
-    steps, device = policy.horizon, next(policy.parameters()).device
+    steps, device, moves = policy.horizon, next(policy.parameters()).device, moves_of(policy)
 
     def tried(choices: Sequence[ConstantAction]) -> dict[str, Any]:
         rows = []
@@ -173,8 +189,10 @@ def best_constant(policy: PixelPolicy, batches: Sequence[Batch]) -> dict[str, An
                      for step, value in enumerate(torch.tensor(seen).mean(dim=0).tolist())]
         return max(rows, key=lambda row: row["psnr"])
 
-    best = tried([ConstantAction(own, new, not new, 0.0, steps) for own in (0.0, 0.1, 0.2) for new in (0.0, 0.3, 0.5)])
-    if not moves_of(policy).parts:
+    owns = (0.0, 0.3, 0.5, 0.7) if moves.own_shares else (0.0, 0.1, 0.2)
+    news = (0.4, 0.5, 0.6) if moves.own_shares else (0.0, 0.2, 0.3, 0.5)
+    best = tried([ConstantAction(own, new, 0.0, steps) for own in owns for new in news])
+    if not moves.parts:
         return best
     fixed = ConstantAction(**{name: value for name, value in best.items() if name != "psnr"})
     return tried([replace(fixed, toward=toward) for toward in (0.0, 0.1, -0.1)])

@@ -24,6 +24,7 @@ from experiments.tasks.rse.model import (
     EpisodeEvaluator,
     PassEvaluator,
     best_constant,
+    check_clusters,
     constant,
     make_autoencoder,
     make_policy,
@@ -32,6 +33,7 @@ from experiments.tasks.rse.model import (
     moves_of,
     run_passes,
 )
+from experiments.tasks.rse.oracle import headroom
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ShardedSampler
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
@@ -43,6 +45,7 @@ from rlenhance.nn.latent import PatchAutoencoder
 from rlenhance.rewards import Reward, RewardWeights
 
 _ALONE = "autoencoder alone"
+_ORACLE_SIDE, _ORACLE_ITERATIONS = 96, 40
 
 
 class Stages:
@@ -64,14 +67,18 @@ class Stages:
     def __init__(self, config: RSEConfig, pictures: RSEDataset, fabric: Any, run: Run):
         self.config, self.pictures, self.fabric, self.run = config, pictures, fabric, run
         self.train, self.network, self.device = config.train, settled(config), fabric.device
-        self._sampler = ShardedSampler(pictures.splits.train, pictures.cache, config.data.crop,
-                                       portion=portion_of(config.data), visits=config.data.crops_per_image,
+        examples = pictures.splits.train
+        self._sampler = ShardedSampler(examples, pictures.cache, config.data.crop,
+                                       portion=portion_of(config.data, examples), visits=config.data.crops_per_image,
                                        seed=config.train.seed)
         self._validation = pictures.shown("val", config.train.val_images, config.train.val_size)
         self._table = run.path / "table.json"
         known = json.loads(self._table.read_text()) if self._table.is_file() else {}
         self.rows: dict[str, dict[str, list[float]]] = known.get("rows", {})
         self.notes: dict[str, Any] = known.get("notes", {})
+        self._others = {name: denoiser_of(name, self.device) for name in config.train.compare_with}
+        if self.train.learner != "none" and "autoencoder" not in self.notes.get("done", {}):
+            check_clusters(self.network, pictures.bank(config.train.codebook_images))
         self.first: PatchDenoiser | None = None
         self.autoencoder: PatchDenoiser | None = None
         self.policies: list[PixelPolicy] = []
@@ -87,21 +94,22 @@ class Stages:
         first = self.train_autoencoder("autoencoder", None, 1.0, train.seed)
         self.first = self.autoencoder = first
         self.score("noisy", lambda image: image)
-        for name in train.compare_with:
-            self.score(name, denoiser_of(name, self.device))
+        for name, other in self._others.items():
+            self.score(name, other)
         self._alone("", first)
         if train.learner == "none":
             return
         falling = EarlyStopping()
         policy, best = self.train_policy("policy", first, None, 1.0, train.seed)
         falling.update(best)
-        if "constant" not in self.notes:
-            self.notes["constant"] = best_constant(policy, self._validation[:4])
-        fixed = ConstantAction(**{name: value for name, value in self.notes["constant"].items() if name != "psnr"})
+        if "best constant action" not in self.notes:
+            self.notes["best constant action"] = best_constant(policy, self._validation[:4])
+        fixed = ConstantAction(**{name: value for name, value in self.notes["best constant action"].items()
+                                  if name != "psnr"})
         self.score("best constant action", lambda image: constant(policy, image, fixed)[-1])
         own, new = ((1 + gate) / 2 for gate in moves_of(policy).initial_action[-2:])
         # heads begin at zero: the same for every patch
-        untrained = ConstantAction(own, new, False, 0.0, policy.horizon)
+        untrained = ConstantAction(own, new, 0.0, policy.horizon)
         self.score("agents before RL", lambda image: constant(policy, image, untrained)[-1])
         self.score("after RL", build_model(policy))
         self.policies.append(policy)
@@ -154,6 +162,12 @@ class Stages:
             predicted = kind.std_mode == "predicted"
             policy, _ = make_policy(self.network, autoencoder.cpu(), batches, predicted, seed, before)
             weights = SELF_ENHANCE_REWARD | ({"blocking": train.blocking} if train.blocking else {})
+            if train.oracle and "oracle" not in self.notes:
+                shown = self.pictures.shown("val", train.oracle, _ORACLE_SIDE)
+                self.notes["oracle"] = headroom(policy.to(self.device), shown, _ORACLE_ITERATIONS)
+                print(f"with the clean pictures in sight, PSNR of {len(shown)} validation pictures of {_ORACLE_SIDE} "
+                      f"pixels in dB: " + ", ".join(f"{name} actions {value:.2f}" for name, value in
+                                                    self.notes["oracle"].items()), flush=True)
             moves_of(policy).mixed = train.precision == "bf16"
             settings = getattr(self.config.learners, train.learner, None)
             learner = kind(policy, Reward(RewardWeights.only(**weights)), settings, seed=seed, device=self.device)

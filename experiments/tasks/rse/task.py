@@ -39,6 +39,8 @@ class RSETask(Task[RSEConfig, RSEDataset]):
                              f"{config.data.crops_per_image}")
         if config.train.warm_start and config.train.init:
             raise UsageError("--warm-start and --init both give the autoencoder its weights: use one of them")
+        if config.train.monitor not in (None, "val/psnr"):
+            raise UsageError(f"--monitor is val/psnr, which both stages have; got {config.train.monitor!r}")
         learners = [*fitting(LEARNERS, is_policy_learner), "none"]
         if config.train.learner not in learners:
             raise UsageError(f"--learner is one of {', '.join(learners)}; got {config.train.learner!r}")

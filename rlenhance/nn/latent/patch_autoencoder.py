@@ -51,17 +51,22 @@ class PatchAutoencoder(nn.Module):
         width: channels of the encoder's first layer.
         widths, down, up: of the U-Net, see `rlenhance.models.DenoisingUNet`.
         equivariant: False: the encoder sees one orientation only (for comparison).
+        unet: False: there is no U-Net, and the reconstruction is the result, as in the published code.
 
     Source: RSE-RL names a variational, equivariant patch autoencoder; the regular representation is that of group
     convolutions (Cohen and Welling 2016), here lifted over the whole network. The U-Net beside the code is ours.
     """
 
     def __init__(self, blocks: PatchGrid, latent_dim: int = 72, width: int = 24, widths: Sequence[int] = (32, 64, 64),
-                 down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2), equivariant: bool = True):
+                 down: Sequence[int] = (1, 2, 1), up: Sequence[int] = (1, 2), equivariant: bool = True,
+                 unet: bool = True):
         super().__init__()
         if latent_dim < NUM_D4 or latent_dim % NUM_D4:
             raise UsageError(f"latent_dim must be a multiple of 8, as 72 (a code has 8 entries per channel); got "
                              f"{latent_dim}")
+        if min(width, *widths) < 1 or len(down) != len(widths) or len(up) != len(widths) - 1 or min(*down, *up, 0) < 0:
+            raise UsageError(f"an autoencoder has channels, blocks for each level down and for all but one up; "
+                             f"got width {width}, widths {tuple(widths)}, down {tuple(down)} and up {tuple(up)}")
         self.blocks, self.latent_dim, self.equivariant = blocks, latent_dim, equivariant
         outputs = latent_dim // NUM_D4 if equivariant else latent_dim
         values, small = 3 * blocks.patch_size**2, -(-blocks.patch_size // 8)
@@ -73,7 +78,7 @@ class PatchAutoencoder(nn.Module):
             nn.Flatten(), nn.Linear(2 * width * small**2, 2 * outputs))
         self.decoder = nn.Linear(outputs, values)
         self.nonlinear_decoder = nn.Sequential(nn.Linear(outputs, 64), nn.SiLU(), nn.Linear(64, values))
-        self.skip = NoiseUNet(9, widths, down, up, outputs=3)
+        self.skip = NoiseUNet(9, widths, down, up, outputs=3) if unet else None
         self.size_multiple = 2 ** len(widths)
         self.register_buffer("yuv", torch.tensor(_YUV), persistent=False)
         self.register_buffer("rgb", torch.linalg.inv(torch.tensor(_YUV)), persistent=False)
@@ -130,7 +135,9 @@ class PatchAutoencoder(nn.Module):
         return noise.repeat_interleave(rows * columns, dim=0)
 
     def residual(self, now: Tensor, start: Tensor, shown: Tensor, noise: Tensor) -> Tensor:
-        """The change that the U-Net predicts for each patch, (M, 3, b, b)."""
+        """The change that the U-Net predicts for each patch, without one that to its reconstruction, (M, 3, b, b)."""
+        if self.skip is None:
+            return shown - now
         side = self.blocks.patch_size
         seen = pad_to_multiple(torch.cat([now, start, shown], dim=1), self.size_multiple)
         return -noise * self.skip(seen, noise.expand(-1, 1, *seen.shape[-2:])).float()[..., :side, :side]
@@ -163,8 +170,10 @@ class PatchAutoencoder(nn.Module):
         """Copy a denoiser's U-Net of the same shape; the weights of its new inputs are set to zero.
 
         Raises:
-            UsageError: another shape.
+            UsageError: another shape, or no U-Net.
         """
+        if self.skip is None:
+            raise UsageError("an autoencoder without a U-Net cannot start from a denoiser")
         ours, theirs = self.skip.state_dict(), denoiser.state_dict()
         stem = theirs.pop("stem.weight")  # unshuffled: 4 planes per channel, 12 of the picture and 4 of its noise
         if {n: v.shape for n, v in ours.items() if n != "stem.weight"} != {n: v.shape for n, v in theirs.items()} \
