@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.core.cli import train_command
 from experiments.core.collapse import collapse_warning, share_metrics
 from experiments.scripts import package_model
 from experiments.tasks.controllability import without_effect
+from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
@@ -90,3 +92,17 @@ def test_packaging_measures_it():
     """A policy whose local agents do nothing has no use for smoothness; one whose agents act has."""
     assert "smoothness" in package_model.facts(make_tone())["without_effect"]
     assert "smoothness" not in package_model.facts(stir(make_tone(), 0.3)).get("without_effect", [])
+
+
+def test_the_training_that_enhance_names_makes_a_policy_that_takes_weights(dark_file, pairs, capsys):
+    """The command of the message trains, and its run follows --reward at use time."""
+    save_checkpoint(dark_file.parent / "rellie", MODELS.create("rellie", width=4, horizon=2))
+    weights = ["--reward", "exposure=1.2", "color=0.5"]
+    assert command(["enhance", "night.png", "--model", "rellie", *weights]) == 2
+    line = capsys.readouterr().err.split("python -m experiments.lol_train ")[1].partition(";")[0]
+    assert line.split() == weights
+    words = [*line.split(), "--data", str(pairs), "--name", "own", "--updates", "1", "--batch-size", "2",
+             "--state-size", "16", "--horizon", "2", "--no-progress", "--device", "cpu"]
+    assert train_command(LOWLIGHT, words) == 0
+    assert command(["enhance", "night.png", "--model", "runs/lol/own", *weights]) == 0
+    assert "exposure 1.2 -> --exposure-shift +0.20" in capsys.readouterr().out
