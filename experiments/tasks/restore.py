@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from experiments.core.dataset import Dataset
 from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult
 from experiments.core.run import Run
 from experiments.core.task import NO_LIMIT, Session, Task
+from experiments.core.train import rlenhance_command
 from experiments.tasks.restore_config import (
     LOSS_TERMS,
     RecipeDefaults,
@@ -52,6 +54,7 @@ from rlenhance.io.files import write_atomically
 from rlenhance.metrics.full_reference import masked_psnr, psnr
 from rlenhance.models import MODELS
 from rlenhance.ops.harmonic_fill import harmonic_fill
+from rlenhance.pipelines.base import COMMANDS
 
 _SHOWN = 4  # pictures of a sample grid
 
@@ -271,6 +274,10 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         where = "" if config.network.model == "combined" else "in the hole "
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step}: validation "
               f"PSNR {where}{best:.2f} dB, without a network {plain:.2f} dB")
+        waiting = session.data.splits.inference
+        pictures = os.path.relpath(waiting[0].paths[0].parent) if waiting else "PHOTO"
+        used = f"{rlenhance_command()} {COMMANDS[session.learner.network.purpose]} {pictures}"
+        print(f"use it:\n  {used}{' -o restored' if waiting else ''} --model {session.run.path / 'best'}")
         return {config.network.model: {"psnr": best}, "without a network": {"psnr": plain}}
 
 

@@ -101,7 +101,7 @@ class MRPNetSR(FeedForwardModel):
         if scale not in SCALES:
             raise UsageError(f"scale is {', '.join(map(str, SCALES))}; got {scale}")
         self.scale, self.exposure, self.paper_form = scale, exposure, paper_form
-        self.purpose = "upscale" if scale > 1 else "enhance" if exposure else "denoise"
+        self.purpose = "upscale" if scale > 1 else "enhance" if exposure or paper_form else "denoise"
         self.backbone: Backbone = BACKBONES.create("mrpnet", channels=3, context=0, width=width)
         clean = nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate")
         self.clean = clean if paper_form else zero_init(clean)

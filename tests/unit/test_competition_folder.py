@@ -135,8 +135,9 @@ def test_from_the_folder_to_the_table(tmp_path, scale, capsys):
         "combined", "--paper-config", "--data", str(tmp_path / "data"), "--scale", str(scale), "--size", "8",
         "--widths", "4", "--blocks", "1", "--batch-size", "2", "--updates", "2", "--out", str(tmp_path),
         "--name", "run", "--no-progress", "--device", "cpu"]) == 0
-    assert "4 more without references" in capsys.readouterr().out
-    assert rlenhance(["upscale" if scale > 1 else "denoise", str(tmp_path / "data" / "test" / "test"), "-o",
+    told, command = capsys.readouterr().out, "upscale" if scale > 1 else "enhance"
+    assert "4 more without references" in told and f"{command} " in told.partition("use it:")[2]
+    assert rlenhance([command, str(tmp_path / "data" / "test" / "test"), "-o",
                       str(tmp_path / "restored"), "--model", str(tmp_path / "run")]) == 0
     table = submission.main(submission.Arguments(tmp_path / "restored", tmp_path / "submission.csv"))
     rows = submission.read_table(table)
