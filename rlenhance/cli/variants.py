@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import flag_reader
@@ -30,6 +30,7 @@ class Variant:
     Attributes:
         words: its flags.
         preference, strength: their values.
+        reward: weights of reward terms.
         required: it was named, so that a model which does not take it is an error.
     """
 
@@ -37,6 +38,7 @@ class Variant:
     preference: dict[str, float | None]
     strength: float = 1.0
     required: bool = False
+    reward: Mapping[str, float] = field(default_factory=dict)
 
 
 def add(commands: Any) -> None:
@@ -87,7 +89,7 @@ def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Var
     presets = shipped_presets() if arguments.presets is None else map(load_preset, arguments.presets)
     for preset in presets:
         yield Variant(f"--preset {preset.name}", dict(preset.preference),
-                      1.0 if preset.strength is None else preset.strength, arguments.presets is not None)
+                      1.0 if preset.strength is None else preset.strength, arguments.presets is not None, preset.reward)
     low, _, high = enhancer.preference_ranges.get("exposure_level", (1.0, 1.0, 0.0))
     exposures = [level for level in EXPOSURES if low <= level <= high]
     for level in exposures if arguments.exposures is None else arguments.exposures:
@@ -105,7 +107,9 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], 
     yield Cell(small, ("as it is",))
     for variant in variants:
         try:
-            made = enhancer.with_settings(preference=variant.preference, strength=variant.strength)
+            weighed = enhancer.with_reward(variant.reward)
+            made = weighed.with_settings(preference={**variant.preference, **weighed.settings.preference},
+                                         strength=variant.strength)
         except UsageError as error:
             if variant.required:
                 raise UsageError(f"{variant.words}: {error}") from error

@@ -68,8 +68,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
                 options.setdefault("denoise", 1.0)
         super().__init__(model, settings, **options)
         if reward:
-            self.settings, _ = apply_reward(self.settings, reward, self.preference_ranges, self.auto_preferences)
-            self._check_settings()
+            self.settings = self._weighed(reward)
         if denoiser is not None and self.settings.denoise == 0:
             raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
         self.half = check_half(half, self.device)
@@ -104,6 +103,17 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         other = super().with_settings(settings, **changes)
         other.denoiser = self.denoiser.with_settings(strength=other.settings.denoise)
         return other
+
+    def with_reward(self, reward: Mapping[str, float]) -> Self:
+        """The same pipeline with what weights of reward terms ask for; see the class.
+
+        Raises:
+            UsageError: see `apply_reward`.
+        """
+        return self.with_settings(self._weighed(reward))
+
+    def _weighed(self, reward: Mapping[str, float]) -> EnhanceSettings:
+        return apply_reward(self.settings, reward, self.preference_ranges, self.auto_preferences)[0]
 
     def with_decision(self, actions: Sequence[Action]) -> Self:
         """The same pipeline with fixed actions of `decide` or `decide_for_group` for every picture.

@@ -110,6 +110,17 @@ def test_recipes_and_presets_keep_weights(runs, capsys):
     assert "bad.json: reward must be an object of numbers" in capsys.readouterr().err
 
 
+def test_variants_show_the_weights_of_a_preset(runs):
+    """A preset of weights alone is shown with what they ask for, and not as the default."""
+    (runs / "mine.json").write_text(json.dumps({"reward": {"exposure": 1.3}}))
+    assert command(["variants", "night.png", "-m", "tone", "--exposures", "--presets", "mine.json", "-o", "a.png"]) == 0
+    dark, sheet = read("night.png").pixels, read("a.png").pixels
+    mine = Enhancer("tone").with_reward({"exposure": 1.3})(dark)
+    assert np.array_equal(mine, Enhancer("tone", reward={"exposure": 1.3})(dark))
+    places = np.lib.stride_tricks.sliding_window_view(sheet, mine.shape)[:, :, 0]
+    assert (places == mine).all(axis=(2, 3, 4)).any()
+
+
 def test_a_model_of_settled_weights_names_the_training(runs, capsys):
     """For a policy without preferences, and for a word that is no weight."""
     assert command(["enhance", "night.png", "-m", "rellie", "--reward", "exposure=1.2", "color=0.5"]) == 2
