@@ -1,4 +1,4 @@
-"""A policy as an ONNX graph: all its steps, for pictures of any size, for programs without torch."""
+"""A policy (all its steps) or a network in one pass as an ONNX graph, for pictures of any size, without torch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rlenhance.actions import apply_action, attenuate_local
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode, make_observation
+from rlenhance.models.base import FeedForwardModel
 from rlenhance.ops import image_statistics as statistics
 from rlenhance.pipelines.enhance import Enhancer
 
@@ -77,28 +78,51 @@ def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:
         UsageError: the extra `onnx` is missing, the model cannot be exported, or the graph's results differ by more
             than 1e-4: then no file is written.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(f"exporting needs {' and '.join(missing)}: pip install \"rlenhance[onnx]\"")
+    _check_extra()
     model = enhancer.model
     if not isinstance(model, GreedyEpisode) or not model.policy.decision_size or model.policy.uses_mask:
         raise UsageError(f"{enhancer.folder}: only a policy with a state size and without a mask can be exported")
     names = ["image", *model.policy.preferences.ranges, "strength"]
-    data = _traced(Graph(model).cpu().eval(), names)
+    return _write(enhancer.folder, model, Graph(model), names, path)
+
+
+def export_network(network: FeedForwardModel, path: Path) -> dict[str, Any]:
+    """Write a network in one pass as an ONNX file `image -> result`, and compare it with torch.
+
+    Args:
+        network: for colour pictures, without mask and preferences.
+        path, returns, raises: see `export_onnx`.
+    """
+    _check_extra()
+    if network.needs_mask or network.accepted or network.channels != 3:
+        raise UsageError(f"{network.spec['name']}: only a network for colour pictures, without mask and preferences, "
+                         f"can be exported")
+    return _write(network.spec["name"], network, network, ["image"], path)
+
+
+def _check_extra() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"exporting needs {' and '.join(missing)}: pip install \"rlenhance[onnx]\"")
+
+
+def _write(source: Any, model: Any, graph: nn.Module, names: list[str], path: Path) -> dict[str, Any]:
+    data = _traced(graph.cpu().eval(), names)
     largest = compare(model, data, names)
     if not largest <= 1e-4:
-        raise UsageError(f"{enhancer.folder}: the exported graph differs from torch by {largest:.2g}; nothing was "
-                         f"written")
+        raise UsageError(f"{source}: the exported graph differs from torch by {largest:.2g}; nothing was written")
     write_bytes(data, path)
     return {"inputs": names, "opset": OPSET, "largest": largest}
 
 
-def _traced(graph: Graph, names: list[str]) -> bytes:
+def _traced(graph: nn.Module, names: list[str]) -> bytes:
     """The ONNX file of a graph; height and width are left open."""
     import io
     import warnings
 
-    example = (torch.rand(1, 3, 150, 170), *(torch.full((1,), torch.nan) for _ in names[1:-1]), torch.ones(1))
+    example: tuple[Tensor, ...] = (torch.rand(1, 3, 151, 171),)  # odd, so that a network's padding is traced
+    if names[1:]:
+        example += (*(torch.full((1,), torch.nan) for _ in names[1:-1]), torch.ones(1))
     file = io.BytesIO()
     # with gradients, for the shorter ways without them use operations that ONNX lacks
     with torch.enable_grad(), _exportable(), warnings.catch_warnings():
@@ -110,7 +134,7 @@ def _traced(graph: Graph, names: list[str]) -> bytes:
     return file.getvalue()
 
 
-def compare(model: GreedyEpisode, data: bytes, names: list[str],
+def compare(model: GreedyEpisode | FeedForwardModel, data: bytes, names: list[str],
             preference: Mapping[str, float] | None = None) -> float:
     """The largest difference between onnxruntime and torch, on pictures of three sizes, none of them square."""
     import onnxruntime

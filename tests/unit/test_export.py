@@ -8,6 +8,7 @@ import torch
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.models import MODELS
 from rlenhance.pipelines import onnx as export
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_policy, make_tone, stir
@@ -49,6 +50,21 @@ def test_the_command_writes_a_graph(tmp_path, capsys):
     image = 0.3 * torch.rand(1, 3, 40, 50).numpy()
     one = {entry.name: image if entry.name == "image" else torch.zeros(1).numpy() for entry in session.get_inputs()}
     assert (session.run(None, one)[0] == image).all()
+
+
+@needs_onnx
+@pytest.mark.parametrize("config", [{"paper_form": True, "scale": 4}, {"paper_form": True}, {"exposure": True}])
+def test_a_network_in_one_pass_is_a_graph(config, tmp_path, capsys):
+    """MRPNet with its Generator, published or ours: the graph equals torch; a network with a mask is refused."""
+    network = MODELS.create("combined", width=4, generator_width=4, blocks=1, **config)
+    run, target = _run(tmp_path, network), tmp_path / "model.onnx"
+    assert main(["export", "--onnx", str(target), "--model", str(run)]) == 0
+    assert "inputs image; differs from torch by at most" in capsys.readouterr().out
+    assert export.compare(network.eval(), target.read_bytes(), ["image"]) <= 1e-4
+    assert main(["export", "--onnx", str(tmp_path / "a.onnx"), "--model", str(run), "--steps", "2"]) == 2
+    filling = _run(tmp_path / "filling", MODELS.create("gated_pixelrnn", width=4))
+    assert main(["export", "--onnx", str(tmp_path / "a.onnx"), "--model", str(filling)]) == 2
+    assert "without mask" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
