@@ -12,7 +12,7 @@ from agents.base import LEARNERS, Learner, to_scalars
 from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr, ssim_map
+from rlenhance.metrics.full_reference import SSIM_PADDINGS, psnr, ssim_map
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class SupervisedConfig:
     """Weight of each image's PSNR, of 10 dB less: every strength of noise counts alike."""
     ssim_radius: int = 5
     """Of SSIM's window in pixels: 5 is the usual window of 11."""
+    ssim_padding: str = "reflect"
+    """What SSIM's window sees beyond the border: reflect, zeros, or none (the border pixels are left out)."""
+    over_hole: bool = True
+    """Losses of pictures with holes are means over the holes; otherwise over the whole picture."""
     ema_decay: float = 0.0
     """The saved weights are a running mean of the trained ones; each step this share of it stays (0: no mean)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -38,13 +42,15 @@ class SupervisedConfig:
         check_ranges(self, "[0, inf)", "l1", "mse", "ssim", "psnr")
         check_ranges(self, "[1, inf)", "ssim_radius")
         check_ranges(self, "[0, 1)", "ema_decay")
+        if self.ssim_padding not in SSIM_PADDINGS:
+            raise UsageError(f"ssim_padding is one of {', '.join(SSIM_PADDINGS)}; got {self.ssim_padding!r}")
         if not (self.l1 or self.mse or self.ssim or self.psnr):
             raise UsageError("one of l1, mse, ssim and psnr must have a weight above 0; all are 0")
 
 
 @LEARNERS.register("supervised")
 class Supervised(Learner):
-    """Regress the reference; with masks, what stands in the holes: the losses are means over them.
+    """Regress the reference; with masks, what stands in the holes: the losses are means over them (see `over_hole`).
 
     Attributes:
         network: the moving average of the trained weights where there is one, else the trained network.
@@ -86,7 +92,7 @@ def supervised_losses(config: SupervisedConfig, output: Tensor, target: Tensor,
         output, target: (N, C, H, W) float32.
         mask: (N, 1, H, W), 1 in the holes; None where there are none.
     """
-    share = 1.0 if mask is None else mask.mean()  # outside the holes nothing differs
+    share = 1.0 if mask is None or not config.over_hole else mask.mean()  # outside the holes nothing differs
     losses: dict[str, Tensor] = {}
     scores = {"train/psnr": psnr(output, target)}
     if config.l1:
@@ -95,7 +101,7 @@ def supervised_losses(config: SupervisedConfig, output: Tensor, target: Tensor,
     if config.mse:
         losses["loss/mse"] = config.mse * ((output - target) ** 2).mean() / share
     if config.ssim:
-        scores["train/ssim"] = ssim_map(output, target, config.ssim_radius).mean()
+        scores["train/ssim"] = ssim_map(output, target, config.ssim_radius, config.ssim_padding).mean()
         losses["loss/ssim"] = config.ssim * (1 - scores["train/ssim"]) / share
     if config.psnr:
         losses["loss/psnr"] = -config.psnr / 10 * scores["train/psnr"].mean()

@@ -19,7 +19,8 @@ RESTORE_COMMANDS = ("python -m experiments.restore_train gated_pixelrnn --data F
 
 N = TypeVar("N")
 
-_OWN = ("self", "channels", "context")  # the network that uses a backbone sets them
+#: The network that uses a backbone sets them; policies have no batch normalisation, a warm start folds it.
+_OWN = ("self", "channels", "context", "batch_norm")
 _FIELDS = ("backbone", "backbone_args")
 
 

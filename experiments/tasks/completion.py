@@ -39,6 +39,7 @@ from rlenhance.data import (
     validate_splits,
     without_near_duplicates,
 )
+from rlenhance.data.completion import MASKS
 from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
 from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import CompletionPolicy, CompletionRestorer
@@ -56,6 +57,8 @@ class CompletionDataConfig:
     the sample photographs: a demonstration."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "square"
     """The holes that are made in training pictures."""
+    masks: Annotated[str, one_of(MASKS)] = "drawn"
+    """Pairs are trained with the holes that they have (given), with holes made in their originals (drawn), or both."""
     mask_threshold: float = DIFFERENCE
     """Pairs: sum of the channels' differences, white being 1, above which a pixel is one of the hole (0.03 as
     published)."""
@@ -281,7 +284,8 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
     def batches(self, config: CompletionConfig, data: CompletionDataset, model: Any) -> Callable[[int], Batch]:
         """Windows about new holes that the network's prior has filled."""
         pictures, train = config.data, config.train
-        sampler = CompletionSampler(data.splits.train, data.cache, pictures.size, holes=pictures.holes, seed=train.seed)
+        sampler = CompletionSampler(data.splits.train, data.cache, pictures.size, holes=pictures.holes, seed=train.seed,
+                                    masks=pictures.masks, threshold=pictures.mask_threshold)
         source = PrefilledSource(sampler, prior_of(model), pictures.window)
         return lambda step: source.batch(step, train.batch_size)
 

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from agents.supervised import supervised_losses
 from experiments.core.config import check_budget
 from experiments.core.dataset import Dataset
 from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult
+from experiments.core.published_weights import PICKLES, newest_checkpoint, read_gated_pixelrnn
 from experiments.core.run import Run
 from experiments.core.task import NO_LIMIT, Session, Task
 from experiments.core.train import rlenhance_command
@@ -32,7 +34,7 @@ from experiments.tasks.restore_config import (
     network_arguments,
     recipe,
 )
-from rlenhance.core.errors import UnknownName
+from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.visualize import grid
 from rlenhance.data import (
     Batch,
@@ -77,10 +79,11 @@ class RestoreDataset(Dataset):
 
 
 def open_pictures(config: RestoreConfig) -> RestoreDataset:
-    """Pictures whose holes are made anew in each update and validated on the true holes of pairs; of `combined`, pairs,
-    or good pictures that are shrunk when they are drawn.
+    """Pictures with holes, made anew in each update or those of pairs, and validated on the true holes of pairs; of
+    `combined`, pairs, or good pictures that are shrunk when they are drawn.
     """
-    pictures, size, seed, cache = config.data, recipe(config).size, config.train.seed, ImageCache()
+    own, pictures, seed, cache = recipe(config), config.data, config.train.seed, ImageCache()
+    size = own.size
     if config.network.model == "combined":
         downscale = Downscale(config.network.scale, pictures.blur[1], pictures.blur[0], pictures.noise)
         splits = open_clean(None) if pictures.data is None else open_super_resolution(pictures.data)
@@ -90,10 +93,14 @@ def open_pictures(config: RestoreConfig) -> RestoreDataset:
             prepare=lambda example: load_super_resolution(example, cache, downscale))
     splits, skipped = validate_splits(open_completion(pictures.data, 0), cache)
     splits, about = (splits, "") if pictures.data is None else without_near_duplicates(splits, cache)
+    paired = all(example.image is not None for example in splits.train)
+    masks = own.masks if paired or pictures.masks else "drawn"
+    whole: dict[str, Any] = {} if own.varied else {"least": 1.0, "mirrored": False}
     return RestoreDataset(
         splits, cache, skipped, about,
-        sample=CompletionSampler(splits.train, cache, size, holes=pictures.holes, seed=seed).batch,
-        prepare=lambda example: load_completion(example, cache, size))
+        sample=CompletionSampler(splits.train, cache, size, holes=pictures.holes, seed=seed, masks=masks,
+                                 threshold=pictures.mask_threshold, **whole).batch,
+        prepare=lambda example: load_completion(example, cache, size, threshold=pictures.mask_threshold))
 
 
 def baseline_output(batch: Batch) -> Tensor:
@@ -147,7 +154,8 @@ def supervised_config(own: RecipeDefaults) -> SupervisedConfig:
         UsageError: a number outside its range.
     """
     return SupervisedConfig(**{term: own.loss.get(term, 0.0) for term in LOSS_TERMS},
-                            ssim_radius=own.ssim_radius, ema_decay=own.ema_decay, optimizer=OptimizerConfig(
+                            ssim_radius=own.ssim_radius, ssim_padding=own.ssim_padding, over_hole=own.over_hole,
+                            ema_decay=own.ema_decay, optimizer=OptimizerConfig(
                                 own.learning_rate, own.warmup_steps, own.final_lr_ratio, own.max_grad_norm))
 
 
@@ -226,6 +234,17 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
                         f"{data.splits.source} has pairs")
         return super().learner(config, data, device, fresh)
 
+    def initialize(self, network: Any, path: Path) -> None:
+        """Also from the files of the gated PixelRNN's own project: model_epoch190.pth, or its checkpoints/."""
+        if path.suffix not in PICKLES and not newest_checkpoint(path):
+            return super().initialize(network, path)
+        other = read_gated_pixelrnn(newest_checkpoint(path) or path)
+        try:
+            network.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"--init {path}: holds the gated PixelRNN in its published form: train gated_pixelrnn "
+                             f"with --paper-config") from error
+
     def make_learner(self, config: RestoreConfig, network: Any, device: torch.device) -> Supervised:
         return Supervised(network, supervised_config(recipe(config)), seed=config.train.seed, device=device)
 
@@ -253,7 +272,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def callback(self, config: RestoreConfig, data: RestoreDataset) -> ArtifactCallback:
         return RestoreArtifacts(data.validation(config.train.val_images)[:_SHOWN], self.epoch(config, data),
-                                config.train.checkpoint_epochs)
+                                recipe(config).checkpoint_epochs)
 
     def facts(self, config: RestoreConfig) -> dict[str, Any]:
         return {"recipe": asdict(recipe(config))}

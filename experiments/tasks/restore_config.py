@@ -13,8 +13,9 @@ import tyro
 
 from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.data.completion import MASKS
 from rlenhance.models import MODELS
-from rlenhance.ops.masks import MASK_GENERATORS
+from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
 
 LOSS_TERMS = ("l1", "mse", "ssim", "psnr")
 
@@ -30,6 +31,10 @@ class RecipeDefaults:
         ssim_radius, ema_decay: see `SupervisedConfig`.
         final_lr_ratio, warmup_steps, max_grad_norm: see `OptimizerConfig`.
         monitor: the validation score that chooses best/.
+        ssim_padding, over_hole: see `SupervisedConfig`.
+        masks: of pairs, see `CompletionSampler`; where there are none, holes are drawn.
+        varied: whether parts of pictures are taken and mirrored.
+        checkpoint_epochs: epochs between checkpoints that are kept.
     """
 
     size: int
@@ -43,6 +48,11 @@ class RecipeDefaults:
     warmup_steps: int = 100
     max_grad_norm: float = 1.0
     monitor: str = "val/psnr"
+    ssim_padding: str = "reflect"
+    over_hole: bool = True
+    masks: str = "drawn"
+    varied: bool = True
+    checkpoint_epochs: int = 0
 
 
 #: Networks that `restore_train` trains.
@@ -77,21 +87,26 @@ def plain_adam(own: RecipeDefaults, **others: Any) -> RecipeDefaults:
     return replace(own, ema_decay=0.0, final_lr_ratio=1.0, warmup_steps=0, max_grad_norm=0.0, **others)
 
 
+_WHOLE_PAIRS: dict[str, Any] = {"over_hole": False, "masks": "given", "varied": False}
 #: The networks that have a published form.
 PUBLISHED = {
-    "gated_pixelrnn": PaperForm({"dilations": (1, 1, 1)}, plain_adam(DEFAULTS["gated_pixelrnn"])),
-    "convlstm_autoencoder": PaperForm({"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
-                                      plain_adam(DEFAULTS["convlstm_autoencoder"])),
+    "gated_pixelrnn": PaperForm(
+        {"dilations": (1, 1, 1), "batch_norm": True},
+        plain_adam(DEFAULTS["gated_pixelrnn"], ssim_padding="zeros", **_WHOLE_PAIRS, checkpoint_epochs=1)),
+    "convlstm_autoencoder": PaperForm(  # piq's SSIM, which that project takes, leaves the border out
+        {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False, "whole_output": True},
+        plain_adam(DEFAULTS["convlstm_autoencoder"], ssim_padding="none", **_WHOLE_PAIRS)),
     "combined": PaperForm({"paper_form": True}, plain_adam(DEFAULTS["combined"], monitor="val/loss")),
 }
 #: The shapes that `paper_config` gave in version 0.2, with our training; runs of 0.2 go on with them.
-SHAPES_OF_0_2 = {
+SHAPES_OF_0_2: dict[str, dict[str, Any]] = {
     "gated_pixelrnn": {"dilations": (1, 1, 1)},
     "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
 }
 #: Settings that some networks alone read: path with dots -> those networks.
 READ_BY = {
-    "data.holes": ("gated_pixelrnn", "convlstm_autoencoder", "prior"),
+    **dict.fromkeys(("data.holes", "data.masks", "data.mask_threshold"),
+                    ("gated_pixelrnn", "convlstm_autoencoder", "prior")),
     **dict.fromkeys(("data.blur", "data.noise", "network.scale", "network.exposure"), ("combined",)),
 }
 #: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
@@ -141,7 +156,7 @@ class RestoreTrainConfig(TrainConfig):
     """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest."""
     val_images: int = 48
     """Validation pictures."""
-    checkpoint_epochs: int = 0
+    checkpoint_epochs: Annotated[int | None, default_is("0; 1 for gated_pixelrnn with --paper-config", "INT")] = None
     """Epochs between checkpoints that are kept in checkpoints/ (0: best/ and last/ alone)."""
     devices: tyro.conf.Suppress[int] = 1
     warm_start: tyro.conf.Suppress[Path | None] = None
@@ -158,6 +173,10 @@ class RestoreDataConfig:
     """Side of the pictures in pixels (of the small ones, where a network enlarges)."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "squares"
     """Filling: holes that are made."""
+    masks: Annotated[str | None, default_is("drawn; given with --paper-config", "|".join(MASKS).upper())] = None
+    """Filling: the holes of pairs are those that they have (given), made in the originals (drawn), or both."""
+    mask_threshold: float = DIFFERENCE
+    """Filling: sum of the channels' differences, white being 1, above which a pixel is one of a pair's hole."""
     blur: tuple[float, float] = (0.15, 0.4)
     """combined, good pictures: range of the blur's deviation in pixels of the small picture."""
     noise: float = 8.0
@@ -227,10 +246,11 @@ def recipe(config: RestoreConfig) -> RecipeDefaults:
     asked = {"size": config.data.size, "epochs": train.epochs, "batch_size": train.batch_size,
              "learning_rate": learner.learning_rate}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value}
-    if any(value < 0 for value in given.values()) or train.val_images < 1 or train.checkpoint_epochs < 0:
+    if any(value < 0 for value in given.values()) or train.val_images < 1 or (train.checkpoint_epochs or 0) < 0:
         raise UsageError(f"size, epochs, batch size and learning rate must be positive, --val-images at least 1; got "
                          f"{given} and {train.val_images}")
-    optional = {"monitor": train.monitor, "loss": loss_weights(learner.loss) or None} | {
+    optional = {"monitor": train.monitor, "masks": config.data.masks, "checkpoint_epochs": train.checkpoint_epochs,
+                "loss": loss_weights(learner.loss) or None} | {
         name: getattr(learner, name) for name in ("warmup_steps", "final_lr_ratio", "max_grad_norm", "ema_decay")}
     given |= {name: value for name, value in optional.items() if value is not None}
     published = config.network.paper_config and config.network.paper_training and model in PUBLISHED
@@ -273,7 +293,8 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
     elif config.data.size:
         arguments["train_size"] = config.data.size
     if network.paper_config:
-        shapes = {name: form.arguments for name, form in PUBLISHED.items()} if network.paper_training else SHAPES_OF_0_2
+        shapes: Mapping[str, Mapping[str, Any]] = SHAPES_OF_0_2 if not network.paper_training else {
+            name: form.arguments for name, form in PUBLISHED.items()}
         arguments |= shapes.get(model, {})
     for name, values, count in zip(SHAPE_ARGUMENTS[model], given, wanted, strict=True):
         if values and name:

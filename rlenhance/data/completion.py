@@ -36,6 +36,8 @@ COMPLETION_LAYOUTS = """known layouts of pictures to complete:
   train/{original_images,occluded_images}   the same; occluded_test/ beside train/ is the test, without originals
   pictures directly inside                  good pictures, in which holes are made"""
 
+#: Which holes a pair is trained with: its own, new ones in its original, or each in half of the draws.
+MASKS = ("given", "drawn", "both")
 #: Largest number of the 64 hash bits that differ between near-duplicates.
 NEAR = 6
 #: Share of the ids in each held-out split.
@@ -202,41 +204,66 @@ def _batch(image: np.ndarray, target: np.ndarray | None, mask: np.ndarray, side:
 
 
 class CompletionSampler(ExampleSampler):
-    """Draws originals with a new hole in each: a batch has image, target and mask.
+    """Draws originals with a new hole in each, or pairs with their own: a batch has image, target and mask.
 
     A sample is a part of the image of at least `least` of its sides, reduced to `size` x `size`, mirrored in half of
-    the draws, with a hole.
+    the draws, with a hole. A part without a pixel of a pair's own hole gives way to the whole picture.
 
     Args:
         examples: the split; their targets are drawn from.
         cache, size, seed: see `ExampleSampler`; `size` is at least 16.
         holes: name of a mask generator, see `rlenhance.ops.masks.MASK_GENERATORS`.
         least: see above, in (0, 1]; 1 takes the whole image.
+        masks: "drawn" anew, "given" by the difference of the pair, or "both", each in half of the draws.
+        threshold: of that difference, see `mask_from_difference`.
+        mirrored: see above.
 
     Raises:
-        UsageError: a `least` outside its range, or an example without a target; see `ExampleSampler`.
+        UsageError: a `least` outside its range, an example without a target, or other masks; "given" or "both" with
+            an example that is no pair; see `ExampleSampler`.
     """
 
     min_size = 16
 
     def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int = 128, *, holes: str = "square",
-                 seed: int = 0, least: float = 0.75):
+                 seed: int = 0, least: float = 0.75, masks: str = "drawn", threshold: float = DIFFERENCE,
+                 mirrored: bool = True):
         if not 0 < least <= 1:
             raise UsageError(f"the least part of a picture lies in (0, 1]; got {least}")
         if any(example.target is None for example in examples) or not examples:
             raise UsageError("learning to complete needs originals: original_images/, or a folder of good pictures")
+        if masks not in MASKS:
+            raise UsageError(f"masks is one of {', '.join(MASKS)}; got {masks!r}")
+        if masks != "drawn" and any(example.image is None for example in examples):
+            raise UsageError(f"masks {masks!r} are those of pairs, and these pictures are none; {COMPLETION_LAYOUTS}")
         super().__init__(examples, cache, size, seed)
         self.holes, self.least, self._make_mask = holes, least, MASK_GENERATORS[holes]
+        self.masks, self.threshold, self.mirrored = masks, threshold, mirrored
 
     def make(self, example: Example, rng: np.random.Generator) -> Batch:
+        if self.masks == "given" or (self.masks == "both" and rng.random() < 0.5):
+            return self._given(example, rng)
         assert example.target is not None
         pixels = self.cache.load(example.target)
         height, width = (max(1, round(side * rng.uniform(self.least, 1))) for side in pixels.shape[:2])
         part = pixels[random_box(pixels.shape, (height, width), rng)]
         part = np.asarray(cv2.resize(part, (self.size, self.size), interpolation=cv2.INTER_AREA
                                      if min(height, width) >= self.size else cv2.INTER_LINEAR))
-        if rng.random() < 0.5:
+        if self.mirrored and rng.random() < 0.5:
             part = part[:, ::-1]
         image = to_planes(part)
         mask = torch.from_numpy(self._make_mask(self.size, self.size, rng))[None, None].float()
         return Batch(mask_out(image, mask), image, mask)
+
+    def _given(self, example: Example, rng: np.random.Generator) -> Batch:
+        """A pair as it is."""
+        image, target = example.load(self.cache)
+        assert image is not None and target is not None
+        mask = _given_mask(example, image, target, self.threshold)
+        height, width = (max(1, round(side * rng.uniform(self.least, 1))) for side in mask.shape)
+        box = random_box(mask.shape, (height, width), rng)
+        parts = [image, target, mask] if not mask[box].any() or mask[box].all() else \
+            [part[box] for part in (image, target, mask)]
+        if self.mirrored and rng.random() < 0.5:
+            parts = [part[:, ::-1] for part in parts]
+        return _batch(parts[0], parts[1], np.ascontiguousarray(parts[2]), self.size)

@@ -39,6 +39,8 @@ def masked_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return -10 * error.clamp(min=1e-10).log10()
 
 
+#: What SSIM's window may see beyond the border.
+SSIM_PADDINGS = ("reflect", "zeros", "none")
 _RADIUS, _SIGMA = 5, 1.5  # of SSIM's window
 _FLAT = 1e-12  # squares below it are zeros that were rounded
 _DENSE = 1024  # longest side in pixels up to which a blur is a product with a matrix: many times faster on a CPU
@@ -50,39 +52,41 @@ def _window(radius: int) -> Tensor:
     return weights / weights.sum()
 
 
-def _pad_mode(size: int, radius: int) -> str:
-    return "reflect" if size > radius else "replicate"  # reflecting needs more pixels than the radius
+def _pad_mode(size: int, radius: int, zeros: bool) -> str:
+    # reflecting needs more pixels than the radius
+    return "constant" if zeros else "reflect" if size > radius else "replicate"
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(size: int, radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _blur_matrix(size: int, radius: int, zeros: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(size, size): the blur of a row of pixels, borders included, as a matrix."""
     with torch.inference_mode(False):  # a cached tensor must serve every mode
-        rows = F.pad(torch.eye(size, dtype=torch.float64)[:, None], (radius, radius), mode=_pad_mode(size, radius))
+        one = torch.eye(size, dtype=torch.float64)[:, None]
+        rows = F.pad(one, (radius, radius), mode=_pad_mode(size, radius, zeros))
         return F.conv1d(rows, _window(radius)[None, None])[:, 0].T.contiguous().to(device, dtype)
 
 
-def _blur(images: Tensor, radius: int) -> Tensor:
-    """SSIM's Gaussian window over (N, C, H, W), the same size, borders reflected."""
+def _blur(images: Tensor, radius: int, zeros: bool = False) -> Tensor:
+    """SSIM's Gaussian window over (N, C, H, W), the same size, borders reflected, or 0 beyond them."""
     height, width = images.shape[-2:]
     if max(height, width) <= _DENSE:
-        down, across = (_blur_matrix(size, radius, images.device, images.dtype) for size in (height, width))
+        down, across = (_blur_matrix(size, radius, zeros, images.device, images.dtype) for size in (height, width))
         return down @ images @ across.T
     channels, window = images.shape[1], _window(radius).to(images)
-    images = F.pad(images, (radius, radius, 0, 0), mode=_pad_mode(width, radius))
-    images = F.pad(images, (0, 0, radius, radius), mode=_pad_mode(height, radius))
+    images = F.pad(images, (radius, radius, 0, 0), mode=_pad_mode(width, radius, zeros))
+    images = F.pad(images, (0, 0, radius, radius), mode=_pad_mode(height, radius, zeros))
     images = F.conv2d(images, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(images, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
 
-def _moments(image: Tensor, target: Tensor, radius: int) -> tuple[Tensor, ...]:
+def _moments(image: Tensor, target: Tensor, radius: int, zeros: bool = False) -> tuple[Tensor, ...]:
     """Local means of x, y, x^2, y^2 and x y, (N, C, H, W) each.
 
     Raises:
         UsageError: the shapes differ.
     """
     _check_pair(image, target)
-    return _blur(torch.cat([image, target, image * image, target * target, image * target]), radius).chunk(5)
+    return _blur(torch.cat([image, target, image * image, target * target, image * target]), radius, zeros).chunk(5)
 
 
 def _inner_mean(maps: Tensor) -> Tensor:
@@ -92,19 +96,25 @@ def _inner_mean(maps: Tensor) -> Tensor:
     return maps.mean(dim=(1, 2, 3))
 
 
-def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS) -> Tensor:
-    """Structural similarity at every pixel and channel: (N, C, H, W), borders reflected.
+def ssim_map(image: Tensor, target: Tensor, radius: int = _RADIUS, padding: str = "reflect") -> Tensor:
+    """Structural similarity at every pixel and channel: (N, C, H, W).
 
     Args:
         image, target: (N, C, H, W) in [0, 1].
         radius: of the window in pixels; 5 is the usual window of 11 pixels.
+        padding: what stands beyond the border: "reflect"; "zeros"; or "none", and `radius` border pixels are left out.
 
     Raises:
-        UsageError: the shapes differ.
+        UsageError: the shapes differ; another padding.
 
     Source: Wang et al. 2004, equation 13: Gaussian window of 11 pixels, deviation 1.5, K1 = 0.01, K2 = 0.03.
     """
-    mean_x, mean_y, xx, yy, xy = _moments(image, target, radius)
+    if padding not in SSIM_PADDINGS:
+        raise UsageError(f"padding is one of {', '.join(SSIM_PADDINGS)}; got {padding!r}")
+    moments = _moments(image, target, radius, padding == "zeros")
+    if padding == "none":
+        moments = tuple(part[..., radius:-radius, radius:-radius] for part in moments)
+    mean_x, mean_y, xx, yy, xy = moments
     var_x, var_y, cov = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     return ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))

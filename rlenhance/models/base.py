@@ -48,8 +48,10 @@ class FeedForwardModel(ImageNetwork):
     Attributes:
         range_margin: how far input values may lie outside [0, 1], as noise that was not clipped does.
         accepted: names that `preference` may hold.
+        composites: whether the output of a network that needs a mask is the image outside it.
     """
 
+    composites: bool = True
     range_margin: float = 0.0
     accepted: tuple[str, ...] = ()
 
@@ -73,7 +75,7 @@ class FeedForwardModel(ImageNetwork):
             preference: name -> value, in the user's units.
 
         Returns:
-            (N, C, scale H, scale W); outside the mask the image itself.
+            (N, C, scale H, scale W); outside the mask the image itself (see `composites`).
 
         Raises:
             UsageError: not an image; an unknown preference; a mask that is missing, has another shape, or is given to
@@ -94,7 +96,7 @@ class FeedForwardModel(ImageNetwork):
             out = out.clamp(0, 1)
         if self.channels < image.shape[1]:
             out = out.expand(-1, image.shape[1], -1, -1)
-        if mask is None:
+        if mask is None or not self.composites:
             return out
         return composite(out, image, mask) if self.needs_mask else image + mask * (out - image)
 

@@ -55,13 +55,15 @@ class GatedPixelRNNCompleter(CompletionNet):
     """The gated PixelRNN with its head: a 3x3 convolution to 32 channels, a 1x1 one to RGB, sigmoid.
 
     Args:
-        width, dilations: of the backbone, see `GatedPixelRNN`; with the published dilations of 1 the middle of a hole
-            of 38 pixels does not depend on the picture.
+        width, dilations, batch_norm: of the backbone, see `GatedPixelRNN`; with the published dilations of 1 the middle
+            of a hole of 38 pixels does not depend on the picture.
         train_size: published: 128.
     """
 
-    def __init__(self, width: int = 48, dilations: Sequence[int] = (2, 4, 8), train_size: int = 128):
-        super().__init__({"name": "gated_pixelrnn", "width": width, "dilations": tuple(dilations)}, train_size)
+    def __init__(self, width: int = 48, dilations: Sequence[int] = (2, 4, 8), train_size: int = 128,
+                 batch_norm: bool = False):
+        super().__init__({"name": "gated_pixelrnn", "width": width, "dilations": tuple(dilations),
+                          **({"batch_norm": True} if batch_norm else {})}, train_size)
         self.head = nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 3, 1), nn.Sigmoid())
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -77,13 +79,14 @@ class ConvLSTMCompleter(CompletionNet):
             skips.
         sees_mask: whether the mask is an input; otherwise its plane is 0, as published.
         train_size: published: 256.
+        whole_output: the output is the network's everywhere, as published; otherwise in the hole alone.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128), looks: int = 4, skips: bool = True,
-                 sees_mask: bool = True, train_size: int = 256):
+                 sees_mask: bool = True, train_size: int = 256, whole_output: bool = False):
         super().__init__({"name": "convlstm_autoencoder", "widths": tuple(widths), "looks": looks, "skips": skips},
                          train_size)
-        self.sees_mask = sees_mask
+        self.sees_mask, self.composites = sees_mask, not whole_output
         self.head = nn.Sequential(nn.Conv2d(self.backbone.width, 3, 3, padding=1), nn.Sigmoid())
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:

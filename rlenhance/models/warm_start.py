@@ -24,7 +24,7 @@ from rlenhance.ops.image_statistics import STATISTICS
 
 _RGB = ("red", "green", "blue")
 _ABSENT = ("mask", "unused")  # inputs that are 0 in a picture without a hole
-_OWN = ("channels", "context")  # of a backbone's spec: set by the network that uses it
+_OWN = ("channels", "context", "batch_norm")  # of a backbone's spec: set by the network that uses it
 
 
 def warm_start(network: PixelPolicy | CompletionPolicy | FilterPolicy | Restorer,
@@ -91,7 +91,7 @@ def copy_features(network: Any, source: Any, skipped: Collection[str] = ()) -> N
     for ours, theirs in inputs.values():
         if missing := dict.fromkeys(name.partition(" ")[0] for name in theirs if name not in (*ours, *_ABSENT)):
             raise UsageError(f"a warm start needs the same inputs: the supervised run also sees {', '.join(missing)}")
-    target, weights = network.backbone.state_dict(), source.backbone.state_dict()
+    target, weights = network.backbone.state_dict(), source.backbone.folded().state_dict()
     readers = {name: argument for argument in inputs for name in _readers(network.backbone, argument)}
     with torch.no_grad():
         for name, value in weights.items():

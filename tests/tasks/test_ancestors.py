@@ -14,7 +14,7 @@ from scipy.ndimage import correlate
 from agents.base import make_env
 from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
-from experiments.scripts.import_weights import read_rellie, read_zero_dce
+from experiments.core.published_weights import read_rellie, read_zero_dce
 from experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.core.image import to_tensor
 from rlenhance.data import Batch

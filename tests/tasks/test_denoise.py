@@ -17,8 +17,8 @@ from scipy import ndimage
 from agents import A3C, A3CConfig
 from envs import DenoiseEnv
 from experiments.core.compare import compare
+from experiments.core.published_weights import read_pixelrl
 from experiments.core.train import train
-from experiments.scripts.import_weights import read_pixelrl
 from experiments.tasks import denoise_baselines as denoise_rules
 from experiments.tasks.denoise import (
     DENOISE,

@@ -8,8 +8,9 @@ import torch
 
 from experiments.core.cli import run_cli
 from experiments.core.compare import compare_command
+from experiments.core.published_weights import IMPORTERS
 from experiments.scripts import import_weights
-from experiments.scripts.import_weights import IMPORTERS, Arguments
+from experiments.scripts.import_weights import Arguments
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate

@@ -9,8 +9,9 @@ import torch
 
 from experiments.core.cli import run_cli
 from experiments.core.compare import compare
+from experiments.core.published_weights import read_rellie, read_zero_dce
 from experiments.scripts import import_weights
-from experiments.scripts.import_weights import Arguments, read_rellie, read_zero_dce
+from experiments.scripts.import_weights import Arguments
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate

@@ -12,9 +12,9 @@ from PIL import Image
 
 from agents import Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
+from experiments.core.published_weights import read_gated_pixelrnn
 from experiments.core.train import train
 from experiments.scripts import submission
-from experiments.scripts.import_weights import read_gated_pixelrnn
 from experiments.tasks.restore import RESTORE, epoch_means
 from experiments.tasks.restore_config import (
     DEFAULTS,
@@ -163,7 +163,8 @@ def test_receptive_field_covers_the_hole(name, side):
     field = min(receptive_field(BACKBONES.create(name, channels=4, **{
         "gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 4)}}[name]), 160, 4))
     assert field > side
-    published = {key: value for key, value in PUBLISHED[name].arguments.items() if key != "sees_mask"}
+    published = {key: value for key, value in PUBLISHED[name].arguments.items()
+                 if key not in ("sees_mask", "whole_output")}
     published |= {"width": 4} if "pixel" in name else {"widths": (4, 4, 4)}
     assert min(receptive_field(BACKBONES.create(name, channels=4, **published), 160, 4)) < side
 

@@ -52,6 +52,10 @@ class Backbone(nn.Module):
         """
         raise TypeError("a backbone defines forward")
 
+    def folded(self) -> Backbone:
+        """The same features without batch normalisation, in evaluation mode: here the backbone itself has none."""
+        return self
+
 
 class FiLM(nn.Module):
     """Scale and shift each channel by a linear function of the context; begins as the identity.

@@ -31,21 +31,27 @@ class GatedPixelRNN(Backbone):
         context: length of the context vector.
         width: channels inside.
         dilations: one layer each.
+        batch_norm: batch normalisation in the gated layers and the residual blocks, as published; `folded` makes it a
+            part of the convolutions.
 
     Source: the gated PixelRNN of the project on occluded bedrooms, and its published weights. We depart in the
-    dilations; its batch normalisation is folded into the convolutions.
+    dilations and, where `batch_norm` is off, in the normalisation.
     """
 
     zero_padded = True
 
-    def __init__(self, channels: int = 3, context: int = 0, width: int = 48, dilations: Sequence[int] = (2, 4, 8)):
+    def __init__(self, channels: int = 3, context: int = 0, width: int = 48, dilations: Sequence[int] = (2, 4, 8),
+                 batch_norm: bool = False):
         super().__init__()
         self.width, self.stride, self.dilations = width, 1, tuple(dilations)
         self.stem = nn.Conv2d(channels, width, 7, padding=3)
-        self.layers = nn.ModuleList(GatedConv(width, width, context, 1, wide, "zeros") for wide in self.dilations)
+        self.layers = nn.ModuleList(GatedConv(width, width, context, 1, wide, "zeros", batch_norm)
+                                    for wide in self.dilations)
         self.memory = ConvLSTMCell(width, width, "constant")
         self.before, self.after = (nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
                                    for _ in range(2))
+        self.before_norm, self.after_norm = (nn.ModuleList(nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+                                                           for _ in range(2)) for _ in range(2))
         self.film = FiLM(context, width)
 
     def forward(self, image: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
@@ -56,9 +62,25 @@ class GatedPixelRNN(Backbone):
             remembered = self.memory(features, remembered, wide)
             features = features + remembered[0] + first
         features = self.film(features, context)
-        for before, after in zip(self.before, self.after, strict=True):
-            features = F.relu(features + after(F.relu(before(features))))
+        for before, norm, after, last in zip(self.before, self.before_norm, self.after, self.after_norm, strict=True):
+            features = F.relu(features + last(after(F.relu(norm(before(features))))))
         return features, state
+
+    def folded(self) -> Backbone:
+        """The same features without batch normalisation: its running mean and variance in the convolutions."""
+        made = BACKBONES.rebuild({name: value for name, value in self.spec.items() if name != "batch_norm"})
+        own = self.state_dict()
+        weights = {name: value.clone() for name, value in own.items() if name in made.state_dict()}
+        pairs: list[Any] = [(layer.conv, layer.norm, f"layers.{i}.conv") for i, layer in enumerate(self.layers)]
+        pairs += [(conv, norm, f"{part}.{i}") for part in ("before", "after") for i, (conv, norm) in enumerate(
+            zip(getattr(self, part), getattr(self, f"{part}_norm"), strict=True))]
+        for conv, norm, name in pairs:
+            if not isinstance(norm, nn.Identity):
+                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+                weights[f"{name}.weight"] = (conv.weight * scale[:, None, None, None]).detach()
+                weights[f"{name}.bias"] = ((conv.bias - norm.running_mean) * scale + norm.bias).detach()
+        made.load_state_dict(weights)
+        return made
 
 
 @BACKBONES.register("convlstm_autoencoder")
@@ -121,6 +143,8 @@ def receptive_field(network: nn.Module, size: int, channels: int = 3) -> tuple[i
         >>> receptive_field(nn.Conv2d(3, 3, 3, padding=1), 16)
         (3, 3)
     """
+    training = network.training
+    network.eval()  # the statistics of a batch are of the whole picture
     generator, seen = torch.Generator().manual_seed(0), torch.zeros(size, size, dtype=torch.bool)
     for _ in range(_LOOKS):
         image = torch.rand(1, channels, size, size, generator=generator).requires_grad_()
@@ -128,6 +152,7 @@ def receptive_field(network: nn.Module, size: int, channels: int = 3) -> tuple[i
         middle = (output[0] if isinstance(output, tuple) else output)[..., size // 2, size // 2]
         (gradient,) = torch.autograd.grad(middle.double().abs().sum(), image)
         seen |= gradient.abs().amax(dim=(0, 1)) > 0
+    network.train(training)
     sides = [seen.any(dim=axis).nonzero() for axis in (1, 0)]
     height, width = (int(side[-1] - side[0]) + 1 if len(side) else 0 for side in sides)
     return height, width

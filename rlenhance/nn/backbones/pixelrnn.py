@@ -13,19 +13,21 @@ from rlenhance.nn.backbones.base import BACKBONES, Backbone, FiLM
 
 
 class GatedConv(nn.Module):
-    """tanh(a) * sigmoid(b), with a and b from one convolution, FiLM before the gate.
+    """tanh(a) * sigmoid(b), with a and b from one convolution, batch normalisation (if `batch_norm`) and FiLM before
+    the gate.
 
     Source: conditional PixelCNN (van den Oord et al. 2016), equation 2.
     """
 
     def __init__(self, inputs: int, outputs: int, context: int, stride: int = 1, dilation: int = 1,
-                 padding_mode: Literal["replicate", "zeros"] = "replicate"):
+                 padding_mode: Literal["replicate", "zeros"] = "replicate", batch_norm: bool = False):
         super().__init__()
         self.conv = nn.Conv2d(inputs, 2 * outputs, 3, stride, dilation, dilation, padding_mode=padding_mode)
+        self.norm = nn.BatchNorm2d(2 * outputs) if batch_norm else nn.Identity()
         self.film = FiLM(context, 2 * outputs)
 
     def forward(self, features: Tensor, context: Tensor | None) -> Tensor:
-        value, gate = self.film(self.conv(features), context).chunk(2, dim=1)
+        value, gate = self.film(self.norm(self.conv(features)), context).chunk(2, dim=1)
         return torch.tanh(value) * torch.sigmoid(gate)
 
 
