@@ -32,6 +32,7 @@ from tests.support.networks import stir
 #: Networks of restore_train, none of the shape that is the default, and as published.
 RUNS = {
     "gated": ("gated_pixelrnn", {"width": 8, "dilations": (1, 1, 1)}),
+    "gated-published": ("gated_pixelrnn", {"width": 8, "dilations": (1, 1, 1), "batch_norm": True}),
     "convlstm": ("convlstm_autoencoder", {"widths": (8, 8, 12), "looks": 2}),
     "convlstm-published": ("convlstm_autoencoder", {"widths": (8, 8, 8), "looks": 1, "skips": False,
                                                     "sees_mask": False}),
@@ -131,7 +132,7 @@ def test_what_the_policy_cannot_see_is_refused():
 
 
 trained = pytest.mark.parametrize("run", [
-    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("convlstm") else []) for name in RUNS])
+    pytest.param(name, marks=[pytest.mark.slow] if "-" in name or name == "convlstm" else []) for name in RUNS])
 COMMON = ["--device", "cpu", "--no-progress", "--batch-size", "2", "--eval-interval", "1", "--horizon", "1"]
 
 
