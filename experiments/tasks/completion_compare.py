@@ -115,10 +115,10 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
         return [*filter(None, [data.about]), f"{data.splits.describe()}. Scored on {comparison.count} {self.split} "
                 f"pictures, composited: outside the hole they are the picture as it came (of a network with a "
                 f"whole output, as published, they are what it gives). {_SHEET} shows {_SHOWN}.",
-                *([] if self.referenced else ["These pictures have no originals: there is no PSNR, no SSIM and no "
-                                              "error."]),
-                "Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the "
-                "row of the originals shows what is natural)."
+                ("Error at the centre in 255ths, mean absolute; seam and texture gap need no original (0 is best; the "
+                 "row of the originals shows what is natural)." if self.referenced else
+                 "These pictures have no originals: there is no PSNR, no SSIM and no error; seam and texture gap need "
+                 "none (0 is best).")
                 + f" What a row differs from {baseline}: with its 95 % interval over pictures." * bool(baseline), ""]
 
 

@@ -49,7 +49,9 @@ class Splits:
             f"{len(part)} {name} ({len({e.scene for e in part})} scenes)" for name, part in self.parts.items() if part
         )
         alone = f"; {len(self.inference)} more without references, for inference" if self.inference else ""
-        return f"{self.source}: {counts}; {'with' if self.has_references else 'without'} references{alone}"
+        lacking = [name for name, part in self.parts.items() if any(example.target is None for example in part)]
+        some = f"{' and '.join(lacking)} " if len(lacking) < sum(map(bool, self.parts.values())) else ""
+        return f"{self.source}: {counts}; {f'{some}without' if lacking else 'with'} references{alone}"
 
 
 def _order(scene: str, seed: int) -> str:

@@ -69,6 +69,7 @@ def test_the_pairs_masks_hold_both_boxes(published):
     """As the projects' folder has them: nothing black is left in the known part of the picture."""
     splits, cache = open_completion(published), ImageCache()
     assert len(splits.train) + len(splits.val) == 8 and len(splits.test) == 2 and not splits.unmatched
+    assert splits.describe().endswith("; test without references")
     for example in (*splits.val, *splits.test):
         batch = load_completion(example, cache, 112)
         assert overlap(batch.mask[0, 0].numpy() > 0, boxes(*BOXES)) > 0.85
