@@ -87,11 +87,12 @@ def open_pictures(config: RestoreConfig) -> RestoreDataset:
     if config.network.model == "combined":
         downscale = Downscale(config.network.scale, pictures.blur[1], pictures.blur[0], pictures.noise)
         splits = open_clean(None) if pictures.data is None else open_super_resolution(pictures.data)
-        splits, _ = validate_splits(splits, cache, scale=downscale.scale)
+        splits, skipped = validate_splits(splits, cache, pictures.on_bad_image, downscale.scale)
         return RestoreDataset(
-            splits, cache, sample=SuperResolutionSampler(splits.train, cache, size, downscale, seed=seed).batch,
+            splits, cache, skipped,
+            sample=SuperResolutionSampler(splits.train, cache, size, downscale, seed=seed).batch,
             prepare=lambda example: load_super_resolution(example, cache, downscale))
-    splits, skipped = validate_splits(open_completion(pictures.data, 0), cache)
+    splits, skipped = validate_splits(open_completion(pictures.data, 0), cache, pictures.on_bad_image)
     splits, about = (splits, "") if pictures.data is None else without_near_duplicates(splits, cache)
     paired = all(example.image is not None for example in splits.train)
     masks = own.masks if paired or pictures.masks else "drawn"

@@ -181,6 +181,8 @@ class RestoreDataConfig:
     """combined, good pictures: range of the blur's deviation in pixels of the small picture."""
     noise: float = 8.0
     """combined, good pictures: the largest standard deviation of the noise, in 255ths."""
+    on_bad_image: str = "stop"
+    """stop names every bad file and ends; skip leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -283,10 +285,10 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
     """
     network, arguments = config.network, dict[str, Any]()
     model, given = network.model, (network.widths, network.blocks)
-    wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (len(given[0]), len(given[0])),
-              "combined": (1, 1)}[model]
-    if any(values and len(values) != count for values, count in zip(given, wanted, strict=True)):
-        raise UsageError(f"--widths and --blocks: {model} takes {wanted[0]} and {wanted[1]} numbers; got "
+    levels = len(given[0]) if all(given) else 3  # of the prior where one of them is left as it is
+    wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (levels, levels), "combined": (1, 1)}
+    if any(values and len(values) != count for values, count in zip(given, wanted[model], strict=True)):
+        raise UsageError(f"--widths and --blocks: {model} takes {wanted[model][0]} and {wanted[model][1]} numbers; got "
                          f"{len(given[0])} and {len(given[1])}")
     if model == "combined":
         arguments |= {"scale": network.scale, "exposure": network.exposure}
@@ -296,7 +298,7 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
         shapes: Mapping[str, Mapping[str, Any]] = SHAPES_OF_0_2 if not network.paper_training else {
             name: form.arguments for name, form in PUBLISHED.items()}
         arguments |= shapes.get(model, {})
-    for name, values, count in zip(SHAPE_ARGUMENTS[model], given, wanted, strict=True):
+    for name, values, count in zip(SHAPE_ARGUMENTS[model], given, wanted[model], strict=True):
         if values and name:
             arguments[name] = values[0] if count == 1 and model != "prior" else values
     return arguments
@@ -335,5 +337,10 @@ def check_read(config: RestoreConfig) -> None:
                          f"{', '.join(PUBLISHED)} have one")
     if network.paper_config and network.exposure:
         raise UsageError("--exposure: the published form has no tone curve; leave out --exposure or --paper-config")
+    if min((1, *network.widths, *network.blocks)) < 1:
+        raise UsageError(f"--widths and --blocks must be at least 1; got {network.widths} and {network.blocks}")
+    if not 0 <= config.data.blur[0] <= config.data.blur[1] < math.inf or not 0 <= config.data.noise < math.inf:
+        raise UsageError(f"--blur is a range from low to high, --noise a deviation, neither negative; got "
+                         f"{config.data.blur} and {config.data.noise}")
     if config.train.updates and config.train.epochs:
         raise UsageError("--updates and --epochs both say how long the run is: give one of them")

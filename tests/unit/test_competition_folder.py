@@ -125,6 +125,11 @@ def test_bad_files_of_a_competition_are_named(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "2 bad files" in told and "train_00002.png" in told and "gt_00003.png is 64x48" in told
     assert "test_00010" not in told
+    assert train_command(RESTORE, [
+        "combined", "--data", str(tmp_path / "data"), "--out", str(tmp_path), "--on-bad-image", "skip", "--size", "8",
+        "--widths", "4", "--blocks", "1", "--updates", "1", "--name", "run", "--no-progress"]) == 0
+    assert "4 train" in capsys.readouterr().out
+    assert "train_00002.png" in (tmp_path / "run" / "config.json").read_text()
 
 
 @pytest.mark.parametrize("scale", [1, pytest.param(4, marks=pytest.mark.slow)])
