@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,11 +20,13 @@ from rlenhance.actions import apply_action
 from rlenhance.actions import render as sweep
 from rlenhance.core.image import resized_tensor, to_array, to_tensor
 from rlenhance.models import GreedyEpisode, PixelPolicy
+from rlenhance.pipelines.denoise import Denoiser
 
 #: Width and height of the pictures.
 SIZES = ((600, 400), (2000, 1500), (4000, 3000), (8192, 6144))
 #: What is too slow for large pictures -> the megapixels up to which it is measured.
-MOST = {"non-local means": 0.5, "whole, tiles": 15, "render, tiles": 15, "whole, step by step": 15}
+MOST = {"non-local means": 0.5, "denoiser": 0.5, "rse-faces": 0.5, "whole, tiles": 15, "render, tiles": 15,
+        "whole, step by step": 15}
 _REMEMBERED = ("CLAHE", "whole", "whole, 16 bit", "whole, tiles", "whole, step by step")
 
 
@@ -53,7 +56,7 @@ def measure_photo(sizes: Sequence[tuple[int, int]], repeats: int, threads: int) 
 
 
 def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
-    """CLAHE, gamma, non-local means, and the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels).
+    """CLAHE, gamma, three denoisers, and the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels).
 
     Without compiled code in the package "whole" is "whole, tiles".
     """
@@ -85,7 +88,9 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
     gamma = np.rint(255 * np.linspace(0, 1, 256) ** 0.5).astype(np.uint8)
     return {
         "CLAHE": lambda: _clahe(picture), "gamma": lambda: cv2.LUT(picture, gamma),
-        "non-local means": lambda: cv2.fastNlMeansDenoisingColored(picture), "reduce and decide": decide,
+        "non-local means": lambda: cv2.fastNlMeansDenoisingColored(picture),
+        **{name: partial(Denoiser(name, device="cpu"), picture) for name in ("denoiser", "rse-faces")},
+        "reduce and decide": decide,
         "render": lambda: render(True), "whole": lambda: whole(True), "whole, 16 bit": lambda: whole(True, deep),
         "render, tiles": lambda: render(False), "whole, tiles": lambda: whole(False),
         "whole, step by step": step_by_step,

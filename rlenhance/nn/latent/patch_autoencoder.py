@@ -98,7 +98,9 @@ class PatchAutoencoder(nn.Module):
         planes = planes - planes.new_tensor([0.5, 0.0, 0.0])[:, None, None]
         ways = d4_orbit(planes) if self.equivariant else planes[:, None]
         each = ways.flatten(0, 1)
-        found = self.encoder(each).unflatten(0, (-1, ways.shape[1])).float()
+        count = max(1, len(each)) if torch.is_grad_enabled() else AT_ONCE  # a patch has eight orientations
+        found = torch.cat([self.encoder(some) for some in each.split(count)])
+        found = found.unflatten(0, (-1, ways.shape[1])).float()
         mean, log_variance = found.chunk(2, dim=-1)
         mean = mean + self.linear_encoder(each.flatten(1)).unflatten(0, (-1, ways.shape[1])).float()
         return self._entries(mean), self._entries(log_variance).clamp(*_LOG_VARIANCE)
