@@ -34,25 +34,30 @@ VALUES = {"--minutes": "0.02", "--rl_minutes": "0.02", "--train_files_path": "tr
           "--epoch": "1", "--latent_dim": "24", "--file_batch": "2", "--target_psnr": "20"}
 
 
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """The published folders, in the working directory."""
+def make_published(place):
+    """The published folders."""
     for number in range(3):  # three files of two pictures each, (height, width, 3)
         pictures = scenes(2, 64, seed=number)
         for folder, parts in (("celeba_train", pictures), ("celeba_test", scenes(1, 64, seed=10 + number))):
-            (tmp_path / folder).mkdir(exist_ok=True)
+            (place / folder).mkdir(exist_ok=True)
             content = b"".join(framed(example(picture, shape=picture.shape, data=picture.tobytes(), label=0))
                                for picture in parts)
-            (tmp_path / folder / f"{folder}-r08-s-000{number}-of-0003.tfrecords").write_bytes(content)
-    make_sidd(tmp_path / "all", scenes=3, instances=1, shots=("010",), size=(64, 64))
-    make_blocks(tmp_path / "blocks", pictures=2, blocks=1, side=64)
+            (place / folder / f"{folder}-r08-s-000{number}-of-0003.tfrecords").write_bytes(content)
+    make_sidd(place / "all", scenes=3, instances=1, shots=("010",), size=(64, 64))
+    make_blocks(place / "blocks", pictures=2, blocks=1, side=64)
     for role, folder, mat in (("NOISY", "sidd_noise", NOISY), ("GT", "sidd_ground_truth", CLEAN)):
-        (tmp_path / folder).mkdir()
-        for path in (tmp_path / "all").rglob(f"*{role}*.png"):
-            path.rename(tmp_path / folder / path.name)
-        (tmp_path / {"NOISY": "sidd_test_noise", "GT": "sidd_test_GT"}[role]).mkdir()
-        (tmp_path / f"blocks/{mat}.mat").rename(
-            tmp_path / {"NOISY": "sidd_test_noise", "GT": "sidd_test_GT"}[role] / f"{mat}.mat")
+        (place / folder).mkdir()
+        for path in (place / "all").rglob(f"*{role}*.png"):
+            path.rename(place / folder / path.name)
+        (place / {"NOISY": "sidd_test_noise", "GT": "sidd_test_GT"}[role]).mkdir()
+        (place / f"blocks/{mat}.mat").rename(
+            place / {"NOISY": "sidd_test_noise", "GT": "sidd_test_GT"}[role] / f"{mat}.mat")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """The published folders, in the working directory."""
+    make_published(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
