@@ -57,7 +57,7 @@ def main(arguments: Arguments) -> Path:
 
 
 def keep_records(checkpoints: Path, run: Path) -> None:
-    """Keep the log of a project's `checkpoints/` as epochs.tsv, and its samples."""
+    """Keep the log of a project's `checkpoints/` as epochs.tsv, and its samples under the names that samples have."""
     log = checkpoints / "training_log.txt"
     if log.is_file():
         text = log.read_text(errors="replace")
@@ -65,7 +65,8 @@ def keep_records(checkpoints: Path, run: Path) -> None:
         (run / ("epochs.tsv" if table else log.name)).write_text(table or text)
     for sample in sorted((checkpoints / "samples").glob("sample_epoch*.png")):
         (run / "samples").mkdir(exist_ok=True)
-        shutil.copyfile(sample, run / "samples" / sample.name)
+        epoch = sample.stem.removeprefix("sample_epoch")
+        shutil.copyfile(sample, run / "samples" / f"sample_epoch-{epoch.zfill(6)}.png")
 
 
 def commands_for(name: str, purpose: Purpose, run: Path) -> list[tuple[str, str]]:

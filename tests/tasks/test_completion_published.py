@@ -204,7 +204,7 @@ def test_a_checkpoints_folder_is_imported(checkpoints, tmp_path):
     assert json.loads((run / "config.json").read_text())["origin"]["file"] == "model_epoch100.pth"
     assert (run / "epochs.tsv").read_text().splitlines() == [
         "epoch\tlearning_rate\tl1\tssim\ttotal", "1\t0.0001\t0.0213\t0.8911\t0.0388", "2\t0.0001\t0.019\t0.9\t0.0352"]
-    assert (run / "samples/sample_epoch100.png").is_file()
+    assert (run / "samples/sample_epoch-000100.png").is_file()
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in load_network(run).modules())
     assert epochs_of_log("Epoch 3/200\tLR: 1e-04\tL1: 0.02\tSSIM: 0.9\tTotal: 0.036\n").endswith(
         "\n3\t0.0001\t0.02\t0.9\t0.036\n")
