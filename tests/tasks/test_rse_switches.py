@@ -138,8 +138,8 @@ def switches():
     """The switches of the page and what each takes there: of its commands and of its tables."""
     found = {}
     for text in re.findall(r"`(--[^`]*)`|rse_train ([^\n]*)", PAGE.read_text()):
-        for flag, value in re.findall(r"(--[\w.-]+)((?: (?!--)[\w./]+)*)", " ".join(text)):
-            found.setdefault(flag, value.split())
+        for flag, value in re.findall(r"(--[\w.-]+)((?: (?!--)[\w./-]+)*)", " ".join(text)):
+            found[flag] = found.get(flag) or value.split()
     theirs = {"--iterations", "--model"}  # of other commands
     return sorted((flag, tuple(value)) for flag, value in found.items() if flag not in theirs)
 
@@ -156,8 +156,10 @@ def test_every_documented_switch_runs(tmp_path, monkeypatch, flag, value):
     options = [*small(flag, *({"--recursions"} - {flag}))]
     if flag in ("--validation_file_path", "--test_validation_files_path"):
         make_sidd(tmp_path / "all", scenes=3, instances=1, shots=("010",), size=(40, 44))
-        data_set, folders = "sidd", ["--train_files_path", "all", "--test_files_path", "all"]
-        taken = ["all"]
+        make_blocks(tmp_path / "blocks", pictures=2, blocks=1, side=32)
+        data_set, folders, taken = "sidd", ["--train_files_path", "all"], ["all"]
+        if flag == "--test_validation_files_path":
+            folders, taken = [*folders, "--test_files_path", f"blocks/{NOISY}.mat"], [f"blocks/{CLEAN}.mat"]
     elif flag == "--train_files_path":
         folders = []
     elif flag == "--init":
