@@ -29,8 +29,8 @@ from experiments.tasks.restore_config import (
     LOSS_TERMS,
     RecipeDefaults,
     RestoreConfig,
+    check_pairs,
     check_read,
-    check_unset,
     network_arguments,
     recipe,
 )
@@ -229,10 +229,8 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def learner(self, config: RestoreConfig, data: RestoreDataset, device: torch.device,
                 fresh: bool = True) -> Learner | None:
-        pairs = any(example.image not in (None, example.target) for example in data.splits.train)
-        if fresh and config.network.model == "combined" and pairs:
-            check_unset(config, ("data.blur", "data.noise"), "made for good pictures that are shrunk, and "
-                        f"{data.splits.source} has pairs")
+        if fresh:
+            check_pairs(config, data.splits)
         return super().learner(config, data, device, fresh)
 
     def initialize(self, network: Any, path: Path) -> None:

@@ -13,6 +13,7 @@ import tyro
 
 from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.data import Splits
 from rlenhance.data.completion import MASKS
 from rlenhance.models import MODELS
 from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
@@ -316,9 +317,32 @@ def check_unset(config: RestoreConfig, paths: Sequence[str], reason: str) -> Non
         UsageError: names the options.
     """
     plain = dict(leaves(RestoreConfig()))
-    given = [f"--{path.partition('.')[2]}" for path, value in leaves(config) if path in paths and value != plain[path]]
+    given = [f"--{path.partition('.')[2].replace('_', '-')}" for path, value in leaves(config)
+             if path in paths and value != plain[path]]
     if given:
         raise UsageError(f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} {reason}: leave it out")
+
+
+def check_pairs(config: RestoreConfig, splits: Splits) -> None:
+    """Refuse settings of a new run that go with pairs where there are none, or the other way round.
+
+    Args:
+        config: of a new run.
+        splits: its pictures.
+
+    Raises:
+        UsageError: names the option.
+    """
+    pairs = any(example.image not in (None, example.target) for example in splits.train)
+    if config.network.model == "combined":
+        if pairs:
+            check_unset(config, ("data.blur", "data.noise"), "made for good pictures that are shrunk, and "
+                        f"{splits.source} has pairs")
+    elif not pairs:
+        check_unset(config, ("data.mask_threshold",), f"read from pairs, and {splits.source} has none")
+    elif recipe(config).masks == "given":
+        check_unset(config, ("data.holes",), "for holes that are drawn, and the holes are those of the pairs (--masks "
+                    "drawn or both draws them)")
 
 
 def check_read(config: RestoreConfig) -> None:

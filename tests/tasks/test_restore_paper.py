@@ -119,6 +119,22 @@ def test_pairs_are_not_shrunk(photographs, tmp_path, capsys):
     assert "--noise is made for good pictures" in capsys.readouterr().err
 
 
+def test_holes_and_masks_go_with_what_there_is(photographs, tmp_path, capsys):
+    """Beside good pictures --mask-threshold, beside holes that pairs have --holes, are refused."""
+    for option, said in (("--masks", "given"), "pairs"), (("--mask-threshold", 0.1), "is read from pairs"):
+        assert command("gated_pixelrnn", "--data", photographs, "--out", tmp_path, "--size", 16, *option) == 2
+        assert said in capsys.readouterr().err
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        picture = np.kron(rng.integers(40, 220, (8, 8, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
+        write(picture, tmp_path / "beds" / "original_images" / f"bed_{number}.png")
+        picture[8:18, 8:18] = 0
+        write(picture, tmp_path / "beds" / "occluded_images" / f"occluded_bed_{number}.png")
+    assert command("gated_pixelrnn", "--paper-config", "--data", tmp_path / "beds", "--out", tmp_path, "--size", 16,
+                   "--holes", "brush") == 2
+    assert "--masks drawn or both draws them" in capsys.readouterr().err
+
+
 def test_resume_refuses_other_settings(photographs, tmp_path, capsys):
     """A run goes on with its own settings; a longer one in epochs or in updates, not in both."""
     assert command("combined", "--data", photographs, "--out", tmp_path, "--name", "r", *SHORT) == 0
