@@ -114,9 +114,9 @@ def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: fl
 
     Connected components of the differing pixels, without speckle, are the parts. Lossy compression changes pixels
     outside them by little: differences below six times their median do not count, nor components that nowhere differ by
-    0.3 or half as much as the strongest. A component is taken as its bounding rectangle where the image has one colour
-    in it; as the rectangle of the rows and columns of which at least half differ, where that differs almost everywhere
-    or has one colour; otherwise its shape is kept, one pixel wider.
+    0.3 or half as much as the strongest. A component is taken as the rectangle of the rows and columns of which at
+    least half differ, where that differs almost everywhere or the image has one colour in it; as its bounding
+    rectangle, where that has one colour and is a tenth larger; otherwise its shape is kept, one pixel wider.
 
     Args:
         image, reference: (H, W, 3) uint8.
@@ -148,7 +148,7 @@ def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: fl
             continue
         flat = np.abs(image - np.median(image[part & (differs > 0)], axis=0)).max(axis=2) <= BLACK
         whole, box = _bounding_box(part), _trimmed_box(part)
-        if flat[whole].mean() > _FILLED:
+        if flat[whole].mean() > _FILLED and part[box].size < 0.9 * part[whole].size:  # more than a soft rim is lacking
             mask[whole] = True
         elif max(part[box].mean(), flat[box].mean()) > _FILLED:
             mask[box] = True
