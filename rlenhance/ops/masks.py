@@ -197,7 +197,8 @@ def detect_mask(picture: np.ndarray, side: int | None = None) -> np.ndarray | No
         box = _best_window(left, side) if side is not None else _largest_rectangle(left)
         if box is None or left[box].mean() < _FILLED:
             break
-        if _painted(black, box) and np.percentile(_inner(light, box), 80) <= top * _FLAT / BLACK:
+        most, nearly = np.percentile(_inner(light, box), (80, 95)) * BLACK / top  # JPEG blurs the edge
+        if _painted(black, box) and most <= _FLAT and nearly <= 2 * _FLAT:
             mask[box] = True
         left[box] = 0
     return mask if mask.any() else None
