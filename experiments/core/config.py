@@ -92,7 +92,7 @@ class TrainConfig:
     monitor: Annotated[str | None, default_is("val/return of policies, val/psnr of others", "SCORE")] = None
     """The validation score whose maximum chooses best/."""
     patience: int | None = 0
-    """Stop when that score has not risen for so many validations (0: never)."""
+    """Stop when that score has not improved for so many validations (0: never)."""
     device: str = "auto"
     """auto (CUDA, MPS, CPU), cpu, cuda or mps."""
     devices: int = 1

@@ -211,7 +211,7 @@ class _RunState:
         return bool(self.config.minutes) and self.seconds >= 60 * self.config.minutes
 
     def stalled(self, done: int) -> bool:
-        """Whether the monitored score has not risen for `patience` validations."""
+        """Whether the monitored score has not improved for `patience` validations."""
         return bool(self.config.patience) and done - self.best_step >= self.config.patience * self.config.eval_interval
 
     def resume(self) -> int | None:

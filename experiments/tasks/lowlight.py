@@ -89,7 +89,7 @@ class LowLightTrainConfig(TrainConfig):
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
     patience: Annotated[int | None, default_is(f"{_PATIENCE} on the sample photographs, otherwise 0", "INT")] = None
-    """Stop when the monitored score has not risen for so many validations (0: never)."""
+    """Stop when the monitored score has not improved for so many validations (0: never)."""
 
 
 @dataclass(frozen=True)
