@@ -280,7 +280,7 @@ def preferences_as_flags(text: str) -> str:
         'this model takes no --contrast; it takes --exposure 0.2 to 0.7 (auto)'
     """
     return re.sub(rf"(?<![\w./-])({'|'.join(PREFERENCES)})(?![\w./=-])", lambda found: PREFERENCE_FLAGS[found[1]],
-                  text) if "unknown preference" not in text else text
+                  text) if not re.search("unknown (preference|reward term)", text) else text
 
 
 def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[str] = (), flags: bool = False) -> str:

@@ -144,3 +144,11 @@ def test_the_shipped_model_follows_weights(term, weights, measure):
     for picture in pictures:
         found = [measure(Enhancer("natural", reward={term: weight})(picture)) for weight in weights]
         assert (np.diff(found) > 0).all()
+
+
+def test_an_unknown_term_is_told_the_terms_by_name(tmp_path, capsys):
+    """Some terms are called like a preference; in that list they are not flags."""
+    write(np.full((8, 8, 3), 20, np.uint8), tmp_path / "dark.png")
+    assert command(["enhance", str(tmp_path / "dark.png"), "--reward", "exposre=1"]) == 2
+    told = capsys.readouterr().err
+    assert "exposre" in told and " color," in told and "--" not in told
