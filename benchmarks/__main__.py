@@ -27,6 +27,7 @@ from benchmarks.table import Table
 from experiments.core.cli import run_cli
 from experiments.core.run import versions
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.json_files import read_object
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ def main(arguments: Arguments) -> dict[str, Table]:
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "benchmarks.json"
-    tables = {name: Table(**table) for name, table in json.loads(file.read_text()).items()} if file.exists() else {}
+    try:
+        stored = read_object(file, finite=False) if file.exists() else {}
+        tables = {name: Table(**table) for name, table in stored.items()}
+    except TypeError as error:
+        raise UsageError(f"{file}: damaged ({error}); remove it, and everything is measured again") from error
     for name in arguments.parts or parts:
         begun = time.perf_counter()
         table = tables[name] = parts[name]()

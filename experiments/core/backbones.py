@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import parse_json
 from rlenhance.models.warm_start import backbone_recipe
 from rlenhance.nn.backbones import BACKBONES, Backbone
 
@@ -90,8 +91,8 @@ def with_backbone_of(settings: N, backbone: Backbone, run: Path, named: Collecti
 def _read(text: str) -> Any:
     """A number, true or false, or else a word."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text, "a setting of the backbone")
+    except UsageError:
         if not text.isidentifier():
             raise ValueError(text) from None
         return text

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
+from rlenhance.core.json_files import read_object
 from rlenhance.core.scalars import current_name
 from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.io import write
@@ -227,7 +228,6 @@ def _written(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError):
+        return read_object(path / "config.json", finite=False)
+    except UsageError:
         return {}
-    return config if isinstance(config, dict) else {}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from experiments.core.bootstrap import Interval, bootstrap_interval
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
 from rlenhance.data import Batch
 from rlenhance.io.files import write_atomically
 
@@ -67,6 +68,9 @@ class Baseline:
 def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each score over pictures."""
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+_MAX_BYTES = 64 << 20  # of scores.json
 
 
 @dataclass
@@ -196,9 +200,9 @@ class ScoreCache:
         self._path, self._prefix = folder / "scores.json", f"{prefix} "
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._found: dict[str, Any] = json.loads(self._path.read_text()) if self._path.is_file() else {}
-        except ValueError as error:
-            raise UsageError(f"{self._path}: damaged ({error}); remove it, and everything is scored again") from error
+            self._found = read_object(self._path, max_bytes=_MAX_BYTES, finite=False) if self._path.is_file() else {}
+        except UsageError as error:
+            raise UsageError(f"{error}: damaged; remove it, and everything is scored again") from error
 
     def get_or_compute(self, key: str, compute: Callable[[], ScoreEntry]) -> ScoreEntry:
         """The entry under a key, computed and written if it is not there."""
@@ -206,4 +210,8 @@ class ScoreCache:
         if key not in self._found:
             self._found[key] = dataclasses.asdict(compute())
             write_atomically(self._path, json.dumps(self._found).encode())
-        return ScoreEntry(**self._found[key])
+        try:
+            return ScoreEntry(**self._found[key])
+        except TypeError as error:
+            raise UsageError(f"{self._path}: damaged at {key!r:.60} ({error}); remove it, and everything is scored "
+                             f"again") from error

@@ -26,6 +26,7 @@ from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
+from rlenhance.core.json_files import read_object
 from rlenhance.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.hub.info import read_info
@@ -156,11 +157,11 @@ def data_of(run: Path) -> tuple[Path | None, int, str]:
     set of sample photographs."""
     for folder in (run, run.parent):
         try:
-            arguments = json.loads((folder / "config.json").read_text())["arguments"]
+            arguments = read_object(folder / "config.json", finite=False)["arguments"]
             stored = arguments["pictures" if "pictures" in arguments else "data"]  # of version 0.1, and since
             samples = stored.get("sample_set", BEFORE["LowLightDataConfig"]["sample_set"])
-            return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0)), samples
-        except (OSError, ValueError, KeyError, TypeError):
+            return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0)), str(samples)
+        except (UsageError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             continue
     return None, 0, LowLightDataConfig.sample_set
 

@@ -22,6 +22,7 @@ from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainCo
 from experiments.tasks.lowlight_evaluate import score_picture
 from experiments.tasks.presets import LOWLIGHT_PRESETS, preset_reward, with_words
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.json_files import read_object
 from rlenhance.data import Batch
 from rlenhance.io.files import write_atomically
 from rlenhance.models import build_model
@@ -144,7 +145,10 @@ def train_row(row: TrainedRow, seed: int) -> dict[str, float]:
     if begun:
         check_same(LOWLIGHT, run, wanted)
     if is_finished(run):
-        numbers: dict[str, float] = json.loads((run / "done.json").read_text())
+        numbers: dict[str, float] = read_object(run / "done.json", ("updates", "seconds"))
+        if len(numbers) < 2 or not all(type(value) in (int, float) for value in numbers.values()):
+            raise UsageError(f"{run / 'done.json'}: must hold the numbers updates and seconds; remove {run}, and the "
+                             f"row is trained again")
         return numbers
     result = train(LOWLIGHT, LowLightConfig(LowLightTrainConfig(resume=run)) if begun else wanted)
     numbers = {"updates": float(result.fitted.updates), "seconds": result.fitted.seconds}

@@ -17,6 +17,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.json_files import parse_json
 from rlenhance.core.plugins import load_installed, loaded_plugins, plugins_of, texts_in, warn_if_changed
 from rlenhance.hub import migrate
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, is_pickle, read_config
@@ -188,7 +189,11 @@ def load_training(folder: Path) -> dict[str, Any]:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
         raise UsageError(f"{path}: not a training state; start from the weights with --init")
-    state = restore(flat, json.loads(outline))
+    try:
+        state = restore(flat, parse_json(outline, path, finite=False))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        remedy = "start from the weights with --init"
+        raise UsageError(f"{path}: damaged ({error!r:.120}); {remedy}") from error
     return migrate.upgrade_training(state) if read_config(folder)["format"] == 1 else state
 
 

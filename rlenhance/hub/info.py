@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import check_finite, read_object
 from rlenhance.core.types import PURPOSES, Purpose
 from rlenhance.hub import migrate
 
@@ -92,13 +92,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: not JSON, or of an unknown format version.
     """
+    config = read_object(folder / CONFIG, finite=False)  # scores may be infinite
+    check_finite({name: value for name, value in config.items() if name != "about"}, folder / CONFIG)
     try:
-        config = json.loads((folder / CONFIG).read_text())
         version = config["format"]
         if version == 1:
             config = migrate.upgrade_config(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{folder / CONFIG}: not a checkpoint's config.json ({error!r})") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UsageError(f"{folder / CONFIG}: not a checkpoint's config.json ({error!r:.200})") from error
     if version not in (1, FORMAT):
         raise UsageError(f"{folder}: format version {version!r}, this rlenhance reads 1 to {FORMAT}: "
                          f"install the version of rlenhance that wrote it, or train anew")

@@ -11,9 +11,9 @@ from typing import Any
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import naming, read_object, text
 from rlenhance.hub import shipped
 from rlenhance.hub.migrate import SHIPPED_0_1
-from rlenhance.pipelines.json_config import naming, read_object, text
 from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 
 KIND = "rlenhance recipe"

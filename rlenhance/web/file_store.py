@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import parse_json
 from rlenhance.io.containers import EXTENSIONS
 
 #: Form of tokens: random, and never a path.
@@ -146,8 +146,8 @@ def clean_name(name: object) -> str:
 def parse_tokens(text: object) -> list[str]:
     """Parse the JSON list of tokens of the page's upload."""
     try:
-        found = json.loads(text) if isinstance(text, str) and text else []
-    except ValueError as error:
+        found = parse_json(text, "tokens") if isinstance(text, str) and text else []
+    except UsageError as error:
         raise UsageError("no list of files; choose them again") from error
     if not isinstance(found, list) or not all(isinstance(token, str) for token in found):
         raise UsageError("no list of files; choose them again")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
 from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
 from rlenhance.hub.info import find_checkpoint, read_info
@@ -80,10 +80,9 @@ def run_folders(root: Path | None) -> list[Path]:
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(path, finite=False)
+    except UsageError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _label(model: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
 from rlenhance.core.scalars import current_name
 from rlenhance.web.model_catalog import run_folders
 
@@ -94,7 +94,7 @@ def open_run(root: Path | None, label: object) -> Run:
         raise UsageError(f"no run {label!r} in {root}; there are {', '.join(known) or 'none'}")
     folder = known[label]
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_object(folder / "config.json", finite=False)
         curves = read_curves(folder / "metrics.csv")
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{label}: cannot be read ({error})") from error

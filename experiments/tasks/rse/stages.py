@@ -35,6 +35,7 @@ from experiments.tasks.rse.model import (
 )
 from experiments.tasks.rse.oracle import headroom
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
 from rlenhance.data import ShardedSampler
 from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import locate
@@ -73,7 +74,7 @@ class Stages:
                                        seed=config.train.seed)
         self._validation = pictures.shown("val", config.train.val_images, config.train.val_size)
         self._table = run.path / "table.json"
-        known = json.loads(self._table.read_text()) if self._table.is_file() else {}
+        known = read_object(self._table, finite=False) if self._table.is_file() else {}
         self.rows: dict[str, dict[str, list[float]]] = known.get("rows", {})
         self.notes: dict[str, Any] = known.get("notes", {})
         self._others = {name: denoiser_of(name, self.device) for name in config.train.compare_with}

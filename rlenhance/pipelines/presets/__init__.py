@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.pipelines.json_config import naming, read_object, text
+from rlenhance.core.json_files import naming, read_object, text
 from rlenhance.pipelines.options import EnhanceSettings, preference_from_json
 
 #: The folder of the shipped presets.
