@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/render.c
 
-.PHONY: train test test-all lint docs bench screenshots clean
+.PHONY: train test test-all stress lint docs bench screenshots clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -15,6 +15,10 @@ test: $(VENV)/.dev            ## the test suite (under five minutes)
 
 test-all: $(VENV)/.dev        ## the test suite with what is slow
 	$(BIN)/python -m pytest
+
+MINUTES ?= 10
+stress: $(VENV)/.dev          ## laws that hold for any input, tried for MINUTES=60 (docs/security.md); report in runs/stress
+	$(BIN)/python -m tests.stress --minutes $(MINUTES)
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
