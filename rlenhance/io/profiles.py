@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -21,11 +21,11 @@ _GREY = np.array([0.2126, 0.7152, 0.0722], np.float32)  # luminance of linear sR
 _MOST_GAIN = 16.0
 
 
+@dataclass(frozen=True, eq=False)
 class Profile:
     """A colour profile as two mappings, to and from linear light in the primaries of sRGB (not limited to [0, 1])."""
 
-    def __init__(self, icc: bytes):
-        self.icc = icc
+    icc: bytes
 
     def to_linear(self, codes: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 or uint16 -> (H, W, 3) float32."""
@@ -37,20 +37,24 @@ class Profile:
         return np.rint(np.clip(_transform(light, linear_profile(), self.icc), 0, 1) * top).astype(dtype)
 
 
+@dataclass(frozen=True, eq=False)
 class MatrixProfile(Profile):
     """A profile of three curves and a matrix.
 
-    Args:
+    Attributes:
         curves: (3, 65536) float32: linear light of each code of 16 bits.
         matrix: (3, 3): from the profile's linear light to that of sRGB.
     """
 
-    def __init__(self, icc: bytes, curves: np.ndarray, matrix: np.ndarray):
-        super().__init__(icc)
-        self.curves, self.matrix, self.inverse = curves, matrix, np.linalg.inv(matrix).astype(np.float32)
+    curves: np.ndarray
+    matrix: np.ndarray
+
+    @cached_property
+    def tables(self) -> list[np.ndarray]:
+        """The curves inverted: three of (2**20,) float32, the codes of linear light."""
         places = np.linspace(0, 1, _FINE, dtype=np.float32)
         codes = np.linspace(0, 65535, 65536, dtype=np.float32)
-        self.tables = [np.interp(places, curve, codes).astype(np.float32) for curve in curves]
+        return [np.interp(places, curve, codes).astype(np.float32) for curve in self.curves]
 
     def to_linear(self, codes: np.ndarray) -> np.ndarray:
         curves = self.curves[:, ::257] if codes.dtype == np.uint8 else self.curves
@@ -60,7 +64,7 @@ class MatrixProfile(Profile):
         return cv2.transform(light, self.matrix)
 
     def from_linear(self, light: np.ndarray, dtype: Any) -> np.ndarray:
-        own = cv2.transform(light, self.inverse)
+        own = cv2.transform(light, np.linalg.inv(self.matrix).astype(np.float32))
         codes = np.empty(light.shape, dtype)
         scale = np.iinfo(dtype).max / 65535
         for k, table in enumerate(self.tables):

@@ -1,0 +1,381 @@
+"""Run a function on untrusted data in a child process with limits of time and memory.
+
+A decoder that crashes, loops or fills the memory ends its child alone, and the caller gets a `UsageError`. The child
+imports no torch, is used again (a call costs milliseconds), and is replaced after an overrun. Arrays come back through
+shared memory, without a copy in the caller. It is a limit of resources, no sandbox: the child has the rights of its
+user. POSIX systems alone; macOS does not enforce the limit of memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import fcntl
+import importlib
+import json
+import math
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from rlenhance.core.errors import UsageError
+from rlenhance.io.limits import DAMAGE, PhotoWarning
+
+R = TypeVar("R")
+
+_MOST_WORKERS = max(2, os.cpu_count() or 1)
+_WAITS = 4  # seconds of the clock per second of the limit: other processes may have the cores
+_GROWTH = 512 << 20  # bytes by which an idle worker may grow before it is replaced
+_ALIGN = 64
+_CHILD = "import sys; sys.path[:] = {path!r}; from rlenhance.io.isolate import _serve; _serve({socket})"
+
+
+def run_isolated(function: Callable[..., R], *arguments: Any, name: Path | str, seconds: float, memory: float,
+                 **options: Any) -> R:
+    """`function(*arguments, **options)` in a child process. Threads may call it at the same time.
+
+    Args:
+        function: a function of a module; a child imports that module before the limits hold.
+        arguments, options: of the function: what JSON holds, tuples, bytes, paths, arrays of numbers, and dataclasses
+            of this package with such fields; its result too.
+        name: the file or value that is worked on, for errors.
+        seconds: processor time; four times as much may pass on the clock.
+        memory: MiB of address space beside what the idle child has.
+
+    Returns:
+        The result; its arrays lie in memory that was shared, and may be written to.
+
+    Warns:
+        PhotoWarning: as the function did.
+
+    Raises:
+        UsageError: raised by the function; or a limit was exceeded, or the child crashed.
+        Exception: any other that the function raised, a RuntimeError where it is not one of Python's own.
+
+    Example:
+        >>> run_isolated(divmod, 7, 2, name="7", seconds=1, memory=100)
+        (3, 1)
+    """
+    if not (0 < seconds < float("inf") and 0 < memory < float("inf")):
+        raise UsageError(f"seconds and memory must be above 0 and finite; got {seconds:g} and {memory:g}")
+    job = f"{function.__module__}:{function.__qualname__}", arguments, options, seconds, memory
+    return cast(R, _POOL.run(job, str(name), seconds, memory))
+
+
+class _Worker:
+    """A child process that carries out one call after another."""
+
+    def __init__(self) -> None:
+        self.socket, other = socket.socketpair()
+        # It ends when its standard input does: when this process ends, however that happens.
+        with other:
+            code = _CHILD.format(path=[str(Path(part).absolute()) for part in sys.path], socket=other.fileno())
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, pass_fds=[other.fileno()], start_new_session=True,
+                env={"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **os.environ})
+        try:
+            self._receive_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def _receive_ready(self) -> None:
+        self.socket.settimeout(60)
+        try:
+            _receive(self.socket)
+        except (EOFError, TimeoutError) as error:
+            raise UsageError(f"the child process for decoding does not start (status {self.process.poll()}); "
+                             f"free some memory, or decode without a limit of time") from error
+
+    def call(self, job: tuple[Any, ...], seconds: float) -> Any:
+        """The reply (see `_carry_out`).
+
+        Raises:
+            TimeoutError, EOFError: none comes.
+        """
+        self.socket.settimeout(60 + _WAITS * seconds)  # imports may be slow
+        _send(self.socket, job)
+        _receive(self.socket)  # it has begun
+        self.socket.settimeout(_WAITS * seconds)
+        return _receive(self.socket)
+
+    def close(self, grace: float = 0.0) -> int:
+        """End it after `grace` seconds; its exit status, which is minus the signal that ended it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(grace)
+        self.process.kill()
+        self.socket.close()
+        if self.process.stdin:
+            self.process.stdin.close()
+        return self.process.wait()
+
+
+class _Pool:
+    """The workers: as many as calls at a time, at most one per core (at least two)."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without workers, as after a fork: they are those of the parent."""
+        self._room = threading.Semaphore(_MOST_WORKERS)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+
+    def run(self, job: tuple[Any, ...], name: str, seconds: float, memory: float) -> Any:
+        with self._room:
+            worker = self._idle_worker() or _Worker()
+            again = False
+            try:
+                kind, result, warned, again = worker.call(job, seconds)
+            except TimeoutError as error:
+                raise _too_slow(name, seconds) from error
+            except EOFError as error:
+                raise _ended(worker.close(grace=5), name, seconds, memory) from error
+            finally:
+                if again:
+                    with self._lock:
+                        self._idle.append(worker)
+                else:
+                    worker.close()
+        for text in warned:
+            warnings.warn(text, PhotoWarning, stacklevel=3)
+        if kind == "result":
+            return result
+        if kind == "MemoryError":
+            raise _too_large(name, memory)
+        error_type = UsageError if kind == "UsageError" else getattr(builtins, kind, None)
+        if isinstance(error_type, type) and issubclass(error_type, Exception):
+            raise error_type(result)
+        raise RuntimeError(f"{name}: {kind}: {result}")
+
+    def _idle_worker(self) -> _Worker | None:
+        with self._lock:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.process.poll() is None:
+                    return worker
+                worker.close()
+        return None
+
+    def close(self) -> None:
+        """End the idle workers."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+
+
+def _too_slow(name: str, seconds: float) -> UsageError:
+    return UsageError(f"{name}: takes more than {seconds:g} seconds to read; raise the limit (seconds), or save it "
+                      f"anew with an image editor")
+
+
+def _too_large(name: str, memory: float) -> UsageError:
+    return UsageError(f"{name}: needs more than {memory:.0f} MiB of memory to read; raise the limit (memory), or "
+                      f"reduce it first")
+
+
+def _ended(status: int, name: str, seconds: float, memory: float) -> UsageError:
+    """The error for a child that ended without a reply."""
+    if status == -signal.SIGXCPU:
+        return _too_slow(name, seconds)
+    if status == -signal.SIGKILL:
+        return UsageError(f"{name}: its reader was killed, as happens where memory runs out; free some, or reduce it "
+                          f"first")
+    why = signal.Signals(-status).name if status < 0 else f"status {status}"
+    return UsageError(f"{name}: damaged (its reader crashed with {why}, within {memory:.0f} MiB); save it anew with "
+                      f"an image editor")
+
+
+def _send(to: socket.socket, value: Any) -> None:
+    """Send a file in memory: the arrays of a value, the rest of it as JSON, and the size of each.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    parts: list[np.ndarray] = []
+    text = json.dumps(_packed(value, parts)).encode()
+    parts.append(np.frombuffer(text, np.uint8))
+    with os.fdopen(os.memfd_create("rlenhance"), "wb") if hasattr(os, "memfd_create") else TemporaryFile() as file:
+        for part in parts:
+            file.write(part.data.cast("B") if part.size else b"")
+            file.write(bytes(-part.nbytes % _ALIGN))
+        file.write(struct.pack(f"<{len(parts) + 1}Q", *(part.nbytes for part in parts), len(parts)))
+        file.flush()
+        try:
+            socket.send_fds(to, [b"."], [file.fileno()])
+        except ConnectionError as error:
+            raise EOFError from error
+
+
+def _receive(source: socket.socket) -> Any:
+    """The value that `_send` sent.
+
+    Raises:
+        EOFError: the other side is gone, or sends other things.
+        TimeoutError: nothing came in the socket's time.
+    """
+    try:
+        _, (file, *_), _, _ = socket.recv_fds(source, 1, 1)
+    except (ConnectionError, ValueError) as error:
+        raise EOFError from error
+    try:
+        whole = memoryview(mmap.mmap(file, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE))
+    finally:
+        os.close(file)
+    parts, at = [], 0
+    try:
+        (count,) = struct.unpack("<Q", whole[-8:])
+        for size in struct.unpack(f"<{count}Q", whole[-8 - 8 * count : -8]):
+            parts.append(whole[at : at + size])
+            at += size + -size % _ALIGN
+        return _unpacked(json.loads(bytes(parts.pop())), parts)
+    except (*DAMAGE, ImportError) as error:
+        raise EOFError from error
+
+
+def _packed(value: Any, parts: list[np.ndarray]) -> Any:
+    """A value as JSON, in which arrays are numbers of `parts`."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, list):
+        return [_packed(each, parts) for each in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_packed(each, parts) for each in value]}
+    if isinstance(value, Mapping):
+        return {"dict": [[_packed(key, parts), _packed(each, parts)] for key, each in value.items()]}
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        parts.append(np.frombuffer(value, np.uint8))
+        return {"bytes": len(parts) - 1}
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+        parts.append(np.ascontiguousarray(value))
+        return {"array": len(parts) - 1, "dtype": value.dtype.str, "shape": list(value.shape)}
+    if is_dataclass(value) and type(value).__module__.startswith("rlenhance."):
+        return {"class": f"{type(value).__module__}:{type(value).__qualname__}",
+                "fields": {field.name: _packed(getattr(value, field.name), parts) for field in fields(value)}}
+    raise TypeError(f"{type(value).__qualname__} cannot be sent to another process")
+
+
+def _unpacked(value: Any, parts: list[memoryview]) -> Any:
+    """The value that `_packed` took apart."""
+    if isinstance(value, list):
+        return [_unpacked(each, parts) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()))
+    match kind:
+        case "tuple":
+            return tuple(_unpacked(each, parts) for each in content)
+        case "dict":
+            return {_unpacked(key, parts): _unpacked(each, parts) for key, each in content}
+        case "path":
+            return Path(content)
+        case "bytes":
+            return bytes(parts[content])
+        case "array":
+            return np.frombuffer(parts[content], value["dtype"]).reshape(value["shape"])
+        case _:
+            made: Any = _named(content) if content.startswith("rlenhance.") else None
+            if not isinstance(made, type) or not is_dataclass(made):
+                raise TypeError(f"{content} is no dataclass")
+            return made(**{name: _unpacked(each, parts) for name, each in value["fields"].items()})
+
+
+def _named(name: str) -> Any:
+    """What "module:name" names."""
+    module, _, path = name.partition(":")
+    return attrgetter(path)(importlib.import_module(module))
+
+
+def _serve(number: int) -> None:
+    """The child: carry out the calls that come through a socket, one after another.
+
+    An error other than UsageError is sent too, and ends the child.
+
+    Args:
+        number: of the socket's file.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)  # the standard input was closed: the parent is gone
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    other = socket.socket(fileno=number)
+    import rlenhance.io.decode  # noqa: F401  (its libraries, before the limits hold)
+
+    _send(other, None)
+    idle = _address_space()
+    while True:
+        try:
+            function, *call = _receive(other)
+        except EOFError:
+            return
+        try:
+            work = _named(function)
+            _send(other, None)
+            kind, result, warned = _carry_out(work, *call)
+            _send(other, (kind, result, warned, _address_space() < idle + _GROWTH))
+            del call, result
+        except Exception as error:
+            _send(other, (type(error).__name__, str(error), [], False))
+            raise
+
+
+def _carry_out(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], seconds: float,
+               memory: float) -> tuple[str, Any, list[str]]:
+    """("result" or "UsageError", the result or the error's text, the warnings)."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + seconds))
+    if _address_space():
+        _limit(resource.RLIMIT_AS, _address_space() + round(memory * 2**20))
+    kind, result = "result", None
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", PhotoWarning)
+        try:
+            result = function(*arguments, **options)
+        except UsageError as error:
+            kind, result = "UsageError", str(error)
+        finally:
+            for limit in (resource.RLIMIT_CPU, resource.RLIMIT_AS):
+                _limit(limit, resource.RLIM_INFINITY)
+    return kind, result, [str(each.message) for each in warned if issubclass(each.category, PhotoWarning)]
+
+
+def _limit(kind: int, value: int) -> None:
+    """Set a limit of this process; the hard one stays, so that the next call may have more."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space of this process; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+_POOL = _Pool()
+atexit.register(_POOL.close)
+os.register_at_fork(after_in_child=_POOL.forget)

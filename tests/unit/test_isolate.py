@@ -1,0 +1,153 @@
+"""A function in a child process: its result, its limits, and no process that stays."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlenhance.core.errors import UsageError
+from rlenhance.io import decode, encode
+from rlenhance.io.containers import sniff
+from rlenhance.io.isolate import run_isolated
+from tests.support import corpus
+
+_run = partial(run_isolated, name="night.jpg", seconds=5, memory=500)
+_PARENT = """
+import threading, time, os
+from rlenhance.io.isolate import run_isolated
+run = lambda *call: run_isolated(*call, name="x", seconds=50, memory=100)
+threading.Thread(target=run, args=({busy}), daemon=True).start()
+time.sleep(0.5)
+print(os.getpid(), flush=True)
+time.sleep(50)
+"""
+
+
+def _alive(session):
+    """Processes whose parent was `session`, by a variable of their environment."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/environ", "rb") as file:
+                found += [int(number)] * (f"RLENHANCE_TEST={session}\0".encode() in file.read())
+        except OSError:
+            continue
+    return found
+
+
+def test_a_photograph_is_the_same_and_its_warnings_arrive():
+    """Pixels, metadata, encoding and profile."""
+    case = next(case for case in corpus.cases() if case.metadata and case.mode == "RGBA" and case.depth == 16)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        there = _run(decode, case.data, "night.jpg")
+        expected = str(heard[0].message)
+        here = decode(case.data, "night.jpg")
+    assert expected == str(heard[-1].message)
+    assert np.array_equal(here.pixels, there.pixels) and np.array_equal(here.alpha, there.alpha)
+    assert here.pixels.flags.writeable and there.pixels.flags.writeable
+    assert (here.metadata, here.encoding, here.name) == (there.metadata, there.encoding, there.name)
+
+
+def test_a_wide_gamut_comes_back():
+    """The colours that sRGB lacks are written again."""
+    data = corpus.png16(corpus.noise((9, 13, 3), np.uint16), icc=corpus.profile("p3"))
+    there, here = _run(decode, data, "night.png"), decode(data, "night.png")
+    assert encode(there, ".png") == encode(here, ".png") and there.wide_gamut is not None
+
+
+def test_the_child_imports_no_torch():
+    """It starts in a fraction of a second."""
+    assert not {"torch", "scipy"} & set(_run(eval, "list(__import__('sys').modules)"))
+
+
+def test_errors_of_the_function_are_raised():
+    """A UsageError with its text, and any other error as itself."""
+    with pytest.raises(UsageError, match="empty"):
+        _run(sniff, b"", "night.jpg")
+    with pytest.raises(ZeroDivisionError):
+        _run(divmod, 1, 0)
+    with pytest.raises(RuntimeError, match="PackageNotFoundError"):
+        _run(metadata.version, "night")
+    with pytest.raises(TypeError, match="cannot be sent"):
+        _run(eval, "{1, 2}")
+
+
+@pytest.mark.parametrize("value", [
+    None, True, 3, -0.5, "é\ud800", b"\0\xff", [1, [2]], (1, (2, [b"3"])), {1: [2], "a": {"array": 0}}, Path("a/b"),
+    np.float32(0.1), np.arange(6, dtype=">u2").reshape(2, 3)[:, ::-1], np.zeros((0, 3)), np.array([1j])], ids=repr)
+def test_values_come_back_as_they_are(value):
+    """What is sent and returned: nothing is pickled."""
+    result = _run(copy.copy, value)
+    assert type(result) is type(value) or isinstance(value, np.generic)
+    if isinstance(value, (np.ndarray, np.generic)):
+        assert np.array_equal(result, value) and result.dtype == value.dtype
+    else:
+        assert result == value
+
+
+@pytest.mark.parametrize("call, limits, words", [
+    ((time.sleep, 60), {"seconds": 0.1}, "more than 0.1 seconds"),
+    ((pow, 3, 10**9), {"seconds": 0.5, "memory": 5000}, "more than 0.5 seconds"),
+    ((bytearray, 1 << 30), {"memory": 100}, "more than 100 MiB"),
+    ((os.abort,), {}, "SIGABRT"),
+    ((os.kill, 0, int(signal.SIGSEGV)), {}, "SIGSEGV"),
+    ((os._exit, 3), {}, "status 3"),
+], ids=lambda value: str(value)[:30])
+def test_an_overrun_is_told_with_the_name_and_the_way_out(call, limits, words):
+    """A crash too; the next call has a child of its own."""
+    with pytest.raises(UsageError, match=f"night.jpg: .*{words}.*(raise the limit|save it anew)"):
+        _run(*call, **limits)
+    assert _run(divmod, 7, 2) == (3, 1)
+
+
+def test_a_limit_holds_for_one_call():
+    """Time and memory of earlier calls do not count, and later ones may have more."""
+    for _ in range(3):
+        assert len(_run(bytearray, 1 << 27, memory=200)) == 1 << 27
+    assert len(_run(bytearray, 1 << 28, memory=400)) == 1 << 28
+
+
+@pytest.mark.parametrize("limits", [{"seconds": 0}, {"memory": -1}, {"seconds": float("nan")}])
+def test_limits_are_above_zero(limits):
+    """And finite."""
+    with pytest.raises(UsageError, match="above 0"):
+        _run(divmod, 7, 2, **limits)
+
+
+def test_threads_have_children_of_their_own():
+    """A slow call does not delay another thread's."""
+    slow = threading.Thread(target=_run, args=(time.sleep, 1))
+    slow.start()
+    start = time.perf_counter()
+    assert _run(divmod, 7, 2) == (3, 1)
+    assert time.perf_counter() - start < 0.9
+    slow.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("busy", ["time.sleep, 60", "pow, 3, 10**9"])
+def test_no_child_stays_when_the_parent_is_killed(busy):
+    """With -9, in the middle of a call."""
+    session = os.urandom(8).hex()
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT.format(busy=busy)], stdout=subprocess.PIPE,
+                              env={**os.environ, "RLENHANCE_TEST": session})
+    parent.stdout.readline()
+    assert len(_alive(session)) == 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while _alive(session) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(session)
