@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 
 if TYPE_CHECKING:
     from rlenhance.io import Photo
@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     for path, name in zip(paths, apart(paths), strict=True):
         try:
             cells.append(_cell(read(path), path, name, arguments.crop, arguments.size))
-        except UsageError as error:
+        except Exception as error:  # one photograph never stops the others
             failures += 1
-            print(f"failed: {error}", file=sys.stderr)
+            print(f"failed: {describe_failure(error, path)}", file=sys.stderr)
     if not cells:
         raise UsageError("none of the photographs can be shown")
     save_sheet(cells, target, arguments)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.cli.reports import as_json
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 
 
 def add(commands: Any) -> None:
@@ -48,11 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
               (("reference", arguments.reference), ("source", arguments.source)) if place is not None}
     report = _Report(arguments.json)
     for photo in found:
+        partners = None
         try:
             partners = {word: other.of(photo.relative_dir, photo.path) for word, other in others.items()}
             report.add(photo.path, _scores(photo.path, partners, arguments.exposure), partners)
-        except UsageError as error:
-            report.fail(photo.path, str(error))
+        except Exception as error:  # one photograph never stops the others
+            report.fail(photo.path, describe_failure(error, photo.path, *(partners or {}).values()))
     return report.end()
 
 

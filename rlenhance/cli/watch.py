@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from contextlib import redirect_stdout
@@ -21,7 +22,7 @@ from rlenhance.cli.photo_command import (
     notes_stream,
 )
 from rlenhance.cli.reports import Reporter
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.pipelines.options import EnhanceSettings
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     naming = _checked(arguments)
     encoder, limit = encoder_of(arguments), limit_of(arguments)
     from rlenhance.io import BatchPlan, encode, run_batch
+    from rlenhance.io.files import remove_leftovers
     from rlenhance.io.watcher import FolderWatcher
 
     out = None if arguments.output is None else Path(arguments.output)
@@ -72,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, exclude=out,
                              settle=arguments.stable_for)
     away = False
+    remove_leftovers(arguments.folder if out is None else out)
     with Reporter(None, sys.stdout, arguments.json, arguments.quiet) as reporter:
         while True:
             try:
@@ -91,9 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _checked(arguments: argparse.Namespace) -> OutputNaming:
+    from rlenhance.io.output_plan import check_writable
+
     check_recipe(arguments)
     naming = naming_of(arguments, EnhanceSettings.suffix, arguments.preset)
-    if not arguments.folder.is_dir():
+    if not os.path.isdir(arguments.folder):
         raise UsageError(f"{arguments.folder}: no such folder")
     if "{number}" in (arguments.name or ""):
         raise UsageError("--name: what arrives one by one has no {number}; use {stem}")
@@ -101,9 +106,10 @@ def _checked(arguments: argparse.Namespace) -> OutputNaming:
         raise UsageError(f"--interval is more than 0 seconds and --stable-for at least 0; got {arguments.interval} "
                          f"and {arguments.stable_for}")
     out = None if arguments.output is None else Path(arguments.output)
-    if out is not None and out.exists() and not out.is_dir():
+    if out is not None and os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"{out}: is a file; results need a folder")
-    if out is not None and naming.template is None and out.resolve() == arguments.folder.resolve():
+    check_writable(arguments.folder if out is None else out)
+    if out is not None and naming.template is None and os.path.realpath(out) == os.path.realpath(arguments.folder):
         raise UsageError(f"{out}: results would take the place of the photographs; name another folder, or leave out "
                          f"-o")
     return naming
@@ -118,15 +124,16 @@ def _plan(arrivals: FolderWatcher, out: Path | None, naming: OutputNaming, argum
     ready = arrivals.poll()
     note_clips(arrivals.clips(), arguments)
     made = naming.results(arrivals.all, beside=out is None) if ready else set()
+    sources = [path for path in arrivals.all if path not in made]
     for path in ready:
         if path in made:
             continue
         place = None if out is None else f"{out / path.parent.relative_to(arrivals.folder)}/"
         try:
-            (job,) = make_plan([path], place, naming=naming, overwrite=True).jobs
-            there = job.target.exists()
+            (job,) = make_plan([path], place, naming=naming, overwrite=True, inputs=sources).jobs
+            there = os.path.exists(job.target)
             if not there or (arguments.overwrite and job.target.stat().st_mtime < path.stat().st_mtime):
                 jobs.append(job)
-        except (UsageError, OSError) as error:
-            reporter.report(Outcome(path, error=str(error)))
-    return BatchPlan(tuple(jobs))
+        except Exception as error:  # one photograph never stops the others
+            reporter.report(Outcome(path, error=describe_failure(error, path)))
+    return BatchPlan(tuple(jobs), overwrite=arguments.overwrite)

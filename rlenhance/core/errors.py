@@ -4,11 +4,57 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+#: Environment variable; where it is set, `describe_failure` prints the traceback of a fault of the program.
+TRACEBACK = "RLENHANCE_TRACEBACK"
 
 
 class UsageError(ValueError):
     """Bad input. Its text names the value seen and the way out; the commands print it and end with status 2."""
+
+
+def describe_failure(error: Exception, name: object, *others: object) -> str:
+    """One line on what failed with one of many files, so that the others go on.
+
+    Bad input, lack of memory and what the system refuses are told as they are. Everything else is a fault of the
+    program and is called so.
+
+    Args:
+        error: what was raised.
+        name: the file, which the line begins with where the error does not name it.
+        others: names that may stand for it, as that of its result.
+
+    Example:
+        >>> describe_failure(UsageError("not a picture"), "a.jpg")
+        'a.jpg: not a picture'
+        >>> describe_failure(KeyError("tone"), "a.jpg")
+        "a.jpg: fault of the program (KeyError: 'tone'), please report it; RLENHANCE_TRACEBACK=1 shows where"
+    """
+    if isinstance(error, UsageError):
+        text = str(error)
+        return text if any(str(known) in text for known in (name, *others)) else f"{name}: {text}"
+    if isinstance(error, MemoryError):
+        return f"{name}: not enough memory for it; process fewer at once, or reduce it first"
+    if isinstance(error, OSError):
+        return f"{name}: {error.strerror or error}"
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error, file=sys.stderr)
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{name}: fault of the program ({told[:200]}), please report it; {TRACEBACK}=1 shows where"
+
+
+@contextmanager
+def refuse_os_errors() -> Iterator[None]:
+    """Turn what the system says about a path into a UsageError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
 def check_ranges(config: object, interval: str, *names: str) -> None:

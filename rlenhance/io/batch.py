@@ -27,13 +27,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.io.containers import CONTAINERS, result_extension
 from rlenhance.io.discovery import STDIO
-from rlenhance.io.files import Photo, decode, encode, write_bytes
+from rlenhance.io.files import FileAppeared, Photo, decode, encode, remove_leftovers, write_bytes
 from rlenhance.io.files import read as read_file
 from rlenhance.io.limits import MEGAPIXELS
-from rlenhance.io.output_plan import BatchPlan, Job
+from rlenhance.io.output_plan import BatchPlan, Job, check_name
 from rlenhance.io.video_formats import is_clip
 
 #: Processes a photograph: the result (the same object where nothing changed), and what was decided, for the report.
@@ -87,9 +87,10 @@ class _Work:
     decision: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     unchanged: bool = False
+    skipped: bool = False
 
     def outcome(self) -> Outcome:
-        return Outcome(self.job.source, None if self.error else self.job.target, self.error, False, self.seconds,
+        return Outcome(self.job.source, None if self.error else self.job.target, self.error, self.skipped, self.seconds,
                        self.size, self.decision, tuple(dict.fromkeys(self.warnings)))
 
 
@@ -97,13 +98,15 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
               read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
               extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
               process_clip: ClipProcess | None = None) -> Iterator[Outcome]:
-    """Carry a plan out; a photograph that fails is reported and the rest goes on.
+    """Carry a plan out; a photograph that fails, by whatever error, is reported and the rest goes on.
 
-    Closing the iterator (as Ctrl-C does) stops the batch: files being written are finished, nothing else is started.
+    Several processes may carry out the same plan: without `overwrite`, each result is written once. Temporary files of
+    killed runs are removed from the folders of the results, see `rlenhance.io.files.remove_leftovers`. Closing the
+    iterator (as Ctrl-C does) stops the batch: files being written are finished, nothing else is started.
 
     Args:
         plan: see `make_plan`.
-        process: see `Process`. Errors other than UsageError and MemoryError end the run.
+        process: see `Process`.
         max_in_flight: photographs in memory at a time; 1 processes one after the other.
         read: reads a photograph from a path; None: `rlenhance.io.read`.
         encode: encodes a photograph for a file extension (".png").
@@ -122,7 +125,9 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
     if max_in_flight < 1:
         raise UsageError(f"max_in_flight must be at least 1; got {max_in_flight}")
     stages = _Stages(read or partial(read_file, megapixels=megapixels), encode, extension, copy, megapixels,
-                     process_clip)
+                     process_clip, plan)
+    for folder in {job.target.parent for job in (*plan.skipped, *plan.jobs) if job.target != STDIO}:
+        remove_leftovers(folder)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
     waiting = deque(plan.jobs)
     reading: deque[Future[_Work]] = deque()
@@ -147,16 +152,22 @@ class _Stages:
     """Reading, processing and writing of a photograph."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool, megapixels: float, process_clip: ClipProcess | None):
+                 copy: bool, megapixels: float, process_clip: ClipProcess | None, plan: BatchPlan):
+        self._plan = plan
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
         self._megapixels, self._process_clip = megapixels, process_clip
         self.stopped = threading.Event()
 
     def read(self, work: _Work) -> _Work:
         """Decode a photograph; a clip passes."""
-        if self._process_clip and is_clip(work.job.source):
-            return work
-        with _stage(work):
+        with _stage(work, self._plan.skip_existing):
+            if work.job.target != STDIO:
+                check_name(work.job.target)
+                if not self._plan.overwrite and os.path.isfile(work.job.target):
+                    raise FileAppeared(f"{work.job.target}: exists by now; replace it (overwrite), or keep it "
+                                       f"(skip_existing)")
+            if self._process_clip and is_clip(work.job.source):
+                return work
             if work.job.source == STDIO:
                 work.data = sys.stdin.buffer.read()
                 work.photo = decode(work.data, "standard input", megapixels=self._megapixels)
@@ -168,7 +179,9 @@ class _Stages:
 
     def change(self, work: _Work, process: Process) -> _Work:
         """Process the pixels, or the clip."""
-        with _stage(work):
+        if work.skipped or work.error:
+            return work
+        with _stage(work, self._plan.skip_existing):
             if self._process_clip and is_clip(work.job.source):
                 work.size, work.decision, notes = self._process_clip(work.job.source, work.job.target)
                 work.warnings += [f"{work.job.source}: {note}" for note in notes]
@@ -179,7 +192,7 @@ class _Stages:
 
     def write(self, work: _Work) -> _Work:
         """Write the result."""
-        with _stage(work):
+        with _stage(work, self._plan.skip_existing):
             if work.photo is None or self.stopped.is_set():
                 return work
             source, target = work.job.source, work.job.target
@@ -192,7 +205,7 @@ class _Stages:
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
             else:
-                write_bytes(data, target)
+                write_bytes(data, target, replace=self._plan.overwrite)
             work.photo = work.data = None
         return work
 
@@ -205,24 +218,21 @@ def _kind(work: _Work) -> str:
 
 
 @contextmanager
-def _stage(work: _Work) -> Iterator[None]:
-    """Measure the time of a stage and collect its warnings and its error."""
+def _stage(work: _Work, skip_existing: bool) -> Iterator[None]:
+    """Measure the time of a stage and collect its warnings and its error; one photograph never stops the others."""
     start = time.perf_counter()
     _CURRENT.by = work.warnings
+    source = "standard input" if work.job.source == STDIO else work.job.source
     try:
         yield
-    except UsageError as error:
-        named = any(str(path) in str(error) for path in (work.job.source, work.job.target))
-        source = "standard input" if work.job.source == STDIO else work.job.source
-        work.error = str(error) if named or str(source) in str(error) else f"{source}: {error}"
-    except MemoryError:
-        work.error = f"{work.job.source}: not enough memory for it; process fewer at once, or reduce it first"
-    except OSError as error:
-        work.error = f"{work.job.source}: {error}"
+    except FileAppeared as error:
+        work.skipped, work.error = skip_existing, None if skip_existing else f"{source}: {error}"
+    except Exception as error:
+        work.error = describe_failure(error, source, work.job.target)
     finally:
         _CURRENT.by = None
         work.seconds += time.perf_counter() - start
-        if work.error:
+        if work.error or work.skipped:
             work.photo = work.data = None
 
 

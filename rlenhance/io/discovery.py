@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, refuse_os_errors
 from rlenhance.io.files import EXTENSIONS
 
 #: Standard input as a source, standard output as a target; a file named "-" is written ./-.
@@ -32,7 +32,7 @@ class FoundPhoto:
 
 def is_photo(path: Path, extensions: Collection[str] = EXTENSIONS) -> bool:
     """Whether a path is a visible file with one of `extensions`; it is not opened."""
-    return path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in extensions and not path.name.startswith(".") and os.path.isfile(path)
 
 
 def list_photos(folder: Path, *, recursive: bool = False, exclude: Path | None = None,
@@ -48,34 +48,38 @@ def list_photos(folder: Path, *, recursive: bool = False, exclude: Path | None =
     Raises:
         UsageError: not a folder, one that cannot be listed, or no image in it.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"{folder}: no such folder")
-    photos = list(iter_photos(folder, recursive, exclude and exclude.resolve(), extensions))
+    photos = list(iter_photos(folder, recursive, exclude, extensions))
     if not photos:
         deeper = "; its folders are searched too where asked (recursive)"
-        deeper = "" if recursive or not any(path.is_dir() for path in folder.iterdir()) else deeper
+        deeper = "" if recursive or not any(map(os.path.isdir, folder.iterdir())) else deeper
         raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(extensions)}{deeper}")
     return photos
 
 
 def iter_photos(folder: Path, recursive: bool, exclude: Path | None,
                 extensions: Collection[str] = EXTENSIONS) -> Iterable[Path]:
-    """The same as an iterator, which may be empty; `exclude` is resolved.
+    """The same as an iterator, which may be empty.
 
     Raises:
         UsageError: a folder that cannot be listed.
     """
     try:
         paths = sorted(folder.iterdir())
+        os.stat(folder / ".")  # its names may be read without the right to look at its files
     except OSError as error:
         raise UsageError(f"{folder}: cannot be listed ({error.strerror}); leave it out, or change its "
                          f"permissions") from error
     yield from (path for path in paths if is_photo(path, extensions))
+    left_out = exclude and os.path.realpath(exclude)
     for path in paths if recursive else ():
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith(".") and path.resolve() != exclude:
+        if os.path.isdir(path) and not path.is_symlink() and not path.name.startswith(".") and (
+                os.path.realpath(path) != left_out):
             yield from iter_photos(path, recursive, exclude, extensions)
 
 
+@refuse_os_errors()
 def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude: Path | None = None,
                 extensions: Collection[str] = EXTENSIONS) -> list[FoundPhoto]:
     """The photographs of a command line, each once, in the order given.
@@ -91,21 +95,35 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude
     """
     found: dict[Path, FoundPhoto] = {}
     for word in map(Path, words):
-        if word == STDIO or word.is_file():
+        if word == STDIO or os.path.isfile(word):
             found[word] = FoundPhoto(word, explicit=True)
-        elif word.is_dir():
+        elif os.path.isdir(word):
             for path in list_photos(word, recursive=recursive, exclude=exclude, extensions=extensions):
                 found.setdefault(path, FoundPhoto(path, path.parent.relative_to(word) if recursive else Path()))
-        elif word.exists():
-            raise UsageError(f"{word}: neither a file nor a folder")
+        elif os.path.exists(word):
+            raise UsageError(f"{word}: a device or a pipe, neither a file nor a folder; copy it into a file first")
         elif glob.has_magic(str(word)):
             for path in _matches(word, extensions):
                 found.setdefault(path, FoundPhoto(path, path.parent.relative_to(_root(word)) if recursive else Path()))
         else:
-            raise UsageError(f"{word}: no such file")
+            raise UsageError(f"{word}: {_why_not(word)}")
     if not found:
         raise UsageError("no photograph is named")
     return list(found.values())
+
+
+def _why_not(path: Path) -> str:
+    """Why there is no file of that name."""
+    try:
+        path.lstat()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "a link that leads nowhere" if os.path.islink(path) else "no such file"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except ValueError:
+        return "no such file: a name holds no NUL byte"
+    return "no such file"
 
 
 def _matches(pattern: Path, extensions: Collection[str]) -> list[Path]:
@@ -124,6 +142,6 @@ def is_case_insensitive(folder: Path) -> bool:
     """Whether names that differ in case alone are one file there, tested on the nearest existing folder."""
     for place in (folder.absolute(), *folder.absolute().parents):
         other = place.with_name(place.name.swapcase())
-        if place.exists() and other.name != place.name:
-            return other.exists() and os.path.samefile(place, other)
+        if os.path.exists(place) and other.name != place.name:
+            return os.path.exists(other) and os.path.samefile(place, other)
     return False

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,14 @@ from rlenhance.io.encode import encode as encode
 from rlenhance.io.limits import MEGAPIXELS
 from rlenhance.io.photo import Photo as Photo
 
+#: Seconds after which a temporary file that was not written to is one of a killed run.
+LEFTOVER_AGE = 3600.0
+_TEMPORARY = re.compile(r"\.(rlenhance-)?[0-9a-f]{16}\.part")  # those of 0.2 have no "rlenhance-"
+
+
+class FileAppeared(UsageError):
+    """A file that must not be replaced was written by another process meanwhile."""
+
 
 def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
     """Decode a photograph; oddities are warned of (`PhotoWarning`).
@@ -26,10 +39,12 @@ def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
         megapixels: larger images are refused by their header, before anything is decoded.
 
     Raises:
-        UsageError: missing, or see `decode`.
+        UsageError: missing, no regular file, or see `decode`.
     """
     path = Path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # /dev/zero has no end, and a pipe may wait
+            raise UsageError(f"{path}: a device or a pipe, and no file; copy it into a file first")
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
@@ -52,35 +67,81 @@ def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int | None = 
     return write_bytes(encode(photo, path.suffix, quality=quality, strip=strip), path)
 
 
-def write_bytes(data: bytes, path: Path) -> Path:
+def write_bytes(data: bytes, path: Path, *, replace: bool = True) -> Path:
     """Write a file atomically and create its folder.
+
+    Args:
+        replace: see `atomic_path`.
 
     Raises:
         UsageError: the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        with atomic_path(path, replace=replace) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
     return path
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """A temporary file next to `path`, which it replaces at the end, flushed to disk; an error removes it.
 
-    A killed process leaves the old file or the new one.
+    A killed process leaves the old file or the new one. Its temporary file is removed by `remove_leftovers`, once by
+    each process that writes into the folder.
+
+    Args:
+        replace: False: a file that another process has put there meanwhile stays.
+
+    Raises:
+        FileAppeared: it did, and the file was not written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "a folder, a device or a pipe is there", str(path))
+    _remove_leftovers_once(path.parent)
+    temporary = path.with_name(f".rlenhance-{secrets.token_hex(8)}.part")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Give a file its name unless the name is taken."""
+    try:
+        os.link(temporary, path)
+        return
+    except FileExistsError:
+        taken = True
+    except OSError:  # a file system without hard links
+        taken = os.path.lexists(path)
+    if taken:
+        raise FileAppeared(f"{path}: another run wrote it meanwhile, and it stays; replace it (overwrite), or keep "
+                           f"such results (skip_existing)")
+    os.replace(temporary, path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of killed runs: ours by their names, and not written to for `LEFTOVER_AGE`."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not _TEMPORARY.fullmatch(entry.name):
+                continue
+            with suppress(OSError):
+                about = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(about.st_mode) and time.time() - about.st_mtime > LEFTOVER_AGE:
+                    os.unlink(entry.path)
+
+
+_remove_leftovers_once = lru_cache(maxsize=256)(remove_leftovers)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

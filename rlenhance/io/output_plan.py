@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, refuse_os_errors
 from rlenhance.io.containers import EXTENSIONS, check_kind, result_extension
 from rlenhance.io.discovery import STDIO, FoundPhoto, find_photos, is_case_insensitive, iter_photos
 from rlenhance.io.video_formats import CLIP_EXTENSIONS, WRITABLE_CLIPS, container_of, is_clip
@@ -41,12 +42,16 @@ class BatchPlan:
         skipped: jobs whose results exist and are kept.
         previous_results: files of a folder that are results of an earlier run.
         clips: clips of a folder, where the command takes photographs alone.
+        overwrite: a result that appears while the plan is carried out is replaced.
+        skip_existing: else: it is skipped, and no failure.
     """
 
     jobs: tuple[Job, ...]
     skipped: tuple[Job, ...] = ()
     previous_results: tuple[Path, ...] = ()
     clips: tuple[Path, ...] = ()
+    overwrite: bool = True
+    skip_existing: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,10 @@ class OutputNaming:
         return made
 
 
+@refuse_os_errors()
 def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, naming: OutputNaming | None = None,
               recursive: bool = False, overwrite: bool = False, skip_existing: bool = False,
-              clips: bool = False) -> BatchPlan:
+              clips: bool = False, inputs: Iterable[Path] = ()) -> BatchPlan:
     """Plan the results of photographs.
 
     Args:
@@ -145,17 +151,18 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
         overwrite: replace results that exist, but never a source.
         skip_existing: skip photographs whose results exist.
         clips: include clips of folders and patterns.
+        inputs: other files that are read, and that no result may replace either.
 
     Raises:
         UsageError: a source that does not exist; results that exist, that share a name, or that would replace a
-            source, under whatever name.
+            source or another input, under whatever name; a folder of results that cannot be written to.
     """
     naming, named = naming or OutputNaming(), [Path(word) for word in words]
     place = None if out is None else Path(out)
     folder = place is not None and place != STDIO and (
-        place.is_dir() or str(out).endswith(("/", os.sep)) or recursive or any(path.is_dir() for path in named))
-    found = find_photos(named, recursive=recursive, exclude=place,
-                        extensions=(*EXTENSIONS, *CLIP_EXTENSIONS) if clips else EXTENSIONS)
+        os.path.isdir(place) or str(out).endswith(("/", os.sep)) or recursive or any(map(os.path.isdir, named)))
+    endings = (*EXTENSIONS, *CLIP_EXTENSIONS) if clips else EXTENSIONS
+    found = find_photos(named, recursive=recursive, exclude=place, extensions=endings)
     photos, made = _without_results(found, naming, beside=out is None)
     if not photos:
         raise UsageError(f"{named[0]}: holds nothing but results (*{naming.suffix}.*); name one to enhance it again")
@@ -165,12 +172,14 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
             for number, photo in enumerate(photos, start=1)]
     if clips:
         _check_clips(jobs)
-    there = _check_targets(jobs, overwrite or skip_existing)
+    there = _check_targets(jobs, overwrite or skip_existing, inputs)
+    if overwrite and there and recursive and place is not None:
+        _check_nested(place, named, jobs, there, endings)
     skipped = tuple(job for job in jobs if skip_existing and job in there)
     films = () if clips else tuple(
-        path for word in named if word != STDIO and word.is_dir()
-        for path in iter_photos(word, recursive, place and place.resolve(), CLIP_EXTENSIONS))
-    return BatchPlan(tuple(job for job in jobs if job not in skipped), skipped, made, films)
+        path for word in named if word != STDIO and os.path.isdir(word)
+        for path in iter_photos(word, recursive, place, CLIP_EXTENSIONS))
+    return BatchPlan(tuple(job for job in jobs if job not in skipped), skipped, made, films, overwrite, skip_existing)
 
 
 def _check_clips(jobs: list[Job]) -> None:
@@ -197,9 +206,12 @@ def _check_place(place: Path | None, naming: OutputNaming, photos: list[FoundPho
         raise UsageError(f"-: standard output takes one photograph, and {len(photos)} are given; name a folder")
     if standard and (folder or naming.template):
         raise UsageError("-: a photograph from standard input has no name; name a file (out), or - for standard output")
-    if place is None or folder:
-        if folder and place is not None and place.exists() and not place.is_dir():
+    if place not in (None, STDIO):
+        if folder and os.path.isfile(place):
             raise UsageError(f"{place}: several photographs need a folder, and this is a file")
+        check_name(place)
+        check_writable(place if folder else place.parent)
+    if place is None or folder:
         return
     if naming.template:
         raise UsageError(f"{place} (out) and a name (template) both name the result; leave one out, or name a folder")
@@ -218,19 +230,19 @@ def _target(photo: FoundPhoto, place: Path | None, naming: OutputNaming, number:
     return place / photo.relative_dir / naming.name(photo.path, number, beside=False) if folder else place
 
 
-def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
+def _check_targets(jobs: list[Job], may_exist: bool, inputs: Iterable[Path]) -> set[Job]:
     """Refuse conflicts; returns the jobs whose results exist.
 
     Sources are compared by device and inode, so that links and names in another case are recognised.
     """
-    sources = {_identity(job.source): job.source for job in jobs if job.source != STDIO}
+    sources = _by_identity([*inputs, *(job.source for job in jobs)])
     taken: dict[str, Path] = {}
     cases: dict[Path, bool] = {}
     there: set[Job] = set()
     for source, target in ((job.source, job.target) for job in jobs if job.target != STDIO):
         if target.parent not in cases:
             cases[target.parent] = is_case_insensitive(target.parent)
-        name = str(target.resolve())
+        name = os.path.realpath(target)
         name = unicodedata.normalize("NFC", name).casefold() if cases[target.parent] else name
         other = taken.setdefault(name, source)
         if other != source:
@@ -241,32 +253,95 @@ def _check_targets(jobs: list[Job], may_exist: bool) -> set[Job]:
     return there
 
 
+def _check_nested(place: Path, named: list[Path], jobs: list[Job], there: set[Job], endings: Collection[str]) -> None:
+    """Refuse to replace anything in a folder that lies among the sources and holds photographs of its own.
+
+    It is left out as the folder of results, which it may not be.
+    """
+    if not any(os.path.isdir(word) and _inside(place, word) for word in named):
+        return
+    results = {(job.target.parent, job.target.stem) for job in jobs}
+    for path in iter_photos(place, True, None, endings):
+        stems = {path.stem, *(path.stem.removesuffix(suffix) for suffix in SUFFIXES)}
+        if not any((path.parent, stem) in results for stem in stems):
+            job = next(iter(there))
+            raise UsageError(f"{job.target}: the result of {job.source} would replace it, and it may be a photograph: "
+                             f"{path} is no result and lies there too; name another folder (out)")
+
+
+def _inside(place: Path, folder: Path) -> bool:
+    real, outer = os.path.realpath(place), os.path.realpath(folder)
+    return real != outer and os.path.commonpath([real, outer]) == outer
+
+
+@refuse_os_errors()
 def check_output(target: Path, sources: Iterable[Path], overwrite: bool) -> None:
-    """Refuse a file for the result of several photographs.
+    """Refuse a file for one result, before any work.
+
+    Args:
+        target: the file.
+        sources: what it is made of.
+        overwrite: it may exist.
 
     Raises:
-        UsageError: it is one of them, a folder, or exists and must not be replaced.
+        UsageError: it is one of them, a folder, device or pipe, exists and must not be replaced, has a name that is
+            too long, or lies in a folder that cannot be written to.
     """
     sources = list(sources)
-    _exists(target, sources[0], {_identity(source): source for source in sources if source != STDIO}, overwrite)
+    check_name(target)
+    check_writable(target.parent)
+    _exists(target, sources[0] if sources else None, _by_identity(sources), overwrite)
 
 
-def _exists(target: Path, source: Path, sources: Mapping[tuple[int, int], Path], may_exist: bool) -> bool:
+def _exists(target: Path, source: Path | None, sources: Mapping[tuple[int, int], Path], may_exist: bool) -> bool:
     """Whether a target exists; refuses a folder, a source, and a file that must not be replaced."""
-    if target.is_dir():
-        raise UsageError(f"{target}: is a folder, and the result of {source} would have its name; name another one "
-                         f"(out)")
-    if not target.exists():
+    if os.path.isdir(target):
+        named = "the result" if source is None else f"the result of {source}"
+        raise UsageError(f"{target}: is a folder, and {named} would have its name; name another one (out)")
+    if not os.path.exists(target):
+        if os.path.islink(target) and not may_exist:
+            raise UsageError(f"{target}: is a link that leads nowhere; replace it (overwrite), or name another file "
+                             f"(out)")
         return False
+    if not os.path.isfile(target):
+        raise UsageError(f"{target}: is a device or a pipe, which no result replaces; name another file (out)")
     hit = sources.get(_identity(target))
-    if hit == source:
-        raise UsageError(f"{target}: the result would replace the photograph; name another file or folder")
+    if hit is not None and hit == source:
+        raise UsageError(f"{target}: the result would replace the photograph {hit}; name another file or folder")
     if hit is not None:
         raise UsageError(f"{target}: the result of {source} would replace another photograph ({hit})")
     if not may_exist:
         raise UsageError(f"{target}: exists; replace it (overwrite), keep it (skip_existing), or name another file "
                          f"(out)")
     return True
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that its file system has no room for."""
+    try:
+        path.lstat()
+    except ValueError as error:
+        raise UsageError(f"{path}: a name holds no NUL byte") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            longest = max(len(os.fsencode(part)) for part in path.parts)
+            raise UsageError(f"{path}: has a name of {longest} bytes, more than there is room for; choose a shorter "
+                             f"one (template), or write to a folder, where names stay (out)") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder of results that cannot be made or written to."""
+    ground = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(ground):
+        raise UsageError(f"{folder}: cannot be a folder, {ground} is a file or a link that leads nowhere; name another "
+                         f"place (out)")
+    if not os.access(ground, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder}: cannot be written to (no right to write into {ground}); name another place (out), "
+                         f"or change its permissions")
+
+
+def _by_identity(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
+    return {_identity(path): path for path in paths if path != STDIO and os.path.exists(path)}
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class FolderWatcher:
 
     def __init__(self, folder: Path, *, recursive: bool = False, exclude: Path | None = None, settle: float = 2.0,
                  clock: Callable[[], float] = time.monotonic):
-        self.folder, self._recursive, self._exclude = folder, recursive, exclude and exclude.resolve()
+        self.folder, self._recursive, self._exclude = folder, recursive, exclude
         self._settle, self._clock = settle, clock
         self._seen: dict[Path, _Seen] = {}
         self._clips: set[Path] = set()
@@ -49,7 +50,7 @@ class FolderWatcher:
         Raises:
             UsageError: the folder does not exist, or cannot be listed.
         """
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             raise UsageError(f"{self.folder}: no such folder")
         now, found = self._clock(), {}
         for path in iter_photos(self.folder, self._recursive, self._exclude):

@@ -13,7 +13,7 @@ import torch
 
 from rlenhance.actions import Action
 from rlenhance.core.devices import check_half
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.core.image import resized_tensor, to_array, to_tensor
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
@@ -192,8 +192,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         for number, source in enumerate(sources):
             try:
                 small = resized_tensor(read(source).visible_pixels, self.model.policy.decision_size)
-            except UsageError as error:
-                failures.append(str(error))
+            except Exception as error:  # one photograph never stops the others
+                failures.append(describe_failure(error, source))
                 continue
             exposures.append((exposure_of(small).item(), number, source))
         if not exposures:

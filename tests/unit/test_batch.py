@@ -1,6 +1,7 @@
 """Many photographs at once: the same results as one by one, in order, bounded, and stopped cleanly."""
 
 import io
+import os
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import STDIO, BatchPlan, Job, Photo, make_plan, read, run_batch, write
+from rlenhance.io import STDIO, BatchPlan, Job, Photo, files, make_plan, read, run_batch, write
 from rlenhance.io import batch as batch_room
 
 
@@ -181,11 +182,100 @@ def test_at_least_one_at_a_time():
         list(run_batch(BatchPlan(()), brighter, max_in_flight=0))
 
 
-def test_a_fault_of_the_program_is_not_hidden(album, tmp_path):
-    """What is neither bad input nor lack of memory ends the run with its traceback."""
-    def broken(photo):
-        raise KeyError("a mistake of ours")
+@pytest.mark.parametrize("stage", ["read", "process", "encode", "clip"])
+@pytest.mark.parametrize("fault", [KeyError("a mistake\nof ours"), RecursionError(), OSError(28, "No space left"),
+                                   AssertionError(), UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")], ids=repr)
+def test_no_fault_stops_a_folder(album, tmp_path, capsys, monkeypatch, stage, fault):
+    """Whatever is raised at whatever stage: the photograph is named in one line, and the others are done."""
+    (album / "05.mp4").write_bytes(b"clip")
 
-    with pytest.raises(KeyError):
-        list(run_batch(make_plan([album], tmp_path / "out"), broken))
-    assert isinstance(read(album / "01.png"), Photo)
+    def faulty(own, number, work):
+        def stands(*given):
+            first = given[0]
+            level = int(first.pixels[0, 0, 0]) if isinstance(first, Photo) else int(first.stem)
+            if own == stage and level == number:
+                raise fault
+            return work(*given)
+        return stands
+
+    plan = make_plan([album], tmp_path / "out", clips=True)
+    monkeypatch.setenv("RLENHANCE_TRACEBACK", "1")
+    outcomes = list(run_batch(
+        plan, faulty("process", 4, brighter), read=faulty("read", 3, read), max_in_flight=3,
+        encode=faulty("encode", 7, batch_room.encode), process_clip=faulty("clip", 5, lambda *_: ((1, 1), {}, ()))))
+    (failed,) = [outcome for outcome in outcomes if outcome.error]
+    name = {"read": "03.png", "process": "04.png", "encode": "06.png", "clip": "05.mp4"}[stage]
+    assert len(outcomes) == 11 and failed.source == album / name and failed.written is None
+    assert failed.error.startswith(f"{album / name}: ") and "\n" not in failed.error
+    ours = not isinstance(fault, OSError)
+    assert ("fault of the program" in failed.error) == (type(fault).__name__ in failed.error) == ours
+    assert ("Traceback" in capsys.readouterr().err) == ours
+    assert sum((tmp_path / "out" / f"{level:02}.png").is_file() for level in range(10)) == 9 + (stage == "clip")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("stop", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("stage", ["read", "process", "encode"])
+def test_what_stops_the_program_stops_the_folder(album, tmp_path, stop, stage):
+    """Ctrl-C and SystemExit are no failures of a photograph."""
+    def stopping(*_):
+        raise stop
+
+    stages = {"read": read, "process": brighter, "encode": batch_room.encode} | {stage: stopping}
+    with pytest.raises(stop):
+        list(run_batch(make_plan([album], tmp_path / "out"), stages.pop("process"), **stages))
+
+
+def test_two_runs_share_a_folder(album, tmp_path):
+    """Without overwrite each result is written once: the second run skips it, or names it as a failure."""
+    plans = [make_plan([album], tmp_path / "out", skip_existing=skip) for skip in (True, False)]
+    first = run_batch(make_plan([album], tmp_path / "out"), brighter, max_in_flight=1)
+    for _ in range(4):
+        next(first)
+    before = {path: path.stat().st_ino for path in (tmp_path / "out").iterdir()}
+    skipping, plain = ([*run_batch(plan, lambda photo: (photo.with_pixels(photo.pixels + 9), {}))] for plan in plans)
+    assert sum(outcome.skipped for outcome in skipping) == len(before) and not any(o.error for o in skipping)
+    assert all("exists by now" in outcome.error for outcome in plain) and len(plain) == 10
+    rest = list(first)  # the slow one wrote none of the others again
+    assert all("wrote it meanwhile" in o.error or "exists by now" in o.error or o.written in before for o in rest)
+    assert all(path.stat().st_ino == number for path, number in before.items())
+    assert read(tmp_path / "out/09.png").pixels[0, 0, 0] == 18
+
+
+def test_a_result_is_put_where_links_are_unknown(tmp_path, monkeypatch):
+    """On a file system without hard links a result that appeared meanwhile stays, too."""
+    monkeypatch.setattr(files.os, "link", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
+    files.write_bytes(b"new", tmp_path / "a.png", replace=False)
+    with pytest.raises(files.FileAppeared, match="overwrite"):
+        files.write_bytes(b"other", tmp_path / "a.png", replace=False)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_leftovers_of_killed_runs_are_removed(album, tmp_path):
+    """Temporary files by our name, of this version and the former, an hour old; whatever else lies there stays."""
+    out = tmp_path / "out"
+    out.mkdir()
+    ours = [".rlenhance-0123456789abcdef.part", ".0123456789abcdef.part"]
+    others = [".notes.part", "0123456789abcdef.part", ".0123456789ABCDEF.part", ".rlenhance-1.part", "a.jpg.part"]
+    old, fresh = time.time() - 3700, time.time() - 3000
+    for name in (*ours, *others):
+        (out / name).write_bytes(b"x")
+        os.utime(out / name, (old, old))
+    (out / ".rlenhance-ffffffffffffffff.part").write_bytes(b"of a run at work")
+    os.utime(out / ".rlenhance-ffffffffffffffff.part", (fresh, fresh))
+    (out / ".rlenhance-aaaaaaaaaaaaaaaa.part").symlink_to(album / "00.png")
+    (out / ".rlenhance-bbbbbbbbbbbbbbbb.part").mkdir()
+    list(run_batch(make_plan([album], out), brighter))
+    left = {path.name for path in out.iterdir()} - {f"{level:02}.png" for level in range(10)}
+    assert left == {*others, *(f".rlenhance-{digit * 16}.part" for digit in "fab")}
+
+
+@pytest.mark.parametrize("special", ["pipe", "folder"])
+def test_only_files_are_replaced(tmp_path, special):
+    """A device or a pipe is read by nobody and replaced by nothing."""
+    os.mkfifo(tmp_path / "a.png") if special == "pipe" else (tmp_path / "a.png").mkdir()
+    with pytest.raises(UsageError, match=r"a\.png: cannot be written"):
+        files.write_bytes(b"x", tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"a\.png"):
+        read(tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"] and not (tmp_path / "a.png").is_file()

@@ -4,9 +4,10 @@ import os
 import sys
 
 import pytest
+from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import STDIO, Job, OutputNaming, make_plan
+from rlenhance.io import STDIO, Job, OutputNaming, make_plan, run_batch
 from rlenhance.io import output_plan as plan_room
 from rlenhance.io.output_plan import SUFFIXES, check_streams
 from rlenhance.pipelines.options import ImageSettings
@@ -124,6 +125,64 @@ def test_no_link_leads_to_a_source(album, link):
     os.rename("out/a.jpg", "out/b.PNG")
     with pytest.raises(UsageError, match="would replace another photograph"):
         make_plan(["photos"], "out", overwrite=True)
+
+
+def test_no_other_input_is_replaced(album):
+    """A mask or a reference is no result's place either, under whatever name."""
+    (album / "photos/mask.jpg").touch()
+    os.makedirs("out")
+    os.link("photos/mask.jpg", "out/a.jpg")
+    with pytest.raises(UsageError, match=r"out/a\.jpg: the result of photos/a\.jpg would replace another .*mask\.jpg"):
+        make_plan(["photos/a.jpg"], "out", overwrite=True, inputs=[album / "photos/mask.jpg"])
+
+
+def test_photographs_in_the_folder_of_results_are_no_results(album):
+    """With -r the folder of results is no source; where it holds photographs of its own, nothing there is replaced."""
+    os.makedirs("photos/out")
+    (album / "photos/out/a.jpg").touch()
+    (album / "photos/out/b_denoised.PNG").touch()
+    assert len(make_plan(["photos"], "photos/out", recursive=True, overwrite=True).jobs) == 5
+    (album / "photos/out/of its own.jpg").touch()
+    with pytest.raises(UsageError, match=r"out/a\.jpg: the result of photos/a\.jpg .*out/of its own\.jpg is no"):
+        make_plan(["photos"], "photos/out", recursive=True, overwrite=True)
+    with pytest.raises(UsageError, match="would replace"):
+        make_plan(["photos", "photos/out"], "photos/out/../out", overwrite=True)
+    assert len(make_plan(["photos"], "photos/new", recursive=True, overwrite=True).jobs) == 8
+
+
+@pytest.mark.parametrize("place, told", [
+    ("pipe.jpg", "device or a pipe"), ("nowhere.jpg", "link that leads nowhere"), ("loop.jpg", "leads nowhere"),
+    ("a.jpg/x.jpg", "is a file"), ("loop/x.jpg", "leads nowhere"), ("x" * 252 + ".jpg", "256 bytes"),
+    ("x" * 256 + "/a.jpg", "256 bytes"), ("a\0.jpg", "NUL")])
+def test_a_place_that_takes_no_file_is_refused(album, place, told):
+    """A pipe, links that lead nowhere, and names without room: one line, before any photograph is read."""
+    (album / "a.jpg").touch()
+    os.mkfifo("pipe.jpg")
+    os.symlink("nothing", "nowhere.jpg")
+    for name in ("loop", "loop.jpg"):
+        os.symlink(name, name)
+    with pytest.raises(UsageError, match=told):
+        make_plan(["photos/a.jpg"], place)
+    with pytest.raises(UsageError, match=r"no such file|cannot be read|leads nowhere|a pipe|too long"):
+        make_plan([place], "out")
+
+
+def test_the_longest_name_is_written(album, tmp_path):
+    """A name of 255 bytes has room for a temporary file; one that its suffix makes longer fails alone."""
+    long = "夜" * 83 + "xx.jpg"
+    assert len(os.fsencode(long)) == 255
+    picture = Image.new("RGB", (8, 8))
+    for name in ("b.jpg", long):
+        picture.save(album / "photos" / name)
+    plan = make_plan(["photos"], "out")
+    assert [outcome.source.name for outcome in run_batch(plan, _changed) if not outcome.error] == ["b.jpg", long]
+    outcomes = {outcome.source.name: outcome for outcome in run_batch(make_plan(["photos"]), _changed)}
+    assert "264 bytes" in outcomes[long].error and "template" in outcomes[long].error
+    assert (album / "photos/b_enhanced.jpg").is_file() and not list(tmp_path.rglob(".rlen*"))
+
+
+def _changed(photo):
+    return photo.with_pixels(photo.pixels + 1), {}
 
 
 def test_one_result_per_name(album):
