@@ -78,6 +78,16 @@ def check_ranges(config: object, interval: str, *names: str) -> None:
             raise UsageError(f"{name} must lie in {interval}; got {value}")
 
 
+def one_line(text: object, most: int = 300) -> str:
+    """The text of a library's exception or of a file as one line: without control characters, `most` at most.
+
+    Example:
+        >>> one_line("Unexpected end of file:\\n\\x1b[2J at 3\\n")
+        'Unexpected end of file: [2J at 3'
+    """
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())[:most]
+
+
 class UnknownName(UsageError, KeyError):
     """A name that is not registered; the text lists the nearest ones."""
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.data.image_cache import ImageSource
 
 _HEADER = 12  # bytes before the data: length and its CRC; the data's CRC, 4 bytes, follows it
@@ -97,7 +97,7 @@ def _decode(data: bytes, record: TFRecordImage) -> np.ndarray:
         raise UsageError(f"{record}: no tf.train.Example is in it") from error
     if "shape" not in features or "data" not in features:
         raise UsageError(f"{record}: pictures are examples with the features shape and data; it has "
-                         f"{', '.join(sorted(features)) or 'none'}")
+                         f"{one_line(', '.join(sorted(features))) or 'none'}")
     shape, values = features["shape"], features["data"]
     if isinstance(shape, bytes) or not isinstance(values, bytes):
         raise UsageError(f"{record}: shape is a list of int64 and data is bytes; here they are not")

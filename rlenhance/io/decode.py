@@ -20,7 +20,7 @@ from PIL import (
     features,
 )
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.io import exif, png, tiff
 from rlenhance.io.containers import Container, container_by_extension, sniff
 from rlenhance.io.heif import read_heif
@@ -61,7 +61,7 @@ def decode(data: bytes, name: Path | str, *, megapixels: float = MEGAPIXELS) -> 
     except MemoryError as error:
         raise UsageError(f"{name}: not enough memory for it; reduce the picture first") from error
     except DAMAGE as error:
-        raise UsageError(f"{name}: damaged or truncated ({error})") from error
+        raise UsageError(f"{name}: damaged or truncated ({one_line(error)})") from error
 
 
 def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo:

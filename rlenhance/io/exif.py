@@ -35,7 +35,7 @@ def _entries(block: bytes | bytearray, at: int, order: str) -> Iterator[tuple[in
     (count,) = struct.unpack_from(f"{order}H", block, at)
     for number in range(count):
         place = at + 2 + 12 * number
-        yield struct.unpack_from(f"{order}H", block, place)[0], place
+        yield struct.unpack_from(f"{order}H10x", block, place)[0], place
 
 
 def apply_orientation(block: bytes) -> tuple[bytes, int]:

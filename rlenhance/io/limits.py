@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
@@ -22,7 +22,7 @@ class PhotoWarning(UserWarning):
 
 def note(name: str, text: str) -> None:
     """Warn of a file by its name."""
-    warnings.warn(f"{name}: {text}", PhotoWarning, stacklevel=3)
+    warnings.warn(f"{name}: {one_line(text)}", PhotoWarning, stacklevel=3)
 
 
 def check_size(name: str, width: int, height: int, megapixels: float) -> None:
