@@ -53,7 +53,7 @@ class Property:
         wall: seconds that it may take, the machine being busy; None: ten times `seconds`, at least 60.
         mib: by which its memory may grow.
         block: cases that one child tries.
-        short: cases that `make test` tries.
+        short: cases that `make test` tries; 0 where each takes seconds.
         names: a refusal names the file.
     """
 
