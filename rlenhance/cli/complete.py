@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,19 +66,18 @@ def _masks(place: Path | None, plan: BatchPlan) -> dict[str, Path] | None:
     Raises:
         UsageError: there is none, or a photograph has none in the folder.
     """
-    from rlenhance.io import EXTENSIONS
+    from rlenhance.io.discovery import iter_photos
 
     if place is None:
         return None
-    if place.is_file():
+    if os.path.isfile(place):
         _check_apart({"": place}, plan)
         return {"": place}
-    if not place.is_dir():
+    if not os.path.isdir(place):
         raise UsageError(f"--mask {place}: no such file or folder")
     found: dict[str, Path] = {}
-    for path in sorted(place.iterdir()):
-        if path.suffix.lower() in EXTENSIONS:
-            found.setdefault(path.stem, path)
+    for path in iter_photos(place, recursive=False, exclude=None):
+        found.setdefault(path.stem, path)
     lacking = [job.source for job in plan.jobs if job.source.stem not in found]
     if lacking:
         raise UsageError(f"--mask {place}: holds no mask for {', '.join(map(str, lacking[:3]))}"
@@ -89,11 +89,11 @@ def _masks(place: Path | None, plan: BatchPlan) -> dict[str, Path] | None:
 
 def _check_apart(masks: Mapping[str, Path], plan: BatchPlan) -> None:
     """No photograph is its own mask, and no result takes a mask's place."""
-    places = {mask.resolve(): mask for mask in masks.values()}
+    places = {os.path.realpath(mask) for mask in masks.values()}
     for job in plan.jobs:
         mask = masks.get("") or masks[job.source.stem]
-        if mask.resolve() == job.source.resolve():
+        if os.path.realpath(mask) == os.path.realpath(job.source):
             raise UsageError(f"--mask: {mask} is the photograph itself; name a picture that is white where it is to be "
                              f"filled")
-        if job.target.resolve() in places:
+        if os.path.realpath(job.target) in places:
             raise UsageError(f"{job.target}: is a mask, and the result would overwrite it; name another place with -o")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if auth is None and not is_loopback(arguments.host):
         raise UsageError(f"--host {arguments.host} lets other machines in: set a password with --auth USER:PASSWORD "
                          f"(or --auth @FILE)")
-    runs = arguments.runs if arguments.runs.is_dir() else None
+    runs = arguments.runs if os.path.isdir(arguments.runs) else None
     serve(Settings(arguments.host, arguments.port, auth, arguments.max_megabytes, arguments.max_megapixels,
                    arguments.queue, arguments.keep_minutes, arguments.model, runs, arguments.device, arguments.open))
     return 0
@@ -76,10 +78,13 @@ def read_auth(word: str | None) -> tuple[str, str] | None:
         return None
     if word.startswith("@"):
         try:
+            if os.path.exists(word[1:]) and not os.path.isfile(word[1:]):  # a pipe waits, /dev/zero has no end
+                raise OSError(errno.EINVAL, "no regular file")
             with open(word[1:], encoding="utf-8") as file:
-                text = file.readline().strip()
+                text = file.readline(10_000).strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--auth {word}: cannot be read ({error}); it takes USER:PASSWORD, or @FILE with that "
+            why = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"--auth {word}: cannot be read ({why}); it takes USER:PASSWORD, or @FILE with that "
                              f"line in it") from error
     else:
         text = word

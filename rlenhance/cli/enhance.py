@@ -112,7 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:
-            return enhance_clip(enhancer, source, target, on_progress=bar.update).as_outcome()
+            return enhance_clip(enhancer, source, target, replace=arguments.overwrite,
+                                on_progress=bar.update).as_outcome()
 
     summary = run_plan(plan, enhancer.process, arguments, process_clip=process_clip)
     for write in () if summary.failed else write_explanations:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.cli.photo_command import add_region
+from rlenhance.cli.photo_command import add_region, inputs_of
 from rlenhance.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> Non
     """Refuse --explain and --cube for several photographs, or with a place that cannot be written."""
     from rlenhance.io import STDIO
     from rlenhance.io.containers import WRITABLE
+    from rlenhance.io.output_plan import check_output
 
     sources = [job.source for job in (*plan.jobs, *plan.skipped)]
     for option, endings in (("explain", WRITABLE), ("cube", (".cube",))):
@@ -41,10 +43,10 @@ def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> Non
             raise UsageError(f"--{option} is about one photograph with a name; got {len(sources)}: name one")
         if path.suffix.lower() not in endings:
             raise UsageError(f"--{option} {path}: must end in {', '.join(endings)}")
-        if path.resolve() in {place.resolve() for job in plan.jobs for place in (job.source, job.target)}:
+        if os.path.realpath(path) in {os.path.realpath(place) for job in plan.jobs
+                                      for place in (job.source, job.target)}:
             raise UsageError(f"--{option} {path}: is the place of a photograph; name another file")
-        if path.exists() and not arguments.overwrite:
-            raise UsageError(f"--{option} {path}: exists; replace it with --overwrite, or name another file")
+        check_output(path, [*sources, *inputs_of(arguments)], arguments.overwrite)
 
 
 def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],

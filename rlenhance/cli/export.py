@@ -24,8 +24,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it."""
-    if arguments.onnx.exists() and not arguments.overwrite:
-        raise UsageError(f"{arguments.onnx}: exists; replace it with --overwrite, or name another file")
+    from rlenhance.io.output_plan import check_output
+
+    check_output(arguments.onnx, (), arguments.overwrite)
     from rlenhance.hub.checkpoint import load_network
     from rlenhance.hub.shipped import locate
     from rlenhance.models.base import FeedForwardModel

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import signal
 import sys
 import threading
@@ -28,8 +26,9 @@ from rlenhance.cli import (
     watch,
 )
 from rlenhance.cli.reports import name_flags
+from rlenhance.cli.streams import OutputStream, guarded_streams
 from rlenhance.core import __version__
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.core.plugins import load_plugin
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
@@ -58,27 +57,50 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
 
-    `doctor` has 1 for what does not work; 141 is a reader that went away, as `head` does.
+    It is 2 too where standard output is full or closed: the work is done, and its lines are lost. `doctor` has 1 for
+    what does not work; 141 is a reader that went away, as `head` does.
     """
-    for stream in (sys.stdout, sys.stderr):  # a file may have a name that is no text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    arguments = parser().parse_args(words)
-    with _stopped_by(signal.SIGTERM):
+    with guarded_streams() as output:
         try:
+            status = _run(sys.argv[1:] if words is None else words)
+        except SystemExit as stop:  # of argparse: help, or words that it does not know
+            if _lost(output):
+                raise SystemExit(stop.code or 2) from None
+            raise
+        return status or 2 * _lost(output)
+
+
+def _lost(output: OutputStream) -> bool:
+    """Whether lines on standard output were lost; that is told."""
+    output.flush()
+    if output.error:
+        print(f"error: standard output: cannot be written ({output.error}); its lines are lost", file=sys.stderr)
+    return bool(output.error)
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        for word in words:
+            if "\0" in word:
+                raise UsageError(f"{word!r}: no name and no value holds a NUL byte; leave it out")
+        arguments = parser().parse_args(words)
+        with _stopped_by(signal.SIGTERM):
             for source in getattr(arguments, "plugin", ()):
                 load_plugin(source)
-            return COMMANDS[arguments.command].run(arguments)
-        except UsageError as error:
-            print(f"error: {name_flags(str(error))}", file=sys.stderr)
-            return 2
-        except _Terminated:
-            return 143
-        except KeyboardInterrupt:
-            return 130
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
-            return 141
+            status: int = COMMANDS[arguments.command].run(arguments)
+            sys.stdout.flush()
+            return status
+    except UsageError as error:
+        print(f"error: {name_flags(str(error))}", file=sys.stderr)
+    except BrokenPipeError:
+        return 141
+    except OSError as error:
+        print(f"error: {describe_failure(error, error.filename or 'the system')}", file=sys.stderr)
+    except _Terminated:
+        return 143
+    except KeyboardInterrupt:
+        return 130
+    return 2
 
 
 class _Terminated(KeyboardInterrupt):

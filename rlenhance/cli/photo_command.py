@@ -237,10 +237,15 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     encoder_of(arguments), limit_of(arguments)  # refused before any file is read
     plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
                      recursive=arguments.recursive, overwrite=arguments.overwrite,
-                     skip_existing=arguments.skip_existing, clips=clips)
+                     skip_existing=arguments.skip_existing, clips=clips, inputs=inputs_of(arguments))
     if not arguments.dry_run:
         check_streams(plan)
     return plan
+
+
+def inputs_of(arguments: argparse.Namespace) -> list[Path]:
+    """The pictures that a command reads beside its photographs."""
+    return [path for name in ("region", "mask", "match_style") if (path := getattr(arguments, name, None)) is not None]
 
 
 def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:

@@ -202,12 +202,19 @@ class _Stages:
             else:
                 data = self._encode(work.photo, kind)
             if target == STDIO:
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                _write_stdout(data)
             else:
                 write_bytes(data, target, replace=self._plan.overwrite)
             work.photo = work.data = None
         return work
+
+
+def _write_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise UsageError(f"standard output: cannot be written ({error.strerror})") from error
 
 
 def _kind(work: _Work) -> str:

@@ -210,7 +210,7 @@ def _check_place(place: Path | None, naming: OutputNaming, photos: list[FoundPho
         if folder and os.path.isfile(place):
             raise UsageError(f"{place}: several photographs need a folder, and this is a file")
         check_name(place)
-        check_writable(place if folder else place.parent)
+        check_writable(place if folder else place.parent, place)
     if place is None or folder:
         return
     if naming.template:
@@ -288,9 +288,12 @@ def check_output(target: Path, sources: Iterable[Path], overwrite: bool) -> None
             too long, or lies in a folder that cannot be written to.
     """
     sources = list(sources)
-    check_name(target)
-    check_writable(target.parent)
-    _exists(target, sources[0] if sources else None, _by_identity(sources), overwrite)
+    try:
+        check_name(target)
+        check_writable(target.parent, target)
+        _exists(target, sources[0] if sources else None, _by_identity(sources), overwrite)
+    except UsageError as error:  # those are options of a batch
+        raise UsageError(str(error).replace(", keep it (skip_existing)", "").replace(" (out)", "")) from error
 
 
 def _exists(target: Path, source: Path | None, sources: Mapping[tuple[int, int], Path], may_exist: bool) -> bool:
@@ -329,14 +332,15 @@ def check_name(path: Path) -> None:
                              f"one (template), or write to a folder, where names stay (out)") from error
 
 
-def check_writable(folder: Path) -> None:
-    """Refuse a folder of results that cannot be made or written to."""
+def check_writable(folder: Path, target: Path | None = None) -> None:
+    """Refuse a folder of results that cannot be made or written to; `target` is the result, for the message."""
+    target = target or folder
     ground = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not os.path.isdir(ground):
-        raise UsageError(f"{folder}: cannot be a folder, {ground} is a file or a link that leads nowhere; name another "
+        raise UsageError(f"{target}: cannot be written, {ground} is a file or a link that leads nowhere; name another "
                          f"place (out)")
     if not os.access(ground, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder}: cannot be written to (no right to write into {ground}); name another place (out), "
+        raise UsageError(f"{target}: cannot be written (no right to write into {ground}); name another place (out), "
                          f"or change its permissions")
 
 

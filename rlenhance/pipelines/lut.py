@@ -68,4 +68,4 @@ def save_cube(cube: np.ndarray, path: Path, title: str) -> Path:
     Raises:
         UsageError: the place cannot be written.
     """
-    return write_bytes(to_text(cube, title.replace('"', "'")).encode(), path)
+    return write_bytes(to_text(cube, title.replace('"', "'")).encode("utf-8", "backslashreplace"), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -115,15 +116,13 @@ def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = ()) -> None
     Raises:
         UsageError: names the file.
     """
-    if path.resolve() in {other.resolve() for other in taken}:
+    from rlenhance.io.output_plan import check_output
+
+    if os.path.realpath(path) in set(map(os.path.realpath, taken)):
         raise UsageError(f"{path}: is the place of a photograph or another result; name another file for the recipe")
-    ground = next(parent for parent in path.absolute().parents if parent.exists())
-    if not ground.is_dir():
-        raise UsageError(f"{path}: cannot be written, {ground.name} is a file; name another place for the recipe")
-    if not path.exists():
+    check_output(path, (), overwrite)
+    if not os.path.exists(path):
         return
-    if not overwrite:
-        raise UsageError(f"{path}: exists; replace it (overwrite), or name another file for the recipe")
     try:
         load_recipe(path)
     except UsageError as error:
@@ -139,4 +138,4 @@ def save_recipe(recipe: Recipe, path: Path) -> Path:
     """
     from rlenhance.io.files import write_bytes
 
-    return write_bytes(recipe.to_json().encode(), path)
+    return write_bytes(recipe.to_json().encode("utf-8", "backslashreplace"), path)

@@ -74,7 +74,7 @@ class ClipResult:
                            "decided": self.decided}, self.notes
 
 
-def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
+def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: bool = True,
                  on_progress: Callable[[Progress], None] | None = None) -> ClipResult:
     """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
 
@@ -85,6 +85,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
     Args:
         enhancer: what to do; its model must be a policy that decides for the picture.
         source, target: the files; at strength 0 and with the same ending the file is copied.
+        replace: False: a file that another process puts there meanwhile stays.
         on_progress: called after each frame.
 
     Raises:
@@ -100,7 +101,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *,
         enhancer.require_shared_decision()
     picture, total = probe(source)
     size = picture.width, picture.height
-    with _stored(target) as beside:
+    with _stored(target, replace) as beside:
         if not (settings.strength or settings.denoise) and source.suffix.lower() == target.suffix.lower():
             shutil.copyfile(source, beside)
             return ClipResult(source, target, total, size, time.monotonic() - started)
@@ -123,10 +124,10 @@ def clip_process(enhancer: Enhancer) -> ClipProcess:
 
 
 @contextmanager
-def _stored(target: Path) -> Iterator[Path]:
+def _stored(target: Path, replace: bool) -> Iterator[Path]:
     """`atomic_path` with its errors as UsageError."""
     try:
-        with atomic_path(target) as beside:
+        with atomic_path(target, replace=replace) as beside:
             yield beside
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror})") from error
