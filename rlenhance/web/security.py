@@ -1,16 +1,18 @@
-"""Security middleware: host, origin, password, allowed routes and size limits of every request."""
+"""Security middleware: host, origin, password, allowed routes, size, time and content of every request."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import ipaddress
 import json
 import re
-import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+
+from rlenhance.core.errors import UsageError
+from rlenhance.web.password import Password
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,15 +20,22 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+#: The route of the page's events, whose bodies are checked (`rlenhance.web.event_check`).
+EVENTS = "/gradio_api/queue/join"
 #: The routes of the page and of the API; all other routes of Gradio are closed.
 ALLOWED_ROUTES = {
-    "GET": re.compile(r"/|/(assets|static)/[\w./@-]+|/theme\.css|/favicon\.ico|/manifest\.json|/take/[0-9a-f]{32}"
-                      r"|/gradio_api/(startup-events|queue/data|heartbeat/[\w-]+|info)|/api"),
-    "POST": re.compile(r"/upload|/api/[a-z]+|/gradio_api/(queue/join|cancel|reset)/?"),
+    "GET": re.compile(r"/|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/favicon\.ico|/api"
+                      r"|/take/[0-9a-f]{32}|/gradio_api/(queue/data|heartbeat/[\w-]{1,64})",
+                      re.ASCII),
+    "POST": re.compile(rf"/upload|/api/[a-z]+|{EVENTS}"),
 }
 #: Routes of uploads; bodies of other routes are limited to `SETTINGS_BYTES`.
 FILE_ROUTES = re.compile(r"/upload|/api/[a-z]+")
+#: Routes that read the query of their address; it is dropped elsewhere.
+QUERY_ROUTES = re.compile(rf"{FILE_ROUTES.pattern}|/gradio_api/queue/data")
 SETTINGS_BYTES = 4_000_000
+#: Seconds that a client may be silent within a body, seconds for any body, and bytes per second of a long one.
+SILENT_SECONDS, BODY_SECONDS, BODY_RATE = 20.0, 30.0, 8000.0
 #: The browser loads nothing from other hosts.
 CONTENT_SECURITY_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; "
@@ -54,13 +63,14 @@ class SecurityMiddleware:
             rebinding.
         auth: name and password, or None.
         megabytes: limit of an upload, counted while it is received.
+        check_event: the body of an event as the page may get it, or a UsageError; None: there are no events.
     """
 
     def __init__(self, app: App, *, host: str = "127.0.0.1", auth: tuple[str, str] | None = None,
-                 megabytes: float = 100.0):
-        self.app, self.megabytes = app, megabytes
+                 megabytes: float = 100.0, check_event: Callable[[bytes], bytes] | None = None):
+        self.app, self.megabytes, self.check_event = app, megabytes, check_event
         self._names = {"localhost", "127.0.0.1", "[::1]", host.lower()} if is_loopback(host) else None
-        self._key = None if auth is None else ":".join(auth).encode()
+        self._password = None if auth is None else Password(auth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it."""
@@ -71,28 +81,21 @@ class SecurityMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {name: value for name, value in scope["headers"]}
-        refusal = self.check_request(scope["method"], scope["path"], headers)
+        refusal = self.check_request(scope["method"], scope["path"], headers, (scope.get("client") or ("",))[0])
         if refusal is not None:
             await answer(send, refusal)
             return
-        limit = self._limit(scope["path"])
-        seen, over, begun = 0, False, False
-
-        async def counted() -> Message:
-            nonlocal seen, over
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                over = True
-                return {"type": "http.disconnect"}
-            return message
+        if not QUERY_ROUTES.fullmatch(scope["path"]):
+            scope = {**scope, "query_string": b""}
+        body = _Body(receive, self._limit(scope["path"]))
+        if scope["path"] == EVENTS:
+            await self._event(scope, body, send)
+            return
+        begun = False
 
         async def guarded(message: Message) -> None:
             nonlocal begun
-            if over:
-                if not begun:
-                    begun = True
-                    await answer(send, self._too_large(limit))
+            if body.refusal is not None:
                 return
             if message["type"] == "http.response.start":
                 begun = True
@@ -101,23 +104,54 @@ class SecurityMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, counted, guarded)
+            await self.app(scope, body.receive, guarded)
         except Exception:
-            if not over:
+            if body.refusal is None:
                 raise
-        if over and not begun:
-            await answer(send, self._too_large(limit))
+        if body.refusal is not None and not begun:
+            await answer(send, body.refusal)
 
-    def check_request(self, method: str, path: str, headers: MutableMapping[bytes, bytes]) -> Refusal | None:
+    async def _event(self, scope: Scope, body: _Body, send: Send) -> None:
+        """Pass the checked body of an event on."""
+        data = await body.whole()
+        if body.refusal is None and self.check_event is not None:
+            try:
+                data = self.check_event(data)
+            except UsageError as error:
+                body.refusal = Refusal(400, str(error))
+        if body.refusal is not None:
+            await answer(send, body.refusal)
+            return
+        headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"content-type",
+                                                                        b"content-encoding", b"transfer-encoding")]
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+        rest: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
+
+        async def checked() -> Message:
+            return rest.pop() if rest else await body.receive()
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+            await send(message)
+
+        await self.app({**scope, "headers": headers}, checked, guarded)
+
+    def check_request(self, method: str, path: str, headers: MutableMapping[bytes, bytes],
+                      client: str = "") -> Refusal | None:
         """The rejection of a request, or None.
 
         Args:
             headers: by their names in lower case.
+            client: its address.
         """
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._names is not None and re.sub(r":\d+$", "", host) not in self._names:
             return Refusal(403, f"this page answers on {', '.join(sorted(self._names))} alone; got the host {host!r}")
-        if self._key is not None and not secrets.compare_digest(_credentials(headers), self._key):
+        if self._password is not None and (seconds := self._password.wait(client)):
+            return Refusal(429, f"too many wrong passwords: try again in {seconds:.0f} seconds",
+                           ((b"retry-after", f"{seconds + 1:.0f}".encode()),))
+        if self._password is not None and not self._password.check(headers.get(b"authorization", b""), client):
             return Refusal(401, "name and password, please", ((b"www-authenticate", b'Basic realm="rlenhance"'),))
         method = "GET" if method == "HEAD" else method
         if method not in ALLOWED_ROUTES or ".." in path or not ALLOWED_ROUTES[method].fullmatch(path):
@@ -129,15 +163,57 @@ class SecurityMiddleware:
             return Refusal(403, f"a page of another site ({origin}) may not send anything here")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit(path):
-            return self._too_large(self._limit(path))
+            return too_large(self._limit(path))
         return None
 
     def _limit(self, path: str) -> float:
         return self.megabytes * 1e6 if FILE_ROUTES.fullmatch(path) else SETTINGS_BYTES
 
-    def _too_large(self, limit: float) -> Refusal:
-        return Refusal(413, f"the file is larger than {limit / 1e6:g} MB, the limit of this page (--max-megabytes)",
-                       ((b"connection", b"close"),))
+
+class _Body:
+    """The body of a request: counted while it arrives, and given up where it is too long or too slow.
+
+    Args:
+        receive: of ASGI.
+        limit: in bytes.
+    """
+
+    def __init__(self, receive: Receive, limit: float):
+        self._receive, self._limit, self._started = receive, limit, time.monotonic()
+        self._bytes, self._arrived = 0, False
+        self.refusal: Refusal | None = None
+
+    async def receive(self) -> Message:
+        """The next message; a disconnection where the body is given up."""
+        if self.refusal is not None:
+            return {"type": "http.disconnect"}
+        if self._arrived:  # what follows is a disconnection
+            return await self._receive()
+        left = self._started + BODY_SECONDS + self._bytes / BODY_RATE - time.monotonic()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, min(left, SILENT_SECONDS)))
+        except TimeoutError:
+            self.refusal = Refusal(408, "the request did not arrive in time", ((b"connection", b"close"),))
+            return {"type": "http.disconnect"}
+        self._bytes += len(message.get("body", b""))
+        self._arrived = not message.get("more_body", False)
+        if self._bytes > self._limit:
+            self.refusal = too_large(self._limit)
+            return {"type": "http.disconnect"}
+        return message
+
+    async def whole(self) -> bytes:
+        """All of it; of a body that is given up, a part."""
+        parts = []
+        while not self._arrived and self.refusal is None:
+            parts.append((await self.receive()).get("body", b""))
+        return b"".join(parts)
+
+
+def too_large(limit: float) -> Refusal:
+    """The refusal of a body above a limit in bytes."""
+    return Refusal(413, f"the file is larger than {limit / 1e6:g} MB, the limit of this page (--max-megabytes)",
+                   ((b"connection", b"close"),))
 
 
 async def answer(send: Send, refusal: Refusal) -> None:
@@ -155,13 +231,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def _credentials(headers: MutableMapping[bytes, bytes]) -> bytes:
-    kind, _, text = headers.get(b"authorization", b"").partition(b" ")
-    if kind.lower() != b"basic":
-        return b""
-    try:
-        return base64.b64decode(text.strip(), validate=True)
-    except binascii.Error:
-        return b""

@@ -74,6 +74,7 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
 
     from rlenhance.web.api import Api
     from rlenhance.web.components import AppContext
+    from rlenhance.web.event_check import EventCheck
     from rlenhance.web.page import build, theme_options
 
     queue = JobQueue(settings.places)
@@ -89,10 +90,13 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan, routes=api.routes())
     page = build(AppContext(service, queue))
     page.state_session_capacity = 64
+    page.has_launched = True  # as launch() does: Gradio's own check of files is off in a page that is mounted
     page.queue(max_size=4 * settings.places, default_concurrency_limit=None)
     app = gr.mount_gradio_app(app, page, "/", show_error=False, ssr_mode=False, mcp_server=False, run_history=False,
                               enable_monitoring=False, footer_links=[], max_file_size=1, **theme_options())
-    return SecurityMiddleware(app, host=settings.host, auth=settings.auth, megabytes=settings.megabytes), service, queue
+    guarded = SecurityMiddleware(app, host=settings.host, auth=settings.auth, megabytes=settings.megabytes,
+                                 check_event=EventCheck(page))
+    return guarded, service, queue
 
 
 def serve(settings: Settings) -> None:
@@ -104,8 +108,10 @@ def serve(settings: Settings) -> None:
         app, _, queue = create_app(settings, Path(folder))
         import uvicorn
 
+        from rlenhance.web.http_protocol import LimitedProtocol
+
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
-                                               timeout_graceful_shutdown=3))
+                                               timeout_graceful_shutdown=3, http=LimitedProtocol, ws="none"))
         print(f"the page: {address} (Ctrl-C stops it)", flush=True)
         if settings.browser:
             webbrowser.open(address)
@@ -118,7 +124,7 @@ def serve(settings: Settings) -> None:
 def _bound(host: str, port: int) -> socket.socket:
     """A listening socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, so that answers leave at once
     if sys.platform != "win32":
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

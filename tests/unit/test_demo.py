@@ -23,6 +23,7 @@ from rlenhance.web.complete_service import complete, completion_methods, detect_
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
 from rlenhance.web.job_queue import JobQueue, QueueFull
+from rlenhance.web.password import Password
 from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised
 from rlenhance.web.run_reader import list_runs, open_run
 from rlenhance.web.security import SecurityMiddleware, is_loopback
@@ -360,6 +361,40 @@ def test_the_door_lets_in_what_the_page_needs():
     assert told_by(closed, host="any", authorization="Basic ????")("GET", "/") == 401
     assert told_by(closed, host="any", authorization=f"Basic {key[:-4]}")("GET", "/") == 401
     assert told_by(closed, host="any", authorization=f"Basic {key}")("GET", "/") is None
+
+
+def test_password_guesses_are_slowed():
+    """Five are free; then the wait doubles up to a minute, for that address alone, whatever it sends meanwhile."""
+    now = [0.0]
+    password = Password(("anna", "secret"), clock=lambda: now[0])
+    right, wrong = (b"Basic " + base64.b64encode(b"anna:" + word) for word in (b"secret", b"guess"))
+    for _ in range(5):
+        assert password.wait("192.0.2.1") == 0 and not password.check(wrong, "192.0.2.1")
+    waits = []
+    for _ in range(8):
+        waits.append(password.wait("192.0.2.1"))
+        now[0] += waits[-1]
+        assert password.wait("192.0.2.1") == 0 and not password.check(wrong, "192.0.2.1")
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert password.wait("192.0.2.2") == 0 and password.check(right, "192.0.2.2")
+    assert not password.check(b"", "192.0.2.3") and password.wait("192.0.2.3") == 0  # a browser asks without first
+    for host in range(6):
+        password.check(wrong, f"2001:db8::{host}")
+    assert password.wait("2001:db8::99") > 0 and password.wait("2001:db8:0:1::") == 0
+    for number in range(5000):
+        password.check(wrong, f"10.0.{number // 250}.{number % 250}")
+    assert len(password._guesses) <= 4096 and password.wait("192.0.2.9") > 0
+
+
+def test_a_guesser_is_told_when_to_come_again():
+    """429, before the password is looked at."""
+    door = SecurityMiddleware(None, host="0.0.0.0", auth=("anna", "secret"))
+    headers = {b"host": b"any", b"authorization": b"Basic " + base64.b64encode(b"anna:x")}
+    statuses = [door.check_request("GET", "/", headers, "192.0.2.1").status for _ in range(6)]
+    assert statuses == [401] * 5 + [429]
+    headers[b"authorization"] = b"Basic " + base64.b64encode(b"anna:secret")
+    assert door.check_request("GET", "/", headers, "192.0.2.1").status == 429
+    assert door.check_request("GET", "/", headers, "192.0.2.2") is None
 
 
 @pytest.fixture(scope="module")
