@@ -159,6 +159,9 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
                         help="leave out all metadata (camera, date, place, profile); the colours become sRGB")
     places.add_argument("--max-megapixels", type=float, metavar="N",
                         help="refuse larger photographs by their header (default: 250)")
+    places.add_argument("--decode-timeout", type=float, metavar="SECONDS",
+                        help="for files of strangers: decode each photograph in a child process, which may take this "
+                             "long and memory by --max-megapixels (default: no child and no limit)")
     return places
 
 
@@ -200,6 +203,14 @@ def limit_of(arguments: argparse.Namespace) -> float:
     return MEGAPIXELS if limit is None else limit
 
 
+def decode_seconds_of(arguments: argparse.Namespace) -> float | None:
+    """How long decoding of a photograph may take; None: without a limit."""
+    seconds: float | None = arguments.decode_timeout
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"--decode-timeout must be above 0 and finite; got {seconds:g}")
+    return seconds
+
+
 def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] | None:
     """The encoder of --quality and --strip; None without them, so that unchanged files may be copied."""
     from rlenhance.io.encode import check_quality, encode
@@ -234,7 +245,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     from rlenhance.io import make_plan
     from rlenhance.io.output_plan import check_streams
 
-    encoder_of(arguments), limit_of(arguments)  # refused before any file is read
+    encoder_of(arguments), limit_of(arguments), decode_seconds_of(arguments)  # refused before any file is read
     plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
                      recursive=arguments.recursive, overwrite=arguments.overwrite,
                      skip_existing=arguments.skip_existing, clips=clips, inputs=inputs_of(arguments))
@@ -294,7 +305,8 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
     with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(
             run_batch(plan, process, max_in_flight=arguments.workers, encode=encoder or encode,
                       extension=extension_of(arguments, bool(process_clip)), copy=copy and encoder is None,
-                      megapixels=limit_of(arguments), process_clip=process_clip)) as outcomes:  # type: ignore[type-var]
+                      megapixels=limit_of(arguments), decode_seconds=decode_seconds_of(arguments),
+                      process_clip=process_clip)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             reporter.report(outcome)
     return reporter.summary

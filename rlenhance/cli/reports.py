@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _INTERVAL = 10.0  # seconds between lines about a clip
 _FLAGS = {"out": "-o", "overwrite": "--overwrite", "skip_existing": "--skip-existing", "recursive": "-r",
-          "template": "--name", "extension": "--format", "megapixels": "--max-megapixels"}
+          "template": "--name", "extension": "--format", "megapixels": "--max-megapixels",
+          "memory": "--max-megapixels", "seconds": "--decode-timeout"}
 
 
 def name_flags(message: str) -> str:

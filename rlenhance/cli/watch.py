@@ -15,6 +15,7 @@ from rlenhance.cli.photo_command import (
     add_old_flag,
     add_places,
     add_running,
+    decode_seconds_of,
     encoder_of,
     limit_of,
     naming_of,
@@ -58,7 +59,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Watch until Ctrl-C, or once."""
     naming = _checked(arguments)
-    encoder, limit = encoder_of(arguments), limit_of(arguments)
+    encoder, limit, seconds = encoder_of(arguments), limit_of(arguments), decode_seconds_of(arguments)
     from rlenhance.io import BatchPlan, encode, run_batch
     from rlenhance.io.files import remove_leftovers
     from rlenhance.io.watcher import FolderWatcher
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
                     print(f"waiting: {error}", file=sys.stderr)
                 plan, away = BatchPlan(()), True
             for outcome in run_batch(plan, enhancer.process, max_in_flight=arguments.workers, copy=encoder is None,
-                                     encode=encoder or encode, megapixels=limit):
+                                     encode=encoder or encode, megapixels=limit, decode_seconds=seconds):
                 reporter.report(outcome)
             if arguments.once and not arrivals.pending:
                 return reporter.summary.status

@@ -30,7 +30,7 @@ from typing import Any
 from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.io.containers import CONTAINERS, result_extension
 from rlenhance.io.discovery import STDIO
-from rlenhance.io.files import FileAppeared, Photo, decode, encode, remove_leftovers, write_bytes
+from rlenhance.io.files import FileAppeared, Photo, decode_within, encode, remove_leftovers, write_bytes
 from rlenhance.io.files import read as read_file
 from rlenhance.io.limits import MEGAPIXELS
 from rlenhance.io.output_plan import BatchPlan, Job, check_name
@@ -97,7 +97,7 @@ class _Work:
 def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = None,
               read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
               extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
-              process_clip: ClipProcess | None = None) -> Iterator[Outcome]:
+              decode_seconds: float | None = None, process_clip: ClipProcess | None = None) -> Iterator[Outcome]:
     """Carry a plan out; a photograph that fails, by whatever error, is reported and the rest goes on.
 
     Several processes may carry out the same plan: without `overwrite`, each result is written once. Temporary files of
@@ -114,6 +114,8 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
         process_clip: processes a clip, in the calling thread; None: clips are refused.
         copy: copy the file byte by byte where `process` returns the same photograph and the extension stays.
         megapixels: larger photographs are refused by their header.
+        decode_seconds: decode each photograph in a child process with this limit, see `rlenhance.io.read`; None:
+            without.
 
     Yields:
         An outcome per photograph, in the order of the plan, the skipped ones first.
@@ -124,8 +126,8 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
     max_in_flight = MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
     if max_in_flight < 1:
         raise UsageError(f"max_in_flight must be at least 1; got {max_in_flight}")
-    stages = _Stages(read or partial(read_file, megapixels=megapixels), encode, extension, copy, megapixels,
-                     process_clip, plan)
+    stages = _Stages(read or partial(read_file, megapixels=megapixels, seconds=decode_seconds), encode, extension, copy,
+                     partial(decode_within, megapixels=megapixels, seconds=decode_seconds), process_clip, plan)
     for folder in {job.target.parent for job in (*plan.skipped, *plan.jobs) if job.target != STDIO}:
         remove_leftovers(folder)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
@@ -152,10 +154,10 @@ class _Stages:
     """Reading, processing and writing of a photograph."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool, megapixels: float, process_clip: ClipProcess | None, plan: BatchPlan):
+                 copy: bool, decode: Callable[[bytes, str], Photo], process_clip: ClipProcess | None, plan: BatchPlan):
         self._plan = plan
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
-        self._megapixels, self._process_clip = megapixels, process_clip
+        self._decode, self._process_clip = decode, process_clip
         self.stopped = threading.Event()
 
     def read(self, work: _Work) -> _Work:
@@ -170,7 +172,7 @@ class _Stages:
                 return work
             if work.job.source == STDIO:
                 work.data = sys.stdin.buffer.read()
-                work.photo = decode(work.data, "standard input", megapixels=self._megapixels)
+                work.photo = self._decode(work.data, "standard input")
             else:
                 work.photo = self._read(work.job.source)
             height, width = work.photo.pixels.shape[:2]

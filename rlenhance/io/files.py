@@ -19,7 +19,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
 from rlenhance.io.decode import decode as decode
 from rlenhance.io.encode import encode as encode
-from rlenhance.io.limits import MEGAPIXELS
+from rlenhance.io.isolate import run_isolated
+from rlenhance.io.limits import MEGAPIXELS, decode_memory
 from rlenhance.io.photo import Photo as Photo
 
 #: Seconds after which a temporary file that was not written to is one of a killed run.
@@ -31,12 +32,14 @@ class FileAppeared(UsageError):
     """A file that must not be replaced was written by another process meanwhile."""
 
 
-def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
+def read(path: Path | str, *, megapixels: float = MEGAPIXELS, seconds: float | None = None) -> Photo:
     """Decode a photograph; oddities are warned of (`PhotoWarning`).
 
     Args:
         path: the file.
         megapixels: larger images are refused by their header, before anything is decoded.
+        seconds: decode in a child process, with so much processor time and memory for the megapixels, see
+            `run_isolated`; None: in this process, without a limit.
 
     Raises:
         UsageError: missing, no regular file, or see `decode`.
@@ -48,7 +51,20 @@ def read(path: Path | str, *, megapixels: float = MEGAPIXELS) -> Photo:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode(data, path, megapixels=megapixels)
+    return decode_within(data, path, megapixels=megapixels, seconds=seconds)
+
+
+def decode_within(data: bytes, name: Path | str, *, megapixels: float = MEGAPIXELS,
+                  seconds: float | None = None) -> Photo:
+    """Decode the bytes of a file; see `decode` for the first three arguments and `read` for the last.
+
+    Raises:
+        UsageError: see `decode`; or it takes longer, or more memory.
+    """
+    if seconds is None:
+        return decode(data, name, megapixels=megapixels)
+    return run_isolated(decode, data, str(name), megapixels=megapixels, name=name, seconds=seconds,
+                        memory=decode_memory(megapixels, len(data)))
 
 
 def write(photo: Photo | np.ndarray, path: Path | str, *, quality: int | None = None, strip: bool = False) -> Path:

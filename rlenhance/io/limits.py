@@ -11,6 +11,9 @@ from rlenhance.core.errors import UsageError, one_line
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
 
+#: Bytes of memory per pixel that decoding takes at most, with what is returned.
+PIXEL_BYTES = 24
+
 #: Exceptions of Pillow, tifffile, imagecodecs and libheif for damaged files.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError,
           RuntimeError, AssertionError, struct.error, zlib.error)
@@ -36,6 +39,16 @@ def check_size(name: str, width: int, height: int, megapixels: float) -> None:
     if width * height > megapixels * 1e6:
         raise UsageError(f"{name}: {width}x{height} pixels are {width * height / 1e6:.4g} megapixels, the limit is "
                          f"{megapixels:g}; raise the limit (megapixels), or reduce the picture")
+
+
+def decode_memory(megapixels: float, size: int) -> float:
+    """MiB of memory that decoding takes at most, beside the idle process.
+
+    Args:
+        megapixels: of the image.
+        size: of the file in bytes.
+    """
+    return 200 + (PIXEL_BYTES * megapixels * 1e6 + 2 * size) / 2**20
 
 
 def missing_extra(what: str, extra: str) -> UsageError:

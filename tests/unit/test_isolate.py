@@ -3,11 +3,13 @@
 import copy
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 import warnings
+import zlib
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import decode, encode
 from rlenhance.io.containers import sniff
@@ -64,6 +67,25 @@ def test_a_wide_gamut_comes_back():
     data = corpus.png16(corpus.noise((9, 13, 3), np.uint16), icc=corpus.profile("p3"))
     there, here = _run(decode, data, "night.png"), decode(data, "night.png")
     assert encode(there, ".png") == encode(here, ".png") and there.wide_gamut is not None
+
+
+def flat_png(width, height):
+    """Black, 1 bit per pixel: a kilobyte per 8 megapixels."""
+    rows = zlib.compress(bytes((width // 8 + 1) * height))
+    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts)
+
+
+def test_a_folder_goes_on_after_a_file_that_takes_too_long(tmp_path, capsys):
+    """It is named with the flag that allows it more."""
+    (tmp_path / "a.png").write_bytes(flat_png(16_000, 15_000))
+    case = next(case for case in corpus.cases() if case.container == "JPEG")
+    (tmp_path / "b.jpg").write_bytes(case.data)
+    assert main(["denoise", str(tmp_path), "-o", str(tmp_path / "out"), "--decode-timeout", "0.1"]) == 2
+    assert "a.png: takes more than 0.1 seconds to read; raise the limit (--decode-timeout)" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.jpg"]
+    assert main(["denoise", str(tmp_path), "--decode-timeout", "nan"]) == 2
 
 
 def test_the_child_imports_no_torch():
