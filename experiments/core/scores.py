@@ -202,7 +202,7 @@ class ScoreCache:
         try:
             self._found = read_object(self._path, max_bytes=_MAX_BYTES, finite=False) if self._path.is_file() else {}
         except UsageError as error:
-            raise UsageError(f"{error}: damaged; remove it, and everything is scored again") from error
+            raise UsageError(f"{error}; remove it, and everything is scored again") from error
 
     def get_or_compute(self, key: str, compute: Callable[[], ScoreEntry]) -> ScoreEntry:
         """The entry under a key, computed and written if it is not there."""

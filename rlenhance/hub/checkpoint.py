@@ -7,7 +7,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,14 @@ from rlenhance.core.plugins import load_installed, loaded_plugins, plugins_of, t
 from rlenhance.hub import migrate
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, is_pickle, read_config
 from rlenhance.hub.shipped import locate
+from rlenhance.hub.spec import WithinWeights, check_spec
 from rlenhance.models import MODELS, ImageNetwork, Policy, build_model
+
+#: Bytes of the header of a safetensors file that is read.
+MAX_HEADER = 8 << 20
+_DTYPES = frozenset(("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"))
+_MAX_NESTED = 3
+_loading = threading.local()
 
 
 def describe(network: ImageNetwork, about: Mapping[str, Any] | None = None) -> ModelInfo:
@@ -104,9 +113,15 @@ def create_network(name: str, **config: Any) -> ImageNetwork:
         UnknownName: the name is not registered.
         UsageError: an argument does not exist or is out of range; the prior cannot be loaded.
     """
+    return _build(name, config, None)
+
+
+def _build(name: str, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None) -> ImageNetwork:
+    """See `create_network`; with the shapes of its weights the network must not be larger than they are."""
     prior = config.get("prior")
-    loaded = load_network(locate(prior)) if isinstance(prior, str) else None
-    network: Any = MODELS.create(name, **config)
+    loaded = _load_prior(prior) if isinstance(prior, str) else None
+    with nullcontext() if shapes is None else WithinWeights(shapes):
+        network: Any = MODELS.create(name, **config)
     if loaded is not None:
         network.set_prior(loaded)
     return network
@@ -124,34 +139,72 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     """
     folder = find_checkpoint(folder)
     config = read_config(folder)
-    network = _create(folder, config)
+    shapes = weight_shapes(folder)
+    network = _create(folder, config, shapes)
+    if config["format"] == 1:
+        shapes = migrate.upgrade_weights(shapes)
+    _check_shapes(folder, network, shapes)
     tensors = _read_tensors(folder / MODEL)
     if config["format"] == 1:
         tensors = migrate.upgrade_weights(tensors)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UsageError(f"{folder}: weights and config do not fit together ({error})") from error
+        raise UsageError(f"{folder}: weights and config do not fit together ({_line(error)})") from error
     _check_finite(folder, tensors, "use another checkpoint")
     return network.to(device).eval()
 
 
-def _create(folder: Path, config: Mapping[str, Any]) -> ImageNetwork:
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """The shapes of a checkpoint's weights, by their names in the file; the weights are not read.
+
+    Raises:
+        UsageError: damaged, or not safetensors.
+    """
+    path = folder / MODEL
+    with _safetensors(path):
+        check_header(path)
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            kinds = {name: part.get_dtype() for name, part in slices.items()}
+            shapes = {name: part.get_shape() for name, part in slices.items()}
+    for name, kind in kinds.items():
+        if kind not in _DTYPES:
+            raise UsageError(f"{path}: the weight {name:.60} is of type {kind}; known are {', '.join(sorted(_DTYPES))}")
+    return shapes
+
+
+def _check_shapes(folder: Path, network: ImageNetwork, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Compare a network with the shapes in the file before the weights are read."""
+    wanted = {name: list(value.shape) for name, value in network.state_dict().items()}
+    for name in sorted({*wanted, *shapes}):
+        if wanted.get(name) != shapes.get(name):
+            raise UsageError(f"{folder}: weights and config do not fit together (the weight {name:.60} has the shape "
+                             f"{shapes.get(name, 'none')} in {MODEL}, and {wanted.get(name, 'none')} by {CONFIG})")
+
+
+def _create(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> ImageNetwork:
     """The network of a config.json, with fresh weights; installed plugins are loaded where a name is unknown."""
+    def make() -> ImageNetwork:
+        check_spec(config["model"])
+        arguments = dict(config["model"])
+        return _build(arguments.pop("name"), arguments, shapes)
+
     needed = config.get("plugins") or {}
     try:
         try:
-            network = create_network(**config["model"])
+            network = make()
         except UnknownName:
             if not load_installed():
                 raise
-            network = create_network(**config["model"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a wrong spec
+            network = make()
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, IndexError,
+            AssertionError) as error:  # of a wrong spec
         remedy, missing = "", [module for module in needed if module not in loaded_plugins()]
         if isinstance(error, UnknownName) and missing:
             remedy = (f": it has parts of the plugin {', '.join(missing)}, and a checkpoint has no code imported; load "
                       f"it first, with --plugin {missing[0]}.py, or from Python with rlenhance.load_plugin")
-        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({error}){remedy}") from error
+        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({_line(error)}){remedy}") from error
     for module, digest in needed.items():
         if module in loaded_plugins():
             warn_if_changed(loaded_plugins()[module], digest, f"{folder} was trained")
@@ -185,7 +238,7 @@ def load_training(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder}: holds no training state, it cannot be resumed; start from its weights with --init")
     flat = _read_tensors(path)
-    with safe_open(path, framework="pt") as file:
+    with _safetensors(path), safe_open(path, framework="pt") as file:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
         raise UsageError(f"{path}: not a training state; start from the weights with --init")
@@ -198,11 +251,48 @@ def load_training(folder: Path) -> dict[str, Any]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with _safetensors(path):
+        check_header(path)
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        kind = "a pickle under another name, never loaded" if is_pickle(path) else error
+
+
+def check_header(path: Path) -> None:
+    """Refuse a safetensors file whose header is larger than `MAX_HEADER`, before it is read."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER and not is_pickle(path):
+        raise UsageError(f"{path}: damaged, or not safetensors (a header of {size:,} bytes; the limit is "
+                         f"{MAX_HEADER:,})")
+
+
+@contextmanager
+def _safetensors(path: Path) -> Iterator[None]:
+    """What goes wrong with a safetensors file, as a UsageError."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        kind = "a pickle under another name, never loaded" if is_pickle(path) else _line(error)
         raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) < 400 else f"{text[:400]}..."
+
+
+def _load_prior(name: str) -> ImageNetwork:
+    """The network that another one names as its prior; priors that name each other end in a UsageError."""
+    depth = getattr(_loading, "depth", 0)
+    if depth == _MAX_NESTED:
+        raise UsageError(f"its prior has a prior, more than {_MAX_NESTED} of them")
+    _loading.depth = depth + 1
+    try:
+        return load_network(locate(name))
+    finally:
+        _loading.depth = depth
 
 
 def flatten(value: Any) -> tuple[dict[str, Tensor], Any]:

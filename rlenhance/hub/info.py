@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.json_files import check_finite, read_object
+from rlenhance.core.json_files import check_finite, naming, read_object
+from rlenhance.core.stored_ranges import check_stored
 from rlenhance.core.types import PURPOSES, Purpose
 from rlenhance.hub import migrate
 
@@ -106,6 +107,31 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_ranges(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(span, list) and len(span) == 3 and all(type(number) in (int, float) for number in span)
+        for span in value.values())
+
+
+#: Fields of config.json: whether a value fits, and what it must be.
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "purpose": (lambda value: isinstance(value, str), f"one of {', '.join(PURPOSES)}"),
+    "scale": (lambda value: type(value) is int, "a whole number"),
+    "channels": (lambda value: type(value) is int, "a whole number"),
+    "needs_mask": (lambda value: isinstance(value, bool), "true or false"),
+    "preferences": (_is_ranges, "an object of ranges, three numbers each"),
+    "auto_preferences": (_is_texts, "a list of texts"),
+    "receptive_radius": (lambda value: value is None or type(value) is int, "a whole number or null"),
+    "model": (lambda value: isinstance(value, dict), "an object"),
+    "about": (lambda value: isinstance(value, dict), "an object"),
+    "plugins": (lambda value: isinstance(value, dict) and _is_texts(list(value.values())), "an object of texts"),
+}
+
+
 def read_info(folder: Path | str) -> ModelInfo:
     """The description of a model in its checkpoint; weights are not read.
 
@@ -117,15 +143,22 @@ def read_info(folder: Path | str) -> ModelInfo:
     """
     folder = find_checkpoint(folder)
     config = read_config(folder)
-    try:
-        ranges = {name: (float(low), float(default), float(high))
-                  for name, (low, default, high) in config["preferences"].items()}
-        radius = config["receptive_radius"]
-        info = ModelInfo(config["purpose"], int(config["scale"]), int(config["channels"]), bool(config["needs_mask"]),
-                         ranges, tuple(config["auto_preferences"]), None if radius is None else int(radius),
-                         dict(config["model"]), dict(config.get("about") or {}), dict(config.get("plugins") or {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{folder / CONFIG}: damaged ({error!r}); take another copy of it") from error
+    config = {"about": {}, "plugins": {}, **{name: value for name, value in config.items() if value is not None}}
+    for name, (fits, words) in _FIELDS.items():
+        if not fits(config.get(name)):
+            raise UsageError(f"{folder / CONFIG}: {name} must be {words}; got {config.get(name)!r:.60}; take another "
+                             f"copy of it")
+        with naming(folder / CONFIG):
+            check_stored(name, config.get(name))
+    ranges = {name: (float(low), float(default), float(high))
+              for name, (low, default, high) in config["preferences"].items()}
+    about = config["about"]
+    if not _is_texts(about.get("without_effect", [])):
+        raise UsageError(f"{folder / CONFIG}: without_effect must be a list of texts; got "
+                         f"{about['without_effect']!r:.60}; take another copy of it")
+    info = ModelInfo(config["purpose"], config["scale"], config["channels"], config["needs_mask"], ranges,
+                     tuple(config["auto_preferences"]), config.get("receptive_radius"), config["model"], about,
+                     config["plugins"])
     if info.purpose not in PURPOSES:
         raise UsageError(f"{folder / CONFIG}: purpose {info.purpose!r}, this rlenhance knows {', '.join(PURPOSES)}")
     return info

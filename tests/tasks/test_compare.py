@@ -184,7 +184,7 @@ def test_what_cannot_be_compared_is_refused_by_name(cases, name, tmp_path, capsy
     assert compare_command(case.task, ["--models", "mine=nowhere", "--out", str(out)]) == 2
     assert "mine=nowhere" in capsys.readouterr().err
     (out / "scores.json").write_text("{")
-    with pytest.raises(UsageError, match=r"damaged .*scored again"):
+    with pytest.raises(UsageError, match=r"not a JSON file .*scored again"):
         compare(case.task, dataclasses.replace(case.config, out=out))
 
 

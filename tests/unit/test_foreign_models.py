@@ -1,0 +1,106 @@
+"""Models of strangers: config.json and weights are checked by type, range and size before anything is built of them."""
+
+import json
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import MAX_HEADER, load_model, load_network, load_training, save_checkpoint
+from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
+from rlenhance.models import MODELS
+
+BACKBONE = {"name": "compact", "width": 8}
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A checkpoint, and a function that changes a field of its config.json by a path with dots."""
+    torch.manual_seed(0)
+    policy = MODELS.create("pixel_policy", actions={"name": "tone"}, backbone=BACKBONE, decision_size=16)
+    place = save_checkpoint(tmp_path / "model", policy, {"step": 1}, {"step": 1, "state": torch.ones(3)})
+
+    def change(path, value):
+        config = json.loads((place / CONFIG).read_text())
+        *parts, last = path.split(".")
+        holder = config
+        for part in parts:
+            holder = holder[part]
+        holder[last] = value
+        (place / CONFIG).write_text(json.dumps(config))
+        return place
+
+    return change
+
+
+@pytest.mark.parametrize(("path", "value", "wanted"), [
+    ("model.backbone.width", -1, r"model\.backbone\.width must lie in \[1, 2,048\]; got -1"),
+    ("model.backbone.width", 20_000, r"width must lie in \[1, 2,048\]; got 20000"),
+    ("model.backbone.width", 2048, r"the config asks for more|do not fit together"),
+    ("model.backbone.width", True, "width must be a whole number; got True"),
+    ("model.backbone.dilations", [1, 2] * 1000, "dilations must have at most 256 entries; got 2,000"),
+    ("model.backbone.dilations", [1, float("nan")], "dilations must be finite; got nan"),
+    ("model.backbone.dilations", 3, "dilations must be a list, each entry a whole number; got 3"),
+    ("model.backbone.name", "nonsense", "unknown backbone 'nonsense'"),
+    ("model.backbone.nonsense", 1, "has no such argument; it takes"),
+    ("model.horizon", float("inf"), "horizon must be finite; got inf"),
+    ("model.horizon", 10**9, r"model\.horizon must lie in \[1, 100\]; got 1000000000"),
+    ("model.horizon", "8", "horizon must be a whole number; got '8'"),
+    ("model.decision_size", 10**6, "decision_size must lie in"),
+    ("model.actions", None, 'actions must be an object with a "name"|actions must be an object'),
+    ("model.name", 5, 'must be an object with a "name" in quotes'),
+])
+def test_an_argument_of_a_foreign_model_is_named_with_its_range(model, path, value, wanted):
+    place = model(path, value)
+    with pytest.raises(UsageError, match=wanted) as refused:
+        load_network(place)
+    assert str(place / CONFIG) in str(refused.value) or "fit together" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("scale", 1e9), ("scale", 10**6), ("channels", "3"), ("preferences", {"exposure_level": [0, 1]}),
+    ("auto_preferences", "auto"), ("receptive_radius", -1), ("about", {"without_effect": 5}), ("needs_mask", "no")])
+def test_a_field_of_the_description_is_named(model, field, value):
+    place = model(field, value)
+    with pytest.raises(UsageError, match=f"{CONFIG}: .*({field}|without_effect)"):
+        read_info(place)
+
+
+def test_nothing_is_built_beyond_the_size_of_the_weights(model, monkeypatch):
+    """A network of 150 million numbers is refused before its tensors are made."""
+    made = []
+    place = model("model.backbone", {"name": "fcn", "width": 2048, "dilations": [1] * 64})
+
+    def fill(tensor, **_):
+        made.append(tensor.numel())
+        return tensor
+
+    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", fill)
+    with pytest.raises(UsageError, match=r"numbers in .* tensors, and the config asks for more"):
+        load_network(place)
+    assert sum(made) < 20e6
+
+
+def test_a_prior_that_names_itself_ends(model, tmp_path):
+    place = save_checkpoint(tmp_path / "fill", MODELS.create("completion_policy", backbone=BACKBONE))
+    config = json.loads((place / CONFIG).read_text())
+    config["model"]["prior"] = str(place)
+    (place / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="its prior has a prior"):
+        load_network(place)
+
+
+@pytest.mark.parametrize("read", [load_model, load_training])
+def test_a_huge_header_and_odd_types_are_refused(model, read):
+    place = model("about", {})
+    name = MODEL if read is load_model else TRAINING
+    (place / name).write_bytes(struct.pack("<Q", MAX_HEADER + 1) + b"{" + b" " * 100)
+    with pytest.raises(UsageError, match=f"{name}: .*header of"):
+        read(place)
+    if read is load_model:
+        save_file({"a": torch.ones(2, dtype=torch.complex64)}, place / name)
+        with pytest.raises(UsageError, match=f"{name}: the weight a is of type C64"):
+            read(place)
