@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import operator
 import os
 import sys
@@ -76,6 +77,20 @@ def check_ranges(config: object, interval: str, *names: str) -> None:
         if not all(above(number, low) and below(number, high)
                    for number in (value if isinstance(value, tuple) else (value,))):
             raise UsageError(f"{name} must lie in {interval}; got {value}")
+
+
+def check_counts(**counts: tuple[object, int]) -> None:
+    """Refuse all but whole numbers from 1 to a largest one.
+
+    Args:
+        counts: value and largest value, by name.
+
+    Raises:
+        UsageError: names the first that is none.
+    """
+    for name, (value, most) in counts.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= int(value) <= most:
+            raise UsageError(f"{name} must be a whole number from 1 to {most}; got {value!r:.60}")
 
 
 def one_line(text: object, most: int = 300) -> str:
