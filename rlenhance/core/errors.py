@@ -6,6 +6,7 @@ import difflib
 import numbers
 import operator
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 
 #: Environment variable; where it is set, `describe_failure` prints the traceback of a fault of the program.
 TRACEBACK = "RLENHANCE_TRACEBACK"
+_DRIVING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class UsageError(ValueError):
@@ -101,6 +103,16 @@ def one_line(text: object, most: int = 300) -> str:
         'Unexpected end of file: [2J at 3'
     """
     return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())[:most]
+
+
+def printable(text: object) -> str:
+    r"""Text whose names drive no terminal: control characters, and those that turn lines around, as escapes.
+
+    Example:
+        >>> printable("one" + chr(10) + "two" + chr(27) + "[31m.png")
+        'one\\ntwo\\x1b[31m.png'
+    """
+    return _DRIVING.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
 class UnknownName(UsageError, KeyError):
