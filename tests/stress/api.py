@@ -1,5 +1,6 @@
 """The Python API: whatever array, image, tensor or argument it is given, a whole result or an error that names it."""
 
+import dataclasses
 import math
 import warnings
 from functools import cache
@@ -12,7 +13,8 @@ from PIL import Image
 
 import envs
 import rlenhance
-from rlenhance.core.errors import UsageError, one_line
+from rlenhance.core.errors import UnknownName, UsageError, one_line
+from rlenhance.pipelines.options import PREFERENCES
 from tests.stress.registry import Broken, Case, Property
 
 warnings.simplefilter("ignore")
@@ -54,8 +56,16 @@ def cases(rng):
     for name in PIPELINES:
         pipeline(name)
     while True:
-        way = rng.choice(["pipeline"] * 6 + ["batch"] * 2 + ["env"])
-        if way == "env":
+        way = rng.choice(["pipeline"] * 6 + ["batch"] * 2 + ["env", "settings", "weights"])
+        if way == "settings":
+            name = rng.choice(list(PIPELINES))
+            known = [each.name for each in dataclasses.fields(getattr(rlenhance, name).Settings)]
+            known += list(PREFERENCES) if name == "Enhancer" else []
+            options = {"settings": name, "argument": rng.choice(known), "value": rng.randrange(len(_VALUES))}
+        elif way == "weights":
+            options = {"weights": rng.choice(["exposure", "exposure_level", "color", "x"]),
+                       "value": rng.randrange(len(_VALUES))}
+        elif way == "env":
             env = rng.choice(list(_ARGUMENTS))
             options = {"env": env, "argument": rng.choice(_ARGUMENTS[env]), "value": rng.randrange(len(_VALUES))}
         else:
@@ -69,13 +79,13 @@ def cases(rng):
                 options |= {"pipeline": rng.choice(list(PIPELINES)), "mode": rng.choice(_MODES),
                             "kind": rng.choice(["array"] * 3 + ["tensor", "PIL", "odd"]),
                             "mask": rng.choice([None, None, None, "bool", "uint8", "float32", "odd"])}
-        yield Case("-".join(str(options[key]) for key in ("pipeline", "batch", "env") if key in options), b"", options)
+        yield Case(way, b"", options)
 
 
 def array(options):
     """The array that options describe."""
     rng, shape, dtype = np.random.default_rng(options["seed"]), tuple(options["shape"]), options["dtype"]
-    values, content = rng.random(shape), options["content"]
+    values, content = np.asarray(rng.random(shape)), options["content"]
     if content in ("black", "white"):
         values = np.full(shape, float(content == "white"))
     elif content != "noise" and values.size:
@@ -85,7 +95,8 @@ def array(options):
     with np.errstate(all="ignore"):
         kind = np.dtype("float32" if dtype == "bfloat16" else dtype)
         if kind.kind in "iu":
-            values = np.nan_to_num(values * np.iinfo(kind).max, posinf=0, neginf=0).clip(0, np.iinfo(kind).max)
+            whole = np.nan_to_num(values * np.iinfo(kind).max, posinf=0, neginf=0)
+            values = np.asarray(whole.clip(0, np.iinfo(kind).max))
         found = np.zeros(shape, kind) if kind.kind in "MV" else values.astype(kind)
     layout = options["layout"]
     if layout == "turned":
@@ -130,6 +141,10 @@ def check(case, folder):
     options = case.options
     if "env" in options:
         return _environment(options)
+    if "settings" in options:
+        return _settings(options)
+    if "weights" in options:
+        return _weights(options)
     if "batch" in options:
         return _batch(options)
     return _pipeline(options)
@@ -137,7 +152,7 @@ def check(case, folder):
 
 def _named(error, names, shown):
     """A refusal names what was wrong with what."""
-    if not any(name in str(error) for name in names):
+    if not isinstance(error, UnknownName) and not any(name in str(error) for name in names):
         raise Broken(f"{type(error).__name__} names none of {', '.join(names)} ({shown}): {error}") from error
     raise UsageError(one_line(error)) from error
 
@@ -240,6 +255,34 @@ def _environments(name):
     return gymnasium.make_vec(f"rlenhance/{name}-v0", num_envs=2, output="torch", size=16)
 
 
+def _settings(options):
+    """A pipeline with one odd setting or preference, and a picture."""
+    name, argument, value = options["settings"], options["argument"], _VALUES[options["value"]]
+    change = {"preference": {argument: value}} if argument in PREFERENCES else {argument: value}
+    picture = np.random.default_rng(0).integers(0, 200, (9, 11, 3), dtype=np.uint8)
+    picture[2:5, 2:5] = 0
+    try:
+        result = pipeline(name).with_settings(**change)(picture, mask=(picture[..., 0] == 0))
+    except (TypeError, AttributeError) as error:
+        raise UsageError(one_line(error)) from error
+    except ValueError as error:
+        _named(error, (argument, repr(value), f"{value}"), f"{name} {argument}={value!r}")
+    if result.dtype != np.uint8:
+        raise Broken(f"uint8 gives {result.dtype}")
+
+
+def _weights(options):
+    """A reward with one odd weight: its sum is finite."""
+    name, value = options["weights"], _VALUES[options["value"]]
+    try:
+        weights = (rlenhance.RewardWeights(exposure_level=value) if name == "exposure_level" else
+                   rlenhance.RewardWeights({name: value}))
+    except ValueError as error:
+        _named(error, (name, name.replace("_", " ")), f"{name}={value!r}")
+    if not all(map(math.isfinite, weights.values())):
+        raise Broken(f"{name}={value!r} is taken")
+
+
 def _environment(options):
     """An environment with one odd argument, a reset and a step."""
     name, argument, value = options["env"], options["argument"], _VALUES[options["value"]]
@@ -254,6 +297,10 @@ def _environment(options):
             raise UsageError(one_line(error)) from error
         _named(error, (argument, argument.replace("_", " "), repr(value), f"{value}:", f"{Path(str(value))}:"),
                f"{argument}={value!r}")
+    except NotImplementedError as error:  # docs/roadmap.md: completion copies its masks to the host
+        if value != "meta":
+            raise
+        raise UsageError(one_line(error)) from error
     except MemoryError as error:  # whole numbers that are too large together
         raise UsageError(one_line(error)) from error
 
