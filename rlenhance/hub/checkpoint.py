@@ -54,8 +54,10 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
         training: nested mapping of tensors and JSON-able values, for resuming (optimiser, random streams).
 
     Raises:
-        UsageError: a weight is not finite, or the written bytes do not load back equal; nothing is written.
+        UsageError: a part of the network is larger than can be loaded, a weight is not finite, or the written
+            bytes do not load back equal; nothing is written.
     """
+    check_spec(network.spec)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     _check_finite(folder, tensors, "the checkpoint is not written")
     data = save(tensors)
@@ -250,8 +252,9 @@ def load_training(folder: Path) -> dict[str, Any]:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
         raise UsageError(f"{path}: not a training state; start from the weights with --init")
+    parsed = parse_json(outline, path, finite=False)
     try:
-        state = restore(flat, parse_json(outline, path, finite=False))
+        state = restore(flat, parsed)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         remedy = "start from the weights with --init"
         raise UsageError(f"{path}: damaged ({error!r:.120}); {remedy}") from error
@@ -266,7 +269,7 @@ def _check_digests(folder: Path, config: Mapping[str, Any]) -> None:
     bare = {name: value for name, value in config.items() if name != "digests"}
     for name, digest in known.items():
         if name in (MODEL, TRAINING, CONFIG):
-            seen = _digest(_text(bare) if name == CONFIG else (folder / name).read_bytes())
+            seen = _digest(_text(bare)) if name == CONFIG else _file_digest(folder / name)
             if seen != digest:
                 raise UsageError(f"{folder / name}: damaged, it is not what was saved (its digest is {seen}, and "
                                  f"{CONFIG} says {digest!r:.40}); take another copy of it")
@@ -274,6 +277,11 @@ def _check_digests(folder: Path, config: Mapping[str, Any]) -> None:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _text(config: Mapping[str, Any]) -> bytes:
