@@ -17,7 +17,6 @@ from rlenhance.cli.photo_command import (
     read_settings,
     run_plan,
 )
-from rlenhance.core.errors import printable
 from rlenhance.pipelines.options import DenoiseSettings
 
 
@@ -50,6 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
                         denoiser.noise_preference()) if arguments.explain else None
     summary = run_plan(plan, denoiser.process, arguments)
     if choices and not summary.failed:
-        place = printable(write(choices.picture(), arguments.explain))
-        print(f"which filter won where -> {place}\n{choices.describe()}", file=notes_stream(plan, arguments))
+        print(f"which filter won where -> {write(choices.picture(), arguments.explain)}\n{choices.describe()}",
+              file=notes_stream(plan, arguments))
     return summary.status

@@ -13,6 +13,7 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -21,7 +22,7 @@ from PIL import (
 )
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.io import exif, png, tiff
+from rlenhance.io import exif, jpeg, png, tiff
 from rlenhance.io.containers import Container, container_by_extension, sniff
 from rlenhance.io.heif import read_heif
 from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
@@ -29,10 +30,32 @@ from rlenhance.io.photo import Encoding, Metadata, Photo
 from rlenhance.io.profiles import WideGamut, open_profile, to_srgb
 from rlenhance.io.raw import read_raw
 
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF of any size; Pillow's own limit of pixels is global to the process."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)
+        ImageFile.ImageFile.load_prepare(self)
+
+
+class _Avif(AvifImagePlugin.AvifImageFile):
+    """An AVIF whose EXIF is not interpreted: a small block may claim gigabytes."""
+
+    def _open(self) -> None:
+        decoder = AvifImagePlugin._avif.AvifDecoder
+        self._decoder = decoder(self.fp.read(), "auto", AvifImagePlugin._get_default_max_threads())  # type: ignore
+        self._size, self.n_frames, self._mode, *blocks, turn, packet = self._decoder.get_info()
+        self.is_animated = self.n_frames > 1
+        self.info.update({"icc_profile": blocks[0], "exif": blocks[1], "turn": turn, "xmp": packet})
+        self.seek(0)
+
+
 # Not with Image.open, whose limit of pixels is global to the process.
 _OPEN: dict[str, Any] = {
     "JPEG": JpegImagePlugin.jpeg_factory, "PNG": PngImagePlugin.PngImageFile, "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile, "AVIF": AvifImagePlugin.AvifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile, "AVIF": _Avif,
 }
 # EXIF orientation -> (transpose, flip vertically, flip horizontally)
 _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
@@ -80,11 +103,18 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
             raise UsageError(f"{name}: an animation; save one frame as a picture of its own")
         metadata, turn = png.read_metadata(data, name)
         data = png.strip_metadata(data)
+    if kind.name == "JPEG":
+        data, block, lost = jpeg.bounded(data)
+        if lost:
+            note(name, f"{lost} segments of its metadata are left out: {jpeg.MOST_METADATA} are read")
     with _OPEN[kind.name](io.BytesIO(data)) as image:
         check_size(name, image.width, image.height, megapixels)
         _check_frames(image, name)
-        if kind.name != "PNG":
+        if kind.name == "JPEG":
+            metadata, turn = _from_info({"dpi": exif.resolution(block), **image.info, "exif": block}, name)
+        elif kind.name != "PNG":
             metadata, turn = _from_info(image.info, name)
+            turn = image.info.get("turn", turn)  # of an AVIF
         depth, options = _depth(image, data), _options(image, data)
         pixels, mode = _read_8bit(image, name) if depth == 8 else (_read_deep(data, kind, depth), "")
     return _photo(pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), metadata, turn, name)
@@ -100,13 +130,17 @@ def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
     if not head.integer or head.bits not in (1, 2, 4, 8, 16):
         kind = "" if head.integer else " signed or floating-point"
         raise UsageError(f"{name}: {head.bits}-bit{kind} values are not taken; save it with 8 or 16 bits per channel")
+    tiff.check_layout(data, head)
     metadata, turn = _from_directory(data, name)
     options = {"compression": head.compression}
+    data = tiff.pixels_alone(data)
     if head.bits == 16:
-        return _photo(tiff.read_16bit(data, name), Encoding("TIFF", 16, "", options), metadata, turn, name)
-    with TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as image:
-        pixels, mode = _read_8bit(image, name)  # Pillow turns TIFF by itself, and no other format
-    return _photo(pixels, Encoding("TIFF", 1 if mode == "1" else 8, mode, options), metadata, 0, name)
+        return _photo(tiff.read_16bit(data, name, head), Encoding("TIFF", 16, "", options), metadata, turn, name)
+    with _Tiff(io.BytesIO(data)) as image:
+        if sorted(image.size) != sorted((head.width, head.height)):
+            raise ValueError("readers differ in its size")
+        pixels, mode = _read_8bit(image, name)
+    return _photo(pixels, Encoding("TIFF", 1 if mode == "1" else 8, mode, options), metadata, turn, name)
 
 
 def _from_raw(data: bytes, name: str, megapixels: float) -> Photo:
@@ -204,16 +238,11 @@ def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
 def _from_directory(data: bytes, name: str) -> tuple[Metadata, int]:
     """Metadata and orientation from a TIFF's first directory."""
     try:
-        tags = Image.Exif()
-        tags.load_from_fp(io.BytesIO(data))
-        turn, record = int(tags.get(exif.ORIENTATION, 0)), tags.get(33723)
-        dots = 2.54 if tags.get(296) == 3 else 1
-        info = {"xmp": tags.get(700), "icc_profile": tags.get(34675)}
-        if 282 in tags and 283 in tags:
-            info["dpi"] = (float(tags[282]) * dots, float(tags[283]) * dots)
-        found, turned = _from_info(info, name)
-        found = replace(found, iptc=record if isinstance(record, bytes) else None, exif=exif.from_directory(tags))
-        return found, turn or turned
+        block, turn, others, lost = exif.from_tiff(data)
+        if lost:
+            note(name, f"its tags {', '.join(map(str, sorted(set(lost))[:8]))} are damaged and left out")
+        found, turned = _from_info(others, name)
+        return replace(found, iptc=others.get("iptc"), exif=block), turn or turned
     except DAMAGE as error:
         note(name, f"its metadata is damaged and left out ({error})")
         return Metadata(), 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -79,15 +80,26 @@ def _supported_metadata(photo: Photo, container: Container) -> Metadata:
             metadata = replace(metadata, **{block: None})  # type: ignore[arg-type]
             lost.append(block.upper())
     if container.name == "JPEG" and metadata.exif and len(metadata.exif) + 6 > _SEGMENT:
-        shorter = exif.without_maker_note(metadata.exif)
-        note(photo.name, "its EXIF is too large for a JPEG; the camera's own part of it is left out")
-        metadata = replace(metadata, exif=shorter if len(shorter) + 6 <= _SEGMENT else None)
+        metadata = replace(metadata, exif=_shorter_exif(metadata.exif, photo.name))
     if container.name == "JPEG" and metadata.xmp and len(metadata.xmp) + 29 > _SEGMENT:
         metadata = replace(metadata, xmp=None)
         lost.append("XMP (it is too large)")
     if lost:
         note(photo.name, f"a {container.name} cannot hold its {', '.join(lost)}")
     return metadata
+
+
+def _shorter_exif(block: bytes, name: str) -> bytes | None:
+    """The block without the maker note, if a JPEG can hold that."""
+    try:
+        shorter = exif.without_maker_note(block)
+    except (ValueError, struct.error):
+        shorter = b""
+    if len(shorter) + 6 > _SEGMENT:
+        shorter = b""
+    part = "the camera's own part of it" if shorter else "it"
+    note(name, f"its EXIF is too large for a JPEG; {part} is left out")
+    return shorter or None
 
 
 def _planes(photo: Photo, container: Container, in_profile: bool) -> np.ndarray:
@@ -121,7 +133,8 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
     options: Any = photo.encoding.options if photo.encoding and photo.encoding.container == container.name else {}
     if container.name == "TIFF":
         compression = options.get("compression", 8)
-        tiff.write(file, array, metadata, compression=compression if compression in tiff.KEPT_COMPRESSIONS else 8)
+        compression = compression if compression in tiff.KEPT_COMPRESSIONS else 8
+        tiff.write(file, array, metadata, compression=compression, name=photo.name)
         return file.getvalue()
     if container.name == "HEIF":
         write_heif(file, array, metadata, quality or QUALITY["HEIF"])
@@ -213,7 +226,7 @@ def _bilevel(array: np.ndarray, photo: Photo, container: Container, metadata: Me
     white = array[..., 0] > 127
     if container.name == "TIFF":
         file = io.BytesIO()
-        tiff.write(file, white[..., None], metadata, compression=8)
+        tiff.write(file, white[..., None], metadata, compression=8, name=photo.name)
         return file.getvalue()
     return _by_pillow(Image.fromarray(white), container, metadata, {})
 
@@ -237,7 +250,7 @@ def _palette(array: np.ndarray, photo: Photo, container: Container, metadata: Me
         if array.shape[2] == 4:
             return _save(array, photo, container, metadata, None)
         file = io.BytesIO()
-        tiff.write(file, indices[..., None], metadata, compression=8, palette=table[:, :3])
+        tiff.write(file, indices[..., None], metadata, compression=8, palette=table[:, :3], name=photo.name)
         return file.getvalue()
     image = Image.fromarray(indices)
     image.putpalette(table[: len(colors), :3].tobytes())

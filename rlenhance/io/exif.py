@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-from PIL import Image
+from rlenhance.io.directory import EXIF_IFD, GPS_IFD, Directories, Entry, Tags, directory_bytes
 
 ORIENTATION = 0x0112
-EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 # TIFF tags that say how the pixels lie in the file, or that are kept apart from the EXIF block
-_LAYOUT = {*range(254, 260), 262, 263, 266, 273, *range(277, 280), *range(282, 285), *range(290, 294), 296, 301,
-           *range(317, 321), *range(322, 326), 330, 332, 334, 336, *range(338, 344), 347, *range(512, 522),
-           *range(529, 533), 700, 33723, 34377, 34675, ORIENTATION}
+_LAYOUT = frozenset({
+    *range(254, 260), 262, 263, 266, 273, *range(277, 280), *range(282, 285), *range(290, 294), 296, 301,
+    *range(317, 321), *range(322, 326), 330, 332, 334, 336, *range(338, 344), 347, *range(512, 522), *range(529, 533),
+    700, 32997, 32998, 33723, 34377, 34675, ORIENTATION})
 # tags of a camera RAW's first directory that describe the photograph and not the file
 _OF_THE_PHOTO = {270, 271, 272, 305, 306, 315, 33432, EXIF_IFD, GPS_IFD}
 _MAKER_NOTE = 0x927C
@@ -48,16 +47,19 @@ def apply_orientation(block: bytes) -> tuple[bytes, int]:
         The block without a prefix; the orientation 1 to 8, or 0 where it has none.
 
     Raises:
-        ValueError, struct.error: no EXIF block, or a damaged one.
+        ValueError, struct.error: no EXIF block, a damaged one, or one that claims more than it has.
     """
     edited = bytearray(block.removeprefix(b"Exif\0\0"))
+    reader = Directories(edited)
+    reader.tags(reader.first)  # bounds what it claims
     order, first = _first(edited)
     entries = dict(_entries(edited, first, order))
     turn = 0
     if ORIENTATION in entries:
         place = entries[ORIENTATION]
-        form = {3: "H", 4: "I"}.get(struct.unpack_from(f"{order}H", edited, place + 2)[0])
-        if form is None:
+        kind, count = struct.unpack_from(f"{order}HI", edited, place + 2)
+        form = {3: "H", 4: "I"}.get(kind)
+        if form is None or count != 1:
             raise ValueError("its orientation is no number")
         turn = struct.unpack_from(f"{order}{form}", edited, place + 8)[0]
         struct.pack_into(f"{order}{form}", edited, place + 8, 1)
@@ -100,43 +102,90 @@ def apply_xmp_orientation(packet: bytes) -> tuple[bytes, int]:
     return said.sub(rb"\g<1>1", packet), int(found.group(2)) if found else 0
 
 
-def from_directory(exif: Image.Exif, of_a_raw: bool = False) -> bytes | None:
-    """The EXIF block of a TIFF's directory without the tags of its pixel layout; None if nothing is left."""
-    for tag in [tag for tag in exif if (tag not in _OF_THE_PHOTO if of_a_raw else tag in _LAYOUT)]:
-        del exif[tag]
-    if of_a_raw:  # its offsets refer to the source file, and it may be megabytes long
-        exif.get_ifd(EXIF_IFD).pop(_MAKER_NOTE, None)
-    return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
+def directories(block: bytes) -> Tags:
+    """The tags of its first directory that may stand in any file, with those of EXIF, GPS and interoperability inside.
+
+    Raises:
+        ValueError, struct.error: no EXIF block, or a damaged one.
+    """
+    reader = Directories(block)
+    return reader.tags(reader.first, skip=_LAYOUT)
+
+
+def make_block(tags: Tags) -> bytes | None:
+    """An EXIF block; None without tags."""
+    return _block(tags) if tags else None
+
+
+def _block(tags: Tags) -> bytes:
+    return b"II*\0\x08\0\0\0" + directory_bytes(tags, 8)
 
 
 def without_maker_note(block: bytes) -> bytes:
-    """The block rewritten without the maker note, for files without room for all of it."""
-    exif = Image.Exif()
-    exif.load(b"Exif\0\0" + block)
-    exif.get_ifd(EXIF_IFD).pop(_MAKER_NOTE, None)
-    return exif.tobytes().removeprefix(b"Exif\0\0")
+    """The block rewritten without the maker note, for files without room for all of it.
+
+    Raises:
+        ValueError, struct.error: see `directories`.
+    """
+    reader = Directories(block)
+    return _block(_drop_maker_note(reader.tags(reader.first)))
 
 
-def directories(block: bytes) -> dict[int, Any]:
-    """Its first directory as tag -> value, with those of EXIF and GPS as dictionaries inside it."""
-    exif = Image.Exif()
-    exif.load(b"Exif\0\0" + block)
-    found = {tag: value for tag, value in exif.items() if tag not in _LAYOUT}
-    for tag in (EXIF_IFD, GPS_IFD):
-        inner = exif.get_ifd(tag)
-        found.pop(tag, None)
-        if inner:
-            found[tag] = {key: value for key, value in inner.items() if not isinstance(value, dict)}
-    return found
+def _drop_maker_note(tags: Tags) -> Tags:
+    inner = tags.get(EXIF_IFD)
+    if isinstance(inner, dict):
+        inner.pop(_MAKER_NOTE, None)
+    return tags
+
+
+def from_tiff(data: bytes) -> tuple[bytes | None, int, dict[str, Any], list[int]]:
+    """The metadata of a TIFF's first directory.
+
+    Returns:
+        The EXIF block without the tags of the pixel layout; the orientation 1 to 8, or 0; xmp, icc_profile, iptc and
+        dpi as far as they are there; the tags that were lost.
+
+    Raises:
+        ValueError, struct.error: damaged.
+    """
+    reader = Directories(data)
+    kept = {700: "xmp", 34675: "icc_profile", 33723: "iptc"}
+    tags = reader.tags(reader.first, skip=_LAYOUT - {*kept, 282, 283, 296, ORIENTATION})
+    found: dict[str, Any] = {}
+    rest: dict[int, tuple[float, ...]] = {}
+    for tag, value in [(tag, tags.pop(tag)) for tag in (*kept, 282, 283, 296, ORIENTATION) if tag in tags]:
+        assert isinstance(value, Entry)
+        if tag in kept:
+            found[kept[tag]] = value.data
+        else:
+            rest[tag] = value.values()
+    across, down, meters, turn = (rest.get(tag, (0,)) for tag in (282, 283, 296, ORIENTATION))
+    dots = 2.54 if meters[0] == 3 else 1
+    if across[0] and down[0]:
+        found["dpi"] = across[0] * dots, down[0] * dots
+    return make_block(tags), int(turn[0]) if turn[0] in range(1, 9) else 0, found, reader.lost
+
+
+def resolution(block: bytes) -> tuple[float, float] | None:
+    """Dots per inch (across, down) of an EXIF block; None without."""
+    try:
+        reader = Directories(block)
+        tags = reader.tags(reader.first)
+    except (ValueError, struct.error):
+        return None
+    across, down, meters = (value.values() if isinstance(value, Entry) else (0,)
+                            for value in map(tags.get, (282, 283, 296)))
+    dots = 2.54 if meters[0] == 3 else 1
+    return (across[0] * dots, down[0] * dots) if across[0] and down[0] else None
 
 
 def read_raw_exif(data: bytes) -> bytes | None:
     """The EXIF block of a camera RAW that is built like a TIFF.
 
     Raises:
-        SyntaxError, ValueError, struct.error: it is not.
+        ValueError, struct.error: it is not.
     """
-    exif = Image.Exif()
-    head = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*", b"IIU\0": b"II*\0"}.get(data[:4], data[:4])
-    exif.load_from_fp(io.BytesIO(head + data[4:]))
-    return from_directory(exif, of_a_raw=True)
+    reader = Directories(data, plain=data[:4] in (b"IIRO", b"IIRS", b"MMOR", b"IIU\0"))
+    places = [place.tag for place in reader.places(reader.first)[0]]
+    tags = reader.tags(reader.first, skip=frozenset(places) - _OF_THE_PHOTO)
+    return make_block(_drop_maker_note(tags))  # its offsets refer to the source file, and it may be megabytes long

@@ -1,28 +1,49 @@
 """TIFF: tifffile reads 16 bits; this module writes files of any depth with EXIF, which no library does.
 
 Pillow keeps no 16-bit colour and fails to write EXIF with compression; tifffile writes no EXIF. imagecodecs compresses
-the strips, and Pillow writes the directories. (TIFF 6.0, sections 2, 4, 14; classic TIFF, up to 4 GiB)
+the strips. (TIFF 6.0, sections 2, 4, 14; classic TIFF, up to 4 GiB)
 """
 
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
-from PIL import TiffImagePlugin
-from PIL.TiffImagePlugin import IFDRational
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.exif import EXIF_IFD, GPS_IFD, directories
+from rlenhance.io.directory import (
+    BYTE,
+    LONG,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Directories,
+    Entry,
+    Place,
+    Tags,
+    directory_bytes,
+    entry,
+)
+from rlenhance.io.exif import directories
+from rlenhance.io.limits import note
 from rlenhance.io.photo import Metadata
 
 _STRIP = 1 << 20  # bytes before packing
-_RGB, _GREY, _PALETTE = 2, 1, 3
+_RGB, _GREY, _PALETTE, _YCBCR = 2, 1, 3, 6
 _MOST_PAGES = 1000
 #: Compression tags that are kept; every other becomes 8 (Deflate).
 KEPT_COMPRESSIONS = (1, 5, 8)
+
+_MOST_SEGMENTS = 1 << 20
+_MOST_SAMPLES = 6
+_LARGEST_TILE = 1 << 22  # pixels of a tile, which may be larger than its picture
+_RATIOS = {1: 1, 5: 1500, 8: 1032, 32773: 64, 32946: 1032}  # compression -> the most bytes that one byte stands for
+
+_PIXEL_TAGS = {*range(254, 260), 262, 263, 266, 273, *range(277, 280), 284, 292, 293, *range(317, 321),
+               *range(322, 326), 332, 334, 338, 339, 347, *range(512, 522), *range(529, 533), 50674}
 
 _BITS, _COMPRESSION, _SUBFILE, _FORMAT, _DNG = 258, 259, 254, 339, 50706
 
@@ -53,27 +74,113 @@ def read_head(data: bytes) -> Head:
     """Read the directories.
 
     Raises:
-        Exceptions of Pillow: damaged.
+        ValueError, struct.error: damaged.
     """
-    file = io.BytesIO(data)
-    start = file.read(16 if data[2:3] in b"+" or data[3:4] == b"+" else 8)
+    reader = Directories(data)
     seen: list[int] = []
-    first, pages = None, 0
-    directory = TiffImagePlugin.ImageFileDirectory_v2(start)
-    while directory.next and directory.next not in seen and len(seen) < _MOST_PAGES:
-        seen.append(directory.next)
-        file.seek(directory.next)
-        directory = TiffImagePlugin.ImageFileDirectory_v2(start)
-        directory.load(file)
-        first = first or dict(directory)
-        pages += len(seen) == 1 or not directory.get(_SUBFILE, 0) & 5  # a reduced picture, or a mask
-    if first is None:
+    first, pages, at = dict[int, Place](), 0, reader.first
+    while at and at not in seen and len(seen) < _MOST_PAGES:
+        seen.append(at)
+        places, at = reader.places(at)
+        if len(seen) == 1:
+            first = _places(places)
+        subfile = next((place for place in places if place.tag == _SUBFILE), None)
+        pages += len(seen) == 1 or subfile is None or not int(reader.numbers(subfile)[0]) & 5  # a preview, or a mask
+    if not seen:
         raise ValueError("it has no directory")
-    return Head(first[256], first[257], max(first.get(_BITS, (1,))), max(first.get(_FORMAT, (1,))) == 1,
-                first.get(_COMPRESSION, 1), pages, _DNG in first)
+    tags = _Layout(reader, first)
+    return Head(tags.one(256), tags.one(257), max(tags.all(_BITS, 1)), max(tags.all(_FORMAT, 1)) == 1,
+                tags.one(_COMPRESSION, 1), pages, _DNG in first)
 
 
-def read_16bit(data: bytes, name: str) -> np.ndarray:
+def _places(places: list[Place]) -> dict[int, Place]:
+    """The tags of the pixels by their number.
+
+    Raises:
+        ValueError: one stands twice, and readers differ in which they take.
+    """
+    found: dict[int, Place] = {}
+    for place in places:
+        if place.tag in found and place.tag in _PIXEL_TAGS:
+            raise ValueError(f"its tag {place.tag} stands twice")
+        found[place.tag] = place
+    return found
+
+
+class _Layout:
+    """The tags of a page that say how its pixels lie in the file."""
+
+    def __init__(self, reader: Directories, places: dict[int, Place]):
+        self._reader, self._places = reader, places
+
+    def all(self, tag: int, *default: int) -> tuple[int, ...]:
+        """The numbers of a tag."""
+        place = self._places.get(tag)
+        if place is None or place.kind not in (1, 3, 4, 16):
+            if not default or place is not None:
+                raise ValueError(f"its tag {tag} is {'missing' if place is None else 'no whole number'}")
+            return default
+        if place.length > _MOST_SEGMENTS:
+            raise ValueError(f"its tag {tag} has {place.length} numbers")
+        return tuple(self._reader.numbers(place).tolist())
+
+    def has(self, tag: int) -> bool:
+        """Whether it is there."""
+        return tag in self._places
+
+    def one(self, tag: int, *default: int) -> int:
+        """The first number of a tag."""
+        return self.all(tag, *default)[0]
+
+
+def check_layout(data: bytes, head: Head) -> None:
+    """Refuse pixels of more than the file can hold, and a layout that readers see differently.
+
+    Raises:
+        ValueError, struct.error: says what is wrong.
+    """
+    reader = Directories(data)
+    tags = _Layout(reader, _places(reader.places(reader.first)[0]))
+    samples, bits = tags.one(277, 1), tags.all(_BITS, 1)
+    if samples > _MOST_SAMPLES:
+        raise ValueError(f"{samples} channels; {_MOST_SAMPLES} are read at most")
+    if len(set(bits)) > 1:
+        raise ValueError(f"its channels have {', '.join(map(str, bits))} bits")
+    if tags.one(32997, 1) != 1 or tags.one(32998, 1) != 1:
+        raise ValueError("a volume of several slices")
+    planes = samples if tags.one(284, 1) == 2 else 1
+    tiled = tags.has(322)
+    rows = min(tags.one(278, head.height), head.height)
+    across, down = (tags.one(322), tags.one(323)) if tiled else (head.width, rows)
+    if across < 1 or down < 1 or (tiled and across * down > max(4 * head.width * head.height, _LARGEST_TILE)):
+        raise ValueError(f"its tiles have {across}x{down} pixels")
+    segments = planes * -(-head.width // across) * -(-head.height // down)
+    offsets = tags.all(324 if tiled else 273)
+    if len(offsets) < segments:
+        raise ValueError(f"{len(offsets)} of its {segments} {'tiles' if tiled else 'strips'} are there")
+    holds = sum(min(count, len(data)) for count in tags.all(325 if tiled else 279, len(data)))
+    needs = head.height * (head.width * samples * bits[0] // 8)
+    ratio = _RATIOS.get(head.compression)
+    if ratio and tags.one(262, 1) != _YCBCR and needs > ratio * holds + _STRIP:
+        raise ValueError(f"its {holds} bytes cannot hold {head.width}x{head.height} pixels")
+
+
+def pixels_alone(data: bytes) -> bytes:
+    """The file with a first directory of those tags alone that say how its pixels lie in it.
+
+    Decoders interpret every tag before the pixels, and fail at an odd one.
+    """
+    reader = Directories(data)
+    rows = [bytes(row) for tag, row in reader.rows(reader.first) if tag in _PIXEL_TAGS]
+    big = reader.big
+    at = len(data) + -len(data) % 8
+    directory = struct.pack(f"{reader.order}{'Q' if big else 'H'}", len(rows)) + b"".join(rows) + bytes(8 if big else 4)
+    pointer = struct.pack(f"{reader.order}{'Q' if big else 'I'}", at)
+    start = 8 if big else 4
+    return b"".join([data[:start], pointer, memoryview(data)[start + len(pointer) :], bytes(at - len(data)), directory])
+
+
+def read_16bit(data: bytes, name: str, head: Head) -> np.ndarray:
     """(H, W) or (H, W, channels) uint16 of the first page: grey, grey and alpha, RGB, RGB and alpha; not turned.
 
     Raises:
@@ -84,6 +191,8 @@ def read_16bit(data: bytes, name: str) -> np.ndarray:
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page: Any = file.pages.first
+        if (page.imagewidth, page.imagelength, page.imagedepth) != (head.width, head.height, 1):
+            raise ValueError("readers differ in its size")
         if int(page.photometric) not in (0, 1, 2):
             raise UsageError(f"{name}: 16-bit {page.photometric.name} pixels are not taken; convert the file to RGB "
                              f"first, in an editor: 'convert to sRGB' or 'mode: RGB'")
@@ -112,7 +221,7 @@ def _unpremultiply(array: np.ndarray) -> np.ndarray:
 
 
 def write(file: IO[bytes], array: np.ndarray, metadata: Metadata, *, compression: int = 8,
-          palette: np.ndarray | None = None) -> None:
+          palette: np.ndarray | None = None, name: str = "the picture") -> None:
     """Write one picture at the beginning of a seekable file.
 
     Args:
@@ -120,6 +229,7 @@ def write(file: IO[bytes], array: np.ndarray, metadata: Metadata, *, compression
         array: (H, W, channels) uint8 or uint16 (1 grey, 2 with alpha, 3 RGB, 4 with alpha), or (H, W, 1) bool.
         compression: 1 none, 5 LZW, 8 Deflate; the latter two with differences along the rows.
         palette: (256, 3) uint8; `array` then holds indices.
+        name: for warnings.
 
     Raises:
         UsageError: larger than a classic TIFF can be.
@@ -132,23 +242,26 @@ def write(file: IO[bytes], array: np.ndarray, metadata: Metadata, *, compression
     differences = compression != 1 and bits > 1 and palette is None
     rows = max(1, _STRIP // row)
     tops = range(0, height, rows)
-    tags: dict[int, Any] = directories(metadata.exif) if metadata.exif else {}
+    tags = _exif_tags(metadata, name)
     if metadata.dpi and not {282, 283} <= set(tags):
-        tags |= {282: IFDRational(metadata.dpi[0]), 283: IFDRational(metadata.dpi[1]), 296: 2}
-    tags |= {tag: value for tag, value in ((700, metadata.xmp), (33723, metadata.iptc), (34675, metadata.icc)) if value}
+        across, down = (entry(RATIONAL, round(min(dots, 1e5) * 1e4), 10_000) for dots in metadata.dpi)
+        tags |= {282: across, 283: down, 296: entry(SHORT, 2)}
+    tags |= {tag: Entry(kind, len(value), value) for tag, kind, value in (
+        (700, BYTE, metadata.xmp), (33723, UNDEFINED, metadata.iptc), (34675, UNDEFINED, metadata.icc)) if value}
     color = _PALETTE if palette is not None else _RGB if channels > 2 else _GREY
-    tags |= {256: width, 257: height, 258: (bits,) * channels, 259: compression, 262: color, 277: channels, 278: rows,
-             284: 1}
+    tags |= {256: entry(LONG, width), 257: entry(LONG, height), 258: entry(SHORT, *(bits,) * channels),
+             259: entry(SHORT, compression), 262: entry(SHORT, color), 277: entry(SHORT, channels),
+             278: entry(LONG, rows), 284: entry(SHORT, 1)}
     if channels in (2, 4):
-        tags[338] = 2
+        tags[338] = entry(SHORT, 2)
     if differences:
-        tags[317] = 2
+        tags[317] = entry(SHORT, 2)
     if palette is not None:
-        tags[320] = tuple(int(value) * 257 for value in palette.T.ravel())
-    directory = _directory(tags, [0] * len(tops), [0] * len(tops))
-    first = 8 + len(directory.tobytes(8))
-    places, sizes, at = [], [], 0
-    file.seek(first)
+        tags[320] = entry(SHORT, *(palette.T.ravel().astype(int) * 257).tolist())
+    nothing = entry(LONG, *[0] * len(tops))
+    at = 8 + len(directory_bytes({**tags, 273: nothing, 279: nothing}, 8))
+    places, sizes = [], []
+    file.seek(at)
     for top in tops:
         packed = _packed(array[top : top + rows], compression, differences)
         file.write(packed)
@@ -156,23 +269,18 @@ def write(file: IO[bytes], array: np.ndarray, metadata: Metadata, *, compression
         sizes.append(len(packed))
         at += len(packed)
     file.seek(0)
-    file.write(b"II*\0\x08\0\0\0" + _directory(tags, places, sizes).tobytes(8))
+    tags |= {273: entry(LONG, *places), 279: entry(LONG, *sizes)}
+    file.write(b"II*\0\x08\0\0\0" + directory_bytes(tags, 8))
     file.seek(0, io.SEEK_END)
 
 
-def _directory(tags: dict[int, Any], places: list[int], sizes: list[int]) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """A directory; Pillow counts the strips' offsets from its end."""
-    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
-    for tag, value in tags.items():
-        if tag in (700, 33723, 34675):
-            directory.tagtype[tag] = 1 if tag == 700 else 7
-        if tag in (EXIF_IFD, GPS_IFD):
-            directory.tagtype[tag] = 4
-        directory[tag] = value
-    for tag, numbers in ((273, places), (279, sizes)):
-        directory.tagtype[tag] = 4
-        directory[tag] = tuple(numbers)
-    return directory
+def _exif_tags(metadata: Metadata, name: str) -> Tags:
+    """The tags of the EXIF block; what cannot be read of it is left out with a warning."""
+    try:
+        return directories(metadata.exif) if metadata.exif else {}
+    except (ValueError, struct.error) as error:
+        note(name, f"its EXIF is damaged and left out ({error})")
+        return {}
 
 
 def _packed(strip: np.ndarray, compression: int, differences: bool) -> bytes:

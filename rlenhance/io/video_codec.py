@@ -45,6 +45,9 @@ def _refusing(path: Path, text: str) -> Iterator[None]:
         yield
     except (av.FFmpegError, OSError) as error:
         raise UsageError(f"{path}: {text.format(error.strerror)}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: damaged (a text in it is no UTF-8: {error.object[:40]!r}); write it anew without "
+                         f"metadata") from error
 
 
 reading = partial(_refusing, text="damaged or truncated, or no clip ({})")

@@ -1,0 +1,72 @@
+"""JPEG segments: what a decoder is given, so that its work is linear in the file.
+
+Decoders join the segments of metadata one by one, and decode a progressive picture once per scan. (ITU-T T.81, annex B)
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Scans that are decoded; encoders write 10, and at most some 40.
+MOST_SCANS = 64
+#: Segments of metadata that are read: a colour profile of the largest size has 255.
+MOST_METADATA = 300
+_MOST_SEGMENTS = 10_000
+_SOS, _EOI, _COMMENT, _APP = 0xDA, 0xD9, 0xFE, range(0xE0, 0xF0)
+_ALONE = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
+_MARKER = re.compile(rb"\xff+[^\xff\x00]", re.DOTALL)
+_EXIF, _PICTURES = b"Exif\0\0", b"MPF\0"
+_LARGEST_TABLE = 4096  # bytes of the table of a JPEG's other pictures (CIPA DC-007)
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+
+
+def bounded(data: bytes) -> tuple[bytes, bytes, int]:
+    """The file without EXIF and with at most `MOST_METADATA` segments of metadata; its EXIF; how many were left out.
+
+    Bytes between segments, which decoders pass over one by one, are left out too, and large tables of the pictures
+    beside the photograph. Extended XMP is never read and does not count.
+
+    Raises:
+        ValueError: more than `MOST_SCANS` scans, or thousands of segments.
+    """
+    view, kept, copied, at = memoryview(data), list[memoryview](), 0, 2
+    exif = list[memoryview]()
+    segments = metadata = lost = 0
+    while found := _MARKER.search(data, at):
+        start, marker = found.end() - 2, data[found.end() - 1]
+        if start > at:
+            kept.append(view[copied:at])
+            copied = start
+        if marker in (_SOS, _EOI):
+            break
+        segments += 1
+        if segments > _MOST_SEGMENTS:
+            raise ValueError(f"more than {_MOST_SEGMENTS} segments before its pixels")
+        at = _end(data, start)
+        if (marker in _APP or marker == _COMMENT) and not data.startswith(_EXTENDED_XMP, start + 4):
+            metadata += 1
+            is_exif = marker == _APP[1] and data.startswith(_EXIF, start + 4)
+            many = metadata > MOST_METADATA
+            if is_exif and not many:
+                exif.append(view[start + 4 + len(_EXIF) : at])
+            if is_exif or many or (data.startswith(_PICTURES, start + 4) and at - start > _LARGEST_TABLE):
+                kept.append(view[copied:start])
+                lost, copied = lost + many, at
+    if data.count(b"\xff\xda", at) > MOST_SCANS and _scans(data, at) > MOST_SCANS:
+        raise ValueError(f"more than {MOST_SCANS} scans")
+    return (b"".join([*kept, view[copied:]]) if kept else data), b"".join(exif), lost
+
+
+def _end(data: bytes, start: int) -> int:
+    """The end of the segment whose marker begins at a place."""
+    size = int.from_bytes(data[start + 2 : start + 4], "big")
+    return start + 2 + (0 if data[start + 1] in _ALONE else size)
+
+
+def _scans(data: bytes, at: int) -> int:
+    """The number of scans from a place on, up to one more than are decoded."""
+    count = 0
+    while count <= MOST_SCANS and (found := _MARKER.search(data, at)) and data[found.end() - 1] != _EOI:
+        count += data[found.end() - 1] == _SOS
+        at = _end(data, found.end() - 2)
+    return count

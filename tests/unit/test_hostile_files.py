@@ -1,0 +1,204 @@
+"""Small files that took minutes or gigabytes, or ended in a traceback: each is read or refused, soon."""
+
+import resource
+import struct
+import time
+import warnings
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlenhance.core.errors import UsageError
+from rlenhance.io import PhotoWarning, decode, encode, jpeg, png
+from rlenhance.io.directory import entry
+from rlenhance.io.exif import EXIF_IFD, make_block
+from tests.support import corpus
+
+_PIXELS = corpus.smooth(9, 13, 3)
+
+
+def _jpeg(**options):
+    return corpus.encoded(Image.fromarray(_PIXELS), "JPEG", **options)
+
+
+def _chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _png(*chunks):
+    whole = corpus.encoded(Image.fromarray(_PIXELS), "PNG")
+    return whole[:33] + b"".join(_chunk(*each) for each in chunks) + whole[33:]
+
+
+def _segment(marker, body):
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def _tiff(*changes, array=_PIXELS):
+    """What tifffile writes, with entries (tag, type, count, value) in the place of its own, or added."""
+    data = corpus.tiff(array)
+    at, = struct.unpack_from("<I", data, 4)
+    count, = struct.unpack_from("<H", data, at)
+    rows = [struct.unpack_from("<HHII", data, at + 2 + 12 * k) for k in range(count)]
+    rows = [row for row in rows if row[0] not in [tag for tag, *_ in changes]] + list(changes)
+    rows.sort(key=lambda row: row[0])
+    new = struct.pack("<H", len(rows)) + b"".join(struct.pack("<HHII", *row) for row in rows) + bytes(4)
+    data += bytes(len(data) % 2)
+    return data[:4] + struct.pack("<I", len(data)) + data[8:] + new
+
+
+def _quietly(data, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PhotoWarning)
+        return decode(data, name)
+
+
+@pytest.mark.parametrize("data, name, words", [
+    (_tiff((277, 3, 1, 500), array=_PIXELS.astype(np.uint16)), "a.tif", "500 channels"),
+    (_tiff((32997, 4, 1, 1000), array=_PIXELS.astype(np.uint16)), "a.tif", "several slices"),
+    (_tiff((256, 3, 1, 13), (256, 3, 1, 13_000)), "a.tif", "256 stands twice"),
+    (_tiff((256, 3, 1, 13_000), (257, 3, 1, 13_000), (278, 3, 1, 13_000)), "a.tif", "cannot hold 13000x13000"),
+    (_tiff((278, 4, 1, 1)), "a.tif", "1 of its 9 strips"),
+    (_tiff((322, 4, 1, 1 << 14), (323, 4, 1, 1 << 14)), "a.tif", "tiles have 16384x16384"),
+    (_jpeg()[:2] + b"\xff\x01" * 20_000 + _jpeg()[2:], "a.jpg", "10000 segments"),
+    (_jpeg(progressive=True)[:-2] + _segment(0xDA, b"\1\1\0\1\x3f\0") * 2000 + b"\xff\xd9", "a.jpg", "64 scans"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_what_a_file_cannot_hold_is_refused(data, name, words):
+    """By its head, before memory is taken."""
+    with pytest.raises(UsageError, match=f"{name}: .*{words}"):
+        decode(data, name)
+
+
+def _times(make, count):
+    found = []
+    for each in (count, 2 * count):
+        data, name = make(each)
+        best = []
+        for _ in range(3):
+            start = time.process_time()
+            _quietly(data, name)
+            best.append(time.process_time() - start)
+        found.append(min(best))
+    return found
+
+
+MANY = {
+    "texts of a PNG": lambda count: (_png(*[(b"tEXt", b"a\0b")] * count), "a.png"),
+    "profiles of a PNG": lambda count: (_png(*[(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 20)))] * (count // 50)),
+                                        "a.png"),
+    "EXIF of a JPEG": lambda count: (_jpeg()[:2] + _segment(0xE1, b"Exif\0\0" + bytes(65_000)) * (count // 10)
+                                     + _jpeg()[2:], "a.jpg"),
+    "fill bytes of a JPEG": lambda count: (_jpeg()[:2] + b"\xff" * 100 * count + _jpeg()[2:], "a.jpg"),
+    "bytes between segments of a JPEG": lambda count: (_jpeg()[:2] + b"\xff\0a" * 100 * count + _jpeg()[2:], "a.jpg"),
+    "tags of a TIFF": lambda count: (_tiff(*[(40_000 + k % 10_000, 1, 1000, 8) for k in range(count)],
+                                            array=np.zeros((100, 100, 3), np.uint8)), "a.tif"),
+}
+
+
+@pytest.mark.parametrize("make", MANY.values(), ids=MANY)
+def test_metadata_is_read_in_linear_time(make):
+    """Twice as much takes at most 2.5 times as long, and a hundredth of a second beside."""
+    one, two = _times(make, 8000)
+    assert two < 2.5 * one + 0.02 and two < 2
+
+
+def test_texts_and_segments_beyond_the_limit_are_named():
+    """The picture is read; the first ones are kept."""
+    with pytest.warns(PhotoWarning, match="tEXt is .*left out .there are 1000 texts before it., 5 times"):
+        photo = decode(_png(*[(b"tEXt", b"a\0%d" % k) for k in range(png.MOST_TEXTS + 5)]), "a.png")
+    assert [body for _, body in photo.metadata.texts] == [b"a\0%d" % k for k in range(png.MOST_TEXTS)]
+    comments = b"".join(_segment(0xFE, b"%d" % k) for k in range(jpeg.MOST_METADATA))
+    extended = _segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(9)) * 400
+    with pytest.warns(PhotoWarning, match="a.jpg: 1 segments of its metadata are left out: 300 are read"):
+        photo = decode(_jpeg()[:2] + extended + comments + _jpeg()[2:], "a.jpg")
+    assert photo.pixels.shape == (9, 13, 3)
+    assert jpeg.bounded(_jpeg()) == (_jpeg(), b"", 0)
+
+
+def test_an_8_bit_tiff_of_any_size_is_read(monkeypatch):
+    """Pillow's own limit of pixels, which is global to the process, does not hold for it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert np.array_equal(decode(corpus.tiff(_PIXELS), "a.tif").pixels, _PIXELS)
+
+
+_KINDS = {1: b"\7", 2: b"a", 3: b"\1\2", 4: b"\1\2\3\4", 5: b"\1\2\3\4\0\0\0\0", 6: b"\xff", 7: b"\0", 8: b"\xff\xff",
+          9: b"\xff\xff\xff\xff", 10: bytes(8), 11: b"\0\0\xc0\x7f", 12: b"\0\0\0\0\0\0\xf8\x7f", 13: b"\1\2\3\4",
+          16: bytes(8), 14: b"\0", 0: b"\0", 255: b"\0", 65_535: b"\0"}
+
+
+def odd_blocks():
+    """(what it is, block) of EXIF: every tag of some x type x count."""
+    for order in "<>":
+        for tag in (0x010E, 0x0112, 0x0132, 0x013B, 0x8769, 0x8825, 0x9003, 0x927C, 0xA002, 0xA005, 0x8298, 0xFFFF):
+            for kind, one in _KINDS.items():
+                for count in (0, 1, 3, 1000, (1 << 32) - 1):
+                    body = one * min(count, 1000)
+                    inline = len(body) <= 4
+                    row = struct.pack(f"{order}HHI", tag, kind, count) + (
+                        body.ljust(4, b"\0") if inline else struct.pack(f"{order}I", 26))
+                    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 1)
+                    yield f"{order}{tag:x}-{kind}-{count}", head + row + bytes(4) + b"" * inline + body
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tiff", "avif"])
+def test_odd_exif_never_stops_a_photograph(kind):
+    """Every type and count is read and written; what cannot be is left out with a warning."""
+    blocks = list(odd_blocks())
+    photo = decode(_jpeg(), "a.jpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PhotoWarning)
+        for name, block in blocks if kind != "avif" else blocks[::40]:
+            written = encode(replace(photo, metadata=replace(photo.metadata, exif=block)), kind)
+            again = decode(written, f"a.{kind}")
+            assert again.pixels.shape in ((9, 13, 3), (13, 9, 3)), name
+            encode(again, "tiff")
+
+
+def test_a_tag_of_an_odd_type_is_kept_from_container_to_container():
+    """ImageDescription as numbers of 64 bits, and one that stands in the EXIF directory."""
+    block = make_block({0x010E: entry(12, 0, 1), EXIF_IFD: {0x9286: entry(11, 3), 0xA005: {1: entry(1, 82)}}})
+    photo = replace(decode(_jpeg(), "a.jpg"), name="a.jpg")
+    photo = replace(photo, metadata=replace(photo.metadata, exif=block))
+    for kind in ("tiff", "png", "tiff", "jpg", "tiff"):
+        photo = decode(encode(photo, kind), f"a.{kind}")
+        assert photo.metadata.exif == block
+
+
+def test_a_thousand_tags_go_from_a_png_into_a_jpeg_and_a_tiff():
+    """Those that a JPEG has no room for are left out with a warning."""
+    tags = {1000 + 7 * k: entry(1, *range(100)) for k in range(1000) if 1000 + 7 * k not in (33723, 34675)}
+    photo = decode(_png((b"eXIf", make_block(tags))), "a.png")
+    with pytest.warns(PhotoWarning, match="its EXIF is too large for a JPEG; it is left out"):
+        assert decode(encode(photo, "jpg"), "a.jpg").metadata.exif is None
+    assert decode(encode(photo, "tiff"), "a.tif").metadata.exif == photo.metadata.exif
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "avif"])
+def test_exif_that_claims_more_than_it_has_is_left_out(kind):
+    """Five thousand tags that share 60,000 bytes: 300 MB, if each were read."""
+    count, at = 4000, 8 + 2 + 12 * 4000 + 4
+    rows = b"".join(struct.pack("<HHII", 1000 + k, 1, 12_000, at) for k in range(count))
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", count) + rows + bytes(4 + 12_000)
+    kinds = {"jpg": "JPEG"}
+    options = {} if kind == "png" else {"exif": b"Exif\0\0" + block}
+    if kind == "avif":
+        data = corpus.encoded(Image.fromarray(_PIXELS), "AVIF", exif=corpus.make_exif(1).tobytes())
+        assert decode(data, "a.avif").metadata.exif
+    data = _png((b"eXIf", block)) if kind == "png" else corpus.encoded(
+        Image.fromarray(_PIXELS), kinds.get(kind, kind.upper()), **options)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.warns(PhotoWarning, match="left out .its tags claim more than its"):
+        assert decode(data, f"a.{kind}").metadata.exif is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 << 10
+
+
+def test_two_thousand_tags_that_share_a_block_take_no_memory():
+    """They claim a gigabyte; the metadata is left out, and the picture is read."""
+    data = _tiff(*[(40_000 + k, 1, 600_000, 8) for k in range(2000)], array=np.zeros((500, 500, 3), np.uint8))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.warns(PhotoWarning, match="claim more than its .* bytes"):
+        decode(data, "a.tif")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
