@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, exclude=out,
                              settle=arguments.stable_for)
     away = False
-    remove_leftovers(arguments.folder if out is None else out)
+    remove_leftovers(arguments.folder if out is None else out, arguments.recursive)
     with Reporter(None, sys.stdout, arguments.json, arguments.quiet) as reporter:
         while True:
             try:
@@ -137,4 +137,4 @@ def _plan(arrivals: FolderWatcher, out: Path | None, naming: OutputNaming, argum
                 jobs.append(job)
         except Exception as error:  # one photograph never stops the others
             reporter.report(Outcome(path, error=describe_failure(error, path)))
-    return BatchPlan(tuple(jobs), overwrite=arguments.overwrite)
+    return BatchPlan(tuple(jobs), overwrite=arguments.overwrite, skip_existing=True)

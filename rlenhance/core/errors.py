@@ -44,7 +44,7 @@ def describe_failure(error: Exception, name: object, *others: object) -> str:
         return f"{name}: {error.strerror or error}"
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error, file=sys.stderr)
-    told = " ".join(f"{type(error).__name__}: {error}".split())
+    told = " ".join("".join(traceback.format_exception_only(error)).split())  # its text may fail itself
     return f"{name}: fault of the program ({told[:200]}), please report it; {TRACEBACK}=1 shows where"
 
 

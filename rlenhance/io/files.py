@@ -145,10 +145,17 @@ def _put(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed runs: ours by their names, and not written to for `LEFTOVER_AGE`."""
+def remove_leftovers(folder: Path, recursive: bool = False) -> None:
+    """Remove temporary files of killed runs: ours by their names, and not written to for `LEFTOVER_AGE`.
+
+    Args:
+        folder: where they are.
+        recursive: look into the folders below too; links are not followed.
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
+            if recursive and entry.is_dir(follow_symlinks=False):
+                remove_leftovers(Path(entry.path), recursive)
             if not _TEMPORARY.fullmatch(entry.name):
                 continue
             with suppress(OSError):

@@ -175,3 +175,24 @@ def test_it_runs_beside_other_threads(inbox, tmp_path):
     thread.start()
     thread.join()
     assert status == [2] and (tmp_path / "out/a.png").is_file()
+
+
+def test_no_source_is_another_ones_result(inbox, tmp_path, capsys):
+    """A photograph in the folder is never replaced by the result of one beside it, with --overwrite either."""
+    os.rename(inbox / "bad.jpg", inbox / "a.jpg")
+    before = (inbox / "a.jpg").read_bytes()
+    os.utime(inbox / "a.jpg", (1, 1))
+    words = ["watch", "in", "--once", "--stable-for", "0", "--overwrite", "--name", "{stem}{ext}", "--format", "jpg"]
+    assert cli.main(words) == 2
+    told = capsys.readouterr().err
+    assert "in/a.jpg: the result of in/a.png would replace another photograph (in/a.jpg)" in told
+    assert (inbox / "a.jpg").read_bytes() == before
+
+
+def test_leftovers_below_the_folder_are_removed(inbox, tmp_path):
+    """A killed run's temporary files go where nothing is left to do, too."""
+    left = inbox / "deep/.rlenhance-0123456789abcdef.part"
+    left.write_bytes(b"x")
+    os.utime(left, (1, 1))
+    cli.main(["watch", "in", "-r", "--once", "--stable-for", "0"])
+    assert not left.exists()
