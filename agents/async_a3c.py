@@ -25,6 +25,8 @@ from rlenhance.models.policy import PixelPolicy
 from rlenhance.rewards import Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import registered_sources
 
+_GRACE = 60  # seconds that a worker goes on after SIGTERM
+
 
 class WorkerError(RuntimeError):
     """A worker has died, or has not answered in time; the text names it."""
@@ -69,6 +71,7 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
           plugins: Sequence[Mapping[str, str]]) -> None:
     """The main loop of a worker process: updates until the pipe gives None or closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process handles Ctrl-C: it finishes and saves
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))  # sent to the whole group, it reaches that one too
     restore_plugins(plugins)  # a new process has rlenhance's own parts only
     load_terms([about["source"] for about in own.values()], own)
     torch.set_num_threads(1)
@@ -182,12 +185,11 @@ class AsyncA3C(A3C):
                 except OSError:
                     continue  # it has just died
             else:
-                worker.process.terminate()
+                worker.process.kill()
         for worker in self._workers:
-            for end in (worker.process.terminate, worker.process.kill):
-                worker.process.join(5)
-                if worker.process.is_alive():
-                    end()
+            worker.process.join(5)
+            if worker.process.is_alive():
+                worker.process.kill()
             worker.process.join()
             worker.pipe.close()
             worker.process.close()

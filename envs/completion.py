@@ -12,7 +12,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.pixel_env import PixelEnv
+from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
@@ -135,6 +135,7 @@ class CompletionEnv(PixelEnv):
                  actions: str = "fill", reward: Mapping[str, float] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
+        check_numbers(num_envs, size, horizon)
         able = [name for name in ACTION_SETS if getattr(ACTION_SETS[name], "purpose", "") == "completion"]
         if actions not in able:
             raise UsageError(f"actions is {' or '.join(able)}; got {actions!r}")

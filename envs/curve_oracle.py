@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.image_env import ImageEnv
-from envs.pixel_env import PixelEnv
+from envs.pixel_env import PixelEnv, check_numbers
 from envs.transition import State
 from rlenhance.actions import ACTION_SETS, Action, ActionSet, CurveActions, apply_action
 from rlenhance.core.errors import UsageError
@@ -202,6 +202,7 @@ class CurveOracleEnv(PixelEnv):
                  preferences: Mapping[str, tuple[float, float, float]] | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
+        check_numbers(num_envs, size, horizon)
         weights = RewardWeights.only(**dict(reward or {"l1": 1.0}))
         inexact = [name for name in weights.active if name not in EXACT_TERMS]
         if inexact or not weights.active:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.pixel_env import PixelEnv
+from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
@@ -79,6 +79,7 @@ class DenoiseEnv(PixelEnv):
                  color: bool = False, size: int = 64, horizon: int = 5, tools: Sequence[str] = PIXELRL_TOOLS,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
+        check_numbers(num_envs, size, horizon)
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit), cache)
         if not splits.has_references:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.pixel_env import PixelEnv
+from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, Sampler, open_dataset, sample_photographs, validate_splits
@@ -78,6 +78,7 @@ class LowLightEnv(PixelEnv):
                  preferences: Mapping[str, tuple[float, float, float]] | None = None, auto: Sequence[str] = (),
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
+        check_numbers(num_envs, size, horizon)
         cache = ImageCache(max_side=4 * size)
         splits, _ = validate_splits(open_dataset(data) if data else sample_photographs(), cache)
         rewards = Reward(RewardWeights(reward, exposure_level=exposure_level))

@@ -17,7 +17,8 @@ from torch import Tensor
 from envs.action_input import NaNCount, to_tensors
 from envs.transition import Episode, Score, State, admit, advance, observe, start
 from rlenhance.actions import ActionSet
-from rlenhance.core.errors import UsageError
+from rlenhance.core.devices import resolve_device
+from rlenhance.core.errors import UsageError, check_counts
 from rlenhance.core.visualize import action_colors, side_by_side
 from rlenhance.data import Batch, BatchSource
 from rlenhance.models.policy import Observation
@@ -26,6 +27,15 @@ from rlenhance.rewards import Reward
 
 #: Which reward terms `info` has.
 INFO_TERMS = ("active", "all")
+
+
+def check_numbers(num_envs: int, size: int, horizon: int) -> None:
+    """Refuse numbers that no environment can have; concrete ones ask before they open their data.
+
+    Raises:
+        UsageError: names the one that is no whole number, or beyond its range.
+    """
+    check_counts(num_envs=(num_envs, 1 << 16), size=(size, 1 << 14), horizon=(horizon, 10_000))
 
 
 class PixelEnv(gymnasium.vector.VectorEnv):
@@ -68,8 +78,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
                  size: tuple[int, int] = (64, 64), device: torch.device | str = "cpu", info_maps: bool = True,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
                  render_mode: str | None = None, check_nan: bool = True):
-        if horizon < 1 or num_envs < 1 or min(size) < 1:
-            raise UsageError(f"horizon, num_envs and size must be at least 1; got {horizon}, {num_envs}, {size}")
+        check_numbers(num_envs, min(size), horizon)
         modes = [mode for mode in AutoresetMode if autoreset_mode in (mode, mode.value)]
         if not modes:
             raise UsageError(f"autoreset_mode is {', '.join(repr(mode.value) for mode in AutoresetMode)} or its "
@@ -81,7 +90,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.actions, self.horizon = actions, horizon
         self.reward = replace(reward, every_term=reward.every_term or info_terms == "all")
         self.preferences = preferences or Preferences()
-        self.device = torch.device(device)
+        self.device = resolve_device(device)
         self.render_mode, self.check_nan = render_mode, check_nan
         self.metadata = {**type(self).metadata, "autoreset_mode": modes[0]}
         self._source, self._drawn = source, 0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.pixel_env import PixelEnv
+from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.actions import ACTION_SETS, ActionSet, LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
@@ -83,6 +83,7 @@ class SelfEnhanceEnv(PixelEnv):
                  size: int = 64, horizon: int = 4, model: str | Path = "", early_stop_psnr: float | None = None,
                  device: torch.device | str = "cpu", render_mode: str | None = None,
                  info_terms: str = "active", autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP):
+        check_numbers(num_envs, size, horizon)
         cache = ImageCache()
         splits, _ = validate_splits(open_noisy(data, noise, eight_bit=True), cache)
         if not splits.has_references:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
 from experiments.core.config import PluginNames, hints_of, is_flat, plain_type
-from experiments.core.migrate import load_config, old_flags
-from experiments.core.plugins import load_plugins, load_plugins_of, named_plugins, with_plugins
+from experiments.core.fit import Terminated, handling
+from experiments.core.migrate import old_flags
+from experiments.core.plugins import load_plugins, load_plugins_of, named_plugins, require_terms, with_plugins
 from experiments.core.presets import begin_with, named_options, preset_in
 from experiments.core.task import Task
-from experiments.core.train import open_run, train
+from experiments.core.train import load_settings, open_run, train
 from rlenhance.core.errors import UsageError
 
 _PLUGIN_HELP = "Modules of your own, files or importable names, that registered parts of the models."
@@ -34,7 +36,8 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
             about = open_run(task, config.train.resume)[1]
             load_plugins_of(about, config.train.plugin)
             kind = with_plugins(task.Config)
-            stored = load_config(kind, about)
+            stored = load_settings(kind, config.train.resume, about)
+            require_terms(stored, config.train)
             stored = dataclasses.replace(stored, train=dataclasses.replace(stored.train, progress=True, devices=1))
             train(task, _parse(kind, given, task.command, stored), unasked=stored)
         else:
@@ -44,7 +47,8 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
 
 
 def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | None = None, prog: str = "") -> int:
-    """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C).
+    """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C, 143 after
+    SIGTERM).
 
     Args:
         main: called with the parsed dataclass.
@@ -54,8 +58,9 @@ def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | N
     """
     words = sys.argv[1:] if words is None else words
     try:
-        load_plugins(named_plugins(words))
-        main(_parsed(arguments, words, prog or _module_name(arguments)))
+        with handling((signal.SIGTERM,), _terminate):
+            load_plugins(named_plugins(words))
+            main(_parsed(arguments, words, prog or _module_name(arguments)))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,10 +74,14 @@ def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | N
         print(f"error: {place}{error.strerror or error}; what was saved before stands: make room, or choose another "
               f"--out", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     return 0
+
+
+def _terminate(*_: Any) -> NoReturn:
+    raise Terminated
 
 
 def _parsed(arguments: Any, words: Sequence[str], module: str) -> Any:

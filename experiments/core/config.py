@@ -16,6 +16,7 @@ import tyro
 from agents import LEARNERS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
+from rlenhance.core.stored_ranges import check_stored
 
 T = TypeVar("T")
 #: A part of a configuration whose options have no prefix on the command line.
@@ -159,15 +160,19 @@ def from_json(kind: Any, value: Any) -> Any:
         if unknown:
             raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
                              f"resume with the version that began the run")
+        for name, inner in value.items():
+            check_stored(name, inner if not dataclasses.is_dataclass(plain_type(hints[name])) else None)
         make: Any = kind
         return make(**{name: from_json(hints[name], inner) for name, inner in value.items()})
     if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UsageError(f"config.json holds {value!r:.60} where a list belongs; restore it")
         return tuple(from_json(arguments[0], item) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"config.json holds {value!r} where a {kind.__name__} belongs; restore it")
     return value
 

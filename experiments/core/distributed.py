@@ -120,7 +120,8 @@ def run_follower(learner: Learner, batches: Callable[[int], Batch]) -> int:
         How many updates the run has had.
     """
     with suppress(ValueError):  # not the main thread: the caller handles signals
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process finishes, saves, and stops the others
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the first process finishes, saves, and stops the others
     sync_initial_state(learner)
     done = 0
     for update, progress in distributed.receive_steps():

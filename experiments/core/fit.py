@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
 from experiments.core.collapse import TrainingWatch
 from experiments.core.distributed import run_follower, sync_initial_state
-from experiments.core.run import Run
+from experiments.core.run import Run, going_on
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
@@ -35,6 +36,10 @@ _STRIKES = 3  # updates in a row that are not finite end the run
 
 class TrainingFailed(UsageError):
     """A run that had to stop; its last good checkpoint stands."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends like Ctrl-C, with its own exit status."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class FitResult:
         updates: done in all.
         seconds: of training, evaluation left out.
         best_step, best: where the selection score was best, and the scores there.
-        interrupted: by Ctrl-C; saved and resumable.
+        interrupted: what the command ends with after Ctrl-C or SIGTERM; saved and resumable.
         stalled: the monitored score had not risen for as many validations as the budget's patience.
     """
 
@@ -78,7 +83,7 @@ class FitResult:
     seconds: float
     best_step: int
     best: dict[str, float]
-    interrupted: bool = False
+    interrupted: KeyboardInterrupt | None = None
     stalled: bool = False
 
 
@@ -139,7 +144,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, 
                 bar.report(done, numbers, scores)
             else:
                 run.log(done, numbers)
-        stopped = interrupted() and done < config.updates
+        stopped = interrupted() if done < config.updates else None
         if stopped:
             state.save_last(done)
     stalled = state.stalled(done) and done < config.updates and not stopped
@@ -221,9 +226,16 @@ class _RunState:
             self.run.truncate_log(-1)  # killed before the first checkpoint: begin again
             return None
         folder, training, about = found
-        self.learner.network.load_state_dict(load_network(folder).state_dict())
-        self.learner.network.train()
-        self.learner.load_state_dict(training)
+        with going_on(self.run.path):
+            try:
+                self.learner.network.load_state_dict(load_network(folder).state_dict())
+                self.learner.network.train()
+                self.learner.load_state_dict(training)
+            except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                if isinstance(error, UsageError):
+                    raise
+                text = " ".join(repr(error).split())
+                raise UsageError(f"{folder}: its state does not fit the settings of the run ({text:.300})") from error
         self.seconds, self.best_step, self.best = about["seconds"], about["best_step"], about["best"]
         self.run.truncate_log(about["step"])
         return about["step"]
@@ -282,23 +294,31 @@ def _distributed_session(learner: Learner, run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _graceful_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks the loop to save and stop after the step; a second one stops at once."""
-    asked = False
+def _graceful_interrupt() -> Iterator[Callable[[], KeyboardInterrupt | None]]:
+    """Ctrl-C and SIGTERM ask the loop to save and stop after the step; a second one stops at once."""
+    asked: KeyboardInterrupt | None = None
 
     def ask(number: int, frame: Any) -> None:
         nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        tqdm.write("stopping after this update and saving; press Ctrl-C again to stop at once")
+        if asked is not None:
+            raise asked
+        asked = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        again = "" if number == signal.SIGTERM else "; press Ctrl-C again to stop at once"
+        tqdm.write(f"stopping after this update and saving{again}")
 
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not the main thread: the caller handles signals
-        yield lambda: False
-        return
-    try:
+    with handling((signal.SIGINT, signal.SIGTERM), ask):
         yield lambda: asked
+
+
+@contextmanager
+def handling(numbers: Sequence[signal.Signals], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle signals for a while; outside of the main thread the caller handles them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, former in before.items():
+            signal.signal(number, former)

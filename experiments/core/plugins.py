@@ -75,6 +75,41 @@ def load_plugins_of(stored: Mapping[str, Any], sources: Iterable[str] = ()) -> N
     restore_plugins(records, check_parts)
 
 
+def require_terms(stored: Any, given: Any) -> None:
+    """Refuse a run with reward terms of the user's own that are not named again: a folder that came from elsewhere must
+    not have code imported.
+
+    Args:
+        stored: settings of the run.
+        given: `train` of what the command names.
+
+    Raises:
+        UsageError: a term is not named, and was not loaded by this process; the text holds the option.
+    """
+    known = {*getattr(given, "reward_term", ()), *(about["source"] for about in registered_sources().values())}
+    missing = [source for source in getattr(stored.train, "reward_term", ()) if source not in known]
+    if missing:
+        raise UsageError(f"the run needs the code of its reward terms, and a run folder has none imported: name what "
+                         f"you trust, --reward-term {shlex.join(missing)}")
+
+
+def load_terms_of(stored: Mapping[str, Any], sources: Iterable[str]) -> None:
+    """Load the reward terms of a run from the current folder or Python's path; its own record of their folder is not
+    searched, because it may come from elsewhere.
+
+    Raises:
+        UsageError: see `load_terms`; says where the module lay when the run began.
+    """
+    records = stored.get("reward_terms", {})
+    try:
+        load_terms(sources, {name: {**about, "folder": ""} for name, about in records.items()})
+    except UsageError as error:
+        if not records:
+            raise
+        folders = ", ".join(sorted({about.get("folder", "") for about in records.values()}))
+        raise UsageError(f"{error} (when the run began it lay in {folders})") from error
+
+
 def named_plugins(words: Sequence[str]) -> list[str]:
     """The values of --plugin on a command line."""
     values, taking = [], False

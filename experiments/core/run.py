@@ -5,20 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import platform
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from experiments.core.run_lock import LOCK
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.json_files import read_object
 from rlenhance.core.scalars import current_name
-from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
+from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint, weight_shapes
+from rlenhance.hub.info import TRAINING
+from rlenhance.hub.spec import WithinWeights
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 
@@ -53,10 +57,7 @@ class Run:
     @classmethod
     def create(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
         """A new run."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if (path / "config.json").is_file() and _config(path).get("kind") == KIND:
-                raise UsageError(f"{path}: this run exists; go on with --resume {path}, or choose another --name")
-            raise UsageError(f"{path}: exists and is not a run; choose another --name or --out")
+        cls.check_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -65,35 +66,61 @@ class Run:
         run.write_config({"kind": KIND, "arguments": dict(arguments), "versions": versions(), **about})
         return run
 
+    @classmethod
+    def check_free(cls, path: Path) -> None:
+        """Refuse a place where something lies.
+
+        Raises:
+            UsageError: says whether it is a run.
+        """
+        if path.exists() and (not path.is_dir() or any(item.name != LOCK for item in path.iterdir())):
+            if (path / "config.json").is_file() and _config(path).get("kind") == KIND:
+                raise UsageError(f"{path}: this run exists; go on with --resume {path}, or choose another --name")
+            raise UsageError(f"{path}: exists and is not a run; choose another --name or --out")
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.json."""
         write_atomically(self.path / "config.json", json.dumps(config, indent=2, default=str).encode())
 
     @classmethod
     def open(cls, path: Path) -> tuple[Run, dict[str, Any]]:
-        """A run that exists, and its config.json."""
-        if not (path / "config.json").is_file() or (config := _config(path)).get("kind") != KIND:
+        """A run that exists, and its config.json.
+
+        Raises:
+            UsageError: not a run, or its config.json is damaged; names the file and the field.
+        """
+        file = path / "config.json"
+        if not file.is_file():
+            raise UsageError(f"{path}: not a run (no config.json of one); name the folder that a training printed")
+        try:
+            config = read_object(file, finite=False)
+        except UsageError as error:
+            raise UsageError(f"{error}; restore it, or begin a new run with --init {path / 'best'}") from error
+        if config.get("kind") != KIND:
             raise UsageError(f"{path}: not a run (no config.json of one); name the folder that a training printed")
         if not {"arguments", "data"} <= config.keys():
-            raise UsageError(f"{path / 'config.json'}: incomplete; begin a new run with --init {path}")
-        for left in path.glob("*.part"):  # of a save that was killed
-            shutil.rmtree(left, ignore_errors=True)
+            raise UsageError(f"{file}: incomplete; begin a new run with --init {path}")
+        for name, value in {"task": "", "plugins": [], "reward_terms": {}, **config}.items():
+            fits, words = _FIELDS.get(name, (lambda value: True, ""))
+            if not fits(value):
+                raise UsageError(f"{file}: {name} must be {words}; got {value!r:.60}: restore it, or begin a new run "
+                                 f"with --init {path / 'best'}")
         return cls(path), config
 
     def last_state(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
         """The last checkpoint, its training state and its `about`; None before the first one."""
         if not ((self.path / "last").exists() or (self.path / "last.old").exists()):
             return None
-        try:
+        with going_on(self.path):
             folder = find_checkpoint(self.path / "last")
             about = read_config(folder).get("about", {})
-            if not {"step", "seconds", "best_step", "best"} <= about.keys():
+            if not isinstance(about, dict) or not _STATE.keys() <= about.keys():
                 raise UsageError(f"{folder / 'config.json'}: incomplete")
+            for name, fits in _STATE.items():
+                if not fits(about[name]):
+                    raise UsageError(f"{folder / 'config.json'}: {name} cannot be {about[name]!r:.60}")
             best = {current_name(name): value for name, value in about["best"].items()}
             return folder, load_training(folder), {**about, "best": best}
-        except UsageError as error:
-            raise UsageError(f"{error}; this run cannot go on: begin a new one with --init {self.path / 'best'}") \
-                from error
 
     def truncate_log(self, step: int) -> None:
         """Read metrics.csv, and drop what was logged after the checkpoint at `step`."""
@@ -209,6 +236,25 @@ class Run:
             self._board = None
 
 
+def state_bound(path: Path) -> AbstractContextManager[Any]:
+    """Context in which the learner of a run is made: it must not be much larger than the run's last state."""
+    try:
+        folder = find_checkpoint(path / "last")
+    except UsageError:  # none yet
+        return nullcontext()
+    with going_on(path):
+        return WithinWeights({**weight_shapes(folder, TRAINING), **weight_shapes(folder)}, factor=4, spare=1 << 26)
+
+
+@contextmanager
+def going_on(path: Path) -> Iterator[None]:
+    """Tell the way out where the state of a run is damaged."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{error}; this run cannot go on: begin a new one with --init {path / 'best'}") from error
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.csv, under the present names of the numbers; empty fields are left out.
 
@@ -224,6 +270,35 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _written(row: Mapping[str, Any]) -> dict[str, str]:
     """A row as metrics.csv has it: six significant digits, with the exponent of small numbers."""
     return {name: str(value) if isinstance(value, int) else f"{value:.6g}" for name, value in row.items()}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+#: Facts of a checkpoint with which a run goes on, and whether a value fits.
+_STATE: Mapping[str, Callable[[Any], bool]] = {
+    "step": _is_count, "best_step": _is_count,
+    "seconds": lambda value: _is_number(value) and 0 <= value < math.inf,
+    "best": lambda value: isinstance(value, dict) and all(map(_is_number, value.values()))}
+#: Fields of config.json: whether a value fits, and what it must be.
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "task": (lambda value: isinstance(value, str), "a text in quotes"),
+    "arguments": (lambda value: isinstance(value, dict), "an object"),
+    "data": (lambda value: isinstance(value, dict), "an object"),
+    "plugins": (lambda value: isinstance(value, list) and all(
+        _is_record(item) and {"module", "source", "file", "digest"} <= item.keys() for item in value),
+        "a list of objects of texts (module, source, file, digest)"),
+    "reward_terms": (lambda value: isinstance(value, dict) and all(
+        _is_record(item) and "source" in item for item in value.values()), "an object of objects of texts")}
 
 
 def _config(path: Path) -> dict[str, Any]:

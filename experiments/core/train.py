@@ -6,6 +6,7 @@ import shlex
 import sys
 import sysconfig
 import time
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,19 @@ from experiments.core.config import TrainConfig, anchored, differing, option_nam
 from experiments.core.distributed import launch
 from experiments.core.fit import FitResult
 from experiments.core.migrate import FORMAT, load_config
-from experiments.core.plugins import load_plugins, load_plugins_of, run_plugins, settings_record, with_plugins
-from experiments.core.run import Run
+from experiments.core.plugins import (
+    load_plugins,
+    load_plugins_of,
+    require_terms,
+    run_plugins,
+    settings_record,
+    with_plugins,
+)
+from experiments.core.run import Run, state_bound
+from experiments.core.run_lock import run_lock
 from experiments.core.task import Session, Task
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import naming
 from rlenhance.core.plugins import module_name
 
 #: Settings that may be chosen anew whenever a run goes on, beside those that make it longer.
@@ -54,26 +64,38 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
 
     Raises:
         UsageError: settings or pictures that cannot be used; a run that cannot go on with them.
-        KeyboardInterrupt: after Ctrl-C; the run was saved and can go on.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM (`Terminated`); the run was saved and can go on.
     """
+    with ExitStack() as held:
+        return _train(task, config, unasked, held)
+
+
+def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> TrainResult:
+    """See `train`; the lock on the run folder is held until `held` closes."""
     run, stored = Run(Path()), dict[str, Any]()
     if config.train.resume:
         run, stored = open_run(task, config.train.resume)
         load_plugins_of(stored, config.train.plugin)
         kind = with_plugins(task.Config)
-        config = resumed(config, load_config(kind, stored), unasked or kind())
+        known = load_settings(kind, run.path, stored)
+        if unasked is None:
+            require_terms(known, config.train)
+        config = resumed(config, known, unasked or kind())
     else:
         load_plugins(config.train.plugin)
         config = task.adopted(config)
     task.check(config, stored)
     data = task.dataset(config)
-    if stored and stored["data"]["digest"] != data.digest():
+    if stored and stored["data"].get("digest") != data.digest():
         raise UsageError(f"{run.path}: the pictures in {data.splits.source} are not those the run began with; "
                          f"restore them, or begin a new run with --init {run.path}")
     fabric = task.fabric(config)
     _check_processes(task, config.train, fabric.world_size)
     leads = fabric.global_rank == 0  # the first process alone writes and prints
-    learner = task.learner(config, data, fabric.device, fresh=not stored)
+    if leads and stored:
+        held.enter_context(run_lock(run.path))
+    with state_bound(run.path) if stored else nullcontext():
+        learner = task.learner(config, data, fabric.device, fresh=not stored)
     model = {} if learner is None else {"model": learner.network.spec}
     plugins = run_plugins(config, model)
     if not leads:
@@ -82,6 +104,8 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
         _write_longer(run, stored, config)
     else:
         name = config.train.name or f"{task.default_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+        Run.check_free(config.train.out / name)
+        held.enter_context(run_lock(config.train.out / name))
         run = Run.create(config.train.out / name, settings_record(anchored(config)), {
             "format": FORMAT, "task": task.name, "data": {
                 "source": data.splits.source, "digest": data.digest(), "skipped": data.skipped},
@@ -96,10 +120,11 @@ def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult
         return TrainResult(run.path, fitted, {})
     if fitted.interrupted:
         run.close()
-        named = f" --plugin {shlex.join(config.train.plugin)}" if config.train.plugin else ""
+        named = "".join(f" --{option.replace('_', '-')} {shlex.join(sources)}" for option in ("plugin", "reward_term")
+                        if (sources := getattr(config.train, option, ())))
         print(f"stopped and saved after {fitted.updates} updates; go on with\n"
               f"  {python()} -m {task.command} --resume {run.path}{named}")
-        raise KeyboardInterrupt
+        raise fitted.interrupted
     if fitted.stalled:
         print(f"\n{task.monitor(config)} has not improved for {task.patience(config)} validations: stopped at update "
               f"{fitted.updates} (--patience)")
@@ -115,6 +140,22 @@ def open_run(task: Task[Any, Any], path: Path) -> tuple[Run, dict[str, Any]]:
         raise UsageError(f"{path}: a run of the task {stored['task']}, not of {task.name}; resume it with the command "
                          f"that began it")
     return run, stored
+
+
+def load_settings(kind: Any, path: Path, stored: dict[str, Any]) -> Any:
+    """The settings in a run's config.json.
+
+    Raises:
+        UsageError: one that is unknown, of another type or out of range; names the file.
+    """
+    try:
+        with naming(path):
+            return load_config(kind, stored)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path / 'config.json'}: damaged ({error!r:.120}); restore it, or begin a new run with "
+                         f"--init {path / 'best'}") from error
 
 
 def resumed(given: Any, stored: Any, plain: Any) -> Any:
@@ -154,7 +195,7 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
 
 def check_same(task: Task[Any, Any], run: Path, wanted: Any) -> None:
     """Refuse a run that was begun with other settings."""
-    kept = load_config(with_plugins(task.Config), open_run(task, run)[1])
+    kept = load_settings(with_plugins(task.Config), run, open_run(task, run)[1])
     calls = {f"train.{name}" for name in (*_OF_A_CALL, "out")}
     others = [path for path in differing(kept, anchored(wanted)) if path not in calls]
     if others:

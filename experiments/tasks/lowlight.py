@@ -17,7 +17,7 @@ from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfi
 from experiments.core.dataset import Dataset
 from experiments.core.distributed import make_fabric
 from experiments.core.fit import ArtifactCallback, FitResult
-from experiments.core.plugins import own_terms, term_files
+from experiments.core.plugins import load_terms_of, own_terms, term_files
 from experiments.core.presets import Preset, preset_option
 from experiments.core.run import Run
 from experiments.core.task import Session, Task
@@ -190,7 +190,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
     supports_ddp = True
 
     def check(self, config: LowLightConfig, stored: Mapping[str, Any]) -> None:
-        load_terms(config.train.reward_term, stored.get("reward_terms"))
+        load_terms_of(stored, config.train.reward_term)
         self.weights(config)
         super().check(config, stored)
         actions_of(config.network)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.reports import name_flags
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
 from rlenhance.core.errors import UsageError, describe_failure
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             cells.append(_cell(read(path), path, name, arguments.crop, arguments.size))
         except Exception as error:  # one photograph never stops the others
             failures += 1
-            print(f"failed: {describe_failure(error, path)}", file=sys.stderr)
+            print(f"failed: {name_flags(describe_failure(error, path))}", file=sys.stderr)
     if not cells:
         raise UsageError("none of the photographs can be shown")
     save_sheet(cells, target, arguments)

@@ -17,6 +17,7 @@ from rlenhance.cli.photo_command import (
     read_settings,
     run_plan,
 )
+from rlenhance.core.errors import printable
 from rlenhance.pipelines.options import DenoiseSettings
 
 
@@ -49,6 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
                         denoiser.noise_preference()) if arguments.explain else None
     summary = run_plan(plan, denoiser.process, arguments)
     if choices and not summary.failed:
-        print(f"which filter won where -> {write(choices.picture(), arguments.explain)}\n{choices.describe()}",
-              file=notes_stream(plan, arguments))
+        place = printable(write(choices.picture(), arguments.explain))
+        print(f"which filter won where -> {place}\n{choices.describe()}", file=notes_stream(plan, arguments))
     return summary.status

@@ -22,7 +22,7 @@ from rlenhance.cli.photo_command import (
     run_plan,
 )
 from rlenhance.cli.reports import FrameBar
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import (
     PREFERENCE_FLAGS,
     EnhanceSettings,
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
                                   "photographs")
         if shared and plan.jobs:
             median, actions = enhancer.decide_for_group([job.source for job in jobs])
-            print(f"decided on {median}")
+            print(f"decided on {printable(median)}")
             enhancer = enhancer.with_decision(actions)
         write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
 
@@ -117,13 +117,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     summary = run_plan(plan, enhancer.process, arguments, process_clip=process_clip)
     for write in () if summary.failed else write_explanations:
-        print(write(), file=notes_stream(plan, arguments))
+        print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
         from rlenhance.pipelines.configure import make_recipe, resolve_model
         from rlenhance.pipelines.recipes import save_recipe
 
         recipe = make_recipe(enhancer, resolve_model(arguments.model), shared)
-        print(f"recipe -> {save_recipe(recipe, arguments.save_recipe)}", file=notes_stream(plan, arguments))
+        print(f"recipe -> {printable(save_recipe(recipe, arguments.save_recipe))}",
+              file=notes_stream(plan, arguments))
     return summary.status
 
 
@@ -148,7 +149,7 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     from rlenhance.pipelines.presets import load_preset
 
     def note(text: str) -> None:
-        print(f"note: {text}", file=sys.stderr)
+        print(f"note: {printable(text)}", file=sys.stderr)
 
     if arguments.recipe:
         device = check_device(arguments.device)
@@ -164,7 +165,7 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         enhancer = build_enhancer(
             model, given, denoiser=arguments.denoiser, reward=reward, preset=preset,
             reference=arguments.match_style, device=check_device(arguments.device), on_note=note,
-            on_measured=lambda found: print(f"{arguments.match_style}: {format_preferences(found)}"))
+            on_measured=lambda found: print(f"{printable(arguments.match_style)}: {format_preferences(found)}"))
     except UsageError as error:
         raise UsageError(preferences_as_flags(str(error))) from error
     for name in sorted(set(enhancer.settings.preference) & set(enhancer.without_effect)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlenhance.cli.photo_command import add_region, inputs_of
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from rlenhance.actions import Action
@@ -84,7 +84,8 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
         ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
         left = ["--denoise"] * bool(enhancer.settings.denoise) + ["--region"] * (enhancer.region is not None)
         if left:
-            print(f"note: the look in {arguments.cube} is without {' and '.join(left)}: no table of colours holds that")
+            print(f"note: the look in {printable(arguments.cube)} is without {' and '.join(left)}: no table of colours "
+                  f"holds that")
     if arguments.explain:
         from rlenhance.io.contact_sheet import make_sheet
         from rlenhance.pipelines.explain import explain

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 
 
 def add(commands: Any) -> None:
@@ -42,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         found = export_network(network, arguments.onnx)
     else:
         found = export_onnx(Enhancer(model, steps=arguments.steps), arguments.onnx)
-    print(f"{arguments.onnx}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from torch by at "
-          f"most {found['largest']:.1g}")
+    print(f"{printable(arguments.onnx)}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from "
+          f"torch by at most {found['largest']:.1g}")
     return 0

@@ -28,7 +28,7 @@ from rlenhance.cli import (
 from rlenhance.cli.reports import name_flags
 from rlenhance.cli.streams import OutputStream, guarded_streams
 from rlenhance.core import __version__
-from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.plugins import load_plugin
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
@@ -95,7 +95,7 @@ def _run(words: Sequence[str]) -> int:
     except BrokenPipeError:
         return 141
     except OSError as error:
-        print(f"error: {describe_failure(error, error.filename or 'the system')}", file=sys.stderr)
+        print(f"error: {printable(describe_failure(error, error.filename or 'the system'))}", file=sys.stderr)
     except _Terminated:
         return 143
     except KeyboardInterrupt:

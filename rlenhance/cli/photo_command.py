@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rlenhance.cli.reports import Reporter, Summary, as_json
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
     from rlenhance.io.containers import CLIP
 
     for clip in () if arguments.quiet else clips:
-        print(f"note: {clip} is passed over: {CLIP}", file=sys.stderr)
+        print(f"note: {printable(clip)} is passed over: {CLIP}", file=sys.stderr)
 
 
 def print_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
@@ -272,10 +272,10 @@ def print_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
     note_clips(plan.clips, arguments)
     for job in plan.jobs:
         print(as_json(source=job.source, target=job.target, status="planned") if arguments.json
-              else f"{job.source} -> {job.target}")
+              else printable(f"{job.source} -> {job.target}"))
     for job in plan.skipped:
         print(as_json(source=job.source, target=job.target, status="skipped") if arguments.json
-              else f"{job.source}: skipped, {job.target} exists")
+              else printable(f"{job.source}: skipped, {job.target} exists"))
     counts = {"planned": len(plan.jobs), "skipped": len(plan.skipped), "passed_over": len(plan.previous_results)}
     if arguments.json:
         print(json.dumps({"summary": counts}))

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rlenhance.core.errors import printable
+
 if TYPE_CHECKING:
     from rlenhance.io import Outcome
     from rlenhance.pipelines.video import Progress
@@ -27,7 +29,7 @@ def name_flags(message: str) -> str:
         >>> name_flags("a.png: exists; replace it (overwrite)")
         'a.png: exists; replace it (--overwrite)'
     """
-    return re.sub(r"\((\w+)\)", lambda match: f"({_FLAGS.get(match[1], match[1])})", message)
+    return printable(re.sub(r"\((\w+)\)", lambda match: f"({_FLAGS.get(match[1], match[1])})", message))
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Reporter:
     def _print(self, text: str, stream: TextIO) -> None:
         if self._bar is not None:
             self._bar.clear()
-        print(text, file=stream, flush=True)
+        print(text if self._json and stream is self._out else printable(text), file=stream, flush=True)
         if self._bar is not None:
             self._bar.refresh()
 
@@ -156,14 +158,14 @@ class FrameBar:
             if self._bar is None:
                 from tqdm import tqdm
 
-                self._bar = tqdm(total=progress.total, desc=self._source.name, unit=" frames", file=sys.stderr,
-                                 dynamic_ncols=True, leave=False)
+                self._bar = tqdm(total=progress.total, desc=printable(self._source.name), unit=" frames",
+                                 file=sys.stderr, dynamic_ncols=True, leave=False)
             self._bar.update(progress.frames - self._bar.n)
         elif progress.seconds >= self._next:
             self._next = progress.seconds + _INTERVAL
             of = f" of {progress.total}" if progress.total else ""
             left = f", {progress.left:.0f} s left" if progress.left is not None else ""
-            print(f"{self._source}: {progress.frames}{of} frames, {progress.rate:.1f} per second{left}",
+            print(f"{printable(self._source)}: {progress.frames}{of} frames, {progress.rate:.1f} per second{left}",
                   file=sys.stderr, flush=True)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlenhance.cli.reports import as_json
-from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.cli.reports import as_json, name_flags
+from rlenhance.core.errors import UsageError, describe_failure, printable
 
 
 def add(commands: Any) -> None:
@@ -124,13 +124,13 @@ class _Report:
 
     def fail(self, path: Path, error: str) -> None:
         self._failed += 1
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {name_flags(error)}", file=sys.stderr)
         if self._json:
             print(as_json(photograph=path, error=error), flush=True)
 
     def _line(self, values: Iterable[float], name: str) -> None:
         print("".join(f"{value:>{_width(column)}.4f}" for column, value in zip(self._columns, values, strict=True))
-              + f"  {name}", flush=True)
+              + f"  {printable(name)}", flush=True)
 
     def end(self) -> int:
         count = len(self._rows)

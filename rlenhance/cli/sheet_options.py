@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,4 +41,4 @@ def save_sheet(cells: Sequence[Cell], target: Path, arguments: argparse.Namespac
     from rlenhance.io.contact_sheet import make_sheet
 
     write(make_sheet(cells, arguments.columns, arguments.size), target)
-    print(f"{len(cells)} picture{'s' if len(cells) > 1 else ''} -> {target}")
+    print(f"{len(cells)} picture{'s' if len(cells) > 1 else ''} -> {printable(target)}")

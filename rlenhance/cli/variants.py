@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import flag_reader
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import AUTO, PREFERENCES
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], 
         except UsageError as error:
             if variant.required:
                 raise UsageError(f"{variant.words}: {error}") from error
-            print(f"note: {variant.words} is left out: {error}", file=sys.stderr)
+            print(f"note: {variant.words} is left out: {printable(error)}", file=sys.stderr)
             continue
         if made.shares_decision:
             made = made.with_decision(made.decide(pixels))

@@ -23,7 +23,7 @@ from rlenhance.cli.photo_command import (
     notes_stream,
 )
 from rlenhance.cli.reports import Reporter
-from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.pipelines.options import EnhanceSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"{arguments.recipe}: was made with --shared-decision, which needs all photographs at "
                              f"once; use rlenhance enhance")
         if not arguments.once:
-            print(f"watching {arguments.folder}; Ctrl-C stops")
+            print(f"watching {printable(arguments.folder)}; Ctrl-C stops")
     arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, exclude=out,
                              settle=arguments.stable_for)
     away = False
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if arguments.once:
                     raise
                 if not away:
-                    print(f"waiting: {error}", file=sys.stderr)
+                    print(f"waiting: {printable(error)}", file=sys.stderr)
                 plan, away = BatchPlan(()), True
             for outcome in run_batch(plan, enhancer.process, max_in_flight=arguments.workers, copy=encoder is None,
                                      encode=encoder or encode, megapixels=limit, decode_seconds=seconds):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import operator
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 
 #: Environment variable; where it is set, `describe_failure` prints the traceback of a fault of the program.
 TRACEBACK = "RLENHANCE_TRACEBACK"
+_DRIVING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class UsageError(ValueError):
@@ -78,6 +81,20 @@ def check_ranges(config: object, interval: str, *names: str) -> None:
             raise UsageError(f"{name} must lie in {interval}; got {value}")
 
 
+def check_counts(**counts: tuple[object, int]) -> None:
+    """Refuse all but whole numbers from 1 to a largest one.
+
+    Args:
+        counts: value and largest value, by name.
+
+    Raises:
+        UsageError: names the first that is none.
+    """
+    for name, (value, most) in counts.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= int(value) <= most:
+            raise UsageError(f"{name} must be a whole number from 1 to {most}; got {value!r:.60}")
+
+
 def one_line(text: object, most: int = 300) -> str:
     """The text of a library's exception or of a file as one line: without control characters, `most` at most.
 
@@ -86,6 +103,16 @@ def one_line(text: object, most: int = 300) -> str:
         'Unexpected end of file: [2J at 3'
     """
     return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())[:most]
+
+
+def printable(text: object) -> str:
+    r"""Text whose names drive no terminal: control characters, and those that turn lines around, as escapes.
+
+    Example:
+        >>> printable("one" + chr(10) + "two" + chr(27) + "[31m.png")
+        'one\\ntwo\\x1b[31m.png'
+    """
+    return _DRIVING.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
 class UnknownName(UsageError, KeyError):

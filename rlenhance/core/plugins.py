@@ -94,7 +94,7 @@ package, or the name of a module
     before = set(sys.modules)
     try:
         module = import_named(name, () if installed else (str(Path.cwd()), folder))
-        plugin = Plugin(name, str(Path(source).resolve()) if folder else name, *digest_of(module), installed,
+        plugin = Plugin(name, os.path.realpath(source) if folder else name, *digest_of(module), installed,
                         _registered_by(name, set(sys.modules) - before))
         if check is not None:
             check(plugin)
@@ -216,7 +216,7 @@ def digest_of(module: ModuleType) -> tuple[str, str]:
     """The file of a module and its BLAKE2 digest; of a package, the digest of all its Python files."""
     if not module.__file__:
         return "", ""
-    file = Path(module.__file__).resolve()
+    file = Path(os.path.realpath(module.__file__))
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
         digest.update(path.read_bytes())
@@ -240,10 +240,10 @@ def _locate(source: str) -> tuple[str, str]:
         if all(map(str.isidentifier, source.split("."))):
             return source, ""
         raise UsageError(f"a plugin is a Python file, the folder of a package, or the name of a module; got {source!r}")
-    path = Path(source).resolve()
-    if name in _LOADED and not path.exists():  # of a run: it lies elsewhere now
+    path = Path(os.path.realpath(source))
+    if name in _LOADED and not os.path.exists(path):  # of a run: it lies elsewhere now
         return name, str(path.parent)
-    if not (path.is_file() or (path / "__init__.py").is_file()):
+    if not (os.path.isfile(path) or os.path.isfile(path / "__init__.py")):
         raise UsageError(f"{source}: no such file; a plugin is a Python file, the folder of a package, or the name of "
                          f"a module")
     if not name.isidentifier():
@@ -264,7 +264,7 @@ def _file_of(name: str) -> Path | str | None:
         if spec is None or spec.origin is None:  # a folder without __init__.py is no module
             return None
         file = spec.origin
-    return Path(file).resolve() if file and os.path.exists(file) else f"Python's own module {name}"
+    return Path(os.path.realpath(file)) if file and os.path.exists(file) else f"Python's own module {name}"
 
 
 def _registered_by(module: str, imported: Collection[str]) -> dict[str, list[str]]:

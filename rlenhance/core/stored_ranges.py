@@ -10,17 +10,17 @@ from rlenhance.core.errors import UsageError
 
 #: Entries of a list or object.
 MAX_ENTRIES = 256
-#: Setting -> lowest and highest value; of a list, of its entries. Others lie within `OTHER`. Python callers may ask for
-#: what they like: these ranges are for files.
+#: Setting -> lowest and highest value; of a list, of its entries. Others lie within `OTHER`. What is saved is checked
+#: too, so that what was trained can be loaded.
 RANGES: Mapping[str, tuple[float, float]] = {
     "width": (1, 2048), "widths": (1, 2048), "generator_width": (1, 2048), "channels": (1, 256), "context": (0, 4096),
     "stride": (1, 64), "strides": (1, 256), "agent_stride": (0, 256), "dilations": (1, 64), "looks": (1, 32),
     "blocks": (0, 128), "down": (0, 64), "up": (0, 64), "layers": (1, 128), "curves": (1, 64), "block": (1, 256),
     "overlap": (0, 256), "latent_dim": (1, 4096), "codes": (1, 65_536), "groups": (1, 1024), "axes": (0, 256),
-    "neighbours": (1, 256), "parts": (1, 64), "horizon": (1, 100), "num_passes": (1, 100), "num_tta_views": (1, 8),
+    "neighbours": (1, 256), "parts": (0, 64), "horizon": (1, 1000), "num_passes": (1, 100), "num_tta_views": (1, 8),
     "decision_size": (8, 4096), "train_size": (8, 4096), "num_bins": (2, 1024), "scale": (1, 16),
     "lead_channel": (0, 2), "own_shares": (0, 1), "receptive_radius": (0, 100_000),
-    "batch_size": (1, 65_536), "crop": (1, 16_384), "side": (1, 65_536), "devices": (1, 1024), "workers": (0, 1024),
+    "batch_size": (0, 65_536), "crop": (1, 16_384), "side": (1, 65_536), "devices": (1, 1024), "workers": (0, 1024),
     "update_epochs": (1, 1000), "codebook_size": (1, 65_536), "clusters": (1, 1024), "recursions": (0, 1000),
 }
 #: Of all other settings.

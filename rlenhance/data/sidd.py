@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import threading
 import zlib
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +20,17 @@ from rlenhance.data.examples import Example
 from rlenhance.data.image_cache import ImageSource
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.io.limits import DAMAGE
 
 _INSTANCE = re.compile(r"^(\d{4})_(\d{3})_")  # 0001_001_S6_00100_00060_3200_L: instance, scene, camera, ISO, ...
 _PAIRED = re.compile(r"(?:^|_)(noisy|gt)(?=_)", re.IGNORECASE)  # 0001_NOISY_SRGB_010.PNG beside 0001_GT_SRGB_010.PNG
 _BLOCKS = re.compile(r"^Validation(Noisy|Gt)BlocksSrgb\.mat$", re.IGNORECASE)
 _HELD_OUT = {"val": 0.15}
 _lock = threading.Lock()
+_SECONDS, _MEMORY = 20.0, 512.0  # limits of the child that reads a .mat file: seconds, MiB, and more by its size
+_UNPACKED = 8.0  # MiB of memory for each MiB of a file; the published ones take 2
+_MOST_BLOCKS, _MOST_BYTES = 100_000, 4 << 30
+R = TypeVar("R")
 
 
 def _homes(folder: Path) -> Iterator[Path]:
@@ -165,6 +172,8 @@ class MatBlock(ImageSource):
     def read(self) -> np.ndarray:
         with _lock:  # or two threads would both read the whole file
             stored = _load(self.file, self.variable, self.file.stat().st_mtime_ns)
+        if self.picture >= stored.shape[0] or self.block >= stored.shape[1]:
+            raise UsageError(f"{self.file}: has changed, or its head does not tell its size; take another copy of it")
         return np.ascontiguousarray(stored[self.picture, self.block])
 
     def __str__(self) -> str:
@@ -173,22 +182,53 @@ class MatBlock(ImageSource):
 
 def _variable(path: Path) -> tuple[str, tuple[int, ...]]:
     """Name and shape of the blocks in a file, without reading the values."""
-    from scipy.io import whosmat  # here: it costs start-up time
-
-    found = _read(path, lambda: whosmat(path))
+    found = _isolated(variables_of, path)
     blocks = [(name, shape) for name, shape, kind in found if len(shape) == 5 and shape[4] == 3 and kind == "uint8"]
     if len(blocks) != 1:
         inside = ", ".join(f"{name} {shape} {kind}" for name, shape, kind in found) or "nothing"
         raise UsageError(f"{path}: validation blocks are one variable (pictures, blocks, height, width, 3) uint8; it "
                          f"holds {inside}")
-    return blocks[0]
+    (name, shape), = blocks
+    if shape[0] * shape[1] > _MOST_BLOCKS or math.prod(shape) > _MOST_BYTES:
+        raise UsageError(f"{path}: {name} is {shape}, more than {_MOST_BLOCKS:,} blocks or {_MOST_BYTES / 1e9:.0f} GB")
+    return name, shape
 
 
 @lru_cache(maxsize=2)
 def _load(path: Path, variable: str, changed: int) -> np.ndarray:
+    return _isolated(read_variable, path, variable)
+
+
+def _isolated(function: Callable[..., R], path: Path, *arguments: Any) -> R:
+    """Call a reader of .mat files in a child process, which a damaged file may crash: SciPy trusts its sizes."""
+    if os.name != "posix":
+        return function(path, *arguments)
+    from rlenhance.io.isolate import run_isolated
+
+    megabytes = path.stat().st_size / 2**20
+    return run_isolated(function, path, *arguments, name=path, seconds=_SECONDS + megabytes / 4,
+                        memory=_MEMORY + _UNPACKED * megabytes)
+
+
+def variables_of(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """The name, shape and type of each variable in a .mat file, without their values."""
+    from scipy.io import whosmat  # here: it costs start-up time
+
+    return [(name, tuple(map(int, shape)), str(kind)) for name, shape, kind in _read(path, lambda: whosmat(path))]
+
+
+def read_variable(path: Path, variable: str) -> np.ndarray:
+    """A variable of a .mat file that holds numbers.
+
+    Raises:
+        UsageError: damaged, or not 8-bit numbers of five dimensions.
+    """
     from scipy.io import loadmat  # here: it costs start-up time
 
-    return _read(path, lambda: loadmat(path, variable_names=[variable]))[variable]
+    found = _read(path, lambda: loadmat(path, variable_names=[variable])).get(variable)
+    if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.ndim != 5:
+        raise UsageError(f"{path}: no readable .mat file (the values of {variable} are not what its head says)")
+    return found
 
 
 def _read(path: Path, reading: Callable[[], Any]) -> Any:
@@ -200,5 +240,6 @@ def _read(path: Path, reading: Callable[[], Any]) -> Any:
     except NotImplementedError as error:
         raise UsageError(f"{path}: a MATLAB 7.3 file (HDF5), which SciPy does not read; the blocks ship as version 5: "
                          f"save them so (in MATLAB with -v7)") from error
-    except (MatReadError, ValueError, TypeError, KeyError, OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path}: no readable .mat file ({error})") from error
+    except (*DAMAGE, MatReadError, zlib.error, UnboundLocalError) as error:
+        text = " ".join(str(error).split())
+        raise UsageError(f"{path}: no readable .mat file ({text:.200})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import secrets
@@ -53,8 +54,10 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
         training: nested mapping of tensors and JSON-able values, for resuming (optimiser, random streams).
 
     Raises:
-        UsageError: a weight is not finite, or the written bytes do not load back equal; nothing is written.
+        UsageError: a part of the network is larger than can be loaded, a weight is not finite, or the written
+            bytes do not load back equal; nothing is written.
     """
+    check_spec(network.spec)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     _check_finite(folder, tensors, "the checkpoint is not written")
     data = save(tensors)
@@ -70,8 +73,10 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
         _write(beside / MODEL, data)
         if training is not None:
             flat, outline = flatten(training)
-            _write(beside / TRAINING, save(flat, metadata={"outline": json.dumps(outline)}))
-        _write(beside / CONFIG, json.dumps(config, indent=2).encode())
+            state = save(flat, metadata={"outline": json.dumps(outline)})
+            _write(beside / TRAINING, state)
+            config["digests"] = {MODEL: _digest(data), TRAINING: _digest(state), CONFIG: _digest(_text(config))}
+        _write(beside / CONFIG, _text(config))
         _swap(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -155,22 +160,25 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     return network.to(device).eval()
 
 
-def weight_shapes(folder: Path) -> dict[str, list[int]]:
-    """The shapes of a checkpoint's weights, by their names in the file; the weights are not read.
+def weight_shapes(folder: Path, name: str = MODEL) -> dict[str, list[int]]:
+    """The shapes of the tensors in a file of a checkpoint, by their names there; the tensors are not read.
 
     Raises:
         UsageError: damaged, or not safetensors.
     """
-    path = folder / MODEL
+    path = folder / name
+    if not path.is_file():
+        raise UsageError(f"{path}: missing; take another copy of it")
     with _safetensors(path):
         check_header(path)
         with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            kinds = {name: part.get_dtype() for name, part in slices.items()}
-            shapes = {name: part.get_shape() for name, part in slices.items()}
-    for name, kind in kinds.items():
+            slices = {weight: file.get_slice(weight) for weight in file.keys()}  # noqa: SIM118
+            kinds = {weight: part.get_dtype() for weight, part in slices.items()}
+            shapes = {weight: part.get_shape() for weight, part in slices.items()}
+    for weight, kind in kinds.items():
         if kind not in _DTYPES:
-            raise UsageError(f"{path}: the weight {name:.60} is of type {kind}; known are {', '.join(sorted(_DTYPES))}")
+            raise UsageError(f"{path}: the weight {weight:.60} is of type {kind}; known are "
+                             f"{', '.join(sorted(_DTYPES))}")
     return shapes
 
 
@@ -237,17 +245,47 @@ def load_training(folder: Path) -> dict[str, Any]:
     path = folder / TRAINING
     if not path.is_file():
         raise UsageError(f"{folder}: holds no training state, it cannot be resumed; start from its weights with --init")
+    config = read_config(folder)
+    _check_digests(folder, config)
     flat = _read_tensors(path)
     with _safetensors(path), safe_open(path, framework="pt") as file:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
         raise UsageError(f"{path}: not a training state; start from the weights with --init")
+    parsed = parse_json(outline, path, finite=False)
     try:
-        state = restore(flat, parse_json(outline, path, finite=False))
+        state = restore(flat, parsed)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         remedy = "start from the weights with --init"
         raise UsageError(f"{path}: damaged ({error!r:.120}); {remedy}") from error
-    return migrate.upgrade_training(state) if read_config(folder)["format"] == 1 else state
+    return migrate.upgrade_training(state) if config["format"] == 1 else state
+
+
+def _check_digests(folder: Path, config: Mapping[str, Any]) -> None:
+    """Compare a checkpoint with the digests that were written with it, where there are any."""
+    known = config.get("digests")
+    if not isinstance(known, dict):
+        return
+    bare = {name: value for name, value in config.items() if name != "digests"}
+    for name, digest in known.items():
+        if name in (MODEL, TRAINING, CONFIG):
+            seen = _digest(_text(bare)) if name == CONFIG else _file_digest(folder / name)
+            if seen != digest:
+                raise UsageError(f"{folder / name}: damaged, it is not what was saved (its digest is {seen}, and "
+                                 f"{CONFIG} says {digest!r:.40}); take another copy of it")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _text(config: Mapping[str, Any]) -> bytes:
+    return json.dumps(config, indent=2).encode()
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

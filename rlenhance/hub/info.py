@@ -81,7 +81,8 @@ def find_checkpoint(folder: Path | str) -> Path:
 def is_pickle(path: Path) -> bool:
     """Whether a file begins as a bare pickle, or as the zip that torch.save writes."""
     with path.open("rb") as file:
-        return file.read(4).startswith((b"\x80", b"PK\x03\x04"))
+        head = file.read(9)
+    return head.startswith((b"\x80", b"PK\x03\x04")) and head[8:] != b"{"  # where the header of safetensors begins
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -103,15 +103,16 @@ class WithinWeights(TorchFunctionMode):
     Args:
         shapes: weight -> shape, of the file.
         factor: how many networks of that size may be built.
+        spare: numbers beside them.
 
     Raises:
         UsageError: the tensors that are made have more numbers than the file, or are many more.
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]], factor: int = 1):
+    def __init__(self, shapes: Mapping[str, Sequence[int]], factor: int = 1, spare: int = _SPARE):
         super().__init__()
         numbers = sum(math.prod(shape) for shape in shapes.values())
-        self._numbers, self._tensors = factor * 2 * numbers + _SPARE, factor * 8 * len(shapes) + _SPARE_TENSORS
+        self._numbers, self._tensors = factor * 2 * numbers + spare, factor * 8 * len(shapes) + _SPARE_TENSORS
         self._told = f"the weights have {numbers:,} numbers in {len(shapes):,} tensors, and the config asks for more"
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -38,8 +38,11 @@ def apply_to(image: Any, change: Callable[[Photo], Photo]) -> Any:
 
 
 def _apply_to_array(pixels: np.ndarray, change: Callable[[Photo], Photo]) -> np.ndarray:
-    result = change(Photo(pixels)).pixels
-    return result.copy() if result is pixels else result
+    if not isinstance(pixels, np.ndarray):
+        return change(Photo(pixels)).pixels  # which refuses it
+    plain = np.asarray(pixels, pixels.dtype.newbyteorder("="))  # no subclass, and in this machine's order of bytes
+    result = change(Photo(plain)).pixels
+    return (result.copy() if result is plain else result).astype(pixels.dtype, copy=False)
 
 
 def _apply_to_image(image: Image.Image, change: Callable[[Photo], Photo]) -> Image.Image:
@@ -64,6 +67,8 @@ def _apply_to_tensor(tensor: Tensor, change: Callable[[Photo], Photo]) -> Tensor
         way = ": channels come first, as in tensor.movedim(-1, -3)" * (tensor.ndim > 2 and tensor.shape[-1] == 3)
         raise UsageError(f"a tensor must be (3, H, W) or (N, 3, H, W), uint8, uint16 or float in [0, 1]; got "
                          f"{tuple(tensor.shape)} {tensor.dtype}{way}")
+    if 0 in tensor.shape[-2:]:
+        raise UsageError(f"the picture is empty: a tensor of the shape {tuple(tensor.shape)}")
     arrays = (tensor.detach() if whole else tensor.detach().float()).cpu().reshape(-1, *tensor.shape[-3:])
     results = [torch.from_numpy(_apply_to_array(np.ascontiguousarray(array.numpy().transpose(1, 2, 0)),
                                                 change).transpose(2, 0, 1)) for array in arrays]

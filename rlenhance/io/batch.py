@@ -21,7 +21,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -252,11 +252,28 @@ def mean_level(photo: Photo) -> float:
 
 
 _CURRENT = threading.local()
+_ROUTING, _routes = threading.Lock(), list[ExitStack]()  # the hearing, and once for each batch that goes on
 
 
 @contextmanager
 def _route_warnings() -> Iterator[None]:
-    """Warnings of a thread are collected by the photograph that it works on."""
+    """Warnings of a thread are collected by the photograph that it works on, in all batches that go on at a time."""
+    with _ROUTING:
+        if not _routes:
+            _routes.append(ExitStack())
+            _routes[0].enter_context(_heard_warnings())
+        _routes.append(_routes[0])
+    try:
+        yield
+    finally:
+        with _ROUTING:
+            _routes.pop()
+            if len(_routes) == 1:
+                _routes.pop().close()
+
+
+@contextmanager
+def _heard_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         shown = warnings.showwarning
         warnings.simplefilter("always", UserWarning)

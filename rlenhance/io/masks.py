@@ -18,9 +18,22 @@ def read_mask(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarr
         size: (height, width) that it must have; None: any.
 
     Raises:
-        UsageError: it cannot be read; it has another size; nothing in it is white, or everything.
+        UsageError: it cannot be read; see `mask_from`.
     """
-    pixels = read(path).pixels
+    return mask_from(read(path).pixels, path, size)
+
+
+def mask_from(pixels: np.ndarray, path: Path | str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The mask of a decoded file: (H, W) bool, True where it is white.
+
+    Args:
+        pixels: (H, W, 3) uint8 or uint16.
+        path: the file, for messages.
+        size: (height, width) that it must have; None: any.
+
+    Raises:
+        UsageError: it has another size; nothing in it is white, or everything.
+    """
     grey = pixels.mean(axis=2) / (257 if pixels.dtype == np.uint16 else 1)
     mask = grey > THRESHOLD
     if size is not None and mask.shape != tuple(size):

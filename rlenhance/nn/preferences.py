@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -38,7 +38,10 @@ class Preferences:
     auto: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, (low, default, high) in self.ranges.items():
+        for name, values in self.ranges.items():
+            if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
+                raise UsageError(f"preference {name} needs (lowest, default, highest); got {values!r:.60}")
+            low, default, high = values
             if not (math.isfinite(low) and math.isfinite(high) and low <= default <= high and low < high):
                 raise UsageError(f"preference {name} needs lowest <= default <= highest; got {low}, {default}, {high}")
         for name in self.auto:

@@ -363,8 +363,10 @@ def _composite(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> np
     if after.shape != before.shape:
         height, width = after.shape[:2]
         weights = cv2.resize(weights.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        before = cv2.resize(before, (width, height), interpolation=cv2.INTER_CUBIC)
-        before = before.clip(0, 1) if np.issubdtype(before.dtype, np.floating) else before
+        floating, kind = np.issubdtype(before.dtype, np.floating), before.dtype
+        before = cv2.resize(before.astype(np.float32) if floating else before, (width, height),
+                            interpolation=cv2.INTER_CUBIC)  # which knows floats of 32 and 64 bits alone
+        before = before.clip(0, 1).astype(kind) if floating else before
     if weights.dtype == bool:
         return np.where(weights[..., None], after, before)
     return blend_region(before, after, weights)

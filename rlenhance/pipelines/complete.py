@@ -133,7 +133,10 @@ def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
         if found is None:
             raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (white is "
                              "filled)")
-        return dilate_soft_edge(picture, found)
+        found = dilate_soft_edge(picture, found)
+        if found.all():
+            raise UsageError("the picture is black all over: what is missing is filled from the rest")
+        return found
     mask = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
     mask = mask.reshape(mask.shape[-2:]) if mask.ndim > 2 and mask.size == np.prod(mask.shape[-2:]) else mask
     height, width = picture.shape[:2]

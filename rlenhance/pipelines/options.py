@@ -142,6 +142,8 @@ class EnhanceSettings(ImageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.preference, Mapping):
+            raise UsageError(f"preference must be a mapping of names to numbers; got {_shown(self.preference)}")
         object.__setattr__(self, "preference", dict(self.preference))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
-from starlette.requests import ClientDisconnect, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Message, Receive, Scope, Send
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
@@ -20,7 +21,7 @@ from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
 from rlenhance.pipelines.options import AUTO, PREFERENCES, DenoiseSettings, EnhanceSettings, flags_of, parse_value
 from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
-from rlenhance.web.file_store import StoredFile
+from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.previews import denoise
 from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
@@ -77,7 +78,7 @@ class Api:
         words = _words(request, ENHANCE)
         wanted = self.parse_enhance(words)
         stored = await self.receive(request, words.get("name", "picture"))
-        return await self._answer(stored, self.service.save, stored.token, wanted,
+        return await self._answer((stored,), self.service.save, stored.token, wanted,
                                   command=wanted.command(stored.name))
 
     async def denoise(self, request: Request) -> Response:
@@ -85,25 +86,18 @@ class Api:
         words = _words(request, DENOISE)
         settings = DenoiseSettings(**_settings(words, ("noise", "strength")))
         stored = await self.receive(request, words.get("name", "picture"))
-        return await self._answer(stored, denoise, self.service, stored.token, settings)
+        return await self._answer((stored,), denoise, self.service, stored.token, settings)
 
     async def complete(self, request: Request) -> Response:
         """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone."""
         words = _words(request, COMPLETE)
         method = _one_of("model", words.get("model", self.methods[0]), {name: name for name in self.methods})
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            stored, mask = await self.receive(request, words.get("name", "picture")), None
-        else:
-            async with request.form(max_files=2, max_fields=2) as form:
-                parts = [form.get(name) for name in ("picture", "mask")]
-                if not all(isinstance(part, UploadFile) for part in parts):
-                    raise UsageError("the form holds two files, picture and mask")
-                stored, mask = [self.keep(await part.read(), part.filename) for part in parts]  # type: ignore[union-attr]
-        try:
-            return await self._answer(stored, complete, self.service, stored.token, method, mask=mask and mask.token)
-        finally:
-            if mask:
-                self.service.store.remove(mask.token)
+            stored = await self.receive(request, words.get("name", "picture"))
+            return await self._answer((stored,), complete, self.service, stored.token, method)
+        files = await self.receive_form(request, ("picture", "mask"))
+        picture, mask = files
+        return await self._answer(files, complete, self.service, picture.token, method, mask=mask.token)
 
     def parse_enhance(self, words: Mapping[str, str]) -> EnhanceRequest:
         """The request of the fields of `ENHANCE`."""
@@ -121,45 +115,91 @@ class Api:
 
     async def receive(self, request: Request, name: str) -> StoredFile:
         """Store the body of a request; a body that is no image is refused by its first bytes."""
-        stored = self.service.store.create(name)
+        return await self.keep(request.stream(), name)
+
+    async def receive_form(self, request: Request, names: tuple[str, ...]) -> tuple[StoredFile, ...]:
+        """Store the files of a form, which counts among the files while it arrives."""
+        kept: list[StoredFile] = [self.service.store.create("form")]
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await request.receive()
+            size += len(message.get("body", b""))
+            self.service.store.claim(kept[0].token, size)
+            return message
+
         try:
-            start = b""
+            async with Request(request.scope, counted).form(max_files=len(names), max_fields=2) as form:
+                parts = [form.get(name) for name in names]
+                if not all(isinstance(part, UploadFile) for part in parts):
+                    raise UsageError(f"the form holds {len(names)} files, {' and '.join(names)}")
+                for part in parts:
+                    kept.append(await self.keep(_chunks(part), part.filename or "picture"))  # type: ignore
+        except HTTPException as error:  # no whole form
+            self._remove(kept)
+            raise UsageError(f"the form cannot be read ({error.detail}); send it as multipart/form-data") from error
+        except BaseException:
+            self._remove(kept)
+            raise
+        self._remove(kept[:1])
+        return tuple(kept[1:])
+
+    async def keep(self, chunks: AsyncIterator[bytes], name: str) -> StoredFile:
+        """Store bytes while they arrive; room is claimed before they are written."""
+        stored, start, size = self.service.store.create(name), b"", 0
+        try:
             with stored.path.open("wb") as file:
-                async for chunk in request.stream():
+                async for chunk in chunks:
                     start += chunk[: 4096 - len(start)]
+                    size += len(chunk)
+                    self.service.store.claim(stored.token, size)
                     file.write(chunk)
-            return self._checked(stored, start)
-        except (UsageError, ClientDisconnect):
-            self.service.store.remove(stored.token)
+            kind = sniff(start, stored.name)
+            if container_by_extension(stored.name) is None:  # results need an extension
+                stored = self.service.store.rename(stored, stored.name + CONTAINERS[kind.name].extensions[0])
+            return stored
+        except BaseException as error:
+            self._remove([stored])
+            if isinstance(error, OSError):
+                raise UsageError(f"{stored.name}: cannot be stored ({error.strerror}); try again later") from error
             raise
 
-    def keep(self, data: bytes | str, name: str | None) -> StoredFile:
-        """Store bytes in the same way."""
-        stored = self.service.store.create(name or "picture")
-        data = data.encode() if isinstance(data, str) else data
-        stored.path.write_bytes(data)
-        try:
-            return self._checked(stored, data[:4096])
-        except UsageError:
+    def _remove(self, files: Iterable[StoredFile]) -> None:
+        for stored in files:
             self.service.store.remove(stored.token)
-            raise
 
-    def _checked(self, stored: StoredFile, start: bytes) -> StoredFile:
-        kind = sniff(start, stored.name)
-        if container_by_extension(stored.name) is None:  # results need an extension
-            return self.service.store.rename(stored, stored.name + CONTAINERS[kind.name].extensions[0])
-        return stored
-
-    async def _answer(self, stored: StoredFile, work: Any, *words: Any, command: str = "", **named: Any) -> Response:
+    async def _answer(self, files: Sequence[StoredFile], work: Any, *words: Any, command: str = "",
+                      **named: Any) -> Response:
+        """The result of a job, which is removed when it was sent; its files are removed as soon as it is made."""
         try:
             result: Result = await run_in_threadpool(self.queue.run, work, *words, **named)
         finally:
-            self.service.store.remove(stored.token)
+            self._remove(files)
         headers = {"x-notes": json.dumps(result.notes)} if result.notes else {}
         if command:
             headers["x-command"] = quote(command, safe=" '/-.:=")
-        return FileResponse(result.file.path, filename=result.file.name, media_type="application/octet-stream",
-                            headers=headers, background=BackgroundTask(self.service.store.remove, result.file.token))
+        return SentOnce(self.service.store, result.file, headers)
+
+
+class SentOnce(FileResponse):
+    """A file of the store that is removed when it was sent, or could not be."""
+
+    def __init__(self, store: FileStore, stored: StoredFile, headers: Mapping[str, str]):
+        super().__init__(stored.path, filename=stored.name, media_type="application/octet-stream", headers=headers)
+        self._store, self._token = store, stored.token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._store.remove(self._token)
+
+
+async def _chunks(part: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await part.read(1 << 20):
+        yield chunk
 
 
 def json_errors(way: Any) -> Any:

@@ -12,15 +12,16 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import list_models
-from rlenhance.io import OutputNaming, Photo, decode
+from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import thumbnail
-from rlenhance.io.masks import read_mask
+from rlenhance.io.files import decode_within
+from rlenhance.io.masks import mask_from
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.base import PipelineResult
 from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, to_mask
 from rlenhance.web.model_catalog import trained
-from rlenhance.web.service import EnhanceService, Result, with_own_name
+from rlenhance.web.service import DECODE_SECONDS, EnhanceService, Result
 
 #: Longer side in pixels of the image that is painted on.
 SIDE = 960
@@ -87,7 +88,7 @@ def complete(service: EnhanceService, token: str, method: str, *, painted: str =
     completer = Completer(method, device=service.device)
 
     def process(photo: Photo) -> PipelineResult:
-        hole = _painted_mask(painted, photo.pixels) if painted else None if mask is None else \
+        hole = _painted_mask(service, painted, photo.pixels) if painted else None if mask is None else \
             _read_mask(service, mask, photo.pixels)
         return completer.process(photo, mask=hole)
 
@@ -109,19 +110,17 @@ def _detected(pixels: np.ndarray) -> np.ndarray | None:
 
 def _read_mask(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.ndarray:
     stored = service.store.get(mask)
-    try:
-        return read_mask(stored.path, pixels.shape[:2])
-    except UsageError as error:
-        raise UsageError(with_own_name(str(error), stored)) from error
+    return mask_from(service.full_photo(stored).pixels, stored.name, pixels.shape[:2])
 
 
-def _painted_mask(address: str, pixels: np.ndarray) -> np.ndarray:
+def _painted_mask(service: EnhanceService, address: str, pixels: np.ndarray) -> np.ndarray:
     """A painted mask at the photograph's size: (H, W) bool."""
     try:
         data = base64.b64decode(address.removeprefix(_PNG), validate=True) if address.startswith(_PNG) else b""
     except (binascii.Error, ValueError) as error:
         raise UsageError("the painted mask did not arrive; paint again") from error
-    alpha = decode(data, "the painted mask", megapixels=4).alpha
+    with service.aside():
+        alpha = decode_within(data, "the painted mask", megapixels=4, seconds=DECODE_SECONDS).alpha
     if alpha is None or not (alpha > THRESHOLD).any():
         raise UsageError("nothing is painted: drag over what is to be filled, or find black holes")
     painted = (alpha > THRESHOLD).astype(np.uint8)

@@ -41,6 +41,8 @@ class StoredFile:
 class FileStore:
     """A folder of files under random tokens, with limits of its size and of their age.
 
+    Room is claimed before bytes are written, so that the limit of all files holds whatever arrives at once.
+
     Args:
         folder: created, and removed by `close`.
         megabytes: limit of all files together.
@@ -52,10 +54,11 @@ class FileStore:
                  clock: Callable[[], float] = time.time):
         self.folder, self.megabytes, self.minutes = folder, megabytes, minutes
         self._clock, self._names, self._lock = clock, dict[str, StoredFile](), threading.Lock()
+        self._claimed: dict[str, int] = {}  # bytes by token
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def create(self, name: str, extension: str | None = None) -> StoredFile:
-        """Reserve a path for a file.
+        """A path for a file, which is written within what is claimed for it (`claim`).
 
         Args:
             name: the client's name, see `clean_name`.
@@ -66,8 +69,7 @@ class FileStore:
         """
         self.remove_expired()
         if self.size() > self.megabytes * 1e6:
-            raise UsageError(f"the room for files is full ({self.megabytes:g} MB); what is old is removed after "
-                             f"{self.minutes:g} minutes: try again later")
+            raise self._full()
         name, token = clean_name(name), secrets.token_hex(16)
         own = Path(name).suffix.lower()
         extension = extension if extension is not None else own if own in EXTENSIONS else ""
@@ -75,6 +77,19 @@ class FileStore:
         with self._lock:
             self._names[token] = stored
         return stored
+
+    def claim(self, token: str, size: int) -> None:
+        """Make sure that a file may have `size` bytes, before they are written; a smaller size gives room back.
+
+        Raises:
+            UsageError: the store would hold more than its limit, or the file was removed.
+        """
+        with self._lock:
+            if token not in self._names:
+                raise UsageError("the file was removed while it was written; send it again")
+            if sum(self._claimed.values()) - self._claimed.get(token, 0) + size > self.megabytes * 1e6:
+                raise self._full()
+            self._claimed[token] = size
 
     def get(self, token: object) -> StoredFile:
         """The file of a token; its age restarts."""
@@ -98,6 +113,7 @@ class FileStore:
         """Remove a file."""
         with self._lock:
             stored = self._names.pop(token, None)
+            self._claimed.pop(token, None)
         if stored:
             stored.path.unlink(missing_ok=True)
 
@@ -117,6 +133,11 @@ class FileStore:
         with self._lock:
             self._names = {token: stored for token, stored in self._names.items()
                            if stored.created >= oldest or stored.path.exists()}
+            self._claimed = {token: size for token, size in self._claimed.items() if token in self._names}
+
+    def _full(self) -> UsageError:
+        return UsageError(f"the room for files is full ({self.megabytes:g} MB); what is old is removed after "
+                          f"{self.minutes:g} minutes: try again later")
 
     def close(self) -> None:
         """Remove everything."""

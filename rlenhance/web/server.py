@@ -6,20 +6,21 @@ import asyncio
 import os
 import socket
 import sys
-import tempfile
 import webbrowser
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.limits import missing_extra
-from rlenhance.web.file_store import FileStore
+from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.job_queue import JobQueue
+from rlenhance.web.page_folder import page_folder
 from rlenhance.web.security import App, SecurityMiddleware
-from rlenhance.web.service import EnhanceService
+from rlenhance.web.service import EnhanceService, Result
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,10 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
         UsageError: no model, or no Gradio.
     """
     check_extra()
-    service = EnhanceService(FileStore(folder / "files", minutes=settings.minutes), model=settings.model,
-                             runs=settings.runs, megapixels=settings.megapixels, device=settings.device)
+    store = FileStore(folder / "files", minutes=settings.minutes)
+    queue = JobQueue(settings.places, discard=partial(_discard, store))
+    service = EnhanceService(store, model=settings.model, runs=settings.runs, megapixels=settings.megapixels,
+                             device=settings.device, aside=queue.aside)
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
                       GRADIO_TEMP_DIR=str(folder / "gradio"))  # before Gradio is imported
     import gradio as gr
@@ -77,7 +80,6 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
     from rlenhance.web.event_check import EventCheck
     from rlenhance.web.page import build, theme_options
 
-    queue = JobQueue(settings.places)
     api = Api(service, queue, {name: getattr(settings, name) for name in ("megabytes", "megapixels", "places",
                                                                           "minutes")})
 
@@ -99,13 +101,20 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
     return guarded, service, queue
 
 
+def _discard(store: FileStore, result: object) -> None:
+    """Remove a result that nobody waits for any more."""
+    file = result.file if isinstance(result, Result) else result
+    if isinstance(file, StoredFile):
+        store.remove(file.token)
+
+
 def serve(settings: Settings) -> None:
     """Serve the page until it is stopped; its files are removed at the end."""
     check_extra()
     bound = _bound(settings.host, settings.port)
     address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{bound.getsockname()[1]}"
-    with bound, tempfile.TemporaryDirectory(prefix="rlenhance-page-") as folder:
-        app, _, queue = create_app(settings, Path(folder))
+    with bound, page_folder() as folder:
+        app, _, queue = create_app(settings, folder)
         import uvicorn
 
         from rlenhance.web.http_protocol import LimitedProtocol

@@ -6,8 +6,8 @@ import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from rlenhance.pipelines.options import EnhanceSettings, format_flags
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
 
+#: Seconds of processor time for decoding a photograph, in a child process; several times those of any honest one.
+DECODE_SECONDS = 15.0
 #: Longer side of a preview in pixels.
 SIDE = 840
 #: Changes of the four variants: (label, brightness, contrast and colour).
@@ -57,10 +59,13 @@ class EnhanceRequest:
         Example:
             >>> EnhanceRequest(EnhanceSettings(denoise=0.5), format="png").command("my night.jpg")
             "rlenhance enhance 'my night.jpg' --denoise 0.5 --format png"
+            >>> EnhanceRequest(strip=True).command("-rf.jpg")  # is no option
+            'rlenhance enhance --strip -- -rf.jpg'
         """
-        words = ["rlenhance", "enhance", name, *(("--model", self.model) if self.model else ()),
-                 *format_flags(self.settings), *(("--format", self.format) if self.format else ())]
-        return shlex.join(words + ["--strip"] * self.strip)
+        words = [*(("--model", self.model) if self.model else ()), *format_flags(self.settings),
+                 *(("--format", self.format) if self.format else ()), *["--strip"] * self.strip]
+        words = [*words, "--", name] if name.startswith("-") else [name, *words]
+        return shlex.join(["rlenhance", "enhance", *words])
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,19 @@ class EnhanceService:
         runs: folder whose runs are offered as models; None: none.
         megapixels: larger photographs are refused by their header.
         device: see `Enhancer`.
+        aside: a context for the time in which a job waits for a child process, see `JobQueue.aside`.
 
     Raises:
         UsageError: no model, or no such device.
     """
 
     def __init__(self, store: FileStore, *, model: str | None = None, runs: Path | None = None,
-                 megapixels: float = 100.0, device: str = "cpu"):
+                 megapixels: float = 100.0, device: str = "cpu",
+                 aside: Callable[[], AbstractContextManager[None]] = nullcontext):
         self.store, self.megapixels, self.device, self.runs = store, megapixels, check_device(device), runs
         self._reduced: OrderedDict[str, ReducedPhoto] = OrderedDict()
+        self._refused: OrderedDict[str, str] = OrderedDict()  # token -> why; they are decoded once
+        self.aside = aside
         self._lock = threading.Lock()
         self.choices: dict[str, ModelChoice] = choices(model, runs)
 
@@ -145,9 +154,25 @@ class EnhanceService:
     def full_photo(self, stored: StoredFile) -> Photo:
         """A photograph at full size."""
         try:
-            return read(stored.path, megapixels=self.megapixels)
+            return self.read(stored, self.aside())
         except UsageError as error:
             raise UsageError(with_own_name(str(error), stored)) from error
+
+    def read(self, stored: StoredFile, aside: AbstractContextManager[None]) -> Photo:
+        """Decode a file in a child process with limits, within `aside`; what was refused is refused again unread."""
+        with self._lock:
+            refused = self._refused.get(stored.token)
+        if refused is not None:
+            raise UsageError(refused)
+        try:
+            with aside:
+                return read(stored.path, megapixels=self.megapixels, seconds=DECODE_SECONDS)
+        except UsageError as error:
+            with self._lock:
+                self._refused[stored.token] = str(error)
+                while len(self._refused) > 256:
+                    self._refused.popitem(last=False)
+            raise
 
     def preview(self, token: str, request: EnhanceRequest) -> Preview:
         """The request on the reduced photograph."""
@@ -166,12 +191,22 @@ class EnhanceService:
         source = self.store.get(token)
         name = naming.name(Path(source.name), "1", beside=True)
         target = self.store.create(name, Path(name).suffix.lower())
-        coder: Callable[[Photo, str], bytes] = partial(encode, strip=True) if strip else encode
-        (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, max_in_flight=1, encode=coder,
-                               copy=copy and not strip, megapixels=self.megapixels)
-        if outcome.error:
+        aside = self.aside()
+
+        def encoded(photo: Photo, extension: str) -> bytes:
+            data = encode(photo, extension, strip=strip)
+            self.store.claim(target.token, len(data))
+            return data
+
+        try:
+            self.store.claim(target.token, source.path.stat().st_size if copy else 0)
+            (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, max_in_flight=1,
+                                   read=lambda _: self.read(source, aside), encode=encoded, copy=copy and not strip)
+            if outcome.error:
+                raise UsageError(with_own_name(outcome.error, source))
+        except BaseException:
             self.store.remove(target.token)
-            raise UsageError(with_own_name(outcome.error, source))
+            raise
         return Result(target, tuple(with_own_name(note, source) for note in outcome.warnings))
 
     def recipe(self, request: EnhanceRequest) -> str:

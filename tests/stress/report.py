@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rlenhance.core.errors import one_line
 from tests.stress.registry import OUTCOMES
 
 _ALIKE = 3  # files that are kept of failures that end in the same line
@@ -70,7 +71,7 @@ class Report:
         path = self.folder / "failures" / f"{said['property']}-{len(self.failures)}-{said['outcome']}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({"seed": self.seed, **said}, indent=1))
-        self.failures.append(f"- **{said['property']}** {said['outcome']}: {said['name']}: {last[0][:300]} "
+        self.failures.append(f"- **{said['property']}** {said['outcome']}: {said['name']}: {one_line(last[0])} "
                              f"(`python -m tests.stress --replay {path}`)")
 
     @property

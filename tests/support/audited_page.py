@@ -100,8 +100,10 @@ class AuditedPage:
     def _own(self, event: str, target: str) -> bool:
         if event == "open" and target.isdigit():
             return True  # a descriptor that is open already
+        if event == "subprocess.Popen":
+            return "rlenhance.io.isolate import _serve" in target  # decodes, in a child
         if Path(os.path.normpath(target)).is_relative_to(self.folder):
-            return event != "subprocess.Popen"
+            return True
         installed = any(Path(target).is_relative_to(path) for path in (sys.prefix, sys.base_prefix, ROOT / "rlenhance"))
         return event == "open" and installed and ".." not in target and (
             target.endswith((".py", ".pyc", ".so")) or "/gradio/templates/" in target or "/rlenhance/" in target)
@@ -113,7 +115,7 @@ def main(log: str, settings: str) -> None:
 
     def hook(event: str, words: tuple[Any, ...]) -> None:
         if event in WATCHED:
-            target = words[1] if event in ("socket.connect", "socket.sendto") else words[0]
+            target = words[1] if event in ("socket.connect", "socket.sendto", "subprocess.Popen") else words[0]
             os.write(written, json.dumps([event, os.fsdecode(target) if isinstance(target, bytes) else str(target)])
                      .encode() + b"\n")
 

@@ -200,7 +200,8 @@ def test_an_action_term_needs_a_gradient_for_every_learner(place):
 
 @pytest.mark.parametrize("learner", ["a3c", pytest.param("sac", marks=pytest.mark.slow)])
 def test_a_run_keeps_its_term(place, tmp_path, pairs, learner, capsys, monkeypatch):
-    """It is in config.json; the run goes on from another folder; without the module it says what is missing."""
+    """It is in config.json; a run folder has no code imported: the term is named again, and found where its module
+    lies, not where the folder says."""
     write_module(place, LEVELS)
     words = ["--data", str(pairs), "--learner", learner, "--reward-term", "own_terms:levels", "--reward", "levels=2"]
     assert train(tmp_path / "runs", *words) == 0
@@ -212,22 +213,28 @@ def test_a_run_keeps_its_term(place, tmp_path, pairs, learner, capsys, monkeypat
     assert config["reward_terms"]["levels"]["folder"] == str(place)
     assert "reward/levels" in (run / "metrics.csv").read_text().splitlines()[0]
 
-    def resume():
+    def resume(*named):
         forget()
         monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(place)])
         capsys.readouterr()
-        status = train_command(LOWLIGHT, ["--resume", str(run), "--no-progress"])
+        status = train_command(LOWLIGHT, ["--resume", str(run), "--no-progress", *named])
         return status, capsys.readouterr().err
 
+    again = ["--reward-term", "own_terms:levels"]
+    status, error = resume()
+    assert status == 2 and "--reward-term own_terms:levels" in error and "own_terms" not in sys.modules
+    assert resume(*again) == (0, "")
     monkeypatch.chdir(tmp_path)
-    assert resume() == (0, "")
+    status, error = resume(*again)
+    assert status == 2 and "no module 'own_terms'" in error and f"it lay in {place}" in error
+    monkeypatch.chdir(place)
     write_module(place, LEVELS + "\n# another\n")
     shutil.rmtree(place / "__pycache__", ignore_errors=True)
-    status, error = resume()
+    status, error = resume(*again)
     assert status == 0 and "own_terms.py is not what it was when the run began" in error
     (place / "own_terms.py").unlink()
     shutil.rmtree(place / "__pycache__", ignore_errors=True)
-    status, error = resume()
+    status, error = resume(*again)
     assert status == 2 and "no module 'own_terms'" in error and str(place) in error and "put it back" in error
 
 

@@ -4,10 +4,12 @@ import base64
 import json
 import shlex
 import shutil
+import subprocess
 import threading
 import time
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -79,6 +81,20 @@ def test_the_page_saves_what_the_command_writes(service, night, settings, name, 
     result = service.save(put(service, night / name), settings)
     assert result.file.name == made.name
     assert result.file.path.read_bytes() == made.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["-rf.jpg", "--strip.jpg", "-.jpg", "it's \"odd\" $(x) `y`;z&.jpg", "a b\n-c.jpg"])
+def test_the_command_is_right_for_every_name(client, tmp_path, name, monkeypatch):
+    """A name is a file, never an option or a word of the shell."""
+    monkeypatch.chdir(tmp_path)
+    answer = client.post("/api/enhance", params={"name": name, "strip": "1"}, content=jpeg())
+    command = unquote(answer.headers["x-command"])
+    (tmp_path / clean_name(name)).write_bytes(jpeg())
+    made = subprocess.run(["sh", "-c", f"set -- {command.removeprefix('rlenhance ')}; printf '%s\\0' \"$@\""],
+                          capture_output=True, check=True).stdout.decode().split("\0")[:-1]
+    assert main(made) == 0
+    (result,) = (path for path in tmp_path.iterdir() if "_enhanced" in path.name)
+    assert result.read_bytes() == answer.content and "\n" not in command
 
 
 def test_the_recipe_is_the_commands(service, night, monkeypatch):

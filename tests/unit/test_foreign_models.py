@@ -46,7 +46,7 @@ def model(tmp_path):
     ("model.backbone.name", "nonsense", "unknown backbone 'nonsense'"),
     ("model.backbone.nonsense", 1, "has no such argument; it takes"),
     ("model.horizon", float("inf"), "horizon must be finite; got inf"),
-    ("model.horizon", 10**9, r"model\.horizon must lie in \[1, 100\]; got 1000000000"),
+    ("model.horizon", 10**9, r"model\.horizon must lie in \[1, 1,000\]; got 1000000000"),
     ("model.horizon", "8", "horizon must be a whole number; got '8'"),
     ("model.decision_size", 10**6, "decision_size must lie in"),
     ("model.actions", None, 'actions must be an object with a "name"|actions must be an object'),
@@ -98,7 +98,7 @@ def test_a_huge_header_and_odd_types_are_refused(model, read):
     place = model("about", {})
     name = MODEL if read is load_model else TRAINING
     (place / name).write_bytes(struct.pack("<Q", MAX_HEADER + 1) + b"{" + b" " * 100)
-    with pytest.raises(UsageError, match=f"{name}: .*header of"):
+    with pytest.raises(UsageError, match=f"{name}: .*(header of|not what was saved)"):
         read(place)
     if read is load_model:
         save_file({"a": torch.ones(2, dtype=torch.complex64)}, place / name)

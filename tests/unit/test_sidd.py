@@ -1,6 +1,8 @@
 """Real noise in SIDD's layout: pairs by scene, blocks out of .mat files, and what is wrong with them is told."""
 
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -161,3 +163,19 @@ def test_the_layout_can_be_made(tmp_path):
         sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "sidd"))
     with pytest.raises(UsageError, match="--scenes"):
         sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "other", scenes=0))
+
+
+def test_a_mat_file_that_kills_its_reader_is_refused(tmp_path, monkeypatch):
+    """SciPy crashes on some damaged files: its child ends, and the caller is told by the file's name."""
+    from rlenhance.data import sidd
+
+    monkeypatch.setattr(sidd, "variables_of", _crash)
+    file = tmp_path / "ValidationNoisyBlocksSrgb.mat"
+    for path in (file, tmp_path / "ValidationGtBlocksSrgb.mat"):
+        path.write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"ValidationNoisyBlocksSrgb\.mat: damaged \(its reader crashed with SIGSEGV"):
+        sidd.validation_blocks(file)
+
+
+def _crash(path):
+    os.kill(os.getpid(), signal.SIGSEGV)

@@ -199,7 +199,7 @@ class Stages:
             stage.close()
             if fitted.interrupted:
                 print(f"stopped and saved after {fitted.updates} updates; go on with --resume {self.run.path}")
-                raise KeyboardInterrupt
+                raise fitted.interrupted
             done[name] = {"updates": fitted.updates, "seconds": round(fitted.seconds), "best_step": fitted.best_step,
                           **fitted.best}
             self._save()

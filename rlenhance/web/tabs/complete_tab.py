@@ -68,7 +68,11 @@ class CompleteTab:
         token, masks = require_token(photo), parse_tokens(mask)
         result = self.context.run(complete, self.service, token, self.methods[method],
                               painted=painted if isinstance(painted, str) else "", mask=masks[0] if masks else None)
-        before, after = self.context.run(before_after, self.service, token, result)
+        try:
+            before, after = self.context.run(before_after, self.service, token, result)
+        except BaseException:  # nobody gets a link to it
+            self.service.store.remove(result.file.token)
+            raise
         name = self.service.store.get(token).name
         return figures([(data_uri(before), (name,)), (data_uri(after), (result.file.name,))], "pair") + link(
             result, "Download in full size:", fresh=False)

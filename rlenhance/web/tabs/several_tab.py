@@ -43,27 +43,36 @@ class SeveralTab:
         made: list[tuple[str, tuple[str, ...]]] = []
         files: list[StoredFile] = []
         failures: list[str] = []
-        for done, token in enumerate(tokens, 1):
-            try:
-                result: Result = self.context.queue.run_when_free(self.service.save, token, request)
-                files.append(result.file)
-                small = self.context.queue.run_when_free(
-                    lambda: thumbnail(self.service.full_photo(files[-1]).pixels))
-                made.append((data_uri(small, 85), (result.file.name, *result.notes)))
-            except UsageError as error:
-                failures.append(str(error))
-            yield (notes([f"{done} of {len(tokens)} done"], "line") + notes(failures, "bad"),
-                   figures(made) if made else gr.skip(), "")
-        if files:
-            package = self.context.queue.run_when_free(self._packed, files)
+        try:
+            for done, token in enumerate(tokens, 1):
+                try:
+                    result: Result = self.context.queue.run_when_free(self.service.save, token, request)
+                    files.append(result.file)
+                    small = self.context.queue.run_when_free(
+                        lambda: thumbnail(self.service.full_photo(files[-1]).pixels))
+                    made.append((data_uri(small, 85), (result.file.name, *result.notes)))
+                except UsageError as error:
+                    failures.append(str(error))
+                yield (notes([f"{done} of {len(tokens)} done"], "line") + notes(failures, "bad"),
+                       figures(made) if made else gr.skip(), "")
+            package = self.context.queue.run_when_free(self._packed, files) if files else None
+        finally:  # also where the page was left meanwhile
+            for stored in files:
+                self.service.store.remove(stored.token)
+        if package is not None:
             yield gr.skip(), gr.skip(), link(Result(package), "Download all:")
 
     def _packed(self, files: list[StoredFile]) -> StoredFile:
-        """All results in one archive, with unique names; the single files are removed."""
-        package = self.service.store.create("rlenhance.zip", ".zip")
-        with zipfile.ZipFile(package.path, "w", zipfile.ZIP_STORED) as archive:
-            for stored, name in zip(files, unique_names([stored.name for stored in files]), strict=True):
-                archive.write(stored.path, name)
-        for stored in files:
-            self.service.store.remove(stored.token)
+        """All results in one archive, with unique names."""
+        store, names = self.service.store, unique_names([stored.name for stored in files])
+        package = store.create("rlenhance.zip", ".zip")
+        try:
+            store.claim(package.token, sum(stored.path.stat().st_size + 2 * len(name.encode()) + 200
+                                           for stored, name in zip(files, names, strict=True)))
+            with zipfile.ZipFile(package.path, "w", zipfile.ZIP_STORED) as archive:
+                for stored, name in zip(files, names, strict=True):
+                    archive.write(stored.path, name)
+        except BaseException:
+            store.remove(package.token)
+            raise
         return package
