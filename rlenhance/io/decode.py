@@ -27,7 +27,7 @@ from rlenhance.io.containers import Container, container_by_extension, sniff
 from rlenhance.io.heif import read_heif
 from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
 from rlenhance.io.photo import Encoding, Metadata, Photo
-from rlenhance.io.profiles import WideGamut, open_profile, to_srgb
+from rlenhance.io.profiles import WideGamut, open_profile, spread, to_srgb
 from rlenhance.io.raw import read_raw
 
 
@@ -57,6 +57,10 @@ _OPEN: dict[str, Any] = {
     "JPEG": JpegImagePlugin.jpeg_factory, "PNG": PngImagePlugin.PngImageFile, "WEBP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile, "AVIF": _Avif,
 }
+_BAND = 1 << 22  # pixels that are converted at a time
+# Bytes of pixels, of one bit each for JPEG and BMP, that a byte of a file can stand for: Deflate gives 1032; a block of
+# 64 pixels takes a bit; a run of 255 takes two bytes.
+_RATIOS = {"PNG": 1032, "JPEG": 64, "BMP": 16}
 # EXIF orientation -> (transpose, flip vertically, flip horizontally)
 _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
 
@@ -107,17 +111,28 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
         data, block, lost = jpeg.bounded(data)
         if lost:
             note(name, f"{lost} segments of its metadata are left out: {jpeg.MOST_METADATA} are read")
+    pixels, encoding, said = _by_pillow(data, name, kind, megapixels)
+    if kind.name == "JPEG":
+        metadata, turn = _from_info({"dpi": exif.resolution(block), **said, "exif": block}, name)
+    elif kind.name != "PNG":
+        metadata, turn = _from_info(said, name)
+        turn = said.get("turn", turn)  # of an AVIF
+    return _photo(pixels, encoding, metadata, turn, name)
+
+
+def _by_pillow(data: bytes, name: str, kind: Container,
+               megapixels: float) -> tuple[np.ndarray, Encoding, Mapping[Any, Any]]:
+    """Pixels, encoding and Pillow's `info`, without the memory of Pillow's image."""
     with _OPEN[kind.name](io.BytesIO(data)) as image:
         check_size(name, image.width, image.height, megapixels)
         _check_frames(image, name)
-        if kind.name == "JPEG":
-            metadata, turn = _from_info({"dpi": exif.resolution(block), **image.info, "exif": block}, name)
-        elif kind.name != "PNG":
-            metadata, turn = _from_info(image.info, name)
-            turn = image.info.get("turn", turn)  # of an AVIF
         depth, options = _depth(image, data), _options(image, data)
+        bits = data[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[data[25]] if kind.name == "PNG" else 1
+        ratio = _RATIOS.get(kind.name, float("inf"))
+        if image.width * image.height * bits > 8 * ratio * len(data) + (1 << 20):
+            raise ValueError(f"its {len(data)} bytes cannot hold {image.width}x{image.height} pixels")
         pixels, mode = _read_8bit(image, name) if depth == 8 else (_read_deep(data, kind, depth), "")
-    return _photo(pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), metadata, turn, name)
+        return pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), image.info
 
 
 def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
@@ -189,14 +204,15 @@ def _read_8bit(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
     clear = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     wanted = ("L" if image.mode in ("1", "L", "LA", "La") else "RGB") + ("A" if clear else "")
     mode = "P" if image.mode in ("P", "PA") else "1" if image.mode == "1" and not clear else wanted
-    if clear and image.mode == "L":  # one grey is transparent
-        image = image.convert("RGBA").convert("LA")
-    elif image.mode == "La":
-        image = image.convert("LA")
-    elif image.mode != wanted:
-        image = image.convert(wanted)
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels, mode
+    pixels = np.empty((image.height, image.width, len(wanted)), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):  # its whole conversion, and its whole bytes, would be copies
+        below = min(top + rows, image.height)
+        band = image._new(image.im.crop((0, top, image.width, below)))
+        if clear and image.mode == "L":  # one grey is transparent
+            band = band.convert("RGBA")
+        pixels[top:below] = np.asarray(band.convert(wanted)).reshape(below - top, image.width, -1)
+    return pixels, mode
 
 
 def _read_deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
@@ -206,8 +222,7 @@ def _read_deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
     pixels = imagecodecs.png_decode(data) if kind.name == "PNG" else imagecodecs.avif_decode(data)
     if pixels.dtype != np.uint16:
         raise ValueError(f"its pixels are {pixels.dtype}")
-    if depth < 16:
-        pixels = np.rint(pixels * np.float32(65535 / ((1 << depth) - 1))).astype(np.uint16)
+    pixels = spread(pixels, (1 << depth) - 1) if depth < 16 else pixels
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.io.limits import check_size, missing_extra, note
 from rlenhance.io.photo import Metadata
+from rlenhance.io.profiles import spread
 
 
 def _library(what: str) -> Any:
@@ -38,8 +39,9 @@ def read_heif(data: bytes, name: str, megapixels: float) -> tuple[np.ndarray, in
         note(name, f"holds {len(file)} pictures: the main one is taken")
     pixels = np.asarray(main)
     if pixels.dtype == np.uint16:  # libheif shifts up and leaves the low bits empty
-        top = (1 << depth) - 1
-        pixels = np.rint((pixels >> (16 - depth)) * np.float32(65535 / top)).astype(np.uint16)
+        pixels = np.array(pixels)
+        pixels >>= 16 - depth
+        spread(pixels, (1 << depth) - 1)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     info = {"exif": main.info.get("exif"), "xmp": main.info.get("xmp"), "icc_profile": main.info.get("icc_profile")}
     return pixels, depth if pixels.dtype == np.uint16 else 8, info

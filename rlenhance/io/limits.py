@@ -11,8 +11,8 @@ from rlenhance.core.errors import UsageError, one_line
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
 
-#: Bytes of memory per pixel that decoding takes at most, with what is returned.
-PIXEL_BYTES = 24
+#: Bytes of memory per pixel that decoding takes at most, with what is returned (WebP, camera RAW; a JPEG takes 7).
+PIXEL_BYTES = 20
 
 #: Exceptions of Pillow, tifffile, imagecodecs and libheif for damaged files.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError,

@@ -121,6 +121,13 @@ def to_srgb(pixels: np.ndarray, profile: Profile) -> np.ndarray:
     return result
 
 
+def spread(pixels: np.ndarray, top: int) -> np.ndarray:
+    """Values up to `top` as values up to 65535, in place and a band at a time: (H, ...) uint16."""
+    for rows in _bands(pixels):
+        pixels[rows] = np.rint(pixels[rows] * np.float32(65535 / top))
+    return pixels
+
+
 @lru_cache(maxsize=4)
 def open_profile(icc: bytes) -> Profile | None:
     """Open a profile; None if it equals sRGB (within two of 255 levels).
