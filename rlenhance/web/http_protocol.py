@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 #: Seconds for the header of a request, counted from the connection or from the first byte after an answer.
@@ -47,6 +48,17 @@ class LimitedProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
             self._header_timer = cancel(self._header_timer)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; a request that was going on has lost its client."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # an answer has begun
+            self.transport.close()
+        self._abort_later()
 
     def pause_writing(self) -> None:
         """The client does not read: give it some time."""

@@ -81,18 +81,20 @@ HEAD = b"POST /upload HTTP/1.1\r\nhost: localhost\r\n"
     ([HEAD + b"content-length: 9\r\n\r\nx"], 0, b"408"),
     ([HEAD + b"content-length: 99\r\n\r\n", *[b"x"] * 40], 0.05, b"408"),
     ([HEAD + b"transfer-encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 40], 0.05, b"408"),
+    ([HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n"], 0, b"400"),
+    ([HEAD + b"content-length: 1\r\n\r\nx", b"\0\0\r\n\r\n"], 0.05, b"200"),
     ([b"x" * 200_000], 0, b"400"), ([b"\0\xff" * 9 + b"\r\n\r\n"], 0, b"400"),
     ([b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"], 0, b"200"),
     ([b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"a: b\r\n" * 20_000], 0, b"400"),
 ])
-def test_a_slow_or_malformed_request_ends_soon(address, parts, pause, status):
-    """With a status, and its connection is given free."""
+def test_a_slow_or_malformed_request_ends_soon(address, parts, pause, status, caplog):
+    """With a status and without a trace, and its connection is given free."""
     port, connections = address
     answer, seconds = sent(port, *parts, pause=pause)
     assert not answer or answer.startswith(b"HTTP/1.1 " + status), answer[:60]  # a reset may overtake it
     assert seconds < 4
     assert sent(port, b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")[0].startswith(b"HTTP/1.1 200")
-    assert not connections
+    assert not connections and not any(record.exc_info for record in caplog.records)
 
 
 def test_who_reads_no_answer_is_given_up(address):

@@ -114,7 +114,7 @@ def test_a_client_that_leaves_leaves_nothing(tmp_path):
 
     from starlette.requests import Request
 
-    from rlenhance.web.api import Api
+    from rlenhance.web.api import Api, json_errors
     from rlenhance.web.service import EnhanceService
 
     store = FileStore(tmp_path / "files")
@@ -130,11 +130,11 @@ def test_a_client_that_leaves_leaves_nothing(tmp_path):
         async def send(message):
             raise OSError("gone")
 
-        answer = await api.enhance(Request(scope, receive))
+        answer = await json_errors(api.enhance)(Request(scope, receive))
         await answer(scope, receive, send)
 
     for lost in (True, False):
-        with pytest.raises(Exception):  # noqa: B017
+        with pytest.raises(OSError, match="gone"):
             asyncio.run(ask(png(), lost))
         assert list(store.folder.iterdir()) == []
     api.queue.close()
