@@ -104,8 +104,8 @@ _ALONE = ("without", "rellie", "stop")  # what denoises nothing
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
     """The compared ways by name; "without" is the policy alone."""
-    enhancer = Enhancer(arguments.model or None)
-    ways: dict[str, Way] = {"without": enhancer}
+    enhancer = Enhancer(arguments.model or None, denoise=0.0)
+    ways: dict[str, Way] = {"without": enhancer, "auto": enhancer.with_settings(denoise=None)}
     for share in arguments.denoise:
         cleaner = Enhancer(arguments.model or None, denoise=share)
         cleaner.denoiser = Denoiser(arguments.denoiser or None, strength=share)

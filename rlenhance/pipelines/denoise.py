@@ -19,6 +19,7 @@ from rlenhance.io import Photo
 from rlenhance.models import FFDNet, LatentEpisode, NoiseConditionedModel, build_model
 from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
+from rlenhance.ops.noise_pyramid import REDUCED, shrink_noise
 from rlenhance.pipelines.base import COMMANDS, ImagePipeline
 from rlenhance.pipelines.options import DenoiseSettings
 
@@ -27,6 +28,9 @@ SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
 #: The shipped network for colour JPEGs of cameras, and for noise that brightening reveals.
 PHOTO = "denoiser-photo"
 _TILE = 768  # pixels along a tile: larger ones hardly save work
+_WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the network at full size
+_SMALLEST = 96  # pixels along a side below which noise cannot be told from detail
+_HIDDEN, _PLAIN = 1.5, 3.0  # noise in 255ths that does not show, and that is taken wholly
 
 
 class Denoiser(ImagePipeline[DenoiseSettings]):
@@ -112,7 +116,11 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """
         if self.settings.strength == 0:
             return pixels.copy()
-        network = self.select_network(pixels, camera_jpeg)
+        return self._cleaned(pixels, noise, self.select_network(pixels, camera_jpeg), self.settings.strength)
+
+    def _cleaned(self, pixels: np.ndarray, noise: Tensor, network: NoiseConditionedModel,
+                 strength: float) -> np.ndarray:
+        """`clean` by a network, tile by tile."""
         noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(pixels)
         side = -(-_TILE // network.size_multiple) * network.size_multiple
         height, width = pixels.shape[:2]
@@ -120,7 +128,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             image = to_tensor(pixels[tile.outer[1:]], self.device)
             around = upsample_map(noise, pixels.shape[:2], tile.outer[1:]).to(self.device)
             clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
-            clean = (image + self.settings.strength * (clean.expand_as(image) - image))[tile.crop]
+            clean = (image + strength * (clean.expand_as(image) - image))[tile.crop]
             result[tile.inner[1:]] = to_array(clean, pixels.dtype.type)
         return result
 
@@ -173,6 +181,39 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         else:
             noise = self.noise_of(enhanced, True)
         return self.clean(enhanced, noise, camera_jpeg=True)
+
+    def denoise_visible(self, pixels: np.ndarray, enhanced: np.ndarray,
+                        curve: Callable[[np.ndarray], np.ndarray] | None) -> tuple[np.ndarray, float]:
+        """`denoise_enhanced`, as far as the noise is visible, at a bounded cost.
+
+        The share that is removed rises from 0 to 1 as the noise after the curve (root mean square of its map) rises
+        from 1.5 to 3 of 255. Of a picture above two megapixels, the network sees one that is reduced by 2, 4, ... along
+        each side, and finer noise is taken by `shrink_noise`.
+
+        Args:
+            pixels, enhanced, curve: see `denoise_enhanced`.
+
+        Returns:
+            The result (`enhanced` itself where nothing is visible, the picture is less than 96 pixels wide or high, or
+            the denoiser has no noise map), and the share.
+        """
+        if min(pixels.shape[:2]) < _SMALLEST or not (self.model is None or
+                                                     isinstance(self.model, NoiseConditionedModel)):
+            return enhanced, 0.0
+        network = self.select_network(enhanced, True)
+        noise = self.noise_of(enhanced, True) if curve is None else \
+            noise_map_from_image(pixels, curve, network.noise_floor)
+        visible = 255 * noise.square().mean().sqrt().item()
+        share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
+        if share == 0:
+            return enhanced, 0.0
+        levels = 0
+        while enhanced.shape[0] * enhanced.shape[1] > _WHOLE * 4**levels:
+            levels += 1
+        if not levels:
+            return self._cleaned(enhanced, noise, network, share), share
+        return shrink_noise(enhanced, noise[0, 0].numpy(), lambda small: self._cleaned(
+            small, REDUCED**levels * noise, network, 1.0), levels, share), share
 
     def _move(self, device: torch.device) -> None:
         super()._move(device)

@@ -72,7 +72,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if denoiser is not None and self.settings.denoise == 0:
             raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
         self.half = check_half(half, self.device)
-        self.denoiser = Denoiser(denoiser, strength=self.settings.denoise, device=self.device)
+        self.denoiser = Denoiser(denoiser, strength=self._denoise_strength, device=self.device)
 
     def _load(self) -> None:
         model = shipped.default_model() if self.named is None else self.named
@@ -101,8 +101,12 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def with_settings(self, settings: EnhanceSettings | None = None, **changes: Any) -> Self:
         """See `ImagePipeline.with_settings`."""
         other = super().with_settings(settings, **changes)
-        other.denoiser = self.denoiser.with_settings(strength=other.settings.denoise)
+        other.denoiser = self.denoiser.with_settings(strength=other._denoise_strength)
         return other
+
+    @property
+    def _denoise_strength(self) -> float:
+        return 1.0 if self.settings.denoise is None else self.settings.denoise
 
     def with_reward(self, reward: Mapping[str, float]) -> Self:
         """The same pipeline with what weights of reward terms ask for; see the class.
@@ -158,9 +162,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             raise UsageError(f"{self.folder}: a {kind} has no decision to share between pictures; use {way}")
 
     def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
-        """See `ImagePipeline.process`; the decision is the mean brightness before and after."""
-        result = super().process(photo, mask=mask).photo
-        return PipelineResult(result, {"exposure_before": mean_level(photo), "exposure": mean_level(result)})
+        """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
+        that was removed where that is automatic."""
+        result, decision = super().process(photo, mask=mask)
+        levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
+        return PipelineResult(result, {**levels, **decision})
 
     def decide(self, pixels: np.ndarray) -> list[Action]:
         """The actions of the policy for a picture (H, W, 3), which can be applied to others.
@@ -203,7 +209,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     @property
     def _idle(self) -> bool:
-        return self.settings.strength == 0 and self.settings.denoise == 0
+        return self.settings.strength == 0 and not self.settings.denoise
 
     @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
@@ -214,9 +220,12 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if actions is None and self.shares_decision:
             actions = self._decided(pixels)
         result = self._rendered(pixels, actions)
+        curve = None if actions is None else partial(self._rendered, actions=actions)
         if self.settings.denoise:
-            curve = None if actions is None else partial(self._rendered, actions=actions)
             result = self.denoiser.denoise_enhanced(pixels, result, curve)
+        elif self.settings.denoise is None:
+            result, share = self.denoiser.denoise_visible(pixels, result, curve)
+            return result, {"denoise": round(share, 3)}
         return result, {}
 
     def _decided(self, pixels: np.ndarray) -> list[Action]:

@@ -31,7 +31,7 @@ class Setting:
         unit: of the number ("255ths"); "" for shares.
         whole: it is an integer.
         choices: the allowed values; empty: all of the range.
-        auto: "auto" is allowed too.
+        auto: "auto" is allowed too; of a setting without a default it means None.
         flag: its flag ("--strength"); by default made from the name.
         metavar: the name of its value in the help.
         hint: the way out, in the message for a value outside the range.
@@ -55,7 +55,7 @@ class Setting:
 
     def check(self, value: Any) -> float | int | None:
         """A value as the field holds it; one of another type or outside the range raises UsageError."""
-        if value is None and self.default is None:
+        if self.default is None and (value is None or (self.auto and value == AUTO)):
             return None
         try:
             if isinstance(value, bool):
@@ -63,7 +63,8 @@ class Setting:
             value = value.__index__() if self.whole else value.__float__()  # NumPy's numbers too
         except (AttributeError, TypeError, OverflowError):
             kind = "a whole number" if self.whole else "a number"
-            raise UsageError(f"{self.name} must be {kind}{' or null' * (self.default is None)}; "
+            none = f' or "{AUTO}"' if self.auto else " or null" * (self.default is None)
+            raise UsageError(f"{self.name} must be {kind}{none}; "
                              f"got {_shown(value)}") from None
         if self.choices and value not in self.choices:
             raise UsageError(f"{self.name} must be {' or '.join(map(str, self.choices))}; got {value}")
@@ -126,7 +127,8 @@ class EnhanceSettings(ImageSettings):
         preference: values by name (`PREFERENCES`), in the model's ranges; None leaves the value to the model ("auto").
             Preferences that are left out have the model's default.
         exposure_shift: added to the exposure that is asked for, automatic or not, within the model's range.
-        denoise: how much of the noise that the change reveals is removed afterwards, in [0, 1].
+        denoise: how much of the noise that the change reveals is removed afterwards, in [0, 1]; None ("auto"): as much
+            as will be visible, see `Denoiser.denoise_visible`. In clips, which it would slow down, auto removes none.
         steps: stop a policy after this many of its steps; None: all.
     """
 
@@ -136,8 +138,9 @@ class EnhanceSettings(ImageSettings):
     exposure_shift: float = setting("brighter (above 0) or darker than the picture would become: added to --exposure, "
                                     "which may be auto; -1 to 1", low=-1, high=1, default=0.0,
                                     hint="a weight of exposure lies between 0 and 2")
-    denoise: float = setting("how much of the noise that brightening shows is taken: 0 (none, default) to 1", low=0,
-                             high=1, default=0.0, metavar="D")
+    denoise: float | None = setting("how much of the noise that brightening shows is taken: 0 (none) to 1, or auto: as "
+                                    "much as will be visible (default; none in clips)", low=0, high=1, auto=True,
+                                    metavar="D|auto")
     steps: int | None = setting("stop the policy after N of its steps", whole=True, metavar="N")
 
     def __post_init__(self) -> None:
@@ -223,6 +226,7 @@ def to_json(settings: ImageSettings) -> dict[str, Any]:
         {'exposure_level': 'auto'}
     """
     found = dataclasses.asdict(settings)
+    found |= {name: AUTO for name, about in settings_of(settings).items() if about.auto and found[name] is None}
     if "preference" in found:
         found["preference"] = {name: AUTO if value is None else value for name, value in found["preference"].items()}
     return found

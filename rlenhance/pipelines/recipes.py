@@ -100,7 +100,7 @@ def load_recipe(path: Path) -> Recipe:
         for key, word in digits.items():
             if (key == "sha256" or denoiser) and not re.fullmatch("[0-9a-f]{64}", word):
                 raise UsageError(f"{key} must be 64 hexadecimal digits; got {word!r:.60}")
-        settings = from_json(EnhanceSettings, {key: found[key] for key in _SETTINGS if key in found})
+        settings = from_json(EnhanceSettings, {"denoise": 0.0} | {key: found[key] for key in _SETTINGS if key in found})
         return Recipe(text("model", found["model"]), digits["sha256"], settings, together,
                       text("version", found["version"]),
                       {name: text(f"made_with {name}", value) for name, value in made_with.items()}, denoiser,

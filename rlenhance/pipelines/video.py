@@ -96,6 +96,8 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: the result would take the place of the clip; name another file or folder")
     started = time.monotonic()
+    if enhancer.settings.denoise is None:
+        enhancer = enhancer.with_settings(denoise=0.0)
     settings = enhancer.settings
     if settings.strength:
         enhancer.require_shared_decision()

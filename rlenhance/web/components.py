@@ -116,8 +116,9 @@ class Controls:
                                      **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
         self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this",
                                        "left: the photograph as it was")
+        self.auto_denoise = gr.Checkbox(True, label="Take out as much grain as would show", elem_id="auto-denoise")
         self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain",
-                                      "the noise that brightening shows; takes longer")
+                                      "the noise that brightening shows; takes longer", value=1.0)
         with gr.Accordion("More", open=False):
             self.model = gr.Dropdown(list(service.choices), value=choice.label, label="Who decides (model)",
                                      elem_id="model", filterable=False)
@@ -132,12 +133,12 @@ class Controls:
 
     @property
     def all(self) -> list[Any]:
-        """All controls of a request: the above, denoise, model, format, strip."""
-        return [*self.adjusted, self.denoise, self.model, self.format, self.strip]
+        """All controls of a request: the above, automatic denoising, denoise, model, format, strip."""
+        return [*self.adjusted, self.auto_denoise, self.denoise, self.model, self.format, self.strip]
 
     def request(self, *values: Any) -> EnhanceRequest:
         """The request of the values of `all`, without preferences at the model's default."""
-        auto, *levels, strength, denoise, model, form, strip = values
+        auto, *levels, strength, auto_denoise, denoise, model, form, strip = values
         choice = self.service.choice(model)
         if form not in FORMATS:
             raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
@@ -149,7 +150,7 @@ class Controls:
             if value != default or name in choice.auto:
                 wanted[name] = value
         settings = EnhanceSettings(preference=wanted, strength=number(strength, "How much"),
-                                   denoise=number(denoise, "Take out grain"))
+                                   denoise=None if auto_denoise else number(denoise, "Take out grain"))
         return EnhanceRequest(settings, choice.asked, bool(strip), FORMATS[form])
 
     def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None) -> list[Any]:

@@ -541,11 +541,12 @@ def test_every_knob_has_words_of_its_own(client):
     with gradio.Blocks():
         controls = Controls(client.service)
     natural = client.service.choice("natural")
-    plain = [*controls.values(natural, {}, None), 0, "natural", "as the original", False]
+    plain = [*controls.values(natural, {}, None), True, 0.3, "natural", "as the original", False]
     assert controls.request(*plain) == ask()
-    vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), 0.25, "natural", "PNG", True]
+    vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), False, 0.25, "natural", "PNG",
+             True]
     assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25)
-    for place, bad in ((3, "x"), (0 + 8, "nothing"), (9, "exe"), (6, None)):
+    for place, bad in ((3, "x"), (9, "nothing"), (10, "exe"), (6, None)):
         words = list(plain)
         words[place] = bad
         with pytest.raises(UsageError):
@@ -565,7 +566,7 @@ def test_several_come_in_one_file(client, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     tokens = [put(client.service, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
-    words = [*controls.values(client.service.default, {}, None), 0, "natural", "as the original", False]
+    words = [*controls.values(client.service.default, {}, None), False, 0, "natural", "as the original", False]
     steps = list(tab.enhance(json.dumps(tokens), *words))
     assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]
     (package,) = client.folder.glob("*.zip")

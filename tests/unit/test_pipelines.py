@@ -272,7 +272,7 @@ def test_every_setting_has_a_flag_with_its_help(kind, capsys):
     (DenoiseSettings, {"iterations": -1}, "iterations must be 0 or more; got -1"),
     (DenoiseSettings, {"iterations": 1.5}, "iterations must be a whole number; got 1.5"),
     (UpscaleSettings, {"scale": 3}, "scale must be 2 or 4; got 3"),
-    (EnhanceSettings, {"denoise": True}, "denoise must be a number; got true"),
+    (EnhanceSettings, {"denoise": True}, 'denoise must be a number or "auto"; got true'),
     (EnhanceSettings, {"steps": "2"}, 'steps must be a whole number or null; got "2"'),
 ])
 def test_a_setting_outside_its_range_is_named(kind, wrong, told):

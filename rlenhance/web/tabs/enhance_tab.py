@@ -74,7 +74,9 @@ class EnhanceTab:
         fresh.then(lambda: ("", "", ""), outputs=[self.saved, self.variants, self.reasons])
         level, *others = controls.sliders.values()
         level.input(show_errors(self.brightness), given, [controls.auto, *shown], **LIVE)
-        live: list[Any] = [*others, controls.auto, controls.strength, controls.denoise, controls.format, controls.strip]
+        controls.denoise.input(show_errors(self.grain), given, [controls.auto_denoise, *shown], **LIVE)
+        live: list[Any] = [*others, controls.auto, controls.strength, controls.auto_denoise, controls.format,
+                           controls.strip]
         for part in live:
             part.input(**again, **LIVE)
         controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**again)
@@ -107,6 +109,11 @@ class EnhanceTab:
     def brightness(self, photo: Any, auto: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the brightness: it is no longer the photograph that decides."""
         return False, *self.preview(photo, False, *values)
+
+    def grain(self, photo: Any, *values: Any) -> tuple[Any, ...]:
+        """The same when a hand is on the grain."""
+        place = len(self.controls.adjusted)
+        return False, *self.preview(photo, *values[:place], False, *values[place + 1 :])
 
     def _preset(self, name: str) -> Any:
         def turn(model: Any) -> list[Any]:
