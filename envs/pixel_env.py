@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from envs.action_input import NaNCount, to_tensors
+from envs.action_input import NaNCount, check_finite, to_tensors
 from envs.transition import Episode, Score, State, admit, advance, observe, start
 from rlenhance.actions import ActionSet
 from rlenhance.core.devices import resolve_device
@@ -43,7 +43,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
 
     The action space, observation space, rewards and episode end are those of the concrete environment (see
     `LowLightEnv`); this class has what they share. It takes and returns torch tensors on `device`, keeps gradients, and
-    copies nothing to the host within an episode; at its end one number says whether an action had NaN. Actions in
+    copies nothing to the host within an episode; at its end one number says whether an action had NaN (those on the
+    CPU are refused at once). Actions in
     NumPy, as `action_space.sample()` gives them, are taken too. `TorchToNumpy` returns NumPy.
 
     Args:
@@ -62,7 +63,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             observation is `info["final_obs"]`, the step's info also `info["final_info"]`), in the next one, whose
             action is passed over and whose reward is 0 (NEXT_STEP), or when the caller resets (DISABLED).
         render_mode: None or "rgb_array".
-        check_nan: refuse actions with NaN at the end of an episode; learners, which look for it themselves and say
+        check_nan: refuse actions with NaN or infinity; learners, which look for it themselves and say
             where it came from, turn it off.
     """
 
@@ -230,13 +231,15 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             (N,)) and `term_maps` (name -> unweighted, at its natural size), of the terms that `info_terms` names.
 
         Raises:
-            UsageError: the action does not fit; NaN in an array, or, at the end of the episode, in its tensors.
+            UsageError: the action does not fit, or has NaN or infinity; nothing has changed then. In tensors on a GPU
+                they are found at the end of the episode.
         """
         episode, state = self.episode, self._state
         if state.step >= self.horizon:
             return self._begin_next()
         given = to_tensors(self.actions, action)
-        if given is action and self.check_nan:  # arrays were checked
+        if self.check_nan:  # arrays were checked
+            check_finite(self.actions, given)
             self._missing.add(given)
         action = admit(episode, given)
         earned, self._state = advance(episode, state, action)

@@ -327,8 +327,28 @@ def test_what_is_not_an_action_is_refused(name, output):
 
 
 @every_id
-def test_nan_in_tensors_is_told_at_the_end_of_the_episode(name):
-    """The count waits on the device: no step reads it, the last one says it, and a reset begins without it."""
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["tensors", "arrays"])
+def test_an_action_that_is_not_finite_changes_nothing(name, value, kind):
+    """It is refused by its scope before the step, and the episode goes on as without it."""
+    env = shared(name, output="torch")
+    if env.unwrapped.actions.num_choices is not None:
+        return  # an index is always finite
+    env.reset(seed=0)
+    wrong = with_value(sample(env), value)
+    if kind == "tensors":
+        wrong = {k: torch.as_tensor(v) for k, v in wrong.items()} if isinstance(wrong, dict) else torch.as_tensor(wrong)
+    state = env.unwrapped._state
+    with pytest.raises(UsageError, match=r"1 of \d+ numbers of the (local|global) action are (NaN|infinite): check"):
+        env.step(wrong)
+    assert env.unwrapped._state is state
+    env.step(sample(env))
+
+
+@every_id
+def test_nan_in_tensors_is_told_at_the_end_of_the_episode(name, monkeypatch):
+    """On a device the count waits there: no step reads it, the last one says it, and a reset begins without it."""
+    monkeypatch.setattr("envs.action_input._IN_MEMORY", ())
     env = shared(name, output="torch")
     if env.unwrapped.actions.num_choices is not None:
         return  # an index cannot be NaN
@@ -339,7 +359,7 @@ def test_nan_in_tensors_is_told_at_the_end_of_the_episode(name):
     entry = [*wrong.values()][-1] if isinstance(wrong, dict) else wrong
     entry[0] = torch.nan
     env.step(wrong)
-    with pytest.raises(UsageError, match=rf"this episode had NaN \(\w+: {entry[0].numel()}\): check"):
+    with pytest.raises(UsageError, match=rf"this episode had NaN or infinity \(\w+: {entry[0].numel()}\): check"):
         env.step(action)
     env.reset(seed=0)
     env.step(wrong)
