@@ -18,7 +18,8 @@ from experiments.core.plugins import load_plugins, load_plugins_of, named_plugin
 from experiments.core.presets import begin_with, named_options, preset_in
 from experiments.core.task import Task
 from experiments.core.train import load_settings, open_run, train
-from rlenhance.core.errors import UsageError
+from rlenhance.cli.streams import check_words, guarded_streams
+from rlenhance.core.errors import UsageError, printable
 
 _PLUGIN_HELP = "Modules of your own, files or importable names, that registered parts of the models."
 
@@ -48,7 +49,7 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
 
 def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | None = None, prog: str = "") -> int:
     """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C, 143 after
-    SIGTERM).
+    SIGTERM). It is 2 too where standard output is full or closed: the work is done, and its lines are lost.
 
     Args:
         main: called with the parsed dataclass.
@@ -56,21 +57,26 @@ def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | N
         words: the command line; None: that of this process.
         prog: the module as the user typed it; "": that of `arguments`.
     """
-    words = sys.argv[1:] if words is None else words
+    with guarded_streams() as output:
+        status = _run(main, arguments, sys.argv[1:] if words is None else words, prog)
+        return status or 2 * output.lost()
+
+
+def _run(main: Callable[[Any], Any], arguments: Any, words: Sequence[str], prog: str) -> int:
     try:
+        check_words(words)
         with handling((signal.SIGTERM,), _terminate):
             load_plugins(named_plugins(words))
             main(_parsed(arguments, words, prog or _module_name(arguments)))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
     except SystemExit as stop:  # tyro has printed help (0), or what it could not parse (2)
         return int(stop.code or 0)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        sys.stderr.close()
         return 141
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{printable(error.filename)}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}; what was saved before stands: make room, or choose another "
               f"--out", file=sys.stderr)
         return 2

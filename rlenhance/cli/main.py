@@ -26,7 +26,7 @@ from rlenhance.cli import (
     watch,
 )
 from rlenhance.cli.reports import name_flags
-from rlenhance.cli.streams import OutputStream, guarded_streams
+from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.plugins import load_plugin
@@ -64,25 +64,15 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             status = _run(sys.argv[1:] if words is None else words)
         except SystemExit as stop:  # of argparse: help, or words that it does not know
-            if _lost(output):
+            if output.lost():
                 raise SystemExit(stop.code or 2) from None
             raise
-        return status or 2 * _lost(output)
-
-
-def _lost(output: OutputStream) -> bool:
-    """Whether lines on standard output were lost; that is told."""
-    output.flush()
-    if output.error:
-        print(f"error: standard output: cannot be written ({output.error}); its lines are lost", file=sys.stderr)
-    return bool(output.error)
+        return status or 2 * output.lost()
 
 
 def _run(words: Sequence[str]) -> int:
     try:
-        for word in words:
-            if "\0" in word:
-                raise UsageError(f"{word!r}: no name and no value holds a NUL byte; leave it out")
+        check_words(words)
         arguments = parser().parse_args(words)
         with _stopped_by(signal.SIGTERM):
             for source in getattr(arguments, "plugin", ()):

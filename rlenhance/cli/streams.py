@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from rlenhance.core.errors import UsageError
 
 
 class OutputStream:
@@ -38,6 +40,13 @@ class OutputStream:
         with self._guarded():
             self._stream.flush()
 
+    def lost(self) -> bool:
+        """Whether lines were lost; that is told."""
+        self.flush()
+        if self.error:
+            print(f"error: standard output: cannot be written ({self.error}); its lines are lost", file=sys.stderr)
+        return bool(self.error)
+
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
@@ -50,6 +59,13 @@ class OutputStream:
             if self._raises and isinstance(error, BrokenPipeError):
                 raise
             self.error = self.error or error.strerror or str(error)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a NUL byte on a command line; no system call takes one."""
+    for word in words:
+        if "\0" in word:
+            raise UsageError(f"{word!r}: no name and no value holds a NUL byte; leave it out")
 
 
 @contextmanager
