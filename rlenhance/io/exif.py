@@ -50,8 +50,7 @@ def apply_orientation(block: bytes) -> tuple[bytes, int]:
         ValueError, struct.error: no EXIF block, a damaged one, or one that claims more than it has.
     """
     edited = bytearray(block.removeprefix(b"Exif\0\0"))
-    reader = Directories(edited)
-    reader.tags(reader.first)  # bounds what it claims
+    _check(edited)
     order, first = _first(edited)
     entries = dict(_entries(edited, first, order))
     turn = 0
@@ -68,7 +67,18 @@ def apply_orientation(block: bytes) -> tuple[bytes, int]:
         struct.pack_into(f"{order}I", edited, first + 2 + 12 * count, 0)
     if turn >= 5 and EXIF_IFD in entries:
         _swap_sides(edited, struct.unpack_from(f"{order}I", edited, entries[EXIF_IFD] + 8)[0], order)
+    _check(edited)
     return bytes(edited), turn if turn <= 8 else 0
+
+
+def _check(block: bytes | bytearray) -> None:
+    """Refuse a block that claims more than it has; after an edit, one whose directories overlap.
+
+    Raises:
+        ValueError, struct.error: it cannot be read.
+    """
+    reader = Directories(block)
+    reader.tags(reader.first)
 
 
 def _swap_sides(block: bytearray, at: int, order: str) -> None:
@@ -90,6 +100,7 @@ def resized(block: bytes, width: int, height: int) -> bytes:
             for tag, place in _entries(edited, inner, order):
                 if tag in (_WIDTH, _HEIGHT):  # as one number of 32 bits
                     struct.pack_into(f"{order}HII", edited, place + 2, 4, 1, width if tag == _WIDTH else height)
+        _check(edited)
     except (ValueError, struct.error):
         return block
     return bytes(edited)

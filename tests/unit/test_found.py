@@ -83,3 +83,13 @@ def test_a_preference_without_its_three_numbers_is_named(ranges):
     """It was unpacked before it was looked at."""
     with pytest.raises(UsageError, match="preference color needs"):
         LowLightEnv(preferences=ranges)
+
+
+def test_an_exif_block_whose_directories_overlap_is_left_out():
+    """The height in its EXIF directory is also the length of the first one: they are swapped, and it is another."""
+    entry = struct.Struct("<HHII").pack
+    block = (b"II*\0" + struct.pack("<IH", 30, 2) + entry(0xA002, 4, 1, 400) + entry(0xA003, 4, 1, 2 | 0x0112 << 16)
+             + struct.pack("<HII", 3, 1, 6) + entry(exif.EXIF_IFD, 4, 1, 8) + b"\0\0\0\0")
+    assert exif.EXIF_IFD in exif.directories(block)
+    with pytest.raises((ValueError, struct.error)):
+        exif.apply_orientation(block)
