@@ -129,8 +129,11 @@ class _Layout:
         return tag in self._places
 
     def one(self, tag: int, *default: int) -> int:
-        """The first number of a tag."""
-        return self.all(tag, *default)[0]
+        """The number of a tag."""
+        found = self.all(tag, *default)
+        if len(found) > 1:
+            raise ValueError(f"its tag {tag} has {len(found)} numbers")
+        return found[0]
 
 
 def check_layout(data: bytes, head: Head) -> None:
@@ -141,6 +144,9 @@ def check_layout(data: bytes, head: Head) -> None:
     """
     reader = Directories(data)
     tags = _Layout(reader, _places(reader.places(reader.first)[0]))
+    broken = sorted(_PIXEL_TAGS & set(reader.lost))
+    if broken:
+        raise ValueError(f"its tag {broken[0]} has an impossible type or place")
     samples, bits = tags.one(277, 1), tags.all(_BITS, 1)
     if samples > _MOST_SAMPLES:
         raise ValueError(f"{samples} channels; {_MOST_SAMPLES} are read at most")
