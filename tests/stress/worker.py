@@ -46,7 +46,8 @@ def main(order: dict) -> None:
         while time.monotonic() < until:
             block = list(islice(stream, law.block))
             if not block:
-                print(json.dumps({"property": name, "all": True}), file=tries, flush=True)
+                if most is None:
+                    print(json.dumps({"property": name, "all": True}), file=tries, flush=True)
                 break
             watch.run(law, block, tell, until)
 

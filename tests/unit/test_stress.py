@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -32,6 +33,12 @@ def test_every_property_holds_for_its_first_cases(tmp_path):
 def test_a_search_guided_by_coverage_ends_with_its_runs():
     """One search of each reader, of a few hundred inputs."""
     assert main(["--only", "fuzz", "--cases", "12"]) == 0
+
+
+def test_the_page_has_every_property():
+    """docs/security.md: what is promised stands beside the property that tries it."""
+    table = re.findall(r"^\|.*\|(.*)\|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
+    assert {name for cell in table for name in re.findall(r"`(\w+)`", cell)} == set(registry.names())
 
 
 def _behave(case, folder):
