@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rlenhance.core.errors import printable
+
 #: Side of the square that a photograph is fitted into, in pixels.
 CELL = 480
 _GAP, _LINE, _SIZE = 12, 22, 16  # pixels: between cells, of a line of text, of its letters
@@ -92,6 +94,7 @@ def _columns(count: int, width: int, height: int) -> int:
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
+    text = printable(text).encode("utf-8", "backslashreplace").decode()  # a name may hold line breaks, or be no text
     font = _font_for(text)
     while draw.textlength(text, font) > width and len(text) > 2:
         text = text[: len(text) // 2 - 1] + "…" + text[len(text) // 2 + 1 :].lstrip("…")

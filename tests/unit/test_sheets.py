@@ -1,5 +1,7 @@
 """Sheets: `variants` and `compare` show what they say, labelled, and take no file's place."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -152,3 +154,11 @@ def test_no_file_is_lost(night, tmp_path, capsys, words, told):
     assert cli.main(words) == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_any_name_stands_on_a_sheet(night, tmp_path):
+    """Line breaks, escape sequences and bytes that are no text are shown as escapes, on one line."""
+    for name in ("one\ntwo.png", "\udcff\x1b[2J.png", "\u202e夜.png"):
+        os.link(night, tmp_path / name)
+        assert cli.main(["compare", name, "night.png", "-o", "sheet.png", "--overwrite"]) == 0
+    assert np.array_equal(make_sheet([Cell(_flat(9), ("one\ntwo",))]), make_sheet([Cell(_flat(9), ("one\\ntwo",))]))
