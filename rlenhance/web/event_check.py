@@ -24,6 +24,7 @@ _TOKENS = re.compile(r'(\["[0-9a-f]{32}"(, ?"[0-9a-f]{32}")*\]|\[\])?')
 _PAINTED = re.compile(r"(data:image/png;base64,[A-Za-z0-9+/]*={0,2})?")
 _LARGEST = 1e6  # of a number; the sliders have their own ranges
 _LONGEST, _MOST = 300, 500  # characters of a choice, and choices at a time
+_UNREAD = 300  # messages to clients that wait in memory; a preview has half a megabyte
 _KEYS = {"data", "event_data", "fn_index", "session_hash", "trigger_id"}
 Check = Callable[[Any], bool]
 
@@ -52,6 +53,7 @@ class EventCheck:
     """
 
     def __init__(self, page: gr.Blocks):
+        self._page = page
         changed = {block._id for event in page.fns.values() for block in event.outputs}
         self._blocks = frozenset(page.blocks)
         self.events: Mapping[int, PageEvent] = {
@@ -86,9 +88,20 @@ class EventCheck:
         if told is not None and not (event.selects and isinstance(told, dict) and set(told) == {"number"}
                                      and type(told["number"]) is int):
             raise UsageError(f"event_data is null, or the number of what was selected; got {_short(told)}")
+        self._drop_unread()
         given = [None if check is None else value for value, check in zip(values, event.checks, strict=True)]
         return json.dumps({"data": given, "event_data": told, "fn_index": number, "session_hash": session,
                            "trigger_id": trigger}, allow_nan=False).encode()
+
+    def _drop_unread(self) -> None:
+        """Forget messages of sessions that read none, the most first: Gradio would keep them all."""
+        waiting = sorted(self._page._queue.pending_messages_per_session.values(), key=lambda queue: queue.qsize())
+        unread = sum(queue.qsize() for queue in waiting)
+        while unread > _UNREAD:
+            queue = waiting.pop()
+            unread -= queue.qsize()
+            while not queue.empty():
+                queue.get_nowait()
 
 
 def _parse(body: bytes) -> dict[str, Any]:

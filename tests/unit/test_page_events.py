@@ -153,3 +153,18 @@ def test_gradio_itself_refuses_foreign_files_too(made, tmp_path, launched, monke
         said = client.get(f"/gradio_api/queue/data?session_hash={body['session_hash']}").text
     assert "process_completed" in said
     assert bool(list(folder.rglob("secret.txt"))) != launched
+
+
+def test_messages_that_nobody_reads_are_forgotten(made):
+    """Of whoever lets most of them lie; others keep theirs."""
+    from asyncio import Queue
+
+    app, gradio, _ = made
+    waiting = gradio.get_blocks()._queue.pending_messages_per_session
+    for name, count in (("greedy", 400), ("other", 20)):
+        waiting[name] = Queue()
+        for number in range(count):
+            waiting[name].put_nowait(number)
+    app.check_event(json.dumps({"data": [], "fn_index": 1, "session_hash": "s"}).encode())
+    assert waiting["greedy"].empty() and waiting["other"].qsize() == 20
+    waiting.clear()
