@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, draw charts."""
+"""`python -m benchmarks`: measure, print tables, draw charts; `looks DIR` is a command of its own."""
 
 from __future__ import annotations
 
@@ -121,4 +121,8 @@ def main(arguments: Arguments) -> dict[str, Table]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["looks"]:
+        from benchmarks import looks
+
+        sys.exit(run_cli(looks.main, looks.Arguments, sys.argv[2:]))
     sys.exit(run_cli(main, Arguments))

@@ -69,7 +69,7 @@ def shrink_noise(picture: np.ndarray, noise: np.ndarray, denoise: Denoise, level
 def _change(band: np.ndarray, small: np.ndarray, clean: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """What is added to a band of a picture: (h, w, 3), its halved rows before and after, and the noise at these."""
     size = band.shape[1], band.shape[0]
-    detail = band - _doubled(small, size)
+    detail: np.ndarray = band - _doubled(small, size)
     light = _mean(detail)
     half = small.shape[1], small.shape[0]
     of_light = _mean_energy(light**2, half)
@@ -85,7 +85,8 @@ def _change(band: np.ndarray, small: np.ndarray, clean: np.ndarray, noise: np.nd
 
 def _mean(picture: np.ndarray) -> np.ndarray:
     """Mean of the channels: (h, w, 3) -> (h, w)."""
-    return cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))
+    found: np.ndarray = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))
+    return found
 
 
 def _as_float(picture: np.ndarray) -> np.ndarray:
@@ -98,7 +99,8 @@ def _rows_of(noise: np.ndarray, first: int, last: int, height: int, width: int) 
     """The noise at the halved rows of first to last: bilinear, as for the whole picture."""
     down = ((np.arange(first // 2, -(-last // 2)) + 0.5) * (2 * len(noise) / height) - 0.5).astype(np.float32)
     across = ((np.arange(-(-width // 2)) + 0.5) * (2 * noise.shape[1] / width) - 0.5).astype(np.float32)
-    return cv2.remap(noise, *np.meshgrid(across, down), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    columns, rows = np.meshgrid(across, down)
+    return np.asarray(cv2.remap(noise, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _doubled(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -111,9 +113,12 @@ def _mean_energy(energy: np.ndarray, half: tuple[int, int]) -> np.ndarray:
     """Means over about 6 x 6 pixels, on the halved grid."""
     if energy.shape[0] % 2 or energy.shape[1] % 2:
         energy = cv2.copyMakeBorder(energy, 0, energy.shape[0] % 2, 0, energy.shape[1] % 2, cv2.BORDER_REPLICATE)
-    return cv2.blur(cv2.resize(energy, half, interpolation=cv2.INTER_AREA), (3, 3), borderType=cv2.BORDER_REPLICATE)
+    small = cv2.resize(energy, half, interpolation=cv2.INTER_AREA)
+    found: np.ndarray = cv2.blur(small, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    return found
 
 
 def _gain(variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Share of a local variance that is not noise."""
-    return np.maximum(0, 1 - noise**2 / np.maximum(variance, 1e-12)).astype(np.float32)
+    gain: np.ndarray = np.maximum(0, 1 - noise**2 / np.maximum(variance, 1e-12)).astype(np.float32)
+    return gain

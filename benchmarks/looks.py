@@ -1,0 +1,168 @@
+"""`python -m benchmarks looks DIR`: photographs brightened in several ways, and what the eye would object to."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import tyro
+from torch import Tensor
+
+from benchmarks.table import Table
+from experiments.scripts.local_targets import fuse, pseudo_fusion
+from experiments.tasks.lowlight_baselines import clahe, stop_at_mean
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array, to_tensor
+from rlenhance.data import Example, ImageCache, load_split, open_dataset
+from rlenhance.data.examples import evenly_spread
+from rlenhance.io import list_photos, write
+from rlenhance.io.contact_sheet import Cell, make_sheet
+from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, ssim
+from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
+from rlenhance.pipelines.enhance import Enhancer
+
+#: A way to brighten: (H, W, 3) uint8 -> the same.
+Way = Callable[[np.ndarray], np.ndarray]
+_TITLES = {"psnr": "PSNR", "ssim": "SSIM", "gt_mean": "GT-mean", "fused": "GT-mean to fused", "burnt": "newly burnt, %",
+           "noise": "noise, 255ths", "banding": "banding, %", "mean": "mean", "seconds": "CPU s"}
+_ROWS = 4  # photographs on a sheet
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Brighten photographs in several ways; write contact sheets of them, and a table of their faults."""
+
+    pictures: Annotated[Path, tyro.conf.Positional]
+    """A folder of photographs; or of pairs (low/ and high/), of which a split is taken, with scores."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/looks")
+    """Folder for the sheets and looks.json."""
+    split: str = "test"
+    """train, val or test, of pairs."""
+    limit: int = 0
+    """Take that many, evenly spread (0: all)."""
+    models: tuple[str, ...] = ("natural",)
+    """Shipped models or runs; each with its default settings, and without denoising."""
+    level: float = 0.45
+    """Mean at which stop-at-mean stops."""
+    sheets: int = 10
+    """How many sheets of four photographs are written, of pictures that are evenly spread (0: none)."""
+    crop: int = 200
+    """Side of the crops at 1:1 beside the whole pictures, around the place that a model changed most (0: none)."""
+
+
+def main(arguments: Arguments) -> Table:
+    """Measure, write the sheets, print the table."""
+    examples, everything = load(arguments)
+    loaded = load_split(examples, ImageCache(0))
+    frames: dict[str, list[np.ndarray]] = {}
+    for example, batch in zip(everything, load_split(everything, ImageCache(0)), strict=True):
+        if batch.target is not None:
+            frames.setdefault(example.scene, []).append(to_array(batch.image))
+    ways = make_ways(arguments)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    shown = set(np.linspace(0, len(examples) - 1, min(_ROWS * arguments.sheets, len(examples))).round().astype(int))
+    cells: list[Cell] = []
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for number, example in enumerate(examples):
+        batch = loaded[number]
+        initial, target = to_array(batch.image), None if batch.target is None else to_array(batch.target)
+        fused = None if target is None else fused_frames([*frames[example.scene], target])
+        made = {}
+        for name, way in ways.items():
+            begun = time.process_time()
+            made[name] = way(initial)
+            spent = time.process_time() - begun
+            found[name].append(measure(made[name], initial, target, fused) | {"seconds": spent})
+        if number in shown:
+            others = {} if target is None else {"reference": target}
+            cells += row_of(example.name, {"input": initial, **made, **others}, arguments.crop)
+    each = len(cells) // max(1, len(shown))  # cells of a photograph
+    columns = each // (2 if arguments.crop else 1)
+    for sheet, first in enumerate(range(0, len(cells), _ROWS * each or 1)):
+        write(make_sheet(cells[first : first + _ROWS * each], columns, max(200, arguments.crop)),
+              arguments.out / f"looks-{sheet + 1}.png")
+    means = {name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for name, rows in found.items()}
+    (arguments.out / "looks.json").write_text(json.dumps({"pictures": len(examples), "ways": means}, indent=1))
+    titles = [_TITLES[key] for key in next(iter(means.values()))]
+    table = Table("looks", f"{len(examples)} photographs", ("way", *titles), [
+        (name, *(100 * value if key in ("burnt", "banding") else value for key, value in row.items()))
+        for name, row in means.items()])
+    print(f"{table.markdown()}\n\n{arguments.out}")
+    return table
+
+
+def load(arguments: Arguments) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The photographs that are taken, and all of the split.
+
+    Raises:
+        UsageError: no such split.
+    """
+    if (arguments.pictures / "low").is_dir():
+        splits = open_dataset(arguments.pictures)
+        if not splits.parts.get(arguments.split):
+            raise UsageError(f"--split is one of {', '.join(name for name, part in splits.parts.items() if part)}; "
+                             f"got {arguments.split!r}")
+        examples = list(splits.parts[arguments.split])
+    else:
+        examples = [Example(path.name, path.name, path) for path in list_photos(arguments.pictures)]
+    return evenly_spread(examples, arguments.limit), examples
+
+
+def make_ways(arguments: Arguments) -> dict[str, Way]:
+    """The models, with and without denoising, and three rules."""
+    ways: dict[str, Way] = {}
+    for model in arguments.models:
+        enhancer = Enhancer(model)
+        ways[model] = enhancer
+        ways[f"{model}, denoise 0"] = enhancer.with_settings(denoise=0.0)
+    return {**ways, f"stop at mean {arguments.level:g}": _rule(partial(stop_at_mean, level=arguments.level)),
+            "fusion of one frame": _rule(pseudo_fusion), "CLAHE": _rule(clahe)}
+
+
+def _rule(rule: Callable[[Tensor], Tensor]) -> Way:
+    return lambda picture: to_array(rule(to_tensor(picture)))
+
+
+def fused_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """The frames of a scene fused by exposure: it holds windows and shadows. Source: Mertens et al. 2007."""
+    return to_array(fuse([to_tensor(frame) for frame in frames]))
+
+
+def measure(image: np.ndarray, initial: np.ndarray, target: np.ndarray | None,
+            fused: np.ndarray | None) -> dict[str, float]:
+    """What is told of one result; scores where there is a reference."""
+    scores: dict[str, float] = {}
+    if target is not None and fused is not None:
+        made, wanted = to_tensor(image), to_tensor(target)
+        scores = {"psnr": psnr(made, wanted).item(), "ssim": ssim(made, wanted).item(),
+                  "gt_mean": gt_mean_psnr(made, wanted).item(), "fused": gt_mean_psnr(made, to_tensor(fused)).item()}
+    return {**scores, "burnt": newly_burnt(image, initial), "noise": visible_noise(image), "banding": banding(image),
+            "mean": float(image.mean()) / 255}
+
+
+def row_of(name: str, pictures: Mapping[str, np.ndarray], crop: int) -> list[Cell]:
+    """The cells of one photograph: the whole pictures, and crops at 1:1 below each other's column."""
+    cells = [Cell(picture, (way if way != "input" else name,)) for way, picture in pictures.items()]
+    if not crop:
+        return cells
+    initial, result = list(pictures.values())[:2]
+    rows, columns = busiest(initial, result, crop)
+    return cells + [Cell(picture[rows, columns], (f"{way}, 1:1",)) for way, picture in pictures.items()]
+
+
+def busiest(initial: np.ndarray, result: np.ndarray, side: int) -> tuple[slice, slice]:
+    """Rows and columns of the square in which the result's detail grew most."""
+    detail = [np.abs(cv2.Laplacian(picture, cv2.CV_32F)).mean(axis=2) for picture in (initial, result)]
+    grown = detail[1] - detail[0]
+    height, width = (min(side, length) for length in grown.shape)
+    sums = cv2.blur(grown, (width, height), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)
+    sums = sums[: grown.shape[0] - height + 1, : grown.shape[1] - width + 1]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)

@@ -1,0 +1,79 @@
+"""What the eye objects to, as numbers; and the command that puts photographs side by side."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.looks import Arguments, busiest, main
+from rlenhance.core.errors import UsageError
+from rlenhance.io import write
+from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
+
+
+def test_only_what_was_whole_is_newly_burnt():
+    """A white window is not the fault of the curve, a wall that becomes one is."""
+    before = np.full((10, 10, 3), 100, np.uint8)
+    before[:2] = 255
+    after = before.copy()
+    after[2:5, :, 1] = 251
+    assert newly_burnt(after, before) == pytest.approx(0.3)
+    assert newly_burnt(before, before) == 0
+
+
+def test_flat_runs_that_meet_in_a_step_are_banding():
+    """Posterised shadows have it; a ramp, noise and one plain surface have none."""
+    ramp = np.arange(64, dtype=np.uint8)[None, :, None].repeat(48, axis=0).repeat(3, axis=2)
+    steps = (ramp // 8 * 8).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    assert banding(steps) == pytest.approx(7 / 61 / 2, rel=1e-3)
+    assert banding(np.swapaxes(steps, 0, 1)) == pytest.approx(banding(steps))
+    assert [banding(ramp), banding(np.full((9, 9, 3), 7, np.uint8)), banding(steps[:2, :2])] == [0, 0, 0]
+    assert banding(noise) < 0.001
+
+
+def test_the_noise_is_told_in_255ths():
+    """A surface with noise of five 255ths."""
+    noisy = np.clip(np.rint(np.random.default_rng(0).normal(120, 5, (128, 128, 3))), 0, 255).astype(np.uint8)
+    assert visible_noise(noisy) == pytest.approx(5, rel=0.05)
+
+
+def _photograph(seed):
+    return np.kron(np.random.default_rng(seed).integers(5, 60, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+
+
+def test_photographs_stand_side_by_side(tmp_path, capsys):
+    """Of a folder without references: a sheet, numbers per way, no scores."""
+    for seed in range(3):
+        write(_photograph(seed), tmp_path / f"photos/{seed}.png")
+    table = main(Arguments(tmp_path / "photos", tmp_path / "out", models=("natural",), crop=16))
+    assert [row[0] for row in table.rows] == ["natural", "natural, denoise 0", "stop at mean 0.45",
+                                              "fusion of one frame", "CLAHE"]
+    assert "PSNR" not in table.columns and "newly burnt, %" in table.columns
+    found = json.loads((tmp_path / "out/looks.json").read_text())
+    assert found["pictures"] == 3 and set(found["ways"]["CLAHE"]) == {"burnt", "noise", "banding", "mean", "seconds"}
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.png"))] == ["looks-1.png"]
+
+
+def test_pairs_have_scores(tmp_path):
+    """To the reference, and to the frames of the scene fused."""
+    for scene in range(6):
+        for frame, gain in enumerate((1, 2)):
+            write((gain * _photograph(scene)).clip(0, 255).astype(np.uint8), tmp_path / f"low/s{scene:03d}_{frame}.png")
+            write((4 * _photograph(scene).astype(int)).clip(0, 255).astype(np.uint8),
+                  tmp_path / f"high/s{scene:03d}_{frame}.png")
+    table = main(Arguments(tmp_path, tmp_path / "out", split="val", limit=2, sheets=0))
+    assert {"PSNR", "SSIM", "GT-mean", "GT-mean to fused"} <= set(table.columns)
+    assert not list((tmp_path / "out").glob("*.png"))
+    with pytest.raises(UsageError, match="--split is one of"):
+        main(Arguments(tmp_path, tmp_path / "out", split="tset"))
+
+
+def test_the_crop_is_where_detail_grew():
+    """Not where it was strong before."""
+    before = np.zeros((60, 80, 3), np.uint8)
+    before[:20, :20] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
+    after = before.copy()
+    after[40:56, 50:66] = np.random.default_rng(1).integers(0, 255, (16, 16, 3))
+    rows, columns = busiest(before, after, 20)
+    assert 34 <= rows.start <= 40 and 44 <= columns.start <= 50
