@@ -15,7 +15,9 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import PhotoWarning, decode, encode, jpeg, png
 from rlenhance.io.directory import entry
 from rlenhance.io.exif import EXIF_IFD, make_block
+from rlenhance.io.video_codec import VideoTranscoder, probe
 from tests.support import corpus
+from tests.support.clips import make_clip
 
 _PIXELS = corpus.smooth(9, 13, 3)
 
@@ -202,3 +204,12 @@ def test_two_thousand_tags_that_share_a_block_take_no_memory():
     with pytest.warns(PhotoWarning, match="claim more than its .* bytes"):
         decode(data, "a.tif")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+
+
+def test_a_clip_whose_texts_are_no_utf_8_is_named(tmp_path):
+    """PyAV decodes every text that it finds."""
+    path = make_clip(tmp_path / "a.mkv", times=range(2), texts={"title": "NIGHTNIGHT"})
+    path.write_bytes(path.read_bytes().replace(b"NIGHTNIGHT", b"NIGHT\xe9\xff\xfeHT"))
+    with pytest.raises(UsageError, match=r"a.mkv: damaged .a text in it is no UTF-8"):
+        picture, _ = probe(path)
+        VideoTranscoder(path, picture, tmp_path / "b.mkv", "matroska", tmp_path / "b.mkv")
