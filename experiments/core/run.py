@@ -68,12 +68,13 @@ class Run:
 
     @classmethod
     def check_free(cls, path: Path) -> None:
-        """Refuse a place where something lies.
+        """Refuse a place where something lies, other than what a training leaves that was killed as it began.
 
         Raises:
             UsageError: says whether it is a run.
         """
-        if path.exists() and (not path.is_dir() or any(item.name != LOCK for item in path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(
+                item.name != LOCK and item.suffix != ".part" for item in path.iterdir())):
             if (path / "config.json").is_file() and _config(path).get("kind") == KIND:
                 raise UsageError(f"{path}: this run exists; go on with --resume {path}, or choose another --name")
             raise UsageError(f"{path}: exists and is not a run; choose another --name or --out")
