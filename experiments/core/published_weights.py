@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ IMPORTERS: Registry[Callable[..., ImageNetwork]] = Registry("importer")
 #: Smaller values become 0: no output changes, and products that are denormal numbers make a CPU many times slower
 #: (a quarter of Zero-DCE's released weights are so small; as they are it takes 45 times as long).
 _NOTHING = 1e-30
+_MOST_UNPACKED = 1 << 30  # bytes of the arrays in a file
 _NORM = ("weight", "bias", "running_mean", "running_var")  # of a batch normalisation
 #: Endings of files that torch has pickled; they are read as plain tensors alone.
 PICKLES = (".pth", ".pt")
@@ -200,8 +202,20 @@ def _folded(tensors: Mapping[str, Tensor], place: str, norm: str) -> tuple[Tenso
     return weight * scale[:, None, None, None], (bias - mean) * scale + shift
 
 
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive that unpacks to more than `_MOST_UNPACKED`, before anything is unpacked."""
+    try:
+        with ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError):
+        return  # no archive, or damaged: the reader says so
+    if size > _MOST_UNPACKED:
+        raise UsageError(f"{path}: unpacks to {size:,} bytes; the limit is {_MOST_UNPACKED:,}")
+
+
 def _npz(path: Path) -> Mapping[str, Callable[[], Any]]:
     """Name -> what reads that array; arrays that are pickled objects are refused when they are read."""
+    _check_unpacked(path)
     try:
         opened = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
@@ -220,7 +234,7 @@ def _reader(path: Path, name: str) -> Callable[[], Any]:
         try:
             with np.load(path, allow_pickle=False) as opened:
                 return torch.from_numpy(np.asarray(opened[name], dtype=np.float32))
-        except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
+        except (OSError, ValueError, EOFError, TypeError, BadZipFile, MemoryError, zlib.error) as error:
             raise UsageError(f"{path}: {name} is damaged, or not an array of numbers; pickles are never "
                              f"loaded") from error
 
@@ -229,6 +243,7 @@ def _reader(path: Path, name: str) -> Callable[[], Any]:
 
 def _state_dict(path: Path) -> Mapping[str, Callable[[], Any]]:
     """Name -> what gives that tensor. torch builds tensors and plain containers alone, and refuses the rest unread."""
+    _check_unpacked(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can lead to any of them

@@ -2,11 +2,13 @@
 
 import json
 import struct
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import MAX_HEADER, load_model, load_network, load_training, save_checkpoint
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
@@ -104,3 +106,13 @@ def test_a_huge_header_and_odd_types_are_refused(model, read):
         save_file({"a": torch.ones(2, dtype=torch.complex64)}, place / name)
         with pytest.raises(UsageError, match=f"{name}: the weight a is of type C64"):
             read(place)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    """Zeros take a thousandth of their size in an archive: it is refused before they are unpacked."""
+    monkeypatch.setattr("experiments.core.published_weights._MOST_UNPACKED", 1 << 20)
+    path = tmp_path / "model.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(2 << 20))
+    with pytest.raises(UsageError, match=r"model\.npz: unpacks to 2,097,152 bytes; the limit is 1,048,576"):
+        IMPORTERS["rellie"](path)
