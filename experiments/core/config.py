@@ -155,10 +155,10 @@ def from_json(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         hints = hints_of(kind)
         if not isinstance(value, dict):
-            raise UsageError(f"config.json holds {value!r} where settings belong; restore it")
+            raise UsageError(f"config.json holds {value!r:.60} where settings belong; restore it")
         unknown = set(value) - set(hints)
         if unknown:
-            raise UsageError(f"config.json names {', '.join(sorted(unknown))}, which this version does not know: "
+            raise UsageError(f"config.json names {', '.join(sorted(unknown)):.200}, which this version does not know: "
                              f"resume with the version that began the run")
         for name, inner in value.items():
             check_stored(name, inner if not dataclasses.is_dataclass(plain_type(hints[name])) else None)
@@ -173,7 +173,7 @@ def from_json(kind: Any, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"config.json holds {value!r} where a {kind.__name__} belongs; restore it")
+        raise UsageError(f"config.json holds {value!r:.60} where a {kind.__name__} belongs; restore it")
     return value
 
 

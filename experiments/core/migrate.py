@@ -87,8 +87,8 @@ def migrate(kind: type[RunConfig], stored: Mapping[str, Any]) -> dict[str, Any]:
     flat.pop("resume", None)
     made = {name: _taken(plain_type(hint), flat) for name, hint in hints_of(kind).items()}
     if flat:
-        raise UsageError(f"config.json names {', '.join(sorted(flat))}, which this version does not know: resume with "
-                         f"the version that began the run")
+        raise UsageError(f"config.json names {', '.join(sorted(flat)):.200}, which this version does not know: resume "
+                         f"with the version that began the run")
     return made
 
 

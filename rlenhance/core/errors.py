@@ -120,9 +120,9 @@ class UnknownName(UsageError, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name[:100], known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        self.text = f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}"
+        self.text = f"unknown {kind} {name!r:.80}: {hint}known are {', '.join(known) or 'none'}"
         super().__init__(self.text)
 
     def __str__(self) -> str:  # KeyError would quote it

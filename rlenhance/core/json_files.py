@@ -56,7 +56,7 @@ def parse_json(data: bytes | str, source: Path | str, *, finite: bool = True) ->
         if len(found) < len(items):
             seen: set[str] = set()
             twice = next(name for name, _ in items if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            refuse(f"{twice!r} is given twice; keep one")
+            refuse(f"{twice!r:.60} is given twice; keep one")
         return found
 
     try:
@@ -83,7 +83,7 @@ def _check(value: Any, refuse: Callable[[str], NoReturn]) -> None:
             if isinstance(item, str) and "\0" in item:
                 refuse(f"the text {item!r:.60} holds a NUL")
             if isinstance(item, int) and abs(item) >= _MAX_INTEGER:
-                refuse(f"{name} must be a number of 64 bits at most; got one of {len(str(abs(item)))} digits")
+                refuse(f"{name:.60} must be a number of 64 bits at most; got one of {len(str(abs(item)))} digits")
         inside = [(name, item) for name, item in level if isinstance(item, dict | list)]
         if not inside:
             return
@@ -122,7 +122,7 @@ def check_finite(value: Any, source: Path | str) -> None:
     while parts:
         name, item = parts.pop()
         if isinstance(item, float) and not math.isfinite(item):
-            raise UsageError(f"{source}: {name} must be finite; got {item}")
+            raise UsageError(f"{source}: {name:.60} must be finite; got {item}")
         if isinstance(item, dict):
             parts += item.items()
         elif isinstance(item, list):

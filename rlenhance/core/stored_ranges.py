@@ -40,9 +40,9 @@ def check_stored(name: str, value: Any) -> None:
     low, high = RANGES.get(name, OTHER)
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not (math.isfinite(value) and low <= value <= high):
-            raise UsageError(f"{name} must lie in [{low:,.10g}, {high:,.10g}]; got {value}")
+            raise UsageError(f"{name:.60} must lie in [{low:,.10g}, {high:,.10g}]; got {value}")
     elif isinstance(value, list | tuple | Mapping):
         if len(value) > MAX_ENTRIES:
-            raise UsageError(f"{name} must have at most {MAX_ENTRIES} entries; got {len(value):,}")
+            raise UsageError(f"{name:.60} must have at most {MAX_ENTRIES} entries; got {len(value):,}")
         for item in value.items() if isinstance(value, Mapping) else ((name, item) for item in value):
             check_stored(*item)

@@ -48,7 +48,7 @@ def check_spec(spec: Any, registry: Registry[Any] = MODELS, place: str = "model"
         if name == "name":
             continue
         if name not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            raise UsageError(f"{place}.{name}: {registry.kind} {spec['name']!r} has no such argument; it takes "
+            raise UsageError(f"{place}.{name:.60}: {registry.kind} {spec['name']!r} has no such argument; it takes "
                              f"{', '.join(parameters) or 'none'}")
         if name in _PARTS and isinstance(value, Mapping):
             check_spec(value, _PARTS[name], f"{place}.{name}")
