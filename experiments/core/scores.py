@@ -213,5 +213,5 @@ class ScoreCache:
         try:
             return ScoreEntry(**self._found[key])
         except TypeError as error:
-            raise UsageError(f"{self._path}: damaged at {key!r:.60} ({error!s:.100}); remove it, and everything is scored "
-                             f"again") from error
+            raise UsageError(f"{self._path}: damaged at {key!r:.60} ({error!s:.100}); remove it, and everything is "
+                             f"scored again") from error
