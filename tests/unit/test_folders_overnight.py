@@ -90,7 +90,7 @@ def test_every_photograph_as_an_object(album, capsys):
     first = photographs[0]
     assert first["size"] == [28, 20] and first["megapixels"] == 28 * 20 / 1e6 and first["seconds"] > 0
     before, after = (read(first[part]).pixels.mean() / 255 for part in ("source", "target"))
-    assert first["decision"] == {"exposure_before": round(before, 4), "exposure": round(after, 4)}
+    assert first["decision"] == {"exposure_before": round(before, 4), "exposure": round(after, 4), "denoise": 0.0}
     assert "bad.jpg" in photographs[3]["error"] and photographs[3]["target"] is None
     assert {key: last["summary"][key] for key in ("written", "skipped", "failed", "interrupted")} == {
         "written": 3, "skipped": 0, "failed": 1, "interrupted": False}
