@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.stress.damage import damaged
 from tests.stress.registry import Broken, Case, Property
-from tests.support.audited_page import AuditedPage
+from tests.support.audited_page import CONTROLS, AuditedPage
 from tests.support.hostile_events import bodies
 
 _WAYS = ("events", "values", "requests", "uploads")
@@ -70,7 +70,7 @@ def _page(folder):
 
 def _preview(page, token):
     number = next(number for number, event in page.known.items() if event["api_name"] == "preview")
-    values = [json.dumps([token]), True, 0.475, 0, 0, 0.5, 0, 1, 0, "natural", "as the original", False]
+    values = [json.dumps([token]), *CONTROLS]
     start = time.monotonic()
     if "before-after" not in (said := page.run(number, values, f"s{time.monotonic_ns()}")):
         raise Broken(f"no preview of an honest photograph: {said[:500]}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlenhance.io import write
-from tests.support.audited_page import AuditedPage
+from tests.support.audited_page import CONTROLS, AuditedPage
 from tests.support.hostile_events import bodies
 
 pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
@@ -34,7 +34,7 @@ def upload(page):
 
 def preview(page, token):
     """The photograph before and after, as a browser asks for it."""
-    values = [json.dumps([token]), True, 0.475, 0, 0, 0.5, 0, 1, 0, "natural", "as the original", False]
+    values = [json.dumps([token]), *CONTROLS]
     number = next(number for number, event in page.events().items() if event["api_name"] == "preview")
     assert "before-after" in page.run(number, values, f"s{time.monotonic_ns()}")
 
@@ -71,14 +71,14 @@ FILE = {"path": "/dev/zero", "meta": {"_type": "gradio.FileData"}}
 @pytest.mark.parametrize("change, said", [
     ({"fn_index": -1}, "fn_index"), ({"fn_index": 9999}, "fn_index"), ({"fn_index": 1e400}, "NaN"),
     ({"fn_index": "0"}, "fn_index"), ({"fn_index": None}, "fn_index"), ({"fn_index": True}, "fn_index"),
-    ({"fn_index": 0.0}, "fn_index"), ({"data": []}, "list of 12"), ({"data": None}, "list of 12"),
-    ({"data": [FILE] + [0] * 11}, "value 0"), ({"session_hash": "../x"}, "session_hash"),
+    ({"fn_index": 0.0}, "fn_index"), ({"data": []}, "list of 13"), ({"data": None}, "list of 13"),
+    ({"data": [FILE] + [0] * 12}, "value 0"), ({"session_hash": "../x"}, "session_hash"),
     ({"session_hash": None}, "session_hash"), ({"event_data": FILE}, "event_data"), ({"trigger_id": "4"}, "trigger_id"),
     ({"request": {}}, "keys"), ({"event_id": "x"}, "keys"),
 ])
 def test_an_event_that_the_page_does_not_have_is_refused(page, change, said):
     """400 and a sentence, never 500."""
-    values = ["", True, 0.475, 0, 0, 0.5, 0, 1, 0, "natural", "as the original", False]
+    values = ["", *CONTROLS]
     body = {"data": values, "fn_index": 0, "session_hash": "s", "event_data": None, "trigger_id": None, **change}
     status, answer = page.ask("POST", "/gradio_api/queue/join", json.dumps(body).replace("Infinity", "1e400").encode())
     if change == {"fn_index": 1e400}:
@@ -147,7 +147,7 @@ def test_gradio_itself_refuses_foreign_files_too(made, tmp_path, launched, monke
     assert gradio.get_blocks().has_launched
     monkeypatch.setattr(gradio.get_blocks(), "has_launched", launched)
     file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, *[None] * 11], "fn_index": 0, "session_hash": f"s{launched}"}
+    body = {"data": [file, *[None] * 12], "fn_index": 0, "session_hash": f"s{launched}"}
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.post("/gradio_api/queue/join", json=body).status_code == 200
         said = client.get(f"/gradio_api/queue/data?session_hash={body['session_hash']}").text
