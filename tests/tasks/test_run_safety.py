@@ -102,7 +102,7 @@ def test_a_damaged_state_is_named_with_the_way_out(run, file, damage):
     ("task", 5, "task must be a text"),
     ("plugins", [{"module": 1}], "plugins must be a list"), ("reward_terms", {"a": 1}, "reward_terms must be"),
     ("arguments.train.updates", 1e400, r"updates must lie in .*got inf"),
-    ("arguments.train.batch_size", 10**9, r"batch_size must lie in \[1, 65,536\]; got 1000000000"),
+    ("arguments.train.batch_size", 10**9, r"batch_size must lie in \[0, 65,536\]; got 1000000000"),
     ("arguments.train.batch_size", True, "holds True where a int belongs"),
     ("arguments.network", 5, "holds 5 where settings belong"), ("arguments.train.reward", 7, "where a list belongs"),
     ("arguments.train.nonsense", 7, "nonsense, which this version does not know"),
