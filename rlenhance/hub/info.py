@@ -103,7 +103,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{folder / CONFIG}: not a checkpoint's config.json ({error!r:.200})") from error
     if version not in (1, FORMAT):
-        raise UsageError(f"{folder}: format version {version!r}, this rlenhance reads 1 to {FORMAT}: "
+        raise UsageError(f"{folder}: format version {version!r:.60}, this rlenhance reads 1 to {FORMAT}: "
                          f"install the version of rlenhance that wrote it, or train anew")
     return config
 

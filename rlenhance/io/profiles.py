@@ -164,9 +164,11 @@ def _as_matrix(icc: bytes, ramps: np.ndarray, some: np.ndarray, light: np.ndarra
     """The equivalent three curves and matrix, if they exist."""
     black = ramps[:, :1]
     matrix = (ramps - black)[:, -1].T  # column k: what full light of channel k alone gives
+    if np.abs(black).max() > 1e-4 or abs(np.linalg.det(matrix)) < 1e-4:
+        return None
     strength = np.abs(matrix).argmax(axis=0)
     curves = np.stack([(ramps - black)[k, :, strength[k]] / matrix[strength[k], k] for k in range(3)])
-    if np.abs(black).max() > 1e-4 or (np.diff(curves) < -1e-6).any() or abs(np.linalg.det(matrix)) < 1e-4:
+    if (np.diff(curves) < -1e-6).any():
         return None
     found = MatrixProfile(icc, np.maximum.accumulate(curves, axis=1).astype(np.float32), matrix.astype(np.float32))
     return found if np.abs(found.to_linear(some) - light).max() < 1e-3 else None
