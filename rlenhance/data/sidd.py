@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 import zlib
@@ -201,10 +200,10 @@ def _load(path: Path, variable: str, changed: int) -> np.ndarray:
 
 def _isolated(function: Callable[..., R], path: Path, *arguments: Any) -> R:
     """Call a reader of .mat files in a child process, which a damaged file may crash: SciPy trusts its sizes."""
-    if os.name != "posix":
-        return function(path, *arguments)
-    from rlenhance.io.isolate import run_isolated
+    from rlenhance.io.isolate import AVAILABLE, run_isolated
 
+    if not AVAILABLE:
+        return function(path, *arguments)
     megabytes = path.stat().st_size / 2**20
     return run_isolated(function, path, *arguments, name=path, seconds=_SECONDS + megabytes / 4,
                         memory=_MEMORY + _UNPACKED * megabytes)

@@ -11,13 +11,11 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
-import fcntl
 import importlib
 import json
 import math
 import mmap
 import os
-import resource
 import select
 import signal
 import socket
@@ -37,6 +35,15 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.limits import DAMAGE, PhotoWarning
+
+try:
+    import fcntl
+    import resource
+except ImportError:  # Windows
+    AVAILABLE = False
+else:
+    AVAILABLE = True
+#: Whether this system has child processes with limits.
 
 R = TypeVar("R")
 
@@ -66,13 +73,15 @@ def run_isolated(function: Callable[..., R], *arguments: Any, name: Path | str, 
         PhotoWarning: as the function did.
 
     Raises:
-        UsageError: raised by the function; or a limit was exceeded, or the child crashed.
+        UsageError: raised by the function; a limit was exceeded, or the child crashed; or this is Windows.
         Exception: any other that the function raised, a RuntimeError where it is not one of Python's own.
 
     Example:
         >>> run_isolated(divmod, 7, 2, name="7", seconds=1, memory=100)
         (3, 1)
     """
+    if not AVAILABLE:
+        raise UsageError("a limit of seconds needs a POSIX system (Linux, macOS); leave seconds out here")
     if not (0 < seconds < float("inf") and 0 < memory < float("inf")):
         raise UsageError(f"seconds and memory must be above 0 and finite; got {seconds:g} and {memory:g}")
     job = f"{function.__module__}:{function.__qualname__}", arguments, options, seconds, memory

@@ -18,6 +18,7 @@ from rlenhance.core.image import to_tensor
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
+from rlenhance.io.isolate import AVAILABLE
 from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, make_recipe
@@ -26,8 +27,9 @@ from rlenhance.pipelines.options import EnhanceSettings, format_flags
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
 
-#: Seconds of processor time for decoding a photograph, in a child process; several times those of any honest one.
-DECODE_SECONDS = 15.0
+#: Seconds of processor time for decoding a photograph, in a child process; several times those of any honest one;
+#: None where there are none.
+DECODE_SECONDS = 15.0 if AVAILABLE else None
 #: Longer side of a preview in pixels.
 SIDE = 840
 #: Changes of the four variants: (label, brightness, contrast and colour).
