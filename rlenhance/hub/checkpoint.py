@@ -83,10 +83,10 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
     return folder
 
 
-def _check_finite(folder: Path, tensors: Mapping[str, Tensor], remedy: str) -> None:
+def _check_finite(place: Path, tensors: Mapping[str, Tensor], remedy: str) -> None:
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UsageError(f"{folder}: the weight {name} is not finite; {remedy}")
+            raise UsageError(f"{place}: the weight {name} is not finite; {remedy}")
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -156,7 +156,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise UsageError(f"{folder}: weights and config do not fit together ({_line(error)})") from error
-    _check_finite(folder, tensors, "use another checkpoint")
+    _check_finite(folder / MODEL, tensors, "use another checkpoint")
     return network.to(device).eval()
 
 

@@ -40,7 +40,7 @@ class Preferences:
     def __post_init__(self) -> None:
         for name, values in self.ranges.items():
             if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
-                raise UsageError(f"preference {name} needs (lowest, default, highest); got {values!r:.60}")
+                raise UsageError(f"preferences: {name} needs (lowest, default, highest); got {values!r:.60}")
             low, default, high = values
             if not (math.isfinite(low) and math.isfinite(high) and low <= default <= high and low < high):
                 raise UsageError(f"preference {name} needs lowest <= default <= highest; got {low}, {default}, {high}")
