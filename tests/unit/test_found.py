@@ -81,7 +81,7 @@ def test_a_device_that_is_not_there_is_named(device):
 @pytest.mark.parametrize("ranges", [{"color": 0.5}, {"color": "abc"}, {"color": (0, 1)}])
 def test_a_preference_without_its_three_numbers_is_named(ranges):
     """It was unpacked before it was looked at."""
-    with pytest.raises(UsageError, match="preference color needs"):
+    with pytest.raises(UsageError, match="preferences: color needs"):
         LowLightEnv(preferences=ranges)
 
 
