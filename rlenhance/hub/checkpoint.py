@@ -32,6 +32,7 @@ from rlenhance.models import MODELS, ImageNetwork, Policy, build_model
 MAX_HEADER = 8 << 20
 _DTYPES = frozenset(("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"))
 _MAX_NESTED = 3
+_MAX_PATH = 500
 _loading = threading.local()
 
 
@@ -326,9 +327,13 @@ def _load_prior(name: str) -> ImageNetwork:
     depth = getattr(_loading, "depth", 0)
     if depth == _MAX_NESTED:
         raise UsageError(f"its prior has a prior, more than {_MAX_NESTED} of them")
+    if len(name) > _MAX_PATH:
+        raise UsageError(f"its prior must be a name or a path; got {name!r:.60}")
     _loading.depth = depth + 1
     try:
         return load_network(locate(name))
+    except OSError as error:
+        raise UsageError(f"its prior {name!r:.60} cannot be read ({error.strerror})") from error
     finally:
         _loading.depth = depth
 

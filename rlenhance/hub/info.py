@@ -161,5 +161,5 @@ def read_info(folder: Path | str) -> ModelInfo:
                      tuple(config["auto_preferences"]), config.get("receptive_radius"), config["model"], about,
                      config["plugins"])
     if info.purpose not in PURPOSES:
-        raise UsageError(f"{folder / CONFIG}: purpose {info.purpose!r}, this rlenhance knows {', '.join(PURPOSES)}")
+        raise UsageError(f"{folder / CONFIG}: purpose {info.purpose!r:.60}, this rlenhance knows {', '.join(PURPOSES)}")
     return info

@@ -259,7 +259,7 @@ def preference_from_json(found: Any) -> dict[str, float | None]:
     for name, value in found.items():
         if value != AUTO and (isinstance(value, bool) or not isinstance(value, (int, float)) or
                               abs(value) >= 1e300):  # also integers that no float can hold
-            raise UsageError(f'preference {name} must be a number or "{AUTO}"; got {_shown(value)}')
+            raise UsageError(f'preference {name:.60} must be a number or "{AUTO}"; got {_shown(value)}')
     return {name: None if value == AUTO else float(value) for name, value in found.items()}
 
 
