@@ -46,7 +46,7 @@ def parse_json(data: bytes | str, source: Path | str, *, finite: bool = True) ->
     Args:
         data: the text; bytes are UTF-8.
         source: what messages begin with.
-        finite: refuse NaN and infinity.
+        finite: refuse NaN and infinity, and texts with NUL; state of our own may hold them.
     """
     def refuse(problem: str) -> NoReturn:
         raise UsageError(f"{source}: {problem}")
@@ -67,20 +67,20 @@ def parse_json(data: bytes | str, source: Path | str, *, finite: bool = True) ->
         refuse(f"not a JSON file (more than {MAX_DEPTH} lists and objects inside each other)")
     except ValueError as error:
         raise UsageError(f"{source}: not a JSON file ({error})") from error
-    _check(found, refuse)
+    _check(found, refuse, nul=not finite)
     if finite:
         check_finite(found, source)
     return found
 
 
-def _check(value: Any, refuse: Callable[[str], NoReturn]) -> None:
+def _check(value: Any, refuse: Callable[[str], NoReturn], nul: bool) -> None:
     """Check the depth of a value and its texts, without recursion."""
     level = [("the number", value)]
     for _ in range(MAX_DEPTH + 1):
         for name, item in level:
             if isinstance(item, str) and not item.isascii() and any("\ud800" <= sign <= "\udfff" for sign in item):
                 refuse(f"the text {item!r:.60} is no Unicode")
-            if isinstance(item, str) and "\0" in item:
+            if isinstance(item, str) and "\0" in item and not nul:
                 refuse(f"the text {item!r:.60} holds a NUL")
             if isinstance(item, int) and abs(item) >= _MAX_INTEGER:
                 refuse(f"{name:.60} must be a number of 64 bits at most; got one of {len(str(abs(item)))} digits")

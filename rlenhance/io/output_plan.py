@@ -312,7 +312,7 @@ def _exists(target: Path, source: Path | None, sources: Mapping[tuple[int, int],
     if hit is not None and hit == source:
         raise UsageError(f"{target}: the result would replace the photograph {hit}; name another file or folder")
     if hit is not None:
-        raise UsageError(f"{target}: the result of {source} would replace another photograph ({hit})")
+        raise UsageError(f"{target}: the result of {source} would replace another file that is read ({hit})")
     if not may_exist:
         raise UsageError(f"{target}: exists; replace it (overwrite), keep it (skip_existing), or name another file "
                          f"(out)")

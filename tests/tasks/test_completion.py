@@ -606,7 +606,7 @@ def test_no_mask_is_lost_and_no_photograph_is_its_own(tmp_path, monkeypatch, cap
     for place in ("m.png", "masks/a.png"):
         write(np.repeat(np.where(square(), 255, 0)[..., None], 3, axis=2).astype(np.uint8), tmp_path / place)
     before = (tmp_path / "m.png").read_bytes()
-    for words, reason in ((["--mask", "m.png", "-o", "m.png", "--overwrite"], "would overwrite it"),
+    for words, reason in ((["--mask", "m.png", "-o", "m.png", "--overwrite"], "would replace"),
                           (["--mask", "masks", "-o", "masks/a.png", "--overwrite"], "would overwrite it"),
                           (["--mask", "a.png"], "photograph itself"), (["--mask", ""], "photograph itself")):
         assert main(["complete", "a.png", "--model", "laplace", *words]) == 2

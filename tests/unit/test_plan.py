@@ -123,7 +123,7 @@ def test_no_link_leads_to_a_source(album, link):
         with pytest.raises(UsageError, match="replace the photograph"):
             make_plan(["photos/a.jpg"], "out", **options)
     os.rename("out/a.jpg", "out/b.PNG")
-    with pytest.raises(UsageError, match="would replace another photograph"):
+    with pytest.raises(UsageError, match="would replace another file that is read"):
         make_plan(["photos"], "out", overwrite=True)
 
 

@@ -185,7 +185,7 @@ def test_no_source_is_another_ones_result(inbox, tmp_path, capsys):
     words = ["watch", "in", "--once", "--stable-for", "0", "--overwrite", "--name", "{stem}{ext}", "--format", "jpg"]
     assert cli.main(words) == 2
     told = capsys.readouterr().err
-    assert "in/a.jpg: the result of in/a.png would replace another photograph (in/a.jpg)" in told
+    assert "in/a.jpg: the result of in/a.png would replace another file that is read (in/a.jpg)" in told
     assert (inbox / "a.jpg").read_bytes() == before
 
 
