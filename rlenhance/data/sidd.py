@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, printable
 from rlenhance.data.examples import Example
 from rlenhance.data.image_cache import ImageSource
 from rlenhance.data.splits import Splits, split_by_scene
@@ -184,12 +184,13 @@ def _variable(path: Path) -> tuple[str, tuple[int, ...]]:
     found = _isolated(variables_of, path)
     blocks = [(name, shape) for name, shape, kind in found if len(shape) == 5 and shape[4] == 3 and kind == "uint8"]
     if len(blocks) != 1:
-        inside = ", ".join(f"{name} {shape} {kind}" for name, shape, kind in found) or "nothing"
+        inside = ", ".join(f"{printable(name)} {shape} {kind}" for name, shape, kind in found) or "nothing"
         raise UsageError(f"{path}: validation blocks are one variable (pictures, blocks, height, width, 3) uint8; it "
                          f"holds {inside}")
     (name, shape), = blocks
     if shape[0] * shape[1] > _MOST_BLOCKS or math.prod(shape) > _MOST_BYTES:
-        raise UsageError(f"{path}: {name} is {shape}, more than {_MOST_BLOCKS:,} blocks or {_MOST_BYTES / 1e9:.0f} GB")
+        raise UsageError(f"{path}: {printable(name)} is {shape}, more than {_MOST_BLOCKS:,} blocks or "
+                         f"{_MOST_BYTES / 1e9:.0f} GB")
     return name, shape
 
 

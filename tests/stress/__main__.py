@@ -57,9 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         args.minutes = args.minutes or 10
     names, plans = args.only or registry.names(), []
     if args.replay:
-        case = json.loads(args.replay.read_text())
-        names = [case["property"]]
-        plans = [iter([{"names": names, "seed": 0, "case": case}])]
+        names = [json.loads(args.replay.read_text())["property"]]
+        plans = [iter([{"names": names, "seed": 0, "case": str(args.replay)}])]
     else:
         plans = [_orders(args, names, job) for job in range(args.jobs)]
     report, lines, begun = Report(args.out, names, args.seed), queue.SimpleQueue(), time.monotonic()

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 
 from tests.stress import registry, watch
 
@@ -18,7 +19,7 @@ def main(order: dict) -> None:
 
     Args:
         order: names; seed; shard of shards (each takes every shards-th case); seconds for each property, or None;
-            cases: the most of each property, None for no end, 0 for those of the short form; case: one to replay.
+            cases: the most of each property, None for no end, 0 for those of the short form; case: the file of one
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the suite ends its workers itself
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the child of the block is killed too
@@ -35,7 +36,7 @@ def main(order: dict) -> None:
                   file=tries, flush=True)
 
         if order.get("case"):
-            found = order["case"]
+            found = json.loads(Path(order["case"]).read_text())
             case = registry.Case(found["name"], bytes.fromhex(found["data"]), found["options"])
             watch.run(law, [case], tell)
             continue
