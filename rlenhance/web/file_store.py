@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -94,11 +95,25 @@ class FileStore:
     def get(self, token: object) -> StoredFile:
         """The file of a token; its age restarts."""
         stored = self._names.get(token) if isinstance(token, str) and TOKEN.fullmatch(token) else None
-        if stored is None or not stored.path.is_file():
-            raise UsageError(f"the file is no longer here: files are kept for {self.minutes:g} minutes; "
-                             f"choose it again")
-        os.utime(stored.path, (self._clock(), self._clock()))
+        if stored is None:
+            raise self._gone()
+        self.size_of(stored)
         return stored
+
+    def size_of(self, stored: StoredFile) -> int:
+        """Size of a file in bytes; its age restarts.
+
+        Raises:
+            UsageError: it was removed.
+        """
+        try:
+            os.utime(stored.path, (self._clock(), self._clock()))
+            return stored.path.stat().st_size
+        except FileNotFoundError as error:
+            raise self._gone() from error
+
+    def _gone(self) -> UsageError:
+        return UsageError(f"the file is no longer here: files are kept for {self.minutes:g} minutes; choose it again")
 
     def rename(self, stored: StoredFile, name: str) -> StoredFile:
         """Change the client's name of a file, and the extension of its path with it."""
@@ -118,8 +133,12 @@ class FileStore:
             stored.path.unlink(missing_ok=True)
 
     def size(self) -> int:
-        """Size of all files in bytes."""
-        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        """Size of all files in bytes; others may be removed meanwhile."""
+        total = 0
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size if path.is_file() else 0
+        return total
 
     def remove_expired(self) -> None:
         """Remove the files that are too old."""

@@ -201,7 +201,7 @@ class EnhanceService:
             return data
 
         try:
-            self.store.claim(target.token, source.path.stat().st_size if copy else 0)
+            self.store.claim(target.token, self.store.size_of(source) if copy else 0)
             (outcome,) = run_batch(BatchPlan((Job(source.path, target.path),)), process, max_in_flight=1,
                                    read=lambda _: self.read(source, aside), encode=encoded, copy=copy and not strip)
             if outcome.error:

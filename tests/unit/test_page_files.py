@@ -247,3 +247,43 @@ def test_folders_of_killed_pages_are_removed_and_no_others(tmp_path, monkeypatch
         monkeypatch.setattr("tempfile.tempdir", "/nowhere")
         with page_folder():
             pass
+
+
+def test_files_that_are_removed_at_the_same_moment_are_no_fault(tmp_path):
+    """The room is counted, and files are asked for, while others remove theirs."""
+    store = FileStore(tmp_path)
+    kept = store.create("kept.png")
+    kept.path.write_bytes(b"12345")
+    stop, failures = threading.Event(), []
+
+    def come_and_go():
+        while not stop.is_set():
+            other = store.create("a.png")
+            other.path.write_bytes(b"x")
+            store.remove(other.token)
+            try:
+                store.get(other.token)
+            except UsageError:
+                continue
+
+    def guarded():
+        try:
+            come_and_go()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(600):
+            assert 5 <= store.size() <= 8
+            store.get(kept.token)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    kept.path.unlink()
+    with pytest.raises(UsageError, match="no longer here"):
+        store.get(kept.token)
