@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 Action: TypeAlias = "Mapping[str, Tensor]"
 
 #: What a trained model is for.
-Purpose = Literal["enhance", "denoise", "completion", "upscale"]
+Purpose = Literal["enhance", "denoise", "completion", "upscale", "restore"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: The command of each purpose, which is also the verb.
 COMMANDS: Mapping[Purpose, str] = {"enhance": "enhance", "denoise": "denoise", "completion": "complete",
-                                   "upscale": "upscale"}
+                                   "upscale": "upscale", "restore": "restore"}
 
 
 class PipelineResult(NamedTuple):
