@@ -8,6 +8,7 @@ from rlenhance.data.datasets import REAL, noise_from, open_clean, open_dataset, 
 from rlenhance.data.degradations import BLIND, NOISES, RELIGHT_KINDS, Darken, Degradation, Noise, Relight, parse_noise
 from rlenhance.data.examples import EvalSplit, Example, evenly_spread, load_example, load_split
 from rlenhance.data.image_cache import ImageCache
+from rlenhance.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
 from rlenhance.data.sampler import Sampler, ShardedSampler
 from rlenhance.data.sidd import open_sidd, validation_blocks
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene, validate_splits
@@ -20,11 +21,11 @@ from rlenhance.data.super_resolution import (
 from rlenhance.data.tfrecords import TFRecordImage, records
 
 __all__ = [
-    "BLIND", "NOISES", "REAL", "RELIGHT_KINDS", "Batch", "BatchSource", "CameraJpegSampler", "CameraModel",
-    "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit", "Example", "ImageCache", "Noise",
-    "Relight", "Sampler", "ShardedSampler", "Splits", "SuperResolutionSampler", "TFRecordImage", "as_jpeg",
-    "check_disjoint", "evenly_spread", "load_completion", "load_example", "load_split", "load_super_resolution",
-    "noise_from", "open_celeba", "open_clean", "open_completion", "open_dataset", "open_noisy", "open_sidd",
-    "open_super_resolution", "parse_noise", "records", "sample_photographs", "split_by_scene", "validate_splits",
-    "validation_blocks", "without_near_duplicates",
+    "BLIND", "DAMAGES", "LEVELS", "NOISES", "REAL", "RELIGHT_KINDS", "Batch", "BatchSource", "CameraJpegSampler",
+    "CameraModel", "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit", "Example", "ImageCache",
+    "MixedDamage", "Noise", "Relight", "Sampler", "ShardedSampler", "Splits", "SuperResolutionSampler",
+    "TFRecordImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread", "load_completion", "load_example",
+    "load_split", "load_super_resolution", "noise_from", "open_celeba", "open_clean", "open_completion",
+    "open_dataset", "open_noisy", "open_sidd", "open_super_resolution", "parse_noise", "records",
+    "sample_photographs", "split_by_scene", "validate_splits", "validation_blocks", "without_near_duplicates",
 ]

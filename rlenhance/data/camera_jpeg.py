@@ -66,7 +66,7 @@ class CameraModel:
         light = linear_from_srgb(picture.astype(np.float32) / 255) * np.float32(exposure)
         noise = np.sqrt(shot * light + read**2) * rng.standard_normal(light.shape, dtype=np.float32)
         if rng.random() < self.smoothing_prob:
-            noise = _smoothed(noise, rng.uniform(*self.blur), rng.uniform(0, 2))
+            noise = smooth_noise(noise, rng.uniform(*self.blur), rng.uniform(0, 2))
         photograph = np.rint(255 * srgb_from_linear((light + noise).clip(0, 1))).astype(np.uint8)
         if rng.random() < self.jpeg_prob:
             quality = round(rng.uniform(*self.quality))
@@ -74,7 +74,7 @@ class CameraModel:
         return photograph, srgb_from_linear(light)
 
 
-def _smoothed(noise: np.ndarray, width: float, more: float) -> np.ndarray:
+def smooth_noise(noise: np.ndarray, width: float, more: float) -> np.ndarray:
     """Noise through a Gaussian filter; the difference between the channels through a second one of `more` pixels."""
     noise = cv2.GaussianBlur(noise, (0, 0), width)
     if more < 0.3:

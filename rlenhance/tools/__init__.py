@@ -1,0 +1,7 @@
+"""Tools: what an agent may pick to repair a picture (a filter, a network, a codec, a function, a command)."""
+
+from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, tool_of, toolkit
+from rlenhance.tools.cache import ToolCache
+from rlenhance.tools.opencv import OPENCV
+
+__all__ = ["OPENCV", "TOOLKITS", "TOOLS", "Tool", "ToolCache", "tool_of", "toolkit"]

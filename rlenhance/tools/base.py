@@ -1,0 +1,165 @@
+"""One tool, the registry of tools by name, and the toolkits: tuples of tools that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlenhance.core.errors import UsageError, one_line
+from rlenhance.core.image import check_image, to_array, to_tensor
+from rlenhance.core.json_files import read_json
+from rlenhance.core.registry import Registry
+
+#: (H, W, 3) float32 RGB in [0, 1] -> the same; needs no gradient.
+PictureFunction = Callable[[np.ndarray], np.ndarray]
+#: (N, 3, H, W) float32 in [0, 1] -> the same.
+BatchFunction = Callable[[Tensor], Tensor]
+#: Pixels of a batch that a batched function is given at once.
+BATCH_PIXELS = 1 << 19
+_COSTS = Path(__file__).with_name("costs.json")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function from pictures to pictures that an agent may pick.
+
+    What it returns is checked and clipped to [0, 1], so that the next tool of a chain gets a picture.
+
+    Attributes:
+        name: by which chains, caches and policies know it ("denoise-15").
+        label: for people, in the past tense ("noise of 15/255 taken out").
+        function: (H, W, 3) float32 RGB in [0, 1] -> the same shape.
+        cost: seconds of processor time per megapixel.
+        radius: pixels beyond which an input pixel has no influence on an output pixel; None: the whole picture.
+        deterministic: whether equal pictures give equal results; results of other tools are not cached.
+        batched: (N, 3, H, W) float32 -> the same, where that is faster; None: one picture after another.
+        version: of its weights or its command; results that a folder keeps are those of one version.
+
+    Example:
+        >>> darker = Tool("darker", "made darker", lambda picture: picture / 2, cost=0.01, radius=0)
+        >>> float(darker(np.ones((2, 2, 3), np.float32)).mean())
+        0.5
+    """
+
+    name: str
+    label: str
+    function: PictureFunction
+    cost: float
+    radius: int | None
+    deterministic: bool = True
+    batched: BatchFunction | None = None
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 200 or not self.name.isprintable():
+            raise UsageError(f"a tool's name is 1 to 200 printable characters; got {self.name!r:.80}")
+        if not 0 <= self.cost < float("inf"):
+            raise UsageError(f"the cost of {self.name} must be 0 or more seconds per megapixel; got {self.cost}")
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """The picture after the tool: (H, W, 3) float in [0, 1] -> (H, W, 3) float32 in [0, 1].
+
+        Raises:
+            UsageError: not such a picture; the function fails, or returns another shape or values that are not finite.
+        """
+        before = to_tensor(picture)
+        check_image(before)
+        if self.batched is not None:
+            return to_array(self.batch(before), np.float32)
+        return self._checked(self._run(self.function, to_array(before, np.float32)), before)
+
+    @torch.no_grad()  # no inference tensors: learners take the results as inputs
+    def batch(self, images: Tensor) -> Tensor:
+        """Each picture after the tool: (N, 3, H, W) float in [0, 1] -> (N, 3, H, W) float32 in [0, 1].
+
+        Raises:
+            UsageError: see `__call__`.
+        """
+        images = check_image(images).float()
+        if self.batched is None:
+            results = [self._checked(self._run(self.function, to_array(image, np.float32)), image) for image in images]
+            return torch.cat([to_tensor(result, images.device) for result in results])
+        count = max(1, BATCH_PIXELS // (images.shape[-2] * images.shape[-1]))
+        return torch.cat([self._bounded(self._run(self.batched, part), part) for part in images.split(count)])
+
+    def _run(self, function: Callable[..., object], picture: np.ndarray | Tensor) -> object:
+        try:
+            return function(picture)
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:  # of a function of the user's own
+            raise UsageError(f"the tool {self.name} failed: {type(error).__name__}: {one_line(error)}") from error
+
+    def _checked(self, result: object, before: Tensor) -> np.ndarray:
+        """The array that a function has returned, if it is a picture like the one before."""
+        shape = (*before.shape[-2:], 3)
+        if not isinstance(result, np.ndarray) or result.shape != shape or result.dtype.kind != "f":
+            seen = f"{result.shape} {result.dtype}" if isinstance(result, np.ndarray) else type(result).__name__
+            raise UsageError(f"the tool {self.name} must return a float array {shape} in [0, 1]; got {seen}")
+        if not np.isfinite(result).all():
+            raise UsageError(f"the tool {self.name} returned values that are not finite")
+        return np.ascontiguousarray(result.clip(0, 1), dtype=np.float32)
+
+    def _bounded(self, result: object, before: Tensor) -> Tensor:
+        """`_checked` for tensors."""
+        if not isinstance(result, Tensor) or result.shape != before.shape or not result.is_floating_point():
+            seen = f"{tuple(result.shape)} {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
+            raise UsageError(f"the tool {self.name} must return float pictures {tuple(before.shape)}; got {seen}")
+        if not bool(torch.isfinite(result).all()):
+            raise UsageError(f"the tool {self.name} returned values that are not finite")
+        return result.detach().float().clamp(0, 1)
+
+
+#: Tools by name: each entry makes the tool; it may take settings.
+TOOLS: Registry[Callable[..., Tool]] = Registry("tool")
+#: Toolkits by name: each entry takes a folder (or None) and makes the tools.
+TOOLKITS: Registry[Callable[[Path | None], tuple[Tool, ...]]] = Registry("toolkit")
+
+
+def toolkit(name: str, path: Path | str | None = None) -> tuple[Tool, ...]:
+    """The tools of a kit, in a fixed order.
+
+    Args:
+        name: of an entry of `TOOLKITS` ("opencv").
+        path: folder of weights that are not shipped, where a kit needs one.
+
+    Raises:
+        UnknownName: no such kit.
+        UsageError: its weights are missing or damaged.
+
+    Example:
+        >>> [tool.name for tool in toolkit("opencv")][:2]
+        ['nlm-weak', 'nlm']
+    """
+    return TOOLKITS[name](None if path is None else Path(path))
+
+
+def tool_of(text: str) -> Tool:
+    """The tool that a text names: an entry of `TOOLS` by its name.
+
+    Raises:
+        UsageError: it names none.
+
+    Example:
+        >>> tool_of("median").label
+        'single pixels smoothed'
+    """
+    return TOOLS.create(text)
+
+
+@lru_cache(maxsize=1)
+def measured_costs() -> dict[str, float]:
+    """The measured cost of the project's own tools by name, in seconds of processor time per megapixel."""
+    costs: dict[str, float] = read_json(_COSTS)
+    return costs
+
+
+def cost_of(name: str) -> float:
+    """The measured cost of one of the project's tools; 1 where it was not measured yet."""
+    return measured_costs().get(name, 1.0)
