@@ -16,6 +16,7 @@ from rlenhance.models import MODELS, build_model
 _KIND = "model"
 #: Arguments of networks that are made of parts.
 PARTS = {"actions": {"name": "curve", "agent_stride": 4}, "backbone": {"name": "compact", "width": 8, "stride": 4}}
+_TOOLS = {"tools": ("median", "unsharp")}
 _NO_PICTURES = {
     "uint8": torch.zeros(1, 3, 16, 16, dtype=torch.uint8), "0 to 255": torch.full((1, 3, 16, 16), 128.0),
     "NaN": torch.full((1, 3, 16, 16), float("nan")), "one picture": torch.zeros(3, 16, 16),
@@ -26,11 +27,20 @@ def make_model(name: str, **config: Any) -> Any:
     """A small network of the registry, whose parts are given by the names of its arguments."""
     torch.manual_seed(0)
     wanted = inspect.signature(MODELS[name]).parameters
-    return MODELS.create(name, **{part: spec for part, spec in PARTS.items() if part in wanted} | config).eval()
+    parts = PARTS if gives_pictures(name) else PARTS | _TOOLS
+    return MODELS.create(name, **{part: spec for part, spec in parts.items() if part in wanted} | config).eval()
+
+
+def gives_pictures(name: str, **config: Any) -> bool:
+    """Whether a network gives pictures; a planner gives scores of tools."""
+    return getattr(MODELS[name], "purpose", None) != "restore"
 
 
 def use(model: Any, image: Tensor) -> Tensor:
-    """A model's result; one that fills holes gets a hole."""
+    """A model's result; one that fills holes gets a hole, and one that plans an observation."""
+    if model.purpose == "restore":
+        scores: Tensor = model({"image": image})
+        return scores
     if model.purpose != "completion":
         result: Tensor = model(image)
         return result
@@ -40,7 +50,7 @@ def use(model: Any, image: Tensor) -> Tensor:
     return filled
 
 
-@law(_KIND)
+@law(_KIND, gives_pictures)
 def any_size(name: str) -> None:
     """A picture of any size becomes another picture of that size with values in [0, 1], the same each time."""
     model, generator = build_model(stir(make_model(name))), seeded()
@@ -55,7 +65,7 @@ def any_size(name: str) -> None:
         require(not torch.allclose(one, image, atol=1e-3), "nothing changes")
 
 
-@law(_KIND)
+@law(_KIND, gives_pictures)
 def mask_is_respected(name: str) -> None:
     """Outside the mask a model changes no bit."""
     model, image = build_model(stir(make_model(name))), smooth_pictures()
@@ -67,7 +77,7 @@ def mask_is_respected(name: str) -> None:
     require(not torch.equal(result[~outside], image[~outside]), "inside the mask nothing changes")
 
 
-@law(_KIND)
+@law(_KIND, gives_pictures)
 def no_pictures_are_refused(name: str) -> None:
     """Tensors outside the image convention are refused, with the way out."""
     model = build_model(make_model(name))
@@ -93,7 +103,7 @@ def saved_and_loaded_equal(name: str) -> None:
     require(torch.equal(one, other), "the pictures differ")
 
 
-@law(_KIND)
+@law(_KIND, gives_pictures)
 def unknown_preferences_are_refused(name: str) -> None:
     """A preference that the model cannot follow is refused by name."""
     try:

@@ -18,6 +18,7 @@ from rlenhance.models.published.pixelrl import PixelRL
 from rlenhance.models.published.rellie import ReLLIE
 from rlenhance.models.published.zero_dce import ZeroDCE
 from rlenhance.models.restorer import Restorer
+from rlenhance.models.tool_gains import ToolGains, ToolPlanner
 from rlenhance.models.warm_start import warm_start
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "ConvLSTMCompleter", "DenoisingUNet", "EpisodeTrace", "FFDNet", "FeedForwardModel", "FilterPolicy",
     "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR", "NoiseConditionedModel",
     "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy", "ReLLIE",
-    "ResidualCompleter", "Restorer", "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
+    "ResidualCompleter", "Restorer", "ToolGains", "ToolPlanner", "TouchUpPolicy", "ZeroDCE", "build_model",
+    "make_observation", "warm_start",
 ]

@@ -1,0 +1,32 @@
+"""The network that predicts the gains of tools."""
+
+import pytest
+import torch
+
+from experiments.laws.law import stir
+from experiments.laws.models import make_model
+from rlenhance.core.errors import UsageError
+
+
+def test_stopping_gains_nothing(generator):
+    """Each tool has a prediction, the last column is 0, for pictures of any size from 8 pixels on."""
+    network = stir(make_model("tool_gains", tools=("median", "unsharp", "clahe")))
+    for size in ((8, 8), (24, 33)):
+        scores = network({"image": torch.rand(2, 3, *size, generator=generator)})
+        assert scores.shape == (2, 4) and (scores[:, -1] == 0).all() and scores[:, :-1].abs().min() > 0
+
+
+def test_every_weight_is_used(generator):
+    """The losses of the gains and of the quality reach every parameter."""
+    network = stir(make_model("tool_gains")).train()
+    gains, quality = network.assess(torch.rand(3, 3, 32, 32, generator=generator))
+    (gains.square().sum() + quality.sum()).backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in network.parameters())
+
+
+def test_what_cannot_be_planned_is_refused():
+    """No tools, and no picture, are named with the way out."""
+    with pytest.raises(UsageError, match="at least one tool"):
+        make_model("tool_gains", tools=())
+    with pytest.raises(UsageError, match="to_tensor"):
+        make_model("tool_gains")({"image": torch.zeros(1, 3, 16, 16, dtype=torch.uint8)})
