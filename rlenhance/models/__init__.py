@@ -18,14 +18,15 @@ from rlenhance.models.published.pixelrl import PixelRL
 from rlenhance.models.published.rellie import ReLLIE
 from rlenhance.models.published.zero_dce import ZeroDCE
 from rlenhance.models.restorer import Restorer
+from rlenhance.models.small_tools import TOOL_NAMES, SmallTools
 from rlenhance.models.tool_gains import ToolGains, ToolPlanner
 from rlenhance.models.warm_start import warm_start
 
 __all__ = [
-    "MODELS", "SCALES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy", "CompletionRestorer",
+    "MODELS", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy", "CompletionRestorer",
     "ConvLSTMCompleter", "DenoisingUNet", "EpisodeTrace", "FFDNet", "FeedForwardModel", "FilterPolicy",
     "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR", "NoiseConditionedModel",
     "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy", "ReLLIE",
-    "ResidualCompleter", "Restorer", "ToolGains", "ToolPlanner", "TouchUpPolicy", "ZeroDCE", "build_model",
-    "make_observation", "warm_start",
+    "ResidualCompleter", "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "TouchUpPolicy", "ZeroDCE",
+    "build_model", "make_observation", "warm_start",
 ]

@@ -1,0 +1,97 @@
+"""Pictures and patches with mixed damage, for tools, policies over tools and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from experiments.core.dataset import Dataset
+from experiments.tasks.denoiser import DenoiserDataset, load_clean
+from rlenhance.core.errors import UsageError
+from rlenhance.data import Sampler, without_near_duplicates
+from rlenhance.data.mixed_damage import MixedDamage
+from rlenhance.data.sampler import rng_of, shuffled
+
+#: Side of a patch in pixels, that of RL-Restore's policy.
+PATCH = 63
+#: Seeds of the patches of a split that is not trained on: they are the same for every run.
+_HELD_OUT = {"val": 1001, "test": 1002}
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Damaged patches with their references.
+
+    Attributes:
+        image, target: (N, 3, side, side) in [0, 1].
+        degrees: (N, 5) int64, see `rlenhance.data.mixed_damage.DAMAGES`.
+        pictures: the scene of each patch; intervals are over these.
+        digest: of the pictures, and how the patches were drawn.
+    """
+
+    image: Tensor
+    target: Tensor
+    degrees: Tensor
+    pictures: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def ids(self) -> list[str]:
+        """A name for each patch, for caches."""
+        return [f"{self.digest}/{number}" for number in range(len(self))]
+
+
+def open_pictures(folders: Sequence[Path]) -> DenoiserDataset:
+    """Good pictures of several folders, split by a hash of their names or by scene, without near-duplicates.
+
+    Each folder counts alike in training. Without folders: the bundled photographs.
+    """
+    data = load_clean(folders)
+    if folders:
+        data.splits, data.about = without_near_duplicates(data.splits, data.cache)
+        kept = set(data.splits.train)
+        data.train = [example for example in data.train if example in kept]
+    return data
+
+
+def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 0, side: int = PATCH) -> Patches:
+    """Patches of a split, the same at every call; every picture gives as many, as far as the count allows.
+
+    Args:
+        data: see `open_pictures`.
+        split: train, val or test.
+        count: of the patches.
+        level: of the damage.
+        seed: of the patches to train on; held-out patches are always the same.
+        side: in pixels.
+
+    Raises:
+        UsageError: the split is empty, or no patches are asked for.
+    """
+    examples = data.train if split == "train" and isinstance(data, DenoiserDataset) else data.splits.parts[split]
+    if count < 1:
+        raise UsageError(f"the number of patches must be at least 1; got {count}")
+    key = _HELD_OUT.get(split, seed)
+    sampler = Sampler(examples, data.cache, side, crop="native", seed=key)
+    damage = MixedDamage(cast(Any, level))
+    clean, damaged, degrees, pictures = [], [], [], []
+    for number in range(count):
+        epoch, place = divmod(number, len(examples))
+        example = examples[int(shuffled(key, epoch, len(examples))[place])]
+        rng = rng_of(key, number)
+        patch = sampler.make(example, rng).image
+        image, degree = damage(patch, rng)
+        clean.append(patch)
+        damaged.append(image)
+        degrees.append(degree)
+        pictures.append(example.scene)
+    digest = f"{data.digest()[split]} {level} {key} {side}"
+    return Patches(torch.cat(damaged), torch.cat(clean), torch.cat(degrees), tuple(pictures), digest)

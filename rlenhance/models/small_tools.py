@@ -1,0 +1,90 @@
+"""Small restoration networks for one damage each, the tools of a toolchain, in one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import pad_to_multiple
+from rlenhance.models.base import MODELS, FeedForwardModel
+from rlenhance.nn.backbones.base import zero_init
+
+#: The shipped tools, in the order of their outputs' numbers: two strengths each of blur, noise and JPEG coding.
+TOOL_NAMES = ("deblur-weak", "deblur-strong", "denoise-weak", "denoise-strong", "deblock-weak", "deblock-strong")
+
+
+class SmallTool(nn.Module):
+    """One tool: a residual of dilated 3x3 convolutions at half the size. It begins as the identity.
+
+    Args:
+        width: channels inside.
+        dilations: one convolution each.
+    """
+
+    def __init__(self, width: int = 24, dilations: Sequence[int] = (1, 1, 1)):
+        super().__init__()
+        self.stem = nn.Conv2d(12, width, 3, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(width, width, 3, padding=step, dilation=step) for step in dilations)
+        self.head = zero_init(nn.Conv2d(width, 12, 3, padding=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] of any size -> the same shape, not clipped."""
+        height, width = image.shape[-2:]
+        cells = F.pixel_unshuffle(pad_to_multiple(image, 2), 2).contiguous(memory_format=torch.channels_last)
+        features = F.relu(self.stem(cells))
+        for block in self.blocks:
+            features = features + F.relu(block(features))
+        return image + F.pixel_shuffle(self.head(features), 2)[..., :height, :width].float()
+
+
+@MODELS.register("small_tools")
+class SmallTools(FeedForwardModel):
+    """Several tools under their names. As a model in one pass it applies a fixed chain of them, or the one tool whose
+    number the preference `tool` gives.
+
+    Args:
+        names: of the tools.
+        width, dilations: of each, see `SmallTool`.
+        chain: names of the tools of the fixed chain; default: each tool once.
+
+    Attributes:
+        names: of the tools.
+        tool_radius: pixels beyond which an input pixel has no influence on a tool's output pixel.
+
+    Raises:
+        UsageError: no names, or a chain with a tool that is not among them.
+    """
+
+    purpose = "denoise"
+    accepted = ("tool",)
+
+    def __init__(self, names: Sequence[str] = TOOL_NAMES, width: int = 24, dilations: Sequence[int] = (1, 1, 1),
+                 chain: Sequence[str] | None = None):
+        super().__init__()
+        self.names, self.chain = tuple(names), tuple(names if chain is None else chain)
+        if not names or not set(self.chain) <= set(names):
+            raise UsageError(f"names must hold a tool, and every tool of the chain; got {', '.join(names)} and "
+                             f"{', '.join(self.chain)}")
+        self.tools = nn.ModuleDict({name: SmallTool(width, dilations) for name in names})
+        self.tool_radius = 2 * (2 + sum(dilations)) + 1  # a cell has two pixels, and one of them may be the nearer
+        self.receptive_radius = self.tool_radius * len(self.chain)
+
+    def apply_tool(self, name: str, image: Tensor) -> Tensor:
+        """The result of one tool: (N, 3, H, W) in [0, 1] -> the same shape, clipped to [0, 1] outside training.
+
+        Raises:
+            UsageError: there is no such tool.
+        """
+        if name not in self.tools:
+            raise UsageError(f"there is no tool {name!r}; there are {', '.join(self.names)}")
+        result: Tensor = self.tools[name](image)
+        return result if self.training else result.clamp(0, 1)
+
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        for name in (self.names[int(preference["tool"])],) if "tool" in preference else self.chain:
+            image = self.apply_tool(name, image)
+        return image
