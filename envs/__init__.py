@@ -9,6 +9,7 @@ from envs.image_env import ImageEnv, single_image
 from envs.lowlight import LowLightEnv
 from envs.pixel_env import PixelEnv
 from envs.self_enhance import SelfEnhanceEnv
+from envs.toolchain import ToolchainEnv
 from envs.torch_to_numpy import TorchToNumpy, vector_entry_point
 from envs.wrappers import FlattenActions, GlobalAction, Uint8Observation
 
@@ -16,14 +17,17 @@ LowLightImageEnv = single_image(LowLightEnv)
 DenoiseImageEnv = single_image(DenoiseEnv)
 CompletionImageEnv = single_image(CompletionEnv)
 SelfEnhanceImageEnv = single_image(SelfEnhanceEnv)
+ToolchainImageEnv = single_image(ToolchainEnv)
 make_lowlight = vector_entry_point(LowLightEnv)
 make_denoise = vector_entry_point(DenoiseEnv)
 make_completion = vector_entry_point(CompletionEnv)
 make_self_enhance = vector_entry_point(SelfEnhanceEnv)
 make_curve_oracle = vector_entry_point(CurveOracleEnv)
+make_toolchain = vector_entry_point(ToolchainEnv)
 
 _ENTRY_POINTS = {"LowLight": "make_lowlight", "Denoise": "make_denoise", "Completion": "make_completion",
-                 "SelfEnhance": "make_self_enhance", "CurveOracle": "make_curve_oracle"}
+                 "SelfEnhance": "make_self_enhance", "CurveOracle": "make_curve_oracle",
+                 "Toolchain": "make_toolchain"}
 
 #: Ids that this package registers.
 ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in _ENTRY_POINTS)
@@ -39,6 +43,6 @@ for _id, _new in {**{name: name for name in ENV_IDS}, **OLD_ENV_IDS}.items():
 __all__ = [
     "ENV_IDS", "OLD_ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
     "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv", "InvertibleCurveSource",
-    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv", "TorchToNumpy",
-    "Uint8Observation", *_ENTRY_POINTS.values(),
+    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv", "ToolchainEnv",
+    "ToolchainImageEnv", "TorchToNumpy", "Uint8Observation", *_ENTRY_POINTS.values(),
 ]

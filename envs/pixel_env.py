@@ -16,7 +16,7 @@ from torch import Tensor
 
 from envs.action_input import NaNCount, check_finite, to_tensors
 from envs.transition import Episode, Score, State, admit, advance, observe, start
-from rlenhance.actions import ActionSet
+from rlenhance.actions import Action, ActionSet
 from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError, check_counts
 from rlenhance.core.visualize import action_colors, side_by_side
@@ -121,11 +121,16 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             single["mask"] = spaces.Box(0.0, 1.0, (1, *self.size), np.float32)
         if self.actions.needs_initial_image:
             single["initial_image"] = spaces.Box(0.0, 1.0, shape, np.float32)
+        single |= self._extra_spaces()
         scopes = {scope: self._scope_space(scope) for scope in self.actions.scopes}
         self.single_observation_space = spaces.Dict(single)
         self.single_action_space = next(iter(scopes.values())) if len(scopes) == 1 else spaces.Dict(scopes)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def _extra_spaces(self) -> dict[str, spaces.Space[Any]]:
+        """Spaces of what a concrete environment adds to a single observation."""
+        return {}
 
     def _scope_space(self, scope: str) -> spaces.Space[Any]:
         shape = (self.actions.action_dim, *self.actions.agent_grid(scope, *self.size))
@@ -194,7 +199,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             early_stop_psnr=self.early_stop_psnr)
         channels, height, width = batch.image.shape[1:]
         self._match_spaces(len(batch), (channels, height, width), batch.mask is not None)
-        return observe(self._episode, self._state), {}
+        return self._observe(), {}
 
     def _encoded(self, chosen: Any, count: int) -> Tensor:
         """The preferences that a reset asks for, or the defaults: (N, P).
@@ -241,12 +246,11 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         if self.check_nan:  # arrays were checked
             check_finite(self.actions, given)
             self._missing.add(given)
-        action = admit(episode, given)
-        earned, self._state = advance(episode, state, action)
+        earned, self._state = self._advance(admit(episode, given))
         info = {**self._breakdown(earned), **self._extra_info(self._state, earned.reward)}
         ended = self._state.step >= self.horizon
         terminated = torch.full((self.num_envs,), ended, dtype=torch.bool, device=self.device)
-        observation = observe(episode, self._state)
+        observation = self._observe()
         if ended:
             self._missing.refuse()
         if ended and self.autoreset_mode == AutoresetMode.SAME_STEP:
@@ -277,6 +281,14 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             info["reward_map"] = self.reward.map(earned.terms, self.size) if earned.terms \
                 else earned.reward.new_zeros(self.num_envs, 1, *self.size)
         return info
+
+    def _observe(self) -> Observation:
+        """The observation of the present state."""
+        return observe(self.episode, self._state)
+
+    def _advance(self, action: Action) -> tuple[Score, State]:
+        """One step with an action of `admit`: its reward, and the state after it."""
+        return advance(self.episode, self._state, action)
 
     def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
         """Entries that a concrete environment adds to a step's info: name -> (N,)."""

@@ -33,6 +33,7 @@ class Observation(TypedDict, total=False):
         mask: (N, 1, H, W), if there is one.
         initial_image: (N, 3, H, W), the first picture of the episode, for action sets that need it.
         statistics, tools: (N, STATISTICS) and (N, C, K, h, w), cached by `Policy.precompute`; optional.
+        last_tools, budget, action_mask: of toolchains, see `envs.ToolchainEnv`; optional.
     """
 
     image: Tensor
@@ -42,6 +43,9 @@ class Observation(TypedDict, total=False):
     initial_image: Tensor
     statistics: Tensor
     tools: Tensor
+    last_tools: Tensor
+    budget: Tensor
+    action_mask: Tensor
 
 
 def make_observation(image: Tensor, remaining: float, preference: Tensor, mask: Tensor | None = None,

@@ -20,7 +20,8 @@ from envs import ENV_IDS, FlattenActions, GlobalAction, Uint8Observation
 ROOT = Path(__file__).parents[2]
 ORACLE, LOWLIGHT = "rlenhance/CurveOracle-v0", "rlenhance/LowLight-v0"
 #: Small forms of each id; and those whose actions are a mapping, or indices.
-SMALL = [(name, {"size": 32 if name.endswith("SelfEnhance-v0") else 16, "horizon": 2}) for name in ENV_IDS]
+SMALL = [(name, {"size": 32 if name.endswith("SelfEnhance-v0") else 16, "horizon": 2,
+                 **({"regions": 2} if name.endswith("Toolchain-v0") else {})}) for name in ENV_IDS]
 FORMS = [*SMALL, (LOWLIGHT, {"size": 16, "curve": {"kind": "categorical"}}),
          (LOWLIGHT, {"size": 16, "actions": {"name": "tone"}, "preferences": {"exposure_level": (0.3, 0.475, 0.65)}})]
 

@@ -26,6 +26,7 @@ SMALL = {
     "rlenhance/Completion-v0": {"size": 32, "horizon": 2},
     "rlenhance/SelfEnhance-v0": {"size": 64, "horizon": 2, "cells": (4, 4)},
     "rlenhance/CurveOracle-v0": {"size": 16, "horizon": 2, "curve": {"agent_stride": 2}},
+    "rlenhance/Toolchain-v0": {"size": 16, "horizon": 2, "regions": 4, "cells": (4, 4), "score": "ssim"},
 }
 VARIANTS = [*SMALL.items(), *(("rlenhance/LowLight-v0", {"size": 16, "horizon": 2, "cells": (4, 4), **variant})
                               for variant in (
