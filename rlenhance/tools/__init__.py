@@ -3,5 +3,6 @@
 from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, tool_of, toolkit
 from rlenhance.tools.cache import ToolCache
 from rlenhance.tools.opencv import OPENCV
+from rlenhance.tools.photo import PHOTO
 
-__all__ = ["OPENCV", "TOOLKITS", "TOOLS", "Tool", "ToolCache", "tool_of", "toolkit"]
+__all__ = ["OPENCV", "PHOTO", "TOOLKITS", "TOOLS", "Tool", "ToolCache", "tool_of", "toolkit"]

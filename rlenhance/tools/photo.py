@@ -1,0 +1,57 @@
+"""Shipped networks as tools for photographs: denoisers at given strengths, and the policy that brightens."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlenhance.core.image import to_array, to_tensor
+from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.shipped import default_model, locate
+from rlenhance.models import build_model
+from rlenhance.tools.base import TOOLKITS, TOOLS, BatchFunction, Tool, cost_of
+
+#: Strengths of the denoisers, standard deviations in 255ths: of noise that a camera smoothed and JPEG coded, and of
+#: noise that is even.
+CODED, EVEN = (3, 8, 20), (8, 20, 45)
+#: Names of the toolkit "photo", in its order.
+PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma}" for sigma in EVEN), "brighten",
+         "unsharp", "deconvolve-1", "deconvolve-2", "deblock-10", "deblock-30")
+
+
+@lru_cache(maxsize=4)
+def _model(name: str) -> Any:
+    """A shipped model, loaded once."""
+    return build_model(load_network(locate(name))).eval()
+
+
+def _denoised(images: Tensor, model: str, sigma: float) -> Tensor:
+    result: Tensor = _model(model).denoise_tiled(images, sigma / 255)
+    return result
+
+
+def _brightened(images: Tensor) -> Tensor:
+    return torch.cat([_model(default_model() or "")(image[None]) for image in images])  # each has its own exposure
+
+
+def _add(name: str, label: str, batched: BatchFunction, radius: int | None, version: str) -> None:
+    def function(picture: Any) -> Any:
+        return to_array(batched(to_tensor(picture)), picture.dtype.type)
+
+    TOOLS.register(name)(lambda: Tool(name, label, function, cost_of(name), radius, batched=batched, version=version))
+
+
+for _kind, _network, _strengths in (("coded", "denoiser-photo", CODED), ("even", "denoiser", EVEN)):
+    for _sigma in _strengths:
+        _add(f"denoise-{_kind}-{_sigma}", "noise taken out", partial(_denoised, model=_network, sigma=_sigma), 72,
+             f"{_network} {_sigma}")
+_add("brighten", "brightened", _brightened, None, default_model() or "")
+
+
+@TOOLKITS.register("photo")
+def photo_tools(path: object = None) -> tuple[Tool, ...]:
+    """The tools of `rlenhance restore`."""
+    return tuple(TOOLS.create(name) for name in PHOTO)
