@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, draw charts; `looks DIR` is a command of its own."""
+"""`python -m benchmarks`: measure, print tables, draw charts; `looks DIR`, `presets DIR`: commands of their own."""
 
 from __future__ import annotations
 
@@ -125,4 +125,8 @@ if __name__ == "__main__":
         from benchmarks import looks
 
         sys.exit(run_cli(looks.main, looks.Arguments, sys.argv[2:]))
+    if sys.argv[1:2] == ["presets"]:
+        from benchmarks import presets
+
+        sys.exit(run_cli(presets.main, presets.Arguments, sys.argv[2:]))
     sys.exit(run_cli(main, Arguments))

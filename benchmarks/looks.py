@@ -59,7 +59,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> Table:
     """Measure, write the sheets, print the table."""
-    examples, everything = load(arguments)
+    examples, everything = load_examples(arguments.pictures, arguments.split, arguments.limit)
     loaded = load_split(examples, ImageCache(0))
     frames: dict[str, list[np.ndarray]] = {}
     for example, batch in zip(everything, load_split(everything, ImageCache(0)), strict=True):
@@ -98,21 +98,26 @@ def main(arguments: Arguments) -> Table:
     return table
 
 
-def load(arguments: Arguments) -> tuple[Sequence[Example], Sequence[Example]]:
+def load_examples(folder: Path, split: str, limit: int) -> tuple[Sequence[Example], Sequence[Example]]:
     """The photographs that are taken, and all of the split.
+
+    Args:
+        folder: of photographs; or of pairs, of which the split is taken.
+        split: train, val or test.
+        limit: take that many, evenly spread (0: all).
 
     Raises:
         UsageError: no such split.
     """
-    if (arguments.pictures / "low").is_dir():
-        splits = open_dataset(arguments.pictures)
-        if not splits.parts.get(arguments.split):
+    if (folder / "low").is_dir():
+        splits = open_dataset(folder)
+        if not splits.parts.get(split):
             raise UsageError(f"--split is one of {', '.join(name for name, part in splits.parts.items() if part)}; "
-                             f"got {arguments.split!r}")
-        examples = list(splits.parts[arguments.split])
+                             f"got {split!r}")
+        examples = list(splits.parts[split])
     else:
-        examples = [Example(path.name, path.name, path) for path in list_photos(arguments.pictures)]
-    return evenly_spread(examples, arguments.limit), examples
+        examples = [Example(path.name, path.name, path) for path in list_photos(folder)]
+    return evenly_spread(examples, limit), examples
 
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:

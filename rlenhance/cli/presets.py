@@ -18,5 +18,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
     for preset in shipped_presets():
-        print(f"{preset.name}: {format_preferences(preset.preference, preset.strength)}\n    {preset.about}")
+        look = format_preferences(preset.preference, preset.strength, preset.exposure_shift)
+        print(f"{preset.name}: {look}\n    {preset.about}")
     return 0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Exposures that are shown where the model takes them.
 EXPOSURES = (0.25, 0.35, 0.45, 0.55, 0.65)
+_DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,16 @@ class Variant:
 
     Attributes:
         words: its flags.
-        preference, strength: their values.
+        preference, strength, exposure_shift: their values.
         reward: weights of reward terms.
-        required: it was named, so that a model which does not take it is an error.
+        required: it was named: shown whatever it looks like, and an error where the model does not take it.
     """
 
     words: str
     preference: dict[str, float | None]
     strength: float = 1.0
     required: bool = False
+    exposure_shift: float = 0.0
     reward: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -46,7 +48,8 @@ def add(commands: Any) -> None:
     variants = commands.add_parser(
         "variants", help="show one photograph in many looks",
         description="Show one photograph in many looks on one sheet: as it is, the model's default, the presets, and "
-                    "several exposures. Labels give the options of `rlenhance enhance` that make each.",
+                    "several exposures, without those that this photograph does not tell from another. Labels "
+                    "give the options of `rlenhance enhance` that make each.",
     )
     variants.add_argument("photo", metavar="PHOTO", help="the photograph")
     variants.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the model (default: as for enhance)")
@@ -85,16 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Variant]:
     from rlenhance.pipelines.presets import load_preset, shipped_presets
 
-    yield Variant("default", {})
+    yield Variant(_DEFAULT, {})
     presets = shipped_presets() if arguments.presets is None else map(load_preset, arguments.presets)
     for preset in presets:
         yield Variant(f"--preset {preset.name}", dict(preset.preference),
-                      1.0 if preset.strength is None else preset.strength, arguments.presets is not None, preset.reward)
+                      1.0 if preset.strength is None else preset.strength, arguments.presets is not None,
+                      preset.exposure_shift, preset.reward)
     low, _, high = enhancer.preference_ranges.get("exposure_level", (1.0, 1.0, 0.0))
     exposures = [level for level in EXPOSURES if low <= level <= high]
     for level in exposures if arguments.exposures is None else arguments.exposures:
         yield Variant(f"--exposure {level if level == AUTO else f'{level:g}'}",
-                      {"exposure_level": None if level == AUTO else level}, 1.0, True)
+                      {"exposure_level": None if level == AUTO else level}, 1.0, arguments.exposures is not None)
     for strength in arguments.strengths:
         yield Variant(f"--strength {strength:g}", {}, strength, True)
 
@@ -102,14 +106,17 @@ def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Var
 def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], side: int) -> Iterator[Cell]:
     """The cells: each variant is decided on the whole photograph and applied to the reduced one."""
     from rlenhance.io.contact_sheet import Cell, thumbnail
+    from rlenhance.metrics.color_difference import TOLD_APART, thumbnail_difference
 
     small = thumbnail(pixels, side)
-    yield Cell(small, ("as it is",))
+    shown = [Cell(small, ("as it is",))]
+    yield shown[0]
     for variant in variants:
         try:
             weighed = enhancer.with_reward(variant.reward)
             made = weighed.with_settings(preference={**variant.preference, **weighed.settings.preference},
-                                         strength=variant.strength)
+                                         strength=variant.strength,
+                                         exposure_shift=variant.exposure_shift or weighed.settings.exposure_shift)
         except UsageError as error:
             if variant.required:
                 raise UsageError(f"{variant.words}: {error}") from error
@@ -117,4 +124,12 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], 
             continue
         if made.shares_decision:
             made = made.with_decision(made.decide(pixels))
-        yield Cell(made(small), (variant.words,))
+        cell = Cell(made(small), (variant.words,))
+        alike = next((other.lines[0] for other in shown
+                      if thumbnail_difference(cell.pixels, other.pixels) < TOLD_APART), None)
+        if alike and not variant.required and variant.words != _DEFAULT:
+            print(f"note: {variant.words} is left out: this photograph does not tell it from {alike!r}",
+                  file=sys.stderr)
+            continue
+        shown.append(cell)
+        yield cell

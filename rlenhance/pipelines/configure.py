@@ -60,7 +60,7 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
         settings, lines = apply_reward(settings, weights, enhancer.preference_ranges, enhancer.auto_preferences)
         for line in lines:
             on_weighed(line)
-    chosen = dict(settings.preference)
+    chosen, shift = dict(settings.preference), settings.exposure_shift
     if reference is not None:
         measured = _from_reference(reference, chosen, enhancer, on_note)
         if measured and on_measured:
@@ -68,9 +68,11 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
         chosen = {**measured, **chosen}
     strength = settings.strength
     if preset is not None:
-        chosen = {**_from_preset(preset, chosen, enhancer), **chosen}
+        shifted = "exposure" not in weights and "exposure_shift" not in given and "exposure_level" not in chosen
+        shift = preset.exposure_shift if shifted else shift
+        chosen = {**_from_preset(preset, chosen, enhancer, shift if shifted else 0.0), **chosen}
         strength = preset.strength if preset.strength is not None and "strength" not in given else strength
-    return enhancer.with_settings(settings, preference=chosen, strength=strength)
+    return enhancer.with_settings(settings, preference=chosen, strength=strength, exposure_shift=shift)
 
 
 def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = "cpu",
@@ -128,14 +130,16 @@ def resolve_model(model: Path | str | None) -> Path | str:
     return found[-1].parent
 
 
-def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer) -> dict[str, float | None]:
+def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer,
+                 shift: float) -> dict[str, float | None]:
     """The preferences of a preset but for `chosen`; where the model takes only some, the message names those."""
     wanted = {name: value for name, value in preset.preference.items() if name not in chosen}
+    takes_shift = "exposure_level" in enhancer.preference_ranges
     try:
-        enhancer.check_preference(wanted)
+        enhancer.check_preference({**({"exposure_level": shift} if shift and not takes_shift else {}), **wanted})
     except UsageError as error:
         taken = {name: value for name, value in wanted.items() if _takes(enhancer, {name: value})}
-        rest = format_preferences(taken, preset.strength)
+        rest = format_preferences(taken, preset.strength, shift if takes_shift else 0.0)
         raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
     return wanted
 

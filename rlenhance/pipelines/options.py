@@ -311,16 +311,18 @@ def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[
     return ", ".join(words) or "no preferences"
 
 
-def format_preferences(preference: Mapping[str, float | None], strength: float | None = None) -> str:
+def format_preferences(preference: Mapping[str, float | None], strength: float | None = None,
+                       exposure_shift: float = 0.0) -> str:
     """Preferences as flags.
 
     Example:
-        >>> format_preferences({"exposure_level": 0.45}, 0.85)
-        '--exposure 0.45 --strength 0.85'
+        >>> format_preferences({"contrast": 0.45}, 0.85, -0.1)
+        '--exposure-shift -0.1 --contrast 0.45 --strength 0.85'
     """
     words = [f"{PREFERENCE_FLAGS.get(name, name)} {AUTO if value is None else format(value, 'g')}"
              for name, value in preference.items()]
-    return " ".join(words + ([] if strength is None else [f"--strength {strength:g}"]))
+    shift = [f"--exposure-shift {exposure_shift:g}"] if exposure_shift else []
+    return " ".join(shift + words + ([] if strength is None else [f"--strength {strength:g}"]))
 
 
 def format_flags(settings: ImageSettings) -> list[str]:

@@ -105,8 +105,10 @@ class Api:
             if "preset" in words else None
         choice = _one_of("model", words.get("model", self.service.default.model),
                          {choice.model: choice for choice in self.service.choices.values()})
-        preference = {**(preset.preference if preset else {}), **_settings(words, PREFERENCES)}
-        settings = _settings(words, ("strength", "denoise"))
+        chosen, settings = _settings(words, PREFERENCES), _settings(words, ("strength", "denoise"))
+        preference = {**(preset.preference if preset else {}), **chosen}
+        if preset and "exposure_level" not in chosen:
+            settings["exposure_shift"] = preset.exposure_shift
         if preset and preset.strength is not None:
             settings.setdefault("strength", preset.strength)
         strip = _one_of("strip", words.get("strip", "0"), {"0": False, "1": True})

@@ -100,8 +100,8 @@ def slider(*words: Any, **named: Any) -> gr.Slider:
 def setting_slider(settings: type[ImageSettings], name: str, label: str, info: str, **named: Any) -> gr.Slider:
     """The slider of a setting, with its range and default."""
     about = settings_of(settings)[name]
-    named = {"value": about.default, "step": 0.01, "elem_id": name, **named}
-    return slider(about.low, about.high, label=label, info=info, **named)
+    found = {"minimum": about.low, "maximum": about.high, "value": about.default, "step": 0.01, "elem_id": name}
+    return slider(label=label, info=info, **found | named)
 
 
 class Controls:
@@ -114,6 +114,9 @@ class Controls:
                                 elem_id="auto", visible="exposure_level" in choice.auto)
         self.sliders = {name: slider(label=words, info=info, elem_id=name.replace("_", "-"), step=0.01,
                                      **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
+        self.shift = setting_slider(EnhanceSettings, "exposure_shift", "Darker or brighter than that",
+                                    "while the photograph decides how bright", elem_id="exposure-shift", minimum=-0.3,
+                                    maximum=0.3, visible="exposure_level" in choice.auto)
         self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this",
                                        "left: the photograph as it was")
         self.auto_denoise = gr.Checkbox(True, label="Take out as much grain as would show", elem_id="auto-denoise")
@@ -128,8 +131,8 @@ class Controls:
 
     @property
     def adjusted(self) -> list[Any]:
-        """The controls that presets, variants and references set: auto, the preferences, strength."""
-        return [self.auto, *self.sliders.values(), self.strength]
+        """The controls that presets, variants and references set: auto, the preferences, strength, shift."""
+        return [self.auto, *self.sliders.values(), self.strength, self.shift]
 
     @property
     def all(self) -> list[Any]:
@@ -138,7 +141,7 @@ class Controls:
 
     def request(self, *values: Any) -> EnhanceRequest:
         """The request of the values of `all`, without preferences at the model's default."""
-        auto, *levels, strength, auto_denoise, denoise, model, form, strip = values
+        auto, *levels, strength, shift, auto_denoise, denoise, model, form, strip = values
         choice = self.service.choice(model)
         if form not in FORMATS:
             raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
@@ -149,26 +152,35 @@ class Controls:
             value, default = number(level, SLIDERS[name][0]), choice.ranges[name][1]
             if value != default or name in choice.auto:
                 wanted[name] = value
+        decides = auto and "exposure_level" in choice.auto
         settings = EnhanceSettings(preference=wanted, strength=number(strength, "How much"),
+                                   exposure_shift=number(shift, "Darker or brighter") if decides else 0.0,
                                    denoise=None if auto_denoise else number(denoise, "Take out grain"))
         return EnhanceRequest(settings, choice.asked, bool(strip), FORMATS[form])
 
-    def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None) -> list[Any]:
-        """The values of `adjusted` for preferences; the others have the model's default."""
+    def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None,
+               shift: float = 0.0) -> list[Any]:
+        """The values of `adjusted` for preferences; the others have the model's default.
+
+        A model that does not choose the exposure by itself gets its default with the shift.
+        """
         auto = "exposure_level" in choice.auto and preference.get("exposure_level") is None
+        if shift and not auto:
+            low, default, high = choice.ranges["exposure_level"]
+            preference, shift = {**preference, "exposure_level": min(max(default + shift, low), high)}, 0.0
         levels = []
         for name in SLIDERS:
             default = choice.ranges.get(name, (0.0, 0.0, 1.0))[1]
             value = preference.get(name)
             levels.append(default if value is None else value)
-        return [auto, *levels, 1.0 if strength is None else strength]
+        return [auto, *levels, 1.0 if strength is None else strength, shift]
 
     def of_model(self, label: Any) -> list[Any]:
         """Updates of `adjusted` for another model."""
         choice = self.service.choice(label)
         auto = "exposure_level" in choice.auto
         return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in SLIDERS),
-                gr.update()]
+                gr.update(), gr.update(visible=auto)]
 
 
 def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:

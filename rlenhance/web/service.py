@@ -232,14 +232,15 @@ class EnhanceService:
         """The request with other brightness, contrast and colour, as far as the model takes them."""
         ranges, wanted = choice.ranges, dict(request.settings.preference)
         if wanted.get("exposure_level") is None:
-            wanted["exposure_level"] = auto_exposure(to_tensor(photo.visible_pixels)).item() \
-                if "exposure_level" in choice.auto else ranges["exposure_level"][1]
+            wanted["exposure_level"] = request.settings.exposure_shift + (
+                auto_exposure(to_tensor(photo.visible_pixels)).item() if "exposure_level" in choice.auto
+                else ranges["exposure_level"][1])
         for name, step in (("exposure_level", brighter), ("contrast", livelier), ("color", livelier)):
             if name in ranges:
                 low, default, high = ranges[name]
                 value = wanted.get(name)
                 wanted[name] = round(min(max((default if value is None else value) + step, low), high), 2)
-        return _with(request, preference=wanted)
+        return _with(request, preference=wanted, exposure_shift=0.0)
 
     def match(self, token: str, label: object) -> tuple[dict[str, float], list[str]]:
         """The preferences that reproduce the look of an image, and notes on values outside the model's ranges."""

@@ -1,6 +1,7 @@
 """The page without a browser: the same bytes as the command, one bounded line, files that go, a door that is shut."""
 
 import base64
+import dataclasses
 import json
 import shlex
 import shutil
@@ -546,7 +547,12 @@ def test_every_knob_has_words_of_its_own(client):
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), False, 0.25, "natural", "PNG",
              True]
     assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25)
-    for place, bad in ((3, "x"), (9, "nothing"), (10, "exe"), (6, None)):
+    darker = [*controls.values(natural, {}, None, -0.1), *plain[-5:]]
+    assert controls.request(*darker) == ask(exposure_shift=-0.1)
+    assert controls.request(False, *darker[1:]).settings.exposure_shift == 0  # a named brightness is what it says
+    fixed = controls.values(dataclasses.replace(natural, auto=()), {}, None, -0.1)
+    assert fixed[:2] == [False, pytest.approx(natural.ranges["exposure_level"][1] - 0.1)] and fixed[-1] == 0
+    for place, bad in ((3, "x"), (10, "nothing"), (11, "exe"), (6, None), (7, "x")):
         words = list(plain)
         words[place] = bad
         with pytest.raises(UsageError):

@@ -44,7 +44,7 @@ def test_every_shipped_preset_works(night, name):
     assert preset.about and "\n" not in preset.about
     for knob, value in preset.preference.items():
         assert value is None or CONTROLS[knob][0] <= value <= CONTROLS[knob][2]
-    wanted = Enhancer("runs/lol/first", preference=preset.preference,
+    wanted = Enhancer("runs/lol/first", preference=preset.preference, exposure_shift=preset.exposure_shift,
                       strength=1 if preset.strength is None else preset.strength)(read(night).pixels)
     assert np.array_equal(_made("--preset", name), wanted)
 
@@ -60,6 +60,14 @@ def test_a_preset_of_ones_own(night, tmp_path):
     assert np.array_equal(_made("--preset", "mine.json"), _made("--exposure", "0.7"))
     (tmp_path / "mine.json").write_text('{"strength": 0.25, "about": "夜"}')
     assert np.array_equal(_made("--preset", "mine.json"), _made("--strength", "0.25"))
+
+
+def test_a_preset_moves_the_exposure_that_the_model_chooses(night, tmp_path):
+    """Its shift is the option's; whoever names an exposure, a shift or the weight of exposure gets that alone."""
+    (tmp_path / "mine.json").write_text('{"exposure_shift": 0.1}')
+    assert np.array_equal(_made("--preset", "mine.json"), _made("--exposure-shift", "0.1"))
+    for words in (["--exposure", "0.3"], ["--exposure-shift", "-0.1"], ["--reward", "exposure=0.8"]):
+        assert np.array_equal(_made("--preset", "mine.json", *words), _made(*words))
 
 
 def test_options_win_over_the_preset(night, tmp_path):
@@ -82,6 +90,9 @@ def test_options_win_over_the_preset(night, tmp_path):
     ('{"strength": "1"}', 'strength must be a number; got "1"'),
     ('{"strength": true}', "got true"), ('{"strength": null}', "got null"), ('{"strength": NaN}', "got nan"),
     ('{"strength": 1, "about": 3}', "about must be a text in quotes; got 3"),
+    ('{"exposure_shift": 2}', "exposure_shift must lie between -1 and 1"),
+    ('{"exposure_shift": 0.1, "preference": {"exposure_level": 0.5}}', "exposure_shift is added to the exposure"),
+    ('{"exposure_shift": 0.1, "reward": {"exposure": 1.1}}', "exposure_shift is added to the exposure"),
     ('{"preference": 0.5}', "preference must be an object"),
     ('{"preference": {"exposure_level": "high"}}', 'exposure_level must be a number or "auto"; got "high"'),
     ('{"preference": {"exposure_level": 1' + "0" * 400 + "}}", "exposure_level must be a number"),
@@ -114,22 +125,25 @@ def test_a_knob_that_the_model_lacks_is_named(night, tmp_path, capsys):
     save_checkpoint(tmp_path / "one/best", stir(make_policy(preferences=CHOICE)))
     for model, named, rest in (("plain", "one pass takes no preferences; got --exposure", "--strength 0.9"),
                                ("mute", "takes no --exposure", "--strength 0.9"),
-                               ("one", "takes no --contrast", "--exposure 0.3 --strength 0.9")):
+                               ("one", "takes no --contrast", "--exposure-shift -0.2 --strength 0.9")):
         assert cli.main(["enhance", "night.png", "--preset", "night-mood", "--model", model]) == 2
         error = capsys.readouterr().err
         assert "preset night-mood" in error and named in error
         assert error.endswith(f"; what it does take of it: {rest}\n")
     assert not (tmp_path / "night_enhanced.png").exists()
     _made("--preset", "subtle", "--model", "plain")
-    _made("--preset", "bright", "--model", "one")
+    (tmp_path / "mine.json").write_text('{"exposure_shift": 0.1}')
+    assert np.array_equal(_made("--preset", "mine.json", "--model", "one"),
+                          _made("--exposure-shift", "0.1", "--model", "one"))
 
 
 def test_auto_is_not_offered_to_a_model_without_it(night, tmp_path, capsys):
     """Where a model takes the knob but cannot choose by itself, the preset is refused and auto is not called usable."""
     save_checkpoint(tmp_path / "one/best", stir(make_policy(preferences=CHOICE)))
-    assert cli.main(["enhance", "night.png", "--preset", "natural", "--model", "one"]) == 2
+    (tmp_path / "mine.json").write_text('{"preference": {"exposure_level": "auto"}}')
+    assert cli.main(["enhance", "night.png", "--preset", "mine.json", "--model", "one"]) == 2
     error = capsys.readouterr().err
-    assert "preset natural: --exposure auto: this model does not choose it" in error
+    assert "preset mine.json: --exposure auto: this model does not choose it" in error
     assert "what it does take" not in error
 
 
@@ -138,7 +152,7 @@ def test_presets_are_listed(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(SHIPPED)
-    assert "natural: --exposure auto --highlights 0.3" in lines
-    assert "night-mood: --exposure 0.3 --contrast 0.3 --highlights 0.6 --strength 0.9" in lines
+    assert "natural: --contrast -0.5 --highlights 0.9" in lines
+    assert "night-mood: --exposure-shift -0.2 --contrast 0.5 --highlights 0.6 --strength 0.9" in lines
     assert "subtle: --strength 0.5" in lines
     assert all(f"    {preset.about}" in lines for preset in shipped_presets())

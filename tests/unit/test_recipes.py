@@ -63,11 +63,11 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
         "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
         "denoise": "auto", "together": False,
         "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
-        "preference": {"exposure_level": 0.3, "contrast": 0.3, "highlights": 0.6},
+        "preference": {"contrast": 0.5, "highlights": 0.6}, "exposure_shift": -0.2,
     }
     assert _run("-o", "b.png", "--preset", "natural", "--save-recipe", "auto.json") == 0
     found = json.loads((tmp_path / "auto.json").read_text())
-    assert found["preference"] == {"exposure_level": "auto", "highlights": 0.3} and found["strength"] == 1
+    assert found["preference"] == {"contrast": -0.5, "highlights": 0.9} and found["strength"] == 1
 
 
 def test_other_weights_are_refused(night, tmp_path, capsys):

@@ -1,13 +1,14 @@
 """Presets: named looks in small JSON files. Those beside this file are shipped; users can write more.
 
-    {"about": "One line.", "preference": {"exposure_level": 0.6}, "strength": 0.8}
+    {"about": "One line.", "exposure_shift": 0.1, "preference": {"contrast": 0.3}, "strength": 0.8}
 
-Every key may be left out, but one of `preference`, `reward` and `strength` is needed. `reward` has weights, as
-`rlenhance enhance --reward` takes them.
+Every key may be left out, but one of `preference`, `exposure_shift`, `reward` and `strength` is needed. `reward` has
+weights, as `rlenhance enhance --reward` takes them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Preset:
         about: its use, in a line.
         preference: values by name, None where the model chooses ("auto").
         strength: how much of the change is made, in [0, 1]; None: all of it.
+        exposure_shift: added to the exposure that the model would choose, in [-1, 1]; a named exposure takes its place.
         reward: term -> weight, see `rlenhance.pipelines.reward_weights`.
     """
 
@@ -37,6 +39,7 @@ class Preset:
     about: str
     preference: Mapping[str, float | None]
     strength: float | None
+    exposure_shift: float = 0.0
     reward: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -53,8 +56,8 @@ def load_preset(name: str) -> Preset:
         UsageError: a file that cannot be read, an unknown key, a value of another type or outside its range.
 
     Example:
-        >>> load_preset("bright").preference
-        {'exposure_level': 0.6}
+        >>> load_preset("subtle").strength
+        0.5
     """
     if name.lower().endswith(".json"):
         return _read(Path(name), name)
@@ -66,13 +69,18 @@ def load_preset(name: str) -> Preset:
 
 
 def _read(path: Path, name: str) -> Preset:
-    found = read_object(path, ("about", "preference", "reward", "strength"))
-    if not {"preference", "reward", "strength"} & set(found):
-        raise UsageError(f'{path}: asks for nothing; give "preference", "reward", "strength" or several')
+    asking = ("preference", "exposure_shift", "reward", "strength")
+    found = read_object(path, ("about", *asking))
+    if not set(asking) & set(found):
+        raise UsageError(f"{path}: asks for nothing; give {', '.join(map(json.dumps, asking))} or several")
     with naming(path):
         strength = EnhanceSettings(strength=found["strength"]).strength if "strength" in found else None
-        return Preset(name, text("about", found.get("about", "")),
-                      preference_from_json(found.get("preference", {})), strength, _weights(found.get("reward", {})))
+        shift = EnhanceSettings(exposure_shift=found.get("exposure_shift", 0.0)).exposure_shift
+        preference, reward = preference_from_json(found.get("preference", {})), _weights(found.get("reward", {}))
+        if shift and ("exposure" in reward or preference.get("exposure_level") is not None):
+            raise UsageError("exposure_shift is added to the exposure that the model chooses: leave it out, or the "
+                             "exposure_level and the weight of exposure")
+        return Preset(name, text("about", found.get("about", "")), preference, strength, shift, reward)
 
 
 def _weights(found: Any) -> dict[str, float]:

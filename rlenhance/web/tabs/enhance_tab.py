@@ -75,8 +75,8 @@ class EnhanceTab:
         level, *others = controls.sliders.values()
         level.input(show_errors(self.brightness), given, [controls.auto, *shown], **LIVE)
         controls.denoise.input(show_errors(self.grain), given, [controls.auto_denoise, *shown], **LIVE)
-        live: list[Any] = [*others, controls.auto, controls.strength, controls.auto_denoise, controls.format,
-                           controls.strip]
+        live: list[Any] = [*others, controls.auto, controls.strength, controls.shift, controls.auto_denoise,
+                           controls.format, controls.strip]
         for part in live:
             part.input(**again, **LIVE)
         controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**again)
@@ -118,20 +118,21 @@ class EnhanceTab:
     def _preset(self, name: str) -> Any:
         def turn(model: Any) -> list[Any]:
             choice, preset = self.service.choice(model), load_preset(name)
-            missing = [SLIDERS[key][0] for key in preset.preference if key not in choice.ranges]
+            turned = [*(["exposure_level"] if preset.exposure_shift else ()), *preset.preference]
+            missing = [SLIDERS[key][0] for key in turned if key not in choice.ranges]
             if missing:
                 raise UsageError(f"{choice.label} has no {', '.join(missing)}, which this look turns; choose another "
                                  f"model under More")
-            return self.controls.values(choice, preset.preference, preset.strength)
+            return self.controls.values(choice, preset.preference, preset.strength, preset.exposure_shift)
 
         return turn
 
     def match(self, photo: Any, model: Any, *values: Any) -> list[Any]:
         """The sliders as a picture asks for them, and what there is to say of it."""
         found, moved = self.context.run(self.service.match, require_token(photo), model)
-        turned = dict(zip(SLIDERS, values[1:-1], strict=True)) | found
+        turned = dict(zip(SLIDERS, values[1:-2], strict=True)) | found
         said = [f"{SLIDERS[name][0]} is set to {value:g}, as in that picture" for name, value in found.items()]
-        return [False, *turned.values(), values[-1], notes(said, "good") + notes(moved)]
+        return [False, *turned.values(), *values[-2:], notes(said, "good") + notes(moved)]
 
     def save(self, photo: Any, *values: Any) -> str:
         """The whole photograph, and the link that fetches it."""
