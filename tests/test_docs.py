@@ -97,7 +97,8 @@ def test_every_knob_preset_and_measure_stands_in_its_place():
     text = (ROOT / "docs/howto/enhance.md").read_text()
     rows = re.findall(r"^\| `(--\w+)[^`]*` \| `(\w+)` \|", text, re.MULTILINE)
     assert {name: option for option, name in rows} == PREFERENCE_FLAGS
-    assert set(re.findall(r"^\| `(\w+)` \|", text.split("--match-style` measures")[1], re.MULTILINE)) == set(MEASURES)
+    measured = text.split("--match-style` measures")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", measured, re.MULTILINE)) == set(MEASURES)
     assert all(f"`{preset.name}`" in text for preset in shipped_presets())
 
 
