@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, ZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.models import MODELS, ImageNetwork
+from rlenhance.hub.plain_arrays import checked_arrays, read_npz, read_state_dict
+from rlenhance.models import MODELS, ImageNetwork, RLRestorePolicy
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry. A pickle of anything but tensors,
 #: a damaged file, missing or foreign arrays, other shapes and values that are not finite raise `UsageError`.
 IMPORTERS: Registry[Callable[..., ImageNetwork]] = Registry("importer")
-#: Smaller values become 0: no output changes, and products that are denormal numbers make a CPU many times slower
-#: (a quarter of Zero-DCE's released weights are so small; as they are it takes 45 times as long).
-_NOTHING = 1e-30
-_MOST_UNPACKED = 1 << 30  # bytes of the arrays in a file
 _NORM = ("weight", "bias", "running_mean", "running_var")  # of a batch normalisation
 #: Endings of files that torch has pickled; they are read as plain tensors alone.
 PICKLES = (".pth", ".pt")
@@ -46,7 +38,8 @@ def read_rellie(path: Path) -> ImageNetwork:
     heads: dict[str, tuple[int, ...]] = {}
     for head in (blue, green, red):
         heads |= {f"{head}/W": (third, *own["heads.weight"].shape[1:]), f"{head}/b": (third,)}
-    arrays = _checked(path, _npz(path), {**_shapes(names, own), **heads}, "rellie takes the released model.npz")
+    arrays = checked_arrays(path, read_npz(path), {**_shapes(names, own), **heads},
+                            "rellie takes the released model.npz")
     tensors = {ours: arrays[theirs] for theirs, ours in names.items()}
     tensors["shared.0.weight"] = tensors["shared.0.weight"].flip(1)
     for letter, part in (("W", "weight"), ("b", "bias")):
@@ -69,8 +62,8 @@ def read_pixelrl(path: Path) -> ImageNetwork:
     width = own["value.weight"].shape[1]
     expected = _shapes(names, own) | {f"conv7_{name}/W": (width, width, 3, 3)
                                       for name in ("Wz", "Uz", "Wr", "Ur", "W", "U")} | {"conv_R/W": (1, 1, 33, 33)}
-    arrays = _checked(path, _npz(path), expected,
-                      "pixelrl takes a released pretrained_25.npz, with convGRU and reward-map convolution")
+    arrays = checked_arrays(path, read_npz(path), expected,
+                            "pixelrl takes a released pretrained_25.npz, with convGRU and reward-map convolution")
     # what comes in and what is remembered stand beside each other in our convolutions
     update, reset, new = (torch.cat([arrays[f"conv7_W{name}/W"], arrays[f"conv7_U{name}/W"]], dim=1)
                           for name in ("z", "r", ""))
@@ -85,8 +78,8 @@ def read_zero_dce(path: Path) -> ImageNetwork:
     network = MODELS.create("zero_dce")
     names = {f"e_conv{index + 1}.{part}": f"layers.{index}.{part}"
              for index in range(len(network.layers)) for part in ("weight", "bias")}
-    tensors = _checked(path, _state_dict(path), _shapes(names, network.state_dict()),
-                       "zero_dce takes the released Epoch99.pth")
+    tensors = checked_arrays(path, read_state_dict(path), _shapes(names, network.state_dict()),
+                             "zero_dce takes the released Epoch99.pth")
     network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
     return network.eval()
 
@@ -102,7 +95,7 @@ def read_ffdnet(path: Path) -> ImageNetwork:
                 for number, layer in zip(numbers, network.layers, strict=True)}
     expected |= {f"{place}.{number + 1}.{part}": (network.layers[0].out_channels,)
                  for number in numbers[1:-1] for part in _NORM}
-    tensors = _checked(path, _state_dict(path), expected, "ffdnet takes the released net_rgb.pth")
+    tensors = checked_arrays(path, read_state_dict(path), expected, "ffdnet takes the released net_rgb.pth")
     own: dict[str, Tensor] = {}
     for index, number in enumerate(numbers):
         weight = tensors[f"{place}.{number}.weight"]
@@ -110,6 +103,43 @@ def read_ffdnet(path: Path) -> ImageNetwork:
         if 0 < index < last:
             weight, bias = _folded(tensors, f"{place}.{number}", f"{place}.{number + 1}")
         own |= {f"layers.{index}.weight": weight, f"layers.{index}.bias": bias}
+    network.load_state_dict(own)
+    return network.eval()
+
+
+@IMPORTERS.register("rl_restore")
+def read_rl_restore(path: Path) -> RLRestorePolicy:
+    """RL-Restore's released policy: TensorFlow's arrays, (height, width, inputs, outputs) of kernels.
+
+    The released code swaps height and width of its pictures; here the kernels are turned, and the columns of the first
+    linear layer. TensorFlow's LSTM orders its gates i, g, f, o (torch: i, f, g, o) and adds 1 to the forget gate.
+    """
+    network: RLRestorePolicy = MODELS.create("rl_restore")
+    own, place = network.state_dict(), "prediction"
+    convolutions = [f"{place}.l{layer}" for layer in (1, 2, 3, 4)]
+    shapes = [tuple(own[f"convolutions.{index}.weight"].shape) for index in range(4)]
+    features, cell, units = f"{place}.l7", f"{place}.prediction_rnn.basic_lstm_cell", network.memory.hidden_size
+    inputs = network.memory.input_size
+    expected: dict[str, tuple[int, ...]] = {"step.step": ()}
+    for name, (outputs, planes, height, width) in zip(convolutions, shapes, strict=True):
+        expected |= {f"{name}.w": (height, width, planes, outputs), f"{name}.biases": (outputs,)}
+    for name, layer in ((features, network.features), (f"{place}.q", network.values)):
+        expected |= {f"{name}.Matrix": (layer.in_features, layer.out_features), f"{name}.bias": (layer.out_features,)}
+    expected |= {f"{cell}.kernel": (inputs + units, 4 * units), f"{cell}.bias": (4 * units,)}
+    arrays = checked_arrays(path, read_npz(path), expected, "rl_restore takes the arrays of the released policy")
+    for index, name in enumerate(convolutions):
+        own[f"convolutions.{index}.weight"] = arrays[f"{name}.w"].permute(3, 2, 1, 0)
+        own[f"convolutions.{index}.bias"] = arrays[f"{name}.biases"]
+    planes, side = shapes[-1][0], 4
+    own["features.weight"] = arrays[f"{features}.Matrix"].reshape(side, side, planes, -1).permute(3, 2, 1, 0).flatten(1)
+    own["features.bias"] = arrays[f"{features}.bias"]
+    own["values.weight"], own["values.bias"] = arrays[f"{place}.q.Matrix"].T, arrays[f"{place}.q.bias"]
+    order = [0, 2, 1, 3]
+    gates = arrays[f"{cell}.kernel"].T.unflatten(0, (4, units))[order].flatten(0, 1)
+    own["memory.weight_ih"], own["memory.weight_hh"] = gates.split([inputs, units], dim=1)
+    bias = arrays[f"{cell}.bias"].unflatten(0, (4, units))[order]
+    bias[1] += 1
+    own["memory.bias_ih"], own["memory.bias_hh"] = bias.flatten(), torch.zeros(4 * units)
     network.load_state_dict(own)
     return network.eval()
 
@@ -136,7 +166,8 @@ def read_gated_pixelrnn(path: Path) -> ImageNetwork:
             expected |= {f"layers.{i}.conv_{part}.weight": halves["conv"], f"layers.{i}.conv_{part}.bias": halves["bn"],
                          **{f"layers.{i}.bn_{part}.{name}": halves["bn"] for name in _NORM},
                          f"layers.{i}.bn_{part}.num_batches_tracked": ()}
-    tensors = _checked(path, _state_dict(path), expected, "gated_pixelrnn takes the released model_epoch190.pth")
+    tensors = checked_arrays(path, read_state_dict(path), expected,
+                             "gated_pixelrnn takes the released model_epoch190.pth")
     made = {ours: tensors[theirs] for theirs, ours in names.items()}
     made["backbone.memory.gates.bias"][width : 2 * width] -= 1  # ours adds 1 to the forget gate
     for i in range(depth):
@@ -200,71 +231,3 @@ def _folded(tensors: Mapping[str, Tensor], place: str, norm: str) -> tuple[Tenso
     scale, shift, mean, variance = (tensors[f"{norm}.{part}"] for part in _NORM)
     scale = scale / (variance + 1e-5).sqrt()
     return weight * scale[:, None, None, None], (bias - mean) * scale + shift
-
-
-def _check_unpacked(path: Path) -> None:
-    """Refuse an archive that unpacks to more than `_MOST_UNPACKED`, before anything is unpacked."""
-    try:
-        with ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError):
-        return  # no archive, or damaged: the reader says so
-    if size > _MOST_UNPACKED:
-        raise UsageError(f"{path}: unpacks to {size:,} bytes; the limit is {_MOST_UNPACKED:,}")
-
-
-def _npz(path: Path) -> Mapping[str, Callable[[], Any]]:
-    """Name -> what reads that array; arrays that are pickled objects are refused when they are read."""
-    _check_unpacked(path)
-    try:
-        opened = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        # the text of NumPy's own error advises unsafe loading
-        raise UsageError(f"{path}: damaged, or not a NumPy archive of plain arrays (.npz); pickles are never "
-                         f"loaded") from error
-    if not isinstance(opened, np.lib.npyio.NpzFile):
-        raise UsageError(f"{path}: one array; the weights are an archive of named arrays (.npz)")
-    with opened:
-        # what is in the archive beside arrays (a .pth is such an archive) stays unread: it has no array's name
-        return {name: _reader(path, name) for name in opened.files}
-
-
-def _reader(path: Path, name: str) -> Callable[[], Any]:
-    def read() -> Tensor:
-        try:
-            with np.load(path, allow_pickle=False) as opened:
-                return torch.from_numpy(np.asarray(opened[name], dtype=np.float32))
-        except (OSError, ValueError, EOFError, TypeError, BadZipFile, MemoryError, zlib.error) as error:
-            raise UsageError(f"{path}: {name} is damaged, or not an array of numbers; pickles are never "
-                             f"loaded") from error
-
-    return read
-
-
-def _state_dict(path: Path) -> Mapping[str, Callable[[], Any]]:
-    """Name -> what gives that tensor. torch builds tensors and plain containers alone, and refuses the rest unread."""
-    _check_unpacked(path)
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can lead to any of them
-        raise UsageError(f"{path}: damaged, or not a file of plain tensors (.pth); other pickles can run code and are "
-                         f"never loaded") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UsageError(f"{path}: holds {type(found).__name__}, not named tensors (a state_dict)")
-    return {str(name): value.detach().float for name, value in found.items()}
-
-
-def _checked(path: Path, found: Mapping[str, Callable[[], Any]], expected: Mapping[str, tuple[int, ...]],
-             hint: str) -> dict[str, Tensor]:
-    """Every expected array, of its shape and finite, and none beside them."""
-    for kind, names in (("lacks", set(expected) - set(found)), ("also holds", set(found) - set(expected))):
-        if names:
-            some = ", ".join(sorted(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            raise UsageError(f"{path}: {kind} {some}; {hint} ({len(expected)} arrays)")
-    arrays = {name: found[name]() for name in expected}
-    for name, array in arrays.items():
-        if tuple(array.shape) != expected[name]:
-            raise UsageError(f"{path}: {name} has shape {tuple(array.shape)}, expected {expected[name]}; {hint}")
-        if not torch.isfinite(array).all():
-            raise UsageError(f"{path}: {name} is not finite; get the file again")
-    return {name: torch.where(array.abs() < _NOTHING, 0.0, array) for name, array in arrays.items()}

@@ -25,8 +25,9 @@ class Arguments:
 
     network: Annotated[str, tyro.conf.Positional]
     """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth), pixelrl
-    (PixelRL's pretrained_15.npz, _25, _50) or gated_pixelrnn (the completion project's model_epoch190.pth, or its
-    checkpoints/: the newest epoch, with the log and the samples)."""
+    (PixelRL's pretrained_15.npz, _25, _50), rl_restore (RL-Restore's policy.npz, as plain arrays) or gated_pixelrnn
+    (the completion project's model_epoch190.pth, or its checkpoints/: the newest epoch, with the log and the
+    samples)."""
     file: Annotated[Path, tyro.conf.Positional]
     """The published file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -51,7 +52,7 @@ def main(arguments: Arguments) -> Path:
         keep_records(file.parent, run.path)
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{arguments.network}: {count:,} values in {run.path}")
-    for use, command in commands_for(arguments.network, network.purpose, run.path):
+    for use, command in commands_for(arguments.network, network.purpose, run.path, file):
         print(f"{use}:\n  {command}")
     return run.path
 
@@ -69,8 +70,9 @@ def keep_records(checkpoints: Path, run: Path) -> None:
         shutil.copyfile(sample, run / "samples" / f"sample_epoch-{epoch.zfill(6)}.png")
 
 
-def commands_for(name: str, purpose: Purpose, run: Path) -> list[tuple[str, str]]:
-    """What an imported network is good for, and the commands: PHOTO, MASK and DIR stand for the user's files."""
+def commands_for(name: str, purpose: Purpose, run: Path, file: Path) -> list[tuple[str, str]]:
+    """What a network imported from a file is good for, and the commands: PHOTO, MASK and DIR stand for the user's
+    files."""
     enhance, denoise = f"rlenhance enhance PHOTO --model {run}", f"rlenhance denoise PHOTO --model {run}"
     after = ("take out the noise that brightening shows, in one call with any model",
              f"rlenhance enhance PHOTO --denoiser {run}")
@@ -80,6 +82,10 @@ def commands_for(name: str, purpose: Purpose, run: Path) -> list[tuple[str, str]
                 ("stop after three of them", f"{enhance} --steps 3"),
                 ("enhance with denoising (test.py), once FFDNet is imported",
                  f"{enhance} --denoiser {run.parent / 'ffdnet'}"), score]
+    if name == "rl_restore":
+        command = f"python -m experiments.scripts.rl_restore_scores {file.parent} --data DIR"
+        return [("score it with its tools, which lie beside it, on good pictures that are damaged for it", command),
+                ("with two tools at most", f"{command} --steps 2")]
     if name == "pixelrl":
         return [("denoise a photograph, a colour at a time", denoise),
                 ("see which filter won where", f"{denoise} --explain CHART.png"),

@@ -16,6 +16,7 @@ from rlenhance.models.policy import Observation, PixelPolicy, make_observation
 from rlenhance.models.published.ffdnet import FFDNet
 from rlenhance.models.published.pixelrl import PixelRL
 from rlenhance.models.published.rellie import ReLLIE
+from rlenhance.models.published.rl_restore import RL_RESTORE, RLRestorePolicy, RLRestoreTool
 from rlenhance.models.published.zero_dce import ZeroDCE
 from rlenhance.models.restorer import Restorer
 from rlenhance.models.small_tools import TOOL_NAMES, SmallTools
@@ -23,10 +24,10 @@ from rlenhance.models.tool_gains import ToolGains, ToolPlanner
 from rlenhance.models.warm_start import warm_start
 
 __all__ = [
-    "MODELS", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy", "CompletionRestorer",
-    "ConvLSTMCompleter", "DenoisingUNet", "EpisodeTrace", "FFDNet", "FeedForwardModel", "FilterPolicy",
-    "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR", "NoiseConditionedModel",
-    "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy", "ReLLIE",
-    "ResidualCompleter", "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "TouchUpPolicy", "ZeroDCE",
-    "build_model", "make_observation", "warm_start",
+    "MODELS", "RL_RESTORE", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy",
+    "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "EpisodeTrace", "FFDNet", "FeedForwardModel",
+    "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR",
+    "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy",
+    "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter", "Restorer", "SmallTools", "ToolGains",
+    "ToolPlanner", "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
 ]

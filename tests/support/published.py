@@ -68,3 +68,30 @@ def convolve(x, weight, bias, dilation=1):
             part = padded[:, row * dilation : row * dilation + height, column * dilation : column * dilation + width]
             out += weight[:, :, row, column] @ part.reshape(len(part), -1)
     return out.reshape(-1, height, width)
+
+
+def made_up_rl_restore(seed=0):
+    """Arrays of the names and shapes of RL-Restore's policy."""
+    rng, place = np.random.default_rng(seed), "prediction"
+    cell = f"{place}.prediction_rnn.basic_lstm_cell"
+    shapes = {f"{place}.l1.w": (9, 9, 3, 32), f"{place}.l1.biases": (32,), f"{place}.l7.Matrix": (384, 32),
+              f"{place}.l7.bias": (32,), f"{cell}.kernel": (94, 200), f"{cell}.bias": (200,),
+              f"{place}.q.Matrix": (50, 13), f"{place}.q.bias": (13,), "step.step": ()}
+    for layer, inputs in ((2, 32), (3, 24), (4, 24)):
+        shapes |= {f"{place}.l{layer}.w": (5, 5, inputs, 24), f"{place}.l{layer}.biases": (24,)}
+    return {name: np.asarray(rng.normal(0, 0.1, shape), np.float32) for name, shape in shapes.items()}
+
+
+def made_up_rl_tools(folder, seed=0):
+    """Files of the names and shapes of RL-Restore's twelve tools in a folder, which is returned."""
+    rng = np.random.default_rng(seed)
+    small = {"conv1": (9, 9, 3, 32), "conv2": (5, 5, 32, 16), "conv3": (5, 5, 16, 3)}
+    deep = {"conv1": (5, 5, 3, 64), "conv1_2": (1, 1, 64, 32), "conv2_2": (1, 1, 32, 64), "conv3": (5, 5, 64, 3),
+            **{f"conv2{end}": (3, 3, 32, 32) for end in ("", "a", "c", "d")}}
+    for number in range(1, 13):
+        arrays = {}
+        for name, shape in (deep if (number - 1) % 4 >= 2 else small).items():
+            arrays[f"{name}.weights"] = rng.normal(0, 0.2 / np.prod(shape[:3]) ** 0.5, shape).astype(np.float32)
+            arrays[f"{name}.biases"] = np.zeros(shape[-1], np.float32)
+        np.savez(folder / f"tool{number:02d}.npz", **arrays)
+    return folder

@@ -1,6 +1,7 @@
 """Every command that import_weights prints runs, for each network, on files of its names and shapes."""
 
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from experiments.core.cli import run_cli
 from experiments.core.compare import compare_command
 from experiments.core.published_weights import IMPORTERS
-from experiments.scripts import import_weights
+from experiments.scripts import import_weights, rl_restore_scores
 from experiments.scripts.import_weights import Arguments
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON
@@ -17,11 +18,19 @@ from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.main import main as command
 from rlenhance.io import write
 from tests.support.data import make_pairs
-from tests.support.published import made_up_ffdnet, made_up_pixelrl, made_up_rellie, made_up_zero_dce
+from tests.support.published import (
+    made_up_ffdnet,
+    made_up_pixelrl,
+    made_up_rellie,
+    made_up_rl_restore,
+    made_up_rl_tools,
+    made_up_zero_dce,
+)
 from tests.tasks.test_restore import made_up_gated
 
 FILES = {"rellie": ("model.npz", made_up_rellie), "zero_dce": ("Epoch99.pth", made_up_zero_dce),
          "pixelrl": ("pretrained_25.npz", made_up_pixelrl), "ffdnet": ("net_rgb.pth", made_up_ffdnet),
+         "rl_restore": ("policy.npz", made_up_rl_restore),
          "gated_pixelrnn": ("model_epoch190.pth", made_up_gated)}
 
 
@@ -44,6 +53,9 @@ def run(line):
         return run_cli(evaluate, EvaluateConfig, [*words[3:], "--split", "val"])
     if words[2] == "experiments.denoise_compare":
         return compare_command(DENOISE_COMPARISON, [*words[3:], "--limit", "1", "--levels", "25", "--no-baselines"])
+    if words[2] == "experiments.scripts.rl_restore_scores":
+        made_up_rl_tools(Path(words[3]))
+        return run_cli(rl_restore_scores.main, rl_restore_scores.Arguments, [*words[3:], "--limit", "1"])
     assert words[2] == "experiments.complete_compare"
     return compare_command(COMPLETION_COMPARISON, [*words[3:], "--limit", "1", "--sizes", "32", "--baselines",
                                                    "laplace"])
@@ -73,10 +85,11 @@ def test_every_printed_command_runs(place, name, capsys):
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert len(lines) >= 2
     for number, line in enumerate(lines):
-        folder = "goods" if "denoise_compare" in line or "complete_compare" in line else "DIR"
+        folder = "goods" if "denoise_compare" in line or "complete_compare" in line or "rl_restore" in line \
+            else "DIR"
         if folder == "goods" and not (place / folder).exists():
             for index in range(8):
-                picture = np.random.default_rng(index).integers(0, 255, (40, 44, 3), dtype=np.uint8)
+                picture = np.random.default_rng(index).integers(0, 255, (64, 66, 3), dtype=np.uint8)
                 write(picture, place / folder / f"p{index}.png")
         line = line.replace("PHOTO", "PHOTO.png").replace("MASK", "MASK.png").replace("DIR", folder)
         line = line.replace("CHART.png", f"chart{number}.png")

@@ -110,7 +110,7 @@ def test_a_huge_header_and_odd_types_are_refused(model, read):
 
 def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
     """Zeros take a thousandth of their size in an archive: it is refused before they are unpacked."""
-    monkeypatch.setattr("experiments.core.published_weights._MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr("rlenhance.hub.plain_arrays._MOST_UNPACKED", 1 << 20)
     path = tmp_path / "model.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", bytes(2 << 20))
