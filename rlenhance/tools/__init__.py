@@ -3,7 +3,10 @@
 from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, tool_of, toolkit
 from rlenhance.tools.cache import ToolCache
 from rlenhance.tools.opencv import OPENCV
+from rlenhance.tools.own import own_tools
 from rlenhance.tools.photo import PHOTO
 from rlenhance.tools.rl_restore import rl_restore_tool
 
-__all__ = ["OPENCV", "PHOTO", "TOOLKITS", "TOOLS", "Tool", "ToolCache", "rl_restore_tool", "tool_of", "toolkit"]
+__all__ = [
+    "OPENCV", "PHOTO", "TOOLKITS", "TOOLS", "Tool", "ToolCache", "own_tools", "rl_restore_tool", "tool_of", "toolkit",
+]

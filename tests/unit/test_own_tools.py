@@ -1,0 +1,51 @@
+"""The kit of the shipped small networks: as the checkpoint has them, cheap, local, and each against its damage."""
+
+import numpy as np
+import pytest
+import torch
+
+from rlenhance.core.errors import UsageError
+from rlenhance.data.datasets import sample_path
+from rlenhance.data.mixed_damage import damage
+from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.shipped import locate
+from rlenhance.io import read
+from rlenhance.metrics.full_reference import psnr
+from rlenhance.models import TOOL_NAMES
+from rlenhance.tools import TOOLS, own_tools, tool_of, toolkit
+
+
+def _photograph():
+    pixels = read(sample_path("coffee")).pixels[:192, :192]
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def test_the_kit_is_the_shipped_checkpoint():
+    """Names, radius and version are its own; a tool alone and in a batch gives what the network gives."""
+    network, image = load_network(locate("tools")), torch.rand(2, 3, 21, 34)
+    tools = toolkit("own")
+    assert [tool.name for tool in tools] == list(TOOL_NAMES) and set(TOOL_NAMES) <= set(TOOLS)
+    for tool in tools:
+        with torch.no_grad():
+            wanted = network.eval().apply_tool(tool.name, image)
+        assert torch.allclose(tool.batch(image), wanted, atol=1e-5)
+        alone = tool(np.ascontiguousarray(image[0].permute(1, 2, 0)))
+        assert np.allclose(alone, wanted[0].permute(1, 2, 0), atol=1e-5)
+        assert tool.radius == network.tool_radius and tool.label and tool.version
+    assert tool_of("deblur-strong").label == "a strong blur reversed"
+
+
+@pytest.mark.parametrize("name, degrees", [
+    ("deblur-strong", (8, 0, 0)), ("denoise-weak", (0, 3, 0)), ("denoise-strong", (0, 8, 0)),
+    ("deblock-strong", (0, 0, 9))])
+def test_a_tool_repairs_its_damage(name, degrees):
+    """On a photograph that no tool has seen, each raises the PSNR of its own damage."""
+    clean = _photograph()
+    damaged = damage(clean, np.array([[*degrees, 0, 0]]), np.random.default_rng(0))
+    assert psnr(tool_of(name).batch(damaged), clean) > psnr(damaged, clean) + 0.2
+
+
+def test_another_checkpoint_is_a_kit_and_other_models_are_refused():
+    """A run of small tools is a kit by its path; a denoiser is not."""
+    with pytest.raises(UsageError, match="holds no small tools"):
+        own_tools("denoiser")
