@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import cv2
@@ -16,22 +19,30 @@ import tyro
 from torch import Tensor
 
 from benchmarks.table import Table
+from experiments.core.bootstrap import bootstrap_interval
+from experiments.core.published_weights import IMPORTERS
 from experiments.scripts.local_targets import fuse, pseudo_fusion
 from experiments.tasks.lowlight_baselines import clahe, stop_at_mean
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.data import Example, ImageCache, load_split, open_dataset
 from rlenhance.data.examples import evenly_spread
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import list_photos, write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, ssim
 from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
 from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.options import AUTO, EnhanceSettings, from_json, parse_value, settings_of
 
 #: A way to brighten: (H, W, 3) uint8 -> the same.
 Way = Callable[[np.ndarray], np.ndarray]
+#: Measures without a reference: (H, W, 3) uint8 -> a number.
+Quality = Mapping[str, Callable[[np.ndarray], float]]
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "gt_mean": "GT-mean", "fused": "GT-mean to fused", "burnt": "newly burnt, %",
-           "noise": "noise, 255ths", "banding": "banding, %", "mean": "mean", "seconds": "CPU s"}
+           "noise": "noise, 255ths", "banding": "banding, %", "mean": "mean", "niqe": "NIQE", "brisque": "BRISQUE",
+           "seconds": "CPU s"}
+_SHARES = ("burnt", "banding")  # shown as %
 _ROWS = 4  # photographs on a sheet
 
 
@@ -47,8 +58,14 @@ class Arguments:
     """train, val or test, of pairs."""
     limit: int = 0
     """Take that many, evenly spread (0: all)."""
-    models: tuple[str, ...] = ("natural",)
-    """Shipped models or runs; each with its default settings, and without denoising."""
+    models: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--model"])] = ("natural",)
+    """Shipped models or runs, old and new weights side by side; differences are to the first."""
+    denoise: tuple[str, ...] = ("auto", "0")
+    """Each model with these: auto, or a share from 0 to 1."""
+    peer: tuple[str, ...] = ()
+    """Published weights beside them, NETWORK=FILE as `import_weights` knows them: zero_dce=Epoch99.pth."""
+    large: float = 12.0
+    """Megapixels at which CPU seconds are measured too (peers apart), on one enlarged photograph (0: not)."""
     level: float = 0.45
     """Mean at which stop-at-mean stops."""
     sheets: int = 10
@@ -65,7 +82,7 @@ def main(arguments: Arguments) -> Table:
     for example, batch in zip(everything, load_split(everything, ImageCache(0)), strict=True):
         if batch.target is not None:
             frames.setdefault(example.scene, []).append(to_array(batch.image))
-    ways = make_ways(arguments)
+    ways, quality = make_ways(arguments), quality_measures()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     shown = set(np.linspace(0, len(examples) - 1, min(_ROWS * arguments.sheets, len(examples))).round().astype(int))
     cells: list[Cell] = []
@@ -79,7 +96,8 @@ def main(arguments: Arguments) -> Table:
             begun = time.process_time()
             made[name] = way(initial)
             spent = time.process_time() - begun
-            found[name].append(measure(made[name], initial, target, fused) | {"seconds": spent})
+            rated = {measure: rate(made[name]) for measure, rate in quality.items()}
+            found[name].append(measure(made[name], initial, target, fused) | rated | {"seconds": spent})
         if number in shown:
             others = {} if target is None else {"reference": target}
             cells += row_of(example.name, {"input": initial, **made, **others}, arguments.crop)
@@ -89,13 +107,68 @@ def main(arguments: Arguments) -> Table:
         write(make_sheet(cells[first : first + _ROWS * each], columns, max(200, arguments.crop)),
               arguments.out / f"looks-{sheet + 1}.png")
     means = {name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for name, rows in found.items()}
-    (arguments.out / "looks.json").write_text(json.dumps({"pictures": len(examples), "ways": means}, indent=1))
+    large = {name: seconds_at(way, to_array(loaded[len(examples) // 2].image), arguments.large)
+             for name, way in ways.items() if name not in _peers(arguments)} if arguments.large else {}
+    scenes = [example.scene for example in examples]
+    against = {name: differences(rows, found[next(iter(ways))], scenes) for name, rows in found.items()}
+    (arguments.out / "looks.json").write_text(json.dumps({
+        "pictures": len(examples), "ways": means, "seconds_large": large, "differences": against}, indent=1))
     titles = [_TITLES[key] for key in next(iter(means.values()))]
-    table = Table("looks", f"{len(examples)} photographs", ("way", *titles), [
-        (name, *(100 * value if key in ("burnt", "banding") else value for key, value in row.items()))
-        for name, row in means.items()])
-    print(f"{table.markdown()}\n\n{arguments.out}")
+    more = [f"CPU s at {arguments.large:g} MP"] if large else []
+    table = Table("looks", f"{len(examples)} photographs", ("way", *titles, *more), [
+        (name, *(100 * value if key in _SHARES else value for key, value in row.items()),
+         *([large.get(name)] if large else [])) for name, row in means.items()])
+    first, *others = against
+    compared = Table("differences", f"Differences to {first}, 95 % intervals over scenes", ("way", *titles), [
+        (name, *(interval_words(found, 100 if key in _SHARES else 1) for key, found in against[name].items()))
+        for name in others])
+    print(f"{table.markdown()}\n\n{compared.title}:\n\n{compared.markdown()}\n\n{arguments.out}")
     return table
+
+
+def differences(rows: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]],
+                scenes: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """Mean, low and high of the differences of two ways, picture by picture."""
+    found = {key: bootstrap_interval([row[key] - other[key] for row, other in zip(rows, others, strict=True)], scenes)
+             for key in rows[0]}
+    return {key: (interval.mean, interval.low, interval.high) for key, interval in found.items()}
+
+
+def interval_words(found: tuple[float, float, float], scale: float = 1) -> str:
+    """The mean and its interval, as "+0.12 (+0.05 to +0.2)"."""
+    mean, low, high = (f"{scale * value:+.2g}" for value in found)
+    return f"{mean} ({low} to {high})"
+
+
+def seconds_at(way: Way, picture: np.ndarray, megapixels: float) -> float:
+    """CPU seconds for the picture enlarged to that size."""
+    scale = (1e6 * megapixels / (picture.shape[0] * picture.shape[1])) ** 0.5
+    large = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    begun = time.process_time()
+    way(large)
+    return time.process_time() - begun
+
+
+def quality_measures() -> Quality:
+    """NIQE and BRISQUE, lower is better, where pyiqa is installed and has their models; a note says what is missing."""
+    try:
+        create = import_module("pyiqa").create_metric
+    except ModuleNotFoundError:
+        print("note: without NIQE and BRISQUE: pyiqa is not installed (pip install pyiqa)", file=sys.stderr)
+        return {}
+    found: dict[str, Callable[[np.ndarray], float]] = {}
+    for name in ("niqe", "brisque"):
+        try:
+            metric = create(name, device="cpu")
+        except Exception as error:  # it downloads its models when they are first asked for
+            print(f"note: without {name}: {describe_failure(error, name)}", file=sys.stderr)
+            continue
+        found[name] = partial(_rated, metric)
+    return found
+
+
+def _rated(metric: Callable[[Tensor], Tensor], picture: np.ndarray) -> float:
+    return metric(to_tensor(picture)).item()
 
 
 def load_examples(folder: Path, split: str, limit: int) -> tuple[Sequence[Example], Sequence[Example]]:
@@ -121,14 +194,30 @@ def load_examples(folder: Path, split: str, limit: int) -> tuple[Sequence[Exampl
 
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
-    """The models, with and without denoising, and three rules."""
+    """The models with each kind of denoising, the peers, and three rules.
+
+    Raises:
+        UsageError: a peer that is not NETWORK=FILE, or does not enhance; or what `Enhancer` raises.
+    """
     ways: dict[str, Way] = {}
+    about = settings_of(EnhanceSettings)["denoise"]
     for model in arguments.models:
         enhancer = Enhancer(model)
-        ways[model] = enhancer
-        ways[f"{model}, denoise 0"] = enhancer.with_settings(denoise=0.0)
+        for word in arguments.denoise:
+            settings = from_json(EnhanceSettings, {about.name: parse_value(about, word)})
+            ways[model if word == AUTO else f"{model}, denoise {word}"] = enhancer.with_settings(settings)
+    for name, file in _peers(arguments).items():
+        network = IMPORTERS[name](file)
+        if network.purpose != "enhance":
+            raise UsageError(f"--peer {name}={file}: {name} is made to {network.purpose}, not to enhance")
+        with TemporaryDirectory() as folder:
+            ways[name] = Enhancer(save_checkpoint(Path(folder) / name, network), denoise=0.0)
     return {**ways, f"stop at mean {arguments.level:g}": _rule(partial(stop_at_mean, level=arguments.level)),
             "fusion of one frame": _rule(pseudo_fusion), "CLAHE": _rule(clahe)}
+
+
+def _peers(arguments: Arguments) -> dict[str, Path]:
+    return {name: Path(file) for name, _, file in (peer.partition("=") for peer in arguments.peer)}
 
 
 def _rule(rule: Callable[[Tensor], Tensor]) -> Way:

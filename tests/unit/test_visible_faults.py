@@ -1,14 +1,18 @@
 """What the eye objects to, as numbers; and the command that puts photographs side by side."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.looks import Arguments, busiest, main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import write
 from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
+from rlenhance.models import MODELS
 
 
 def test_only_what_was_whole_is_newly_burnt():
@@ -46,7 +50,7 @@ def test_photographs_stand_side_by_side(tmp_path, capsys):
     """Of a folder without references: a sheet, numbers per way, no scores."""
     for seed in range(3):
         write(_photograph(seed), tmp_path / f"photos/{seed}.png")
-    table = main(Arguments(tmp_path / "photos", tmp_path / "out", models=("natural",), crop=16))
+    table = main(Arguments(tmp_path / "photos", tmp_path / "out", models=("natural",), crop=16, large=0.01))
     assert [row[0] for row in table.rows] == ["natural", "natural, denoise 0", "stop at mean 0.45",
                                               "fusion of one frame", "CLAHE"]
     assert "PSNR" not in table.columns and "newly burnt, %" in table.columns
@@ -62,11 +66,40 @@ def test_pairs_have_scores(tmp_path):
             write((gain * _photograph(scene)).clip(0, 255).astype(np.uint8), tmp_path / f"low/s{scene:03d}_{frame}.png")
             write((4 * _photograph(scene).astype(int)).clip(0, 255).astype(np.uint8),
                   tmp_path / f"high/s{scene:03d}_{frame}.png")
-    table = main(Arguments(tmp_path, tmp_path / "out", split="val", limit=2, sheets=0))
+    table = main(Arguments(tmp_path, tmp_path / "out", split="val", limit=2, sheets=0, large=0))
     assert {"PSNR", "SSIM", "GT-mean", "GT-mean to fused"} <= set(table.columns)
     assert not list((tmp_path / "out").glob("*.png"))
     with pytest.raises(UsageError, match="--split is one of"):
         main(Arguments(tmp_path, tmp_path / "out", split="tset"))
+
+
+def test_weights_stand_beside_each_other(tmp_path, monkeypatch, capsys):
+    """Models, their denoising, published weights; differences to the first, and scores of a package where it is."""
+    network = MODELS.create("zero_dce")
+    torch.save({f"e_conv{index + 1}.{part}": getattr(layer, part) for index, layer in enumerate(network.layers)
+                for part in ("weight", "bias")}, tmp_path / "Epoch.pth")
+    for seed in range(2):
+        write(_photograph(seed), tmp_path / f"photos/{seed}.png")
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=_metric))
+    table = main(Arguments(tmp_path / "photos", tmp_path / "out", models=("natural", "reference"), sheets=0, large=0,
+                           denoise=("0", "0.5"), peer=(f"zero_dce={tmp_path / 'Epoch.pth'}",)))
+    assert [row[0] for row in table.rows][:5] == ["natural, denoise 0", "natural, denoise 0.5", "reference, denoise 0",
+                                                  "reference, denoise 0.5", "zero_dce"]
+    assert "NIQE" in table.columns and "BRISQUE" not in table.columns
+    found = json.loads((tmp_path / "out/looks.json").read_text())["differences"]
+    assert set(found) == {row[0] for row in table.rows} and found["natural, denoise 0"]["burnt"] == [0, 0, 0]
+    printed = capsys.readouterr()
+    assert "without brisque: brisque: no such host" in printed.err
+    assert "Differences to natural, denoise 0" in printed.out
+    for peer, said in (("zero=x", "unknown importer 'zero'"), ("zero_dce=x", "x: ")):
+        with pytest.raises(UsageError, match=said):
+            main(Arguments(tmp_path / "photos", tmp_path / "out", peer=(peer,)))
+
+
+def _metric(name, device):
+    if name == "brisque":
+        raise OSError("no such host")
+    return lambda image: image.mean()
 
 
 def test_the_crop_is_where_detail_grew():
