@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print tables, draw charts; `looks DIR`, `presets DIR`: commands of their own."""
+"""`python -m benchmarks`: measure, print tables, draw charts; `looks`, `presets`, `failures` are commands apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,12 +122,7 @@ def main(arguments: Arguments) -> dict[str, Table]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["looks"]:
-        from benchmarks import looks
-
-        sys.exit(run_cli(looks.main, looks.Arguments, sys.argv[2:]))
-    if sys.argv[1:2] == ["presets"]:
-        from benchmarks import presets
-
-        sys.exit(run_cli(presets.main, presets.Arguments, sys.argv[2:]))
+    if sys.argv[1:2] in (["looks"], ["presets"], ["failures"]):
+        command = import_module(f"benchmarks.{sys.argv[1]}")
+        sys.exit(run_cli(command.main, command.Arguments, sys.argv[2:]))
     sys.exit(run_cli(main, Arguments))

@@ -108,7 +108,7 @@ def main(arguments: Arguments) -> Table:
               arguments.out / f"looks-{sheet + 1}.png")
     means = {name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} for name, rows in found.items()}
     large = {name: seconds_at(way, to_array(loaded[len(examples) // 2].image), arguments.large)
-             for name, way in ways.items() if name not in _peers(arguments)} if arguments.large else {}
+             for name, way in ways.items() if name not in _peers(arguments.peer)} if arguments.large else {}
     scenes = [example.scene for example in examples]
     against = {name: differences(rows, found[next(iter(ways))], scenes) for name, rows in found.items()}
     (arguments.out / "looks.json").write_text(json.dumps({
@@ -118,10 +118,10 @@ def main(arguments: Arguments) -> Table:
     table = Table("looks", f"{len(examples)} photographs", ("way", *titles, *more), [
         (name, *(100 * value if key in _SHARES else value for key, value in row.items()),
          *([large.get(name)] if large else [])) for name, row in means.items()])
-    first, *others = against
-    compared = Table("differences", f"Differences to {first}, 95 % intervals over scenes", ("way", *titles), [
-        (name, *(interval_words(found, 100 if key in _SHARES else 1) for key, found in against[name].items()))
-        for name in others])
+    names = list(against)
+    compared = Table("differences", f"Differences to {names[0]}, 95 % intervals over scenes", ("way", *titles), [
+        (name, *(interval_words(value, 100 if key in _SHARES else 1) for key, value in against[name].items()))
+        for name in names[1:]])
     print(f"{table.markdown()}\n\n{compared.title}:\n\n{compared.markdown()}\n\n{arguments.out}")
     return table
 
@@ -194,30 +194,41 @@ def load_examples(folder: Path, split: str, limit: int) -> tuple[Sequence[Exampl
 
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
-    """The models with each kind of denoising, the peers, and three rules.
+    """The models, the peers, and three rules."""
+    return {**model_ways(arguments.models, arguments.denoise, arguments.peer),
+            f"stop at mean {arguments.level:g}": _rule(partial(stop_at_mean, level=arguments.level)),
+            "fusion of one frame": _rule(pseudo_fusion), "CLAHE": _rule(clahe)}
+
+
+def model_ways(models: Sequence[str], denoise: Sequence[str], peers: Sequence[str]) -> dict[str, Way]:
+    """Models with each kind of denoising, and published networks without.
+
+    Args:
+        models: shipped ones or runs.
+        denoise: "auto" or shares from 0 to 1.
+        peers: NETWORK=FILE.
 
     Raises:
         UsageError: a peer that is not NETWORK=FILE, or does not enhance; or what `Enhancer` raises.
     """
     ways: dict[str, Way] = {}
     about = settings_of(EnhanceSettings)["denoise"]
-    for model in arguments.models:
+    for model in models:
         enhancer = Enhancer(model)
-        for word in arguments.denoise:
+        for word in denoise:
             settings = from_json(EnhanceSettings, {about.name: parse_value(about, word)})
             ways[model if word == AUTO else f"{model}, denoise {word}"] = enhancer.with_settings(settings)
-    for name, file in _peers(arguments).items():
+    for name, file in _peers(peers).items():
         network = IMPORTERS[name](file)
         if network.purpose != "enhance":
             raise UsageError(f"--peer {name}={file}: {name} is made to {network.purpose}, not to enhance")
         with TemporaryDirectory() as folder:
             ways[name] = Enhancer(save_checkpoint(Path(folder) / name, network), denoise=0.0)
-    return {**ways, f"stop at mean {arguments.level:g}": _rule(partial(stop_at_mean, level=arguments.level)),
-            "fusion of one frame": _rule(pseudo_fusion), "CLAHE": _rule(clahe)}
+    return ways
 
 
-def _peers(arguments: Arguments) -> dict[str, Path]:
-    return {name: Path(file) for name, _, file in (peer.partition("=") for peer in arguments.peer)}
+def _peers(words: Sequence[str]) -> dict[str, Path]:
+    return {name: Path(file) for name, _, file in (word.partition("=") for word in words)}
 
 
 def _rule(rule: Callable[[Tensor], Tensor]) -> Way:
@@ -241,13 +252,14 @@ def measure(image: np.ndarray, initial: np.ndarray, target: np.ndarray | None,
             "mean": float(image.mean()) / 255}
 
 
-def row_of(name: str, pictures: Mapping[str, np.ndarray], crop: int) -> list[Cell]:
-    """The cells of one photograph: the whole pictures, and crops at 1:1 below each other's column."""
+def row_of(name: str, pictures: Mapping[str, np.ndarray], crop: int,
+           square: tuple[slice, slice] | None = None) -> list[Cell]:
+    """The cells of one photograph: the whole pictures, then crops at 1:1, of the busiest square where none is given."""
     cells = [Cell(picture, (way if way != "input" else name,)) for way, picture in pictures.items()]
     if not crop:
         return cells
     initial, result = list(pictures.values())[:2]
-    rows, columns = busiest(initial, result, crop)
+    rows, columns = square or busiest(initial, result, crop)
     return cells + [Cell(picture[rows, columns], (f"{way}, 1:1",)) for way, picture in pictures.items()]
 
 

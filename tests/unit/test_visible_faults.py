@@ -2,15 +2,19 @@
 
 import json
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.failures import FAILURES
+from benchmarks.failures import Arguments as FailureArguments
+from benchmarks.failures import main as failures
 from benchmarks.looks import Arguments, busiest, main
 from rlenhance.core.errors import UsageError
-from rlenhance.io import write
+from rlenhance.io import read, write
 from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
 from rlenhance.models import MODELS
 
@@ -100,6 +104,23 @@ def _metric(name, device):
     if name == "brisque":
         raise OSError("no such host")
     return lambda image: image.mean()
+
+
+def test_what_goes_wrong_is_shown_before_and_after(tmp_path):
+    """Two photographs of each kind, a sheet for each kind; what is missing is named."""
+    assert sorted(Counter(failure.kind for failure in FAILURES).values()) == [2] * 5
+    with pytest.raises(UsageError, match=r"has no sice_pairs/low/.*name the folder"):
+        failures(FailureArguments(tmp_path, tmp_path / "out"))
+    for seed, failure in enumerate(FAILURES):
+        picture = np.kron(_photograph(seed), np.ones((11, 8, 1), np.uint8))
+        write(picture, tmp_path / failure.file)
+        if "low" in failure.file:
+            write(picture, tmp_path / failure.file.replace("low", "high"))
+    table = failures(FailureArguments(tmp_path, tmp_path / "out", denoise=("0",), crop=20))
+    assert [row[2] for row in table.rows] == ["input", "natural, denoise 0"] * 10
+    assert len(list((tmp_path / "out").glob("failures-*.png"))) == 5
+    sheet = read(tmp_path / "out/failures-lamp.png").pixels
+    assert sheet.shape[1] == 3 * (300 + 12) + 12  # input, result, reference
 
 
 def test_the_crop_is_where_detail_grew():
