@@ -1,12 +1,15 @@
 """Tools: what an agent may pick to repair a picture (a filter, a network, a codec, a function, a command)."""
 
-from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, tool_of, toolkit
+from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, toolkit
 from rlenhance.tools.cache import ToolCache
+from rlenhance.tools.command import Command
+from rlenhance.tools.named import measure_cost, tool_of
 from rlenhance.tools.opencv import OPENCV
 from rlenhance.tools.own import own_tools
 from rlenhance.tools.photo import PHOTO
 from rlenhance.tools.rl_restore import rl_restore_tool
 
 __all__ = [
-    "OPENCV", "PHOTO", "TOOLKITS", "TOOLS", "Tool", "ToolCache", "own_tools", "rl_restore_tool", "tool_of", "toolkit",
+    "OPENCV", "PHOTO", "TOOLKITS", "TOOLS", "Command", "Tool", "ToolCache", "measure_cost", "own_tools",
+    "rl_restore_tool", "tool_of", "toolkit",
 ]

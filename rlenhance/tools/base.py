@@ -15,6 +15,7 @@ from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.json_files import read_json
 from rlenhance.core.registry import Registry
+from rlenhance.core.tiling import tiles
 
 #: (H, W, 3) float32 RGB in [0, 1] -> the same; needs no gradient.
 PictureFunction = Callable[[np.ndarray], np.ndarray]
@@ -22,7 +23,9 @@ PictureFunction = Callable[[np.ndarray], np.ndarray]
 BatchFunction = Callable[[Tensor], Tensor]
 #: Pixels of a batch that a batched function is given at once.
 BATCH_PIXELS = 1 << 19
-_COSTS = Path(__file__).with_name("costs.json")
+_TILE, _GRID = 704, 16  # pixels along a tile of a larger picture; tiles begin on the grids of networks and of JPEG
+#: The file of the measured costs.
+COSTS = Path(__file__).with_name("costs.json")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Tool:
         label: for people, in the past tense ("noise of 15/255 taken out").
         function: (H, W, 3) float32 RGB in [0, 1] -> the same shape.
         cost: seconds of processor time per megapixel.
-        radius: pixels beyond which an input pixel has no influence on an output pixel; None: the whole picture.
+        radius: pixels beyond which an input pixel has no influence on an output pixel; None: the whole picture. Large
+            pictures go through a batched tool of known radius in tiles.
         deterministic: whether equal pictures give equal results; results of other tools are not cached.
         batched: (N, 3, H, W) float32 -> the same, where that is faster; None: one picture after another.
         version: of its weights or its command; results that a folder keeps are those of one version.
@@ -85,8 +89,15 @@ class Tool:
         if self.batched is None:
             results = [self._checked(self._run(self.function, to_array(image, np.float32)), image) for image in images]
             return torch.cat([to_tensor(result, images.device) for result in results])
-        count = max(1, BATCH_PIXELS // (images.shape[-2] * images.shape[-1]))
-        return torch.cat([self._bounded(self._run(self.batched, part), part) for part in images.split(count)])
+        height, width = images.shape[-2:]
+        if self.radius is not None and max(height, width) > _TILE and height * width > BATCH_PIXELS:
+            result, halo = torch.empty_like(images), -(-self.radius // _GRID) * _GRID
+            for tile in tiles(height, width, _TILE, halo):
+                result[tile.inner] = self._bounded(self._run(self.batched, images[tile.outer]), images[tile.outer])[
+                    tile.crop]
+            return result
+        parts = images.split(max(1, BATCH_PIXELS // (height * width)))
+        return torch.cat([self._bounded(self._run(self.batched, part), part) for part in parts])
 
     def _run(self, function: Callable[..., object], picture: np.ndarray | Tensor) -> object:
         try:
@@ -140,23 +151,10 @@ def toolkit(name: str, path: Path | str | None = None) -> tuple[Tool, ...]:
     return TOOLKITS[name](None if path is None else Path(path))
 
 
-def tool_of(text: str) -> Tool:
-    """The tool that a text names: an entry of `TOOLS` by its name.
-
-    Raises:
-        UsageError: it names none.
-
-    Example:
-        >>> tool_of("median").label
-        'single pixels smoothed'
-    """
-    return TOOLS.create(text)
-
-
 @lru_cache(maxsize=1)
 def measured_costs() -> dict[str, float]:
     """The measured cost of the project's own tools by name, in seconds of processor time per megapixel."""
-    costs: dict[str, float] = read_json(_COSTS)
+    costs: dict[str, float] = read_json(COSTS)
     return costs
 
 

@@ -94,8 +94,8 @@ _add("deconvolve-2", "a blur of 2 pixels reversed", lambda picture: deconvolve(p
 _add("clahe", "local contrast raised", clahe, None)
 _add("white-balance", "colours balanced", white_balance, None)
 _add("brighten-gamma", "brightened", brighten_gamma, None)
-_add("deblock-10", "strong JPEG blocks removed", lambda picture: deblock(picture, 10), None)
-_add("deblock-30", "JPEG blocks removed", lambda picture: deblock(picture, 30), None)
+_add("deblock-10", "strong JPEG blocks removed", lambda picture: deblock(picture, 10), 7)
+_add("deblock-30", "JPEG blocks removed", lambda picture: deblock(picture, 30), 7)
 
 
 @TOOLKITS.register("opencv")

@@ -31,7 +31,7 @@ def _load(place: Path, digest: str) -> SmallTools:
     network = load_network(place)
     if not isinstance(network, SmallTools):
         raise UsageError(f"{place}: holds no small tools; name a run of python -m experiments.tools_train")
-    network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

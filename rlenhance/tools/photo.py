@@ -6,11 +6,13 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.tiling import tiles
 from rlenhance.hub.checkpoint import load_network
-from rlenhance.hub.shipped import default_model, locate
+from rlenhance.hub.shipped import default_model, locate, weights_digest
 from rlenhance.models import build_model
 from rlenhance.tools.base import TOOLKITS, TOOLS, BatchFunction, Tool, cost_of
 
@@ -20,6 +22,9 @@ CODED, EVEN = (3, 8, 20), (8, 20, 45)
 #: Names of the toolkit "photo", in its order.
 PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma}" for sigma in EVEN), "brighten",
          "unsharp", "deconvolve-1", "deconvolve-2", "deblock-10", "deblock-30")
+
+
+_TILE = 192  # pixels along a tile that is enlarged
 
 
 @lru_cache(maxsize=4)
@@ -37,17 +42,37 @@ def _brightened(images: Tensor) -> Tensor:
     return torch.cat([_model(default_model() or "")(image[None]) for image in images])  # each has its own exposure
 
 
-def _add(name: str, label: str, batched: BatchFunction, radius: int | None, version: str) -> None:
+def _measured(images: Tensor) -> Tensor:
+    """The noise of each picture measured, and taken out."""
+    return torch.cat([_model("denoiser-photo")(image[None]) for image in images])
+
+
+def _resampled(images: Tensor) -> Tensor:
+    """Enlarged by 4 by the shipped network, which restores detail, and reduced to the size of before."""
+    model, result = _model("upscale"), torch.empty_like(images)
+    for tile in tiles(images.shape[-2], images.shape[-1], _TILE, model.receptive_radius):
+        large = model(images[tile.outer])
+        result[tile.inner] = F.avg_pool2d(large, model.scale)[tile.crop]
+    return result
+
+
+def _add(name: str, label: str, batched: BatchFunction, radius: int | None, model: str, sigma: float = 0.0) -> None:
     def function(picture: Any) -> Any:
         return to_array(batched(to_tensor(picture)), picture.dtype.type)
 
-    TOOLS.register(name)(lambda: Tool(name, label, function, cost_of(name), radius, batched=batched, version=version))
+    def make() -> Tool:
+        version = f"{weights_digest(locate(model))[:16]} {sigma:g}"
+        return Tool(name, label, function, cost_of(name), radius, batched=batched, version=version)
+
+    TOOLS.register(name)(make)
 
 
 for _kind, _network, _strengths in (("coded", "denoiser-photo", CODED), ("even", "denoiser", EVEN)):
     for _sigma in _strengths:
         _add(f"denoise-{_kind}-{_sigma}", "noise taken out", partial(_denoised, model=_network, sigma=_sigma), 72,
-             f"{_network} {_sigma}")
+             _network, _sigma)
+_add("denoise-measured", "noise measured and taken out", _measured, None, "denoiser-photo")
+_add("resample", "detail restored", _resampled, 40, "upscale")
 _add("brighten", "brightened", _brightened, None, default_model() or "")
 
 
