@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from rlenhance.core.image import area_means, brightness
+from rlenhance.ops.guided_filter import box_mean
 from rlenhance.rewards import Transition
 
 #: Mean brightness at which the rule was fitted.
@@ -41,11 +42,6 @@ CURVE: tuple[tuple[float, ...], ...] = (
 )
 PLACE: tuple[float, ...] = (-0.654, 0.084, 0.020, -0.135)
 _KNOWN = WeakIdKeyDictionary()
-
-
-def box_mean(value: Tensor, radius: int) -> Tensor:
-    """Mean of a square window, borders repeated: (N, C, H, W)."""
-    return F.avg_pool2d(F.pad(value, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
 
 
 def brighten(image: Tensor, level: float) -> Tensor:

@@ -15,19 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.scripts.light_rule import LEVEL, box_mean, brighten, rule_target
+from experiments.scripts.light_rule import LEVEL, brighten, rule_target
 from rlenhance.core.image import brightness, max_channel, resize, to_array, to_tensor
+from rlenhance.ops.guided_filter import box_mean, guided_filter
 from rlenhance.ops.image_statistics import noise_deviation
 
 _FRAMES = (0.2, 0.42, 0.62)  # means of the synthesised exposures of one frame
 _EPS = 0.02
-
-
-def guided(guide: Tensor, value: Tensor, radius: int = 8, epsilon: float = 0.01) -> Tensor:
-    """Guided filter: an edge-following mean of the value, (N, 1, H, W). Source: He et al. 2010, equations 5 to 8."""
-    mean, average = box_mean(guide, radius), box_mean(value, radius)
-    slope = (box_mean(guide * value, radius) - mean * average) / (box_mean(guide**2, radius) - mean**2 + epsilon)
-    return box_mean(slope, radius) * guide + box_mean(average - slope * mean, radius)
 
 
 def _scaled(image: Tensor, gain: Tensor) -> Tensor:
@@ -60,14 +54,14 @@ def _camera(image: Tensor, level: float) -> Tensor:
 def bimef(image: Tensor) -> Tensor:
     """The frame and its longer exposure, weighted by the illumination. Source: Ying et al. 2017 (BIMEF)."""
     top = max_channel(image)
-    weight = guided(top, top).clamp(0, 1) ** 0.5
+    weight = guided_filter(top, top).clamp(0, 1) ** 0.5
     return weight * image + (1 - weight) * _camera(image, 0.5)
 
 
 def retinex(image: Tensor) -> Tensor:
     """The frame over its illumination to the power 0.6, at the mean of `curve`. Source: LIME, Guo et al. 2017."""
     top = max_channel(image)
-    illumination = guided(top, top).clamp(min=_EPS)
+    illumination = guided_filter(top, top).clamp(min=_EPS)
     result = image / illumination**0.6
     return (result * (LEVEL / result.mean(dim=(1, 2, 3), keepdim=True))).clamp(0, 1)
 
@@ -87,7 +81,7 @@ def base_power(image: Tensor, power: float) -> Tensor:
     """`curve` with the log base layer's contrast times `power`, detail kept. Source: Durand and Dorsey 2002."""
     result = curve(image)
     level = torch.log(brightness(result) + _EPS)
-    return _scaled(result, torch.exp((power - 1) * guided(level, level)))
+    return _scaled(result, torch.exp((power - 1) * guided_filter(level, level)))
 
 
 def exposedness(image: Tensor) -> Tensor:
@@ -97,7 +91,7 @@ def exposedness(image: Tensor) -> Tensor:
     signal beside the noise. Source: Mertens et al. 2007, equation 3 for the weight; the rest is ours.
     """
     result = curve(image)
-    base = guided(brightness(result), brightness(result)).clamp(min=_EPS)
+    base = guided_filter(brightness(result), brightness(result)).clamp(min=_EPS)
     confidence = torch.exp(-((base - 0.5) ** 2) / (2 * 0.3**2)) * _signal(image)
     return _scaled(result, torch.exp(confidence * torch.log(0.5 / base) / 3))
 
@@ -116,7 +110,7 @@ def noise_limited(image: Tensor) -> Tensor:
 def noise_lifted(image: Tensor) -> Tensor:
     """`curve`, shadows lifted more where the signal is above the noise."""
     result = curve(image)
-    shadow = torch.sigmoid((0.3 - guided(brightness(result), brightness(result))) / 0.05)
+    shadow = torch.sigmoid((0.3 - guided_filter(brightness(result), brightness(result))) / 0.05)
     return _scaled(result, torch.exp(0.3 * shadow * _signal(image)))
 
 

@@ -46,7 +46,7 @@ class PolicyConfig:
 
     actions: Annotated[str, one_of(ACTION_SETS, edits_photographs)] = "tone"
     """The action set: curve (a move on a tone curve), tone (controls for brightness, contrast, highlights and
-    saturation), or your own."""
+    saturation), bilateral (a curve and a saturation per band of luminance, edge-aware), or your own."""
     controls: bool = True
     """Train for every control (exposure, automatic too; contrast, color, smoothness, highlights), so that the user can
     turn them later, and presets work."""
@@ -79,6 +79,8 @@ class PolicyConfig:
     """chroma: largest offset of A for red and blue."""
     momentum: float = 0.0
     """curve: share of the picture before a step that stays in it (ReLLIE: 0.2)."""
+    log_bins: int = 0
+    """Bins of the histogram of the log-luminance that a policy sees too: they tell nearly black from dark (0: none)."""
     vary_exposure: bool = True
     """Without --controls: train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
     supervised_network: Annotated[str, one_of(SUPERVISED_NETWORKS)] = "residual"
@@ -192,4 +194,5 @@ def make_policy(config: PolicyConfig, weights: RewardWeights, deviation: str = "
         actions=actions_of(config),
         backbone=config.backbone_spec, horizon=config.horizon, decision_size=config.state_size or None,
         preferences=ranges if asked else {}, auto=("exposure_level",) if config.controls else (), std_mode=deviation,
+        log_bins=config.log_bins,
     )

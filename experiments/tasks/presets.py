@@ -18,6 +18,11 @@ _SUPERVISED: Mapping[str, Any] = {"train.learner": "supervised", "data.train_on_
 #: Settings of `experiments.lol_train`. The defaults of its classes are natural.
 LOWLIGHT_PRESETS: Mapping[str, Preset] = {
     "natural": Preset("tone actions and controls, the recipe of the shipped model", {}),
+    "balanced": Preset("curves per band of luminance, from references that keep highlights (scripts.fuse_scenes)", {
+        "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=10", "shape_psnr=0.3",
+                         "revealed_noise=40"),
+        "network.actions": "bilateral", "network.log_bins": 16,
+    }),
     "rellie": Preset("ReLLIE's form: an agent per pixel, 27 levels, coupled channels, momentum", {
         # a term of the picture is shared by all pixels, and an action term is each pixel's own: it would outweigh them
         "train.reward": ("color=0.5", "smoothness=0.05", "effort=0", "steadiness=0"),

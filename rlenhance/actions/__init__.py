@@ -11,6 +11,7 @@ from rlenhance.actions.base import (
     upsample_agents,
     validate_action,
 )
+from rlenhance.actions.bilateral import BilateralActions
 from rlenhance.actions.completion import CompletionActions, ResidualActions
 from rlenhance.actions.curve import CurveActions
 from rlenhance.actions.filters import FILTERS, PIXELRL_TOOLS, FilterActions
@@ -21,7 +22,8 @@ from rlenhance.actions.toolchain import ToolchainActions
 from rlenhance.core.types import Action
 
 __all__ = [
-    "ACTION_SETS", "FILTERS", "PIXELRL_TOOLS", "Action", "ActionSet", "CompletionActions", "CurveActions",
-    "FilterActions", "FusedRenderer", "LatentActions", "PointwiseActions", "ResidualActions", "ToneActions", "ToolSet",
-    "ToolchainActions", "apply_action", "apply_and_measure", "attenuate_local", "upsample_agents", "validate_action",
+    "ACTION_SETS", "FILTERS", "PIXELRL_TOOLS", "Action", "ActionSet", "BilateralActions", "CompletionActions",
+    "CurveActions", "FilterActions", "FusedRenderer", "LatentActions", "PointwiseActions", "ResidualActions",
+    "ToneActions", "ToolSet", "ToolchainActions", "apply_action", "apply_and_measure", "attenuate_local",
+    "upsample_agents", "validate_action",
 ]

@@ -30,10 +30,12 @@ class ActionSet:
         scopes: the scopes of its agents, some of ("global", "local").
         action_dim: numbers that one agent chooses.
         num_choices: values of a categorical number, or None for continuous numbers in [-1, 1].
+        strength_heads: how many of the numbers, the first, a policy's `initial_strength` sets.
         initial_action, initial_std: mean and standard deviation of a new policy's actions; None: set by the policy.
         range_margin: how far values of its images may lie outside [0, 1].
         image_channels: how many channels its images may have.
-        needs_initial_image: whether its edits depend on the mask and on the first image of the episode.
+        needs_initial_image: whether its edits depend on the first image of the episode.
+        binary_mask: whether a pixel changes wholly or not at all, and its edits depend on the mask.
         supports_controls: whether its agents can change brightness, contrast, highlights and saturation, so that a
             policy over it can be trained for every control of the user.
         local_zero_mean: whether its edits leave out the mean over the cells of the local numbers before the squashing.
@@ -45,6 +47,7 @@ class ActionSet:
     range_margin: ClassVar[float] = 0.0
     image_channels: ClassVar[tuple[int, ...]] = (3,)
     needs_initial_image: ClassVar[bool] = False
+    binary_mask: ClassVar[bool] = False
     supports_controls: ClassVar[bool] = False
 
     @property
@@ -62,6 +65,10 @@ class ActionSet:
     @property
     def local_zero_mean(self) -> bool:
         return False
+
+    @property
+    def strength_heads(self) -> int:
+        return 1
 
     @property
     def initial_action(self) -> tuple[float, ...] | None:
@@ -150,14 +157,26 @@ class PointwiseActions(ActionSet):
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited image (N, 3, H, W) for parameters that broadcast to (N, C, H, W)."""
 
+    def spread(self, parameters: Tensor, size: Sequence[int], first: Tensor) -> Tensor:
+        """The parameters of every pixel of an image of this size (H, W), from those of the agents.
+
+        Args:
+            parameters: (N, C, h, w).
+            size: (H, W).
+            first: (N, 3, H, W), the first image of the episode.
+        """
+        return upsample_agents(parameters, size)
+
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
               step: int = 0) -> Tensor:
-        return self.apply_parameters(image, upsample_agents(self.parameters(action), image.shape[-2:]))
+        first = image if initial_image is None else initial_image
+        return self.apply_parameters(image, self.spread(self.parameters(action), image.shape[-2:], first))
 
     def apply_and_measure(self, image: Tensor, action: Action, mask: Tensor | None = None,
                           initial_image: Tensor | None = None, step: int = 0) -> tuple[Tensor, Tensor]:
         parameters, magnitude = self.parameters_and_magnitude(action)
-        return self.apply_parameters(image, upsample_agents(parameters, image.shape[-2:])), magnitude
+        first = image if initial_image is None else initial_image
+        return self.apply_parameters(image, self.spread(parameters, image.shape[-2:], first)), magnitude
 
 
 class ToolSet(ActionSet):
@@ -273,7 +292,7 @@ def apply_and_measure(actions: ActionSet, image: Tensor, action: Action, mask: T
 def _inside_mask(actions: ActionSet, image: Tensor, after: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return after
-    return torch.where(mask > 0.5, after, image) if actions.needs_initial_image else image + mask * (after - image)
+    return torch.where(mask > 0.5, after, image) if actions.binary_mask else image + mask * (after - image)
 
 
 def validate_action(actions: ActionSet, action: Action | Tensor, size: tuple[int, int]) -> Action:

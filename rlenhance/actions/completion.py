@@ -55,6 +55,7 @@ class CompletionActions(ToolSet):
     strides: tuple[int, ...] = (8, 4, 2, 1)
 
     needs_initial_image: ClassVar[bool] = True
+    binary_mask: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strides", tuple(self.strides))
@@ -155,6 +156,7 @@ class ResidualActions(ActionSet):
     max_change: float = 0.05
 
     needs_initial_image: ClassVar[bool] = True
+    binary_mask: ClassVar[bool] = True
     action_dim: ClassVar[int] = 3
     scopes: ClassVar[tuple[str, ...]] = ("local",)
 

@@ -87,6 +87,10 @@ class CurveActions(PointwiseActions):
         return 1 if self.channels == "luminance" else 3
 
     @property
+    def strength_heads(self) -> int:
+        return self.action_dim if self.channels == "coupled" else 1
+
+    @property
     def num_choices(self) -> int | None:
         return self.num_bins if self.kind == "categorical" else None
 

@@ -62,6 +62,7 @@ class LatentActions(nn.Module, ActionSet):
     purpose: ClassVar[Purpose] = "denoise"
     scopes: tuple[str, ...] = ("local",)
     needs_initial_image: ClassVar[bool] = True
+    binary_mask: ClassVar[bool] = True
     part_of: Tensor
 
     def __init__(self, block: int = 24, overlap: int = 8, latent_dim: int = 72, width: int = 24,

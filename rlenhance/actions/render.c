@@ -1,6 +1,6 @@
 /* All steps of an episode on the pixels of a row while they are in the cache: what `rlenhance.actions.render` calls.
  *
- * The formulas are those of `Tone.bend` and `Curve.bend`; tests hold them to these.
+ * The formulas are those of `apply_parameters` of the action sets; tests hold them to these.
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -85,9 +85,92 @@ INLINE void curve(float *restrict image, const float *restrict part, int64_t cou
         image[i] += (bend + part[i] * to_bend) * (image[i] * (1.0f - image[i]));
 }
 
-INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, const Plan *plan, const float *rows,
-                 int64_t segment)
+/* What `BilateralActions` need beside the plan: the guide is slope * level + offset, on a grid of its own, and the level
+ * of a pixel stands in a table by the sum of its largest channel, three times, and its channels. */
+typedef struct {
+    const float *slope, *offset;                 /* (guide_rows, guide_columns) */
+    int64_t guide_columns;
+    const int64_t *tops, *bottoms;               /* (height,) rows of the guide's grid on either side */
+    const float *shares;                         /* (height,) */
+    const int64_t *lefts, *rights;               /* (width,) */
+    const float *parts;                          /* (width,) */
+    const float *levels;                         /* (6 * table_top + 1,) */
+    float table_top;                             /* values of a channel in the table */
+} Guide;
+
+/* The band below each pixel, and the share of the band above it. */
+INLINE void band(const Guide *guide, int64_t y, int64_t start, int64_t count, const float (*image)[SEGMENT],
+                 int32_t bands, int32_t *below, float *above)
 {
+    const float *top_slope = guide->slope + guide->tops[y] * guide->guide_columns;
+    const float *low_slope = guide->slope + guide->bottoms[y] * guide->guide_columns;
+    const float *top_offset = guide->offset + guide->tops[y] * guide->guide_columns;
+    const float *low_offset = guide->offset + guide->bottoms[y] * guide->guide_columns;
+    const float down = guide->shares[y];
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t left = guide->lefts[start + i], right = guide->rights[start + i];
+        const float across = guide->parts[start + i], r = image[0][i], g = image[1][i], b = image[2][i];
+        const float slope_left = top_slope[left] + down * (low_slope[left] - top_slope[left]);
+        const float slope_right = top_slope[right] + down * (low_slope[right] - top_slope[right]);
+        const float offset_left = top_offset[left] + down * (low_offset[left] - top_offset[left]);
+        const float offset_right = top_offset[right] + down * (low_offset[right] - top_offset[right]);
+        float most = r > g ? r : g;
+        most = most > b ? most : b;
+        const float level = guide->levels[(int32_t)((3.0f * most + r + g + b) * guide->table_top + 0.5f)];
+        float value = (slope_left + across * (slope_right - slope_left)) * level
+                      + offset_left + across * (offset_right - offset_left);
+        value = (value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value) * (float)(bands - 1);
+        int32_t whole = (int32_t)value;
+        whole = whole > bands - 2 ? bands - 2 : whole;
+        below[i] = whole;
+        above[i] = value - (float)whole;
+    }
+}
+
+/* All steps of `BilateralActions.apply_parameters` between two columns of the agents' grid. */
+INLINE void bilateral(float (*image)[SEGMENT], const float *part, int64_t count, const Plan *plan, const float *rows,
+                      int64_t segment, const int32_t *below, const float *above)
+{
+    const int64_t columns = plan->grid_columns, left = plan->lefts[segment], right = plan->rights[segment];
+    const int64_t bands = plan->heads / 2;
+    float table[2][64];
+    for (int64_t step = 0; step < plan->steps; step++, rows += plan->heads * columns) {
+        for (int64_t head = 0; head < plan->heads; head++) {
+            table[0][head] = rows[head * columns + left];
+            table[1][head] = rows[head * columns + right] - rows[head * columns + left];
+        }
+        for (int64_t i = 0; i < count; i++) {
+            const float share = part[i], r = image[0][i], g = image[1][i], b = image[2][i], up = above[i];
+            const int32_t band = below[i], other = band + (int32_t)bands;
+            const float low = table[0][band] + share * table[1][band];
+            const float high = table[0][band + 1] + share * table[1][band + 1];
+            const float grey = table[0][other] + share * table[1][other];
+            const float bright = table[0][other + 1] + share * table[1][other + 1];
+            const float strength = low + up * (high - low), saturation = grey + up * (bright - grey);
+            const float more = saturation > 0.0f ? saturation : 0.0f, less = saturation - more;
+            const float light = (r + g + b) * (1.0f / 3.0f);
+            const float red = r + within(strength + more * (r - light)) * (r * (1.0f - r));
+            const float green = g + within(strength + more * (g - light)) * (g * (1.0f - g));
+            const float blue = b + within(strength + more * (b - light)) * (b * (1.0f - b));
+            const float mean = (red + green + blue) * (1.0f / 3.0f);
+            image[0][i] = red + less * (red - mean);
+            image[1][i] = green + less * (green - mean);
+            image[2][i] = blue + less * (blue - mean);
+        }
+    }
+}
+
+INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, const Plan *plan, const Guide *guide,
+                 const float *rows, int64_t segment, int64_t y)
+{
+    if (guide) {
+        int32_t below[SEGMENT];
+        float above[SEGMENT];
+        band(guide, y, plan->starts[segment], count, (const float (*)[SEGMENT])image, (int32_t)plan->heads / 2, below,
+             above);
+        bilateral(image, part, count, plan, rows, segment, below, above);
+        return;
+    }
     const int64_t columns = plan->grid_columns, left = plan->lefts[segment], right = plan->rights[segment];
     count = PADDED(count);
     for (int64_t step = 0; step < plan->steps; step++, rows += plan->heads * columns) {
@@ -103,7 +186,8 @@ INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, cons
 }
 
 /* Rows first to last of (3, height, width) float32. */
-EXPORT PROCESSORS int sweep_planes(const Plan *plan, int64_t first, int64_t last, const float *source, float *result)
+EXPORT PROCESSORS int sweep_planes(const Plan *plan, const Guide *guide, int64_t first, int64_t last,
+                                  const float *source, float *result)
 {
     float image[3][SEGMENT] = {{0}};
     const int64_t size = plan->height * plan->width;
@@ -117,7 +201,7 @@ EXPORT PROCESSORS int sweep_planes(const Plan *plan, int64_t first, int64_t last
             for (int64_t channel = 0; channel < 3; channel++)
                 for (int64_t i = 0; i < count; i++)
                     image[channel][i] = source[channel * size + y * plan->width + start + i];
-            bend(image, plan->parts + start, count, plan, rows, segment);
+            bend(image, plan->parts + start, count, plan, guide, rows, segment, y);
             for (int64_t channel = 0; channel < 3; channel++)
                 for (int64_t i = 0; i < count; i++)
                     result[channel * size + y * plan->width + start + i] = image[channel][i];
@@ -140,8 +224,8 @@ INLINE void blend(const float (*before)[SEGMENT], float (*after)[SEGMENT], int64
 
 /* The same for (height, width, 3) of whole numbers up to `top`, rounded to the nearest. */
 #define SWEEP_PIXELS(NAME, NUMBER)                                                                                     \
-    EXPORT PROCESSORS int NAME(const Plan *plan, int64_t first, int64_t last, const NUMBER *source, NUMBER *result,    \
-                               float top, float strength)                                                              \
+    EXPORT PROCESSORS int NAME(const Plan *plan, const Guide *guide, int64_t first, int64_t last, const NUMBER *source,\
+                               NUMBER *result, float top, float strength)                                              \
     {                                                                                                                  \
         float image[3][SEGMENT] = {{0}}, before[3][SEGMENT] = {{0}};                                                   \
         const float scale = 1.0f / top;                                                                                \
@@ -160,7 +244,7 @@ INLINE void blend(const float (*before)[SEGMENT], float (*after)[SEGMENT], int64
                 for (int64_t channel = 0; channel < 3; channel++)                                                      \
                     for (int64_t i = 0; i < SEGMENT; i++)                                                              \
                         image[channel][i] = before[channel][i] * scale;                                                \
-                bend(image, plan->parts + start, count, plan, rows, segment);                                          \
+                bend(image, plan->parts + start, count, plan, guide, rows, segment, y);                                \
                 blend(before, image, count, top, strength);                                                            \
                 for (int64_t i = 0; i < count; i++)                                                                    \
                     for (int64_t channel = 0; channel < 3; channel++)                                                  \

@@ -10,7 +10,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -20,14 +20,18 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import PointwiseActions
+from rlenhance.actions.bilateral import BilateralActions, slice_grid
 from rlenhance.actions.curve import CurveActions
 from rlenhance.actions.tone import ToneActions
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.image import resize, resized_tensor, to_array, to_tensor
+from rlenhance.core.tiling import bands
 from rlenhance.core.types import Action
+from rlenhance.ops.guided_filter import guide_coefficients, guide_size, luminance_guide
 
 _TILE = 1 << 14  # pixels per thread that torch edits at once: they stay in the cache
 _SEGMENT = 512  # pixels that sweep.c edits at once, at most
 _LANES = 16  # pixels that sweep.c may read beyond the last
+_FINE = 65_535  # values of a channel of a float picture that the guide tells apart
 _COARSE = 4  # pixels per agent along each side from which this is faster
 
 
@@ -94,13 +98,47 @@ class RenderPlan(ctypes.Structure):
                 ("segments", ctypes.c_int64), ("height", ctypes.c_int64), ("width", ctypes.c_int64)]
 
 
+class RenderGuide(ctypes.Structure):
+    """What `BilateralActions` need beside the plan: the guide's coefficients on their grid, interpolated."""
+
+    _fields_ = [("slope", ctypes.c_void_p), ("offset", ctypes.c_void_p), ("guide_columns", ctypes.c_int64),
+                ("tops", ctypes.c_void_p), ("bottoms", ctypes.c_void_p), ("shares", ctypes.c_void_p),
+                ("lefts", ctypes.c_void_p), ("rights", ctypes.c_void_p), ("parts", ctypes.c_void_p),
+                ("levels", ctypes.c_void_p), ("table_top", ctypes.c_float)]
+
+    @classmethod
+    def of(cls, small: Tensor, height: int, width: int, top: int) -> RenderGuide:
+        """The guide of a picture of height x width pixels.
+
+        Args:
+            small: the picture at `guide_size`, (1, 3, h, w).
+            top: values of a channel that the table of levels tells apart.
+        """
+        slope, offset = (part[0, 0].contiguous().numpy() for part in guide_coefficients(small))
+        down, across = AxisWeights.of(height, slope.shape[0], height), AxisWeights.of(width, slope.shape[1], width)
+        arrays = [slope, offset, down.before, down.after, down.part, across.before, across.after, across.part,
+                  _levels(top)]
+        places = [array.ctypes.data for array in arrays]
+        found = cls(*places[:2], slope.shape[1], *places[2:], float(top))
+        found.arrays = arrays  # kept alive for the addresses
+        return found
+
+
+@lru_cache(maxsize=2)
+def _levels(top: int) -> np.ndarray:
+    """`log_luminance` by 3 largest + sum of the channels, in 1 / top: (6 top + 1,) float32."""
+    value = np.arange(6 * top + 1, dtype=np.float64) / (6 * top)
+    return (np.log2(1 + 255 * value) / 8).astype(np.float32)
+
+
 def _load() -> Any:
     """The compiled functions, or None without them."""
     spec = find_spec("rlenhance.actions._compiled")
     if spec is None or spec.origin is None:
         return None
     library = ctypes.CDLL(spec.origin)
-    rows: list[Any] = [ctypes.POINTER(RenderPlan), ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    rows: list[Any] = [ctypes.POINTER(RenderPlan), ctypes.POINTER(RenderGuide), ctypes.c_int64, ctypes.c_int64,
+                       ctypes.c_void_p, ctypes.c_void_p]
     library.sweep_planes.argtypes = rows
     for name in ("sweep_bytes", "sweep_words"):
         getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
@@ -143,9 +181,11 @@ class FusedRenderer:
         for number, (source, target) in enumerate(zip(image, result, strict=True)):
             handles = self.handles[min(number, self.handles.shape[0] - 1)]
             if self._compiled:
-                self._run(NATIVE.sweep_planes, (height, width), handles, source.data_ptr(), target.data_ptr())
+                guide = RenderGuide.of(resize(source[None], guide_size(height, width)), height, width, _FINE) \
+                    if self._guided else None
+                self._run(NATIVE.sweep_planes, (height, width), handles, guide, source.data_ptr(), target.data_ptr())
                 continue
-            for rows, edit in self._tiles(handles, height, width):
+            for rows, edit in self._tiles(handles, source[None]):
                 target[:, rows] = edit(source[None, :, rows])[0]
         return result
 
@@ -160,18 +200,34 @@ class FusedRenderer:
         result = np.empty_like(picture)
         if self._compiled:
             function = NATIVE.sweep_bytes if picture.dtype == np.uint8 else NATIVE.sweep_words
-            self._run(function, (height, width), self.handles[0], picture.ctypes.data, result.ctypes.data,
-                      float(np.iinfo(picture.dtype).max), strength)
+            top = int(np.iinfo(picture.dtype).max)
+            guide = RenderGuide.of(resized_tensor(picture, guide_size(height, width)), height, width, top) \
+                if self._guided else None
+            self._run(function, (height, width), self.handles[0], guide, picture.ctypes.data, result.ctypes.data,
+                      float(top), strength)
             return result
-        for rows, edit in self._tiles(self.handles[0], height, width):
+        first = to_tensor(picture) if self._guided else torch.empty(1, 3, height, width, device="meta")
+        for rows, edit in self._tiles(self.handles[0], first):
             before = to_tensor(picture[rows])
             after = edit(before)
             result[rows] = to_array(after if strength == 1 else before + strength * (after - before),
                                     picture.dtype.type)
         return result
 
-    def _tiles(self, handles: Tensor, height: int, width: int) -> Iterator[tuple[slice, Any]]:
-        """Bands of rows between the same two rows of agents, each with the function that edits it."""
+    def _tiles(self, handles: Tensor, first: Tensor) -> Iterator[tuple[slice, Any]]:
+        """Bands of rows, each with the function that edits it.
+
+        Args:
+            handles: (T, C, h, w).
+            first: (1, 3, H, W); its values count for guided actions alone.
+        """
+        height, width = first.shape[-2:]
+        if self._guided:
+            guide = luminance_guide(first)
+            for rows in bands(height, max(1, torch.get_num_threads() * _TILE // width)):
+                steps = [slice_grid(handle[None], guide, rows) for handle in handles]
+                yield rows, partial(self._in_steps, steps)
+            return
         single = handles.shape[-2:] == (1, 1)
         down = AxisWeights.of(height, handles.shape[-2], max(1, torch.get_num_threads() * _TILE // width))
         across = AxisWeights.of(width, handles.shape[-1], width)
@@ -189,11 +245,21 @@ class FusedRenderer:
 
             yield slice(int(first), int(last)), edit
 
+    def _in_steps(self, steps: Sequence[Tensor], image: Tensor) -> Tensor:
+        for parameters in steps:
+            image = self.actions.apply_parameters(image, parameters)
+        return image
+
+    @property
+    def _guided(self) -> bool:
+        return isinstance(self.actions, BilateralActions)
+
     @property
     def _compiled(self) -> bool:
-        return NATIVE is not None and type(self.actions) in (ToneActions, CurveActions)
+        return NATIVE is not None and type(self.actions) in (ToneActions, CurveActions, BilateralActions)
 
-    def _run(self, function: Callable[..., int], size: tuple[int, int], handles: Tensor, *more: Any) -> None:
+    def _run(self, function: Callable[..., int], size: tuple[int, int], handles: Tensor, guide: RenderGuide | None,
+             *more: Any) -> None:
         """Blocks of rows on as many threads as torch may use; ctypes releases the interpreter lock."""
         height, width = size
         numbers = handles.numpy()  # (T, C, h, w)
@@ -203,7 +269,7 @@ class FusedRenderer:
         ends = [height * number // threads for number in range(threads + 1)]
 
         def work(first: int, last: int) -> int:
-            return function(plan, first, last, *more)
+            return function(plan, guide, first, last, *more)
 
         if threads == 1:
             failures = [work(0, height)]

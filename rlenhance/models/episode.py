@@ -117,8 +117,9 @@ class GreedyEpisode(ImageNetwork):
             renderer = self.fused_renderer(actions, image)
             if renderer is not None and renderer.is_faster(*image.shape[-2:]):
                 return renderer.image(image)
+        first = image if self.policy.actions.needs_initial_image else None
         for action in actions:
-            image = apply_action(self.policy.actions, image, action, mask)
+            image = apply_action(self.policy.actions, image, action, mask, first)
         return image
 
     def render_array(self, picture: np.ndarray, actions: Sequence[Action], strength: float = 1.0) -> np.ndarray:
@@ -181,7 +182,7 @@ class GreedyEpisode(ImageNetwork):
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = attenuate_local(action, smoothness)
             chosen.append(action)
-            renderer = self.fused_renderer([action]) if network else None
+            renderer = self.fused_renderer([action]) if network and start is None else None
             states.append(renderer.image(states[-1]) if renderer else
                           apply_action(policy.actions, states[-1], action, mask, start))
         return states, chosen

@@ -30,7 +30,7 @@ class FastDecider:
     """
 
     def __init__(self, policy: PixelPolicy, preference: Tensor):
-        self.exposure_target = policy.exposure_target(preference)
+        self.exposure_target, self.log_bins = policy.exposure_target(preference), policy.log_bins
         self.preference = policy.preferences.network_input(preference).numpy()[0]
         backbone: Any = policy.backbone
         heads: Any = policy.heads.items()
@@ -58,7 +58,7 @@ class FastDecider:
 
     def act(self, image: Tensor, remaining: float) -> Action:
         """The greedy action for an image (1, 3, H, W) and the share of the horizon that is left."""
-        statistics = picture_statistics(image, *self.exposure_target).numpy()[0]
+        statistics = picture_statistics(image, *self.exposure_target, self.log_bins).numpy()[0]
         context = np.concatenate([self.preference, np.array([remaining], np.float32), statistics])
         pixels = image.numpy()[0]
         bottom, right = (-side % self.side for side in pixels.shape[1:])

@@ -32,7 +32,7 @@ class Observation(TypedDict, total=False):
         preference: (N, P), encoded in [-1, 1]; absent without preferences.
         mask: (N, 1, H, W), if there is one.
         initial_image: (N, 3, H, W), the first picture of the episode, for action sets that need it.
-        statistics, tools: (N, STATISTICS) and (N, C, K, h, w), cached by `Policy.precompute`; optional.
+        statistics, tools: (N, num_statistics) and (N, C, K, h, w), cached by `Policy.precompute`; optional.
         last_tools, budget, action_mask: of toolchains, see `envs.ToolchainEnv`; optional.
     """
 
@@ -105,12 +105,13 @@ class PixelPolicy(Policy):
         std_mode: source of the Gaussian's standard deviation: "scheduled" (one number per scope, set by the learner) or
             "predicted" (by the head, per agent).
         sees_initial_image: whether the first picture of the episode is an input too.
+        log_bins: see `picture_statistics`.
     """
 
     def __init__(self, actions: Mapping[str, Any], backbone: Mapping[str, Any], horizon: int = 8,
                  decision_size: int | None = 64, preferences: Mapping[str, Any] | None = None,
                  auto: Sequence[str] = (), uses_mask: bool = False, initial_strength: float = 0.3,
-                 std_mode: str = "scheduled", sees_initial_image: bool = False):
+                 std_mode: str = "scheduled", sees_initial_image: bool = False, log_bins: int = 0):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"an episode needs at least one step; got horizon {horizon}")
@@ -122,7 +123,8 @@ class PixelPolicy(Policy):
         self.preferences = Preferences({name: tuple(r) for name, r in (preferences or {}).items()}, tuple(auto))
         self.horizon, self.decision_size, self.uses_mask, self.std_mode = horizon, decision_size, uses_mask, std_mode
         self.sees_initial_image, self.input_channels = sees_initial_image, 3 + uses_mask + 3 * sees_initial_image
-        self.context_size = context = len(self.preferences) + 1 + STATISTICS
+        self.log_bins, self.num_statistics = log_bins, STATISTICS + log_bins
+        self.context_size = context = len(self.preferences) + 1 + self.num_statistics
         self.backbone: Backbone = BACKBONES.rebuild({**backbone, "channels": self.input_channels, "context": context})
         width = self.backbone.width
         outputs = self.actions.action_dim * (self.actions.num_choices or (2 if std_mode == "predicted" else 1))
@@ -162,8 +164,8 @@ class PixelPolicy(Policy):
                 self._bias_choice(self.heads[other], (self.actions.num_choices - 1) // 2)
             return
         with torch.no_grad():
-            heads = self.actions.action_dim if getattr(self.actions, "channels", None) == "coupled" else 1
-            last.bias[:heads] = math.atanh((initial_strength - (low + high) / 2) / ((high - low) / 2))
+            wanted = (initial_strength - (low + high) / 2) / ((high - low) / 2)
+            last.bias[: self.actions.strength_heads] = math.atanh(wanted)
 
     def _bias_choice(self, layer: Any, choice: int) -> None:
         assert self.actions.num_choices is not None
@@ -198,7 +200,7 @@ class PixelPolicy(Policy):
 
     def precompute(self, observation: Observation) -> Observation:
         """The observation with its statistics cached."""
-        return {**observation, "statistics": self.global_features(observation)[:, -STATISTICS:]}
+        return {**observation, "statistics": self.global_features(observation)[:, -self.num_statistics :]}
 
     def exposure_target(self, preference: Tensor) -> tuple[Tensor, Tensor | None]:
         """The arguments `level` and `auto` of `picture_statistics`."""
@@ -209,7 +211,7 @@ class PixelPolicy(Policy):
         return level, chosen.get("exposure_level_auto")
 
     def global_features(self, observation: Observation) -> Tensor:
-        """Preferences, remaining steps and statistics of the picture: (N, P + 1 + STATISTICS)."""
+        """Preferences, remaining steps and statistics of the picture: (N, P + 1 + num_statistics)."""
         image = observation["image"]
         preference = observation.get("preference")
         if preference is None:
@@ -219,7 +221,7 @@ class PixelPolicy(Policy):
                              f"({', '.join(self.preferences.ranges) or 'none'}); got {preference.shape[1]}")
         statistics = observation.get("statistics")
         if statistics is None:
-            statistics = picture_statistics(image, *self.exposure_target(preference))
+            statistics = picture_statistics(image, *self.exposure_target(preference), self.log_bins)
         return torch.cat([self.preferences.network_input(preference), observation["remaining"], statistics], dim=1)
 
     def forward(self, observation: Observation, state: Any = None) -> tuple[JointDistribution, dict[str, Tensor], Any]:

@@ -132,7 +132,7 @@ def _planes(network: Any) -> list[str]:
 
 def _context(network: Any) -> list[str]:
     """What each entry of a backbone's global features is."""
-    statistics = [f"statistics {index}" for index in range(STATISTICS)]
+    statistics = [f"statistics {index}" for index in range(getattr(network, "num_statistics", STATISTICS))]
     if isinstance(network, PixelPolicy):
         chosen = [f"preference {index}" for index in range(len(network.preferences))]
         return [*chosen, "remaining", *statistics]

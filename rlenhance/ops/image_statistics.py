@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rlenhance.core.devices import constants
 from rlenhance.core.image import brightness, max_channel
+from rlenhance.ops.guided_filter import log_luminance
 
 #: The default exposure level (fitted on training scenes).
 DEFAULT_EXPOSURE = 0.475
@@ -110,8 +111,8 @@ def soft_histogram(values: Tensor, bins: int = 10) -> Tensor:
     return counts / level.shape[1]
 
 
-def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None) -> Tensor:
-    """Global features of a policy: (N, 3, H, W) -> (N, STATISTICS).
+def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None, log_bins: int = 0) -> Tensor:
+    """Global features of a policy: (N, 3, H, W) -> (N, STATISTICS + log_bins).
 
     Histogram of the brightness; histogram of the maximum channel, which shows what is about to clip; mean; eight times
     the distance of the exposure from the requested level; and the differences of the mean red and blue from the mean
@@ -121,13 +122,17 @@ def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None)
         image: (N, 3, H, W) in [0, 1].
         level: (N, 1, 1, 1), the requested exposure level.
         auto: see `measured_exposure`.
+        log_bins: of a histogram of the log-luminance, which tells apart how dark the dark parts are; 0: none.
     """
     red, green, blue = image.mean(dim=(2, 3)).unbind(dim=1)
     pixels = brightness(image).flatten(1)
     feedback = 8 * (_compared(image, _exposure(pixels), auto) - level).flatten()
     colors = torch.stack([(red + green + blue) / 3, feedback, red - green, blue - green], dim=1)
-    return torch.cat([soft_histogram(pixels), soft_histogram(max_channel(image).flatten(1)), colors], dim=1)
+    parts = [soft_histogram(pixels), soft_histogram(max_channel(image).flatten(1)), colors]
+    if log_bins:
+        parts.append(soft_histogram(log_luminance(image).flatten(1), log_bins))
+    return torch.cat(parts, dim=1)
 
 
-#: Columns of `picture_statistics`.
+#: Columns of `picture_statistics` without the histogram of the log-luminance.
 STATISTICS = 24

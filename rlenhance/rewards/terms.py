@@ -102,6 +102,19 @@ def exposure(image: Tensor, transition: Transition) -> Tensor:
     return (reached - transition.preferences["exposure_level"]).abs()
 
 
+@state_term("revealed_noise")
+def revealed_noise(image: Tensor, transition: Transition) -> Tensor:
+    """Noise and coding steps that the change reveals, beyond a budget of ten 255ths: (N, 1, H, W), in brightness.
+
+    The initial image is taken to hold noise of one 255th, which is that of rounding and coding; a curve multiplies it
+    by about the ratio of the brightness after and before. Places where little more than zero was recorded thus cost
+    much where they are raised; denoising takes care of what is within the budget.
+    """
+    step = constants((1 / 255,), (), image)
+    light, before = transition.shared(brightness, image), transition.shared(brightness, transition.initial)
+    return (step * (light + step) / (before + step) - 10 * step).clamp_min(0)
+
+
 @state_term("local_exposure", default=0.5)
 def local_exposure(image: Tensor, transition: Transition) -> Tensor:
     """Distance of large regions from the requested level beyond a margin of 0.25: (N, 1, 4, 4).
@@ -218,6 +231,25 @@ def squared_error(image: Tensor, transition: Transition) -> Tensor:
     """Squared difference to the reference, mean of the channels: (N, 1, H, W)."""
     error = F.mse_loss(image, _target(transition), reduction="none")
     return error if error.shape[1] == 1 else error.mean(dim=1, keepdim=True)
+
+
+@state_term("reference_exposure", reference=True)
+def reference_exposure(image: Tensor, transition: Transition) -> Tensor:
+    """Distance of the mean brightness from the reference's, or from the level that the user named: (N, 1, 1, 1)."""
+    level = mean_brightness(_target(transition))
+    auto = transition.preferences.get("exposure_level_auto")
+    if auto is not None:
+        level = torch.lerp(transition.preferences["exposure_level"].expand_as(level), level, auto)
+    return (mean_brightness(image) - level).abs()
+
+
+@state_term("shape_psnr", reference=True)
+def shape_psnr(image: Tensor, transition: Transition) -> Tensor:
+    """Minus the PSNR to the reference after the image was scaled to its mean: (N, 1, 1, 1), in dB."""
+    target = _target(transition)
+    gain = target.mean(dim=(1, 2, 3), keepdim=True) / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+    error = ((image * gain - target) ** 2).mean(dim=(1, 2, 3), keepdim=True)
+    return 10 * (error + 1e-4).log10()
 
 
 @state_term("shape", reference=True)

@@ -113,7 +113,7 @@ def test_another_action_set_leaves_out_what_the_preset_says_of_its_own(words, ch
 
 @pytest.mark.parametrize("words, told", [
     (["--preset", "natual"], "did you mean natural"),
-    (["--actions", "curve", "--controls"], "--controls need agents that can follow them: --actions tone"),
+    (["--actions", "curve", "--controls"], "--controls need agents that can follow them: --actions bilateral or tone"),
     (["--momentum", "0.2"], "the action set tone has no momentum: leave it out"),
     (["--no-vary-exposure"], "--controls vary the exposure"),
     (["--no-controls", "--smoothness", "0.1"], "it needs --controls"),

@@ -18,6 +18,7 @@ from tests.support.networks import CHOICE, make_model, make_policy, stir
 SETS = [
     ("tone", {}), ("tone", {"agent_stride": 0}), ("curve", {}), ("curve", {"agent_stride": 0}),
     ("curve", {"channels": "chroma"}), ("curve", {"channels": "coupled", "lead_channel": 2, "momentum": 0.4}),
+    ("bilateral", {}), ("bilateral", {"agent_stride": 8, "bands": 5}),
     ("curve", {"kind": "categorical"}), ("curve", {"agent_stride": 8, "global_agent": False}),
 ]
 every_set = pytest.mark.parametrize("name, config", SETS, ids=lambda v: v if isinstance(v, str) else str(v))
@@ -43,8 +44,9 @@ def _episode(name, config, generator, steps=8, count=1):
 
 
 def _step_by_step(actions, image, chosen):
+    first = image if actions.needs_initial_image else None
     for action in chosen:
-        image = apply_action(actions, image, action)
+        image = apply_action(actions, image, action, None, first)
     return image
 
 

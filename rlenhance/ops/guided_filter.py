@@ -1,0 +1,76 @@
+"""Guided filter: edge-following means, and the smoothed log-luminance by which edge-aware tone curves are chosen."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlenhance.core.devices import constants
+from rlenhance.core.image import max_channel, resize
+
+#: Longer side in pixels at which the coefficients of `luminance_guide` are computed, at most.
+GUIDE_SIDE = 256
+_RADIUS = 1 / 20  # of the window, over the shorter side
+_EPSILON = 1e-3  # variance of the log-luminance (on [0, 1]) that counts as flat: a deviation of a quarter of a stop
+
+
+def box_mean(value: Tensor, radius: int) -> Tensor:
+    """Mean of a square window, borders repeated: (N, C, H, W)."""
+    return F.avg_pool2d(F.pad(value, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
+
+
+def guided_coefficients(guide: Tensor, value: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Slope and offset of the guided filter: the edge-following mean of the value is slope * guide + offset.
+
+    Args:
+        guide, value: (N, 1, H, W).
+        radius: of the windows, in pixels.
+        epsilon: variance of the guide below which a window counts as flat.
+
+    Source: He, Sun and Tang 2010, equations 5 to 8.
+    """
+    mean, average = box_mean(guide, radius), box_mean(value, radius)
+    slope = (box_mean(guide * value, radius) - mean * average) / (box_mean(guide**2, radius) - mean**2 + epsilon)
+    return box_mean(slope, radius), box_mean(average - slope * mean, radius)
+
+
+def guided_filter(guide: Tensor, value: Tensor, radius: int = 8, epsilon: float = 0.01) -> Tensor:
+    """An edge-following mean of the value: (N, 1, H, W). Source: He, Sun and Tang 2010."""
+    slope, offset = guided_coefficients(guide, value, radius, epsilon)
+    return slope * guide + offset
+
+
+def log_luminance(image: Tensor) -> Tensor:
+    """log2(1 + 255 v) / 8 of v, the middle of the largest channel and the mean channel: (N, 3, H, W) -> (N, 1, H, W).
+
+    0 is black, 1 is white, and an eighth is a stop but near black.
+    """
+    value = (max_channel(image) + image.mean(dim=1, keepdim=True)) / 2
+    scale, eighth = constants((255.0,), (), value), constants((0.125,), (), value)
+    return torch.log2(1 + scale * value) * eighth
+
+
+def guide_size(height: int, width: int) -> tuple[int, int]:
+    """Size of the picture from which the coefficients of the guide are computed."""
+    share = min(1.0, GUIDE_SIDE / max(height, width))
+    return (height, width) if share == 1 else (max(1, round(share * height)), max(1, round(share * width)))
+
+
+def guide_coefficients(small: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and offset of `luminance_guide`, for a picture of `guide_size`: (N, 3, h, w) -> (N, 1, h, w) each."""
+    level = log_luminance(small)
+    return guided_coefficients(level, level, max(1, round(_RADIUS * min(small.shape[-2:]))), _EPSILON)
+
+
+def luminance_guide(image: Tensor) -> Tensor:
+    """The base layer of the log-luminance, without fine detail and with its edges: (N, 3, H, W) -> (N, 1, H, W) in
+    [0, 1].
+
+    Source: coefficients of a reduced picture, interpolated, He and Sun 2015 (fast guided filter).
+    """
+    size = (int(image.shape[-2]), int(image.shape[-1]))
+    slope, offset = guide_coefficients(resize(image, guide_size(*size)))
+    if tuple(slope.shape[-2:]) != size:
+        slope, offset = (F.interpolate(part, size, mode="bilinear", align_corners=False) for part in (slope, offset))
+    return torch.addcmul(offset, slope, log_luminance(image)).clamp(0, 1)
