@@ -72,7 +72,7 @@ def test_an_action_set_of_ones_own_is_trained_with_the_settings_that_it_has(gamm
 @pytest.mark.parametrize("words, told", [
     (["--actions", "nonsense"], "unknown action set 'nonsense'"),
     (["--actions", "filters", "--no-controls"], "the action set filters is for the task denoise"),
-    (["--actions", "gamma", "--controls"], "--controls need agents that can follow them: --actions tone; got gamma"),
+    (["--actions", "gamma", "--controls"], "--controls need agents that can follow them: --actions bilateral or tone; got gamma"),
     (["--actions", "gamma", "--no-controls", "--momentum", "0.2", "--no-global-agent"],
      "the action set gamma has no global_agent, momentum: leave them out"),
     (["--actions", "tone", "--channels", "coupled"], "the action set tone has no channels: leave it out"),
