@@ -186,7 +186,7 @@ INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, cons
 }
 
 /* Rows first to last of (3, height, width) float32. */
-EXPORT PROCESSORS int sweep_planes(const Plan *plan, const Guide *guide, int64_t first, int64_t last,
+EXPORT PROCESSORS int render_planes(const Plan *plan, const Guide *guide, int64_t first, int64_t last,
                                   const float *source, float *result)
 {
     float image[3][SEGMENT] = {{0}};
@@ -255,8 +255,8 @@ INLINE void blend(const float (*before)[SEGMENT], float (*after)[SEGMENT], int64
         return 0;                                                                                                      \
     }
 
-SWEEP_PIXELS(sweep_bytes, uint8_t)
-SWEEP_PIXELS(sweep_words, uint16_t)
+SWEEP_PIXELS(render_bytes, uint8_t)
+SWEEP_PIXELS(render_words, uint16_t)
 
 /* Python imports it as an empty module; ctypes calls the functions above, which leaves the interpreter free. */
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", 0, -1, 0, 0, 0, 0, 0};

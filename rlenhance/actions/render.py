@@ -139,8 +139,10 @@ def _load() -> Any:
     library = ctypes.CDLL(spec.origin)
     rows: list[Any] = [ctypes.POINTER(RenderPlan), ctypes.POINTER(RenderGuide), ctypes.c_int64, ctypes.c_int64,
                        ctypes.c_void_p, ctypes.c_void_p]
-    library.sweep_planes.argtypes = rows
-    for name in ("sweep_bytes", "sweep_words"):
+    if not hasattr(library, "render_planes"):  # compiled from an earlier version of render.c
+        return None
+    library.render_planes.argtypes = rows
+    for name in ("render_bytes", "render_words"):
         getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
     return library
 
@@ -183,7 +185,7 @@ class FusedRenderer:
             if self._compiled:
                 guide = RenderGuide.of(resize(source[None], guide_size(height, width)), height, width, _FINE) \
                     if self._guided else None
-                self._run(NATIVE.sweep_planes, (height, width), handles, guide, source.data_ptr(), target.data_ptr())
+                self._run(NATIVE.render_planes, (height, width), handles, guide, source.data_ptr(), target.data_ptr())
                 continue
             for rows, edit in self._tiles(handles, source[None]):
                 target[:, rows] = edit(source[None, :, rows])[0]
@@ -199,7 +201,7 @@ class FusedRenderer:
         height, width = picture.shape[:2]
         result = np.empty_like(picture)
         if self._compiled:
-            function = NATIVE.sweep_bytes if picture.dtype == np.uint8 else NATIVE.sweep_words
+            function = NATIVE.render_bytes if picture.dtype == np.uint8 else NATIVE.render_words
             top = int(np.iinfo(picture.dtype).max)
             guide = RenderGuide.of(resized_tensor(picture, guide_size(height, width)), height, width, top) \
                 if self._guided else None
