@@ -151,7 +151,7 @@ def test_compiled_code_is_cheap():
     sweep = FusedRenderer(tone, [tone.noop(1, 64, 64)] * 2)
     sweep._run = lambda *words: calls.append(words)
     sweep.pixels(np.zeros((400, 300, 3), np.uint16))
-    assert [words[0].__name__ for words in calls] == ["sweep_words"]
+    assert [words[0].__name__ for words in calls] == ["render_words"]
 
 
 @both_ways
