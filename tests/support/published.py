@@ -91,7 +91,7 @@ def made_up_rl_tools(folder, seed=0):
     for number in range(1, 13):
         arrays = {}
         for name, shape in (deep if (number - 1) % 4 >= 2 else small).items():
-            arrays[f"{name}.weights"] = rng.normal(0, 0.2 / np.prod(shape[:3]) ** 0.5, shape).astype(np.float32)
+            arrays[f"{name}.weights"] = rng.normal(0, 0.6 / np.prod(shape[:3]) ** 0.5, shape).astype(np.float32)
             arrays[f"{name}.biases"] = np.zeros(shape[-1], np.float32)
         np.savez(folder / f"tool{number:02d}.npz", **arrays)
     return folder
