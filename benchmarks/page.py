@@ -96,8 +96,8 @@ class Page:
 
     def preview(self, token: str, session: str, contrast: float) -> str:
         """What a slider's event does."""
-        values = [json.dumps([token]), True, 0.475, contrast, 0, 0.5, 0, 1, 0, False, 0, "natural", "as the original",
-                  False]
+        values = [json.dumps([token]), True, 0.475, contrast, 0, 0.5, 0, 1, 0, False, 0, "as it is", "natural",
+                  "as the original", False]
         body = {"data": values, "fn_index": self.preview_at, "session_hash": session, "event_data": None}
         self.ask("/gradio_api/queue/join", json.dumps(body).encode(), **{"Content-Type": "application/json"})
         return self.ask(f"/gradio_api/queue/data?session_hash={session}").decode()

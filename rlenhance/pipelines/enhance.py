@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import torch
 
@@ -22,10 +23,12 @@ from rlenhance.io.batch import mean_level
 from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import auto_exposure, exposure_of
+from rlenhance.ops.white_balance import NEUTRAL, apply_gains, describe_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
-from rlenhance.pipelines.denoise import Denoiser, find_denoiser
+from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.options import EnhanceSettings, check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
+from rlenhance.pipelines.white import gains_of, split_white, white_action
 
 
 class Enhancer(ImagePipeline[EnhanceSettings]):
@@ -163,13 +166,14 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
         """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
-        that was removed where that is automatic."""
+        that was removed where that is automatic; `white` says in words what the white balance did, if it did."""
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
         return PipelineResult(result, {**levels, **decision})
 
     def decide(self, pixels: np.ndarray) -> list[Action]:
-        """The actions of the policy for a picture (H, W, 3), which can be applied to others.
+        """The actions of the policy for a picture (H, W, 3), which can be applied to others; where the white balance is
+        not kept, its gains stand before them, see `rlenhance.pipelines.white`.
 
         Raises:
             UsageError: the model cannot share its decision.
@@ -219,28 +223,44 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         actions = self._actions
         if actions is None and self.shares_decision:
             actions = self._decided(pixels)
-        result = self._rendered(pixels, actions)
-        curve = None if actions is None else partial(self._rendered, actions=actions)
+        gains, actions = (gains_of(pixels, self.settings.white), None) if actions is None else split_white(actions)
+        gains = NEUTRAL if is_grey(pixels) else gains
+        words = describe_gains(gains)
+        said = {"white": words} if words else {}
+        result = self._rendered(pixels, actions, gains)
+        curve = None if actions is None else partial(self._rendered, actions=actions, gains=gains)
         if self.settings.denoise:
             result = self.denoiser.denoise_enhanced(pixels, result, curve)
         elif self.settings.denoise is None:
             result, share = self.denoiser.denoise_visible(pixels, result, curve)
-            return result, {"denoise": round(share, 3)}
-        return result, {}
+            return result, {"denoise": round(share, 3), **said}
+        return result, said
 
     def _decided(self, pixels: np.ndarray) -> list[Action]:
         with torch.inference_mode(), self._precision():
             small = resized_tensor(pixels, self.model.policy.decision_size, self.device)
-            return self.model.decide(small, preference=self._preference_for(small))
+            actions = self.model.decide(small, preference=self._preference_for(small))
+        white = self.settings.white
+        return actions if white == 0 else [white_action(gains_of(pixels, white), self.device), *actions]
 
-    def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None) -> np.ndarray:
-        """The result of the model, at the strength of the settings."""
+    def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None, gains: np.ndarray) -> np.ndarray:
+        """The result of the model and of gains against a cast, at the strength of the settings."""
+        neutral, strength = bool((gains == 1).all()), self.settings.strength
         if actions is not None:
-            return self.model.render_array(pixels, actions, self.settings.strength)
-        image = to_tensor(pixels, self.device)
-        with self._precision():
-            result = self.model(image, preference=self._preference_for(image)).float()
-        return to_array(self._mix(image, result), pixels.dtype.type)
+            result = self.model.render_array(pixels, actions, strength if neutral else 1.0)
+        else:
+            image = to_tensor(pixels, self.device)
+            with self._precision():
+                result = self.model(image, preference=self._preference_for(image)).float()
+            result = to_array(self._mix(image, result) if neutral else result, pixels.dtype.type)
+        if neutral:
+            return result
+        result = apply_gains(result, gains)
+        if strength == 1:
+            return result
+        if np.issubdtype(pixels.dtype, np.floating):
+            return np.asarray(self._mix(pixels, result)).astype(pixels.dtype)
+        return cv2.addWeighted(result, strength, pixels, 1 - strength, 0)
 
     def _preference_for(self, image: torch.Tensor) -> Mapping[str, float | None] | None:
         """The preferences of the settings for (1, 3, H, W), with the exposure shifted."""

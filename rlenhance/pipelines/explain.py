@@ -13,6 +13,7 @@ from rlenhance.actions import Action, PointwiseActions
 from rlenhance.core.visualize import action_colors
 from rlenhance.io.contact_sheet import Cell, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.white import split_white
 
 _SIDE = 256  # pixels along a side of the diagrams
 _PAPER, _LINE, _BEFORE, _AFTER = (38, 38, 38), (90, 90, 90), (150, 150, 150), (255, 140, 13)
@@ -38,6 +39,8 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
              Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
              histogram_cell(before, after)]
+    if actions is not None:
+        _, actions = split_white(actions)
     bending = enhancer.model.policy.actions if shared and actions else None
     if actions and isinstance(bending, PointwiseActions):
         cells.append(curve_cell(bending, actions, enhancer.settings.strength))

@@ -11,8 +11,11 @@ import torch
 from rlenhance.actions import Action, apply_action
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array, to_tensor
 from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode
+from rlenhance.ops.white_balance import apply_gains
+from rlenhance.pipelines.white import split_white
 
 #: Colours along each side of the table.
 POINTS = 33
@@ -25,7 +28,7 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     The global agent holds the mean of the local agents; a colour table cannot hold differences from place to place.
 
     Args:
-        actions: the T actions for one picture, as `GreedyEpisode.decide` gives them.
+        actions: the T actions for one picture, as `GreedyEpisode.decide` or `Enhancer.decide` gives them.
         points: colours along each side.
         strength: how much of the change is made.
 
@@ -41,12 +44,14 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     ramp = torch.linspace(0, 1, points)
     blue, green, red = torch.meshgrid(ramp, ramp, ramp, indexing="ij")
     colors = torch.stack([red, green, blue]).reshape(1, 3, points * points, points)
+    gains, actions = split_white(actions)
     result = colors
     with torch.inference_mode():
         for action in actions:
             whole = {level: entry.cpu() if level == "global" else torch.zeros_like(entry[..., :1, :1]).cpu()
                      for level, entry in action.items()}
             result = apply_action(model.policy.actions, result, whole)
+    result = to_tensor(apply_gains(to_array(result, np.float32), gains))
     result = colors + strength * (result - colors)
     return result[0].reshape(3, points, points, points).movedim(0, -1).clone().numpy()
 

@@ -31,7 +31,8 @@ class Setting:
         unit: of the number ("255ths"); "" for shares.
         whole: it is an integer.
         choices: the allowed values; empty: all of the range.
-        auto: "auto" is allowed too; of a setting without a default it means None.
+        auto: "auto" is allowed too, and means None.
+        off: a word that means 0, which may lie outside the range; "": there is none.
         flag: its flag ("--strength"); by default made from the name.
         metavar: the name of its value in the help.
         hint: the way out, in the message for a value outside the range.
@@ -47,15 +48,23 @@ class Setting:
     whole: bool = False
     choices: tuple[int, ...] = ()
     auto: bool = False
+    off: str = ""
     flag: str = ""
     metavar: str = "X"
     hint: str = ""
     old_flags: tuple[str, ...] = ()
     name: str = ""
 
+    @property
+    def words(self) -> list[str]:
+        """The words that are allowed in the place of a number."""
+        return [AUTO] * self.auto + [self.off] * bool(self.off)
+
     def check(self, value: Any) -> float | int | None:
         """A value as the field holds it; one of another type or outside the range raises UsageError."""
-        if self.default is None and (value is None or (self.auto and value == AUTO)):
+        if isinstance(value, str) and value in self.words:
+            value = None if value == AUTO else 0.0
+        if value is None and (self.default is None or self.auto):
             return None
         try:
             if isinstance(value, bool):
@@ -63,14 +72,15 @@ class Setting:
             value = value.__index__() if self.whole else value.__float__()  # NumPy's numbers too
         except (AttributeError, TypeError, OverflowError):
             kind = "a whole number" if self.whole else "a number"
-            none = f' or "{AUTO}"' if self.auto else " or null" * (self.default is None)
+            none = "".join(f' or "{word}"' for word in self.words) or " or null" * (self.default is None)
             raise UsageError(f"{self.name} must be {kind}{none}; "
                              f"got {_shown(value)}") from None
         if self.choices and value not in self.choices:
             raise UsageError(f"{self.name} must be {' or '.join(map(str, self.choices))}; got {value}")
-        if not self.low <= value <= self.high:
+        if not (self.low <= value <= self.high or (self.off and value == 0)):
             span = f"lie between {self.low:g} and {self.high:g}" if self.high < math.inf else f"be {self.low:g} or more"
-            raise UsageError(f"{self.name} must {span}{self.unit and f' ({self.unit})'}; got {value:g}"
+            off = f", or be {self.off}" * bool(self.off)
+            raise UsageError(f"{self.name} must {span}{self.unit and f' ({self.unit})'}{off}; got {value:g}"
                              f"{self.hint and f': {self.hint}'}")
         return value
 
@@ -129,6 +139,9 @@ class EnhanceSettings(ImageSettings):
         exposure_shift: added to the exposure that is asked for, automatic or not, within the model's range.
         denoise: how much of the noise that the change reveals is removed afterwards, in [0, 1]; None ("auto"): as much
             as will be visible, see `Denoiser.denoise_visible`. In clips, which it would slow down, auto removes none.
+        white: the temperature in kelvin of the light that the photograph was taken in, which is made daylight; None
+            ("auto"): the part of a colour cast that is surely one is taken out, see
+            `rlenhance.ops.white_balance.auto_gains`; 0 ("keep"): the colours of the light stay. Grey pictures stay.
         steps: stop a policy after this many of its steps; None: all.
     """
 
@@ -141,6 +154,9 @@ class EnhanceSettings(ImageSettings):
     denoise: float | None = setting("how much of the noise that brightening shows is taken: 0 (none) to 1, or auto: as "
                                     "much as will be visible (default; none in clips)", low=0, high=1, auto=True,
                                     metavar="D|auto")
+    white: float | None = setting("the colour of the light: keep, K (its temperature in kelvin, 2500 to 12000, made "
+                                  "daylight), or auto: a cast is taken out as far as it is surely one (default)",
+                                  low=2500, high=12000, unit="kelvin", auto=True, off="keep", metavar="auto|keep|K")
     steps: int | None = setting("stop the policy after N of its steps", whole=True, metavar="N")
 
     def __post_init__(self) -> None:
@@ -226,7 +242,8 @@ def to_json(settings: ImageSettings) -> dict[str, Any]:
         {'exposure_level': 'auto'}
     """
     found = dataclasses.asdict(settings)
-    found |= {name: AUTO for name, about in settings_of(settings).items() if about.auto and found[name] is None}
+    for name, about in settings_of(settings).items():
+        found[name] = _word(about, found[name]) or found[name]
     if "preference" in found:
         found["preference"] = {name: AUTO if value is None else value for name, value in found["preference"].items()}
     return found
@@ -269,12 +286,13 @@ def parse_value(about: Setting, word: str) -> float | str:
     Raises:
         UsageError: neither.
     """
-    if about.auto and word == AUTO:
-        return AUTO
+    if word in about.words:
+        return word
     try:
         return int(word) if about.whole else float(word)
     except ValueError as error:
-        wanted = "a whole number, as in 2" if about.whole else f"a number, as in 0.45{f', or {AUTO}' * about.auto}"
+        number = "5000" if about.off else "0.45"
+        wanted = "a whole number, as in 2" if about.whole else ", or ".join([f"a number, as in {number}", *about.words])
         raise UsageError(f"{wanted}; got {word!r}") from error
 
 
@@ -338,8 +356,13 @@ def format_flags(settings: ImageSettings) -> list[str]:
     for name, about in settings_of(settings).items():
         value = getattr(settings, name)
         if value != about.default:
-            words += about.flag, _exactly(value)
+            words += about.flag, _word(about, value) or _exactly(value)
     return words
+
+
+def _word(about: Setting, value: float | None) -> str:
+    """The word of a value that has one: "auto" or "keep"; "" for numbers."""
+    return AUTO if about.auto and value is None else about.off if value == 0 else ""
 
 
 def _exactly(value: float | None) -> str:

@@ -19,8 +19,9 @@ from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
-_SETTINGS = ("preference", "exposure_shift", "strength", "denoise", "steps")
-_KEYS = (*_NEEDED, "exposure_shift", "steps", "together", "denoise", "denoiser", "denoiser_sha256", "made_with")
+_SETTINGS = ("preference", "exposure_shift", "strength", "denoise", "white", "steps")
+_KEYS = (*_NEEDED, "exposure_shift", "steps", "together", "denoise", "white", "denoiser", "denoiser_sha256",
+         "made_with")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Recipe:
         return json.dumps({
             "kind": KIND, "model": self.model, "sha256": self.sha256, "preference": settings["preference"],
             "strength": settings["strength"], "steps": settings["steps"], "together": self.shared_decision,
-            "denoise": settings["denoise"], **more, "version": self.version, "made_with": dict(self.made_with),
+            "denoise": settings["denoise"], "white": settings["white"], **more, "version": self.version,
+            "made_with": dict(self.made_with),
         }, indent=2, ensure_ascii=False) + "\n"
 
     def check_weights(self, path: Path, model: str, seen: str, denoiser_seen: str = "") -> None:
@@ -100,7 +102,8 @@ def load_recipe(path: Path) -> Recipe:
         for key, word in digits.items():
             if (key == "sha256" or denoiser) and not re.fullmatch("[0-9a-f]{64}", word):
                 raise UsageError(f"{key} must be 64 hexadecimal digits; got {word!r:.60}")
-        settings = from_json(EnhanceSettings, {"denoise": 0.0} | {key: found[key] for key in _SETTINGS if key in found})
+        older = {"denoise": 0.0, "white": 0.0}  # of versions without them
+        settings = from_json(EnhanceSettings, older | {key: found[key] for key in _SETTINGS if key in found})
         return Recipe(text("model", found["model"]), digits["sha256"], settings, together,
                       text("version", found["version"]),
                       {name: text(f"made_with {name}", value) for name, value in made_with.items()}, denoiser,

@@ -29,7 +29,7 @@ from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 #: Preferences and settings of requests, by the name of their field.
 FIELDS = {about.flag.lstrip("-"): about for kind in (DenoiseSettings, EnhanceSettings) for about in flags_of(kind)}
 #: Fields of each route.
-ENHANCE = ("name", "model", "preset", "strength", "denoise", "format", "strip",
+ENHANCE = ("name", "model", "preset", "strength", "denoise", "white", "format", "strip",
            *(about.flag.lstrip("-") for about in PREFERENCES.values()))
 DENOISE = ("name", "noise", "strength")
 COMPLETE = ("name", "model")
@@ -105,7 +105,7 @@ class Api:
             if "preset" in words else None
         choice = _one_of("model", words.get("model", self.service.default.model),
                          {choice.model: choice for choice in self.service.choices.values()})
-        chosen, settings = _settings(words, PREFERENCES), _settings(words, ("strength", "denoise"))
+        chosen, settings = _settings(words, PREFERENCES), _settings(words, ("strength", "denoise", "white"))
         preference = {**(preset.preference if preset else {}), **chosen}
         if preset and "exposure_level" not in chosen:
             settings["exposure_shift"] = preset.exposure_shift

@@ -27,6 +27,10 @@ SLIDERS = {
     "smoothness": ("Evenness", "left: dark corners get help of their own; right: the same everywhere"),
     "highlights": ("Hold back bright lights", "keeps lamps, windows and sky from burning out"),
 }
+#: What becomes of the light's colour: label -> `EnhanceSettings.white`.
+WHITES = {"take out a cast": None, "as it is": 0.0, "bulbs (2700 K) become daylight": 2700.0,
+          "halogen lamps (3200 K) become daylight": 3200.0, "office lamps (4000 K) become daylight": 4000.0,
+          "shade (8000 K) becomes sunlight": 8000.0}
 #: Formats of results: label -> name.
 FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
 #: Options of events of a slider that is dragged: only the last one runs, without a progress overlay.
@@ -122,6 +126,8 @@ class Controls:
         self.auto_denoise = gr.Checkbox(True, label="Take out as much grain as would show", elem_id="auto-denoise")
         self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain",
                                       "the noise that brightening shows; takes longer", value=1.0)
+        self.white = gr.Dropdown(list(WHITES), value=next(iter(WHITES)), label="Colour of the light", elem_id="white",
+                                 filterable=False)
         with gr.Accordion("More", open=False):
             self.model = gr.Dropdown(list(service.choices), value=choice.label, label="Who decides (model)",
                                      elem_id="model", filterable=False)
@@ -136,15 +142,17 @@ class Controls:
 
     @property
     def all(self) -> list[Any]:
-        """All controls of a request: the above, automatic denoising, denoise, model, format, strip."""
-        return [*self.adjusted, self.auto_denoise, self.denoise, self.model, self.format, self.strip]
+        """All controls of a request: the above, automatic denoising, denoise, white, model, format, strip."""
+        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip]
 
     def request(self, *values: Any) -> EnhanceRequest:
         """The request of the values of `all`, without preferences at the model's default."""
-        auto, *levels, strength, shift, auto_denoise, denoise, model, form, strip = values
+        auto, *levels, strength, shift, auto_denoise, denoise, white, model, form, strip = values
         choice = self.service.choice(model)
         if form not in FORMATS:
             raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
+        if white not in WHITES:
+            raise UsageError(f"no colour of light {white!r}; there are {', '.join(WHITES)}")
         wanted: dict[str, float | None] = {}
         for name, level in zip(SLIDERS, levels, strict=True):
             if name not in choice.ranges or (name == "exposure_level" and auto and name in choice.auto):
@@ -155,7 +163,8 @@ class Controls:
         decides = auto and "exposure_level" in choice.auto
         settings = EnhanceSettings(preference=wanted, strength=number(strength, "How much"),
                                    exposure_shift=number(shift, "Darker or brighter") if decides else 0.0,
-                                   denoise=None if auto_denoise else number(denoise, "Take out grain"))
+                                   denoise=None if auto_denoise else number(denoise, "Take out grain"),
+                                   white=WHITES[white])
         return EnhanceRequest(settings, choice.asked, bool(strip), FORMATS[form])
 
     def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None,

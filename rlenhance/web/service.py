@@ -72,11 +72,13 @@ class EnhanceRequest:
 
 @dataclass(frozen=True)
 class Preview:
-    """A reduced photograph before and after, (h, w, 3) uint8, and the size of the whole one (width, height)."""
+    """A reduced photograph before and after, (h, w, 3) uint8, the size of the whole one (width, height), and what is
+    said of the result."""
 
     before: np.ndarray
     after: np.ndarray
     size: tuple[int, int]
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,9 @@ class EnhanceService:
     def preview(self, token: str, request: EnhanceRequest) -> Preview:
         """The request on the reduced photograph."""
         small = self.reduced_photo(token)
-        after = self.enhancer(request).process(small.photo).photo
-        return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size)
+        after, decision = self.enhancer(request).process(small.photo)
+        return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size,
+                       decision.get("white", ""))
 
     def save(self, token: str, request: EnhanceRequest) -> Result:
         """The request on the whole photograph: the file that the command writes, byte for byte."""
@@ -209,7 +212,8 @@ class EnhanceService:
         except BaseException:
             self.store.remove(target.token)
             raise
-        return Result(target, tuple(with_own_name(note, source) for note in outcome.warnings))
+        said = [outcome.decision["white"]] if "white" in outcome.decision else []
+        return Result(target, tuple(with_own_name(note, source) for note in (*outcome.warnings, *said)))
 
     def recipe(self, request: EnhanceRequest) -> str:
         """The request as a recipe, for `rlenhance enhance --recipe`."""

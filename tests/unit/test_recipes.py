@@ -61,7 +61,7 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
     best = tmp_path / "runs/lol/first/best"
     assert found == {
         "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
-        "denoise": "auto", "together": False,
+        "denoise": "auto", "white": "auto", "together": False,
         "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
         "preference": {"contrast": 0.5, "highlights": 0.6}, "exposure_shift": -0.2,
     }

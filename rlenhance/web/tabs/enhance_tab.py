@@ -76,7 +76,7 @@ class EnhanceTab:
         level.input(show_errors(self.brightness), given, [controls.auto, *shown], **LIVE)
         controls.denoise.input(show_errors(self.grain), given, [controls.auto_denoise, *shown], **LIVE)
         live: list[Any] = [*others, controls.auto, controls.strength, controls.shift, controls.auto_denoise,
-                           controls.format, controls.strip]
+                           controls.white, controls.format, controls.strip]
         for part in live:
             part.input(**again, **LIVE)
         controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**again)
@@ -104,7 +104,7 @@ class EnhanceTab:
         said = (f"{name}: {width} × {height}, {width * height / 1e6:.1f} megapixels; mean brightness {level[0]} → "
                 f"{level[1]}; shown in {seconds:.2f} s")
         view = before_after(made.before, made.after, name="enhance")
-        return view, notes([said], "line"), request.command(name), recipe
+        return view, notes([said, *filter(None, [made.said])], "line"), request.command(name), recipe
 
     def brightness(self, photo: Any, auto: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the brightness: it is no longer the photograph that decides."""
