@@ -33,8 +33,8 @@ DECODE_SECONDS = 15.0 if AVAILABLE else None
 #: Longer side of a preview in pixels.
 SIDE = 840
 #: Changes of the four variants: (label, brightness, contrast and colour).
-_VARIANTS = (("Darker, quiet", -0.07, -0.3), ("Darker, lively", -0.07, 0.4),
-             ("Brighter, quiet", 0.07, -0.3), ("Brighter, lively", 0.07, 0.4))
+_VARIANTS = (("Darker, quiet", -0.08, -0.4), ("Darker, lively", -0.08, 0.6),
+             ("Brighter, quiet", 0.08, -0.4), ("Brighter, lively", 0.08, 0.6))
 #: Variants of a model without brightness: (label, strength).
 _SHARES = (("A little", 0.25), ("Half", 0.5), ("Most of it", 0.75), ("All of it", 1.0))
 
