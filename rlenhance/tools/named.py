@@ -38,9 +38,6 @@ def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float 
     Example:
         >>> tool_of("median").label
         'single pixels smoothed'
-        >>> tool_of("medain")
-        Traceback (most recent call last):
-        rlenhance.core.errors.UnknownName: unknown tool 'medain': did you mean median or ... known are ...
     """
     if isinstance(text, Tool):
         return text

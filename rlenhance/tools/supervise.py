@@ -59,7 +59,7 @@ def _become(words: list[str], limits: dict[int, float]) -> None:
             least = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
             resource.setrlimit(kind, (least, least))
         os.execv(words[0], words)
-    except BaseException as error:
+    except (OSError, ValueError) as error:
         os.write(2, f"{error}\n".encode(errors="replace"))
     finally:
         os._exit(127)
