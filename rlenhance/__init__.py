@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from rlenhance.rewards import Reward, RewardWeights
     from rlenhance.rewards import action_term as register_action_term
     from rlenhance.rewards import state_term as register_reward_term
+    from rlenhance.tools import TOOLS
 
     register_action_set = ACTION_SETS.register
     register_backbone = BACKBONES.register
     register_model = MODELS.register
+    register_tool = TOOLS.register
 
 # Loaded on first use: the command's help must not wait three seconds for torch.
 _HOMES = {
@@ -53,12 +55,13 @@ _HOMES = {
     "register_backbone": ("rlenhance.nn.backbones", "BACKBONES.register"),
     "register_model": ("rlenhance.models", "MODELS.register"),
     "register_reward_term": ("rlenhance.rewards", "state_term"),
+    "register_tool": ("rlenhance.tools", "TOOLS.register"),
     "write": ("rlenhance.io", "write"),
 }
 __all__ = [
     "Batch", "Completer", "Denoiser", "Enhancer", "Reward", "RewardWeights", "Upscaler", "list_models", "load_model",
     "load_plugin", "read", "register_action_set", "register_action_term", "register_backbone", "register_model",
-    "register_reward_term", "write",
+    "register_reward_term", "register_tool", "write",
 ]
 
 

@@ -33,7 +33,7 @@ class Law:
         return self.name
 
 
-#: Laws by the kind of the registry ("backbone", "action set", "reward term", "learner", "model").
+#: Laws by the kind of the registry ("backbone", "action set", "reward term", "learner", "model", "tool").
 LAWS: dict[str, list[Law]] = {}
 
 

@@ -7,54 +7,25 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.laws import cases
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.tools import TOOLKITS, TOOLS, Tool, ToolCache, measure_cost, tool_of, toolkit
 from rlenhance.tools.base import measured_costs
 from rlenhance.tools.named import trial_picture
 
 NAMES = [name for name in TOOLS if not name.startswith("rl-")]  # those whose weights are shipped
-every_tool = pytest.mark.parametrize("name", NAMES)
 
 
 def planes(picture):
     return torch.from_numpy(picture.transpose(2, 0, 1).copy())[None]
 
 
-@every_tool
-def test_a_picture_becomes_a_picture(name):
-    """Of any size: the same shape, values in [0, 1], the same each time; what was given stays as it was."""
+@pytest.mark.parametrize("law, name", cases("tool", NAMES), ids=str)
+def test_laws(law, name):
+    """The laws that the tools of plugins are held to as well."""
+    law.check(name)
     tool = tool_of(name)
-    for picture in (trial_picture(40)[:, :33], trial_picture(9)[:1], np.zeros((8, 8, 3), np.float32),
-                    np.ones((17, 16, 3), np.float32)):
-        kept = picture.copy()
-        result = tool(picture)
-        assert result.shape == picture.shape and result.dtype == np.float32 and np.array_equal(picture, kept)
-        assert result.min() >= 0 and result.max() <= 1 and np.array_equal(result, tool(picture))
     assert tool.deterministic and tool.version and tool.label == tool.label.strip()
-
-
-@every_tool
-def test_a_batch_is_its_pictures(name):
-    """A batch gives what each picture gives alone, up to the rounding of sums."""
-    tool, pictures = tool_of(name), torch.cat([planes(trial_picture(24)), planes(1 - trial_picture(24))])
-    results = tool.batch(pictures)
-    assert not results.requires_grad and not results.is_inference()
-    for picture, result in zip(pictures, results, strict=True):
-        alone = tool(picture.numpy().transpose(1, 2, 0))
-        assert np.abs(alone - result.numpy().transpose(1, 2, 0)).max() < 2e-5
-
-
-@every_tool
-def test_nothing_beyond_the_radius_has_influence(name):
-    """A pixel that changes moves no pixel farther away than the radius."""
-    tool = tool_of(name)
-    if tool.radius is None or tool.radius > 40:
-        pytest.skip("the whole picture, or nearly")
-    picture = trial_picture(2 * tool.radius + 32)
-    changed = picture.copy()
-    changed[8:12, 8:12] = 1 - changed[8:12, 8:12]
-    moved = np.abs(tool(picture) - tool(changed)).max(axis=2) > 1e-5
-    assert moved.any() and not moved[12 + tool.radius :].any() and not moved[:, 12 + tool.radius :].any()
 
 
 def test_a_large_picture_goes_in_tiles(monkeypatch):
