@@ -20,7 +20,6 @@ from experiments.scripts.local_targets import fuse
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import Example
 from rlenhance.data.datasets import examples_in
 from rlenhance.io import read, write
 
@@ -63,39 +62,41 @@ def main(arguments: Arguments) -> None:
             raise UsageError(f"{name} lies in [0, 1]; got {getattr(arguments, name)}")
     if arguments.out.exists():
         raise UsageError(f"{arguments.out} exists: give a folder that does not")
-    examples, _ = examples_in(arguments.data)
-    scenes: dict[str, list[Example]] = {}
-    for example in examples:
-        if example.target is None:
+    pairs, _ = examples_in(arguments.data)
+    scenes: dict[str, list[tuple[Path, Path]]] = {}
+    for pair in pairs:
+        if not isinstance(pair.image, Path) or not isinstance(pair.target, Path):
             raise UsageError(f"{arguments.data} has no references: use pairs (low/ and high/)")
-        scenes.setdefault(example.scene, []).append(example)
+        scenes.setdefault(pair.scene, []).append((pair.image, pair.target))
     generator = np.random.default_rng(arguments.seed)
     for folder in ("low", "high"):
         (arguments.out / folder).mkdir(parents=True)
     for members in scenes.values():
         _make_scene(members, arguments, generator)
-    print(f"{arguments.out}: {len(examples)} frames of {len(scenes)} scenes")
+    print(f"{arguments.out}: {len(pairs)} frames of {len(scenes)} scenes")
 
 
-def _make_scene(members: Sequence[Example], arguments: Arguments, generator: np.random.Generator) -> None:
-    """The frames of a scene, and their new references."""
-    frames = sorted(((read(example.image).pixels, example) for example in members), key=lambda pair: pair[0].mean())
+def _make_scene(members: Sequence[tuple[Path, Path]], arguments: Arguments, generator: np.random.Generator) -> None:
+    """The frames of a scene, and their new references.
+
+    Args:
+        members: each frame and its reference.
+    """
+    frames = sorted(((read(image).pixels, image, target) for image, target in members), key=lambda one: one[0].mean())
     made: dict[Path, np.ndarray] = {}
-    for _, example in frames:
-        assert example.target is not None
-        if example.target not in made:
-            stack = [to_tensor(frame) for frame, _ in frames]
-            made[example.target] = _reference([*stack, to_tensor(read(example.target).pixels)], arguments)
-        shutil.copyfile(example.image, arguments.out / "low" / example.image.name)
-        write(made[example.target], arguments.out / "high" / f"{example.image.stem}.png")
-    pixels, darkest = frames[0]
+    for _, image, target in frames:
+        if target not in made:
+            stack = [to_tensor(pixels) for pixels, _, _ in frames]
+            made[target] = _reference([*stack, to_tensor(read(target).pixels)], arguments)
+        shutil.copyfile(image, arguments.out / "low" / image.name)
+        write(made[target], arguments.out / "high" / f"{image.stem}.png")
+    pixels, image, target = frames[0]
     if generator.random() < arguments.darker:
-        assert darkest.target is not None
         factor = 2.0 ** -generator.uniform(*_STOPS)
         dark = np.round(srgb_from_linear(linear_from_srgb(pixels / 255.0) * factor) * 255).astype(np.uint8)
-        cv2.imwrite(str(arguments.out / "low" / f"{darkest.image.stem}_darker.jpg"), dark[..., ::-1],
+        cv2.imwrite(str(arguments.out / "low" / f"{image.stem}_darker.jpg"), dark[..., ::-1],
                     [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        write(made[darkest.target], arguments.out / "high" / f"{darkest.image.stem}_darker.png")
+        write(made[target], arguments.out / "high" / f"{image.stem}_darker.png")
 
 
 def _reference(stack: Sequence[torch.Tensor], arguments: Arguments) -> np.ndarray:

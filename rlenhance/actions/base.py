@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -157,26 +157,37 @@ class PointwiseActions(ActionSet):
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited image (N, 3, H, W) for parameters that broadcast to (N, C, H, W)."""
 
-    def spread(self, parameters: Tensor, size: Sequence[int], first: Tensor) -> Tensor:
-        """The parameters of every pixel of an image of this size (H, W), from those of the agents.
+    @property
+    def shown_parameters(self) -> Mapping[str, int]:
+        """What an explanation shows of the parameters: name -> its column."""
+        return {"A": 0}
+
+    def guide(self, first: Tensor, small: Tensor | None = None, flat: bool = False) -> Tensor | None:
+        """By what the parameters of a pixel are chosen beside its place, (N, 1, H, W) in [0, 1]; None: by nothing.
 
         Args:
-            parameters: (N, C, h, w).
-            size: (H, W).
             first: (N, 3, H, W), the first image of the episode.
+            small: the same at `guided_filter.GUIDE_SIDE`, where it is known already.
+            flat: every pixel is taken as one of a flat surface.
         """
-        return upsample_agents(parameters, size)
+        return None
+
+    def at_pixels(self, parameters: Tensor, guide: Tensor | None) -> Tensor:
+        """What `apply_parameters` takes, for the interpolated numbers of agents (N, C, H, W) and the `guide`."""
+        return parameters
+
+    def _spread(self, parameters: Tensor, image: Tensor, first: Tensor | None) -> Tensor:
+        interpolated = upsample_agents(parameters, image.shape[-2:])
+        return self.at_pixels(interpolated, self.guide(image if first is None else first))
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
               step: int = 0) -> Tensor:
-        first = image if initial_image is None else initial_image
-        return self.apply_parameters(image, self.spread(self.parameters(action), image.shape[-2:], first))
+        return self.apply_parameters(image, self._spread(self.parameters(action), image, initial_image))
 
     def apply_and_measure(self, image: Tensor, action: Action, mask: Tensor | None = None,
                           initial_image: Tensor | None = None, step: int = 0) -> tuple[Tensor, Tensor]:
         parameters, magnitude = self.parameters_and_magnitude(action)
-        first = image if initial_image is None else initial_image
-        return self.apply_parameters(image, self.spread(parameters, image.shape[-2:], first)), magnitude
+        return self.apply_parameters(image, self._spread(parameters, image, initial_image)), magnitude
 
 
 class ToolSet(ActionSet):

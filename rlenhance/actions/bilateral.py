@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, PointwiseActions
@@ -15,7 +14,7 @@ from rlenhance.actions.curve import combine_scopes
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness
 from rlenhance.core.types import Action
-from rlenhance.ops.guided_filter import luminance_guide
+from rlenhance.ops.guided_filter import log_luminance, luminance_guide
 
 
 @ACTION_SETS.register("bilateral")
@@ -94,9 +93,19 @@ class BilateralActions(PointwiseActions):
         parameters = self.parameters(action)
         return parameters, parameters * self.bands**-0.5
 
-    def spread(self, parameters: Tensor, size: Sequence[int], first: Tensor) -> Tensor:
-        """A and S of every pixel: (N, 2, H, W), by the guide of the first image (N, 3, H, W)."""
-        return slice_grid(parameters, luminance_guide(first))
+    def guide(self, first: Tensor, small: Tensor | None = None, flat: bool = False) -> Tensor:
+        return log_luminance(first).clamp(0, 1) if flat else luminance_guide(first, small)
+
+    def at_pixels(self, parameters: Tensor, guide: Tensor | None) -> Tensor:
+        """A and S of every pixel, (N, 2, H, W), interpolated between its two bands.
+
+        Source: slicing of a bilateral grid, Chen, Paris and Durand 2007, section 3.1.
+        """
+        assert guide is not None
+        bands = torch.arange(self.bands, device=guide.device, dtype=guide.dtype)[:, None, None]
+        shares = (1 - (guide * (self.bands - 1) - bands).abs()).clamp_min(0)
+        return torch.cat([(part * shares).sum(dim=1, keepdim=True)
+                          for part in torch.split(parameters, self.bands, dim=1)], dim=1)
 
     def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
         """The edited picture for A and S of every pixel: (N, 2, H, W)."""
@@ -105,6 +114,12 @@ class BilateralActions(PointwiseActions):
         edited: Tensor = image + curve * (image * (1 - image))
         return edited + saturation.clamp(max=0) * (edited - brightness(edited))
 
+    @property
+    def shown_parameters(self) -> Mapping[str, int]:
+        top = self.bands - 1
+        return {"shadows": round(top / 4), "midtones": round(top / 2), "highlights": top,
+                "saturation": self.bands + round(top / 2)}
+
     def noop(self, count: int, height: int, width: int) -> Action:
         """All numbers at zero."""
         zero = -(self.low + self.high) / (self.high - self.low)
@@ -112,28 +127,3 @@ class BilateralActions(PointwiseActions):
                   for scope in self.scopes}
         action["global"][:, : self.bands] = zero
         return action
-
-
-def slice_grid(parameters: Tensor, guide: Tensor, rows: slice | None = None) -> Tensor:
-    """A and S of the pixel's place and band.
-
-    Args:
-        parameters: (N, 2 bands, h, w).
-        guide: (N, 1, H, W) in [0, 1].
-        rows: of the pixels, without steps; None: all of them.
-
-    Returns:
-        (N, 2, rows, W).
-
-    Source: slicing of a bilateral grid, Chen, Paris and Durand 2007, section 3.1.
-    """
-    bands, (count, _, height, width) = parameters.shape[1] // 2, guide.shape
-    across, down = (((torch.arange(side, device=guide.device) + 0.5) * (2 / side) - 1).to(guide) for side in
-                    (width, height))
-    if rows is not None:
-        guide, down = guide[:, :, rows], down[rows]
-    size = count, len(down), width
-    band = (guide[:, 0] * (bands - 1) + 0.5) * (2 / bands) - 1
-    places = torch.stack([across.expand(size), down[:, None].expand(size), band], dim=-1)
-    return F.grid_sample(parameters.unflatten(1, (2, bands)), places[:, None], padding_mode="border",
-                         align_corners=False)[:, :, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,10 @@ class CurveActions(PointwiseActions):
     @property
     def strength_heads(self) -> int:
         return self.action_dim if self.channels == "coupled" else 1
+
+    @property
+    def shown_parameters(self) -> Mapping[str, int]:
+        return {"A": 0} if self.channels == "luminance" else {"red": 0, "green": 1, "blue": 2}
 
     @property
     def num_choices(self) -> int | None:

@@ -10,7 +10,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import PointwiseActions
-from rlenhance.actions.bilateral import BilateralActions, slice_grid
+from rlenhance.actions.bilateral import BilateralActions
 from rlenhance.actions.curve import CurveActions
 from rlenhance.actions.tone import ToneActions
 from rlenhance.core.image import resize, resized_tensor, to_array, to_tensor
-from rlenhance.core.tiling import bands
 from rlenhance.core.types import Action
-from rlenhance.ops.guided_filter import guide_coefficients, guide_size, luminance_guide
+from rlenhance.ops.guided_filter import GUIDE_SIDE, guide_coefficients
 
 _TILE = 1 << 14  # pixels per thread that torch edits at once: they stay in the cache
 _SEGMENT = 512  # pixels that sweep.c edits at once, at most
@@ -111,7 +110,7 @@ class RenderGuide(ctypes.Structure):
         """The guide of a picture of height x width pixels.
 
         Args:
-            small: the picture at `guide_size`, (1, 3, h, w).
+            small: the picture at `GUIDE_SIDE`, (1, 3, h, w).
             top: values of a channel that the table of levels tells apart.
         """
         slope, offset = (part[0, 0].contiguous().numpy() for part in guide_coefficients(small))
@@ -183,8 +182,7 @@ class FusedRenderer:
         for number, (source, target) in enumerate(zip(image, result, strict=True)):
             handles = self.handles[min(number, self.handles.shape[0] - 1)]
             if self._compiled:
-                guide = RenderGuide.of(resize(source[None], guide_size(height, width)), height, width, _FINE) \
-                    if self._guided else None
+                guide = RenderGuide.of(resize(source[None], GUIDE_SIDE), height, width, _FINE) if self._guided else None
                 self._run(NATIVE.render_planes, (height, width), handles, guide, source.data_ptr(), target.data_ptr())
                 continue
             for rows, edit in self._tiles(handles, source[None]):
@@ -203,8 +201,7 @@ class FusedRenderer:
         if self._compiled:
             function = NATIVE.render_bytes if picture.dtype == np.uint8 else NATIVE.render_words
             top = int(np.iinfo(picture.dtype).max)
-            guide = RenderGuide.of(resized_tensor(picture, guide_size(height, width)), height, width, top) \
-                if self._guided else None
+            guide = RenderGuide.of(resized_tensor(picture, GUIDE_SIDE), height, width, top) if self._guided else None
             self._run(function, (height, width), self.handles[0], guide, picture.ctypes.data, result.ctypes.data,
                       float(top), strength)
             return result
@@ -224,33 +221,26 @@ class FusedRenderer:
             first: (1, 3, H, W); its values count for guided actions alone.
         """
         height, width = first.shape[-2:]
-        if self._guided:
-            guide = luminance_guide(first)
-            for rows in bands(height, max(1, torch.get_num_threads() * _TILE // width)):
-                steps = [slice_grid(handle[None], guide, rows) for handle in handles]
-                yield rows, partial(self._in_steps, steps)
-            return
+        guide = self.actions.guide(first) if self._guided else None
         single = handles.shape[-2:] == (1, 1)
         down = AxisWeights.of(height, handles.shape[-2], max(1, torch.get_num_threads() * _TILE // width))
         across = AxisWeights.of(width, handles.shape[-1], width)
         part = torch.from_numpy(across.part)
         wide = handles if single else torch.lerp(handles[..., across.before], handles[..., across.after], part)
-        for first, last in pairwise(down.starts):
-            above, below = wide[:, :, down.before[first], None], wide[:, :, down.after[first], None]
-            share = torch.from_numpy(down.part[first:last, None])
+        for first_row, last_row in pairwise(down.starts.tolist()):
+            above, below = wide[:, :, down.before[first_row], None], wide[:, :, down.after[first_row], None]
+            share = torch.from_numpy(down.part[first_row:last_row, None])
 
-            def edit(image: Tensor, above: Tensor = above, below: Tensor = below, share: Tensor = share) -> Tensor:
+            own = None if guide is None else guide[:, :, first_row:last_row]
+
+            def edit(image: Tensor, above: Tensor = above, below: Tensor = below, share: Tensor = share,
+                     own: Tensor | None = own) -> Tensor:
                 for upper, lower in zip(above, below, strict=True):
-                    image = self.actions.apply_parameters(image,
-                                                          (upper if single else torch.lerp(upper, lower, share))[None])
+                    parameters = (upper if single else torch.lerp(upper, lower, share))[None]
+                    image = self.actions.apply_parameters(image, self.actions.at_pixels(parameters, own))
                 return image
 
-            yield slice(int(first), int(last)), edit
-
-    def _in_steps(self, steps: Sequence[Tensor], image: Tensor) -> Tensor:
-        for parameters in steps:
-            image = self.actions.apply_parameters(image, parameters)
-        return image
+            yield slice(first_row, last_row), edit
 
     @property
     def _guided(self) -> bool:

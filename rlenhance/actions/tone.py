@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,8 +54,6 @@ class ToneActions(PointwiseActions):
     action_dim: ClassVar[int] = 4
     supports_controls: ClassVar[bool] = True
     global_agent = True
-    #: Names of the heads, in order.
-    CONTROLS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "highlights", "saturation")
 
     def __post_init__(self) -> None:
         if self.agent_stride < 0:
@@ -64,6 +63,10 @@ class ToneActions(PointwiseActions):
         if not (0 <= self.contrast <= 0.5 and 0 <= self.highlights <= 0.5 and 0 <= self.saturation <= 1):
             raise UsageError(f"contrast and highlights lie in [0, 0.5], saturation in [0, 1]; "
                              f"got {self.contrast}, {self.highlights} and {self.saturation}")
+
+    @property
+    def shown_parameters(self) -> Mapping[str, int]:
+        return {"brightness": 0, "contrast": 1, "highlights": 2, "saturation": 3}
 
     @property
     def local_zero_mean(self) -> bool:

@@ -137,12 +137,12 @@ def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
     return image if tuple(image.shape[-2:]) == tuple(size) else area_means(image, size)
 
 
-def resized_tensor(picture: np.ndarray, size: tuple[int, int] | int, device: torch.device | str = "cpu") -> Tensor:
-    """`resize(to_tensor(picture), size)`, up to rounding, without the large tensor: (1, 3, *size) float32.
+def resized_tensor(picture: np.ndarray, size: int, device: torch.device | str = "cpu") -> Tensor:
+    """`resize(to_tensor(picture), size)`, up to rounding, without the large tensor: (1, 3, size, size) float32.
 
     Args:
         picture: (H, W, 3), uint8, uint16 or float in [0, 1].
-        size: (height, width), or the side of a square, in pixels.
+        size: side in pixels.
 
     Raises:
         UsageError: as `to_tensor` and `check_image`.
@@ -150,14 +150,14 @@ def resized_tensor(picture: np.ndarray, size: tuple[int, int] | int, device: tor
     _check_shape(picture)
     if picture.dtype not in (np.uint8, np.uint16) or 0 in picture.shape or max(picture.shape) > 16_384:
         return resize(check_image(to_tensor(picture, device)), size)  # sums of up to 256 numbers of 16 bit are exact
-    (height, width), (down, across) = picture.shape[:2], (size, size) if isinstance(size, int) else size
-    rows = np.empty((down, width, 3), np.float32)
-    means = np.empty((down, across, 3), np.float32)
-    for i in range(down):
-        part = picture[i * height // down : -(-(i + 1) * height // down)]
+    height, width = picture.shape[:2]
+    rows = np.empty((size, width, 3), np.float32)
+    means = np.empty((size, size, 3), np.float32)
+    for i in range(size):
+        part = picture[i * height // size : -(-(i + 1) * height // size)]
         rows[i] = cv2.reduce(part, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[0]
-    for i in range(across):
-        part = rows[:, i * width // across : -(-(i + 1) * width // across)]
+    for i in range(size):
+        part = rows[:, i * width // size : -(-(i + 1) * width // size)]
         means[:, i] = cv2.reduce(part, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[:, 0]
     return to_tensor(means / np.iinfo(picture.dtype).max, device)
 

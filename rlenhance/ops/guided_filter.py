@@ -9,9 +9,9 @@ from torch import Tensor
 from rlenhance.core.devices import constants
 from rlenhance.core.image import max_channel, resize
 
-#: Longer side in pixels at which the coefficients of `luminance_guide` are computed, at most.
-GUIDE_SIDE = 256
-_RADIUS = 1 / 20  # of the window, over the shorter side
+#: Side in pixels of the reduced square picture from which the coefficients of `luminance_guide` are computed.
+GUIDE_SIDE = 64
+_RADIUS = 3  # of the window, in its pixels
 _EPSILON = 1e-3  # variance of the log-luminance (on [0, 1]) that counts as flat: a deviation of a quarter of a stop
 
 
@@ -51,26 +51,24 @@ def log_luminance(image: Tensor) -> Tensor:
     return torch.log2(1 + scale * value) * eighth
 
 
-def guide_size(height: int, width: int) -> tuple[int, int]:
-    """Size of the picture from which the coefficients of the guide are computed."""
-    share = min(1.0, GUIDE_SIDE / max(height, width))
-    return (height, width) if share == 1 else (max(1, round(share * height)), max(1, round(share * width)))
-
-
 def guide_coefficients(small: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and offset of `luminance_guide`, for a picture of `guide_size`: (N, 3, h, w) -> (N, 1, h, w) each."""
+    """Slope and offset of `luminance_guide`, for a picture of `GUIDE_SIDE`: (N, 3, h, w) -> (N, 1, h, w) each."""
     level = log_luminance(small)
-    return guided_coefficients(level, level, max(1, round(_RADIUS * min(small.shape[-2:]))), _EPSILON)
+    return guided_coefficients(level, level, _RADIUS, _EPSILON)
 
 
-def luminance_guide(image: Tensor) -> Tensor:
+def luminance_guide(image: Tensor, small: Tensor | None = None) -> Tensor:
     """The base layer of the log-luminance, without fine detail and with its edges: (N, 3, H, W) -> (N, 1, H, W) in
     [0, 1].
 
+    Args:
+        image: (N, 3, H, W).
+        small: the same at `GUIDE_SIDE`, where it is known already.
+
     Source: coefficients of a reduced picture, interpolated, He and Sun 2015 (fast guided filter).
     """
-    size = (int(image.shape[-2]), int(image.shape[-1]))
-    slope, offset = guide_coefficients(resize(image, guide_size(*size)))
-    if tuple(slope.shape[-2:]) != size:
-        slope, offset = (F.interpolate(part, size, mode="bilinear", align_corners=False) for part in (slope, offset))
+    slope, offset = guide_coefficients(resize(image, GUIDE_SIDE) if small is None else small)
+    if slope.shape[-2:] != image.shape[-2:]:
+        slope, offset = (F.interpolate(part, list(image.shape[-2:]), mode="bilinear", align_corners=False)
+                         for part in (slope, offset))
     return torch.addcmul(offset, slope, log_luminance(image)).clamp(0, 1)

@@ -75,8 +75,9 @@ def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: fl
     curves = []
     for handles in _handles(actions, chosen):
         image = ramp.expand(-1, -1, handles[0].shape[2], -1)
+        guide = actions.guide(image, flat=True)
         for step in handles:
-            image = actions.apply_parameters(image, step)
+            image = actions.apply_parameters(image, actions.at_pixels(step, guide))
         curves.append((ramp + strength * (image - ramp))[0].mean(dim=0).clamp(0, 1).numpy())
     canvas = _canvas()
     whole, each = curves
@@ -102,13 +103,13 @@ def _handles(actions: PointwiseActions, chosen: Sequence[Action]) -> tuple[list[
 def step_cell(actions: PointwiseActions, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
     """The parameters of one step as maps, with their means and ranges."""
     handles = actions.parameters(action).float().cpu()
-    names = getattr(actions, "CONTROLS", None) or (("A",) if handles.shape[1] == 1 else ("red", "green", "blue"))
     height, width = (max(1, side // 2) for side in size)
-    maps = [_bytes(action_colors(handles[:, i : i + 1], (height, width))) for i in range(len(names))]
+    maps = [_bytes(action_colors(handles[:, i : i + 1], (height, width)))
+            for i in actions.shown_parameters.values()]
     maps += [np.full_like(maps[0], _PAPER)] * (-len(maps) % 2)
     rows = [np.concatenate(maps[i : i + 2], axis=1) for i in range(0, len(maps), 2)]
     lines = [f"step {number} of {count}"]
-    for i, name in enumerate(names):
+    for name, i in actions.shown_parameters.items():
         own = handles[:, i]
         spread = f" ({own.min():+.2f} to {own.max():+.2f})" if own.max() - own.min() >= 0.01 else ""
         lines.append(f"{name} {own.mean():+.2f}{spread}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rlenhance.actions import Action, apply_action
+from rlenhance.actions import Action, PointwiseActions, apply_action
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
@@ -50,7 +50,12 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
         for action in actions:
             whole = {level: entry.cpu() if level == "global" else torch.zeros_like(entry[..., :1, :1]).cpu()
                      for level, entry in action.items()}
-            result = apply_action(model.policy.actions, result, whole)
+            edits = model.policy.actions
+            if isinstance(edits, PointwiseActions):  # as on a flat surface of each colour
+                numbers = edits.at_pixels(edits.parameters(whole), edits.guide(colors, flat=True))
+                result = edits.apply_parameters(result, numbers)
+            else:
+                result = apply_action(edits, result, whole)
     result = to_tensor(apply_gains(to_array(result, np.float32), gains))
     result = colors + strength * (result - colors)
     return result[0].reshape(3, points, points, points).movedim(0, -1).clone().numpy()

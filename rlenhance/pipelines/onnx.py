@@ -11,12 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rlenhance.actions import apply_action, attenuate_local
+from rlenhance.actions import Action, apply_action, attenuate_local, upsample_agents
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode, make_observation
 from rlenhance.models.base import FeedForwardModel
 from rlenhance.ops import image_statistics as statistics
+from rlenhance.ops.guided_filter import GUIDE_SIDE
 from rlenhance.pipelines.enhance import Enhancer
 
 OPSET = 18
@@ -39,17 +40,19 @@ class Graph(nn.Module):
         state = _reduced(image, policy.decision_size) if policy.decision_size else image
         encoded = policy.preferences.resolve_auto(self._encoded(values), state)
         smoothness = policy.preferences.smoothness(encoded)
-        actions, memory = [], None
+        first, guide, actions, memory = state, _guide(policy.actions, state), [], None
         for step in range(self.steps):
-            action, memory = policy.act(make_observation(state, 1 - step / policy.horizon, encoded), memory)
+            start = first if policy.actions.needs_initial_image else None
+            action, memory = policy.act(make_observation(state, 1 - step / policy.horizon, encoded, None, start),
+                                        memory)
             if not self.local and "local" in action:
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = attenuate_local(action, smoothness)
             actions.append(action)
-            state = apply_action(policy.actions, state, action)
-        result = image
+            state = _edited(policy.actions, state, action, guide)
+        result, guide = image, _guide(policy.actions, image)
         for action in actions:
-            result = apply_action(policy.actions, result, action)
+            result = _edited(policy.actions, result, action, guide)
         return image + strength * (result - image)
 
     def _encoded(self, values: list[Tensor]) -> Tensor:
@@ -151,6 +154,20 @@ def compare(model: GreedyEpisode | FeedForwardModel, data: bytes, names: list[st
             wanted = model(image, preference=preference)
         largest = max(largest, (result - wanted).abs().max().item())
     return largest
+
+
+def _guide(edits: Any, first: Tensor) -> Tensor | None:
+    """`PointwiseActions.guide`, in operations that a graph can do."""
+    return edits.guide(first, _reduced(first, GUIDE_SIDE)) if edits.needs_initial_image else None
+
+
+def _edited(edits: Any, image: Tensor, action: Action, guide: Tensor | None) -> Tensor:
+    """The image after an action, for the guide of the first one."""
+    if guide is None:
+        return apply_action(edits, image, action)
+    numbers = upsample_agents(edits.parameters(action), image.shape[-2:])
+    edited: Tensor = edits.apply_parameters(image, edits.at_pixels(numbers, guide))
+    return edited
 
 
 def _reduced(image: Tensor, size: int) -> Tensor:

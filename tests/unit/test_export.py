@@ -25,7 +25,8 @@ def _run(folder, policy):
 @pytest.mark.parametrize("policy", [
     lambda: make_tone(horizon=3), lambda: make_policy({"kind": "categorical"}, preferences=CHOICE, horizon=2),
     lambda: make_policy({"global_agent": False, "channels": "chroma"}, horizon=2),
-], ids=["tone", "categorical", "no knobs"])
+    lambda: make_policy({"name": "bilateral", "agent_stride": 8}, horizon=3, log_bins=16),
+], ids=["tone", "categorical", "no knobs", "bilateral"])
 def test_the_graph_equals_torch(policy, tmp_path):
     """On three sizes, with automatic and with named preferences: within 1e-4."""
     enhancer = Enhancer(_run(tmp_path, policy()))

@@ -13,7 +13,7 @@ from rlenhance.ops.region import blend_region, region_weights
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain import explain
 from rlenhance.pipelines.lut import make_cube, to_text
-from tests.support.networks import make_policy, stir
+from tests.support.networks import make_policy, make_tone, stir
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -100,6 +100,18 @@ def test_an_explanation_shows_every_step(tone_run, dark):
     assert all(cell.pixels.dtype == np.uint8 and cell.pixels.shape[2] == 3 for cell in cells)
     assert any("brightness" in line for line in cells[-1].lines)
     assert len(explain(Enhancer(tone_run, steps=1), dark)) == 6
+
+
+def test_edge_aware_curves_have_a_cube_and_an_explanation(tmp_path):
+    """The table is what happens to a flat surface of each colour; the explanation names parts of the luminance."""
+    policy = stir(make_tone(actions={"name": "bilateral", "agent_stride": 8}), 0.05)
+    enhancer = Enhancer(save_checkpoint(tmp_path / "best", policy), denoise=0, preference={"smoothness": 1.0})
+    color = np.array([51, 102, 51], np.uint8)  # on points of a table with six
+    flat = np.broadcast_to(color, (70, 80, 3)).copy()
+    cube = make_cube(enhancer.model, enhancer.decide(flat), points=6)
+    assert np.abs(cube[1, 2, 1] * 255 - enhancer(flat)[30, 40]).max() <= 0.51
+    cells = explain(enhancer, flat)
+    assert any(line.startswith("highlights") for line in cells[-1].lines)
 
 
 def test_the_command_takes_region_explanation_and_cube(tone_run, dark, tmp_path, capsys):
