@@ -27,6 +27,7 @@ from agents.rollout import (
     rollout_metrics,
     scope_rewards,
 )
+from envs import PixelEnv
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.data import Batch
 from rlenhance.models.policy import PixelPolicy
@@ -170,6 +171,8 @@ class A3C(PolicyLearner):
         config: settings.
         seed: of the actions and preferences that are drawn.
         device: of the policy and the environment.
+        env: where it collects episodes; None: one that fits the policy. Where `info` has `agent_rewards`, those are
+            what the agents earn.
 
     Source: A3C (Mnih et al. 2016), here synchronous and batched; PixelRL (Furuta et al. 2019) for the agent per
     pixel and the reward-map convolution; PPO (Schulman et al. 2017), equation 7; leave-one-out baseline (Kool et al.
@@ -180,9 +183,9 @@ class A3C(PolicyLearner):
     Config: ClassVar[type[Any]] = A3CConfig
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: A3CConfig | None = None, *, seed: int = 0,
-                 device: torch.device | str = "cpu"):
+                 device: torch.device | str = "cpu", env: PixelEnv | None = None):
         self.config = config or self.Config()
-        super().__init__(network, reward, self.config, seed, device, self.config.ema_decay)
+        super().__init__(network, reward, self.config, seed, device, self.config.ema_decay, env)
         self.kernel = binomial_kernel(self.config.reward_map_kernel) if self.config.reward_map_kernel else None
         self.updates = 0
         self.reference_policy = copy.deepcopy(network).requires_grad_(False) if any(self.config.kl_ref_coef) else None
@@ -232,7 +235,8 @@ class A3C(PolicyLearner):
     def _returns(self, rollout: Rollout) -> dict[str, Tensor]:
         """Level -> returns to go of all steps, (T * B, 1, h, w)."""
         grids = {scope: (value.shape[-2], value.shape[-1]) for scope, value in rollout.values[0].items()}
-        steps = [scope_rewards(self.reward, terms, grids, self.config.credit_neighbors) for terms in rollout.terms]
+        steps = rollout.agent_rewards or [
+            scope_rewards(self.reward, terms, grids, self.config.credit_neighbors) for terms in rollout.terms]
         return {
             scope: torch.cat(discounted_returns([step[scope] for step in steps], self.config.gamma,
                                                 self.kernel if scope == "local" else None))

@@ -154,6 +154,7 @@ class PolicyLearner(Learner):
         reward: what counts as better; terms of weight 0 are not computed here.
         config: its settings.
         seed, device, ema_decay: see `Learner`.
+        env: where it collects episodes; None: one that fits the policy.
 
     Raises:
         UsageError: see `check_reward`.
@@ -163,7 +164,7 @@ class PolicyLearner(Learner):
     differentiable_terms: ClassVar[frozenset[str]] = frozenset({"action"})
 
     def __init__(self, network: PixelPolicy, reward: Reward, config: PolicyLearnerConfig, seed: int,
-                 device: torch.device | str, ema_decay: float = 0.0):
+                 device: torch.device | str, ema_decay: float = 0.0, env: PixelEnv | None = None):
         super().__init__(network, config.optimizer, seed, device, averaged=network if ema_decay else None,
                          ema_decay=ema_decay)
         self.check_reward(reward.weights, network.decision_size or 64)
@@ -171,7 +172,7 @@ class PolicyLearner(Learner):
         self.reward = Reward(reward.weights)
         self.preference_sampling_prob = config.preference_sampling_prob
         self.log_all_terms_interval = config.log_all_terms_interval
-        self.env = make_env(network, self.reward, self.device)
+        self.env = make_env(network, self.reward, self.device) if env is None else env
 
     @classmethod
     def check_reward(cls, weights: RewardWeights, size: int = 64) -> None:

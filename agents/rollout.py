@@ -31,6 +31,7 @@ class Rollout:
         log_probs, values: per scope, (B, 1, h, w).
         terms: unweighted reward terms at their natural sizes.
         rewards: (B,) per step.
+        agent_rewards: what each agent has earned, by scope, where the environment says so; else empty.
         action_magnitudes: A of every agent per step.
         is_recurrent: the policy carried a state.
         final_image: the images at the end.
@@ -44,6 +45,7 @@ class Rollout:
     values: list[dict[str, Tensor]] = field(default_factory=list)
     terms: list[dict[str, Tensor]] = field(default_factory=list)
     rewards: list[Tensor] = field(default_factory=list)
+    agent_rewards: list[dict[str, Tensor]] = field(default_factory=list)
     action_magnitudes: list[Tensor] = field(default_factory=list)
     is_recurrent: bool = False
 
@@ -81,6 +83,8 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
         observation, reward, _, _, info = env.step(action)
         rollout.terms.append(info["term_maps"])
         rollout.rewards.append(reward)
+        if "agent_rewards" in info:
+            rollout.agent_rewards.append(info["agent_rewards"])
     rollout.is_recurrent, rollout.final_image = memory is not None, observation["image"]
     return rollout
 

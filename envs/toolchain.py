@@ -217,9 +217,7 @@ class ToolchainEnv(PixelEnv):
         self._cost = cell_costs.mean(dim=(1, 2, 3))
         asked = self.user_targets.get("price", self.price)
         fee = asked * cell_costs
-        gain = earned.reward.new_zeros(len(after))
-        if self._function is not None:
-            gain = self._function(after, episode.batch.target) - self._function(state.image, episode.batch.target)
+        gain = self._function_gain(after)
         shared = self.reward.map(earned.terms, (self.actions.regions,) * 2) if earned.terms else torch.zeros_like(fee)
         self._agent_rewards = {scope: shared + gain[:, None, None, None] - fee}
         self._spent = self._spent + self._cost
@@ -227,6 +225,41 @@ class ToolchainEnv(PixelEnv):
         self._chains = [chain if index == self.actions.stop else (*chain, self.actions.tools[index])
                         for chain, index in zip(self._chains, choice.flatten().tolist(), strict=False)]
         return replace(earned, reward=earned.reward + gain - fee.mean(dim=(1, 2, 3))), following
+
+    def _function_gain(self, after: Tensor) -> Tensor:
+        """The rise of a score that is a function, from the present pictures to those `after`: (N,)."""
+        if self._function is None:
+            return after.new_zeros(len(after))
+        target = self.episode.batch.target
+        return self._function(after, target) - self._function(self._state.image, target)
+
+    def try_tools(self) -> tuple[Tensor, Tensor]:
+        """What each tool would make of the present pictures, without a step; tools never need a gradient, and their
+        results are kept for the step that follows.
+
+        Returns:
+            The pictures (N, K, 3, H, W), and the rise of the score (N, K) without the price. A picture that has stopped
+            stays as it is.
+
+        Raises:
+            UsageError: with regions, whose choices cannot be tried one by one.
+        """
+        if self.actions.regions > 1:
+            raise UsageError(f"tools can be tried on whole pictures; got {self.actions.regions} regions")
+        stopped = self._last_tools[:, self.actions.stop] > 0.5
+        images, gains = [], []
+        for index in range(self.actions.stop):
+            choice = torch.where(stopped, self.actions.stop, index)[:, None]
+            after = self.actions.blend(self._state.image, {"global": choice}, self._run)
+            earned, _ = transition.score(self.episode, self._state, self.actions.magnitude({"global": choice}), after)
+            images.append(after)
+            gains.append(earned.reward + self._function_gain(after))
+        return torch.stack(images, dim=1), torch.stack(gains, dim=1)
+
+    @property
+    def costs(self) -> Tensor:
+        """Seconds of processor time per megapixel of each tool, and 0 for stopping: (K + 1,)."""
+        return self._costs
 
     def _run(self, index: int, rows: Tensor) -> Tensor:
         """The results of a tool for some of the pictures; it runs once for equal ones, and not where they are known."""

@@ -21,6 +21,7 @@ from rlenhance.models.published.zero_dce import ZeroDCE
 from rlenhance.models.restorer import Restorer
 from rlenhance.models.small_tools import TOOL_NAMES, SmallTools
 from rlenhance.models.tool_gains import ToolGains, ToolPlanner
+from rlenhance.models.toolchain_policy import ToolchainPolicy
 from rlenhance.models.warm_start import warm_start
 
 __all__ = [
@@ -29,5 +30,5 @@ __all__ = [
     "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR",
     "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy",
     "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter", "Restorer", "SmallTools", "ToolGains",
-    "ToolPlanner", "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
+    "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
 ]

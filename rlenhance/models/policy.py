@@ -33,7 +33,7 @@ class Observation(TypedDict, total=False):
         mask: (N, 1, H, W), if there is one.
         initial_image: (N, 3, H, W), the first picture of the episode, for action sets that need it.
         statistics, tools: (N, num_statistics) and (N, C, K, h, w), cached by `Policy.precompute`; optional.
-        last_tools, budget, action_mask: of toolchains, see `envs.ToolchainEnv`; optional.
+        last_tools, budget, action_mask, spectrum: of toolchains, see `envs.ToolchainEnv`; the last is cached; optional.
     """
 
     image: Tensor
@@ -46,6 +46,7 @@ class Observation(TypedDict, total=False):
     last_tools: Tensor
     budget: Tensor
     action_mask: Tensor
+    spectrum: Tensor
 
 
 def make_observation(image: Tensor, remaining: float, preference: Tensor, mask: Tensor | None = None,
