@@ -43,6 +43,11 @@ class Patches:
     def __len__(self) -> int:
         return len(self.image)
 
+    def first(self, count: int) -> Patches:
+        """The first patches, at most `count`."""
+        return Patches(self.image[:count], self.target[:count], self.degrees[:count], self.pictures[:count],
+                       self.digest)
+
     @property
     def ids(self) -> list[str]:
         """A name for each patch, for caches."""
