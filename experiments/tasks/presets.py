@@ -19,8 +19,8 @@ _SUPERVISED: Mapping[str, Any] = {"train.learner": "supervised", "data.train_on_
 LOWLIGHT_PRESETS: Mapping[str, Preset] = {
     "natural": Preset("tone actions and controls, the recipe of the shipped model", {}),
     "balanced": Preset("curves per band of luminance, from references that keep highlights (scripts.fuse_scenes)", {
-        "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=10", "shape_psnr=0.3",
-                         "revealed_noise=100"),
+        "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=30", "shape_psnr=0.5",
+                         "revealed_noise=150"),
         "network.actions": "bilateral", "network.log_bins": 16,
     }),
     "rellie": Preset("ReLLIE's form: an agent per pixel, 27 levels, coupled channels, momentum", {

@@ -102,13 +102,14 @@ def exposure(image: Tensor, transition: Transition) -> Tensor:
     return (reached - transition.preferences["exposure_level"]).abs()
 
 
-@state_term("revealed_noise")
+@state_term("revealed_noise", preference="exposure_level_auto")
 def revealed_noise(image: Tensor, transition: Transition) -> Tensor:
     """Noise and coding steps that the change reveals, beyond a budget of ten 255ths: (N, 1, H, W), in brightness.
 
     The initial image is taken to hold noise of one 255th, which is that of rounding and coding; a curve multiplies it
     by about the ratio of the brightness after and before. Places where little more than zero was recorded thus cost
-    much where they are raised; denoising takes care of what is within the budget.
+    much where they are raised; denoising takes care of what is within the budget. Where the user names an exposure, the
+    term does not count.
     """
     step = constants((1 / 255,), (), image)
     light, before = transition.shared(brightness, image), transition.shared(brightness, transition.initial)
