@@ -95,8 +95,8 @@ class Reporter:
                               warnings=outcome.warnings, decision=outcome.decision,
                               error=outcome.error and name_flags(outcome.error)), self._out)
         elif not self._quiet:
-            white = outcome.decision.get("white")
-            for warning in (*outcome.warnings, *([f"{outcome.source}: {white}"] if white else ())):
+            said = [f"{outcome.source}: {words}" for words in outcome.words]
+            for warning in (*outcome.warnings, *said):
                 self._print(f"note: {warning}", sys.stderr)
             if self._bar is None or not self._out.isatty():
                 self._line(outcome, status)

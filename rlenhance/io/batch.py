@@ -73,6 +73,11 @@ class Outcome:
         """Size of the photograph in megapixels; None where it could not be read."""
         return self.size and self.size[0] * self.size[1] / 1e6
 
+    @property
+    def words(self) -> list[str]:
+        """What the decision says in words."""
+        return decision_words(self.decision)
+
 
 @dataclass
 class _Work:
@@ -243,6 +248,11 @@ def _stage(work: _Work, skip_existing: bool) -> Iterator[None]:
         work.seconds += time.perf_counter() - start
         if work.error or work.skipped:
             work.photo = work.data = None
+
+
+def decision_words(decision: Mapping[str, Any]) -> list[str]:
+    """What a decision says in words, for the user."""
+    return [decision[name] for name in ("shadows", "white") if decision.get(name)]
 
 
 def mean_level(photo: Photo) -> float:

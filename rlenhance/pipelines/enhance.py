@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -15,20 +16,23 @@ import torch
 from rlenhance.actions import Action
 from rlenhance.core.devices import check_half
 from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.core.image import resized_tensor, to_array, to_tensor
+from rlenhance.core.image import resize, resized_tensor, to_array, to_tensor
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
 from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import auto_exposure, exposure_of
+from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of
 from rlenhance.ops.white_balance import NEUTRAL, apply_gains, describe_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.options import EnhanceSettings, check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
 from rlenhance.pipelines.white import gains_of, split_white, white_action
+
+_SIDE = 64  # on which a policy without a state size is asked for its exposure
+_BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops
 
 
 class Enhancer(ImagePipeline[EnhanceSettings]):
@@ -166,9 +170,14 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
         """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
-        that was removed where that is automatic; `white` says in words what the white balance did, if it did."""
+        that was removed where that is automatic; `white` says in words what the white balance did, if it did, and
+        `shadows` where a picture holds too little to be made as bright as others."""
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
+        if self.settings.strength == 1 and "exposure_level" in self.auto_preferences \
+                and self.settings.preference.get("exposure_level") is None:
+            words = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
+            decision = {**decision, **({"shadows": words} if words else {})}
         return PipelineResult(result, {**levels, **decision})
 
     def decide(self, pixels: np.ndarray) -> list[Action]:
@@ -272,8 +281,20 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if named is not None:
             level = named
         elif "exposure_level" in self.auto_preferences:
-            level = auto_exposure(image).item()
+            level = self._automatic_exposure(image)
         return {**chosen, "exposure_level": min(max(level + self.settings.exposure_shift, low), high)}
+
+    def automatic_exposure(self, pixels: np.ndarray) -> float:
+        """The mean brightness in [0, 1] that the model gives a picture (H, W, 3) where no exposure is named, before
+        `exposure_shift`."""
+        size = self.model.policy.decision_size or _SIDE
+        return self._with_fallback(lambda: self._automatic_exposure(resized_tensor(pixels, size, self.device)))
+
+    @torch.inference_mode()
+    def _automatic_exposure(self, image: torch.Tensor) -> float:
+        size = self.model.policy.decision_size or _SIDE
+        chosen = {**self.settings.preference, "exposure_level": None}
+        return float(self.model(resize(image, size), preference=chosen).mean())
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.float16) if self.half else nullcontext()
@@ -282,3 +303,21 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         super()._move(device)
         self.half = False
         self.denoiser._move(device)
+
+
+def describe_shadows(pixels: np.ndarray, before: float, after: float) -> str:
+    """Words for a picture of which too little was recorded to make it as bright as others; empty for any other.
+
+    Args:
+        pixels: (H, W, 3), uint8, uint16 or float in [0, 1].
+        before, after: the mean brightness of the picture and of its result, in [0, 1].
+    """
+    part = pixels[:: max(1, pixels.shape[0] // 512), :: max(1, pixels.shape[1] // 512)]
+    top = np.iinfo(part.dtype).max if np.issubdtype(part.dtype, np.integer) else 1.0
+    black = float((part.max(axis=2) <= _BLACK / 255 * top).mean())
+    before, after = max(before, 1e-4), max(after, 1e-4)
+    raised, usual = math.log2(after / before), math.log2(DEFAULT_EXPOSURE / before)
+    if black < _MOSTLY or usual - raised < _HELD_BACK:
+        return ""
+    return (f"almost nothing was recorded in {black:.0%} of the picture: raised by {raised:.1f} stops, not the "
+            f"{usual:.1f} of an even exposure")

@@ -16,11 +16,10 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
-from rlenhance.io.batch import Process
+from rlenhance.io.batch import Process, decision_words
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 from rlenhance.io.isolate import AVAILABLE
 from rlenhance.metrics.style import clamp_to_ranges, measure
-from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.configure import check_device, make_recipe
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import EnhanceSettings, format_flags
@@ -183,7 +182,7 @@ class EnhanceService:
         small = self.reduced_photo(token)
         after, decision = self.enhancer(request).process(small.photo)
         return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size,
-                       decision.get("white", ""))
+                       "; ".join(decision_words(decision)))
 
     def save(self, token: str, request: EnhanceRequest) -> Result:
         """The request on the whole photograph: the file that the command writes, byte for byte."""
@@ -212,8 +211,7 @@ class EnhanceService:
         except BaseException:
             self.store.remove(target.token)
             raise
-        said = [outcome.decision["white"]] if "white" in outcome.decision else []
-        return Result(target, tuple(with_own_name(note, source) for note in (*outcome.warnings, *said)))
+        return Result(target, tuple(with_own_name(note, source) for note in (*outcome.warnings, *outcome.words)))
 
     def recipe(self, request: EnhanceRequest) -> str:
         """The request as a recipe, for `rlenhance enhance --recipe`."""
@@ -237,7 +235,7 @@ class EnhanceService:
         ranges, wanted = choice.ranges, dict(request.settings.preference)
         if wanted.get("exposure_level") is None:
             wanted["exposure_level"] = request.settings.exposure_shift + (
-                auto_exposure(to_tensor(photo.visible_pixels)).item() if "exposure_level" in choice.auto
+                self.enhancer(request).automatic_exposure(photo.visible_pixels) if "exposure_level" in choice.auto
                 else ranges["exposure_level"][1])
         for name, step in (("exposure_level", brighter), ("contrast", livelier), ("color", livelier)):
             if name in ranges:

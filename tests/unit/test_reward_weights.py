@@ -7,12 +7,11 @@ import pytest
 
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resized_tensor, to_array
+from rlenhance.core.image import to_array
 from rlenhance.data import ImageCache, load_split, sample_photographs
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.models import MODELS
-from rlenhance.ops.image_statistics import auto_exposure
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import EnhanceSettings
 from rlenhance.pipelines.reward_weights import PREFERENCES_OF_TERMS, apply_reward
@@ -82,7 +81,7 @@ def test_the_command_says_how_and_equals_the_flags_and_python(runs, capsys):
 def test_a_shift_moves_the_level_of_each_picture(runs, shift):
     """From where the model would be, automatic or named, to the ends of its range at most."""
     dark = read("night.png").pixels
-    level = auto_exposure(resized_tensor(dark, 16)).item()
+    level = Enhancer("tone").automatic_exposure(dark)
     low, _, high = Enhancer("tone").preference_ranges["exposure_level"]
     for named in (None, 0.4):
         wanted = min(max((level if named is None else named) + shift, low), high)
