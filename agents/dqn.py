@@ -26,6 +26,9 @@ class DQNConfig:
     try_all: bool = True
     """Every tool is tried at each state that an episode visits, and all of them are learned from; without, only the one
     that is taken."""
+    gamma: float = 1.0
+    """Discount. 1 is right for a fixed horizon with the steps left observed; 0 looks at the next gain alone: the
+    regression of gains, on the states that its chains visit."""
     n_step: int = 1
     """Steps whose rewards are summed before the value of the state after them; above 1 without try_all."""
     temperature: tuple[float, float] = (1.0, 0.2)
@@ -51,7 +54,10 @@ class DQNConfig:
         check_ranges(self, "(0, inf)", "temperature")
         check_ranges(self, "(-inf, 0]", "min_target")
         check_ranges(self, "[0, 1)", "ema_decay")
-        check_ranges(self, "[0, 1]", "preference_sampling_prob")
+        check_ranges(self, "[0, 1]", "preference_sampling_prob", "gamma")
+        if self.n_step > 1 and self.gamma < 1:
+            raise UsageError(f"rewards of several steps are summed without a discount; got gamma {self.gamma} and "
+                             f"n_step {self.n_step}: leave one of them out")
         if self.try_all and self.n_step > 1:
             raise UsageError(f"with try_all a target looks one step ahead for every tool; got n_step {self.n_step}: "
                              f"leave one of them out")
@@ -205,7 +211,7 @@ class DQN(Learner):
             flat: Any = {name: value.flatten(0, 1) for name, value in after.items()}
             best = self.optimizer.network(flat).argmax(dim=1, keepdim=True)
             value = planner(flat).gather(1, best).reshape(count, -1)
-            target = (gains - price * costs + (1 - ended) * value).clamp(min=self.config.min_target)
+            target = (gains - price * costs + self.config.gamma * (1 - ended) * value).clamp(min=self.config.min_target)
         allowed = now["action_mask"][:, :, 0, 0].gather(1, tried)
         scores = self.optimizer.network({**now, "action_mask": torch.ones_like(now["action_mask"])}).gather(1, tried)
         error = F.smooth_l1_loss(scores, target, reduction="none")

@@ -124,6 +124,8 @@ def test_what_cannot_be_learned_is_refused():
         DQN(make_planner(regions=2), make_env(regions=2))
     with pytest.raises(UsageError, match="n_step 3: leave one of them out"):
         DQNConfig(n_step=3)
+    with pytest.raises(UsageError, match=r"gamma 0\.5 and n_step 3: leave one of them out"):
+        DQNConfig(n_step=3, gamma=0.5, try_all=False)
     with pytest.raises(UsageError, match="at least 12 pixels wide and high; got 8x16"):
         make_planner()({"image": torch.zeros(1, 3, 16, 8)})
     with pytest.raises(UsageError, match="regions must be at least 1"):
