@@ -11,6 +11,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rlenhance.core.errors import UsageError
 from rlenhance.tools import Command, tool_of
@@ -192,3 +194,19 @@ def test_it_gets_nothing_to_read_and_no_open_file(run, temporary):
             "assert not [path for path in paths if os.path.realpath(path).endswith('kept')]\n"
             "shutil.copy(*sys.argv[1:3])")
     os.unlink(temporary / "kept")
+
+
+PIECES = ["cp", "{in}", "{out}", "{in.tif}", "{out.jpg}", "{in.", "'", '"', "\\", " ", "$(x)", "{", "\n", "\x1b", "é",
+          "-o", "/", "~", ";"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=40))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_command_or_refused(text):
+    """Without running it: words whose first is the path of a program, or one line that says what a command is."""
+    try:
+        words = Command(text).words()
+    except UsageError as error:
+        assert "\n" not in str(error) and "\x1b" not in str(error)
+    else:
+        assert os.path.isabs(words[0]) and os.access(words[0], os.X_OK) and "{in" in text and "{out" in text
