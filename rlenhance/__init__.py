@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.denoise import Denoiser
     from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.restore import PhotoRestorer
     from rlenhance.pipelines.upscale import Upscaler
     from rlenhance.rewards import Reward, RewardWeights
     from rlenhance.rewards import action_term as register_action_term
@@ -43,6 +44,7 @@ _HOMES = {
     "Completer": ("rlenhance.pipelines.complete", "Completer"),
     "Denoiser": ("rlenhance.pipelines.denoise", "Denoiser"),
     "Enhancer": ("rlenhance.pipelines.enhance", "Enhancer"),
+    "PhotoRestorer": ("rlenhance.pipelines.restore", "PhotoRestorer"),
     "Reward": ("rlenhance.rewards", "Reward"),
     "RewardWeights": ("rlenhance.rewards", "RewardWeights"),
     "Upscaler": ("rlenhance.pipelines.upscale", "Upscaler"),
@@ -59,9 +61,9 @@ _HOMES = {
     "write": ("rlenhance.io", "write"),
 }
 __all__ = [
-    "Batch", "Completer", "Denoiser", "Enhancer", "Reward", "RewardWeights", "Upscaler", "list_models", "load_model",
-    "load_plugin", "read", "register_action_set", "register_action_term", "register_backbone", "register_model",
-    "register_reward_term", "register_tool", "write",
+    "Batch", "Completer", "Denoiser", "Enhancer", "PhotoRestorer", "Reward", "RewardWeights", "Upscaler", "list_models",
+    "load_model", "load_plugin", "read", "register_action_set", "register_action_term", "register_backbone",
+    "register_model", "register_reward_term", "register_tool", "write",
 ]
 
 

@@ -20,6 +20,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
 from rlenhance.io.files import write_atomically
 from rlenhance.models import ImageNetwork, Policy, build_model
+from rlenhance.pipelines.base import COMMANDS
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def main(arguments: Arguments) -> Path:
     if arguments.default:
         write_atomically(out / weights.DEFAULT, f"{name}\n".encode())
     print(f"{place}: {size:,} bytes{', the default' if arguments.default else ''}; try it with\n"
-          f"  rlenhance enhance PHOTO --model {name}")
+          f"  rlenhance {COMMANDS[network.purpose]} PHOTO --model {name}")
     return place
 
 

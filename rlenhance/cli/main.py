@@ -20,6 +20,7 @@ from rlenhance.cli import (
     export,
     models,
     presets,
+    restore,
     score,
     upscale,
     variants,
@@ -33,8 +34,9 @@ from rlenhance.core.plugins import load_plugin
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
 COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
-                            "watch": watch, "variants": variants, "compare": compare, "score": score, "models": models,
-                            "presets": presets, "export": export, "demo": demo, "doctor": doctor}
+                            "restore": restore, "watch": watch, "variants": variants, "compare": compare,
+                            "score": score, "models": models, "presets": presets, "export": export, "demo": demo,
+                            "doctor": doctor}
 #: Commands that use no model.
 _WITHOUT_MODEL = ("models", "presets", "doctor")
 

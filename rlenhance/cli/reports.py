@@ -105,7 +105,8 @@ class Reporter:
 
     def _line(self, outcome: Outcome, status: str) -> None:
         if status == "written" and str(outcome.written) != "-":
-            self._print(f"{outcome.source} -> {outcome.written}", self._out)
+            words = f": {outcome.decision['words']}" if "words" in outcome.decision else ""
+            self._print(f"{outcome.source} -> {outcome.written}{words}", self._out)
         elif status == "skipped":
             self._print(f"{outcome.source}: skipped, {outcome.written} exists", self._out)
 

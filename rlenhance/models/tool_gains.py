@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +12,19 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS, ImageNetwork
 
-_DETAIL = 3.0  # scale of the roots of the detail: noise of 10/255 becomes about 0.6
-_PSNR = 30.0  # dB: the quality that the network begins with
+#: Number of `damage_statistics`.
+NUM_STATISTICS = 55
+_LEAST_SIDE = 32  # pixels: smaller pictures are continued by their borders
+_SCALES = 3  # each half of the one before
+_FLOOR = 1e-3  # added before logarithms: a quarter of 1/255
+_SAME = 0.6 / 255  # differences below it are none
 
 
 class ToolPlanner(ImageNetwork):
     """Base class of the networks that say which tool a picture needs next: `planner(observation) -> scores`.
 
-    An observation is what `envs` `rlenhance/Toolchain-v0` shows: "image" (N, 3, H, W) in [0, 1], and what was done so
-    far. Scores are (N, len(tools) + 1); the last entry stands for stopping.
+    An observation is what `rlenhance/Toolchain-v0` shows: "image" (N, 3, H, W) in [0, 1], and what was done so far.
+    Scores are (N, len(tools) + 1); the last entry stands for stopping.
 
     Attributes:
         tools: names of the tools, see `rlenhance.tools.TOOLS`.
@@ -37,13 +40,12 @@ class ToolPlanner(ImageNetwork):
 class ToolGains(ToolPlanner):
     """Predicts the gain of each tool on a picture in dB, and the picture's own PSNR without its reference.
 
-    A few convolutions see the picture and the signed roots of its detail (what a blur of 3x3 pixels takes away), so
-    that weak noise and the edges of JPEG blocks show in dark places too; their strides come to 8, the side of a block.
-    Means and deviations over the picture give the predictions.
+    Several small perceptrons see the picture's `damage_statistics`, and their predictions are averaged.
 
     Args:
         tools: names of the tools.
-        width: channels of the first layer.
+        width: units of each of the two hidden layers.
+        heads: perceptrons.
 
     Raises:
         UsageError: no tools.
@@ -51,25 +53,24 @@ class ToolGains(ToolPlanner):
 
     in_decibels = True
 
-    def __init__(self, tools: Sequence[str], width: int = 16):
+    def __init__(self, tools: Sequence[str], width: int = 64, heads: int = 4):
         super().__init__()
         if not tools:
             raise UsageError("tools must name at least one tool; got none")
         self.tools = tuple(tools)
-        sides = (width, 2 * width, 3 * width, 4 * width)
-        self.features = nn.Sequential(
-            nn.Conv2d(6, sides[0], 3, padding=1), nn.ReLU(),
-            *(part for before, after in pairwise(sides)
-              for part in (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU())),
-            nn.Conv2d(sides[3], sides[3], 3, padding=1), nn.ReLU())
-        self.head = nn.Sequential(nn.Linear(2 * sides[3], 6 * width), nn.ReLU(),
-                                  nn.Linear(6 * width, len(self.tools) + 1))
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(NUM_STATISTICS))
+        self.register_buffer("deviation", torch.ones(NUM_STATISTICS))
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(NUM_STATISTICS, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+                          nn.Linear(width, len(self.tools) + 1)) for _ in range(heads))
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """The gain of each tool in dB, and 0 for stopping: (N, len(tools) + 1).
 
         Args:
-            observation: "image" (N, 3, H, W) in [0, 1], at least 8 pixels wide and high; the rest is not looked at.
+            observation: "image" (N, 3, H, W) in [0, 1]; the rest is not looked at.
         """
         gains, _ = self.assess(observation["image"])
         return torch.cat([gains, gains.new_zeros(len(gains), 1)], dim=1)
@@ -80,11 +81,67 @@ class ToolGains(ToolPlanner):
         Raises:
             UsageError: not pictures.
         """
-        check_image(image)
-        detail = image - F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        seen = torch.cat([image - 0.5, _DETAIL * detail.sign() * detail.abs().sqrt()], dim=1)
-        features = self.features(seen.contiguous(memory_format=torch.channels_last))
-        mean = features.mean(dim=(2, 3))
-        deviation = (features.square().mean(dim=(2, 3)) - mean.square()).clamp(min=1e-8).sqrt()
-        found = self.head(torch.cat([mean, deviation], dim=1))
-        return found[:, :-1], _PSNR + 10 * found[:, -1]
+        found = self.predict(damage_statistics(check_image(image).float()))
+        return found[:, :-1], 10 * found[:, -1]
+
+    def predict(self, statistics: Tensor) -> Tensor:
+        """The gains in dB and a tenth of the PSNR: (N, NUM_STATISTICS) -> (N, len(tools) + 1)."""
+        scaled = self.scale_statistics(statistics)
+        return torch.stack([head(scaled) for head in self.heads]).mean(dim=0)
+
+    def scale_statistics(self, statistics: Tensor) -> Tensor:
+        """What the perceptrons see: deviations from the mean of the training, at most 5."""
+        return ((statistics - self.mean) / self.deviation).clamp(-5, 5)
+
+
+def damage_statistics(image: Tensor) -> Tensor:
+    """What noise, blur, JPEG and lack of light leave in a picture: (N, 3, H, W) in [0, 1] -> (N, NUM_STATISTICS).
+
+    Of the brightness and of two differences of colours, at three scales: quantiles over blocks of the root mean square
+    of the second differences along both sides (the flattest blocks show the noise), and mean, root mean square and
+    large values of the first differences (edges show the blur), all as logarithms. Then how much larger steps are at
+    every eighth column and row than elsewhere, on the picture's own grid and on the strongest one; the share of equal
+    neighbours; and the distribution of the brightness.
+    """
+    sides = [max(0, _LEAST_SIDE - side) for side in image.shape[-2:]]
+    image = F.pad(image, (0, sides[1], 0, sides[0]), mode="replicate")
+    light = image.mean(dim=1, keepdim=True)
+    color = torch.cat([image[:, :1] - light, image[:, 2:] - light], dim=1)
+    level = light.flatten(1)
+    found = [_quantiles(level, (0.02, 0.25, 0.5, 0.75, 0.98)), level.mean(dim=1, keepdim=True),
+             level.std(dim=1, keepdim=True)]
+    for planes in (light, color):
+        found += _detail(planes)
+    for planes in (light, color):
+        for lines in (planes, planes.transpose(2, 3)):
+            found += _blocks(lines)
+    return torch.cat(found, dim=1)
+
+
+def _quantiles(values: Tensor, shares: Sequence[float]) -> Tensor:
+    """(N, P) -> (N, len(shares)), by the nearest rank."""
+    ordered = values.sort(dim=1).values
+    return ordered[:, [round(share * (values.shape[1] - 1)) for share in shares]]
+
+
+def _detail(planes: Tensor) -> Iterator[Tensor]:
+    second = planes.new_tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None] / 6
+    for scale in range(_SCALES):
+        filtered = F.conv2d(planes.flatten(0, 1)[:, None], second).view(*planes.shape[:2], planes.shape[2] - 2, -1)
+        energy = F.avg_pool2d(filtered.square().mean(dim=1, keepdim=True), 8 if scale < 2 else 4)
+        yield (_quantiles(energy.sqrt().flatten(1), (0.1, 0.5, 0.9)) + _FLOOR).log()
+        steps = torch.cat([(planes[..., 1:] - planes[..., :-1]).abs().mean(dim=1).flatten(1),
+                           (planes[..., 1:, :] - planes[..., :-1, :]).abs().mean(dim=1).flatten(1)], dim=1)
+        yield (torch.cat([steps.mean(dim=1, keepdim=True), steps.square().mean(dim=1, keepdim=True).sqrt(),
+                          _quantiles(steps[:, ::7], (0.98,))], dim=1) + _FLOOR).log()
+        planes = F.avg_pool2d(planes, 2)
+
+
+def _blocks(lines: Tensor) -> Iterator[Tensor]:
+    """Steps between columns, beyond those of their neighbours: (N, C, H, W), by column modulo 8."""
+    steps = (lines[..., 1:] - lines[..., :-1]).abs()
+    excess = (steps[..., 1:-1] - 0.5 * (steps[..., :-2] + steps[..., 2:])).mean(dim=(1, 2))
+    phases = excess[:, : excess.shape[1] // 8 * 8].unflatten(1, (-1, 8)).mean(dim=1)  # 6: between columns 7 and 8
+    own, most, mean = phases[:, 6], phases.amax(dim=1), phases.mean(dim=1)
+    scale = steps.mean(dim=(1, 2, 3)) + _FLOOR
+    yield torch.stack([(own - mean) / scale, (most - mean) / scale, (steps < _SAME).float().mean(dim=(1, 2, 3))], dim=1)

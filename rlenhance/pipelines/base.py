@@ -238,7 +238,8 @@ class ImagePipeline(ABC, Generic[S]):
             photo: their file.
 
         Returns:
-            The pixels of the result, of the same dtype and, but for upscaling, shape; and the decision.
+            The pixels of the result, of the same dtype and, but for upscaling, shape (the array itself where nothing
+            changes, so that the file can be copied); and the decision.
         """
 
     def _check_settings(self) -> None:
@@ -274,13 +275,17 @@ class ImagePipeline(ABC, Generic[S]):
         check_pixels(photo.pixels)
         weights = self._weights(photo, mask)
         decision: dict[str, Any] = {}
+        same = False
 
         def change(pixels: np.ndarray) -> np.ndarray:
+            nonlocal same
             result, found = self._with_fallback(lambda: self._apply(pixels, weights, photo))
             decision.update(found)
-            return result if weights is None else _composite(pixels, result, weights)
+            same = result is pixels
+            return result if weights is None or same else _composite(pixels, result, weights)
 
-        return PipelineResult(photo if self._idle else photo.map_pixels(change), decision)
+        changed = photo if self._idle else photo.map_pixels(change)
+        return PipelineResult(photo if same else changed, decision)
 
     def _with_fallback(self, work: Callable[[], Any]) -> Any:
         """Run `work`; an automatic device that fails is replaced by the CPU for good."""

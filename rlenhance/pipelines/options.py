@@ -17,12 +17,14 @@ from rlenhance.core.errors import UnknownName, UsageError
 
 #: A preference that the model chooses itself, in files and on the command line; None in a mapping.
 AUTO = "auto"
+#: How much work `PhotoRestorer` does.
+BUDGETS = ("fast", "normal", "best")
 S = TypeVar("S", bound="ImageSettings")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One number that a user may set.
+    """One number, or one of several words, that a user may set.
 
     Attributes:
         help: its text in the command's help.
@@ -30,7 +32,7 @@ class Setting:
         default: None: the model's, or measured in the picture.
         unit: of the number ("255ths"); "" for shares.
         whole: it is an integer.
-        choices: the allowed values; empty: all of the range.
+        choices: the allowed values; empty: all of the range. They are words where the default is one.
         auto: "auto" is allowed too, and means None.
         off: a word that means 0, which may lie outside the range; "": there is none.
         flag: its flag ("--strength"); by default made from the name.
@@ -43,10 +45,10 @@ class Setting:
     help: str
     low: float = -math.inf
     high: float = math.inf
-    default: float | None = None
+    default: float | str | None = None
     unit: str = ""
     whole: bool = False
-    choices: tuple[int, ...] = ()
+    choices: tuple[int | str, ...] = ()
     auto: bool = False
     off: str = ""
     flag: str = ""
@@ -60,8 +62,12 @@ class Setting:
         """The words that are allowed in the place of a number."""
         return [AUTO] * self.auto + [self.off] * bool(self.off)
 
-    def check(self, value: Any) -> float | int | None:
+    def check(self, value: Any) -> float | int | str | None:
         """A value as the field holds it; one of another type or outside the range raises UsageError."""
+        if isinstance(self.default, str):
+            if not isinstance(value, str) or value not in self.choices:
+                raise UsageError(f"{self.name} must be {' or '.join(map(str, self.choices))}; got {_shown(value)}")
+            return value
         if isinstance(value, str) and value in self.words:
             value = None if value == AUTO else 0.0
         if value is None and (self.default is None or self.auto):
@@ -207,6 +213,24 @@ class UpscaleSettings(ImageSettings):
                                 whole=True, metavar="N")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RestoreSettings(ImageSettings):
+    """The settings of `PhotoRestorer`.
+
+    Attributes:
+        budget: "fast" (at most two tools, cheap ones preferred), "normal" (four), "best" (six, whatever they cost,
+            and each is tried before it is taken).
+        steps: at most this many tools; None: as the budget.
+    """
+
+    suffix: ClassVar[str] = "_restored"
+
+    budget: str = setting("how much work a photograph is worth: fast, normal (default) or best", default="normal",
+                          choices=BUDGETS, metavar="|".join(BUDGETS))
+    steps: int | None = setting("at most N tools one after the other, 1 to 10 (default: 2, 4 or 6, by the budget)",
+                                low=1, high=10, whole=True, metavar="N")
+
+
 def settings_of(settings: type[ImageSettings] | ImageSettings) -> dict[str, Setting]:
     """The numbers among the settings, by the name of their field; preferences are in `PREFERENCES`.
 
@@ -286,7 +310,7 @@ def parse_value(about: Setting, word: str) -> float | str:
     Raises:
         UsageError: neither.
     """
-    if word in about.words:
+    if word in about.words or isinstance(about.default, str):
         return word
     try:
         return int(word) if about.whole else float(word)
@@ -360,8 +384,10 @@ def format_flags(settings: ImageSettings) -> list[str]:
     return words
 
 
-def _word(about: Setting, value: float | None) -> str:
+def _word(about: Setting, value: float | str | None) -> str:
     """The word of a value that has one: "auto" or "keep"; "" for numbers."""
+    if isinstance(value, str):
+        return value
     return AUTO if about.auto and value is None else about.off if value == 0 else ""
 
 

@@ -20,8 +20,9 @@ from rlenhance.tools.base import TOOLKITS, TOOLS, BatchFunction, Tool, cost_of
 #: noise that is even.
 CODED, EVEN = (3, 8, 20), (8, 20, 45)
 #: Names of the toolkit "photo", in its order.
-PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma}" for sigma in EVEN), "brighten",
-         "unsharp", "deconvolve-1", "deconvolve-2", "deblock-10", "deblock-30")
+PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma}" for sigma in EVEN),
+         "unsharp", "deconvolve-1", "deconvolve-2", "deblur-weak", "deblur-strong", "deblock-weak", "deblock-strong",
+         "deblock-30")
 
 
 _TILE = 192  # pixels along a tile that is enlarged
@@ -67,9 +68,10 @@ def _add(name: str, label: str, batched: BatchFunction, radius: int | None, mode
     TOOLS.register(name)(make)
 
 
-for _kind, _network, _strengths in (("coded", "denoiser-photo", CODED), ("even", "denoiser", EVEN)):
+for _kind, _network, _strengths, _label in (("coded", "denoiser-photo", CODED, "traces of noise and JPEG smoothed"),
+                                            ("even", "denoiser", EVEN, "noise taken out")):
     for _sigma in _strengths:
-        _add(f"denoise-{_kind}-{_sigma}", "noise taken out", partial(_denoised, model=_network, sigma=_sigma), 72,
+        _add(f"denoise-{_kind}-{_sigma}", _label, partial(_denoised, model=_network, sigma=_sigma), 72,
              _network, _sigma)
 _add("denoise-measured", "noise measured and taken out", _measured, None, "denoiser-photo")
 _add("resample", "detail restored", _resampled, 40, "upscale")

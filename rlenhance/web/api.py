@@ -18,20 +18,30 @@ from starlette.types import Message, Receive, Scope, Send
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
-from rlenhance.pipelines.options import AUTO, PREFERENCES, DenoiseSettings, EnhanceSettings, flags_of, parse_value
+from rlenhance.pipelines.options import (
+    AUTO,
+    PREFERENCES,
+    DenoiseSettings,
+    EnhanceSettings,
+    RestoreSettings,
+    flags_of,
+    parse_value,
+)
 from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.job_queue import JobQueue, QueueFull
-from rlenhance.web.previews import denoise
+from rlenhance.web.previews import denoise, restore
 from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 
 #: Preferences and settings of requests, by the name of their field.
-FIELDS = {about.flag.lstrip("-"): about for kind in (DenoiseSettings, EnhanceSettings) for about in flags_of(kind)}
+FIELDS = {about.flag.lstrip("-"): about for kind in (DenoiseSettings, RestoreSettings, EnhanceSettings)
+          for about in flags_of(kind)}
 #: Fields of each route.
 ENHANCE = ("name", "model", "preset", "strength", "denoise", "white", "format", "strip",
            *(about.flag.lstrip("-") for about in PREFERENCES.values()))
 DENOISE = ("name", "noise", "strength")
+RESTORE = ("name", "budget", "steps", "strength")
 COMPLETE = ("name", "model")
 T = TypeVar("T")
 
@@ -46,7 +56,7 @@ class Api:
     def routes(self) -> list[BaseRoute]:
         """The routes for Starlette."""
         ways = {"/upload": self.upload, "/api/enhance": self.enhance, "/api/denoise": self.denoise,
-                "/api/complete": self.complete}
+                "/api/complete": self.complete, "/api/restore": self.restore}
         return [*(Route(path, json_errors(way), methods=["POST"]) for path, way in ways.items()),
                 Route("/take/{token}", json_errors(self.take), methods=["GET"]),
                 Route("/api", json_errors(self.about), methods=["GET"])]
@@ -60,6 +70,7 @@ class Api:
             "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
             "POST /api/enhance": list(ENHANCE),
             "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE),
+            "POST /api/restore": list(RESTORE),
             "fillers": self.methods})
 
     async def upload(self, request: Request) -> Response:
@@ -87,6 +98,13 @@ class Api:
         settings = DenoiseSettings(**_settings(words, ("noise", "strength")))
         stored = await self.receive(request, words.get("name", "picture"))
         return await self._answer((stored,), denoise, self.service, stored.token, settings)
+
+    async def restore(self, request: Request) -> Response:
+        """Repair a photograph as `rlenhance restore` does; the header x-words says what was done."""
+        words = _words(request, RESTORE)
+        settings = RestoreSettings(**_settings(words, ("budget", "steps", "strength")))
+        stored = await self.receive(request, words.get("name", "picture"))
+        return await self._answer((stored,), restore, self.service, stored.token, settings)
 
     async def complete(self, request: Request) -> Response:
         """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone."""
@@ -179,6 +197,8 @@ class Api:
         finally:
             self._remove(files)
         headers = {"x-notes": json.dumps(result.notes)} if result.notes else {}
+        if result.words:
+            headers["x-words"] = result.words
         if command:
             headers["x-command"] = quote(command, safe=" '/-.:=")
         return SentOnce(self.service.store, result.file, headers)

@@ -14,6 +14,7 @@ from rlenhance.web.tabs.compare_tab import CompareTab
 from rlenhance.web.tabs.complete_tab import CompleteTab
 from rlenhance.web.tabs.denoise_tab import DenoiseTab
 from rlenhance.web.tabs.enhance_tab import EnhanceTab
+from rlenhance.web.tabs.restore_tab import RestoreTab
 from rlenhance.web.tabs.runs_tab import RunsTab
 from rlenhance.web.tabs.several_tab import SeveralTab
 
@@ -26,8 +27,8 @@ def build(context: AppContext) -> gr.Blocks:
     """Build the page."""
     with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(f'<div class="topline"><h1>rlenhance</h1><p>Dark photographs made light, holes filled, grain taken '
-                f"out. Pictures go to the machine that runs this page, and nowhere else. {html.escape(__version__)}</p>"
-                f"</div>")
+                f"out, old ones repaired. Pictures go to the machine that runs this page, and nowhere else. "
+                f"{html.escape(__version__)}</p></div>")
         with gr.Tabs():
             with gr.Tab("Enhance", id="enhance"):
                 enhance = EnhanceTab(context)
@@ -37,6 +38,8 @@ def build(context: AppContext) -> gr.Blocks:
                 CompleteTab(context)
             with gr.Tab("Denoise", id="denoise"):
                 DenoiseTab(context)
+            with gr.Tab("Restore", id="restore"):
+                RestoreTab(context)
             with gr.Tab("Compare models", id="compare"):
                 CompareTab(context)
             with gr.Tab("Training runs", id="runs"):

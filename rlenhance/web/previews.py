@@ -1,4 +1,4 @@
-"""Denoising and model comparison for the web page, without any web code."""
+"""Denoising, repair and model comparison for the web page, without any web code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import Denoiser
-from rlenhance.pipelines.options import DenoiseSettings
+from rlenhance.pipelines.options import DenoiseSettings, RestoreSettings
+from rlenhance.pipelines.restore import NOTHING, PhotoRestorer
 from rlenhance.pipelines.score import with_reference
 from rlenhance.web.service import EnhanceRequest, EnhanceService, Preview, Result
 
@@ -47,24 +48,64 @@ def preview_denoised(service: EnhanceService, token: str, settings: DenoiseSetti
     denoiser, noise = Denoiser(settings=settings, device=service.device), settings.noise
     photo = service.full_photo(service.store.get(token))
     pixels = photo.visible_pixels
-    height, width = pixels.shape[:2]
-    sides = min(DETAIL[0], height), min(DETAIL[1], width)
-    top, left = (round(min(max(place, 0.0), 1.0) * (whole - side))
-                 for place, whole, side in ((down, height, sides[0]), (across, width, sides[1])))
-    part = np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
+    part = _detail(pixels, across, down)
     camera_jpeg = denoiser.is_camera_jpeg(photo)
     known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
         noise_map(part, estimate_noise(pixels), noise_floor=denoiser.select_network(pixels, camera_jpeg).noise_floor)
     clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: denoiser.clean(seen, known, camera_jpeg))
+    return Detail(_preview(part, clean.pixels, pixels), 255 * known.mean().item())
+
+
+def _detail(pixels: np.ndarray, across: float, down: float) -> np.ndarray:
+    """A part of a picture, at a place between 0 (left, top) and 1."""
+    height, width = pixels.shape[:2]
+    sides = min(DETAIL[0], height), min(DETAIL[1], width)
+    top, left = (round(min(max(place, 0.0), 1.0) * (whole - side))
+                 for place, whole, side in ((down, height, sides[0]), (across, width, sides[1])))
+    return np.ascontiguousarray(pixels[top : top + sides[0], left : left + sides[1]])
+
+
+def _preview(before: np.ndarray, after: np.ndarray, whole: np.ndarray) -> Preview:
     side = max(DETAIL)
-    shown = Preview(thumbnail(part, side), thumbnail(clean.pixels, side), (width, height))
-    return Detail(shown, 255 * known.mean().item())
+    return Preview(thumbnail(before, side), thumbnail(after, side), (whole.shape[1], whole.shape[0]))
 
 
 def denoise(service: EnhanceService, token: str, settings: DenoiseSettings) -> Result:
     """Denoise the whole photograph: the file that `rlenhance denoise` writes, byte for byte."""
     denoiser = Denoiser(settings=settings, device=service.device)
     return service.run_job(token, denoiser.process, OutputNaming(Denoiser.suffix))
+
+
+@dataclass(frozen=True)
+class RestoredDetail:
+    """A part of a photograph before and after, at full resolution, and what was done to it, in words."""
+
+    shown: Preview
+    words: str
+
+
+def preview_restored(service: EnhanceService, token: str, settings: RestoreSettings, *, across: float = 0.5,
+                     down: float = 0.5) -> RestoredDetail:
+    """The result of `rlenhance restore` on a part of a photograph, whose chain is chosen for that part.
+
+    Args:
+        service, token: the photograph.
+        settings: of the `PhotoRestorer`.
+        across, down: the place of the part, 0 (left, top) to 1.
+
+    Raises:
+        UsageError: the photograph cannot be read.
+    """
+    photo = service.full_photo(service.store.get(token))
+    part = _detail(photo.visible_pixels, across, down)
+    after, decision = PhotoRestorer(settings=settings, device=service.device).process(Photo(part, grey=photo.grey))
+    return RestoredDetail(_preview(part, after.pixels, photo.pixels), decision.get("words", NOTHING))
+
+
+def restore(service: EnhanceService, token: str, settings: RestoreSettings) -> Result:
+    """Repair the whole photograph: the file that `rlenhance restore` writes, byte for byte."""
+    restorer = PhotoRestorer(settings=settings, device=service.device)
+    return service.run_job(token, restorer.process, OutputNaming(PhotoRestorer.suffix))
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,11 @@ class Preview:
 
 @dataclass(frozen=True)
 class Result:
-    """A file of a result, and notes on it."""
+    """A file of a result, notes on it, and what was done to the photograph, in words."""
 
     file: StoredFile
     notes: tuple[str, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,8 @@ class EnhanceService:
         except BaseException:
             self.store.remove(target.token)
             raise
-        return Result(target, tuple(with_own_name(note, source) for note in (*outcome.warnings, *outcome.words)))
+        return Result(target, tuple(with_own_name(note, source) for note in (*outcome.warnings, *outcome.words)),
+                      outcome.decision.get("words", ""))
 
     def recipe(self, request: EnhanceRequest) -> str:
         """The request as a recipe, for `rlenhance enhance --recipe`."""

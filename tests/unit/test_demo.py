@@ -21,13 +21,13 @@ from rlenhance.cli.demo import read_auth
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
-from rlenhance.pipelines.options import PREFERENCE_FLAGS, DenoiseSettings, EnhanceSettings
+from rlenhance.pipelines.options import PREFERENCE_FLAGS, DenoiseSettings, EnhanceSettings, RestoreSettings
 from rlenhance.web.complete_service import complete, completion_methods, detect_mask
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
 from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.password import Password
-from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised
+from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised, preview_restored, restore
 from rlenhance.web.run_reader import list_runs, open_run
 from rlenhance.web.security import SecurityMiddleware, is_loopback
 from rlenhance.web.service import EnhanceRequest, EnhanceService
@@ -121,6 +121,19 @@ def test_grain_is_taken_out_as_by_the_command(service, night, noise, words, monk
     found = preview_denoised(service, token, DenoiseSettings(noise=noise, strength=0.8))
     assert found.shown.after.shape == found.shown.before.shape
     assert found.noise == pytest.approx(noise) if noise else 3 < found.noise < 30
+
+
+def test_old_photographs_are_repaired_as_by_the_command(service, tmp_path, monkeypatch):
+    """The same bytes, and the words of the command; a detail is told of too."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    write(np.clip(np.kron(rng.integers(60, 200, (6, 8, 3)), np.ones((16, 16, 1))) + rng.normal(0, 25, (96, 128, 3)),
+                  0, 255).astype(np.uint8), "old.png")
+    assert main(["restore", "old.png", "--budget", "fast"]) == 0
+    token, settings = put(service, Path("old.png")), RestoreSettings(budget="fast")
+    result = restore(service, token, settings)
+    assert result.file.path.read_bytes() == Path("old_restored.png").read_bytes()
+    assert "noise" in result.words and "noise" in preview_restored(service, token, settings).words
 
 
 @pytest.mark.parametrize("words", [["--auto-mask"], ["--mask", "mask.png", "--model", "telea"]])
@@ -450,6 +463,9 @@ def test_a_program_gets_the_commands_bytes(client, tmp_path, monkeypatch):
     assert answer.content == (tmp_path / "night_enhanced.jpg").read_bytes()
     answer = client.post("/api/denoise?name=night.jpg&noise=20", content=jpeg())
     assert answer.content == (tmp_path / "night_denoised.jpg").read_bytes()
+    main(["restore", "night.jpg", "--steps", "1"])
+    answer = client.post("/api/restore?name=night.jpg&steps=1", content=jpeg())
+    assert answer.content == (tmp_path / "night_restored.jpg").read_bytes() and answer.headers["x-words"]
     unnamed = client.post("/api/enhance?exposure=auto", content=jpeg())
     assert unnamed.status_code == 200 and "picture_enhanced.jpg" in unnamed.headers["content-disposition"]
     assert list(client.folder.iterdir()) == []
@@ -490,6 +506,8 @@ def test_a_program_has_holes_filled(client):
     ("enhance?strip=maybe", jpeg(), 400, "strip is one of 0, 1"),
     ("enhance?recipe=/etc/passwd", jpeg(), 400, "takes name, model"),
     ("denoise?noise=900", jpeg(), 400, "between 0 and 75"),
+    ("restore?budget=much", jpeg(), 400, "budget must be fast or normal or best"),
+    ("restore?tool=rm", jpeg(), 400, "takes name, budget, steps, strength"),
     ("nothing", jpeg(), 404, ""),
 ])
 def test_what_cannot_be_done_is_told_in_a_sentence(client, words, body, status, said):

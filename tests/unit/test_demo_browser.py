@@ -319,6 +319,25 @@ def test_grain_is_taken_out(page, folder):
 
 
 @in_a_browser
+def test_an_old_photograph_is_repaired(page, folder):
+    """What was done to the detail is told, other work shows another detail, and the whole is saved."""
+    old = cv2.resize(read(sample_path("coffee")).pixels, (900, 600), interpolation=cv2.INTER_AREA)
+    (folder / "old.jpg").write_bytes(cv2.imencode(".jpg", old[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 12])[1].tobytes())
+    tab(page, "Restore")
+    choose(page, "restore", folder / "old.jpg")
+    page.wait_for_selector("#restore-view before-after")
+    assert "this detail: nothing" not in page.inner_text("#restore-status")
+    shot(page, "restore")
+    before = shown(page, "#restore-view")
+    page.locator("#restore-down input[type=range]").focus()
+    page.keyboard.press("Home")
+    changed(page, before, "#restore-view")
+    with page.expect_download() as waiting:
+        press(page, "#restore-save")
+    assert waiting.value.suggested_filename == "old_restored.jpg"
+
+
+@in_a_browser
 def test_models_are_compared(page, folder):
     """Reinforcement learning against its supervised twin, with scores where the reference lies beside it."""
     tab(page, "Compare models")

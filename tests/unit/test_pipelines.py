@@ -1,4 +1,4 @@
-"""The four pipelines are one kind of thing: laws that hold for each of them."""
+"""The five pipelines are one kind of thing: laws that hold for each of them."""
 
 import dataclasses
 import json
@@ -27,6 +27,7 @@ from rlenhance.pipelines.options import (
     DenoiseSettings,
     EnhanceSettings,
     ImageSettings,
+    RestoreSettings,
     UpscaleSettings,
     flags_of,
     format_flags,
@@ -34,19 +35,22 @@ from rlenhance.pipelines.options import (
     settings_of,
     to_json,
 )
+from rlenhance.pipelines.restore import PhotoRestorer
 from rlenhance.pipelines.upscale import Upscaler
 from tests.support.corpus import make_exif
-from tests.support.networks import CHOICE, make_model, make_policy, stir
+from tests.support.networks import CHOICE, make_model, make_planner, make_policy, stir
 
 SIZE = (24, 32)
-PIPELINES = {"enhance": Enhancer, "denoise": Denoiser, "completion": Completer, "upscale": Upscaler}
+PIPELINES = {"enhance": Enhancer, "denoise": Denoiser, "completion": Completer, "upscale": Upscaler,
+             "restore": PhotoRestorer}
 every_pipeline = pytest.mark.parametrize("purpose", PIPELINES)
 #: Settings apart from their defaults.
 CHANGED = [
     EnhanceSettings(preference={"exposure_level": None, "contrast": 1 / 3, "color": -0.25}, strength=0.7, denoise=0.5,
                     steps=2),
     DenoiseSettings(noise=12.5, strength=1 / 3, iterations=2), CompleteSettings(strength=0.25),
-    UpscaleSettings(scale=2, strength=0.5), EnhanceSettings(), DenoiseSettings(), CompleteSettings(), UpscaleSettings(),
+    UpscaleSettings(scale=2, strength=0.5), RestoreSettings(budget="best", steps=3, strength=0.5), RestoreSettings(),
+    EnhanceSettings(), DenoiseSettings(), CompleteSettings(), UpscaleSettings(),
 ]
 
 
@@ -56,7 +60,8 @@ def folders(tmp_path_factory):
     networks = {"enhance": make_policy(preferences=CHOICE), "denoise": make_model("denoiser"),
                 "completion": make_model("prior"), "upscale": make_model("combined", scale=2)}
     root = tmp_path_factory.mktemp("runs")
-    return {purpose: save_checkpoint(root / purpose / "best", stir(network)) for purpose, network in networks.items()}
+    return {"restore": save_checkpoint(root / "restore" / "best", make_planner())} | {
+        purpose: save_checkpoint(root / purpose / "best", stir(network)) for purpose, network in networks.items()}
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import shipped_presets
+from rlenhance.pipelines.restore import PhotoRestorer
 from rlenhance.pipelines.upscale import Upscaler
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 
@@ -53,7 +54,7 @@ def _dark():
     return np.random.default_rng(0).integers(0, 60, (20, 28, 3), dtype=np.uint8)
 
 
-PIPELINES = {kind.purpose: kind for kind in (Enhancer, Denoiser, Completer, Upscaler)}
+PIPELINES = {kind.purpose: kind for kind in (Enhancer, Denoiser, Completer, PhotoRestorer, Upscaler)}
 
 
 def check_shipped(folder):

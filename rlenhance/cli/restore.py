@@ -1,0 +1,58 @@
+"""`rlenhance restore`: old and damaged photographs in, repaired ones out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rlenhance.cli.explain_options import check_explain_options
+from rlenhance.cli.photo_command import (
+    add_photo_command,
+    add_region,
+    notes_stream,
+    pipeline_options,
+    plan_photos,
+    print_plan,
+    read_settings,
+    run_plan,
+)
+from rlenhance.core.errors import printable
+from rlenhance.pipelines.options import RestoreSettings
+
+
+def add(commands: Any) -> None:
+    """Describe the command to the parser."""
+    restore = add_photo_command(
+        commands, "restore", RestoreSettings, verb="repair", summary="find out what is wrong with photographs, and "
+        "repair it",
+        description="Find out what is wrong with photographs (noise, JPEG blocks, blur, darkness) and repair it with a "
+                    "chain of tools, which is printed. A good photograph is copied as it is.",
+        models="a planner that chooses among tools: a shipped one, or a run of your own (default: tool-gains)")
+    restore.add_argument("--tool", dest="tools", action="append", default=[], metavar="NAME|MODULE:FUNCTION|COMMAND",
+                         help="choose among these tools alone; may be given again. A command has {in} and {out} in the "
+                              "places of its files, and is run without a shell: name none that you do not trust")
+    add_region(restore)
+    restore.add_argument("--explain", type=Path, metavar="FILE.png",
+                         help="of one photograph: write a sheet with the picture after each tool")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Repair what was named."""
+    settings, plan = read_settings(arguments, RestoreSettings), plan_photos(arguments, RestoreSettings.suffix)
+    check_explain_options(arguments, plan)
+    if arguments.dry_run:
+        return print_plan(plan, arguments)
+    options = pipeline_options(arguments, "restore")
+    from rlenhance.io import read, write
+    from rlenhance.io.contact_sheet import make_sheet
+    from rlenhance.pipelines.restore import PhotoRestorer, explain_chain
+
+    restorer = PhotoRestorer(arguments.model, settings, tools=arguments.tools, **options)
+    cells = explain_chain(restorer, read((*plan.jobs, *plan.skipped)[0].source).visible_pixels) \
+        if arguments.explain else []
+    summary = run_plan(plan, restorer.process, arguments)
+    if cells and not summary.failed:
+        place = printable(write(make_sheet(cells, columns=len(cells) // 2), arguments.explain))
+        print(f"each step -> {place}", file=notes_stream(plan, arguments))
+    return summary.status

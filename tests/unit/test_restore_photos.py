@@ -1,0 +1,121 @@
+"""`rlenhance restore`: a chain of tools for a photograph whose damage is unknown."""
+
+import numpy as np
+import pytest
+
+from rlenhance.cli.main import main
+from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.io import Photo, read, write
+from rlenhance.pipelines.restore import NOTHING, PhotoRestorer, apply_tool, describe, patches_of, words_of
+from rlenhance.tools import Tool, tool_of
+from tests.support.networks import make_planner
+
+
+def photograph(height=48, width=64):
+    """(H, W, 3) uint8, with some noise."""
+    return np.random.default_rng(0).integers(40, 150, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def planner(tmp_path):
+    """The checkpoint of a planner that predicts given gains for every picture."""
+    return lambda *gains, **config: save_checkpoint(tmp_path / "run" / "best", make_planner(gains, **config)).parent
+
+
+def test_the_chain_has_the_tools_of_the_largest_gain(planner):
+    """Each step takes the best one, as many as the budget or `steps` allows, and the result is that of the tools."""
+    pixels, restorer = photograph(), PhotoRestorer(planner(1.0, 2.0))
+    photo, decision = restorer.process(Photo(pixels))
+    wanted = tool_of("unsharp")(tool_of("median")(pixels.astype(np.float32) / 255))
+    assert decision["chain"] == ["median", "unsharp"]
+    assert decision["words"] == "single pixels smoothed, sharpened a little"
+    assert np.abs(photo.pixels - 255 * wanted).max() <= 0.5 + 1e-3
+    many = "denoise-even-8", "denoise-even-20", "denoise-even-45", "unsharp", "median", "bilateral", "deconvolve-1"
+    restorer = PhotoRestorer(planner(*range(1, 8), tools=many))
+    assert [len(restorer.with_settings(budget=budget).process(Photo(pixels)).decision["chain"])
+            for budget in ("fast", "normal", "best")] == [2, 4, 6]
+    assert restorer.with_settings(steps=1).process(Photo(pixels)).decision["chain"] == ["deconvolve-1"]
+
+
+def test_a_good_photograph_is_copied(planner, tmp_path, capsys):
+    """Where nothing would be gained, the file is the same to the byte, and the line says so."""
+    source = write(photograph(), tmp_path / "good.png")
+    photo = Photo(photograph())
+    assert PhotoRestorer(planner(0.05, -3.0)).process(photo).photo is photo
+    assert main(["restore", str(source), "--model", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "good_restored.png").read_bytes() == source.read_bytes()
+    assert f"good_restored.png: {NOTHING}" in capsys.readouterr().out
+
+
+def test_light_photographs_are_not_brightened(planner):
+    """Whatever gain is predicted of it."""
+    folder = planner(2.0, 1.0, tools=("brighten-gamma", "median"))
+    for level, first in ((40, "brighten-gamma"), (150, "median")):
+        pixels = np.full((48, 64, 3), level, np.uint8)
+        assert PhotoRestorer(folder, steps=1).process(Photo(pixels)).decision["chain"] == [first]
+
+
+def test_only_the_named_tools_are_used(planner, tmp_path, monkeypatch, capsys):
+    """`--tool` names them; the sheet of --explain and the line say what was done."""
+    monkeypatch.chdir(tmp_path)
+    write(photograph(300, 400), "old.png")
+    words = ["restore", "old.png", "--model", str(planner(1.0, 2.0)), "--tool", "unsharp", "--steps", "1"]
+    assert main([*words, "--explain", "why.png"]) == 0
+    said = capsys.readouterr().out
+    assert "old.png -> old_restored.png: sharpened a little\n" in said and "each step -> why.png" in said
+    assert read("why.png").pixels.shape[1] > 800
+    assert main([*words, "--overwrite", "--tool", "sharpen"]) == 2
+    assert "unknown tool 'sharpen'" in capsys.readouterr().err
+
+
+def test_tools_that_the_planner_does_not_know_are_judged_by_their_results(planner, monkeypatch):
+    """A function of one's own is tried on the patches, and used where the judge finds the results better."""
+    restorer = PhotoRestorer(planner(1.0, 2.0), steps=1, tools=[
+        Tool("worse", "made worse", lambda picture: picture * 0, 0, 0),
+        Tool("better", "made better", lambda picture: np.full_like(picture, 0.9), 0, 0)])
+    monkeypatch.setattr(restorer.judge, "assess", lambda images: (
+        images.new_zeros(len(images), 2), 10 * images.mean(dim=(1, 2, 3))))
+    assert restorer.process(Photo(photograph())).decision["words"] == "made better"
+
+
+def test_noise_that_was_taken_is_told():
+    """The words have the noise before less that after, in 255ths."""
+    rng = np.random.default_rng(0)
+    noisy = (0.5 + 12 / 255 * rng.standard_normal((128, 128, 3))).astype(np.float32)
+    tool = tool_of("denoise-even-8")
+    assert words_of(tool, noisy, np.full_like(noisy, 0.5)) in ("noise 12/255 taken out", "noise 11/255 taken out")
+    assert words_of(tool, noisy, noisy) == tool.label and describe([]) == NOTHING
+
+
+@pytest.mark.parametrize("size, count", [((48, 64), 1), ((5, 300), 2), ((400, 300), 8), ((1000, 200), 8)])
+def test_patches_lie_within_the_picture(size, count):
+    """On the grid of blocks, no more than are asked for, in pictures of any size."""
+    height, width = size
+    place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=2) / 1024
+    patches = patches_of(np.dstack([place, place[..., :1]]).astype(np.float32), count)
+    assert 1 <= len(patches) <= count and patches.shape[1:] == (3, min(height, 96), min(width, 96))
+    assert not (1024 * patches[:, :2, 0, 0] % 8).any()
+
+
+def test_patches_lie_on_the_blocks_of_a_picture_that_was_cut():
+    """Where a JPEG was cut out of another one, its blocks are found; where there are none, patches begin at 0."""
+    blocks = np.kron(np.random.default_rng(0).random((20, 20, 3)), np.ones((8, 8, 1))).astype(np.float32)
+    first = patches_of(blocks[3:, 6:], 1)[0, 0]
+    assert (first[:8, :8] == first[0, 0]).all() and first[0, 7] != first[0, 8] and first[7, 0] != first[8, 0]
+
+
+def test_a_large_picture_is_that_of_its_tiles(monkeypatch):
+    """A tool with a radius gives the same in tiles as for the whole picture."""
+    picture = np.random.default_rng(0).random((90, 130, 3), dtype=np.float32)
+    whole = apply_tool(tool_of("unsharp"), picture)
+    monkeypatch.setattr("rlenhance.pipelines.restore._TILE", 32)
+    assert np.abs(apply_tool(tool_of("unsharp"), picture) - whole).max() < 1e-5
+
+
+def test_what_is_no_planner_is_refused(planner):
+    """A budget of another name, and a model for something else, are named."""
+    with pytest.raises(UsageError, match="budget must be fast or normal or best; got \"much\""):
+        PhotoRestorer(planner(1.0, 1.0), budget="much")
+    with pytest.raises(UsageError, match="a model to denoise, not to restore"):
+        PhotoRestorer("denoiser")
