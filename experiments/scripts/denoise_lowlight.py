@@ -104,10 +104,10 @@ _ALONE = ("without", "rellie", "stop")  # what denoises nothing
 
 def make_ways(arguments: Arguments) -> dict[str, Way]:
     """The compared ways by name; "without" is the policy alone."""
-    enhancer = Enhancer(arguments.model or None, denoise=0.0)
+    enhancer = Enhancer(arguments.model or None, denoise=0.0, white="keep")
     ways: dict[str, Way] = {"without": enhancer, "auto": enhancer.with_settings(denoise=None)}
     for share in arguments.denoise:
-        cleaner = Enhancer(arguments.model or None, denoise=share)
+        cleaner = Enhancer(arguments.model or None, denoise=share, white="keep")
         cleaner.denoiser = Denoiser(arguments.denoiser or None, strength=share)
         ways[f"denoise {share:g}"] = cleaner
     if arguments.noisy:
@@ -119,10 +119,10 @@ def make_ways(arguments: Arguments) -> dict[str, Way]:
             ways[f"stop, denoise {share:g}"] = partial(_stopped_clean, arguments.stop_at, Denoiser(
                 arguments.denoiser or None, strength=share))
     if arguments.rellie:
-        released = Enhancer(arguments.rellie)
+        released = Enhancer(arguments.rellie, white="keep")
         ways["rellie"] = released
         if arguments.ffdnet:
-            ways["rellie + ffdnet"] = Enhancer(arguments.rellie, denoiser=arguments.ffdnet)
+            ways["rellie + ffdnet"] = Enhancer(arguments.rellie, denoiser=arguments.ffdnet, white="keep")
         ours = Denoiser(arguments.denoiser or None)
         ways["rellie + ours"] = lambda picture: ours.denoise_enhanced(picture, released(picture), None)
     return ways

@@ -29,11 +29,11 @@ _FEW = 50  # pixels that an estimate needs
 # The mean of the estimates counts as far as it exceeds a threshold and the disagreement of the estimates, in standard
 # deviations; chosen on training and validation frames of exposure stacks, with and without known casts.
 _DISAGREEMENT = 2.0
-#: Of the warmth of light beyond about 4000 K, of blue light and of tint: the share that is taken out.
-WARM_SHARE, BLUE_SHARE, TINT_SHARE = 0.3, 0.3, 0.9
-_WARM, _BLUE, _TINT = 1.0, 0.3, 0.05  # thresholds
+#: Of blue light and of tint: the share that is taken out. Warmth stays.
+BLUE_SHARE, TINT_SHARE = 0.5, 0.9
+_BLUE, _TINT = 0.3, 0.05  # thresholds
 _TINT_OF_WARMTH = 0.1  # the colours of cameras stray from the locus: the threshold of tint rises by this per warmth
-_WARM_BOUND, _BLUE_BOUND, _TINT_BOUND = 0.3, 0.15, 0.25
+_BLUE_BOUND, _TINT_BOUND = 0.3, 0.25
 _ROLL = 3  # power of the shoulder of `white_curve`
 
 
@@ -90,22 +90,19 @@ def auto_gains(picture: np.ndarray) -> np.ndarray:
 
     Four estimates of the light are taken. The means of their warmth and of their tint count as far as they exceed a
     threshold and the disagreement of the estimates (two standard deviations). Of green or magenta light nine tenths are
-    taken out, of blue light three tenths. Warm light is kept down to about 4000 K; of what is beyond, lamps at night
-    keep seven tenths. All three are bounded.
+    taken out, of blue light half, both within a bound. Warm light stays: it is the mood of lamps and evenings.
 
     Args:
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], sRGB.
     """
     small = resized_tensor(picture, _SIDE).numpy()[0].transpose(1, 2, 0)
     warmth, tint = warmth_and_tint(estimate_lights(small)).T
-    warm = WARM_SHARE * _certain(warmth, _WARM) if warmth.mean() > 0 else BLUE_SHARE * _certain(warmth, _BLUE)
-    warm = min(max(warm, -_BLUE_BOUND), _WARM_BOUND)
+    blue = min(BLUE_SHARE * max(0.0, -_certain(warmth, _BLUE)), _BLUE_BOUND)
     even = TINT_SHARE * _certain(tint, _TINT + _TINT_OF_WARMTH * abs(float(warmth.mean())))
     even = min(max(even, -_TINT_BOUND), _TINT_BOUND)
-    if not (warm or even):
+    if not (blue or even):
         return NEUTRAL
-    u, v = _chroma(warm, even)
-    return gains_against(np.exp([u, 0.0, v]))
+    return gains_against(light_of_chroma(-blue, even))
 
 
 def _certain(estimates: np.ndarray, threshold: float) -> float:
@@ -127,10 +124,11 @@ def warmth_and_tint(chroma: np.ndarray) -> np.ndarray:
     return np.stack([u - v, (u + v) / 2 - _slope() * (u - v)], axis=-1)
 
 
-def _chroma(warmth: float, tint: float) -> tuple[float, float]:
-    """The inverse of `warmth_and_tint`."""
+def light_of_chroma(warmth: float, tint: float) -> np.ndarray:
+    """Linear sRGB (3,), of luminance 1, of a light whose warmth and tint are those of `warmth_and_tint`."""
     even = tint + _slope() * warmth
-    return even + warmth / 2, even - warmth / 2
+    light = np.exp([even + warmth / 2, 0.0, even - warmth / 2])
+    return np.asarray(light / (_LUMINANCE @ light))
 
 
 def estimate_lights(picture: np.ndarray) -> np.ndarray:
@@ -189,24 +187,26 @@ def white_curve(value: np.ndarray, gain: float) -> np.ndarray:
     return np.asarray(gain * value / (1 + (gain**_ROLL - 1) * value**_ROLL) ** (1 / _ROLL))
 
 
-def apply_gains(picture: np.ndarray, gains: np.ndarray) -> np.ndarray:
+def apply_gains(picture: np.ndarray, gains: np.ndarray, wide: bool = False) -> np.ndarray:
     """Gains in linear light, each by its `white_curve`.
 
     Args:
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], sRGB.
         gains: (3,).
+        wide: of 8 bits, give 16, so that small gains of dark values are not lost.
 
     Returns:
-        The same shape and dtype.
+        The same shape and, but for `wide`, dtype.
     """
     if np.issubdtype(picture.dtype, np.floating):
         light = linear_from_srgb(picture)
         for channel, gain in enumerate(gains):
             light[..., channel] = white_curve(light[..., channel], gain)
         return np.asarray(srgb_from_linear(light).clip(0, 1).astype(picture.dtype))
-    tables = _tables(np.iinfo(picture.dtype).max, tuple(map(float, gains)))
+    dtype = np.dtype(np.uint16) if wide else picture.dtype
+    tables = _tables(np.iinfo(picture.dtype).max, np.iinfo(dtype).max, tuple(map(float, gains)))
     if picture.dtype == np.uint8:
-        return np.asarray(cv2.LUT(np.ascontiguousarray(picture), tables[None].astype(np.uint8)))
+        return np.asarray(cv2.LUT(np.ascontiguousarray(picture), tables[None].astype(dtype)))
     result = np.empty_like(picture)
     for channel in range(3):
         np.take(tables[:, channel], picture[..., channel], out=result[..., channel], mode="clip")
@@ -214,11 +214,11 @@ def apply_gains(picture: np.ndarray, gains: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _tables(top: int, gains: tuple[float, ...]) -> np.ndarray:
-    """(top + 1, 3) uint16: of each value of a channel."""
+def _tables(top: int, new_top: int, gains: tuple[float, ...]) -> np.ndarray:
+    """(top + 1, 3) uint16: the new value, up to `new_top`, of each value of a channel."""
     light = linear_from_srgb(np.linspace(0, 1, top + 1)).astype(np.float64)
     columns = [srgb_from_linear(white_curve(light, gain)) for gain in gains]
-    return np.asarray(np.rint(top * np.stack(columns, axis=1).clip(0, 1)), dtype=np.uint16)
+    return np.asarray(np.rint(new_top * np.stack(columns, axis=1).clip(0, 1)), dtype=np.uint16)
 
 
 def describe_gains(gains: np.ndarray) -> str:

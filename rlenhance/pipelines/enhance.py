@@ -24,12 +24,11 @@ from rlenhance.io.batch import mean_level
 from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of
-from rlenhance.ops.white_balance import NEUTRAL, apply_gains, describe_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.options import EnhanceSettings, check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
-from rlenhance.pipelines.white import gains_of, split_white, white_action
+from rlenhance.pipelines.white import White, split_white
 
 _SIDE = 64  # on which a policy without a state size is asked for its exposure
 _BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops
@@ -232,12 +231,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         actions = self._actions
         if actions is None and self.shares_decision:
             actions = self._decided(pixels)
-        gains, actions = (gains_of(pixels, self.settings.white), None) if actions is None else split_white(actions)
-        gains = NEUTRAL if is_grey(pixels) else gains
-        words = describe_gains(gains)
-        said = {"white": words} if words else {}
-        result = self._rendered(pixels, actions, gains)
-        curve = None if actions is None else partial(self._rendered, actions=actions, gains=gains)
+        white, actions = (White.of(pixels, self.settings.white), None) if actions is None else split_white(actions)
+        white = White() if is_grey(pixels) else white
+        said = {"white": white.words} if white.words else {}
+        result = self._rendered(pixels, actions, white)
+        curve = None if actions is None else partial(self._rendered, actions=actions, white=white)
         if self.settings.denoise:
             result = self.denoiser.denoise_enhanced(pixels, result, curve)
         elif self.settings.denoise is None:
@@ -248,23 +246,27 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _decided(self, pixels: np.ndarray) -> list[Action]:
         with torch.inference_mode(), self._precision():
             small = resized_tensor(pixels, self.model.policy.decision_size, self.device)
+            white = White() if is_grey(pixels) else White.of(pixels, self.settings.white)
+            if white.named:
+                small = to_tensor(white.before(to_array(small, np.float32)), self.device)
             actions = self.model.decide(small, preference=self._preference_for(small))
-        white = self.settings.white
-        return actions if white == 0 else [white_action(gains_of(pixels, white), self.device), *actions]
+        return actions if self.settings.white == 0 else [white.action(self.device), *actions]
 
-    def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None, gains: np.ndarray) -> np.ndarray:
-        """The result of the model and of gains against a cast, at the strength of the settings."""
-        neutral, strength = bool((gains == 1).all()), self.settings.strength
+    def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None, white: White) -> np.ndarray:
+        """The result of the model, with the white balance, at the strength of the settings."""
+        strength, given = self.settings.strength, white.before(pixels)
         if actions is not None:
-            result = self.model.render_array(pixels, actions, strength if neutral else 1.0)
+            result = self.model.render_array(given, actions, strength if white.neutral else 1.0)
         else:
-            image = to_tensor(pixels, self.device)
+            image = to_tensor(given, self.device)
             with self._precision():
                 result = self.model(image, preference=self._preference_for(image)).float()
-            result = to_array(self._mix(image, result) if neutral else result, pixels.dtype.type)
-        if neutral:
+            result = to_array(self._mix(image, result) if white.neutral else result, given.dtype.type)
+        if white.neutral:
             return result
-        result = apply_gains(result, gains)
+        result = white.after(result)
+        if result.dtype == np.uint16 and pixels.dtype == np.uint8:
+            result = cv2.convertScaleAbs(result, alpha=1 / 257)
         if strength == 1:
             return result
         if np.issubdtype(pixels.dtype, np.floating):

@@ -14,7 +14,6 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode
-from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.white import split_white
 
 #: Colours along each side of the table.
@@ -44,19 +43,19 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     ramp = torch.linspace(0, 1, points)
     blue, green, red = torch.meshgrid(ramp, ramp, ramp, indexing="ij")
     colors = torch.stack([red, green, blue]).reshape(1, 3, points * points, points)
-    gains, actions = split_white(actions)
-    result = colors
+    white, actions = split_white(actions)
+    given = result = to_tensor(white.before(to_array(colors, np.float32)))
     with torch.inference_mode():
         for action in actions:
             whole = {level: entry.cpu() if level == "global" else torch.zeros_like(entry[..., :1, :1]).cpu()
                      for level, entry in action.items()}
             edits = model.policy.actions
             if isinstance(edits, PointwiseActions):  # as on a flat surface of each colour
-                numbers = edits.at_pixels(edits.parameters(whole), edits.guide(colors, flat=True))
+                numbers = edits.at_pixels(edits.parameters(whole), edits.guide(given, flat=True))
                 result = edits.apply_parameters(result, numbers)
             else:
                 result = apply_action(edits, result, whole)
-    result = to_tensor(apply_gains(to_array(result, np.float32), gains))
+    result = to_tensor(white.after(to_array(result, np.float32)))
     result = colors + strength * (result - colors)
     return result[0].reshape(3, points, points, points).movedim(0, -1).clone().numpy()
 

@@ -83,13 +83,13 @@ def test_a_stronger_cast_is_corrected_more():
     assert greens[0] == 1 and greens[-1] > 0.8
 
 
-def test_the_warmth_of_lamps_stays():
-    """Down to 4000 K all of it; of a candle's most of it."""
-    np.testing.assert_array_equal(auto_gains(_photograph(_room(level=0.3) * light_of_kelvin(4200))), NEUTRAL)
-    lamp = light_of_kelvin(2500)
-    after = lamp * auto_gains(_photograph(_room(level=0.3) * lamp))
-    warmth, left = (np.log(light[0] / light[2]) for light in (lamp, after))
-    assert 0.7 * warmth < left < warmth
+@pytest.mark.parametrize("kelvin", [2500, 3200, 5000])
+def test_the_warmth_of_lamps_stays(kelvin):
+    """All of it."""
+    lamp = light_of_kelvin(kelvin)
+    warmth, left = (np.log(light[0] / light[2])
+                    for light in (lamp, lamp * auto_gains(_photograph(_room(level=0.3) * lamp))))
+    assert left == pytest.approx(warmth, rel=0.02)
 
 
 @pytest.mark.parametrize("kelvin", [2500, 3200, 4000, 5000, 8000, 12000])

@@ -1,0 +1,135 @@
+"""What the white balance does to pairs, and to known casts: `python -m experiments.scripts.white_lowlight DIR`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from experiments.core.cli import run_cli
+from experiments.core.markdown import text_table
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array, to_tensor
+from rlenhance.data import Batch, ImageCache, load_split, open_dataset
+from rlenhance.data.examples import evenly_spread
+from rlenhance.io.files import write_atomically
+from rlenhance.metrics.full_reference import gt_mean_psnr, psnr
+from rlenhance.ops.white_balance import apply_gains, auto_gains, light_of_chroma
+from rlenhance.pipelines.enhance import Enhancer
+
+#: Casts: name -> the largest of their warmth and tint; each is drawn between a third of it and all of it.
+CASTS: Mapping[str, tuple[float, float]] = {
+    "green or magenta": (0.0, 0.3), "blue": (-0.8, 0.0), "warm": (0.8, 0.0), "lamp": (2.5, 0.0), "mixed": (0.6, 0.3)}
+_BOTH_WAYS = ("green or magenta", "mixed")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure `--white auto` against `--white keep`: scores of pairs, and known casts."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """A folder of pairs."""
+    split: str = "val"
+    """train, val or test."""
+    limit: int = 0
+    """Take that many, evenly spread (0: all)."""
+    seed: int = 0
+    """Of the casts."""
+    model: str = ""
+    """The policy (default: the shipped one)."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the tables there too, as JSON."""
+
+
+def main(arguments: Arguments) -> dict[str, Any]:
+    """Score, print, and give the tables: `pairs` and `casts`."""
+    splits = open_dataset(arguments.data)
+    if not splits.parts.get(arguments.split) or not splits.has_references:
+        raise UsageError(f"{splits.source}: no pairs in the split {arguments.split!r}")
+    examples = evenly_spread(list(splits.parts[arguments.split]), arguments.limit)
+    pictures = load_split(examples, ImageCache(0))
+    keep = Enhancer(arguments.model or None, denoise=0.0, white="keep")
+    tables: dict[str, Any] = {"pairs": {name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+                                        for name, rows in score_pairs(keep, pictures).items()}}
+    rng = np.random.default_rng(arguments.seed)
+    first = [pictures[number] for number, example in enumerate(examples)
+             if example.scene not in {other.scene for other in examples[:number]}]
+    for name, dark in (("dark frames", True), ("references", False)):
+        shown = [to_array(batch.image if dark else batch.target) for batch in first]
+        tables[f"{name} as they are"] = {"auto": change_of(shown)}
+        tables[f"{name} with casts"] = cast_table(shown, rng)
+    for name, rows in tables.items():
+        count = len(examples) if name == "pairs" else len(first)
+        print(f"\n{name}, {count}\n{text_table(rows)}", flush=True)
+    if arguments.out:
+        write_atomically(arguments.out, json.dumps({"split": arguments.split, **tables}, indent=1).encode())
+    return tables
+
+
+def score_pairs(keep: Enhancer, pictures: Any) -> dict[str, list[dict[str, float]]]:
+    """Scores of each picture with each setting; `changed` is 100 where auto did something."""
+    found: dict[str, list[dict[str, float]]] = {"keep": [], "auto": []}
+    batches: list[Batch] = list(pictures)
+    for batch in batches:
+        dark = to_array(batch.image)
+        for name in found:
+            made = to_tensor(keep.with_settings(white=name)(dark))
+            found[name].append({"psnr": psnr(made, batch.target).item(),
+                                "gt_mean_psnr": gt_mean_psnr(made, batch.target).item(),
+                                "changed, %": 100.0 * (name == "auto" and bool((auto_gains(dark) != 1).any()))})
+    for rows in found.values():
+        for row, other in zip(rows, found["keep"], strict=True):
+            row["change"] = row["gt_mean_psnr"] - other["gt_mean_psnr"]
+    worst = min(row["change"] for row in found["auto"])
+    for row in found["auto"]:
+        row["worst change"] = worst
+    return found
+
+
+def cast_table(pictures: list[np.ndarray], rng: np.random.Generator) -> dict[str, dict[str, float]]:
+    """Known casts: cast -> mean angular error before and after, in degrees, and percent of corrections that are larger
+    than the cast."""
+    table = {}
+    for name, largest in CASTS.items():
+        rows = []
+        for picture in pictures:
+            share = rng.uniform(1 / 3, 1) * (rng.choice([-1, 1]) if name in _BOTH_WAYS else 1)
+            light = light_of_chroma(*(share * np.array(largest)))
+            gains = auto_gains(under(picture, light))
+            rows.append((angle(light), angle(light * gains), float(angle(gains) > angle(light) + 0.1)))
+        before, after, beyond = np.mean(rows, axis=0)
+        table[name] = {"before": before, "after": after, "too much, %": 100 * beyond}
+    return table
+
+
+def change_of(pictures: list[np.ndarray]) -> dict[str, float]:
+    """The change of pictures without a known cast, of their gains in degrees and of their pixels in 255ths."""
+    gains = [auto_gains(picture) for picture in pictures]
+    degrees = [angle(found) for found in gains]
+    levels = [np.abs(apply_gains(picture, found).astype(float) - picture).mean()
+              for picture, found in zip(pictures, gains, strict=True)]
+    return {"degrees": float(np.mean(degrees)), "90th percentile": float(np.quantile(degrees, 0.9)),
+            "largest": max(degrees), "255ths": float(np.mean(levels)), "changed, %": 100 * float(np.mean(
+                np.array(degrees) > 0.01))}
+
+
+def under(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 in another light (3,), whose brighter channels clip."""
+    encoded = srgb_from_linear((linear_from_srgb(picture / 255.0) * light).clip(0, 1))
+    return np.rint(255 * encoded.clip(0, 1)).astype(np.uint8)
+
+
+def angle(light: np.ndarray) -> float:
+    """Degrees between a light or gains (3,) and grey."""
+    return float(np.degrees(np.arccos(min(1.0, light.sum() / np.linalg.norm(light) / 3**0.5))))
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main, Arguments))
