@@ -77,7 +77,7 @@ def best_own_chains(tools: Sequence[Tool], image: Tensor, target: Tensor, steps:
     Returns:
         For each patch the best chain of at most 0, 1, ..., `steps` tools, with its result (3, H, W).
     """
-    found = [[((), picture)] for picture in image]
+    found: list[list[tuple[Chain, Tensor]]] = [[((), picture)] for picture in image]
     for first in range(0, len(image), _PART):
         part = slice(first, first + _PART)
         for own, more in zip(found[part], _search(tools, image[part], target[part], steps, width), strict=True):
