@@ -20,7 +20,7 @@ LOWLIGHT_PRESETS: Mapping[str, Preset] = {
     "natural": Preset("tone actions and controls, the recipe of the shipped model", {}),
     "balanced": Preset("curves per band of luminance, from references that keep highlights (scripts.fuse_scenes)", {
         "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=30", "shape_psnr=0.5",
-                         "revealed_noise=300", "contrast_preference=20", "color_preference=40", "highlights=15"),
+                         "revealed_noise=300", "contrast_preference=20", "color_preference=15", "highlights=15"),
         "network.actions": "bilateral", "network.log_bins": 16,
     }),
     "rellie": Preset("ReLLIE's form: an agent per pixel, 27 levels, coupled channels, momentum", {
