@@ -203,7 +203,7 @@ def main(config: Config) -> Path:
         places.append(place)
     found = []
     for place in places:
-        with np.load(place) as stored:
+        with np.load(place, allow_pickle=False) as stored:
             if tuple(stored["tools"]) != config.tools:
                 raise UsageError(f"{place}: holds other tools ({', '.join(stored['tools'])}); choose another name")
             found.append({name: torch.from_numpy(stored[name]) for name in NAMES})
