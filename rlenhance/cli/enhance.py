@@ -23,15 +23,8 @@ from rlenhance.cli.photo_command import (
 )
 from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError, printable
-from rlenhance.pipelines.options import (
-    PREFERENCE_FLAGS,
-    EnhanceSettings,
-    check_preferences,
-    flags_of,
-    format_preferences,
-    from_json,
-    preferences_as_flags,
-)
+from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
+from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlenhance.core.types import PURPOSES
 from rlenhance.hub.shipped import list_models
-from rlenhance.pipelines.options import describe_preferences
+from rlenhance.pipelines.preference_text import describe_preferences
 
 
 def add(commands: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rlenhance.pipelines.options import format_preferences
+from rlenhance.pipelines.preference_text import format_preferences
 from rlenhance.pipelines.presets import shipped_presets
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped
-from rlenhance.pipelines.options import EnhanceSettings, describe_preferences, format_preferences, from_json
+from rlenhance.pipelines.options import EnhanceSettings, from_json
+from rlenhance.pipelines.preference_text import describe_preferences, format_preferences
 from rlenhance.pipelines.presets import Preset
 from rlenhance.pipelines.recipes import Recipe, load_recipe
 

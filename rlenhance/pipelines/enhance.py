@@ -26,7 +26,8 @@ from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
-from rlenhance.pipelines.options import EnhanceSettings, check_preferences
+from rlenhance.pipelines.options import EnhanceSettings
+from rlenhance.pipelines.preference_text import check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
 from rlenhance.pipelines.white import White, split_white
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings, check_preferences
+from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings
+from rlenhance.pipelines.preference_text import check_preferences
 from rlenhance.rewards import TERMS, RewardWeights
 
 #: Reward term -> the preference that stands for its weight at use time.
