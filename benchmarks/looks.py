@@ -58,7 +58,7 @@ class Arguments:
     """train, val or test, of pairs."""
     limit: int = 0
     """Take that many, evenly spread (0: all)."""
-    models: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--model"])] = ("natural",)
+    models: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--model"])] = ("balanced", "natural")
     """Shipped models or runs, old and new weights side by side; differences are to the first."""
     denoise: tuple[str, ...] = ("auto", "0")
     """Each model with these: auto, or a share from 0 to 1."""
@@ -223,7 +223,7 @@ def model_ways(models: Sequence[str], denoise: Sequence[str], peers: Sequence[st
         if network.purpose != "enhance":
             raise UsageError(f"--peer {name}={file}: {name} is made to {network.purpose}, not to enhance")
         with TemporaryDirectory() as folder:
-            ways[name] = Enhancer(save_checkpoint(Path(folder) / name, network), denoise=0.0)
+            ways[name] = Enhancer(save_checkpoint(Path(folder) / name, network), denoise=0.0, white="keep")
     return ways
 
 
