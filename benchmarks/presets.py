@@ -99,7 +99,7 @@ INTENTS: Mapping[str, tuple[Bound, ...]] = {
     "print": (Bound("mean", 1.1, 1.25), Bound("shadows", low=1.1), Bound("contrast", 0.88, 1.1),
               Bound("newly burnt", high=0.03, points=True)),
     "subtle": (Bound("change", 0.45, 0.55), Bound("newly burnt", high=0.1)),
-    "vivid": (Bound("mean", 0.9, 1.1), Bound("saturation", 1.2, 1.6), Bound("contrast", 0.9, 1.15)),
+    "vivid": (Bound("mean", 0.9, 1.1), Bound("saturation", 1.05, 1.6), Bound("contrast", 0.9, 1.15)),
 }
 
 

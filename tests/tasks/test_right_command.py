@@ -65,7 +65,7 @@ def test_a_control_that_changes_nothing_is_named(dark_file, capsys):
     """A note with the flag and the models that follow it; where it does something, none."""
     assert command(["enhance", "night.png", "--smoothness", "1"]) == 0
     said = capsys.readouterr().err
-    assert "note: --smoothness changes nothing that shows with natural; with --model relight it does" in said
+    assert "note: --smoothness changes nothing that shows with balanced; with --model relight it does" in said
     assert command(["enhance", "night.png", "--model", "relight", "--smoothness", "1", "-o", "x.png"]) == 0
     assert "note" not in capsys.readouterr().err
 

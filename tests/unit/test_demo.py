@@ -559,11 +559,11 @@ def test_every_knob_has_words_of_its_own(client):
     assert list(SLIDERS) == list(PREFERENCE_FLAGS)
     with gradio.Blocks():
         controls = Controls(client.service)
-    natural = client.service.choice("natural")
-    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "natural", "as the original", False]
+    natural = client.service.choice("balanced")
+    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "balanced", "as the original", False]
     assert controls.request(*plain) == ask()
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), False, 0.25,
-             "shade (8000 K) becomes sunlight", "natural", "PNG", True]
+             "shade (8000 K) becomes sunlight", "balanced", "PNG", True]
     assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25, white=8000)
     darker = [*controls.values(natural, {}, None, -0.1), *plain[-6:]]
     assert controls.request(*darker) == ask(exposure_shift=-0.1)
@@ -590,7 +590,7 @@ def test_several_come_in_one_file(client, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     tokens = [put(client.service, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
-    words = [*controls.values(client.service.default, {}, None), False, 0, "as it is", "natural", "as the original",
+    words = [*controls.values(client.service.default, {}, None), False, 0, "as it is", "balanced", "as the original",
              False]
     steps = list(tab.enhance(json.dumps(tokens), *words))
     assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]

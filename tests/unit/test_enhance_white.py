@@ -91,7 +91,7 @@ def test_a_network_in_one_pass_and_a_table_of_colours_hold_it(tmp_path):
     kept = Enhancer("supervised", KEEP)(dark)
     np.testing.assert_allclose(Enhancer("supervised", AUTO)(dark).astype(int), apply_gains(kept, auto_gains(dark)),
                                atol=1)
-    enhancer = Enhancer(settings=AUTO)
+    enhancer = Enhancer("natural", AUTO)
     decision = enhancer.decide(dark)
     cube = make_cube(enhancer.model, decision, points=5)
     np.testing.assert_allclose(cube[0, 4, 0], [0, 1, 0], atol=1e-6)  # clipped light stays

@@ -63,11 +63,11 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
         "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
         "denoise": "auto", "white": "auto", "together": False,
         "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
-        "preference": {"contrast": 0.5, "highlights": 0.6}, "exposure_shift": -0.2,
+        "preference": {"contrast": 1, "highlights": 0.3}, "exposure_shift": -0.22,
     }
     assert _run("-o", "b.png", "--preset", "natural", "--save-recipe", "auto.json") == 0
     found = json.loads((tmp_path / "auto.json").read_text())
-    assert found["preference"] == {"contrast": -0.5, "highlights": 0.9} and found["strength"] == 1
+    assert found["preference"] == {"contrast": -0.65, "highlights": 1} and found["strength"] == 1
 
 
 def test_other_weights_are_refused(night, tmp_path, capsys):
@@ -191,6 +191,6 @@ def test_a_recipe_of_version_0_1_is_followed(tmp_path, monkeypatch, capsys):
     assert _run("-o", "old.png", "--recipe", str(old)) == 0
     assert "rlenhance 0.1.0 then" in capsys.readouterr().err or __version__ == "0.1.0"
     found = json.loads(old.read_text())
-    assert _run("-o", "new.png", "--exposure", str(found["preference"]["exposure_level"]), "--contrast",
-                str(found["preference"]["contrast"])) == 0
+    assert _run("-o", "new.png", "--model", "natural", "--exposure", str(found["preference"]["exposure_level"]),
+                "--contrast", str(found["preference"]["contrast"])) == 0
     assert Path("old.png").read_bytes() == Path("new.png").read_bytes()

@@ -46,7 +46,7 @@ def test_without_a_reference_the_terms_count():
     """Every state term that needs none; those that compare with the original only where it is given."""
     picture, origin = _pair((40, 50))
     wanted = {name for name in TERMS if TERMS[name].kind == "state" and not TERMS[name].reference}
-    relative = {"clipping", "contrast", "chromaticity", "noise"}
+    relative = {"clipping", "contrast", "chromaticity", "noise", "revealed_noise"}
     alone, both = without_reference(picture), without_reference(picture, origin)
     assert set(both) == wanted | {"level"} and set(alone) == set(both) - relative
     assert alone["level"] == pytest.approx(mean_level(to_tensor(picture)).item())
