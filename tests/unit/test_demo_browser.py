@@ -217,7 +217,7 @@ def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
     before = shown(page)
     press(page, "#preset-vivid")
     before = changed(page, before)
-    assert (level(page, "color"), level(page, "contrast"), page.is_checked("#auto input")) == (0.9, 1, True)
+    assert (level(page, "color"), level(page, "contrast"), page.is_checked("#auto input")) == (1, 0.3, True)
     press(page, "#four")
     page.wait_for_selector("#variants button[data-number='3']")
     press(page, "#variants button[data-number='0']")
