@@ -158,7 +158,8 @@ class DQN(Learner):
             for part in steps[step + 1 : end]:
                 gain, cost = gain + part[3], cost + part[4]
             self._remember(before, rows[choice[rows, 0] != stop], choice, gain[:, None], cost[:, None],
-                           {name: value[:, None] for name, value in after.items()}, float(end == env.horizon))
+                           {name: value[:, None] for name, value in cast(dict[str, Tensor], after).items()},
+                           float(end == env.horizon))
         raise_if_any_nonfinite(None if torch.isfinite(total).all() else "reward", self.device)
         return total.mean(), length.mean()
 

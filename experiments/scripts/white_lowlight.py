@@ -81,6 +81,7 @@ def score_pairs(keep: Enhancer, pictures: Any) -> dict[str, list[dict[str, float
         dark = to_array(batch.image)
         for name in found:
             made = to_tensor(keep.with_settings(white=name)(dark))
+            assert batch.target is not None  # these are pairs
             found[name].append({"psnr": psnr(made, batch.target).item(),
                                 "gt_mean_psnr": gt_mean_psnr(made, batch.target).item(),
                                 "changed, %": 100.0 * (name == "auto" and bool((auto_gains(dark) != 1).any()))})

@@ -101,7 +101,7 @@ def gain(result: np.ndarray, clean: np.ndarray) -> float:
 def by_tiles(restorer: PhotoRestorer, pixels: np.ndarray) -> tuple[np.ndarray, Sequence[str]]:
     """Each tile chooses its own chain; tiles overlap by a quarter, and are blended linearly."""
     total, weight, names = np.zeros(pixels.shape), np.zeros((*pixels.shape[:2], 1)), list[str]()
-    for tile in tiles(*pixels.shape[:2], _TILE, _TILE // 4):
+    for tile in tiles(pixels.shape[0], pixels.shape[1], _TILE, _TILE // 4):
         part = np.ascontiguousarray(pixels[tile.outer[1:]])
         result, decision = restorer._apply(part, None, None)  # type: ignore[arg-type]
         ramps = [np.minimum(np.arange(side) + 1, np.arange(side)[::-1] + 1).clip(max=_TILE // 2)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ def darken(clean: Tensor, degree: int, rng: np.random.Generator) -> Tensor:
     """A picture with less light, not rounded: (1, 3, H, W) -> the same; degree 0 is all of it."""
     if not degree:
         return clean
-    stops = rng.uniform(*ENDS["dark"][degree - 1 : degree + 1])
+    least, most = ENDS["dark"][degree - 1 : degree + 1]
+    stops = rng.uniform(least, most)
     light = linear_from_srgb(clean.numpy()) * np.float32(2**-stops)
     return torch.from_numpy(srgb_from_linear(light))
 
@@ -107,7 +109,7 @@ def clean_crops(folders: Sequence[Path], crop: int, rng: np.random.Generator) ->
     cache = ImageCache()
     while True:
         part = parts[rng.integers(len(parts))]
-        example = part[rng.integers(len(part))]
+        example = part[int(rng.integers(len(part)))]
         image = to_tensor(cache.load(example.target or example.image))
         room = min(image.shape[-2:]) / crop
         if room > 1 and rng.random() < 0.5:
@@ -125,7 +127,8 @@ def collect(config: Config, tools: Sequence[Tool], samples: Samples, rng: np.ran
     A dark crop is brightened first, as `PhotoRestorer` does; its reference is the clean crop with as little light,
     through the same curves, so that gains are those of repair.
     """
-    end, brighten = time.monotonic() + 60 * config.collect_minutes, load_model(default_model() or "")
+    end = time.monotonic() + 60 * config.collect_minutes
+    brighten: Any = load_model(default_model() or "")
     crops = clean_crops(config.data, config.crop, rng)
     while time.monotonic() < end:
         degrees = draw_degrees(rng)
@@ -199,7 +202,8 @@ def main(config: Config) -> Path:
     if config.collect_minutes > 0:
         collect(config, tools, samples, np.random.default_rng((config.seed, len(places))), 1_000_000 * len(places))
         place = folder / f"states-{len(places)}.npz"
-        np.savez(place, tools=list(config.tools), **{name: part.numpy() for name, part in samples.tensors().items()})
+        arrays: dict[str, Any] = {name: part.numpy() for name, part in samples.tensors().items()}
+        np.savez(place, tools=list(config.tools), **arrays)
         places.append(place)
     found = []
     for place in places:

@@ -353,7 +353,7 @@ def explain_chain(restorer: PhotoRestorer, pixels: np.ndarray) -> list[Cell]:
     Args:
         pixels: (H, W, 3) uint8 or uint16.
     """
-    shown = [(to_array(to_tensor(pixels)), ("input",))]
+    shown: list[tuple[np.ndarray, tuple[str, ...]]] = [(to_array(to_tensor(pixels)), ("input",))]
     for number, step in enumerate(restorer.steps(pixels)):
         told = f"predicted gain {step.gain:+.2f} dB" if restorer.model.in_decibels else f"score {step.gain:+.2f}"
         shown.append((to_array(to_tensor(step.picture)), (f"{number + 1}. {step.words}", f"{step.tool.name}, {told}")))
