@@ -110,7 +110,9 @@ def clean_crops(folders: Sequence[Path], crop: int, rng: np.random.Generator) ->
     while True:
         part = parts[rng.integers(len(parts))]
         example = part[int(rng.integers(len(part)))]
-        image = to_tensor(cache.load(example.target or example.image))
+        place = example.target or example.image
+        assert place is not None  # no list of clean pictures has an example without one
+        image = to_tensor(cache.load(place))
         room = min(image.shape[-2:]) / crop
         if room > 1 and rng.random() < 0.5:
             image = F.interpolate(image, scale_factor=1 / rng.uniform(1, min(room, 2)), mode="area")
