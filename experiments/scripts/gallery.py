@@ -16,7 +16,6 @@ from torch import Tensor
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import limit_side, to_array, to_tensor
-from rlenhance.core.visualize import action_colors
 from rlenhance.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
 from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
 from rlenhance.hub.checkpoint import load_model
@@ -24,8 +23,10 @@ from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.explain import gain_cell
 
 _SIDE = 140
+_GAIN = 2.0  # stops at which the colour of a gain is full
 _EXPOSURES = (1 / 4, 1 / 16)
 
 
@@ -108,14 +109,14 @@ def noisy_rows(model: str, side: int) -> list[tuple[str, Tensor]]:
 
 
 def _steps(model: GreedyEpisode, label: str, picture: Tensor, side: int) -> list[tuple[str, Tensor]]:
-    """Input, map of the first handle and result of every second step, each with its label."""
-    episode, row, image = model.run(picture), [(label, picture)], picture
-    for number, action in enumerate(episode.actions, start=1):
-        image = model.render(image, [action])
-        if number % 2 == 0:
-            small = limit_side(picture, side)
-            colors = action_colors(model.policy.actions.magnitude(action)[:, :1], (small.shape[-2], small.shape[-1]))
-            row += [(f"step {number}", colors), (f"after step {number}", image)]
+    """Input, and of every second step how much brighter each place became by two steps, and the picture after them."""
+    actions, row, before = model.run(picture).actions, [(label, picture)], to_array(limit_side(picture, side))
+    for number in range(2, len(actions) + 1, 2):
+        image = model.render(picture, actions[:number])
+        after = to_array(limit_side(image, side))
+        gain = gain_cell(before, after, _GAIN)
+        row += [(f"gain, {number - 1} and {number}", to_tensor(gain.pixels)), (f"after step {number}", image)]
+        before = after
     return row
 
 

@@ -175,7 +175,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
         if self.settings.strength == 1 and "exposure_level" in self.auto_preferences \
-                and self.settings.preference.get("exposure_level") is None:
+                and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
             words = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
             decision = {**decision, **({"shadows": words} if words else {})}
         return PipelineResult(result, {**levels, **decision})

@@ -49,11 +49,11 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
     return cells
 
 
-def gain_cell(before: np.ndarray, after: np.ndarray) -> Cell:
-    """How much brighter (orange) or darker (blue) every place became, in stops of its 8-bit values."""
+def gain_cell(before: np.ndarray, after: np.ndarray, limit: float = _STOPS) -> Cell:
+    """How much brighter (orange) or darker (blue) every place became, in stops; full colour at `limit`."""
     old, new = (cv2.GaussianBlur(picture.mean(axis=2), (0, 0), 2) + 1 for picture in (before, after))
     stops = np.log2(new / old)
-    colors = action_colors(torch.from_numpy(stops)[None, None].float(), before.shape[:2], _STOPS)
+    colors = action_colors(torch.from_numpy(stops)[None, None].float(), before.shape[:2], limit)
     label = "gain: orange brighter, blue darker", f"{stops.min():+.2f} to {stops.max():+.2f} stops"
     return Cell(_bytes(colors), label)
 

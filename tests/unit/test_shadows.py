@@ -23,7 +23,7 @@ def test_a_nearly_black_picture_is_told(dtype):
 
 
 def test_the_words_reach_the_user(tmp_path):
-    """A named exposure says nothing: the user has decided."""
+    """Neither with a named exposure nor with a shift of the automatic one: there the user has decided."""
     from rlenhance.io import Photo
 
     picture = np.zeros((64, 64, 3), np.uint8)
@@ -32,3 +32,5 @@ def test_the_words_reach_the_user(tmp_path):
     assert "recorded" in decision["shadows"] and Outcome(tmp_path, decision=decision).words == [decision["shadows"]]
     named = Enhancer(denoise=0, white=0, preference={"exposure_level": 0.3}).process(Photo(picture))
     assert "shadows" not in named.decision
+    darker = Enhancer(denoise=0, white=0, exposure_shift=-0.1).process(Photo(picture))
+    assert "shadows" not in darker.decision
