@@ -1,7 +1,7 @@
 """Data sets and samplers: folders, sample photographs, degradations, batches."""
 
 from rlenhance.data.batch import Batch, BatchSource
-from rlenhance.data.camera_jpeg import CameraJpegSampler, CameraModel, as_jpeg
+from rlenhance.data.camera_jpeg import CameraJpegSampler, CameraModel
 from rlenhance.data.celeba import open_celeba
 from rlenhance.data.completion import CompletionSampler, load_completion, open_completion, without_near_duplicates
 from rlenhance.data.datasets import REAL, noise_from, open_clean, open_dataset, open_noisy, sample_photographs
@@ -11,6 +11,7 @@ from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
 from rlenhance.data.sampler import Sampler, ShardedSampler
 from rlenhance.data.sidd import open_sidd, validation_blocks
+from rlenhance.data.simulated_camera import CameraSettings, SimulatedCamera, as_jpeg
 from rlenhance.data.splits import Splits, check_disjoint, split_by_scene, validate_splits
 from rlenhance.data.super_resolution import (
     Downscale,
@@ -22,10 +23,11 @@ from rlenhance.data.tfrecords import TFRecordImage, records
 
 __all__ = [
     "BLIND", "DAMAGES", "LEVELS", "NOISES", "REAL", "RELIGHT_KINDS", "Batch", "BatchSource", "CameraJpegSampler",
-    "CameraModel", "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit", "Example", "ImageCache",
-    "MixedDamage", "Noise", "Relight", "Sampler", "ShardedSampler", "Splits", "SuperResolutionSampler",
-    "TFRecordImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread", "load_completion", "load_example",
-    "load_split", "load_super_resolution", "noise_from", "open_celeba", "open_clean", "open_completion",
-    "open_dataset", "open_noisy", "open_sidd", "open_super_resolution", "parse_noise", "records",
-    "sample_photographs", "split_by_scene", "validate_splits", "validation_blocks", "without_near_duplicates",
+    "CameraModel", "CameraSettings", "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit",
+    "Example", "ImageCache", "MixedDamage", "Noise", "Relight", "Sampler", "ShardedSampler", "SimulatedCamera",
+    "Splits", "SuperResolutionSampler", "TFRecordImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread",
+    "load_completion", "load_example", "load_split", "load_super_resolution", "noise_from", "open_celeba",
+    "open_clean", "open_completion", "open_dataset", "open_noisy", "open_sidd", "open_super_resolution",
+    "parse_noise", "records", "sample_photographs", "split_by_scene", "validate_splits", "validation_blocks",
+    "without_near_duplicates",
 ]

@@ -18,6 +18,7 @@ from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.sampler import ExampleSampler, pad_to, random_box, rng_of
+from rlenhance.data.simulated_camera import SimulatedCamera, as_jpeg
 
 #: (H, W, 3) float32 in [0, 1] -> the same, brightened by a curve.
 ToneCurve = Callable[[np.ndarray], np.ndarray]
@@ -81,14 +82,6 @@ def smooth_noise(noise: np.ndarray, width: float, more: float) -> np.ndarray:
         return noise
     common = noise.mean(axis=2, keepdims=True)
     return common + cv2.GaussianBlur(noise - common, (0, 0), more)
-
-
-def as_jpeg(picture: np.ndarray, quality: int, subsample: bool = True) -> np.ndarray:
-    """(H, W, 3) uint8 after JPEG compression; `subsample`: with chroma at half the size (4:2:0)."""
-    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if subsample else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-    _, coded = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]),
-                            [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[:, :, ::-1])
 
 
 def brighten_to(picture: np.ndarray, level: float) -> ToneCurve:
@@ -156,8 +149,9 @@ def _blurred(values: np.ndarray) -> np.ndarray:
 class CameraJpegSampler(ExampleSampler):
     """Draws crops of brightened dark photographs, with their noise map and the same without noise as target.
 
-    An example of `pairs` is a real pair (`align_pair`); any other's target is degraded by `camera`. Images are
-    processed whole, and each serves a number of batches in a row.
+    An example of `pairs` is a real pair (`align_pair`); any other's target is degraded by `camera`, or photographed by
+    `processed`, of whose photographs every second one is left as bright as it is. Images are processed whole, and each
+    serves a number of batches in a row.
 
     Args:
         examples: clean images.
@@ -166,18 +160,24 @@ class CameraJpegSampler(ExampleSampler):
         pairs: real pairs.
         real: probability of a real pair, where there are some.
         camera: makes the photographs.
+        processed: makes those that are processed as cameras do.
+        processed_prob: probability of these, among the photographs that are made.
 
     Raises:
-        UsageError: another size; see `ExampleSampler`.
+        UsageError: another size, or no probability; see `ExampleSampler`.
     """
 
     def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise_map: NoiseEstimator, *,
-                 pairs: Sequence[Example] = (), real: float = 0.3, camera: CameraModel | None = None, seed: int = 0):
+                 pairs: Sequence[Example] = (), real: float = 0.3, camera: CameraModel | None = None,
+                 processed: SimulatedCamera | None = None, processed_prob: float = 0.0, seed: int = 0):
+        if not 0 <= processed_prob <= 1:
+            raise UsageError(f"processed_prob is a probability; got {processed_prob:g}")
         if size < 16 or size % 16:
             raise UsageError(f"crops of coded pictures have a side that is a multiple of 16; got {size}")
         super().__init__(examples, cache, size, seed)
         self.noise_map, self.pairs = noise_map, list(pairs)
         self.real, self.camera = real if pairs else 0.0, camera or CameraModel()
+        self.processed, self.processed_prob = processed or SimulatedCamera(), processed_prob
         self._photograph = lru_cache(2 * _POOL)(self._make_photograph)
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
@@ -209,8 +209,13 @@ class CameraJpegSampler(ExampleSampler):
         else:
             clean = self.examples[rng.integers(len(self.examples))].load(self.cache)[1]
             assert clean is not None
-            photograph, noiseless = self.camera(pad_to(clean, self.size), rng)
-            curve = brighten_to(noiseless, rng.uniform(0.3, 0.55))
+            if self.processed_prob and rng.random() < self.processed_prob:
+                photograph, noiseless = self.processed(pad_to(clean, self.size * self.processed.reduction), rng)
+                brightened = rng.random() < 0.5
+            else:
+                photograph, noiseless = self.camera(pad_to(clean, self.size), rng)
+                brightened = True
+            curve = brighten_to(noiseless, rng.uniform(0.3, 0.55) if brightened else 0.0)
             target = curve(noiseless)
         bright = curve(photograph.astype(np.float32) / 255)
         noise = self.noise_map(photograph, curve)

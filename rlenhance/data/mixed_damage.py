@@ -15,7 +15,8 @@ from torch import Tensor
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, to_array, to_tensor
-from rlenhance.data.camera_jpeg import as_jpeg, smooth_noise
+from rlenhance.data.camera_jpeg import smooth_noise
+from rlenhance.data.simulated_camera import as_jpeg
 
 #: Levels of severity.
 Level = Literal["mild", "moderate", "severe", "wide"]
