@@ -8,10 +8,11 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+from safetensors.torch import load, save
 from torch import Tensor
 
 from experiments.core.compare import CompareConfig, TaskComparison
@@ -21,6 +22,8 @@ from experiments.tasks.denoiser import DenoiserDataset
 from experiments.tasks.small_tools import SMALL_TOOLS
 from experiments.tasks.toolchain_controls import (
     DamageTable,
+    States,
+    chain_states,
     cloning,
     fit_planner,
     fit_table,
@@ -40,10 +43,10 @@ from rlenhance.models import ToolchainPolicy, ToolPlanner
 from rlenhance.tools import TOOLKITS, Tool, toolkit
 
 #: Names of the rows that are trained here.
-GREEDY, CLONED = "regression of gains, greedy", "oracle cloned"
+GREEDY, OWN_CHAINS, CLONED = "regression of gains, greedy", "regression on its own chains", "oracle cloned"
 #: Rows that see the reference.
 _ORACLE = "oracle"
-_SEARCHED = 1000  # training patches on which chains are tried
+_SEARCHED = 1000  # training patches on which chains are tried, and on whose states one file is kept
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,11 @@ class ToolchainCompareConfig(CompareConfig):
     """Levels of damage that are scored; the first is the one that rows learn on."""
     patches: int = 300
     """Test patches of each level."""
-    train_patches: int = 1000
-    """Patches whose gains are learned. Chains are searched, and oracles cloned, on the first 1000 of them."""
+    train_patches: tuple[int, ...] = (1000,)
+    """Patches that regression and cloning learn on; further numbers give further rows of both, a learning curve. Chains
+    are searched on the first 1000 of the first number."""
+    rounds: int = 2
+    """Times that a regression is trained again, with what its own chains have met; 0: no such row."""
     updates: int = 1500
     """Of each trained planner."""
     seeds: int = 3
@@ -97,13 +103,15 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
 
     def check(self) -> None:
         config = self.config
-        for name, low in (("steps", 1), ("patches", 1), ("train_patches", 1), ("updates", 1), ("width", 1),
-                          ("seeds", 0)):
+        for name, low in (("steps", 1), ("patches", 1), ("updates", 1), ("width", 1), ("seeds", 0), ("rounds", 0)):
             if getattr(config, name) < low:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least {low}; got {getattr(config, name)}")
+                raise UsageError(f"--{name} must be at least {low}; got {getattr(config, name)}")
+        counts = config.train_patches
+        if not counts or min(counts) < 1 or len(set(counts)) < len(counts):
+            raise UsageError(f"--train-patches are different numbers from 1 on; got {' '.join(map(str, counts))}")
         if unknown := set(config.levels) - set(LEVELS):
             raise UsageError(f"--levels are among {', '.join(LEVELS)}; got {', '.join(sorted(unknown))}")
-        if not config.seeds and config.baseline in (GREEDY, CLONED):
+        if not config.seeds and config.baseline in (GREEDY, OWN_CHAINS, CLONED):
             raise UsageError(f"--seeds 0 leaves out the row {config.baseline!r}: name another --baseline")
 
     @cached_property
@@ -118,28 +126,31 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
         return self.config.levels
 
     @cache  # noqa: B019 - one comparison a process
-    def patches(self, split: str, level: str) -> Patches:
-        """The patches of a split and level."""
-        count = self.config.train_patches if split == "train" else self.config.patches
-        return draw_patches(self.data, split, count, level)
+    def patches(self, level: str) -> Patches:
+        """The patches of a level that are scored."""
+        return draw_patches(self.data, self.split, self.config.patches, level)
 
-    @property
-    def learned_on(self) -> Patches:
-        """The patches that rows learn on."""
-        return self.patches("train", self.config.levels[0])
+    def training_patches(self, first: int, count: int) -> Patches:
+        """The patches from number `first` on that rows learn on."""
+        return draw_patches(self.data, "train", count, self.config.levels[0], first=first)
+
+    @cached_property
+    def searched(self) -> Patches:
+        """The training patches on which chains are tried."""
+        return self.training_patches(0, min(_SEARCHED, self.config.train_patches[0]))
 
     def pictures(self, condition: str) -> Sequence[Batch]:
-        patches = self.patches(self.split, condition)
+        patches = self.patches(condition)
         self.fixed, self.table  # noqa: B018 - made before times are taken; those of oracles are not shown
         return [Batch(image[None], target[None]) for image, target in zip(patches.image, patches.target, strict=True)]
 
     def groups(self, count: int) -> list[str]:
-        return list(self.patches(self.split, self.config.levels[0]).pictures)
+        return list(self.patches(self.config.levels[0]).pictures)
 
     def cache_key(self) -> str:
-        config, patches = self.config, self.learned_on
+        config, patches = self.config, self.searched
         kit = [(tool.name, tool.version) for tool in self.tools]
-        facts = (kit, config.steps, config.patches, config.train_patches, config.updates, config.width,
+        facts = (kit, config.steps, config.patches, len(patches), config.updates, config.width,
                  config.levels[0], patches.digest, self.data.digest()[self.split])
         return hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()
 
@@ -176,7 +187,7 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
     def fixed(self) -> Sequence[Chain]:
         """The best fixed chains by their length, found on the training patches."""
         def search() -> Any:
-            patches = self.learned_on.first(_SEARCHED)
+            patches = self.searched
             return best_fixed_chains(self.tools, patches.image, patches.target, self.config.steps).chains
 
         return [tuple(chain) for chain in self._stored("fixed.json", search)]
@@ -187,7 +198,7 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
         made: list[DamageTable] = []
 
         def search() -> Any:
-            made.append(fit_table(self.tools, self.learned_on.first(_SEARCHED), self.fixed[-1], self.config.steps,
+            made.append(fit_table(self.tools, self.searched, self.fixed[-1], self.config.steps,
                                   updates=self.config.updates, width=3))
             save_checkpoint(self.folder / "estimator", made[0].estimator)
             return made[0].chains
@@ -219,39 +230,79 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
 
     @cache  # noqa: B019 - one comparison a process
     def _oracles(self, level: str) -> dict[bytes, list[tuple[Chain, Tensor]]]:
-        patches = self.patches(self.split, level)
+        patches = self.patches(level)
         found = best_own_chains(self.tools, patches.image, patches.target, self.config.steps, self.config.width)
         return {_mark(image[None]): own for image, own in zip(patches.image, found, strict=True)}
 
     def trained(self) -> list[Candidate]:
-        return [candidate for name, learn in ((GREEDY, self._regressed), (CLONED, self._cloned))
-                for candidate in self._kept(name, learn)]
+        counts = self.config.train_patches
+        rows = [(name if count == counts[0] else f"{name}, {count} patches", partial(learn, count))
+                for name, learn in ((GREEDY, self._regressed), (CLONED, self._cloned)) for count in counts]
+        if self.config.rounds:
+            rows.insert(len(counts), (OWN_CHAINS, partial(self._own_chains, counts[0])))
+        return [candidate for name, learn in rows for candidate in self._kept(name, learn)]
 
     def _kept(self, name: str, learn: Callable[[], Callable[[int], ToolchainPolicy]]) -> Iterator[Candidate]:
         """The planners of a row, one per seed, kept in the folder of the comparison."""
         if not self.config.seeds:
             return
-        fit, models = None, []
-        for seed in range(self.config.seeds):
-            place = self.folder / f"{name.split()[0]}-{seed}"
+        fit, models, marks = None, [], []
+        config = self.config
+        for seed in range(config.seeds):
+            mark = f"{name}, {config.train_patches[0]} patches" if "patches" not in name else name
+            mark += f", {config.rounds} rounds" * (name == OWN_CHAINS) + f", seed {seed}"
+            place = self.folder / mark.replace(", ", "-").replace(" ", "-")
             if not place.is_dir():
                 fit = fit or learn()
                 save_checkpoint(place, fit(seed), {"seed": seed})
             models.append(Control(cast(ToolPlanner, load_network(place).eval())))
-        marks = [f"{name} {seed}" for seed in range(self.config.seeds)]
+            marks.append(mark)
         yield Candidate(name, models, marks, self.folder)
         if name == GREEDY:
-            for price in self.config.prices:
+            for price in config.prices:
                 yield Candidate(f"{name}, price {price:g}", [replace(model, price=price) for model in models],
                                 [f"{mark} {price}" for mark in marks], self.folder)
 
-    def _regressed(self) -> Callable[[int], ToolchainPolicy]:
-        states = gain_states(self.tools, self.learned_on, self.config.steps)
-        return lambda seed: fit_planner(self.names, states, regression, updates=self.config.updates, seed=seed)
+    def _states(self, kind: str, count: int, collect: Callable[[Patches], States]) -> States:
+        """What is learned from the first training patches, kept in parts."""
+        parts = []
+        for first in range(0, count, _SEARCHED):
+            size = min(_SEARCHED, count - first)
+            path = self.folder / f"{kind}-{first}-{size}.safetensors"
+            if not path.is_file():
+                found = collect(self.training_patches(first, size))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, save({"spectrum": found.spectrum, "label": found.label}))
+            parts.append(States(**load(path.read_bytes())))
+        return States.join(parts)
 
-    def _cloned(self) -> Callable[[int], ToolchainPolicy]:
-        states = oracle_states(self.tools, self.learned_on.first(_SEARCHED), self.config.steps, 3)
-        return lambda seed: fit_planner(self.names, states, cloning, updates=self.config.updates, seed=seed)
+    def _fit(self, states: States, loss: Callable[[Tensor, Tensor], Tensor], seed: int) -> ToolchainPolicy:
+        return fit_planner(self.names, states, loss, updates=self.config.updates, seed=seed)
+
+    def _gains(self, count: int) -> States:
+        return self._states("gains", count, lambda patches: gain_states(self.tools, patches, self.config.steps))
+
+    def _regressed(self, count: int) -> Callable[[int], ToolchainPolicy]:
+        states = self._gains(count)
+        return lambda seed: self._fit(states, regression, seed)
+
+    def _own_chains(self, count: int) -> Callable[[int], ToolchainPolicy]:
+        def fit(seed: int) -> ToolchainPolicy:
+            states = self._gains(count)
+            planner = self._fit(states, regression, seed)
+            for number in range(self.config.rounds):
+                met = self._states(f"met-{seed}-{number}", count, partial(
+                    chain_states, self.tools, steps=self.config.steps, planner=planner))
+                states = States.join([states, met])
+                planner = self._fit(states, regression, seed)
+            return planner
+
+        return fit
+
+    def _cloned(self, count: int) -> Callable[[int], ToolchainPolicy]:
+        states = self._states("oracle", count, lambda patches: oracle_states(
+            self.tools, patches, self.config.steps, 3))
+        return lambda seed: self._fit(states, cloning, seed)
 
     @property
     def names(self) -> list[str]:
@@ -312,7 +363,7 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
         config = self.config
         return [*super().about(comparison)[:1],
                 f"{config.patches} {self.split} patches of each level, of {len(set(comparison.groups))} pictures; rows "
-                f"learned on {config.train_patches} patches, {config.levels[0]}. Kit {config.tools}: "
+                f"learned on {config.train_patches[0]} patches, {config.levels[0]}. Kit {config.tools}: "
                 f"{len(self.tools)} tools, chains of at most {config.steps}.",
                 "", "Share of the way from the best fixed chain to the oracle:", "",
                 *(line for level in config.levels for line in self.gap(comparison, level)), ""]

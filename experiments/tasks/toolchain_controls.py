@@ -12,6 +12,7 @@ from torch import Tensor
 from experiments.tasks.toolchain_data import Patches
 from experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, gains_of
 from rlenhance.models import MODELS, ToolchainPolicy, ToolPlanner
+from rlenhance.models.toolchain_policy import BlockSpectrum
 from rlenhance.tools import Tool
 
 _MOST_GAIN = 6.0  # dB: larger gains and losses count as this
@@ -25,12 +26,24 @@ class States:
     """Pictures that chains pass through, and what is to be learned about each.
 
     Attributes:
-        image: (M, 3, H, W).
+        spectrum: (M, features, 1, 1), see `BlockSpectrum`.
         label: (M, K) gains in dB or degrees, or (M,) the next choice, K for stopping.
     """
 
-    image: Tensor
+    spectrum: Tensor
     label: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, image: Tensor, label: Tensor) -> States:
+        """Of pictures (M, 3, H, W)."""
+        spectrum = BlockSpectrum()
+        return cls(torch.cat([spectrum(part) for part in image.split(_PART)]), label)
+
+    @classmethod
+    def join(cls, parts: Sequence[States]) -> States:
+        """All of them."""
+        return cls(torch.cat([part.spectrum for part in parts]), torch.cat([part.label for part in parts]))
 
 
 @torch.no_grad()
@@ -40,18 +53,34 @@ def gain_states(tools: Sequence[Tool], patches: Patches, steps: int, seed: int =
     After each trial half of the patches go on with their best tool, and half with a random one.
     """
     generator = torch.Generator().manual_seed(seed)
-    images, labels = [], []
+
+    def choose(image: Tensor, gains: Tensor) -> Tensor:
+        other = torch.randint(len(tools), (len(image),), generator=generator)
+        return torch.where(torch.rand(len(image), generator=generator) < 0.5, gains.argmax(dim=1), other)
+
+    return _tried(tools, patches, steps, choose)
+
+
+@torch.no_grad()
+def chain_states(tools: Sequence[Tool], patches: Patches, steps: int, planner: ToolPlanner) -> States:
+    """Every tool tried on the patches and on what the greedy chains of a planner leave: the gains of each."""
+    return _tried(tools, patches, steps, lambda image, gains: planner({"image": image}).argmax(dim=1))
+
+
+def _tried(tools: Sequence[Tool], patches: Patches, steps: int, choose: Callable[[Tensor, Tensor], Tensor]) -> States:
+    """The gains in each picture of chains; `choose(image, gains)` has the next tool of each; their number stops."""
+    parts = []
     for first in range(0, len(patches), _PART):
         image, target = patches.image[first : first + _PART], patches.target[first : first + _PART]
         for _ in range(steps):
             gains, results = gains_of(tools, image, target)
-            images.append(image)
-            labels.append(gains)
-            count = len(image)
-            other = torch.randint(len(tools), (count,), generator=generator)
-            best = torch.where(torch.rand(count, generator=generator) < 0.5, gains.argmax(dim=1), other)
-            image = results[torch.arange(count), best]
-    return States(torch.cat(images), torch.cat(labels))
+            parts.append(States.of(image, gains))
+            chosen = choose(image, gains)
+            going = (chosen < len(tools)).nonzero()[:, 0]
+            image, target = results[going, chosen[going]], target[going]
+            if not len(image):
+                break
+    return States.join(parts)
 
 
 def oracle_states(tools: Sequence[Tool], patches: Patches, steps: int, width: int) -> States:
@@ -67,7 +96,7 @@ def oracle_states(tools: Sequence[Tool], patches: Patches, steps: int, width: in
         if len(chain) < steps:
             images.append(image)
             labels.append(len(tools))
-    return States(torch.cat(images), torch.tensor(labels))
+    return States.of(torch.cat(images), torch.tensor(labels))
 
 
 def regression(scores: Tensor, label: Tensor) -> Tensor:
@@ -94,12 +123,11 @@ def fit_planner(names: Sequence[str], states: States, loss: Callable[[Tensor, Te
     """
     torch.manual_seed(seed)
     network: ToolchainPolicy = MODELS.create("toolchain_policy", tools=list(names))
-    network.standardize(states.image)
+    network.standardize_spectra(states.spectrum)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    with torch.no_grad():
-        spectra = torch.cat([network.precompute({"image": part})["spectrum"] for part in states.image.split(_PART)])
+    spectra = (states.spectrum - network.center) / network.spread
     network.train()
     for _ in range(updates):
         index = torch.randint(len(spectra), (batch_size,), generator=generator)
@@ -163,7 +191,7 @@ def fit_table(tools: Sequence[Tool], patches: Patches, default: Chain, steps: in
               seed: int = 0) -> DamageTable:
     """Learn to estimate the damage, then search the best chain of each bin among its training patches."""
     degrees = patches.degrees[:, :3].float()
-    estimator = fit_planner(("blur", "noise", "jpeg"), States(patches.image, degrees),
+    estimator = fit_planner(("blur", "noise", "jpeg"), States.of(patches.image, degrees),
                             lambda scores, label: F.smooth_l1_loss(scores[:, :3], label), updates=updates, seed=seed)
     table = DamageTable(estimator, default)
     bins = table.bins(patches.image)

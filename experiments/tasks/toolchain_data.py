@@ -67,7 +67,8 @@ def open_pictures(folders: Sequence[Path]) -> DenoiserDataset:
     return data
 
 
-def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 0, side: int = PATCH) -> Patches:
+def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 0, side: int = PATCH,
+                 first: int = 0) -> Patches:
     """Patches of a split, the same at every call; every picture gives as many, as far as the count allows.
 
     Args:
@@ -77,6 +78,7 @@ def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 
         level: of the damage.
         seed: of the patches to train on; held-out patches are always the same.
         side: in pixels.
+        first: the number of the first patch: with it many patches may be drawn in parts.
 
     Raises:
         UsageError: the split is empty, or no patches are asked for.
@@ -88,7 +90,7 @@ def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 
     sampler = Sampler(examples, data.cache, side, crop="native", seed=key)
     damage = MixedDamage(cast(Any, level))
     clean, damaged, degrees, pictures = [], [], [], []
-    for number in range(count):
+    for number in range(first, first + count):
         epoch, place = divmod(number, len(examples))
         example = examples[int(shuffled(key, epoch, len(examples))[place])]
         rng = rng_of(key, number)

@@ -132,9 +132,13 @@ class ToolchainPolicy(ToolPlanner):
     @torch.no_grad()
     def standardize(self, images: Tensor) -> None:
         """Set the centre and the spread of the block spectrum, by pictures (N, 3, H, W) to train on."""
-        found = torch.cat([self.spectrum(part) for part in images.split(64)])
-        self.center.copy_(found.mean(dim=0))
-        self.spread.copy_(found.std(dim=0, correction=0).clamp(min=0.05))
+        self.standardize_spectra(torch.cat([self.spectrum(part) for part in images.split(64)]))
+
+    @torch.no_grad()
+    def standardize_spectra(self, spectra: Tensor) -> None:
+        """The same by their block spectra (N, size, 1, 1)."""
+        self.center.copy_(spectra.mean(dim=0))
+        self.spread.copy_(spectra.std(dim=0, correction=0).clamp(min=0.05))
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """The score of each tool and of stopping: (N, K + 1), with regions (N, K + 1, r, r).

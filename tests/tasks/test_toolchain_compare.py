@@ -9,6 +9,8 @@ import torch
 from experiments.core.compare import compare
 from experiments.tasks.toolchain_compare import GREEDY, TOOLCHAIN_COMPARISON, ToolchainCompareConfig
 from experiments.tasks.toolchain_controls import (
+    States,
+    chain_states,
     cloning,
     fit_planner,
     fit_table,
@@ -76,7 +78,7 @@ def test_controls_learn_which_tool_helps():
     """Regression of gains and the cloned oracle find the chains of patches whose damage shows; a price stops them."""
     patches = _patches([-0.2, -0.1, 0.1, 0.2] * 6)
     states = gain_states(TOOLS, patches, 2)
-    assert states.image.shape[0] == states.label.shape[0] == 2 * len(patches)
+    assert states.spectrum.shape[0] == states.label.shape[0] == 2 * len(patches)
     regressed = fit_planner([tool.name for tool in TOOLS], states, regression, updates=150, seed=0, batch_size=32)
     cloned_states = oracle_states(TOOLS, patches, 2, 9)
     assert set(cloned_states.label.tolist()) == {0, 1, 3}
@@ -87,6 +89,26 @@ def test_controls_learn_which_tool_helps():
     assert plan_chain(regressed, TOOLS, patches.image[:1], 2, price=1e4) == []
     again = fit_planner([tool.name for tool in TOOLS], states, regression, updates=150, seed=0, batch_size=32)
     assert all(torch.equal(one, two) for one, two in zip(regressed.parameters(), again.parameters(), strict=True))
+
+
+def test_a_regression_learns_what_its_own_chains_meet():
+    """The states of a planner's chains begin with the patches, follow its choices, and end where it stops."""
+    patches = _patches([-0.2, -0.1, 0.0])
+    wanted = {0: 0, 1: 0, 2: len(TOOLS)}  # patch -> what the planner takes
+
+    def planner(observation):
+        places = [min(range(3), key=lambda row: (patches.target[row] - image).std().item())
+                  for image in observation["image"]]
+        return torch.nn.functional.one_hot(torch.tensor([wanted[place] for place in places]), len(TOOLS) + 1)
+
+    met = chain_states(TOOLS, patches, 2, planner)
+    assert len(met.label) == 3 + 2
+    expected = States.of(patches.image, gains_of(TOOLS, patches.image, patches.target)[0])
+    assert torch.allclose(met.spectrum[:3], expected.spectrum) and torch.allclose(met.label[:3], expected.label)
+    second = gains_of(TOOLS, patches.image[:2] + 0.1, patches.target[:2])[0]
+    assert torch.allclose(met.label[3:], second, atol=1e-3)
+    joined = States.join([met, expected])
+    assert len(joined.label) == len(joined.spectrum) == 8
 
 
 def test_the_table_has_a_chain_for_each_estimated_damage():
@@ -110,12 +132,13 @@ def kit(tmp_path):
 def test_the_comparison_has_every_row_and_goes_on(kit, tmp_path, capsys):
     """Chains, the table, controls with seeds and prices, oracles and a network in one pass; nothing is done twice."""
     config = ToolchainCompareConfig(
-        data=(kit[1],), weights=kit[0], patches=4, train_patches=12, updates=3, seeds=2, prices=(5.0,),
+        data=(kit[1],), weights=kit[0], patches=4, train_patches=(12, 16), rounds=1, updates=3, seeds=2, prices=(5.0,),
         levels=("moderate", "mild"), out=tmp_path / "out", models=(f"one pass={kit[0]}",))
     comparison = compare(TOOLCHAIN_COMPARISON, config)
     assert list(comparison.rows) == [
         "input", "random chain", "best fixed chain, 1", "best fixed chain, 2", "best chain by estimated damage",
-        "oracle, 1 step", "oracle, 2 steps", GREEDY, f"{GREEDY}, price 5", "oracle cloned", "one pass"]
+        "oracle, 1 step", "oracle, 2 steps", GREEDY, f"{GREEDY}, price 5", f"{GREEDY}, 16 patches",
+        "regression on its own chains", "oracle cloned", "oracle cloned, 16 patches", "one pass"]
     means = {name: row.mean("moderate", "psnr") for name, row in comparison.rows.items()}
     assert means["oracle, 2 steps"] >= means["oracle, 1 step"] >= means["input"]
     assert all(means["oracle, 2 steps"] >= value - 1e-4 for name, value in means.items()
@@ -132,7 +155,8 @@ def test_the_comparison_has_every_row_and_goes_on(kit, tmp_path, capsys):
 
 @pytest.mark.parametrize("words, message", [
     ({"levels": ("mixed",)}, "--levels are among"), ({"patches": 0}, "--patches must be at least 1"),
-    ({"seeds": 0}, "name another --baseline")])
+    ({"seeds": 0}, "name another --baseline"), ({"train_patches": (5, 5)}, "--train-patches are different"),
+    ({"rounds": -1}, "--rounds must be at least 0")])
 def test_settings_without_sense_are_refused(words, message, tmp_path):
     """Before any picture is read."""
     with pytest.raises(UsageError, match=message):
