@@ -28,6 +28,7 @@ from rlenhance.data import (
     open_clean,
     open_dataset,
     validate_splits,
+    without_near_duplicates,
 )
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
@@ -135,7 +136,7 @@ def camera_validation(data: Dataset) -> Batch:
 
 
 def load_clean(folders: Sequence[Path], max_side: int = 0) -> DenoiserDataset:
-    """Open and scan the pictures."""
+    """Open and scan the pictures, without near-duplicates."""
     if max_side < 0:
         raise UsageError(f"--max-side must not be negative; got {max_side}")
     cache = ImageCache(max_side=max_side or None)
@@ -144,9 +145,12 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> DenoiserDataset:
                         for name in ("train", "val", "test"))
     joined = Splits(train, val, test, ", ".join(part.source for part in parts))
     splits, skipped = validate_splits(joined, cache)
-    most = max(len(part.train) for part in parts)
-    return DenoiserDataset(splits, cache, skipped, train=[
-        example for part in parts for example in list(part.train) * -(-most // len(part.train))])
+    splits, about = without_near_duplicates(splits, cache) if folders else (splits, "")
+    left = set(splits.train)
+    own = [part for part in ([e for e in part.train if e in left] for part in parts) if part]
+    most = max(map(len, own))
+    return DenoiserDataset(splits, cache, skipped, about, train=[
+        example for part in own for example in part * -(-most // len(part))])
 
 
 @torch.no_grad()

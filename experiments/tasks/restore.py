@@ -88,8 +88,9 @@ def open_pictures(config: RestoreConfig) -> RestoreDataset:
         downscale = Downscale(config.network.scale, pictures.blur[1], pictures.blur[0], pictures.noise)
         splits = open_clean(None) if pictures.data is None else open_super_resolution(pictures.data)
         splits, skipped = validate_splits(splits, cache, pictures.on_bad_image, downscale.scale)
+        splits, about = (splits, "") if pictures.data is None else without_near_duplicates(splits, cache)
         return RestoreDataset(
-            splits, cache, skipped,
+            splits, cache, skipped, about,
             sample=SuperResolutionSampler(splits.train, cache, size, downscale, seed=seed).batch,
             prepare=lambda example: load_super_resolution(example, cache, downscale))
     splits, skipped = validate_splits(open_completion(pictures.data, 0), cache, pictures.on_bad_image)

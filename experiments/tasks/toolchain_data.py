@@ -13,7 +13,7 @@ from torch import Tensor
 from experiments.core.dataset import Dataset
 from experiments.tasks.denoiser import DenoiserDataset, load_clean
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Sampler, without_near_duplicates
+from rlenhance.data import Sampler
 from rlenhance.data.mixed_damage import MixedDamage
 from rlenhance.data.sampler import rng_of, shuffled
 
@@ -59,12 +59,7 @@ def open_pictures(folders: Sequence[Path]) -> DenoiserDataset:
 
     Each folder counts alike in training. Without folders: the bundled photographs.
     """
-    data = load_clean(folders)
-    if folders:
-        data.splits, data.about = without_near_duplicates(data.splits, data.cache)
-        kept = set(data.splits.train)
-        data.train = [example for example in data.train if example in kept]
-    return data
+    return load_clean(folders)
 
 
 def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 0, side: int = PATCH,

@@ -3,12 +3,13 @@
 from rlenhance.data.batch import Batch, BatchSource
 from rlenhance.data.camera_jpeg import CameraJpegSampler, CameraModel
 from rlenhance.data.celeba import open_celeba
-from rlenhance.data.completion import CompletionSampler, load_completion, open_completion, without_near_duplicates
+from rlenhance.data.completion import CompletionSampler, load_completion, open_completion
 from rlenhance.data.datasets import REAL, noise_from, open_clean, open_dataset, open_noisy, sample_photographs
 from rlenhance.data.degradations import BLIND, NOISES, RELIGHT_KINDS, Darken, Degradation, Noise, Relight, parse_noise
 from rlenhance.data.examples import EvalSplit, Example, evenly_spread, load_example, load_split
 from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
+from rlenhance.data.near_duplicates import without_near_duplicates
 from rlenhance.data.sampler import Sampler, ShardedSampler
 from rlenhance.data.sidd import open_sidd, validation_blocks
 from rlenhance.data.simulated_camera import CameraSettings, SimulatedCamera, as_jpeg

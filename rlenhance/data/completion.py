@@ -38,8 +38,6 @@ COMPLETION_LAYOUTS = """known layouts of pictures to complete:
 
 #: Which holes a pair is trained with: its own, new ones in its original, or each in half of the draws.
 MASKS = ("given", "drawn", "both")
-#: Largest number of the 64 hash bits that differ between near-duplicates.
-NEAR = 6
 #: Share of the ids in each held-out split.
 HELD_OUT = {"val": 0.1, "test": 0.15}
 _PREFIX = "occluded_"
@@ -51,7 +49,7 @@ def open_completion(folder: Path | str | None, seed: int = 0) -> Splits:
 
     Args:
         folder: `original_images/` next to `occluded_images/` (or both below `train/`, with images to complete in
-            `occluded_test/`): pairs by name, `occluded_` removed, split by id (see `without_near_duplicates`). Any
+            `occluded_test/`): pairs by name, `occluded_` removed, split by id. Any
             other folder: good images, in which holes are made. None: the sample photographs.
         seed: of the split.
 
@@ -116,46 +114,6 @@ def _pairs(occluded: Path, originals: Path) -> tuple[list[Example], list[str]]:
 def _by_number(name: str) -> tuple[str, int]:
     match = _NUMBER.search(name)
     return (name[: match.start()], int(match.group(1))) if match else (name, -1)
-
-
-def without_near_duplicates(splits: Splits, cache: ImageCache, near: int = NEAR) -> tuple[Splits, str]:
-    """Keep one of images that look alike: the first, in the order test, validation, training.
-
-    No training image then resembles an evaluation image.
-
-    Args:
-        near: largest number of the 64 bits of two hashes that differ between near-duplicates.
-
-    Returns:
-        The splits, and a line with the threshold and the count.
-
-    Raises:
-        UsageError: nothing is left of a split.
-
-    Source: the difference hash (Krawetz 2013): whether each of the 8 x 8 means of a 9 x 8 grey reduction is brighter
-    than its right neighbour.
-    """
-    order = [(name, example) for name in ("test", "val", "train") for example in splits.parts[name]]
-    bits = np.array([difference_hash(cache.load(example.target or example.paths[0])) for _, example in order])
-    kept: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
-    places: list[int] = []
-    for place, (name, example) in enumerate(order):
-        if places and (bits[places] != bits[place]).sum(axis=1).min() <= near:
-            continue
-        places.append(place)
-        kept[name].append(example)
-    if not kept["train"] or not kept["val"]:
-        raise UsageError(f"{splits.source}: all pictures of a split look like others; give more different ones")
-    line = (f"{splits.source}: {len(order) - len(places)} of {len(order)} pictures left out as near-duplicates "
-            f"(at most {near} of 64 bits of the difference hash differ)")
-    return replace(splits, train=kept["train"], val=kept["val"], test=kept["test"]), line
-
-
-def difference_hash(picture: np.ndarray) -> np.ndarray:
-    """64 bits of an image (H, W, 3) uint8 that hardly change with size, compression and brightness: (64,) bool."""
-    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return (small[:, 1:] > small[:, :-1]).ravel()
 
 
 def load_completion(example: Example, cache: ImageCache, side: int | None = None, holes: str = "square",

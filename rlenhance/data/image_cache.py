@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class ImageCache:
         self.used = 0
         self._images: OrderedDict[Source, np.ndarray] = OrderedDict()
         self._info: dict[Source, ImageInfo] = {}
+        self._known: dict[tuple[str, Source], np.ndarray] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> tuple[int, int | None, int | None]:
@@ -101,3 +103,15 @@ class ImageCache:
         if source not in self._info:
             self.load(source)
         return self._info[source]
+
+    def remember(self, name: str, source: Source, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A small array that is measured on an image once, and kept when the image is dropped.
+
+        Args:
+            name: of the measure.
+            source: see `load`.
+            measure: (H, W, 3) uint8 -> array.
+        """
+        if (name, source) not in self._known:
+            self._known[name, source] = measure(self.load(source))
+        return self._known[name, source]

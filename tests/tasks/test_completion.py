@@ -175,7 +175,7 @@ def test_pairs_are_split_by_id_and_near_duplicates_left_out(bedrooms):
     names = [e.name for part in splits.parts.values() for e in part]
     assert len(names) == 11 and len(set(names)) == 11 and splits.test and splits.has_references
     fewer, line = without_near_duplicates(splits, cache)
-    assert "1 of 11 pictures left out" in line and "6 of 64 bits" in line
+    assert "1 of 11 pictures left out" in line
     assert len([e for part in fewer.parts.values() for e in part]) == 10
     batch = load_completion(fewer.val[0], cache, 64)
     assert batch.image.shape == (1, 3, 64, 64) and 0.05 < batch.mask.mean() < 0.2
