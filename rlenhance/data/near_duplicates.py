@@ -91,6 +91,6 @@ def without_near_duplicates(splits: Splits, cache: ImageCache, near: float = NEA
         for part in splits.parts}
     if not kept["train"] or not kept["val"]:
         raise UsageError(f"{splits.source}: all pictures of a split look like others; give more different ones")
-    line = (f"{splits.source}: {len(dropped)} of {len(order)} pictures left out as near-duplicates (their luma, reduced "
-            f"to {_SIDE} x {_SIDE} and mirrored or not, correlates by {near:g} or more)")
+    line = (f"{splits.source}: {len(dropped)} of {len(order)} pictures left out as near-duplicates (their luma, reduced"
+            f" to {_SIDE} x {_SIDE} and mirrored or not, correlates by {near:g} or more)")
     return replace(splits, train=kept["train"], val=kept["val"], test=kept["test"]), line
