@@ -14,7 +14,14 @@ import tyro
 from experiments.core.config import PluginNames, hints_of, is_flat, plain_type
 from experiments.core.fit import Terminated, handling
 from experiments.core.migrate import old_flags
-from experiments.core.plugins import load_plugins, load_plugins_of, named_plugins, require_terms, with_plugins
+from experiments.core.plugins import (
+    load_plugins,
+    load_plugins_of,
+    named_plugins,
+    require_terms,
+    require_tools,
+    with_plugins,
+)
 from experiments.core.presets import begin_with, named_options, preset_in
 from experiments.core.task import Task
 from experiments.core.train import load_settings, open_run, train
@@ -39,6 +46,7 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
             kind = with_plugins(task.Config)
             stored = load_settings(kind, config.train.resume, about)
             require_terms(stored, config.train)
+            require_tools(stored, config)
             stored = dataclasses.replace(stored, train=dataclasses.replace(stored.train, progress=True, devices=1))
             train(task, _parse(kind, given, task.command, stored), unasked=stored)
         else:

@@ -93,6 +93,23 @@ def require_terms(stored: Any, given: Any) -> None:
                          f"you trust, --reward-term {shlex.join(missing)}")
 
 
+def require_tools(stored: Any, given: Any) -> None:
+    """Refuse a run over functions or commands as tools that are not named again: a folder that came from elsewhere must
+    not have them run.
+
+    Args:
+        stored: settings of the run.
+        given: what the command names.
+
+    Raises:
+        UsageError: a tool is not named; the text holds the option.
+    """
+    known, named = (getattr(getattr(config, "data", None), "tools", ()) for config in (stored, given))
+    if missing := [word for word in known if any(sign in word for sign in ":{ ") and word not in named]:
+        raise UsageError(f"the tools of the run hold code ({', '.join(map(repr, missing))}), and a run folder has none "
+                         f"run: name its tools again if you trust them, --tools {shlex.join(known)}")
+
+
 def load_terms_of(stored: Mapping[str, Any], sources: Iterable[str]) -> None:
     """Load the reward terms of a run from the current folder or Python's path; its own record of their folder is not
     searched, because it may come from elsewhere.

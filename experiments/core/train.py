@@ -20,6 +20,7 @@ from experiments.core.plugins import (
     load_plugins,
     load_plugins_of,
     require_terms,
+    require_tools,
     run_plugins,
     settings_record,
     with_plugins,
@@ -80,6 +81,7 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> 
         known = load_settings(kind, run.path, stored)
         if unasked is None:
             require_terms(known, config.train)
+            require_tools(known, config)
         config = resumed(config, known, unasked or kind())
     else:
         load_plugins(config.train.plugin)

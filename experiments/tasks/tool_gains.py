@@ -19,13 +19,13 @@ from rlenhance.core.image import NUM_D4, center_crop, d4_transform, to_tensor
 from rlenhance.data import ImageCache, MixedDamage, open_clean
 from rlenhance.data.mixed_damage import DAMAGES, ENDS, damage
 from rlenhance.hub.checkpoint import load_model, save_checkpoint
-from rlenhance.hub.shipped import default_model
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, ToolGains
 from rlenhance.models.tool_gains import damage_statistics
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.pipelines.restore import DARK
 from rlenhance.tools import PHOTO, Tool, tool_of
+from rlenhance.tools.photo import BRIGHTENER
 
 _MOST_GAIN, _MOST_QUALITY = 6.0, 45.0  # dB: larger gains and losses, and better pictures, count as this
 NAMES = ("statistics", "gains", "quality", "chain")
@@ -130,7 +130,7 @@ def collect(config: Config, tools: Sequence[Tool], samples: Samples, rng: np.ran
     through the same curves, so that gains are those of repair.
     """
     end = time.monotonic() + 60 * config.collect_minutes
-    brighten: Any = load_model(default_model() or "")
+    brighten: Any = load_model(BRIGHTENER)
     crops = clean_crops(config.data, config.crop, rng)
     while time.monotonic() < end:
         degrees = draw_degrees(rng)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _INTERVAL = 10.0  # seconds between lines about a clip
 _FLAGS = {"out": "-o", "overwrite": "--overwrite", "skip_existing": "--skip-existing", "recursive": "-r",
           "template": "--name", "extension": "--format", "megapixels": "--max-megapixels",
-          "memory": "--max-megapixels", "seconds": "--decode-timeout"}
+          "memory": "--max-megapixels", "seconds": "--decode-timeout",
+          "Command.seconds": "--tool-timeout", "Command.memory": "--tool-memory", "tools": "--tool",
+          "tool_weights": "--tool-weights"}
 
 
 def name_flags(message: str) -> str:
@@ -29,7 +31,7 @@ def name_flags(message: str) -> str:
         >>> name_flags("a.png: exists; replace it (overwrite)")
         'a.png: exists; replace it (--overwrite)'
     """
-    return printable(re.sub(r"\((\w+)\)", lambda match: f"({_FLAGS.get(match[1], match[1])})", message))
+    return printable(re.sub(r"\(([\w.]+)\)", lambda match: f"({_FLAGS.get(match[1], match[1])})", message))
 
 
 @dataclass

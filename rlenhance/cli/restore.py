@@ -32,6 +32,12 @@ def add(commands: Any) -> None:
     restore.add_argument("--tool", dest="tools", action="append", default=[], metavar="NAME|MODULE:FUNCTION|COMMAND",
                          help="choose among these tools alone; may be given again. A command has {in} and {out} in the "
                               "places of its files, and is run without a shell: name none that you do not trust")
+    restore.add_argument("--tool-timeout", type=float, default=60.0, metavar="SECONDS",
+                         help="how long a command may take each time (default: 60)")
+    restore.add_argument("--tool-memory", type=float, default=8192.0, metavar="MIB",
+                         help="address space that each process of a command may have (default: 8192)")
+    restore.add_argument("--tool-weights", type=Path, metavar="DIR",
+                         help="weights of the tools, where they are not shipped (rl-restore) or your own (own)")
     add_region(restore)
     restore.add_argument("--explain", type=Path, metavar="FILE.png",
                          help="of one photograph: write a sheet with the picture after each tool")
@@ -48,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.io.contact_sheet import make_sheet
     from rlenhance.pipelines.restore import PhotoRestorer, explain_chain
 
-    restorer = PhotoRestorer(arguments.model, settings, tools=arguments.tools, **options)
+    restorer = PhotoRestorer(arguments.model, settings, tools=arguments.tools, tool_weights=arguments.tool_weights,
+                             tool_seconds=arguments.tool_timeout, tool_memory=arguments.tool_memory, **options)
     cells = explain_chain(restorer, read((*plan.jobs, *plan.skipped)[0].source).visible_pixels) \
         if arguments.explain else []
     summary = run_plan(plan, restorer.process, arguments)

@@ -22,7 +22,7 @@ from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import RestoreSettings
-from rlenhance.tools import Tool, tool_of
+from rlenhance.tools import TOOLS, Command, Tool, registered_tool, tool_of
 
 #: The shipped planner.
 SHIPPED = "tool-gains"
@@ -109,11 +109,14 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         settings: see `RestoreSettings`.
         tools: the planner chooses among these alone: tools, or what `rlenhance.tools.tool_of` takes (names,
             "module:function", commands with {in} and {out}, which are run: name none that you do not trust). Of a tool
-            that it does not know, the gain is judged by its results on the patches. Empty: the planner's own.
+            that it does not know, the gain is judged by its results on the patches. Empty: the planner's own, if they
+            are registered: what a checkpoint names is never run as a function or a command.
+        tool_weights: folder of the weights of tools that are not shipped, or that are others than the shipped ones.
+        tool_seconds, tool_memory: limits of commands, see `rlenhance.tools.Command`.
         options: see `ImagePipeline`.
 
     Raises:
-        UsageError: see `ImagePipeline`; or a tool that does not exist.
+        UsageError: see `ImagePipeline`; or a tool that does not exist, or that is not registered and was not given.
 
     Example:
         >>> PhotoRestorer(budget="best")(pixels)  # doctest: +SKIP
@@ -124,8 +127,10 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
     _unpickled: ClassVar = (*ImagePipeline._unpickled, "judge", "_tools", "_brighten")
 
     def __init__(self, model: Path | str | None = None, settings: RestoreSettings | None = None, *,
-                 tools: Sequence[Tool | str] = (), **options: Any):
-        self.tools = tuple(tools)
+                 tools: Sequence[Tool | str] = (), tool_weights: Path | str | None = None,
+                 tool_seconds: float = Command.seconds, tool_memory: float = Command.memory, **options: Any):
+        self.tools = tuple(dict.fromkeys(tools))
+        self.tool_weights, self.tool_seconds, self.tool_memory = tool_weights, tool_seconds, tool_memory
         super().__init__(model, settings, **options)
 
     def _load(self) -> None:
@@ -135,17 +140,31 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
                              f"planner ({SHIPPED})")
         self.judge: ToolGains = self.model if isinstance(self.model, ToolGains) else self._open(SHIPPED)[1]
         known = set(self.model.tools)
-        self._tools = [tool_of(tool) for tool in self.tools or self.model.tools]
+        self._tools = [tool_of(tool, path=self.tool_weights, seconds=self.tool_seconds, memory=self.tool_memory)
+                       for tool in self.tools] or self._registered()
         by_rule = [tool for tool in self._tools if brightens(tool) and tool.name not in known]
         self._tools = [tool for tool in self._tools if tool not in by_rule]
         if not self.tools and not any(brightens(tool) for tool in self._tools):
             by_rule = [tool_of("brighten")]
         self._brighten = next(iter(by_rule), None)
 
+    def _registered(self) -> list[Tool]:
+        """The planner's own tools."""
+        for name in self.model.tools:
+            if name not in TOOLS:
+                raise UsageError(f"{self.named}: chooses among tools that are not registered, as {name!r:.80}; what a "
+                                 f"model names is never run: name each tool that you trust, as it stands there (tools)")
+        return [registered_tool(name, self.tool_weights) for name in self.model.tools]
+
     @property
     def budget(self) -> Budget:
         """That of the settings."""
         return BUDGETS[self.settings.budget]
+
+    @property
+    def _most(self) -> int:
+        """The most tools of a chain; a policy has as many as it was trained for, where no number is asked for."""
+        return self.settings.steps or min(self.budget.steps, getattr(self.model, "horizon", self.budget.steps))
 
     @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
@@ -174,9 +193,9 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         """
         whole = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
         picture, done = np.divide(pixels, whole, dtype=np.float32, casting="same_kind"), list[Tool]()
-        most = self.settings.steps or self.budget.steps
+        most = self._most
         for number in range(most):
-            found = self._next(picture, done, most - number)
+            found = self._next(picture, done, last=number == most - 1)
             if found is None:
                 break
             tool, gain = found
@@ -188,7 +207,7 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         if self.on_progress:
             self.on_progress(1.0)
 
-    def _next(self, picture: np.ndarray, done: Sequence[Tool], left: int) -> tuple[Tool, float] | None:
+    def _next(self, picture: np.ndarray, done: Sequence[Tool], last: bool) -> tuple[Tool, float] | None:
         """The tool that a picture needs next and its gain; None: none."""
         small = picture[::4, ::4]
         exposure = exposure_of(to_tensor(small)).item()
@@ -205,17 +224,18 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         least = _LEAST if repaired else self._least_first(patches)
         if not tools or least is None:
             return None
-        tools = [tool for tool in tools if tool not in done]
-        scores = self._scores(patches, done, left)
+        if isinstance(self.model, ToolGains):  # a policy has learned when to use a tool again
+            tools = [tool for tool in tools if tool not in done]
+        scores = self._scores(patches, done)
         found = [Opinion.of(scores[:, self.model.tools.index(tool.name)] if tool.name in self.model.tools
                             else self._judged(patches, tool)) for tool in tools]
         least = least if self.model.in_decibels else 0.0
         worth = {i: opinion.mean - self.budget.price * tools[i].cost for i, opinion in enumerate(found)
                  if opinion.cautious > least}
         worth = {i: gain for i, gain in worth.items() if gain > 0}
-        if self.budget.tried > 1 and left > 1 and self.model.in_decibels:
+        if self.budget.tried > 1 and not last and isinstance(self.model, ToolGains):  # values of policies see ahead
             order = sorted(worth, key=worth.__getitem__, reverse=True)[: self.budget.tried]
-            worth = {i: worth[i] + self._ahead(patches, tools[i], done, left) for i in order}
+            worth = {i: worth[i] + self._ahead(patches, tools[i], done) for i in order}
         if not worth:
             return None
         best = max(worth, key=worth.__getitem__)
@@ -232,10 +252,11 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         helps = self.model.in_decibels or max(Opinion.of(each).cautious for each in gains.T) > least
         return least if own < _GOOD and helps else None
 
-    def _scores(self, patches: Tensor, done: Sequence[Tool], left: int) -> Tensor:
+    def _scores(self, patches: Tensor, done: Sequence[Tool]) -> Tensor:
         """What the planner says of each of its own tools over stopping: (patches, tools)."""
-        most = self.settings.steps or self.budget.steps
-        scores = self.model(make_observation(self.model, patches, [tool.name for tool in done], left / most))
+        used = [tool.name for tool in done if tool is not self._brighten]
+        left = max(0.0, 1 - len(used) / getattr(self.model, "horizon", self._most))
+        scores = self.model(make_observation(self.model, patches, used, left))
         if not self.model.in_decibels:
             scores = scores.softmax(dim=1)
         scores = scores.view(*scores.shape[:2], -1).mean(dim=2)
@@ -246,9 +267,9 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         after = tool.batch(patches.cpu()).to(patches)
         return self.judge.assess(after)[1] - self.judge.assess(patches)[1]
 
-    def _ahead(self, patches: Tensor, tool: Tool, done: Sequence[Tool], left: int) -> float:
+    def _ahead(self, patches: Tensor, tool: Tool, done: Sequence[Tool]) -> float:
         """What is gained by the best tool after this one, at least 0."""
-        scores = self._scores(tool.batch(patches.cpu()).to(patches), [*done, tool], left - 1)
+        scores = self._scores(tool.batch(patches.cpu()).to(patches), [*done, tool])
         return max([0.0, *(Opinion.of(each).mean for each, name in zip(scores.T, self.model.tools, strict=True)
                            if name not in [other.name for other in (*done, tool)])])
 

@@ -144,13 +144,13 @@ class Command:
         if ended == ["exit", "0"]:
             return
         if ended[:1] == ["time"]:
-            raise UsageError(f"{self.text!r:.80} took more than {self.seconds:g} seconds; raise the limit (seconds), "
-                             f"or reduce the picture")
+            raise UsageError(f"{self.text!r:.80} took more than {self.seconds:g} seconds; raise the limit "
+                             f"(Command.seconds), or reduce the picture")
         if ended[:1] == ["processes"]:
             raise UsageError(f"{self.text!r:.80} had more than {_PROCESSES} processes at a time and was ended")
         how = f"ended with {' '.join(ended)}" if ended else "was killed with its supervisor"
-        raise UsageError(f"{self.text!r:.80} {how} (limits: {self.memory:g} MiB, {_largest_file(count) >> 20} MiB a "
-                         f"file){_said(told)}")
+        raise UsageError(f"{self.text!r:.80} {how}; its limits are {self.memory:g} MiB (Command.memory) and "
+                         f"{_largest_file(count) >> 20} MiB a file{_said(told)}")
 
     def _read(self, path: Path, pixels: np.ndarray) -> np.ndarray:
         """The result; it was written by a program that nobody has checked, and is decoded in a process of its own."""
@@ -169,8 +169,13 @@ class Command:
                 data = opened.read(most + 1)
         finally:
             os.close(file)
-        photo = decode_within(data, f"the result of {self.text!r:.80}", megapixels=max(height * width, 4) / 1e6 * 1.001,
-                              seconds=30)
+        name = f"the result of {self.text!r:.80}"
+        try:
+            photo = decode_within(data, name, megapixels=4 * max(height * width, 4) / 1e6, seconds=30)
+        except UsageError as error:
+            cause = str(error).removeprefix(f"{name}: ").partition(";")[0]
+            raise UsageError(f"{self.text!r:.80} wrote no picture of {width}x{height} pixels ({cause}); a tool writes "
+                             f"one of the size that it is given, in the format of {{out}}") from error
         if photo.pixels.shape != pixels.shape:
             raise UsageError(f"{self.text!r:.80} made a picture of {photo.pixels.shape[1]}x{photo.pixels.shape[0]} "
                              f"pixels out of {width}x{height}; a tool keeps the size")

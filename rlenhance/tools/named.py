@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import time
@@ -29,7 +30,7 @@ def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float 
         text: the name of an entry of `TOOLS` ("median"); `module:function`, a function of the user's own from
             (H, W, 3) float32 RGB in [0, 1] to the same, whose module is searched in the current folder and on Python's
             path; or a command with `{in}` and `{out}`, see `Command`. A `Tool` stays as it is.
-        path: folder of weights that are not shipped, for tools that need one.
+        path: folder of weights, for tools that take one.
         seconds, memory: limits of a command, see `Command`.
 
     Raises:
@@ -52,9 +53,25 @@ def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float 
             there = ", ".join(name for name, value in vars(module).items() if callable(value) and name[0] != "_")
             raise UsageError(f"{match[1]} has no function {match[2]}; it has {one_line(there) or 'none'}")
         return measured(_name(text), f"{match[2]} applied", _on_a_copy(function), version=digest_of(module)[1])
-    if text not in TOOLS:
-        raise UnknownName("tool", text, TOOLS)
-    return TOOLS.create(text) if path is None else TOOLS.create(text, path=path)
+    return registered_tool(text, path)
+
+
+def registered_tool(name: str, path: Path | str | None = None) -> Tool:
+    """An entry of `TOOLS`, and never a function or a command: for names in files, which strangers may have written.
+
+    Args:
+        name: of the entry.
+        path: folder of weights, for tools that take one.
+
+    Raises:
+        UnknownName: there is no such entry.
+        UsageError: its weights are missing or damaged.
+    """
+    if name not in TOOLS:
+        raise UnknownName("tool", name, TOOLS)
+    if path is None or "path" not in inspect.signature(TOOLS[name]).parameters:
+        return TOOLS.create(name)
+    return TOOLS.create(name, path=path)
 
 
 def measured(name: str, label: str, function: PictureFunction, *, radius: int | None = None, version: str = "") -> Tool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 
+from rlenhance.core.plugins import digest_of
 from rlenhance.tools.base import TOOLKITS, TOOLS, PictureFunction, Tool, cost_of
 
 #: Names of the toolkit "opencv", in its order.
@@ -13,7 +16,7 @@ OPENCV = ("nlm-weak", "nlm", "bilateral", "median", "unsharp", "deconvolve-1", "
 
 
 def _add(name: str, label: str, function: PictureFunction, radius: int | None) -> None:
-    version = f"opencv {cv2.__version__}"
+    version = f"opencv {cv2.__version__} {digest_of(sys.modules[__name__])[1][:16]}"  # a change of this file is another
     TOOLS.register(name)(lambda: Tool(name, label, function, cost_of(name), radius, version=version))
 
 

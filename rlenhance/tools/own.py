@@ -61,7 +61,7 @@ def own_tools(path: Path | None = None) -> tuple[Tool, ...]:
 
 
 def _register(name: str) -> None:
-    TOOLS.register(name)(lambda: next(tool for tool in own_tools() if tool.name == name))
+    TOOLS.register(name)(lambda path=None: next(tool for tool in own_tools(path) if tool.name == name))
 
 
 for _name in TOOL_NAMES:

@@ -12,13 +12,15 @@ from torch import Tensor
 from rlenhance.core.image import to_array, to_tensor
 from rlenhance.core.tiling import tiles
 from rlenhance.hub.checkpoint import load_network
-from rlenhance.hub.shipped import default_model, locate, weights_digest
+from rlenhance.hub.shipped import locate, weights_digest
 from rlenhance.models import build_model
 from rlenhance.tools.base import TOOLKITS, TOOLS, BatchFunction, Tool, cost_of
 
 #: Strengths of the denoisers, standard deviations in 255ths: of noise that a camera smoothed and JPEG coded, and of
 #: noise that is even.
 CODED, EVEN = (3, 8, 20), (8, 20, 45)
+#: The model that brightens; named, so that another default leaves tools, costs and planners what they were.
+BRIGHTENER = "balanced"
 #: Names of the toolkit "photo", in its order.
 PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma}" for sigma in EVEN),
          "unsharp", "deconvolve-1", "deconvolve-2", "deblur-weak", "deblur-strong", "deblock-weak", "deblock-strong",
@@ -40,7 +42,7 @@ def _denoised(images: Tensor, model: str, sigma: float) -> Tensor:
 
 
 def _brightened(images: Tensor) -> Tensor:
-    return torch.cat([_model(default_model() or "")(image[None]) for image in images])  # each has its own exposure
+    return torch.cat([_model(BRIGHTENER)(image[None]) for image in images])  # each has its own exposure
 
 
 def _measured(images: Tensor) -> Tensor:
@@ -75,7 +77,7 @@ for _kind, _network, _strengths, _label in (("coded", "denoiser-photo", CODED, "
              _network, _sigma)
 _add("denoise-measured", "noise measured and taken out", _measured, None, "denoiser-photo")
 _add("resample", "detail restored", _resampled, 40, "upscale")
-_add("brighten", "brightened", _brightened, None, default_model() or "")
+_add("brighten", "brightened", _brightened, None, BRIGHTENER)
 
 
 @TOOLKITS.register("photo")

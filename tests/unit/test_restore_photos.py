@@ -69,6 +69,34 @@ def test_only_the_named_tools_are_used(planner, tmp_path, monkeypatch, capsys):
     assert "unknown tool 'sharpen'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words, told", [
+    (["--tool", "sh -c 'sleep 30' {in} {out}", "--tool-timeout", "0.2"], "raise the limit (--tool-timeout)"),
+    (["--tool", "false {in} {out}", "--tool-memory", "500"], "its limits are 500 MiB (--tool-memory)"),
+    (["--tool", "cp {in} {out}", "--tool-timeout", "0"], "seconds must lie in (0, 86400]; got 0"),
+    (["--tool", "rl-deblur-1"], "give path"), (["--tool", "rl-deblur-1", "--tool-weights", "nowhere"], "no such file"),
+])
+def test_what_a_tool_lacks_is_told(words, told, tmp_path, capsys):
+    """In one line that names the option, before anything is written."""
+    source = write(photograph(), tmp_path / "old.png")
+    assert main(["restore", str(source), *words]) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
+
+
+def test_a_tool_that_fails_on_one_photograph_leaves_the_others(planner, tmp_path, capsys):
+    """The folder goes on; each failed photograph is named, and the command with it."""
+    write(np.full((48, 64, 3), 150, np.uint8), tmp_path / "in" / "a.png")
+    write(photograph(), tmp_path / "in" / "b.png")
+    (tmp_path / "in" / "c.png").write_bytes((tmp_path / "in" / "b.png").read_bytes()[:999])
+    command = """sh -c 'test $(wc -c < "$0") -gt 1000 || exit 3; cp "$0" "$1"' {in} {out}"""
+    words = ["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(planner(1.0, 2.0))]
+    assert main([*words, "--tool", command, "--tool", "median"]) == 2
+    said = capsys.readouterr().err
+    assert "a.png: " in said and "ended with exit 3" in said and "c.png: damaged" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
 def test_tools_that_the_planner_does_not_know_are_judged_by_their_results(planner, monkeypatch):
     """A function of one's own is tried on the patches, and used where the judge finds the results better."""
     restorer = PhotoRestorer(planner(1.0, 2.0), steps=1, tools=[
