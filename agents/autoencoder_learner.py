@@ -14,7 +14,6 @@ from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
 from agents.self_training import SelfTrainingBuffer
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import PatchDenoiser
 from rlenhance.nn.latent import PatchAutoencoder, measured_noise
@@ -82,8 +81,7 @@ class AutoencoderLearner(Learner):
         if batch.target is None:
             raise UsageError("the autoencoder's learner needs clean references, and these images have none")
         now, start, clean, generation = self.buffer.mix_into(batch, self.generator)
-        way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
-        now, start, clean = (d4_transform(part, way) for part in (now, start, clean))
+        now, start, clean = self.turned(now, start, clean)
         losses, output = self.losses(now, start, clean)
         log = self.descend(losses, progress)
         if self.config.self_training_prob:

@@ -16,6 +16,7 @@ from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_wei
 from envs import PixelEnv
 from envs.transition import Episode, unweighted_gains
 from rlenhance.core.errors import UsageError, check_ranges
+from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.core.registry import Registry
 from rlenhance.data import Batch
 from rlenhance.models import Policy, build_model
@@ -101,6 +102,11 @@ class Learner:
             for mean, new in zip(self._averaged.buffers(), self.trained.buffers(), strict=True):
                 mean.copy_(new)
             update_ema(self._averaged, self.trained, ema_weight(self._ema_decay, self.optimizer.steps))
+
+    def turned(self, *maps: Tensor) -> list[Tensor]:
+        """All of them, (N, C, H, W), under one random symmetry of the square."""
+        way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
+        return [d4_transform(each, way) for each in maps]
 
     def use_fabric(self, fabric: Any) -> None:
         """Set up network and optimizer with a lightning Fabric (device, precision)."""

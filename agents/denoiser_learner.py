@@ -11,7 +11,6 @@ from torch import Tensor
 from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import DenoisingUNet
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
@@ -75,9 +74,9 @@ class DenoiserLearner(Learner):
         if batch.target is None:
             raise UsageError("the denoiser's learner needs clean references, and these images have none")
         if batch.noise_std is None:
-            noisy, noise = self.add_noise(clean := self._turned(self._planes(batch.target))[0])
+            noisy, noise = self.add_noise(clean := self.turned(self._planes(batch.target))[0])
         else:
-            clean, noisy, noise = self._turned(self._planes(batch.target), self._planes(batch.image),
+            clean, noisy, noise = self.turned(self._planes(batch.target), self._planes(batch.image),
                                                batch.noise_std.clamp(max=LARGEST_NOISE))
         # through the wrapped network for its precision; float32 for the rest
         output = noisy - noise * self.optimizer.network(noisy, noise).float()
@@ -120,8 +119,3 @@ class DenoiserLearner(Learner):
     def _planes(self, images: Tensor) -> Tensor:
         """The channels that the network takes."""
         return images if self.denoiser.channels == 3 else images.mean(dim=1, keepdim=True)
-
-    def _turned(self, *maps: Tensor) -> list[Tensor]:
-        """All of them under one random symmetry of the square."""
-        way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
-        return [d4_transform(each, way) for each in maps]

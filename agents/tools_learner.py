@@ -13,7 +13,6 @@ from torch import Tensor
 from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.data import Batch
 from rlenhance.models import SmallTools
 
@@ -78,8 +77,7 @@ class ToolsLearner(Learner):
             raise UsageError(f"tools learn from crops with clean references, so many for each of the "
                              f"{len(self.trained.names)} tools and for their chains; got {len(batch)}"
                              f"{'' if batch.target is not None else ' without references'}")
-        way = int(torch.randint(NUM_D4, (), generator=self.generator, device=self.device))
-        image, target = d4_transform(batch.image, way), d4_transform(batch.target, way)
+        image, target = self.turned(batch.image, batch.target)
         *own, mixed = image.split(count)
         *references, clean = target.split(count)
         losses = {f"loss/{name}": _log_error(self._apply(number)(own[number]), references[number]).mean()

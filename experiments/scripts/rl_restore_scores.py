@@ -15,7 +15,7 @@ from experiments.core.bootstrap import bootstrap_interval
 from experiments.core.cli import run_cli
 from experiments.core.markdown import markdown_table
 from experiments.core.published_weights import read_rl_restore
-from experiments.tasks.toolchain_data import open_pictures
+from experiments.tasks.clean_pictures import load_clean
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
 from rlenhance.data import MixedDamage
@@ -77,7 +77,7 @@ def main(arguments: Arguments) -> dict[str, list[float]]:
 
 def _patches(arguments: Arguments, level: Level) -> _Set:
     """Damaged patches, their references, and the picture of each."""
-    data, damage = open_pictures(arguments.data), MixedDamage(level)
+    data, damage = load_clean(arguments.data), MixedDamage(level)
     images, targets, pictures = [], [], []
     for number, example in enumerate((data.splits.test or data.splits.val)[: arguments.limit]):
         pixels = example.load(data.cache)[1]

@@ -16,19 +16,14 @@ from experiments.core.config import Flat, RunConfig, TrainConfig, default_is
 from experiments.core.dataset import Dataset
 from experiments.core.fit import Evaluator, FitResult
 from experiments.core.task import Session, Task
+from experiments.tasks.clean_pictures import CleanPictures, load_clean
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import center_crop
 from rlenhance.data import (
     Batch,
     CameraJpegSampler,
-    Example,
-    ImageCache,
     Sampler,
-    Splits,
-    open_clean,
     open_dataset,
-    validate_splits,
-    without_near_duplicates,
 )
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
@@ -115,17 +110,6 @@ class DenoiserRunConfig(RunConfig):
     learners: Flat[DenoiserLearnerConfigs] = field(default_factory=DenoiserLearnerConfigs)
 
 
-@dataclass(kw_only=True)
-class DenoiserDataset(Dataset):
-    """Good pictures of several folders.
-
-    Attributes:
-        train: those to train on, so repeated that each folder counts alike.
-    """
-
-    train: Sequence[Example]
-
-
 _noise_map = partial(noise_map_from_image, noise_floor=NOISE_FLOOR)
 
 
@@ -133,24 +117,6 @@ def camera_validation(data: Dataset) -> Batch:
     """Crops of brightened photographs of the validation pictures, always the same."""
     sampler = CameraJpegSampler(data.splits.val, data.cache, 128, _noise_map, seed=1)
     return Batch.stack([sampler.batch(16 * number, 1) for number in range(_SHOWN)])
-
-
-def load_clean(folders: Sequence[Path], max_side: int = 0) -> DenoiserDataset:
-    """Open and scan the pictures, without near-duplicates."""
-    if max_side < 0:
-        raise UsageError(f"--max-side must not be negative; got {max_side}")
-    cache = ImageCache(max_side=max_side or None)
-    parts = [open_clean(folder) for folder in folders] or [open_clean(None)]
-    train, val, test = ([example for part in parts for example in part.parts[name]]
-                        for name in ("train", "val", "test"))
-    joined = Splits(train, val, test, ", ".join(part.source for part in parts))
-    splits, skipped = validate_splits(joined, cache)
-    splits, about = without_near_duplicates(splits, cache) if folders else (splits, "")
-    left = set(splits.train)
-    own = [part for part in ([e for e in part.train if e in left] for part in parts) if part]
-    most = max(map(len, own))
-    return DenoiserDataset(splits, cache, skipped, about, train=[
-        example for part in own for example in part * -(-most // len(part))])
 
 
 @torch.no_grad()
@@ -182,7 +148,7 @@ def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
     return {"val/psnr": sum(levels) / len(levels), **means}
 
 
-class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
+class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
     """Take noise away in one pass: see docs/howto/denoising.md."""
 
     name = "denoiser"
@@ -191,12 +157,12 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
     default_updates = 2000
     registry = {"denoising": DenoiserLearner}
 
-    def dataset(self, config: DenoiserRunConfig) -> DenoiserDataset:
+    def dataset(self, config: DenoiserRunConfig) -> CleanPictures:
         if not 0 <= config.data.camera_jpeg <= 1:
             raise UsageError(f"--camera-jpeg is a share in [0, 1]; got {config.data.camera_jpeg:g}")
         return load_clean(config.data.data, config.data.max_side)
 
-    def model(self, config: DenoiserRunConfig, data: DenoiserDataset) -> Any:
+    def model(self, config: DenoiserRunConfig, data: CleanPictures) -> Any:
         network = config.network
         return MODELS.create("denoiser", channels=network.channels, widths=network.widths, down=network.down,
                              up=network.up, noise_floor=NOISE_FLOOR if config.data.camera_jpeg else 0.0)
@@ -210,7 +176,7 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
                              f"with the same --widths")
         network.load_state_dict({**ours, **fitting})
 
-    def batches(self, config: DenoiserRunConfig, data: DenoiserDataset,
+    def batches(self, config: DenoiserRunConfig, data: CleanPictures,
                 model: torch.nn.Module) -> Callable[[int], Batch]:
         """Clean crops, and in their share of the updates brightened photographs with noise."""
         count, crop, share = config.train.batch_size, config.data.crop, config.data.camera_jpeg
@@ -226,7 +192,7 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
 
         return draw
 
-    def evaluator(self, config: DenoiserRunConfig, data: DenoiserDataset) -> Evaluator:
+    def evaluator(self, config: DenoiserRunConfig, data: CleanPictures) -> Evaluator:
         pictures = [batch.image for batch in data.load("val", limit=_SHOWN)]
         photographs = camera_validation(data) if config.data.camera_jpeg else None
         return lambda network: validate(cast(DenoisingUNet, network), pictures, photographs)
@@ -237,7 +203,7 @@ class DenoiserTask(Task[DenoiserRunConfig, DenoiserDataset]):
     def default_name(self, config: DenoiserRunConfig) -> str:
         return f"denoiser-{config.network.channels}"
 
-    def headline(self, config: DenoiserRunConfig, data: DenoiserDataset) -> str:
+    def headline(self, config: DenoiserRunConfig, data: CleanPictures) -> str:
         return data.describe()
 
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:

@@ -16,8 +16,7 @@ from agents.tools_learner import ToolsConfig, ToolsLearner
 from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.fit import Evaluator, FitResult
 from experiments.core.task import Session, Task
-from experiments.tasks.denoiser import DenoiserDataset
-from experiments.tasks.toolchain_data import open_pictures
+from experiments.tasks.clean_pictures import CleanPictures, load_clean
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, Sampler
 from rlenhance.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
@@ -145,7 +144,7 @@ def validate(network: SmallTools, batch: Batch) -> dict[str, float]:
             "val/oracle": psnr(image, clean).mean().item()}
 
 
-class SmallToolsTask(Task[ToolsRunConfig, DenoiserDataset]):
+class SmallToolsTask(Task[ToolsRunConfig, CleanPictures]):
     """Tools for `rlenhance/Toolchain-v0`: see docs/results/toolchain.md."""
 
     name = "tools"
@@ -154,17 +153,17 @@ class SmallToolsTask(Task[ToolsRunConfig, DenoiserDataset]):
     default_updates = 2000
     registry = {"tools": ToolsLearner}
 
-    def dataset(self, config: ToolsRunConfig) -> DenoiserDataset:
+    def dataset(self, config: ToolsRunConfig) -> CleanPictures:
         unknown = set(config.network.tools) - {*DEGREES, BLIND}
         if unknown:
             raise UsageError(f"--tools are among {', '.join((*DEGREES, BLIND))}; got {', '.join(sorted(unknown))}")
-        return open_pictures(config.data.data)
+        return load_clean(config.data.data)
 
-    def model(self, config: ToolsRunConfig, data: DenoiserDataset) -> Any:
+    def model(self, config: ToolsRunConfig, data: CleanPictures) -> Any:
         network = config.network
         return MODELS.create("small_tools", names=network.tools, width=network.width, dilations=network.dilations)
 
-    def batches(self, config: ToolsRunConfig, data: DenoiserDataset,
+    def batches(self, config: ToolsRunConfig, data: CleanPictures,
                 model: torch.nn.Module) -> Callable[[int], Batch]:
         train, names, level = config.train, config.network.tools, config.data.level
         sampler = Sampler(data.train, data.cache, config.data.crop, crop="native", seed=train.seed)
@@ -175,7 +174,7 @@ class SmallToolsTask(Task[ToolsRunConfig, DenoiserDataset]):
 
         return draw
 
-    def evaluator(self, config: ToolsRunConfig, data: DenoiserDataset) -> Evaluator:
+    def evaluator(self, config: ToolsRunConfig, data: CleanPictures) -> Evaluator:
         names = config.network.tools
         sampler = Sampler(data.splits.val, data.cache, config.data.crop, crop="native", seed=1)
         clean = sampler.batch(0, _VALIDATED * (len(names) + 1)).image
@@ -188,7 +187,7 @@ class SmallToolsTask(Task[ToolsRunConfig, DenoiserDataset]):
     def default_name(self, config: ToolsRunConfig) -> str:
         return "tools"
 
-    def headline(self, config: ToolsRunConfig, data: DenoiserDataset) -> str:
+    def headline(self, config: ToolsRunConfig, data: CleanPictures) -> str:
         return data.describe()
 
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:

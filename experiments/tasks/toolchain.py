@@ -20,8 +20,8 @@ from envs import ToolchainEnv
 from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.fit import Evaluator, FitResult
 from experiments.core.task import Session, Task
-from experiments.tasks.denoiser import DenoiserDataset
-from experiments.tasks.toolchain_data import PATCH, Patches, draw_patches, open_pictures
+from experiments.tasks.clean_pictures import CleanPictures, load_clean
+from experiments.tasks.toolchain_data import PATCH, Patches, draw_patches
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.data.mixed_damage import LEVELS
@@ -141,7 +141,7 @@ class PatchSource:
 
 
 @dataclass(kw_only=True)
-class ToolchainDataset(DenoiserDataset):
+class ToolchainDataset(CleanPictures):
     """Good pictures, patches of them with mixed damage, and the environment that has the tools.
 
     Attributes:
@@ -167,7 +167,7 @@ def open_toolchain(config: ToolchainConfig) -> ToolchainDataset:
         raise UsageError(f"--price-range is the lowest, default and highest price; got {asked}")
     tools = tuple(tool for word in data.tools
                   for tool in (toolkit(word, data.weights) if word in TOOLKITS else (tool_of(word),)))
-    pictures = open_pictures(data.data)
+    pictures = load_clean(data.data)
     source = PatchSource(draw_patches(pictures, "train", data.patches, data.level, train.seed), train.seed)
     env = ToolchainEnv(tools=tools, horizon=network.horizon, score=network.score, price=network.price,
                        price_range=asked, budget=network.budget, regions=network.regions, size=PATCH, source=source,

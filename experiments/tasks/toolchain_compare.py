@@ -18,7 +18,7 @@ from torch import Tensor
 from experiments.core.compare import CompareConfig, TaskComparison
 from experiments.core.config import one_of
 from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
-from experiments.tasks.denoiser import DenoiserDataset
+from experiments.tasks.clean_pictures import CleanPictures, load_clean
 from experiments.tasks.small_tools import SMALL_TOOLS
 from experiments.tasks.toolchain_controls import (
     DamageTable,
@@ -32,7 +32,7 @@ from experiments.tasks.toolchain_controls import (
     plan_chain,
     regression,
 )
-from experiments.tasks.toolchain_data import Patches, draw_patches, open_pictures
+from experiments.tasks.toolchain_data import Patches, draw_patches
 from experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, run_chain
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -96,7 +96,7 @@ class Control:
     price: float = 0.0
 
 
-class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset]):
+class ToolchainComparison(TaskComparison[ToolchainCompareConfig, CleanPictures]):
     """Conditions are levels of damage; the details of a score are the chains."""
 
     Config = ToolchainCompareConfig
@@ -119,8 +119,8 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, DenoiserDataset
         """The kit."""
         return toolkit(self.config.tools, self.config.weights)
 
-    def dataset(self) -> DenoiserDataset:
-        return open_pictures(self.config.data)
+    def dataset(self) -> CleanPictures:
+        return load_clean(self.config.data)
 
     def conditions(self) -> Sequence[str]:
         return self.config.levels

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from experiments.core.dataset import Dataset
-from experiments.tasks.denoiser import DenoiserDataset, load_clean
+from experiments.tasks.clean_pictures import CleanPictures
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Sampler
 from rlenhance.data.mixed_damage import MixedDamage
@@ -54,20 +52,12 @@ class Patches:
         return [f"{self.digest}/{number}" for number in range(len(self))]
 
 
-def open_pictures(folders: Sequence[Path]) -> DenoiserDataset:
-    """Good pictures of several folders, split by a hash of their names or by scene, without near-duplicates.
-
-    Each folder counts alike in training. Without folders: the bundled photographs.
-    """
-    return load_clean(folders)
-
-
 def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 0, side: int = PATCH,
                  first: int = 0) -> Patches:
     """Patches of a split, the same at every call; every picture gives as many, as far as the count allows.
 
     Args:
-        data: see `open_pictures`.
+        data: see `load_clean`.
         split: train, val or test.
         count: of the patches.
         level: of the damage.
@@ -78,7 +68,7 @@ def draw_patches(data: Dataset, split: str, count: int, level: str, seed: int = 
     Raises:
         UsageError: the split is empty, or no patches are asked for.
     """
-    examples = data.train if split == "train" and isinstance(data, DenoiserDataset) else data.splits.parts[split]
+    examples = data.train if split == "train" and isinstance(data, CleanPictures) else data.splits.parts[split]
     if count < 1:
         raise UsageError(f"the number of patches must be at least 1; got {count}")
     key = _HELD_OUT.get(split, seed)

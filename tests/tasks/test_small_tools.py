@@ -8,6 +8,7 @@ import torch
 
 from agents.tools_learner import ToolsConfig, ToolsLearner
 from experiments.core.train import train
+from experiments.tasks.clean_pictures import load_clean
 from experiments.tasks.small_tools import (
     BLIND,
     DEGREES,
@@ -19,7 +20,7 @@ from experiments.tasks.small_tools import (
     tool_degrees,
     validate,
 )
-from experiments.tasks.toolchain_data import draw_patches, open_pictures
+from experiments.tasks.toolchain_data import draw_patches
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.data.mixed_damage import SEVERITY
@@ -123,7 +124,7 @@ def test_a_run_trains_and_goes_on(tmp_path):
 def test_patches_are_the_same_at_every_call_and_of_their_split(tmp_path):
     """Held-out patches do not depend on the seed; training patches do. More patches begin with the same ones."""
     make_pairs(tmp_path / "pairs", 14)
-    data = open_pictures([Path(tmp_path / "pairs")])
+    data = load_clean([Path(tmp_path / "pairs")])
     few, many = (draw_patches(data, "test", count, "mild", seed, 24) for count, seed in ((3, 0), (5, 7)))
     assert torch.equal(few.image, many.image[:3]) and few.ids == many.ids[:3]
     assert set(many.pictures) <= {example.scene for example in data.splits.test}
