@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents import distributed
+from agents.muon import Muon
 from rlenhance.core.errors import check_ranges
 
 
@@ -42,7 +43,7 @@ def raise_if_any_nonfinite(term: str | None, device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and its schedule."""
+    """Adam (or Muon) and its schedule."""
 
     learning_rate: float = 3e-3
     """Peak learning rate of Adam."""
@@ -52,6 +53,8 @@ class OptimizerConfig:
     """Share of the peak at the end of the run; between them a half cosine."""
     max_grad_norm: float = 0.5
     """The gradient's norm is clipped here, after unscaling (0: never)."""
+    orthogonal: bool = False
+    """Steps of wide layers are made orthogonal (`agents.muon.Muon`), the other weights are stepped by Adam."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "(0, inf)", "learning_rate")
@@ -82,7 +85,7 @@ def ema_weight(decay: float, step: int) -> float:
 
 
 class OptimizerStep:
-    """Adam over a network.
+    """Adam, or Muon, over a network.
 
     Args:
         network: the trained network.
@@ -97,7 +100,8 @@ class OptimizerStep:
     def __init__(self, network: nn.Module, config: OptimizerConfig):
         self.config, self.network = config, network
         self.fabric: Any = None
-        self._adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        kind = Muon if config.orthogonal else torch.optim.Adam
+        self._adam: Any = kind(network.parameters(), lr=config.learning_rate)
         self.steps = 0
 
     def use_fabric(self, fabric: Any) -> None:

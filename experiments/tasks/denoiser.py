@@ -28,7 +28,8 @@ from rlenhance.data import (
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, DenoisingUNet
+from rlenhance.models import MODELS, DenoisingUNet, FilterPolicy, Restorer
+from rlenhance.models.warm_start import denoiser_weights
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map_from_image
 
 #: The noise that is validated on and reported, in 255ths.
@@ -56,7 +57,7 @@ class DenoiserTrainConfig(TrainConfig):
     devices: tyro.conf.Suppress[int] = 1
     init: Path | None = None
     """Begin with the weights of this run, or of a shipped denoiser, where they fit: a network for colour can begin with
-    one for grey pictures."""
+    one for grey pictures. A policy over filters gives those of its estimate."""
     warm_start: tyro.conf.Suppress[Path | None] = None
 
 
@@ -72,6 +73,9 @@ class DenoiserDataConfig:
     camera_jpeg: float = 0.0
     """Share of the updates on brightened dark photographs, smoothed and coded as a camera does; the best weights are
     then those that are best on them."""
+    camera: float = 0.0
+    """Of those photographs that are made, the share that a simulated camera takes and processes
+    (`rlenhance.data.SimulatedCamera`)."""
     pairs: Path | None = None
     """A folder of pairs: of those photographs, three in ten are its real dark frames beside their references."""
     max_side: int = 0
@@ -158,8 +162,9 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
     registry = {"denoising": DenoiserLearner}
 
     def dataset(self, config: DenoiserRunConfig) -> CleanPictures:
-        if not 0 <= config.data.camera_jpeg <= 1:
-            raise UsageError(f"--camera-jpeg is a share in [0, 1]; got {config.data.camera_jpeg:g}")
+        for option, share in (("--camera-jpeg", config.data.camera_jpeg), ("--camera", config.data.camera)):
+            if not 0 <= share <= 1:
+                raise UsageError(f"{option} is a share in [0, 1]; got {share:g}")
         return load_clean(config.data.data, config.data.max_side)
 
     def model(self, config: DenoiserRunConfig, data: CleanPictures) -> Any:
@@ -168,8 +173,9 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
                              up=network.up, noise_floor=NOISE_FLOOR if config.data.camera_jpeg else 0.0)
 
     def initialize(self, network: DenoisingUNet, path: Path) -> None:
-        """Take over the weights of another denoiser, those of the same shape."""
-        theirs, ours = load_network(locate(path)).state_dict(), network.state_dict()
+        """Take over the weights of another denoiser, or of a policy's estimate, those of the same shape."""
+        source, ours = load_network(locate(path)), network.state_dict()
+        theirs = denoiser_weights(source) if isinstance(source, FilterPolicy | Restorer) else source.state_dict()
         fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
         if not fitting:
             raise UsageError(f"--init {path}: none of its weights has the shape of ours; name a run of denoiser_train "
@@ -184,7 +190,8 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
         if not share:
             return lambda step: plain.batch(step, count)
         pairs = open_dataset(config.data.pairs).train if config.data.pairs else ()
-        camera = CameraJpegSampler(data.train, data.cache, crop, _noise_map, pairs=pairs, seed=config.train.seed)
+        camera = CameraJpegSampler(data.train, data.cache, crop, _noise_map, pairs=pairs,
+                                   processed_prob=config.data.camera, seed=config.train.seed)
 
         def draw(step: int) -> Batch:
             before = int(step * share)

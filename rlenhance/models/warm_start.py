@@ -168,3 +168,21 @@ def as_restorer(denoiser: DenoisingUNet, memory: str = "none") -> Restorer:
     weights["backbone.stem.weight"][:, 4 * denoiser.channels :] /= NOISE_SCALE
     restorer.load_state_dict(weights)
     return restorer.eval()
+
+
+def denoiser_weights(policy: FilterPolicy | Restorer) -> dict[str, Tensor]:
+    """The weights of a `DenoisingUNet` from the estimate of a network on a `gru_unet` that observes the noise: the
+    inverse of `as_restorer`.
+
+    Raises:
+        UsageError: another backbone, no estimate, or the noise is not observed.
+    """
+    head = policy.residual if isinstance(policy, FilterPolicy) else policy.head
+    if head is None or not policy.noise_conditioned or policy.backbone.spec["name"] != "gru_unet":
+        raise UsageError("a denoiser begins with the estimate of a gru_unet that observes the noise; this network has "
+                         "none")
+    weights = {f"network.head.{name}": -value for name, value in head.state_dict().items()}
+    weights |= {f"network.{name}": value.clone() for name, value in policy.backbone.state_dict().items()
+                if name.partition(".")[0] in ("stem", "encoder", "downsample", "upsample", "decoder")}
+    weights["network.stem.weight"][:, 4 * policy.channels :] *= NOISE_SCALE
+    return weights

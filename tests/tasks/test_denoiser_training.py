@@ -1,0 +1,39 @@
+"""What a denoiser begins with, and the options of its training."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from experiments.tasks.denoiser import DENOISER, DenoiserDataConfig, DenoiserRunConfig
+from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.models import MODELS, warm_start
+from rlenhance.models.warm_start import denoiser_weights
+from tests.support.networks import make_model, stir
+
+BACKBONE = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
+
+
+def _policy(**changes):
+    return MODELS.create("filter_policy", backbone=BACKBONE, horizon=1, noise=(5, 55), **changes)
+
+
+def test_a_denoiser_begins_with_the_estimate_of_a_policy(tmp_path):
+    """The way back from a warm start gives the same weights; a policy without an estimate has none to give."""
+    denoiser, other = (stir(make_model("denoiser", channels=1, widths=(8, 8), down=(1, 1), up=(1,)), size)
+                       for size in (0.05, 0.2))
+    save_checkpoint(tmp_path / "policy", warm_start(_policy(channels=1, estimate=True, noise_conditioned=True), denoiser))
+    DENOISER.initialize(other, tmp_path / "policy")
+    for name, value in denoiser.state_dict().items():
+        assert torch.allclose(other.state_dict()[name], value), name
+    with pytest.raises(UsageError, match="begins with the estimate of a gru_unet"):
+        denoiser_weights(_policy(channels=1, estimate=False))
+
+
+@pytest.mark.parametrize("option", ["camera", "camera_jpeg"])
+def test_shares_are_shares(option):
+    """A share outside [0, 1] is named with its option before a picture is read."""
+    config = dataclasses.replace(DenoiserRunConfig(), data=DenoiserDataConfig(**{option: 1.5}))
+    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} is a share in .0, 1.; got 1.5"):
+        DENOISER.dataset(config)
