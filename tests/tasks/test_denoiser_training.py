@@ -23,7 +23,8 @@ def test_a_denoiser_begins_with_the_estimate_of_a_policy(tmp_path):
     """The way back from a warm start gives the same weights; a policy without an estimate has none to give."""
     denoiser, other = (stir(make_model("denoiser", channels=1, widths=(8, 8), down=(1, 1), up=(1,)), size)
                        for size in (0.05, 0.2))
-    save_checkpoint(tmp_path / "policy", warm_start(_policy(channels=1, estimate=True, noise_conditioned=True), denoiser))
+    policy = _policy(channels=1, estimate=True, noise_conditioned=True)
+    save_checkpoint(tmp_path / "policy", warm_start(policy, denoiser))
     DENOISER.initialize(other, tmp_path / "policy")
     for name, value in denoiser.state_dict().items():
         assert torch.allclose(other.state_dict()[name], value), name
