@@ -184,12 +184,6 @@ class SmallToolsTask(Task[ToolsRunConfig, CleanPictures]):
     def monitor(self, config: ToolsRunConfig) -> str:
         return config.train.monitor or "val/oracle"
 
-    def default_name(self, config: ToolsRunConfig) -> str:
-        return "tools"
-
-    def headline(self, config: ToolsRunConfig, data: CleanPictures) -> str:
-        return data.describe()
-
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
         scores = {name: value for name, value in fitted.best.items() if name.startswith("val/")}
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step}")
