@@ -35,6 +35,7 @@ from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map
 #: The noise that is validated on and reported, in 255ths.
 LEVELS = (15, 25, 50)
 _SHOWN, _CROP = 16, 256  # validation pictures, and the longest side of what is taken from their middle
+_WIDE = 16  # channels of a layer that can grow; a layer with fewer reads or writes a picture
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class DenoiserTrainConfig(TrainConfig):
     devices: tyro.conf.Suppress[int] = 1
     init: Path | None = None
     """Begin with the weights of this run, or of a shipped denoiser, where they fit: a network for colour can begin with
-    one for grey pictures. A policy over filters gives those of its estimate."""
+    one for grey pictures, a wider one with a narrower one. A policy over filters gives those of its estimate."""
     warm_start: tyro.conf.Suppress[Path | None] = None
 
 
@@ -152,6 +153,33 @@ def validate(network: DenoisingUNet, pictures: Sequence[torch.Tensor],
     return {"val/psnr": sum(levels) / len(levels), **means}
 
 
+def grow(value: torch.Tensor, ours: torch.Tensor, transposed: bool = False) -> torch.Tensor | None:
+    """A weight or bias of a layer in a layer of the same or more channels, which computes the same in its first
+    channels: these see no new input at first. None where it cannot be: fewer channels, or those of a picture.
+
+    Args:
+        value: of the smaller layer.
+        ours: of the larger one; its new channels keep these values.
+        transposed: of a transposed convolution.
+
+    Source: Chen et al. 2016, Net2Net.
+    """
+    if value.shape == ours.shape:
+        return value
+    widths = [*value.shape[:2], *ours.shape[:2]]
+    if value.ndim != ours.ndim or value.shape[2:] != ours.shape[2:] or min(widths) < _WIDE \
+            or any(small > large for small, large in zip(value.shape, ours.shape, strict=True)):
+        return None
+    grown = ours.clone()
+    rows, columns = value.shape[0], value.shape[min(1, value.ndim - 1)]
+    if value.ndim > 1 and transposed:  # inputs first
+        grown[rows:, :columns] = 0
+    elif value.ndim > 1:
+        grown[:rows, columns:] = 0
+    grown[tuple(slice(0, count) for count in value.shape)] = value
+    return grown
+
+
 class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
     """Take noise away in one pass: see docs/howto/denoising.md."""
 
@@ -173,10 +201,12 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
                              up=network.up, noise_floor=NOISE_FLOOR if config.data.camera_jpeg else 0.0)
 
     def initialize(self, network: DenoisingUNet, path: Path) -> None:
-        """Take over the weights of another denoiser, or of a policy's estimate, those of the same shape."""
+        """Take over the weights of another denoiser, or of a policy's estimate: those of the same shape, and of
+        narrower layers (`grow`)."""
         source, ours = load_network(locate(path)), network.state_dict()
         theirs = denoiser_weights(source) if isinstance(source, FilterPolicy | Restorer) else source.state_dict()
-        fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+        grown = {name: grow(value, ours[name], "upsample" in name) for name, value in theirs.items() if name in ours}
+        fitting = {name: value for name, value in grown.items() if value is not None}
         if not fitting:
             raise UsageError(f"--init {path}: none of its weights has the shape of ours; name a run of denoiser_train "
                              f"with the same --widths")

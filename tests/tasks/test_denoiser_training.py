@@ -38,3 +38,18 @@ def test_shares_are_shares(option):
     config = dataclasses.replace(DenoiserRunConfig(), data=DenoiserDataConfig(**{option: 1.5}))
     with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} is a share in .0, 1.; got 1.5"):
         DENOISER.dataset(config)
+
+
+def test_a_wider_network_begins_as_the_narrower_one(tmp_path, generator):
+    """It denoises as that does, and its new channels are not dead: their weights get a gradient."""
+    small, large = (stir(make_model("denoiser", channels=1, widths=widths, down=(1, 1, 1), up=(1, 1)), 0.1)
+                    for widths in ((16, 16, 16), (16, 24, 32)))
+    save_checkpoint(tmp_path / "small", small)
+    large.network.head.load_state_dict(small.network.head.state_dict())
+    DENOISER.initialize(large, tmp_path / "small")
+    large.network.stem.load_state_dict(small.network.stem.state_dict())
+    image = torch.rand(1, 1, 32, 32, generator=generator)
+    with torch.no_grad():
+        assert torch.allclose(large.denoise(image, 0.1), small.denoise(image, 0.1), atol=1e-5)
+    large.denoise(image, 0.1).sum().backward()
+    assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in large.parameters())
