@@ -17,12 +17,13 @@ from torch import Tensor
 from envs import ENV_IDS
 from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 from rlenhance.data import Batch
 
 try:
     import pettingzoo
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError('envs.parallel needs PettingZoo: pip install "rlenhance[pettingzoo]"',
+    raise ModuleNotFoundError(f"envs.parallel needs PettingZoo: {install_line('pettingzoo')}",
                               name=error.name) from error
 
 #: The agent of the scope "global".

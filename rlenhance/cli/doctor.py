@@ -11,13 +11,14 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 
 #: Libraries without which nothing works: what is imported, and what it is installed as.
 NEEDED = {"torch": "torch", "numpy": "numpy", "cv2": "opencv-python", "PIL": "pillow", "safetensors": "safetensors",
@@ -80,6 +81,9 @@ def examine() -> Iterator[Finding]:
         missing |= finding.good is False
         yield finding
     yield from (_listed(package) for package in TRAINING)
+    others = [_listed(package) for package in _required() if package not in (*NEEDED.values(), *TRAINING)]
+    missing |= not all(finding.good for finding in others)
+    yield from (replace(finding, good=bool(finding.good)) for finding in others)
     yield from _extras()
     if missing:
         yield Finding("self-test", "left out until the libraries above are there", False)
@@ -102,7 +106,17 @@ def _listed(package: str) -> Finding:
     try:
         return Finding(package, metadata.version(package))
     except metadata.PackageNotFoundError:
-        return Finding(package, f"not there; training needs it: pip install {package}", None)
+        needs = "training needs it" if package in TRAINING else "it is needed"
+        return Finding(package, f"not there; {needs}: pip install {package}", None)
+
+
+def _required() -> list[str]:
+    """The packages that this one is installed with, without those of extras."""
+    try:
+        lines = metadata.requires("rlenhance") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [match[0] for line in lines if "extra" not in line and (match := re.match(r"[\w.-]+", line))]
 
 
 def _extras() -> Iterator[Finding]:
@@ -121,7 +135,7 @@ def _extras() -> Iterator[Finding]:
         versions = {package: _listed(package) for package in packages}
         there = all(finding.good for finding in versions.values())
         yield Finding(f"extra {extra}", ", ".join(f"{package} {finding.text}" for package, finding in versions.items())
-                      if there else f'not there: pip install "rlenhance[{extra}]"', True if there else None)
+                      if there else f"not there: {install_line(extra)}", True if there else None)
 
 
 def _device() -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import threading
@@ -26,6 +25,7 @@ from rlenhance.cli import (
     variants,
     watch,
 )
+from rlenhance.cli.parser import CommandParser, as_typed, with_command
 from rlenhance.cli.reports import name_flags
 from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.core import __version__
@@ -41,14 +41,16 @@ COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": 
 _WITHOUT_MODEL = ("models", "presets", "doctor")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="rlenhance", description="Enhance photographs with trained policies.")
+    top = CommandParser(prog="rlenhance", description="Enhance photographs with trained policies. Without a command, "
+                                                      "photographs are enhanced: rlenhance night.jpg")
     top.add_argument("--version", action="version", version=f"rlenhance {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(commands)
     for name, described in commands.choices.items():
+        described.set_defaults(parser=described)
         if name not in _WITHOUT_MODEL:
             described.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE",
                                    help="a Python module of your own that registers parts of the model; it runs what "
@@ -75,7 +77,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         check_words(words)
-        arguments = parser().parse_args(words)
+        arguments, unknown = parser().parse_known_args(with_command(words, COMMANDS))
+        if unknown:
+            arguments.parser.refuse(unknown)
         with _stopped_by(signal.SIGTERM):
             for source in getattr(arguments, "plugin", ()):
                 load_plugin(source)
@@ -83,7 +87,7 @@ def _run(words: Sequence[str]) -> int:
             sys.stdout.flush()
             return status
     except UsageError as error:
-        print(f"error: {name_flags(str(error))}", file=sys.stderr)
+        print(f"error: {as_typed(name_flags(str(error)), words)}", file=sys.stderr)
     except BrokenPipeError:
         return 141
     except OSError as error:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rlenhance.io import BatchPlan, OutputNaming, Photo
     from rlenhance.io.batch import ClipProcess, Process
 
+_KINDS = 5  # kinds of files that are passed over and named
+
 
 def add_photo_command(commands: Any, name: str, settings: type[ImageSettings], *, summary: str, description: str,
                       models: str, verb: str = "") -> argparse.ArgumentParser:
@@ -78,8 +80,8 @@ def add_model(parser: argparse.ArgumentParser, models: str) -> None:
 def add_settings(parser: argparse.ArgumentParser, settings: type[ImageSettings]) -> None:
     """A flag for each setting of a pipeline; each is None where it is not given."""
     for about in flags_of(settings):
-        action = parser.add_argument(about.flag, dest=about.name, type=flag_reader(about), metavar=about.metavar,
-                                     help=about.help)
+        action = parser.add_argument(about.flag, *about.aliases, dest=about.name, type=flag_reader(about),
+                                     metavar=about.metavar, help=about.help)
         for word in about.old_flags:
             add_old_flag(parser, word, action)
 
@@ -267,9 +269,19 @@ def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
         print(f"note: {printable(clip)} is passed over: {CLIP}", file=sys.stderr)
 
 
+def note_left_out(plan: BatchPlan, arguments: argparse.Namespace) -> None:
+    """Name the clips of a plan's folders, and count their files of other kinds."""
+    note_clips(plan.clips, arguments)
+    if plan.other_kinds and not arguments.quiet:
+        first = [f"{count} {printable(kind)}" for kind, count in list(plan.other_kinds.items())[:_KINDS]]
+        more = len(plan.other_kinds) - len(first)
+        print(f"note: files of other kinds are passed over: {', '.join(first)}"
+              + (f", and {more} more kinds" if more else ""), file=sys.stderr)
+
+
 def print_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
     """Print a plan instead of doing it."""
-    note_clips(plan.clips, arguments)
+    note_left_out(plan, arguments)
     for job in plan.jobs:
         print(as_json(source=job.source, target=job.target, status="planned") if arguments.json
               else printable(f"{job.source} -> {job.target}"))
@@ -299,7 +311,7 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
     """Carry a plan out and report it; `process`, `copy` and `process_clip` are those of `run_batch`."""
     from rlenhance.io import STDIO, encode, run_batch
 
-    note_clips(plan.clips, arguments)
+    note_left_out(plan, arguments)
     encoder = encoder_of(arguments)
     out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
     with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(

@@ -60,7 +60,12 @@ def list_photos(folder: Path, *, recursive: bool = False, exclude: Path | None =
 
 def iter_photos(folder: Path, recursive: bool, exclude: Path | None,
                 extensions: Collection[str] = EXTENSIONS) -> Iterable[Path]:
-    """The same as an iterator, which may be empty.
+    """The same as an iterator, which may be empty; it raises UsageError for a folder that cannot be listed."""
+    return (path for path in iter_files(folder, recursive, exclude) if is_photo(path, extensions))
+
+
+def iter_files(folder: Path, recursive: bool, exclude: Path | None) -> Iterable[Path]:
+    """The visible files of a folder, of any kind, sorted by name; see `list_photos`.
 
     Raises:
         UsageError: a folder that cannot be listed.
@@ -71,12 +76,12 @@ def iter_photos(folder: Path, recursive: bool, exclude: Path | None,
     except OSError as error:
         raise UsageError(f"{folder}: cannot be listed ({error.strerror}); leave it out, or change its "
                          f"permissions") from error
-    yield from (path for path in paths if is_photo(path, extensions))
+    yield from (path for path in paths if os.path.isfile(path) and not path.name.startswith("."))
     left_out = exclude and os.path.realpath(exclude)
     for path in paths if recursive else ():
         if os.path.isdir(path) and not path.is_symlink() and not path.name.startswith(".") and (
                 os.path.realpath(path) != left_out):
-            yield from iter_photos(path, recursive, exclude, extensions)
+            yield from iter_files(path, recursive, exclude)
 
 
 @refuse_os_errors()
@@ -140,7 +145,7 @@ def _root(pattern: Path) -> Path:
 
 def is_case_insensitive(folder: Path) -> bool:
     """Whether names that differ in case alone are one file there, tested on the nearest existing folder."""
-    for place in (folder.absolute(), *folder.absolute().parents):
+    for place in filter(lambda place: place.name, (folder.absolute(), *folder.absolute().parents)):  # not the root
         other = place.with_name(place.name.swapcase())
         if os.path.exists(place) and other.name != place.name:
             return os.path.exists(other) and os.path.samefile(place, other)

@@ -7,6 +7,7 @@ import warnings
 import zlib
 
 from rlenhance.core.errors import UsageError, one_line
+from rlenhance.core.installation import install_line
 
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
@@ -53,4 +54,4 @@ def decode_memory(megapixels: float, size: int) -> float:
 
 def missing_extra(what: str, extra: str) -> UsageError:
     """The error for a missing library, with the command that installs it."""
-    return UsageError(f'{what} needs the extra {extra}: pip install "rlenhance[{extra}]"')
+    return UsageError(f"{what} needs the extra {extra}: {install_line(extra)}")

@@ -7,13 +7,22 @@ import os
 import re
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError, refuse_os_errors
 from rlenhance.io.containers import EXTENSIONS, check_kind, result_extension
-from rlenhance.io.discovery import STDIO, FoundPhoto, find_photos, is_case_insensitive, iter_photos
+from rlenhance.io.discovery import (
+    STDIO,
+    FoundPhoto,
+    find_photos,
+    is_case_insensitive,
+    is_photo,
+    iter_files,
+    iter_photos,
+)
 from rlenhance.io.video_formats import CLIP_EXTENSIONS, WRITABLE_CLIPS, container_of, is_clip
 
 #: Fields of a name template.
@@ -42,6 +51,7 @@ class BatchPlan:
         skipped: jobs whose results exist and are kept.
         previous_results: files of a folder that are results of an earlier run.
         clips: clips of a folder, where the command takes photographs alone.
+        other_kinds: files of a folder that are neither photographs nor clips: extension -> their number.
         overwrite: a result that appears while the plan is carried out is replaced.
         skip_existing: else: it is skipped, and no failure.
     """
@@ -52,6 +62,7 @@ class BatchPlan:
     clips: tuple[Path, ...] = ()
     overwrite: bool = True
     skip_existing: bool = False
+    other_kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,10 +187,12 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
     if overwrite and there and recursive and place is not None:
         _check_nested(place, named, jobs, there, endings)
     skipped = tuple(job for job in jobs if skip_existing and job in there)
-    films = () if clips else tuple(
-        path for word in named if word != STDIO and os.path.isdir(word)
-        for path in iter_photos(word, recursive, place, CLIP_EXTENSIONS))
-    return BatchPlan(tuple(job for job in jobs if job not in skipped), skipped, made, films, overwrite, skip_existing)
+    others = [path for word in named if word != STDIO and os.path.isdir(word)
+              for path in iter_files(word, recursive, place) if not is_photo(path, endings)]
+    films = tuple(path for path in others if is_clip(path))
+    kinds = Counter(path.suffix.lower() or path.name for path in others if not is_clip(path))
+    return BatchPlan(tuple(job for job in jobs if job not in skipped), skipped, made, films, overwrite, skip_existing,
+                     dict(kinds.most_common()))
 
 
 def _check_clips(jobs: list[Job]) -> None:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 from rlenhance.io.video_formats import FrameFormat, choose_encoding
 
 # swscale: bilinear; accurate rounding, without which a round trip darkens by a level; full chroma on the way back
@@ -34,7 +35,7 @@ def load_av(path: Path) -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise UsageError(f'{path}: clips need PyAV, which is not installed: pip install "rlenhance[video]"') from error
+        raise UsageError(f"{path}: clips need PyAV, which is not installed: {install_line('video')}") from error
 
 
 @contextmanager

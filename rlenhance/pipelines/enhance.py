@@ -21,6 +21,7 @@ from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
+from rlenhance.metrics.visible_faults import newly_burnt
 from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of
@@ -32,6 +33,7 @@ from rlenhance.pipelines.reward_weights import apply_reward
 from rlenhance.pipelines.white import White, split_white
 
 _SIDE = 64  # on which a policy without a state size is asked for its exposure
+_BRIGHT, _FEW = 200, 0.005  # of 255; share of the picture
 _BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops
 
 
@@ -170,15 +172,16 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
         """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
-        that was removed where that is automatic; `white` says in words what the white balance did, if it did, and
-        `shadows` where a picture holds too little to be made as bright as others."""
+        that was removed where that is automatic; `words` says it in a line. `white` says what the white balance did, if
+        it did, and `shadows` where a picture holds too little to be made as bright as others."""
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
+        words = describe_change(photo, result, *levels.values(), decision.get("denoise", 0))
         if self.settings.strength == 1 and "exposure_level" in self.auto_preferences \
                 and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
-            words = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
-            decision = {**decision, **({"shadows": words} if words else {})}
-        return PipelineResult(result, {**levels, **decision})
+            shadows = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
+            decision = {**decision, **({"shadows": shadows} if shadows else {})}
+        return PipelineResult(result, {"words": words, **levels, **decision})
 
     def decide(self, pixels: np.ndarray) -> list[Action]:
         """The actions of the policy for a picture (H, W, 3), which can be applied to others; where the white balance is
@@ -306,6 +309,30 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         super()._move(device)
         self.half = False
         self.denoiser._move(device)
+
+
+def describe_change(before: Photo, after: Photo, level_before: float, level_after: float, denoised: float) -> str:
+    """What was done to a photograph, in a line: brightness, highlights, noise.
+
+    Args:
+        before, after: the photograph and its result, of one size.
+        level_before, level_after: their mean brightness in [0, 1].
+        denoised: share of the visible noise that was removed.
+    """
+    words = [f"brightness {level_before:.2f} -> {level_after:.2f}"]
+    step = [max(1, side // 512) for side in before.pixels.shape[:2]]
+    seen = [photo.visible_pixels[:: step[0], :: step[1]] for photo in (before, after)]
+    if before.pixels.dtype != np.uint8:
+        factor = 1 / 257 if before.pixels.dtype == np.uint16 else 255.0
+        seen = [cv2.convertScaleAbs(pixels, alpha=factor) for pixels in seen]
+    burnt = newly_burnt(seen[1], seen[0])
+    if burnt >= _FEW:
+        words.append(f"{burnt:.1%} newly burnt")
+    elif (seen[0].max(axis=2) >= _BRIGHT).mean() >= _FEW:
+        words.append("highlights held")
+    if denoised:
+        words.append("noise taken out" if denoised == 1 else f"{denoised:.0%} of the noise taken out")
+    return ", ".join(words)
 
 
 def describe_shadows(pixels: np.ndarray, before: float, after: float) -> str:

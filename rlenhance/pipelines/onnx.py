@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlenhance.actions import Action, apply_action, attenuate_local, upsample_agents
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode, make_observation
 from rlenhance.models.base import FeedForwardModel
@@ -106,7 +107,7 @@ def export_network(network: FeedForwardModel, path: Path) -> dict[str, Any]:
 def _check_extra() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"exporting needs {' and '.join(missing)}: pip install \"rlenhance[onnx]\"")
+        raise UsageError(f"exporting needs {' and '.join(missing)}: {install_line('onnx')}")
 
 
 def _write(source: Any, model: Any, graph: nn.Module, names: list[str], path: Path) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Setting:
         metavar: the name of its value in the help.
         hint: the way out, in the message for a value outside the range.
         old_flags: its flags in version 0.1.
+        aliases: other names of its flag.
         name: of the field.
     """
 
@@ -54,6 +55,7 @@ class Setting:
     metavar: str = "X"
     hint: str = ""
     old_flags: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     name: str = ""
 
     @property
@@ -103,7 +105,7 @@ def setting(help: str, **words: Any) -> Any:
 #: The preferences by their names in models; range and default are the model's.
 PREFERENCES: dict[str, Setting] = {name: dataclasses.replace(about, name=name) for name, about in {
     "exposure_level": Setting("how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
-                              flag="--exposure", auto=True, metavar="LEVEL|auto"),
+                              flag="--exposure", auto=True, metavar="LEVEL|auto", aliases=("--brightness",)),
     "contrast": Setting("bright and dark regions farther apart (up to 1) or closer together (down to -1); 0: as it is",
                         flag="--contrast"),
     "color": Setting("stronger colours (up to 1) or paler ones (down to -1); 0: as it is", flag="--color"),

@@ -26,7 +26,7 @@ def test_a_photograph_is_enhanced_beside_itself(night, capsys):
     """night.png becomes night_enhanced.png, both names are printed, and the status is 0."""
     before = night.read_bytes()
     assert cli.main(["enhance", "night.png"]) == 0
-    assert capsys.readouterr().out == "night.png -> night_enhanced.png\n"
+    assert capsys.readouterr().out.startswith("night.png -> night_enhanced.png: brightness ")
     assert _here(night.parent) == ["night.png", "night_enhanced.png"]
     assert read("night_enhanced.png").pixels.shape == (20, 28, 3)
     assert night.read_bytes() == before

@@ -9,6 +9,7 @@ import pytest
 
 from rlenhance.cli import doctor
 from rlenhance.cli import main as cli
+from rlenhance.core.installation import install_line
 from rlenhance.hub import shipped as weights
 
 
@@ -37,7 +38,7 @@ def test_every_extra_is_told(capsys, monkeypatch):
              'numpy; extra == "two"', 'nosuchlibrary; extra == "two"', 'ruff; extra == "dev"']
     monkeypatch.setattr(metadata, "requires", lambda name: lines)
     found = _answer(capsys)
-    assert found["extra heif"]["text"] == 'not there: pip install "rlenhance[heif]"'
+    assert found["extra heif"]["text"] == f"not there: {install_line('heif')}"
     assert found["extra heif"]["good"] is None and found["extra two"]["good"] is None
     assert "extra dev" not in found
     monkeypatch.setattr(metadata, "requires", lambda name: None)

@@ -41,7 +41,7 @@ def test_a_tree_comes_out_mirrored(album, tmp_path, capsys):
     assert run("photos", "-r", "-o", "out") == 2
     assert tree(tmp_path / "out") == ["a.png", "deep/-c.png", "夜 景 🌙.png"]
     printed = capsys.readouterr()
-    assert "photos/a.png -> out/a.png\n" in printed.out and "3 written, 1 failed in " in printed.out
+    assert "photos/a.png -> out/a.png: brightness 0." in printed.out and "3 written, 1 failed in " in printed.out
     end = printed.err.split("1 of 4 photographs failed; the others are written:\n")[1]
     assert end.startswith("  photos/deep/bad.jpg: not a picture")
     assert run("photos", "-o", "flat") == 0
@@ -90,7 +90,8 @@ def test_every_photograph_as_an_object(album, capsys):
     first = photographs[0]
     assert first["size"] == [28, 20] and first["megapixels"] == 28 * 20 / 1e6 and first["seconds"] > 0
     before, after = (read(first[part]).pixels.mean() / 255 for part in ("source", "target"))
-    assert first["decision"] == {"exposure_before": round(before, 4), "exposure": round(after, 4), "denoise": 0.0}
+    assert first["decision"] == {"words": f"brightness {before:.2f} -> {after:.2f}", "denoise": 0.0,
+                                 "exposure_before": round(before, 4), "exposure": round(after, 4)}
     assert "bad.jpg" in photographs[3]["error"] and photographs[3]["target"] is None
     assert {key: last["summary"][key] for key in ("written", "skipped", "failed", "interrupted")} == {
         "written": 3, "skipped": 0, "failed": 1, "interrupted": False}
@@ -115,7 +116,7 @@ def test_a_terminal_gets_one_bar(album, capsys, monkeypatch):
     assert " -> " not in printed.out and "3 written" in printed.out
     assert run("photos/a.png") == 0  # a single one needs none
     printed = capsys.readouterr()
-    assert printed.err == "" and printed.out == "photos/a.png -> photos/a_enhanced.png\n"
+    assert printed.err == "" and printed.out.startswith("photos/a.png -> photos/a_enhanced.png: ")
 
 
 @pytest.mark.parametrize("words, kind", [([], "PNG"), (["-o", "-"], "PNG"), (["-o", "-", "--format", "bmp"], "BMP")])

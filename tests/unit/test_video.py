@@ -11,6 +11,7 @@ import pytest
 from rlenhance.cli import main as cli
 from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
@@ -175,7 +176,7 @@ def test_without_the_extra_its_line_is_told(place, capsys, monkeypatch):
     write(SCENE, place / "photo.png")
     monkeypatch.setitem(sys.modules, "av", None)
     assert cli.main(["enhance", "clip.mp4", "photo.png", "-o", "out"]) == 2
-    assert 'pip install "rlenhance[video]"' in capsys.readouterr().err
+    assert install_line("video") in capsys.readouterr().err
     assert [path.name for path in (place / "out").iterdir()] == ["photo.png"]
 
 

@@ -145,7 +145,7 @@ def test_what_arrives_later_is_done_until_ctrl_c(inbox, tmp_path, capsys, monkey
     assert np.array_equal(read(tmp_path / "out/late.png").pixels, read(tmp_path / "out/a.png").pixels)
     assert printed.err.count("failed: in/bad.jpg: not a picture") == 1
     assert printed.err.count("waiting: in: no such folder") == 1 and "stopped: 3 written, 1 failed" in printed.err
-    assert printed.out.startswith("watching in; Ctrl-C stops\nin/a.png -> out/a.png\n")
+    assert printed.out.startswith("watching in; Ctrl-C stops\nin/a.png -> out/a.png: brightness ")
 
 
 def test_each_arrival_as_an_object(inbox, capsys):

@@ -1,0 +1,84 @@
+"""What a command line may say, and what is said to a slip of the finger."""
+
+import numpy as np
+import pytest
+
+from rlenhance.cli import main as cli
+from rlenhance.cli.main import COMMANDS, parser
+from rlenhance.cli.parser import with_command
+from rlenhance.io import write
+
+
+def test_a_photograph_alone_is_enhanced(night, capsys):
+    """Without a command, with options before or after it, and from a folder."""
+    assert cli.main(["night.png", "--dry-run"]) == cli.main(["--exposure", "0.5", "night.png", "--dry-run"]) == 0
+    assert cli.main([".", "-o", "out", "--dry-run"]) == 0
+    assert "night.png -> night_enhanced.png" in capsys.readouterr().out
+
+
+def test_words_that_name_a_command_stay():
+    """Also beside a file of that name; standard input and patterns are photographs."""
+    assert with_command(["restore", "x.jpg"], COMMANDS) == ["restore", "x.jpg"]
+    for first in ("-", "*.jpg", "a/b", "night.jpg", "-o"):
+        assert with_command([first], COMMANDS) == ["enhance", first]
+    assert with_command([], COMMANDS) == [] and with_command(["--help"], COMMANDS) == ["--help"]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["enhnce", "night.png"], "enhnce: neither a command nor a file (did you mean enhance?)"),
+    (["qwertyu"], "qwertyu: neither a command nor a file; `rlenhance --help`"),
+    (["night.png", "--brightnes", "0.5"], "rlenhance enhance has no option --brightnes (did you mean --brightness?)"),
+    (["denoise", "night.png", "--streng=1"], "rlenhance denoise has no option --streng (did you mean --strength?)"),
+    (["night.png", "--exposur", "0.5"], "no option --exposur (did you mean --exposure?)"),  # an abbreviation is none
+    (["score"], "required: PHOTO|DIR; `rlenhance score --help`"),
+])
+def test_a_slip_is_answered_in_a_line(night, capsys, words, said):
+    """With what may have been meant; the status is 2 and nothing is written."""
+    try:
+        status = cli.main(words)
+    except SystemExit as stop:
+        status = stop.code
+    shown = capsys.readouterr()
+    assert status == 2 and said in shown.err and shown.err.count("\n") == 1 and not shown.out
+    assert [path.name for path in night.parent.iterdir() if path.is_file()] == ["night.png"]
+
+
+def test_no_command_takes_abbreviations():
+    """Of its options."""
+    _, unknown = parser().parse_known_args(["enhance", "x.png", "--over", "--skip-exist"])
+    assert unknown == ["--over", "--skip-exist"]
+
+
+def test_an_error_names_the_option_as_it_was_typed(night, capsys):
+    """--brightness is --exposure, --output is -o."""
+    assert cli.main(["night.png", "--brightness", "7"]) == cli.main(["night.png", "--exposure=7"]) == 2
+    brightness, exposure = capsys.readouterr().err.splitlines()
+    assert brightness.startswith("error: --brightness must lie") and exposure.startswith("error: --exposure must lie")
+
+
+def test_a_result_in_a_folder_at_the_root_is_planned(night, capsys):
+    """Though none of its folders is there."""
+    assert cli.main(["night.png", "-o", "/no-such-folder/below/n.png", "--dry-run"]) in (0, 2)  # 2: no right to make it
+    shown = capsys.readouterr()
+    assert "/no-such-folder" in shown.out + shown.err
+
+
+def test_files_of_other_kinds_are_counted(night, capsys):
+    """By their extensions, on standard error, unless -q; in folders alone."""
+    for name in ("a.txt", "b.TXT", "c.xcf", "README", ".hidden"):
+        (night.parent / name).write_text("x")
+    assert cli.main([".", "-o", "out", "--dry-run"]) == 0
+    assert "other kinds are passed over: 2 .txt, 1 README, 1 .xcf\n" in capsys.readouterr().err
+    assert cli.main([".", "-o", "out", "--dry-run", "-q"]) == cli.main(["night.png", "--dry-run"]) == 0
+    assert "other kinds" not in capsys.readouterr().err
+
+
+def test_the_result_line_says_what_was_done(night, capsys):
+    """Brightness before and after; a picture with lamps says whether they hold."""
+    picture = np.full((64, 64, 3), 20, np.uint8)
+    picture[:8, :8] = 220
+    write(picture, "lamp.png")
+    assert cli.main(["night.png", "lamp.png", "-o", "out"]) == 0
+    night_line, lamp_line = capsys.readouterr().out.splitlines()[:2]
+    assert "night.png: brightness 0." in night_line and " -> 0." in night_line
+    assert lamp_line.endswith(("highlights held", "newly burnt"))
