@@ -8,7 +8,14 @@ from pathlib import Path
 
 from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Example, ImageCache, Splits, open_clean, validate_splits, without_near_duplicates
+from rlenhance.data import (
+    Example,
+    ImageCache,
+    join_splits,
+    open_clean,
+    validate_splits,
+    without_near_duplicates,
+)
 
 
 @dataclass(kw_only=True)
@@ -37,10 +44,7 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> CleanPictures:
         raise UsageError(f"--max-side must not be negative; got {max_side}")
     cache = ImageCache(max_side=max_side or None)
     parts = [open_clean(folder) for folder in folders] or [open_clean(None)]
-    train, val, test = ([example for part in parts for example in part.parts[name]]
-                        for name in ("train", "val", "test"))
-    joined = Splits(train, val, test, ", ".join(part.source for part in parts))
-    splits, skipped = validate_splits(joined, cache)
+    splits, skipped = validate_splits(join_splits(parts), cache)
     splits, about = without_near_duplicates(splits, cache) if folders else (splits, "")
     left = set(splits.train)
     own = [part for part in ([e for e in part.train if e in left] for part in parts) if part]

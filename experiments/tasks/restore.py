@@ -27,6 +27,7 @@ from experiments.core.task import NO_LIMIT, Session, Task
 from experiments.core.train import rlenhance_command
 from experiments.tasks.restore_config import (
     LOSS_TERMS,
+    RESTORING,
     RecipeDefaults,
     RestoreConfig,
     check_pairs,
@@ -44,6 +45,7 @@ from rlenhance.data import (
     ImageCache,
     SuperResolutionSampler,
     evenly_spread,
+    join_splits,
     load_completion,
     load_super_resolution,
     open_clean,
@@ -84,9 +86,10 @@ def open_pictures(config: RestoreConfig) -> RestoreDataset:
     """
     own, pictures, seed, cache = recipe(config), config.data, config.train.seed, ImageCache()
     size = own.size
-    if config.network.model == "combined":
-        downscale = Downscale(config.network.scale, pictures.blur[1], pictures.blur[0], pictures.noise)
-        splits = open_clean(None) if pictures.data is None else open_super_resolution(pictures.data)
+    if config.network.model in RESTORING:
+        downscale = Downscale(config.network.scale, pictures.blur[1], pictures.blur[0], pictures.noise, pictures.sharp)
+        splits = open_clean(None) if pictures.data is None else join_splits(
+            [open_super_resolution(folder) for folder in (pictures.data, *pictures.more)])
         splits, skipped = validate_splits(splits, cache, pictures.on_bad_image, downscale.scale)
         splits, about = (splits, "") if pictures.data is None else without_near_duplicates(splits, cache)
         return RestoreDataset(
@@ -290,7 +293,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
         config, best = session.config, fitted.best["val/psnr"]
         plain = self.baseline_psnr(config, session.data)
-        where = "" if config.network.model == "combined" else "in the hole "
+        where = "" if config.network.model in RESTORING else "in the hole "
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step}: validation "
               f"PSNR {where}{best:.2f} dB, without a network {plain:.2f} dB")
         waiting = session.data.splits.inference

@@ -62,6 +62,7 @@ DEFAULTS = {
     "convlstm_autoencoder": RecipeDefaults(256, 20, 16, 1e-3, {"mse": 0.8, "ssim": 0.2}),
     "prior": RecipeDefaults(128, 400, 16, 1e-3, {"psnr": 1.0}, ema_decay=0.998, final_lr_ratio=0.02),
     "combined": RecipeDefaults(48, 200, 16, 1e-4, {"mse": 1.0}, ema_decay=0.999, final_lr_ratio=0.1),
+    "enlarger": RecipeDefaults(32, 200, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.02),
 }
 
 
@@ -98,21 +99,27 @@ PUBLISHED = {
         {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False, "whole_output": True},
         plain_adam(DEFAULTS["convlstm_autoencoder"], ssim_padding="none", **_WHOLE_PAIRS)),
     "combined": PaperForm({"paper_form": True}, plain_adam(DEFAULTS["combined"], monitor="val/loss")),
+    "enlarger": PaperForm(
+        {"paper_form": True}, plain_adam(DEFAULTS["enlarger"], loss={"mse": 1.0}, monitor="val/loss")),
 }
 #: The shapes that `paper_config` gave in version 0.2, with our training; runs of 0.2 go on with them.
 SHAPES_OF_0_2: dict[str, dict[str, Any]] = {
     "gated_pixelrnn": {"dilations": (1, 1, 1)},
     "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
 }
+#: The networks that need no hole: they clean, or enlarge.
+RESTORING = ("combined", "enlarger")
 #: Settings that some networks alone read: path with dots -> those networks.
 READ_BY = {
     **dict.fromkeys(("data.holes", "data.masks", "data.mask_threshold"),
                     ("gated_pixelrnn", "convlstm_autoencoder", "prior")),
-    **dict.fromkeys(("data.blur", "data.noise", "network.scale", "network.exposure"), ("combined",)),
+    **dict.fromkeys(("data.blur", "data.noise", "data.sharp", "data.more", "network.scale"), ("combined", "enlarger")),
+    "network.exposure": ("combined",),
 }
 #: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
 SHAPE_ARGUMENTS = {"gated_pixelrnn": ("width", None), "convlstm_autoencoder": ("widths", None),
-                   "prior": ("widths", "blocks"), "combined": ("generator_width", "blocks")}
+                   "prior": ("widths", "blocks"), "combined": ("generator_width", "blocks"),
+                   "enlarger": ("width", "blocks")}
 
 
 def _of_each(setting: str) -> str:
@@ -153,7 +160,7 @@ class RestoreTrainConfig(TrainConfig):
     """Pictures per update."""
     eval_interval: Annotated[int, default_is("an epoch")] = 0
     """Updates between validations, each of which saves last/."""
-    monitor: Annotated[str | None, default_is("val/psnr; val/loss for combined with --paper-config", "SCORE")] = None
+    monitor: Annotated[str | None, default_is("val/psnr; val/loss to enlarge or clean with --paper-config", "SCORE")] = None
     """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest."""
     val_images: int = 48
     """Validation pictures."""
@@ -179,9 +186,13 @@ class RestoreDataConfig:
     mask_threshold: float = DIFFERENCE
     """Filling: sum of the channels' differences, white being 1, above which a pixel is one of a pair's hole."""
     blur: tuple[float, float] = (0.15, 0.4)
-    """combined, good pictures: range of the blur's deviation in pixels of the small picture."""
+    """combined, enlarger, good pictures: range of the blur's deviation in pixels of the small picture."""
     noise: float = 8.0
-    """combined, good pictures: the largest standard deviation of the noise, in 255ths."""
+    """combined, enlarger, good pictures: the largest standard deviation of the noise, in 255ths."""
+    sharp: float = 0.0
+    """combined, enlarger, good pictures: share of draws without blur and noise, reduced by bicubic interpolation."""
+    more: tuple[Path, ...] = ()
+    """combined, enlarger: further folders of good pictures; every picture counts alike."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
 
@@ -191,7 +202,7 @@ class RestoreNetworkConfig:
     """Which network."""
 
     model: Annotated[tyro.conf.Positional[str], one_of(DEFAULTS)] = ""
-    """gated_pixelrnn, convlstm_autoencoder and prior fill holes; combined restores and enlarges."""
+    """gated_pixelrnn, convlstm_autoencoder and prior fill holes; combined restores and enlarges, enlarger enlarges."""
     paper_config: bool = False
     """Network and training as they were published: plain Adam, without warm-up, decay, clipping and running mean.
     Options given beside it hold."""
@@ -202,7 +213,7 @@ class RestoreNetworkConfig:
     blocks: Annotated[tuple[int, ...], default_is(_shape_of_each(1))] = ()
     """Residual blocks: of each level (prior), or of the generator (combined)."""
     scale: int = 1
-    """combined: 1, 2 or 4."""
+    """combined: 1, 2 or 4; enlarger: 2 or 4."""
     exposure: bool = False
     """combined: a tone curve chosen from the whole picture comes first."""
 
@@ -287,11 +298,14 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
     network, arguments = config.network, dict[str, Any]()
     model, given = network.model, (network.widths, network.blocks)
     levels = len(given[0]) if all(given) else 3  # of the prior where one of them is left as it is
-    wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (levels, levels), "combined": (1, 1)}
+    wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (levels, levels), "combined": (1, 1),
+              "enlarger": (1, 1)}
     if any(values and len(values) != count for values, count in zip(given, wanted[model], strict=True)):
         raise UsageError(f"--widths and --blocks: {model} takes {wanted[model][0]} and {wanted[model][1]} numbers; got "
                          f"{len(given[0])} and {len(given[1])}")
-    if model == "combined":
+    if model == "enlarger":
+        arguments |= {"scale": network.scale}
+    elif model == "combined":
         arguments |= {"scale": network.scale, "exposure": network.exposure}
     elif config.data.size:
         arguments["train_size"] = config.data.size
@@ -334,10 +348,10 @@ def check_pairs(config: RestoreConfig, splits: Splits) -> None:
         UsageError: names the option.
     """
     pairs = any(example.image not in (None, example.target) for example in splits.train)
-    if config.network.model == "combined":
+    if config.network.model in RESTORING:
         if pairs:
-            check_unset(config, ("data.blur", "data.noise"), "made for good pictures that are shrunk, and "
-                        f"{splits.source} has pairs")
+            check_unset(config, ("data.blur", "data.noise", "data.sharp"), "made for good pictures that are shrunk, "
+                        f"and {splits.source} has pairs")
     elif not pairs:
         check_unset(config, ("data.mask_threshold",), f"read from pairs, and {splits.source} has none")
     elif recipe(config).masks == "given":

@@ -13,7 +13,7 @@ from rlenhance.data.near_duplicates import without_near_duplicates
 from rlenhance.data.sampler import Sampler, ShardedSampler
 from rlenhance.data.sidd import open_sidd, validation_blocks
 from rlenhance.data.simulated_camera import CameraSettings, SimulatedCamera, as_jpeg
-from rlenhance.data.splits import Splits, check_disjoint, split_by_scene, validate_splits
+from rlenhance.data.splits import Splits, check_disjoint, join_splits, split_by_scene, validate_splits
 from rlenhance.data.super_resolution import (
     Downscale,
     SuperResolutionSampler,
@@ -27,8 +27,8 @@ __all__ = [
     "CameraModel", "CameraSettings", "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit",
     "Example", "ImageCache", "MixedDamage", "Noise", "Relight", "Sampler", "ShardedSampler", "SimulatedCamera",
     "Splits", "SuperResolutionSampler", "TFRecordImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread",
-    "load_completion", "load_example", "load_split", "load_super_resolution", "noise_from", "open_celeba",
-    "open_clean", "open_completion", "open_dataset", "open_noisy", "open_sidd", "open_super_resolution",
-    "parse_noise", "records", "sample_photographs", "split_by_scene", "validate_splits", "validation_blocks",
-    "without_near_duplicates",
+    "join_splits", "load_completion", "load_example", "load_split", "load_super_resolution", "noise_from",
+    "open_celeba", "open_clean", "open_completion", "open_dataset", "open_noisy", "open_sidd",
+    "open_super_resolution", "parse_noise", "records", "sample_photographs", "split_by_scene", "validate_splits",
+    "validation_blocks", "without_near_duplicates",
 ]

@@ -54,6 +54,14 @@ class Splits:
         return f"{self.source}: {counts}; {f'{some}without' if lacking else 'with'} references{alone}"
 
 
+def join_splits(parts: Sequence[Splits]) -> Splits:
+    """The splits of several folders as one."""
+    train, val, test, inference = ([example for part in parts for example in found(part)] for found in (
+        lambda part: part.train, lambda part: part.val, lambda part: part.test, lambda part: part.inference))
+    return Splits(train, val, test, ", ".join(part.source for part in parts),
+                  [line for part in parts for line in part.unmatched], inference)
+
+
 def _order(scene: str, seed: int) -> str:
     return hashlib.blake2b(f"{seed}:{scene}".encode(), digest_size=8).hexdigest()
 

@@ -7,6 +7,7 @@ from rlenhance.models.base import MODELS, FeedForwardModel, ImageNetwork, Policy
 from rlenhance.models.completers import CompletionNet, ConvLSTMCompleter, GatedPixelRNNCompleter, ResidualCompleter
 from rlenhance.models.completion_policy import CompletionPolicy, CompletionRestorer, TouchUpPolicy
 from rlenhance.models.denoiser import DenoisingUNet, NoiseConditionedModel
+from rlenhance.models.enlarger import Enlarger
 from rlenhance.models.episode import EpisodeTrace, GreedyEpisode, LatentEpisode, build_model
 from rlenhance.models.filter_policy import BaseFilterPolicy, FilterPolicy
 from rlenhance.models.mrpnet_sr import SCALES, MRPNetSR
@@ -26,9 +27,10 @@ from rlenhance.models.warm_start import warm_start
 
 __all__ = [
     "MODELS", "RL_RESTORE", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy",
-    "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "EpisodeTrace", "FFDNet", "FeedForwardModel",
-    "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "LatentEpisode", "MRPNetSR",
-    "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture", "PixelPolicy", "PixelRL", "Policy",
-    "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter", "Restorer", "SmallTools", "ToolGains",
-    "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy", "ZeroDCE", "build_model", "make_observation", "warm_start",
+    "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "Enlarger", "EpisodeTrace", "FFDNet",
+    "FeedForwardModel", "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork",
+    "LatentEpisode", "MRPNetSR", "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture",
+    "PixelPolicy", "PixelRL", "Policy", "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter",
+    "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy", "ZeroDCE",
+    "build_model", "make_observation", "warm_start",
 ]

@@ -50,6 +50,20 @@ def harmonic_fill(image: Tensor, mask: Tensor) -> Tensor:
         return _filled(image, mask)
 
 
+def harmonic_correction(values: Tensor, mask: Tensor) -> Tensor:
+    """`harmonic_fill` of the bounding box of the mask alone: values (N, C, H, W), mask (N, 1, H, W)."""
+    rows, columns = (_around(mask.amax(dim=(0, 1, other))) for other in (3, 2))
+    result = values.clone()
+    result[..., rows, columns] = harmonic_fill(values[..., rows, columns], mask[..., rows, columns])
+    return result
+
+
+def _around(there: Tensor) -> slice:
+    """Bounding range of the missing pixels along a side, and a pixel more at both ends."""
+    places = there.nonzero()[:, 0]
+    return slice(max(0, int(places[0]) - 1), int(places[-1]) + 2) if len(places) else slice(0, 1)
+
+
 def _filled(image: Tensor, mask: Tensor) -> Tensor:
     result, others = image.clone(), []
     for index, hole in enumerate((mask[:, 0] > 0.5).to("cpu", torch.uint8).numpy()):

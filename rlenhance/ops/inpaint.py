@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.registry import Registry
-from rlenhance.ops.harmonic_fill import harmonic_fill
+from rlenhance.ops.harmonic_fill import harmonic_correction
 from rlenhance.ops.masks import check_mask, composite
 from rlenhance.ops.patchmatch import patchmatch_fill
 
@@ -44,20 +44,6 @@ def laplace(image: Tensor, mask: Tensor) -> Tensor:
     check_image(image)
     mask = check_mask(mask, image)
     return composite(harmonic_correction(image, mask).clamp(0, 1), image, mask)
-
-
-def harmonic_correction(values: Tensor, mask: Tensor) -> Tensor:
-    """`harmonic_fill` of the bounding box of the mask alone: values (N, C, H, W), mask (N, 1, H, W)."""
-    rows, columns = (_around(mask.amax(dim=(0, 1, other))) for other in (3, 2))
-    result = values.clone()
-    result[..., rows, columns] = harmonic_fill(values[..., rows, columns], mask[..., rows, columns])
-    return result
-
-
-def _around(there: Tensor) -> slice:
-    """Bounding range of the missing pixels along a side, and a pixel more at both ends."""
-    places = there.nonzero()[:, 0]
-    return slice(max(0, int(places[0]) - 1), int(places[-1]) + 2) if len(places) else slice(0, 1)
 
 
 @INPAINT_METHODS.register("telea")

@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.image import resize, to_array, to_tensor
 from rlenhance.hub import shipped
 from rlenhance.io import Photo
 from rlenhance.models import build_model
-from rlenhance.ops.inpaint import INPAINT_METHODS, find_method, harmonic_correction
+from rlenhance.ops.harmonic_fill import harmonic_correction
+from rlenhance.ops.inpaint import INPAINT_METHODS, find_method
 from rlenhance.ops.masks import SQUARE_SHARE, THRESHOLD, composite, detect_mask, dilate_soft_edge, downscale_masked
+from rlenhance.ops.patchmatch import patchmatch_fill
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import CompleteSettings
 
@@ -28,7 +30,8 @@ SHIPPED = "completer"
 FALLBACK = "laplace"
 _MARGIN = 1.2  # around a hole, by its thickness
 _LONGEST = 8  # longest side of a reduced crop, by the side of a network's training pictures
-_PATCHED = 1 << 18  # largest number of missing pixels for patches at full size
+_PATCHED, _AROUND = 1 << 19, 6_000_000  # largest numbers of missing pixels, and of all, for patches at full size
+_GUIDE_DETAIL = 1.5  # pixels of a network's picture: the smallest detail of what it fills in
 
 
 class Completer(ImagePipeline[CompleteSettings]):
@@ -36,7 +39,8 @@ class Completer(ImagePipeline[CompleteSettings]):
 
     Each hole is cropped with a margin in proportion to its thickness. A rule fills the crop as it is. For a network the
     crop is reduced until the hole is as thick as those of its training; its result is enlarged, and the difference at
-    the hole's border is removed smoothly (a membrane), which leaves no seam.
+    the hole's border is removed smoothly (a membrane), which leaves no seam. Patches of the photograph that resemble
+    this soft fill then give its texture (`rlenhance.ops.patchmatch`).
 
     A call's `mask` is the hole: (H, W), bool, uint8 (above 127) or float (above 0.5), True where pixels are missing;
     None: the black rectangles that are detected in the picture.
@@ -96,12 +100,22 @@ class Completer(ImagePipeline[CompleteSettings]):
 
     def _fill(self, image: Tensor, mask: Tensor, thick: float) -> Tensor:
         """A crop of any size with its hole filled."""
+        bounded = min(1.0, math.sqrt(min(_PATCHED / float(mask.sum()), _AROUND / mask[0, 0].numel())))
         if self._rule:
-            slow = self._rule is INPAINT_METHODS["patches"]
             return fill_at_scale(self._rule, image, mask,
-                                 min(1.0, math.sqrt(_PATCHED / float(mask.sum()))) if slow else 1.0)
+                                 bounded if self._rule is INPAINT_METHODS["patches"] else 1.0)
         scale = min(1.0, SQUARE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
-        return fill_at_scale(self.model, image, mask, scale)
+        soft = fill_at_scale(self.model, image, mask, scale)
+        if self.settings.texture == 0:
+            return soft
+
+        def textured(guide: Tensor, hole: Tensor) -> Tensor:
+            return patchmatch_fill(guide, hole, guide_detail=_GUIDE_DETAIL * bounded / scale)
+
+        filled = textured(soft, mask) if bounded == 1 else fill_at_scale(
+            lambda known, hole: textured(composite(resize(soft, known.shape[-2:]), known, hole), hole),
+            image, mask, bounded)
+        return soft + self.settings.texture * (filled - soft)
 
 
 def fill_at_scale(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -195,9 +195,17 @@ class DenoiseSettings(ImageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class CompleteSettings(ImageSettings):
-    """The settings of `Completer`."""
+    """The settings of `Completer`.
+
+    Attributes:
+        texture: how much of the photograph's own texture is laid on what a network fills in, in [0, 1]; 0: the network
+            alone. Rules have no part in it.
+    """
 
     suffix: ClassVar[str] = "_completed"
+
+    texture: float = setting("how much of the photograph's own texture is laid on what a network fills in: 0 (the "
+                             "network alone, soft) to 1 (default)", low=0, high=1, default=1.0, metavar="T")
 
 
 @dataclass(frozen=True, kw_only=True)

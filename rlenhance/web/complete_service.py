@@ -28,7 +28,7 @@ SIDE = 960
 #: Labels of the methods without a model.
 _LABELS = {"laplace": "smooth transition (laplace)", "telea": "continue the edges (telea)",
           "navier-stokes": "continue the lines (navier-stokes)",
-          "patches": "copy pieces of the photograph, slow (patches)"}
+          "patches": "copy pieces of the photograph (patches)"}
 _PNG = "data:image/png;base64,"
 
 

@@ -85,7 +85,7 @@ def test_each_part_of_the_training_has_an_option(photographs, tmp_path):
 
 @pytest.mark.parametrize("words, said", [
     (("prior", "--paper-config"), "no published form"),
-    (("gated_pixelrnn", "--scale", 4), "--scale is read by combined, and gated_pixelrnn would ignore it"),
+    (("gated_pixelrnn", "--scale", 4), "--scale is read by combined, enlarger, and gated_pixelrnn would ignore it"),
     (("convlstm_autoencoder", "--exposure"), "--exposure is read by combined"),
     (("prior", "--blur", 0.1, 0.2), "--blur is read by combined"),
     (("prior", "--noise", 3), "--noise is read by combined"),
