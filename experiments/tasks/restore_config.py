@@ -160,7 +160,7 @@ class RestoreTrainConfig(TrainConfig):
     """Pictures per update."""
     eval_interval: Annotated[int, default_is("an epoch")] = 0
     """Updates between validations, each of which saves last/."""
-    monitor: Annotated[str | None, default_is("val/psnr; val/loss to enlarge or clean with --paper-config", "SCORE")] = None
+    monitor: Annotated[str | None, default_is("val/psnr; val/loss to clean or enlarge as published", "SCORE")] = None
     """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest."""
     val_images: int = 48
     """Validation pictures."""
