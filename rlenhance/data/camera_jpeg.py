@@ -22,10 +22,13 @@ from rlenhance.data.simulated_camera import SimulatedCamera, as_jpeg
 
 #: (H, W, 3) float32 in [0, 1] -> the same, brightened by a curve.
 ToneCurve = Callable[[np.ndarray], np.ndarray]
+#: A photograph in [0, 1] -> its noise map, (1, 1, h, w).
+NoiseMeasure = Callable[[np.ndarray], Tensor]
 #: A dark photograph, uint8, and the curve that brightens it -> the noise map after that, (1, 1, h, w).
 NoiseEstimator = Callable[[np.ndarray, ToneCurve], Tensor]
 _STEPS = 8  # iterations of the curve
 _POOL, _BATCHES_PER_IMAGE = 16, 3  # images that crops are cut from, and batches after which one is replaced
+_NOISELESS = 0.15  # share of the processed photographs without noise, for which the photograph is the target
 _SLOW = 16.0  # pixels: smoother differences of real pairs are not noise
 _CLIPPED = 250  # a reference at or above this value holds no information
 
@@ -150,13 +153,16 @@ class CameraJpegSampler(ExampleSampler):
     """Draws crops of brightened dark photographs, with their noise map and the same without noise as target.
 
     An example of `pairs` is a real pair (`align_pair`); any other's target is degraded by `camera`, or photographed by
-    `processed`, of whose photographs every second one is left as bright as it is. Images are processed whole, and each
-    serves a number of batches in a row.
+    `processed`, of whose photographs every second one is left as bright as it is, and some have no noise, so that what
+    the noise map says of these in error is not believed. Images are processed whole, and each serves a number of
+    batches in a row.
 
     Args:
         examples: clean images.
         cache, size, seed: see `ExampleSampler`; `size` is a multiple of 16.
         noise_map: measures the noise of a photograph and propagates it through a curve.
+        measure: measures that of a photograph as it is: of those that are processed, and of every second real pair
+            after its curve; None: `noise_map` does.
         pairs: real pairs.
         real: probability of a real pair, where there are some.
         camera: makes the photographs.
@@ -168,14 +174,14 @@ class CameraJpegSampler(ExampleSampler):
     """
 
     def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise_map: NoiseEstimator, *,
-                 pairs: Sequence[Example] = (), real: float = 0.3, camera: CameraModel | None = None,
-                 processed: SimulatedCamera | None = None, processed_prob: float = 0.0, seed: int = 0):
+                 measure: NoiseMeasure | None = None, pairs: Sequence[Example] = (), real: float = 0.3,
+                 camera: CameraModel | None = None, processed: SimulatedCamera | None = None, processed_prob: float = 0.0, seed: int = 0):
         if not 0 <= processed_prob <= 1:
             raise UsageError(f"processed_prob is a probability; got {processed_prob:g}")
         if size < 16 or size % 16:
             raise UsageError(f"crops of coded pictures have a side that is a multiple of 16; got {size}")
         super().__init__(examples, cache, size, seed)
-        self.noise_map, self.pairs = noise_map, list(pairs)
+        self.noise_map, self.measure, self.pairs = noise_map, measure, list(pairs)
         self.real, self.camera = real if pairs else 0.0, camera or CameraModel()
         self.processed, self.processed_prob = processed or SimulatedCamera(), processed_prob
         self._photograph = lru_cache(2 * _POOL)(self._make_photograph)
@@ -201,23 +207,30 @@ class CameraJpegSampler(ExampleSampler):
 
     def _make_photograph(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """The whole image, its target, and the noise map: (1, 3, H, W) twice and (1, 1, H, W)."""
-        rng = rng_of(self.seed, 1 << 42 | number)
+        rng, as_it_is = rng_of(self.seed, 1 << 42 | number), False
         if rng.random() < self.real:
             photograph, reference = self.pairs[rng.integers(len(self.pairs))].load(self.cache)
             assert photograph is not None and reference is not None
             curve, target = align_pair(photograph, reference)
+            as_it_is = self.measure is not None and rng.random() < 0.5
         else:
             clean = self.examples[rng.integers(len(self.examples))].load(self.cache)[1]
             assert clean is not None
-            if self.processed_prob and rng.random() < self.processed_prob:
-                photograph, noiseless = self.processed(pad_to(clean, self.size * self.processed.reduction), rng)
-                brightened = rng.random() < 0.5
-            else:
-                photograph, noiseless = self.camera(pad_to(clean, self.size), rng)
-                brightened = True
-            curve = brighten_to(noiseless, rng.uniform(0.3, 0.55) if brightened else 0.0)
+            as_it_is = bool(self.processed_prob) and rng.random() < self.processed_prob
+            photograph, noiseless = self._process(clean, rng) if as_it_is else self.camera(
+                pad_to(clean, self.size), rng)
+            level = 0.0 if as_it_is and rng.random() < 0.5 else rng.uniform(0.3, 0.55)
+            curve = brighten_to(noiseless, level)
             target = curve(noiseless)
         bright = curve(photograph.astype(np.float32) / 255)
-        noise = self.noise_map(photograph, curve)
+        noise = self.measure(bright) if as_it_is and self.measure else self.noise_map(photograph, curve)
         return to_planes(bright), to_planes(target), torch.nn.functional.interpolate(
             noise, size=bright.shape[:2], mode="bilinear", align_corners=False)
+
+    def _process(self, clean: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A photograph of `processed`, some without noise, and its reference."""
+        camera, picture = self.processed.draw(rng), pad_to(clean, self.size * self.processed.reduction)
+        if rng.random() < _NOISELESS:
+            photograph = camera.photograph(picture, None)
+            return photograph, photograph.astype(np.float32) / 255
+        return camera.photograph(picture, rng), camera.reference(picture)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -30,6 +30,13 @@ NOISE_FLOOR = 1 / 255
 LARGEST_NOISE = 75 / 255
 #: Second differences along both sides, so scaled that noise which is the same everywhere keeps its variance.
 _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
+
+
+class NoiseByValue(Protocol):
+    """A noise model: `NoiseModel`, or `rlenhance.ops.camera_noise.CameraNoise`."""
+
+    def deviation(self, picture: Tensor) -> Tensor:
+        """Standard deviation at every value of (H, W, 3) in [0, 1], sRGB, of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def estimate_sigma(picture: np.ndarray) -> float:
     return float(np.sqrt(_flattest(variance)[0])) if len(variance) else 0.0
 
 
-def noise_map(picture: np.ndarray, model: NoiseModel, curve: Callable[[np.ndarray], np.ndarray] | None = None,
+def noise_map(picture: np.ndarray, model: NoiseByValue, curve: Callable[[np.ndarray], np.ndarray] | None = None,
               reduced: int = 4, noise_floor: float = 0.0) -> Tensor:
     """Noise map after a tone curve: the variances times the squared derivatives of the curve.
 

@@ -22,6 +22,7 @@ from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, 
 from rlenhance.ops.noise_pyramid import REDUCED, shrink_noise
 from rlenhance.pipelines.base import COMMANDS, ImagePipeline
 from rlenhance.pipelines.options import DenoiseSettings
+from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 
 #: The shipped networks by their channels.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
@@ -85,9 +86,8 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
         if self.model is not None and not isinstance(self.model, NoiseConditionedModel):
             return self._played(pixels), {}
-        camera_jpeg = self.is_camera_jpeg(photo)
-        noise = self.noise_of(pixels, camera_jpeg)
-        return self.clean(pixels, noise, camera_jpeg), {"noise": round(255 * noise.mean().item(), 3)}
+        seen = self.see(pixels, photo)
+        return self.clean_seen(pixels, seen), seen.facts
 
     def _played(self, pixels: np.ndarray) -> np.ndarray:
         """The result of a policy, or of a network without noise map, for the whole picture."""
@@ -132,6 +132,30 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             result[tile.inner[1:]] = to_array(clean, pixels.dtype.type)
         return result
 
+    def see(self, pixels: np.ndarray, photo: Photo) -> SeenNoise:
+        """What is seen of the noise of a picture, or what the settings name.
+
+        Args:
+            pixels: see `clean`.
+            photo: their file.
+        """
+        if self.settings.noise is not None:
+            return SeenNoise("named", self.settings.noise)
+        coded = photo.encoding is not None and photo.encoding.container == "JPEG"
+        return see_noise(pixels, coded)
+
+    def clean_seen(self, part: np.ndarray, seen: SeenNoise) -> np.ndarray:
+        """A picture, or a part of one, without the noise that was seen in the whole; itself where there is none.
+
+        Args:
+            part: see `clean`.
+            seen: see `see`.
+        """
+        if seen.kind == "none":
+            return part
+        camera = seen.kind == "camera"
+        return self.clean(part, seen.map(part, self.select_network(part, camera).noise_floor), camera)
+
     def noise_of(self, pixels: np.ndarray, camera_jpeg: bool = False) -> Tensor:
         """The noise map of a picture, set or measured: (1, 1, h, w)."""
         if self.settings.noise is not None:
@@ -154,10 +178,6 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             raise UsageError(f"{self.named}: was trained for grey pictures, and this one has colours: leave out the "
                              f"model, or name a denoiser for colour ({SHIPPED[3]})")
         return self.model
-
-    def is_camera_jpeg(self, photo: Photo) -> bool:
-        """Whether it is a JPEG whose noise is not set: see `clean`."""
-        return self.settings.noise is None and photo.encoding is not None and photo.encoding.container == "JPEG"
 
     def denoise_enhanced(self, pixels: np.ndarray, enhanced: np.ndarray,
                          curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:

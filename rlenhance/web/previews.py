@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import downscale, thumbnail
-from rlenhance.ops.noise_estimation import estimate_noise, noise_map
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.options import DenoiseSettings, RestoreSettings
 from rlenhance.pipelines.restore import NOTHING, PhotoRestorer
@@ -27,10 +25,10 @@ UNCHANGED = "the photograph as it is"
 
 @dataclass(frozen=True)
 class Detail:
-    """A part of a photograph before and after, at full resolution, and its noise in 255ths, measured or given."""
+    """A part of a photograph before and after, at full resolution, and in words what was seen or done."""
 
     shown: Preview
-    noise: float
+    words: str
 
 
 def preview_denoised(service: EnhanceService, token: str, settings: DenoiseSettings, *, across: float = 0.5,
@@ -45,15 +43,12 @@ def preview_denoised(service: EnhanceService, token: str, settings: DenoiseSetti
     Raises:
         UsageError: the photograph cannot be read.
     """
-    denoiser, noise = Denoiser(settings=settings, device=service.device), settings.noise
+    denoiser = Denoiser(settings=settings, device=service.device)
     photo = service.full_photo(service.store.get(token))
     pixels = photo.visible_pixels
-    part = _detail(pixels, across, down)
-    camera_jpeg = denoiser.is_camera_jpeg(photo)
-    known = torch.full((1, 1, 1, 1), noise / 255) if noise is not None else \
-        noise_map(part, estimate_noise(pixels), noise_floor=denoiser.select_network(pixels, camera_jpeg).noise_floor)
-    clean = Photo(part, grey=photo.grey).map_pixels(lambda seen: denoiser.clean(seen, known, camera_jpeg))
-    return Detail(_preview(part, clean.pixels, pixels), 255 * known.mean().item())
+    seen, part = denoiser.see(pixels, photo), _detail(pixels, across, down)
+    clean = Photo(part, grey=photo.grey).map_pixels(lambda shown: denoiser.clean_seen(shown, seen))
+    return Detail(_preview(part, clean.pixels, pixels), seen.words)
 
 
 def _detail(pixels: np.ndarray, across: float, down: float) -> np.ndarray:
@@ -76,16 +71,8 @@ def denoise(service: EnhanceService, token: str, settings: DenoiseSettings) -> R
     return service.run_job(token, denoiser.process, OutputNaming(Denoiser.suffix))
 
 
-@dataclass(frozen=True)
-class RestoredDetail:
-    """A part of a photograph before and after, at full resolution, and what was done to it, in words."""
-
-    shown: Preview
-    words: str
-
-
 def preview_restored(service: EnhanceService, token: str, settings: RestoreSettings, *, across: float = 0.5,
-                     down: float = 0.5) -> RestoredDetail:
+                     down: float = 0.5) -> Detail:
     """The result of `rlenhance restore` on a part of a photograph, whose chain is chosen for that part.
 
     Args:
@@ -99,7 +86,7 @@ def preview_restored(service: EnhanceService, token: str, settings: RestoreSetti
     photo = service.full_photo(service.store.get(token))
     part = _detail(photo.visible_pixels, across, down)
     after, decision = PhotoRestorer(settings=settings, device=service.device).process(Photo(part, grey=photo.grey))
-    return RestoredDetail(_preview(part, after.pixels, photo.pixels), decision.get("words", NOTHING))
+    return Detail(_preview(part, after.pixels, photo.pixels), decision.get("words", NOTHING))
 
 
 def restore(service: EnhanceService, token: str, settings: RestoreSettings) -> Result:

@@ -61,8 +61,7 @@ class DenoiseTab:
                                  _settings(strength, measured, noise), across=number(across, "Left or right"),
                                  down=number(down, "Up or down"))
         (width, height), (rows, columns) = found.shown.size, found.shown.before.shape[:2]
-        said = (f"{columns} × {rows} of {width} × {height} pixels; grain {'measured' if measured else 'set'}: "
-                f"{found.noise:.1f} of 255")
+        said = f"{columns} × {rows} of {width} × {height} pixels; {found.words}"
         return before_after(found.shown.before, found.shown.after, name="denoise"), notes([said], "line")
 
     def save(self, photo: Any, strength: Any, measured: Any, noise: Any, *_: Any) -> str:
