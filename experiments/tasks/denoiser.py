@@ -30,6 +30,7 @@ from rlenhance.hub.shipped import locate
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, DenoisingUNet, FilterPolicy, Restorer
 from rlenhance.models.warm_start import denoiser_weights
+from rlenhance.ops.camera_noise import camera_noise_map
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map_from_image
 
 #: The noise that is validated on and reported, in 255ths.
@@ -116,11 +117,13 @@ class DenoiserRunConfig(RunConfig):
 
 
 _noise_map = partial(noise_map_from_image, noise_floor=NOISE_FLOOR)
+_measure = partial(camera_noise_map, noise_floor=NOISE_FLOOR)
 
 
-def camera_validation(data: Dataset) -> Batch:
-    """Crops of brightened photographs of the validation pictures, always the same."""
-    sampler = CameraJpegSampler(data.splits.val, data.cache, 128, _noise_map, seed=1)
+def camera_validation(data: Dataset, processed: float = 0.0) -> Batch:
+    """Crops of brightened and processed photographs of the validation pictures, always the same."""
+    sampler = CameraJpegSampler(data.splits.val, data.cache, 128, _noise_map, measure=_measure,
+                                processed_prob=processed, seed=1)
     return Batch.stack([sampler.batch(16 * number, 1) for number in range(_SHOWN)])
 
 
@@ -220,7 +223,7 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
         if not share:
             return lambda step: plain.batch(step, count)
         pairs = open_dataset(config.data.pairs).train if config.data.pairs else ()
-        camera = CameraJpegSampler(data.train, data.cache, crop, _noise_map, pairs=pairs,
+        camera = CameraJpegSampler(data.train, data.cache, crop, _noise_map, measure=_measure, pairs=pairs,
                                    processed_prob=config.data.camera, seed=config.train.seed)
 
         def draw(step: int) -> Batch:
@@ -231,7 +234,7 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
 
     def evaluator(self, config: DenoiserRunConfig, data: CleanPictures) -> Evaluator:
         pictures = [batch.image for batch in data.load("val", limit=_SHOWN)]
-        photographs = camera_validation(data) if config.data.camera_jpeg else None
+        photographs = camera_validation(data, config.data.camera) if config.data.camera_jpeg else None
         return lambda network: validate(cast(DenoisingUNet, network), pictures, photographs)
 
     def monitor(self, config: DenoiserRunConfig) -> str:

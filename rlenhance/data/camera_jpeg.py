@@ -175,7 +175,8 @@ class CameraJpegSampler(ExampleSampler):
 
     def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise_map: NoiseEstimator, *,
                  measure: NoiseMeasure | None = None, pairs: Sequence[Example] = (), real: float = 0.3,
-                 camera: CameraModel | None = None, processed: SimulatedCamera | None = None, processed_prob: float = 0.0, seed: int = 0):
+                 camera: CameraModel | None = None, processed: SimulatedCamera | None = None,
+                 processed_prob: float = 0.0, seed: int = 0):
         if not 0 <= processed_prob <= 1:
             raise UsageError(f"processed_prob is a probability; got {processed_prob:g}")
         if size < 16 or size % 16:

@@ -20,13 +20,14 @@ from rlenhance.ops.noise_estimation import noise_map
 _SIDE, _LEVELS = 16, 4  # pixels along a block; scales, each half of the one before
 _ENOUGH, _ROWS = 2_000_000, 256  # pixels that are read, in bands of so many rows spread over the picture
 _BINS, _FEWEST = 4, 24  # parts of the range of light, and blocks that each needs
-_SMALLEST = 64  # pixels along a side below which nothing is said
 _CLIPPED = 0.03  # share of a block's pixels that may be at the ends of the range
 _QUANTILES, _SPREAD = (0.05, 0.25, 0.5), (0.02, 0.1, 0.3, 0.6)  # of a bin's blocks, and of all
 _LEAST = 0.05  # 255ths: deviations below it are not told apart
 _CODED = 0.15  # of `_grid`, from which on a picture has the grid of a JPEG
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
+#: Pixels along a side below which nothing is said.
+SMALLEST_SIDE = 64
 #: 255ths, added to a deviation before its logarithm is taken.
 OFFSET = 0.5
 #: Number of statistics of a bin, see `noise_statistics`.
@@ -122,7 +123,7 @@ def noise_statistics(picture: np.ndarray) -> NoiseStatistics:
     """
     if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
         raise UsageError(f"a picture must be an array (H, W, 3); got {getattr(picture, 'shape', picture)}")
-    if min(picture.shape[:2]) < _SMALLEST:
+    if min(picture.shape[:2]) < SMALLEST_SIDE:
         return NoiseStatistics(np.zeros((0, NUM_STATISTICS), np.float32), [], np.zeros(0), 0.0)
     found = [_block_statistics(picture[rows]) for rows in _bands(*picture.shape[:2])]
     luma, clipped, energy = (np.concatenate([part[number] for part in found]) for number in range(3))
@@ -150,7 +151,7 @@ def block_means(plane: np.ndarray) -> np.ndarray:
 
 def _bands(height: int, width: int) -> list[slice]:
     return [rows for rows in bands(height, _ROWS, -(-height * width // _ENOUGH))
-            if rows.stop - rows.start >= min(_SMALLEST, height)]
+            if rows.stop - rows.start >= min(SMALLEST_SIDE, height)]
 
 
 def _block_statistics(band: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

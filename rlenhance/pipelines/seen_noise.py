@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.ops.camera_noise import CameraNoise, estimate_camera_noise
+from rlenhance.ops.camera_noise import SMALLEST_SIDE, CameraNoise, estimate_camera_noise
 from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, noise_map
 
 _LEAST = 1.0  # 255ths below which a picture counts as clean
@@ -58,15 +58,15 @@ def see_noise(pixels: np.ndarray, coded: bool = False) -> SeenNoise:
     """Measure the noise of a picture.
 
     What second differences see as strong as it is counts as fine noise; of noise that a camera has smoothed or coded
-    they see a part, and statistics at coarser scales tell how strong it is.
+    they see a part, and statistics at coarser scales tell how strong it is. Small pictures have fine noise.
 
     Args:
         pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
         coded: its file is a JPEG.
     """
     camera = estimate_camera_noise(pixels)
-    level = 255 * camera.level
-    if level < _LEAST:
+    level, told = 255 * camera.level, min(pixels.shape[:2]) >= SMALLEST_SIDE
+    if told and level < _LEAST:
         return SeenNoise("none", level, coded or camera.coded, camera)
     fine = estimate_noise(pixels)
     seen = 255 * noise_map(pixels, fine).square().mean().sqrt().item()

@@ -38,7 +38,7 @@ def test_hidden_noise_is_seen(smoothing, quality):
 @pytest.mark.parametrize("sigma", [3, 10, 25])
 def test_even_noise_is_seen_too(sigma):
     noisy = (smooth() + sigma * np.random.default_rng(0).standard_normal((256, 320, 3))).clip(0, 255)
-    assert 255 * estimate_camera_noise(noisy.astype(np.uint8)).level == pytest.approx(sigma, rel=0.3)
+    assert 255 * estimate_camera_noise(noisy.astype(np.uint8)).level == pytest.approx(sigma, rel=0.5)
 
 
 def test_the_estimate_is_that_of_the_pixels_whatever_their_type():
