@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -183,6 +184,15 @@ def grow(value: torch.Tensor, ours: torch.Tensor, transposed: bool = False) -> t
     return grown
 
 
+def in_colour(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a denoiser of grey pictures in one of colour pictures that denoises the mean of the channels, and
+    leaves their differences: the mean has the noise of one channel over the root of three."""
+    stem, head, bias = (weights[f"network.{name}"] for name in ("stem.weight", "head.weight", "head.bias"))
+    root = math.sqrt(3)
+    return {**weights, "network.stem.weight": torch.cat([*[stem[:, :4] / 3] * 3, stem[:, 4:] / root], dim=1),
+            "network.head.weight": torch.cat([head / root] * 3), "network.head.bias": torch.cat([bias / root] * 3)}
+
+
 class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
     """Take noise away in one pass: see docs/howto/denoising.md."""
 
@@ -208,6 +218,8 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
         narrower layers (`grow`)."""
         source, ours = load_network(locate(path)), network.state_dict()
         theirs = denoiser_weights(source) if isinstance(source, FilterPolicy | Restorer) else source.state_dict()
+        if network.channels == 3 and getattr(source, "channels", 3) == 1:
+            theirs = in_colour(theirs)
         grown = {name: grow(value, ours[name], "upsample" in name) for name, value in theirs.items() if name in ours}
         fitting = {name: value for name, value in grown.items() if value is not None}
         if not fitting:

@@ -53,3 +53,16 @@ def test_a_wider_network_begins_as_the_narrower_one(tmp_path, generator):
         assert torch.allclose(large.denoise(image, 0.1), small.denoise(image, 0.1), atol=1e-5)
     large.denoise(image, 0.1).sum().backward()
     assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in large.parameters())
+
+
+def test_a_network_for_colour_begins_with_the_mean_of_the_channels(tmp_path, generator):
+    """It denoises the mean as the grey network does at the noise of the mean, and leaves the channels' differences."""
+    grey, colour = (stir(make_model("denoiser", channels=channels, widths=(16, 16), down=(1, 1), up=(1,)), 0.1)
+                    for channels in (1, 3))
+    save_checkpoint(tmp_path / "grey", grey)
+    DENOISER.initialize(colour, tmp_path / "grey")
+    image = torch.rand(1, 3, 32, 32, generator=generator)
+    with torch.no_grad():
+        result, mean = colour.denoise(image, 0.1), image.mean(dim=1, keepdim=True)
+        assert torch.allclose(result.mean(dim=1, keepdim=True), grey.denoise(mean, 0.1 / 3**0.5), atol=1e-5)
+    assert torch.allclose(result - result.mean(dim=1, keepdim=True), image - mean, atol=1e-5)
