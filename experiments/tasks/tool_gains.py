@@ -15,8 +15,8 @@ from torch import Tensor
 
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NUM_D4, center_crop, d4_transform, to_tensor
-from rlenhance.data import ImageCache, MixedDamage, open_clean
+from rlenhance.core.image import NUM_D4, center_crop, d4_transform, to_array, to_tensor
+from rlenhance.data import ImageCache, MixedDamage, SimulatedCamera, open_clean
 from rlenhance.data.mixed_damage import DAMAGES, ENDS, damage
 from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.metrics.full_reference import psnr
@@ -29,14 +29,17 @@ from rlenhance.tools.photo import BRIGHTENER
 
 _MOST_GAIN, _MOST_QUALITY = 6.0, 45.0  # dB: larger gains and losses, and better pictures, count as this
 NAMES = ("statistics", "gains", "quality", "chain")
-_BATCH, _DARK = 64, DAMAGES.index("dark")
+_BATCH, _DARK, _JPEG = 64, DAMAGES.index("dark"), DAMAGES.index("jpeg")
+_GREY, _CAMERA = 0.3, 0.2  # shares of the crops that are grey, and that a simulated camera has taken
+_MOST_MISSED = 1000  # pictures in a row that are too small
 _LIGHT_DEGREES = 2  # degrees of pictures that are nearly good
 
 
 @dataclass(frozen=True)
 class Config:
-    """Train the planner of `rlenhance restore`: damaged crops of clean pictures, every tool tried on each, the gains
-    learned by regression; then the same after one tool, and after two."""
+    """Train the planner of `rlenhance restore`: damaged crops of clean pictures, grey and in colour, some taken
+    by a simulated camera, every tool tried on each, the gains learned by regression; then the same after one tool, and
+    after two."""
 
     data: tuple[Path, ...] = ()
     """Folders of clean pictures, or of pairs whose references are clean, each counted alike."""
@@ -106,8 +109,8 @@ def darken(clean: Tensor, degree: int, rng: np.random.Generator) -> Tensor:
 def clean_crops(folders: Sequence[Path], crop: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Crops (1, 3, crop, crop) of the training pictures, turned and mirrored, half of them of reduced pictures."""
     parts = [open_clean(folder).train for folder in folders or (None,)]
-    cache = ImageCache()
-    while True:
+    cache, missed = ImageCache(), 0
+    while missed < _MOST_MISSED:
         part = parts[rng.integers(len(parts))]
         example = part[int(rng.integers(len(part)))]
         place = example.target or example.image
@@ -118,28 +121,63 @@ def clean_crops(folders: Sequence[Path], crop: int, rng: np.random.Generator) ->
             image = F.interpolate(image, scale_factor=1 / rng.uniform(1, min(room, 2)), mode="area")
         top, left = (int(rng.integers(max(1, length - crop + 1))) for length in image.shape[-2:])
         piece = d4_transform(image[..., top : top + crop, left : left + crop], int(rng.integers(NUM_D4)))
+        missed += 1
         if min(piece.shape[-2:]) >= crop:
+            missed = 0
             yield piece.clamp(0, 1).contiguous()
+    raise UsageError(f"{missed} pictures in a row are smaller than {crop}x{crop} pixels: name larger ones (data), or "
+                     f"reduce crop")
+
+
+def grey_of(image: Tensor) -> Tensor:
+    """A picture without its colours, rounded as files are: (1, 3, H, W) -> the same."""
+    luma = (image * image.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    return ((255 * luma).round() / 255).expand(-1, 3, -1, -1).contiguous()
+
+
+def damaged(clean: Tensor, degrees: np.ndarray, rng: np.random.Generator, grey: bool) -> Tensor:
+    """`damage`; noise of a grey picture is the same in all channels, as the grain of a film is."""
+    if not grey:
+        return damage(clean, degrees, rng)
+    coding, rest = degrees.copy(), degrees.copy()
+    rest[0, _JPEG], coding[0, [place for place in range(len(DAMAGES)) if place != _JPEG]] = 0, 0
+    grain = damage(clean, rest, rng)[:, 1:2].expand(-1, 3, -1, -1)
+    return damage(grain, coding, rng) if coding.any() else grain.contiguous()
+
+
+def draw_pair(config: Config, crops: Iterator[Tensor], large: Iterator[Tensor], brighten: Any,
+              rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A damaged crop (1, 3, crop, crop) and its reference.
+
+    A dark crop is brightened, as `PhotoRestorer` does; its reference is the clean crop with as little light, through
+    the same curves, so that gains are those of repair.
+
+    Args:
+        crops, large: of `config.crop` and of twice as many pixels along a side, which a simulated camera halves.
+        brighten: the model.
+    """
+    grey, camera, degrees = rng.random() < _GREY, rng.random() < _CAMERA, draw_degrees(rng)
+    if camera:
+        image, clean = (to_tensor(part) for part in SimulatedCamera()(to_array(next(large), np.uint8), rng))
+        return (grey_of(image), grey_of(clean)) if grey else (image, clean)
+    clean = darken(next(crops), int(degrees[0, _DARK]), rng)
+    clean = grey_of(clean) if grey else clean
+    dark, degrees[0, _DARK] = bool(degrees[0, _DARK]), 0
+    image = damaged(clean, degrees, rng, grey)
+    if dark and exposure_of(image).item() < DARK:
+        actions = brighten.decide(image)
+        image, clean = brighten.render(image, actions), brighten.render(clean, actions)
+    return image, clean
 
 
 @torch.inference_mode()
 def collect(config: Config, tools: Sequence[Tool], samples: Samples, rng: np.random.Generator, chain: int) -> None:
-    """Try every tool on damaged crops, and on what one and two tools leave, until the time is up.
-
-    A dark crop is brightened first, as `PhotoRestorer` does; its reference is the clean crop with as little light,
-    through the same curves, so that gains are those of repair.
-    """
+    """Try every tool on damaged crops, and on what one and two tools leave, until the time is up."""
     end = time.monotonic() + 60 * config.collect_minutes
     brighten: Any = load_model(BRIGHTENER)
-    crops = clean_crops(config.data, config.crop, rng)
+    crops, large = (clean_crops(config.data, side, rng) for side in (config.crop, 2 * config.crop))
     while time.monotonic() < end:
-        degrees = draw_degrees(rng)
-        clean = darken(next(crops), int(degrees[0, _DARK]), rng)
-        dark, degrees[0, _DARK] = bool(degrees[0, _DARK]), 0
-        image = damage(clean, degrees, rng)
-        if dark and exposure_of(image).item() < DARK:
-            actions = brighten.decide(image)
-            image, clean = brighten.render(image, actions), brighten.render(clean, actions)
+        image, clean = draw_pair(config, crops, large, brighten, rng)
         target = center_crop(clean, config.side)
         chain += 1
         for _ in range(config.steps):

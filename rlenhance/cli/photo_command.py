@@ -77,9 +77,12 @@ def add_model(parser: argparse.ArgumentParser, models: str) -> None:
                         help="cpu, cuda, mps, or auto: the best that is there (default: cpu)")
 
 
-def add_settings(parser: argparse.ArgumentParser, settings: type[ImageSettings]) -> None:
-    """A flag for each setting of a pipeline; each is None where it is not given."""
+def add_settings(parser: argparse._ActionsContainer, settings: type[ImageSettings],
+                 without: Sequence[str] = ()) -> None:
+    """A flag for each setting of a pipeline but those `without`; each is None where it is not given."""
     for about in flags_of(settings):
+        if about.name in without:
+            continue
         action = parser.add_argument(about.flag, *about.aliases, dest=about.name, type=flag_reader(about),
                                      metavar=about.metavar, help=about.help)
         for word in about.old_flags:

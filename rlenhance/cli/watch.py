@@ -1,4 +1,4 @@
-"""`rlenhance watch`: enhances what arrives in a folder."""
+"""`rlenhance watch`: enhances, or repairs, what arrives in a folder."""
 
 from __future__ import annotations
 
@@ -15,35 +15,45 @@ from rlenhance.cli.photo_command import (
     add_old_flag,
     add_places,
     add_running,
+    add_settings,
     decode_seconds_of,
     encoder_of,
     limit_of,
     naming_of,
     note_clips,
     notes_stream,
+    read_settings,
 )
 from rlenhance.cli.reports import Reporter
 from rlenhance.core.errors import UsageError, describe_failure, printable
-from rlenhance.pipelines.options import EnhanceSettings
+from rlenhance.pipelines.options import EnhanceSettings, RestoreSettings, flags_of
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan, OutputNaming
     from rlenhance.io.watcher import FolderWatcher
+    from rlenhance.pipelines.base import ImagePipeline
+
+_SHARED = ("strength", "steps")  # settings of enhancement that repair has too
 
 
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
     watch = commands.add_parser(
-        "watch", help="enhance what arrives in a folder",
-        description="Enhance photographs that arrive in a folder, and those in it without a result, until Ctrl-C. A "
-                    "photograph is taken once it is completely written; a bad one is named, and tried again when it "
-                    "changes. Results that exist stay.",
+        "watch", help="enhance or repair what arrives in a folder",
+        description="Enhance photographs (or repair them, with --repair) that arrive in a folder, and those in it "
+                    "without a result, until Ctrl-C. A photograph is taken once it is completely written; a bad one is "
+                    "named, and tried again when it changes. Results that exist stay.",
     )
     watch.add_argument("folder", type=Path, metavar="DIR", help="where photographs arrive")
     place = add_places(watch, "the folder that results go to (default: beside each photograph)")
     place.add_argument("--overwrite", action="store_true",
                        help="do a photograph again when it is newer than its result")
     add_enhancer(watch)
+    repair = watch.add_argument_group("repair")
+    repair.add_argument("--repair", action="store_true",
+                        help="find out what is wrong with each photograph and repair it, as rlenhance restore does, "
+                             "instead of brightening it")
+    add_settings(repair, RestoreSettings, without=_SHARED)
     waiting = watch.add_argument_group("waiting")
     waiting.add_argument("--once", action="store_true", help="do what is there, once it is written, and stop")
     interval = waiting.add_argument("--interval", type=float, default=1.0, metavar="SECONDS",
@@ -66,10 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = None if arguments.output is None else Path(arguments.output)
     with redirect_stdout(notes_stream(BatchPlan(()), arguments)):
-        enhancer, shared = make_enhancer(arguments)
-        if shared:
-            raise UsageError(f"{arguments.recipe}: was made with --shared-decision, which needs all photographs at "
-                             f"once; use rlenhance enhance")
+        pipeline = _pipeline(arguments)
         if not arguments.once:
             print(f"watching {printable(arguments.folder)}; Ctrl-C stops")
     arrivals = FolderWatcher(arguments.folder, recursive=arguments.recursive, exclude=out,
@@ -86,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if not away:
                     print(f"waiting: {printable(error)}", file=sys.stderr)
                 plan, away = BatchPlan(()), True
-            for outcome in run_batch(plan, enhancer.process, max_in_flight=arguments.workers, copy=encoder is None,
+            for outcome in run_batch(plan, pipeline.process, max_in_flight=arguments.workers, copy=encoder is None,
                                      encode=encoder or encode, megapixels=limit, decode_seconds=seconds):
                 reporter.report(outcome)
             if arguments.once and not arrivals.pending:
@@ -94,11 +101,43 @@ def run(arguments: argparse.Namespace) -> int:
             time.sleep(arguments.interval)
 
 
+def _pipeline(arguments: argparse.Namespace) -> ImagePipeline[Any]:
+    """What is done to each photograph."""
+    if arguments.repair:
+        from rlenhance.pipelines.configure import check_device
+        from rlenhance.pipelines.restore import PhotoRestorer
+
+        return PhotoRestorer(arguments.model, read_settings(arguments, RestoreSettings),
+                             device=check_device(arguments.device))
+    enhancer, shared = make_enhancer(arguments)
+    if shared:
+        raise UsageError(f"{arguments.recipe}: was made with --shared-decision, which needs all photographs at once; "
+                         f"use rlenhance enhance")
+    return enhancer
+
+
+def _check_settings(arguments: argparse.Namespace) -> None:
+    """Refuse settings outside their range, and those of enhancement beside --repair or the other way round."""
+    of_enhancement = {about.flag: about.name for about in flags_of(EnhanceSettings) if about.name not in _SHARED} | {
+        "--preset": "preset", "--denoiser": "denoiser", "--reward": "reward", "--match-style": "match_style",
+        "--recipe": "recipe"}
+    of_repair = {about.flag: about.name for about in flags_of(RestoreSettings) if about.name not in _SHARED}
+    others = of_enhancement if arguments.repair else of_repair
+    if given := [flag for flag, name in others.items() if getattr(arguments, name) is not None]:
+        raise UsageError(f"{', '.join(given)}: {'not' if arguments.repair else 'only'} with --repair, which has "
+                         f"{', '.join(of_repair)}, --steps and --strength; leave it out")
+    if arguments.repair:
+        read_settings(arguments, RestoreSettings)
+    else:
+        check_recipe(arguments)
+
+
 def _checked(arguments: argparse.Namespace) -> OutputNaming:
     from rlenhance.io.output_plan import check_writable
 
-    check_recipe(arguments)
-    naming = naming_of(arguments, EnhanceSettings.suffix, arguments.preset)
+    _check_settings(arguments)
+    naming = naming_of(arguments, RestoreSettings.suffix if arguments.repair else EnhanceSettings.suffix,
+                       arguments.preset)
     if not os.path.isdir(arguments.folder):
         raise UsageError(f"{arguments.folder}: no such folder")
     if "{number}" in (arguments.name or ""):

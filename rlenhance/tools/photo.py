@@ -27,6 +27,7 @@ PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma
          "deblock-30")
 
 
+_GREY = 0.5 / 255  # mean difference of the channels below which a picture is grey
 _TILE = 192  # pixels along a tile that is enlarged
 
 
@@ -38,6 +39,17 @@ def _model(name: str) -> Any:
 
 def _denoised(images: Tensor, model: str, sigma: float) -> Tensor:
     result: Tensor = _model(model).denoise_tiled(images, sigma / 255)
+    return result
+
+
+def _denoised_even(images: Tensor, sigma: float) -> Tensor:
+    """Pictures in colour by one network, grey ones, as coding and earlier tools leave them, by the other."""
+    grey = (images.amax(dim=1) - images.amin(dim=1)).mean(dim=(1, 2)) < _GREY
+    result = torch.empty_like(images)
+    for rows, model in ((grey, "denoiser-grey"), (~grey, "denoiser")):
+        if rows.any():
+            part = images[rows]
+            result[rows] = _denoised(part.mean(dim=1, keepdim=True) if model == "denoiser-grey" else part, model, sigma)
     return result
 
 
@@ -59,22 +71,23 @@ def _resampled(images: Tensor) -> Tensor:
     return result
 
 
-def _add(name: str, label: str, batched: BatchFunction, radius: int | None, model: str, sigma: float = 0.0) -> None:
+def _add(name: str, label: str, batched: BatchFunction, radius: int | None, *models: str, sigma: float = 0.0) -> None:
     def function(picture: Any) -> Any:
         return to_array(batched(to_tensor(picture)), picture.dtype.type)
 
     def make() -> Tool:
-        version = f"{weights_digest(locate(model))[:16]} {sigma:g}"
+        version = f"{' '.join(weights_digest(locate(model))[:16] for model in models)} {sigma:g}"
         return Tool(name, label, function, cost_of(name), radius, batched=batched, version=version)
 
     TOOLS.register(name)(make)
 
 
-for _kind, _network, _strengths, _label in (("coded", "denoiser-photo", CODED, "traces of noise and JPEG smoothed"),
-                                            ("even", "denoiser", EVEN, "noise taken out")):
-    for _sigma in _strengths:
-        _add(f"denoise-{_kind}-{_sigma}", _label, partial(_denoised, model=_network, sigma=_sigma), 72,
-             _network, _sigma)
+for _sigma in CODED:
+    _add(f"denoise-coded-{_sigma}", "traces of noise and JPEG smoothed",
+         partial(_denoised, model="denoiser-photo", sigma=_sigma), 72, "denoiser-photo", sigma=_sigma)
+for _sigma in EVEN:
+    _add(f"denoise-even-{_sigma}", "noise taken out", partial(_denoised_even, sigma=_sigma), 72, "denoiser",
+         "denoiser-grey", sigma=_sigma)
 _add("denoise-measured", "noise measured and taken out", _measured, None, "denoiser-photo")
 _add("resample", "detail restored", _resampled, 40, "upscale")
 _add("brighten", "brightened", _brightened, None, BRIGHTENER)

@@ -23,7 +23,7 @@ def photographs(tmp_path):
 def test_a_planner_is_trained_and_measured(photographs, tmp_path, capsys):
     """What earlier runs have tried is used too; other tools under the same name are refused."""
     config = tool_gains.Config(data=(photographs,), tools=("unsharp", "median"), out=tmp_path, name="own",
-                               collect_minutes=0.005, crop=48, side=32, updates=3, steps=2)
+                               collect_minutes=0.005, crop=32, side=32, updates=3, steps=2)
     folder = tool_gains.main(config)
     tool_gains.main(config)
     assert len(list(folder.glob("states-*.npz"))) == 2

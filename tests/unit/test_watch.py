@@ -10,8 +10,10 @@ import pytest
 
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.watcher import FolderWatcher
+from tests.support.networks import make_planner
 
 
 @pytest.fixture
@@ -96,6 +98,17 @@ def test_once_does_what_is_there(inbox, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_what_arrives_is_repaired(inbox, tmp_path):
+    """--repair: the results of `restore`, byte for byte, with its settings."""
+    planner = make_planner((2.0, 1.0, 0.0), tools=("unsharp", "median", "brighten-gamma"))
+    words = ["--model", str(save_checkpoint(tmp_path / "planner/best", planner)), "--budget", "fast"]
+    assert once("--repair", *words, "-o", "out") == 2
+    assert cli.main(["restore", "in", *words, "-o", "other"]) == 2
+    assert (tmp_path / "out/a.png").read_bytes() == (tmp_path / "other/a.png").read_bytes()
+    (inbox / "bad.jpg").unlink()
+    assert once("--repair", *words) == 0 and (inbox / "a_restored.png").is_file()
+
+
 def test_results_beside_their_sources_are_no_arrivals(inbox, capsys):
     """Without -o a result is not taken for a photograph, the first time and later."""
     (inbox / "bad.jpg").unlink()
@@ -160,6 +173,9 @@ def test_each_arrival_as_an_object(inbox, capsys):
     (["in", "--name", "{number}{ext}"], "no {number}"), (["in", "--interval", "0"], "--interval is more than 0"),
     (["in", "--exposure", "7"], "--exposure must lie"), (["in", "--workers", "0"], "--workers"),
     (["in", "--recipe", "nowhere.json"], "nowhere.json"),
+    (["in", "--repair", "--steps", "0"], "steps must lie between 1 and 10; got 0"),
+    (["in", "--repair", "--contrast", "0", "--preset", "vivid"], "--contrast, --preset: not with --repair"),
+    (["in", "--budget", "fast"], "--budget: only with --repair"),
 ])
 def test_bad_words_are_answered_in_a_line(inbox, capsys, words, told):
     """Before it watches: status 2 and one line."""
