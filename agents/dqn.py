@@ -113,7 +113,7 @@ class DQN(Learner):
             raise UsageError("dqn trains a ToolchainPolicy with learns_values and without regions: use a3c for others")
         self.config = config or DQNConfig()
         super().__init__(planner, self.config.optimizer, seed, device, planner, self.config.ema_decay)
-        self.env, self._planner = env, planner.to(self.device)
+        self.env, self._planner = env, planner.to(self.device).eval()
         self._visits: list[Visit] = []
         self._oldest = 0
 
@@ -183,7 +183,7 @@ class DQN(Learner):
     def _remember(self, before: Mapping[str, Any], rows: Tensor, tried: Tensor, gains: Tensor, costs: Tensor,
                   following: Mapping[str, Any], ended: float) -> None:
         """Keep the visits of some of the pictures."""
-        kept = _lean(before), _lean(following)
+        kept = lean(before), lean(following)
         for row in rows.tolist():
             visit = Visit({name: value[row] for name, value in kept[0].items()}, tried[row], gains[row], costs[row],
                           {name: value[row] for name, value in kept[1].items()}, torch.tensor(ended))
@@ -219,7 +219,7 @@ class DQN(Learner):
         return {"loss/value": (error * allowed).sum() / allowed.sum().clamp(min=1)}
 
 
-def _lean(observation: Mapping[str, Any]) -> dict[str, Tensor]:
+def lean(observation: Mapping[str, Any]) -> dict[str, Tensor]:
     """What is kept of an observation: where it has features, not the picture; otherwise that, at half precision."""
     kept = {name: value for name, value in observation.items() if name not in ("image", "preference")}
     if "spectrum" not in observation:

@@ -256,6 +256,32 @@ class ToolchainEnv(PixelEnv):
             gains.append(earned.reward + self._function_gain(after))
         return torch.stack(images, dim=1), torch.stack(gains, dim=1)
 
+    def branch(self, rows: Tensor) -> ToolchainEnv:
+        """The present episodes of some of the pictures, to go on with them elsewhere: this environment stays where it
+        is, and both share the results of tools.
+
+        Args:
+            rows: numbers of the pictures, (M,); a picture may be there several times.
+
+        Returns:
+            An environment of M pictures that begins nothing new at its end. Its spaces are not made anew.
+        """
+        made, episode, state = object.__new__(type(self)), self.episode, self._state
+        vars(made).update(vars(self))
+        made._episode = replace(
+            episode, batch=episode.batch[rows], preference=episode.preference[rows], features={},
+            user_targets={name: value[rows] if len(value) > 1 else value
+                          for name, value in episode.user_targets.items()})
+        made._state = replace(state, image=state.image[rows],
+                              magnitude=None if state.magnitude is None else state.magnitude[rows],
+                              costs={name: value[rows] for name, value in state.costs.items()})
+        made._last_tools, made._spent = self._last_tools[rows], self._spent[rows]
+        made._ids, made._chains = ([known[row] for row in rows.tolist()] if known else []
+                                   for known in (self._ids, self._chains))
+        made.metadata = {**self.metadata, "autoreset_mode": AutoresetMode.DISABLED}
+        made.num_envs = len(rows)
+        return made
+
     @property
     def costs(self) -> Tensor:
         """Seconds of processor time per megapixel of each tool, and 0 for stopping: (K + 1,)."""

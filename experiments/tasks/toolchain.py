@@ -16,6 +16,7 @@ from agents import A3CConfig, Learner
 from agents.dqn import DQN, DQNConfig
 from agents.optim import OptimizerConfig
 from agents.toolchain_actor import ToolchainA3C
+from agents.vine import Vine, VineConfig
 from envs import ToolchainEnv
 from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.fit import Evaluator, FitResult
@@ -36,11 +37,12 @@ _PART = 64  # pictures of an episode in evaluations
 class ToolchainTrainConfig(TrainConfig):
     """Settings of a training run."""
 
-    learner: Annotated[str, one_of({"dqn": DQN, "a3c": ToolchainA3C})] = "dqn"
-    """dqn (values, off policy: every tool is tried at each state) or a3c (probabilities, on policy)."""
+    learner: Annotated[str, one_of({"vine": Vine, "dqn": DQN, "a3c": ToolchainA3C})] = "vine"
+    """vine (probabilities; every tool is tried at each state, and the policy is followed to the end after each), dqn
+    (values, every tool is tried) or a3c (probabilities, from what is taken alone; regions)."""
     out: Path = Path("runs/toolchain")
     """Where run folders are made."""
-    updates: Annotated[int | None, default_is("100, or as many as --minutes allows", "INT")] = None
+    updates: Annotated[int | None, default_is("250, or as many as --minutes allows", "INT")] = None
     """Learner steps; beside --resume, how many the run is to have in all."""
     batch_size: int = 16
     """Patches per update."""
@@ -63,7 +65,7 @@ class ToolchainDataConfig:
     photographs). Near-duplicates are left out."""
     level: Annotated[str, one_of(dict.fromkeys(LEVELS))] = "moderate"
     """Severity of the mixed damage."""
-    patches: int = 2000
+    patches: int = 1000
     """Training patches, which are visited in turn."""
     tools: tuple[str, ...] = ("opencv",)
     """Kits (opencv, rl-restore and others), tools by name, MODULE:FUNCTION, or commands with {in} and {out}."""
@@ -93,14 +95,17 @@ class ToolchainNetworkConfig:
     """Cells along each side that choose for themselves (a3c)."""
     conv_channels: int = 0
     """Channels of the first convolution; 0: the spectrum of 8x8 blocks alone."""
-    hidden: int = 128
+    hidden: int = 256
     """Units of the hidden layers."""
+    dropout: Annotated[float | None, default_is("0.2 for vine, 0 for others", "FLOAT")] = None
+    """Share of them that is left out in training."""
 
 
 @dataclass(frozen=True)
 class ToolchainLearnerConfigs(LearnerSettings):
     """Settings of each learner."""
 
+    vine: VineConfig = field(default_factory=VineConfig)
     dqn: DQNConfig = field(default_factory=DQNConfig)
     a3c: A3CConfig = field(default_factory=lambda: A3CConfig(
         entropy_target=(0.5, 0.02), target_kl=0.1, update_epochs=8, optimizer=OptimizerConfig(3e-3, 20, 0.02, 5.0)))
@@ -253,19 +258,20 @@ class ToolchainTask(Task[ToolchainConfig, ToolchainDataset]):
     command = "experiments.toolchain_train"
     env_id = "Toolchain-v0"
     Config = ToolchainConfig
-    registry = {"dqn": DQN, "a3c": ToolchainA3C}
-    default_updates = 100
+    registry = {"vine": Vine, "dqn": DQN, "a3c": ToolchainA3C}
+    default_updates = 250
 
     def dataset(self, config: ToolchainConfig) -> ToolchainDataset:
         return open_toolchain(config)
 
     def model(self, config: ToolchainConfig, data: ToolchainDataset) -> Any:
         """The policy."""
-        network = config.network
+        network, usual = config.network, 0.2 if config.train.learner == "vine" else 0.0
         made = MODELS.create("toolchain_policy", tools=data.env.actions.tools, horizon=network.horizon,
                              regions=network.regions, learns_values=config.train.learner == "dqn",
                              price_range=network.price_range or None, conv_channels=network.conv_channels,
-                             hidden=network.hidden)
+                             hidden=network.hidden,
+                             dropout=usual if network.dropout is None else network.dropout)
         made.standardize(data.source.patches.image)
         return made
 

@@ -60,11 +60,11 @@ class BlockSpectrum(nn.Module):
         basis = torch.einsum("iy,jx->ijyx", rows, rows).reshape(_BLOCK**2, 1, _BLOCK, _BLOCK)
         self.register_buffer("basis", basis.float(), persistent=False)
         colors = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
-        self.register_buffer("colors", colors[..., None, None], persistent=False)
+        self.register_buffer("colors", colors, persistent=False)
 
     def forward(self, image: Tensor, cells: int = 1) -> Tensor:
         """(N, 3, H, W) in [0, 1], at least 12 pixels wide and high -> (N, size, cells, cells), about -1 to 1."""
-        planes = F.conv2d(image, self.colors)
+        planes = torch.einsum("oi,nihw->nohw", self.colors, image)
         found = [planes[:, :1], planes[:, 1:2], planes[:, 2:], planes[:, :1, _BLOCK // 2 :, _BLOCK // 2 :]]
         pooled = []
         for plane in found:
@@ -89,7 +89,8 @@ class ToolchainPolicy(ToolPlanner):
         learns_values: whether scores are values.
         price_range: (lowest, default, highest) price of a second per megapixel, where the user may choose it.
         conv_channels: of the first convolution; 0: the block spectrum alone.
-        hidden: units of the hidden layer.
+        hidden: units of each of the two hidden layers.
+        dropout: share of the hidden units that is left out in training.
 
     Raises:
         UsageError: a number outside its range.
@@ -101,11 +102,12 @@ class ToolchainPolicy(ToolPlanner):
     spread: Tensor
 
     def __init__(self, tools: Sequence[str], horizon: int = 3, regions: int = 1, learns_values: bool = True,
-                 price_range: Sequence[float] | None = None, conv_channels: int = 0, hidden: int = 128):
+                 price_range: Sequence[float] | None = None, conv_channels: int = 0, hidden: int = 128,
+                 dropout: float = 0.0):
         super().__init__()
-        if horizon < 1 or conv_channels < 0 or hidden < 1:
-            raise UsageError(f"horizon and hidden must be at least 1, conv_channels at least 0; got {horizon}, "
-                             f"{hidden} and {conv_channels}")
+        if horizon < 1 or conv_channels < 0 or hidden < 1 or not 0 <= dropout < 1:
+            raise UsageError(f"horizon and hidden must be at least 1, conv_channels at least 0, dropout at least 0 and "
+                             f"below 1; got {horizon}, {hidden}, {conv_channels} and {dropout}")
         self.actions = ToolchainActions(tuple(tools), regions)
         self.tools, self.horizon = self.actions.tools, horizon
         self.learns_values = self.in_decibels = learns_values
@@ -122,6 +124,7 @@ class ToolchainPolicy(ToolPlanner):
         seen = BlockSpectrum.size + 2 * sides[-1]
         self.hidden = nn.Sequential(nn.Conv2d(seen * (1 if regions == 1 else 2) + told, hidden, 1), nn.ReLU(),
                                     nn.Conv2d(hidden, hidden, 1), nn.ReLU())
+        self.dropout = nn.Dropout(dropout)
         self.advantages = nn.Conv2d(hidden, self.actions.num_choices, 1)
         self.values = nn.Conv2d(hidden, 1, 1)
         nn.init.zeros_(self.advantages.weight)
@@ -165,7 +168,9 @@ class ToolchainPolicy(ToolPlanner):
         preference = observation.get("preference", self.preferences.encode(None, count, new.device))
         last = observation.get("last_tools", new.new_zeros(count, self.actions.num_choices, cells, cells))
         told = torch.cat([remaining, budget, preference], dim=1)[..., None, None]
-        hidden = self.hidden(torch.cat([part.expand(-1, -1, cells, cells) for part in (*parts, last, told)], dim=1))
+        hidden = torch.cat([part.expand(-1, -1, cells, cells) for part in (*parts, last, told)], dim=1)
+        for layer in (self.hidden[:2], self.hidden[2:]):
+            hidden = self.dropout(layer(hidden))
         scores, value = self.advantages(hidden), self.values(hidden)
         if self.learns_values:
             own = scores[:, :-1]
