@@ -77,8 +77,8 @@ class Vine(Learner):
     def __init__(self, planner: ToolchainPolicy, env: ToolchainEnv, config: VineConfig | None = None, *, seed: int = 0,
                  device: torch.device | str = "cpu"):
         if planner.learns_values or planner.actions.regions > 1:
-            raise UsageError("vine trains a ToolchainPolicy without learns_values and without regions: use dqn for "
-                             "values, and a3c for regions")
+            raise UsageError("vine trains a ToolchainPolicy without learns_values and without regions: use a3c for "
+                             "regions, and dqn for values")
         self.config = config or VineConfig()
         super().__init__(planner, self.config.optimizer, seed, device, planner, self.config.ema_decay)
         self.env, self._planner = env, planner.to(self.device).eval()

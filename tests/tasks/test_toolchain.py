@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agents.dqn import DQNConfig
+from agents.vine import VineConfig
 from experiments.core.cli import train_command
 from experiments.core.train import train
 from experiments.tasks.toolchain import (
@@ -30,11 +31,12 @@ def small(tmp_path, learner="dqn", **network):
                              val_patches=4, device="cpu", progress=False),
         ToolchainDataConfig(tools=("median", "unsharp", "bilateral"), patches=8),
         ToolchainNetworkConfig(**{"horizon": 2, "hidden": 16, **network}))
-    return replace(made, learners=replace(made.learners, dqn=DQNConfig(gradient_steps=2, states=8)))
+    return replace(made, learners=replace(made.learners, dqn=DQNConfig(gradient_steps=2, states=8),
+                                           vine=VineConfig(gradient_steps=2, states=8)))
 
 
 @pytest.mark.parametrize("learner, network", [("dqn", {"price": 0.1}), ("a3c", {"regions": 2}),
-                                              ("dqn", {"price_range": (0.0, 0.1, 1.0), "budget": 3.0})])
+                                              ("vine", {"price_range": (0.0, 0.1, 1.0), "budget": 3.0})])
 def test_a_run_holds_a_policy_that_plans(learner, network, tmp_path, capsys):
     """Its best checkpoint knows the tools; its scores are what its chains come to; it goes on."""
     result = train(TOOLCHAIN, small(tmp_path, learner, **network))
@@ -48,7 +50,7 @@ def test_a_run_holds_a_policy_that_plans(learner, network, tmp_path, capsys):
     chains = run_chains(policy, data.env, batch)
     assert chains.cost.mean().item() == pytest.approx(scores["val/cost"], abs=1e-6)
     assert chains.gain.mean().item() == pytest.approx(scores["val/score_gain"], abs=1e-4)
-    paid = 0.1 * scores["val/cost"] * (learner == "dqn")
+    paid = 0.1 * scores["val/cost"] * (learner != "a3c")
     assert scores["val/return"] == pytest.approx(scores["val/score_gain"] - paid, abs=1e-4)
     assert resume(TOOLCHAIN, result.run, updates=3).fitted.updates == 3
     assert read_config(result.run / "best")["purpose"] == "restore"

@@ -63,6 +63,7 @@ def test_a_branch_goes_on_as_its_pictures_would():
         assert all(torch.equal(known[name][row], value[place]) for name, value in seen.items()), place
 
 
+@pytest.mark.slow
 def test_vine_learns_prices():
     """At a price above the worth of a step nothing runs, at none every step does; one policy knows both."""
     arguments = {"price_range": (0.0, 0.5, 4.0)}
@@ -90,5 +91,5 @@ def test_a_vine_is_repeated_and_goes_on():
 def test_values_are_for_dqn():
     """And regions for a3c."""
     for arguments in ({}, {"learns_values": False, "regions": 2}):
-        with pytest.raises(UsageError, match="use dqn for values, and a3c for regions"):
+        with pytest.raises(UsageError, match="use a3c for regions, and dqn for values"):
             Vine(make_planner(**arguments), make_env())
