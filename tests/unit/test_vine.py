@@ -11,7 +11,7 @@ from agents.dqn import DQN, DQNConfig
 from agents.vine import Vine, VineConfig
 from experiments.tasks.toolchain import run_chains
 from rlenhance.core.errors import UsageError
-from tests.support import known_chain, known_plan
+from tests.support import known_chain
 from tests.support.known_plan import RETURNS, make_env, make_planner, plan_batch
 
 FAST = OptimizerConfig(3e-3, 10, 0.02, 5.0)
@@ -41,7 +41,8 @@ def test_vine_learns_to_lose_first():
 def test_greed_does_not():
     """Values of the next gain alone have the return of greed."""
     planner = make_planner()
-    fit(DQN(planner, make_env(), DQNConfig(optimizer=FAST, ema_decay=0.9, gradient_steps=10, states=48, gamma=0.0), seed=1))
+    config = DQNConfig(optimizer=FAST, ema_decay=0.9, gradient_steps=10, states=48, gamma=0.0)
+    fit(DQN(planner, make_env(), config, seed=1))
     assert torch.allclose(returns(planner), torch.tensor([greed for _, greed in RETURNS.values()]), atol=0.05)
 
 
