@@ -36,7 +36,7 @@ class VineConfig:
     """A choice that loses more than this on the best one counts as this, in units of the score: how bad a bad tool is
     need not be learned."""
     ema_decay: float = 0.995
-    """Share that each gradient step keeps of the average of the weights: what goes on after a tool, and what is used."""
+    """Share that each gradient step keeps of the average of the weights, which goes on after a tool, and is used."""
     preference_sampling_prob: float = 0.8
     """Share of the pictures whose price is drawn from its whole range; the others have its default."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(1e-3, 50, 0.02, 1.0))
@@ -53,11 +53,11 @@ class VineConfig:
 class Vine(Learner):
     """A policy over tools that learns from the returns of all of them.
 
-    At each state of an episode every tool is tried, and after each of them the policy's greedy choices (of the average of
-    its weights) are followed to the end. The environment is deterministic, so these returns are exact: nothing is
-    estimated by a critic, and nothing is left to the luck of a draw. The loss is what the policy's probabilities lose on
-    the best choice, in the mean, summed over all choices; stopping returns 0. Where tools are kept in a cache and
-    horizons are short this costs little: T steps of K tools need at most about K T^2 / 2 results for a picture.
+    At each state of an episode every tool is tried, and after each of them the policy's greedy choices (of the average
+    of its weights) are followed to the end. The environment is deterministic, so these returns are exact: no critic
+    estimates them, and no draw disturbs them. The loss is what the policy's probabilities lose on the best choice,
+    summed over all choices; stopping returns 0. With a cache and a short horizon this costs little: T steps of K tools
+    need at most about K T^2 / 2 results for a picture.
 
     Args:
         planner: its scores are logits.
@@ -68,8 +68,8 @@ class Vine(Learner):
         UsageError: the planner's scores are values, or it has regions.
 
     Source: vine (TRPO, Schulman et al. 2015, section 5.2), mean actor-critic (Allen et al. 2017) and rollout policy
-    iteration (Lagoudakis and Parr 2003). We depart in greedy rollouts of averaged weights, and in learning from states of
-    earlier updates as well.
+    iteration (Lagoudakis and Parr 2003). We depart in greedy rollouts of averaged weights, and in learning from states
+    of earlier updates as well.
     """
 
     Config: ClassVar[type[Any]] = VineConfig
