@@ -82,6 +82,10 @@ class ToolchainCompareConfig(CompareConfig):
     """Of each trained planner."""
     seeds: int = 3
     """Of each trained planner; 0: no such rows."""
+    hidden: int = 128
+    """Units of each hidden layer of the planners that are trained here."""
+    dropout: float = 0.0
+    """Share of these units that is left out in training."""
     prices: tuple[float, ...] = ()
     """Further rows of greedy regression, with prices in dB for a second of processor time per megapixel."""
     width: int = 12
@@ -103,7 +107,8 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, CleanPictures])
 
     def check(self) -> None:
         config = self.config
-        for name, low in (("steps", 1), ("patches", 1), ("updates", 1), ("width", 1), ("seeds", 0), ("rounds", 0)):
+        for name, low in (("steps", 1), ("patches", 1), ("updates", 1), ("width", 1), ("seeds", 0), ("rounds", 0),
+                          ("hidden", 1)):
             if getattr(config, name) < low:
                 raise UsageError(f"--{name} must be at least {low}; got {getattr(config, name)}")
         counts = config.train_patches
@@ -250,7 +255,7 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, CleanPictures])
         config = self.config
         for seed in range(config.seeds):
             mark = f"{name}, {config.train_patches[0]} patches" if "patches" not in name else name
-            mark += f", {config.rounds} rounds" * (name == OWN_CHAINS) + f", seed {seed}"
+            mark += f", {config.rounds} rounds" * (name == OWN_CHAINS) + f"{self._network_mark}, seed {seed}"
             place = self.folder / mark.replace(", ", "-").replace(" ", "-")
             if not place.is_dir():
                 fit = fit or learn()
@@ -277,7 +282,15 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, CleanPictures])
         return States.join(parts)
 
     def _fit(self, states: States, loss: Callable[[Tensor, Tensor], Tensor], seed: int) -> ToolchainPolicy:
-        return fit_planner(self.names, states, loss, updates=self.config.updates, seed=seed)
+        config = self.config
+        return fit_planner(self.names, states, loss, updates=config.updates, seed=seed, hidden=config.hidden,
+                           dropout=config.dropout)
+
+    @property
+    def _network_mark(self) -> str:
+        """Of planners of another network than the default one."""
+        hidden, dropout = self.config.hidden, self.config.dropout
+        return "" if (hidden, dropout) == (128, 0) else f", {hidden} units, dropout {dropout:g}"
 
     def _gains(self, count: int) -> States:
         return self._states("gains", count, lambda patches: gain_states(self.tools, patches, self.config.steps))
@@ -291,7 +304,7 @@ class ToolchainComparison(TaskComparison[ToolchainCompareConfig, CleanPictures])
             states = self._gains(count)
             planner = self._fit(states, regression, seed)
             for number in range(self.config.rounds):
-                met = self._states(f"met-{seed}-{number}", count, partial(
+                met = self._states(f"met{self._network_mark.replace(', ', '-')}-{seed}-{number}", count, partial(
                     chain_states, self.tools, steps=self.config.steps, planner=planner))
                 states = States.join([states, met])
                 planner = self._fit(states, regression, seed)

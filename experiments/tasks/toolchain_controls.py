@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ def cloning(scores: Tensor, label: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def fit_planner(names: Sequence[str], states: States, loss: Callable[[Tensor, Tensor], Tensor], *, updates: int,
-                seed: int, batch_size: int = 64, learning_rate: float = 1e-3) -> ToolchainPolicy:
+                seed: int, batch_size: int = 64, learning_rate: float = 1e-3, **network: Any) -> ToolchainPolicy:
     """A network of the policies' form and features that learns labels of states.
 
     Args:
@@ -120,22 +121,23 @@ def fit_planner(names: Sequence[str], states: States, loss: Callable[[Tensor, Te
         loss: `regression` or `cloning`.
         updates, batch_size, learning_rate: of Adam with a weight decay of 1e-3; the rate falls to 0 along a cosine.
         seed: of the weights and the batches.
+        network: arguments of `ToolchainPolicy`.
     """
     torch.manual_seed(seed)
-    network: ToolchainPolicy = MODELS.create("toolchain_policy", tools=list(names))
-    network.standardize_spectra(states.spectrum)
+    planner: ToolchainPolicy = MODELS.create("toolchain_policy", tools=list(names), **network)
+    planner.standardize_spectra(states.spectrum)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(planner.parameters(), lr=learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    spectra = (states.spectrum - network.center) / network.spread
-    network.train()
+    spectra = (states.spectrum - planner.center) / planner.spread
+    planner.train()
     for _ in range(updates):
         index = torch.randint(len(spectra), (batch_size,), generator=generator)
         optimizer.zero_grad()
-        loss(network({"spectrum": spectra[index]}), states.label[index]).backward()
+        loss(planner({"spectrum": spectra[index]}), states.label[index]).backward()
         optimizer.step()
         schedule.step()
-    return network.eval()
+    return planner.eval()
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def test_the_comparison_has_every_row_and_goes_on(kit, tmp_path, capsys):
     """Chains, the table, controls with seeds and prices, oracles and a network in one pass; nothing is done twice."""
     config = ToolchainCompareConfig(
         data=(kit[1],), weights=kit[0], patches=4, train_patches=(12, 16), rounds=1, updates=3, seeds=2, prices=(5.0,),
-        levels=("moderate", "mild"), out=tmp_path / "out", models=(f"one pass={kit[0]}",))
+        hidden=16, dropout=0.1, levels=("moderate", "mild"), out=tmp_path / "out", models=(f"one pass={kit[0]}",))
     comparison = compare(TOOLCHAIN_COMPARISON, config)
     assert list(comparison.rows) == [
         "input", "random chain", "best fixed chain, 1", "best fixed chain, 2", "best chain by estimated damage",
