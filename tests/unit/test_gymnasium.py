@@ -232,7 +232,8 @@ def test_a_copy_leaves_gradients_behind(name):
     """An environment in the middle of an episode with gradients can be copied; the original's gradients stay."""
     env = shared(name, output="torch")
     env.reset(seed=0)
-    if env.actions.num_choices is not None:
+    if env.actions.num_choices is not None:  # choices are whole numbers: they have no gradient, and make none
+        assert not env.step(env.actions.noop(3, 16, 16))[1].requires_grad
         return
     action = {scope: value.clone().requires_grad_() for scope, value in env.actions.noop(3, 16, 16).items()}
     env.step(action)

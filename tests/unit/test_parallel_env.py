@@ -19,7 +19,8 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test  # noqa: E402
 from envs.parallel import ParallelImageEnv, parallel_env  # noqa: E402
 
 PIXELWISE = {"agent_stride": 1, "global_agent": False}
-#: Arguments with which each id has an 8x8 grid, or the coarse one that its agents allow.
+#: Arguments with which each id has an 8x8 grid, or the coarse one that its agents allow; a score that has a map, since
+#: all cells would earn the same PSNR.
 SMALL = {
     "rlenhance/LowLight-v0": {"size": 32, "horizon": 2, "curve": {"agent_stride": 4}},
     "rlenhance/Denoise-v0": {"size": 32, "horizon": 2},
