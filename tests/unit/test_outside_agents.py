@@ -48,7 +48,7 @@ def test_torchrl_accepts_every_environment(torchrl, name, arguments):
     torch.manual_seed(0)
     plain = gymnasium.make(name, **arguments)
     torchrl.check_env_specs(torchrl.GymWrapper(plain))
-    if not isinstance(plain.action_space, gymnasium.spaces.Discrete):  # TorchRL takes a vector of one choice as a number
+    if not isinstance(plain.action_space, gymnasium.spaces.Discrete):  # TorchRL takes a vector of one choice for one
         flat = Uint8Observation(FlattenActions(gymnasium.make(name, **arguments)))
         torchrl.check_env_specs(torchrl.GymWrapper(flat))
 
