@@ -218,7 +218,9 @@ class DenoiserTask(Task[DenoiserRunConfig, CleanPictures]):
         narrower layers (`grow`)."""
         source, ours = load_network(locate(path)), network.state_dict()
         theirs = denoiser_weights(source) if isinstance(source, FilterPolicy | Restorer) else source.state_dict()
-        if network.channels == 3 and getattr(source, "channels", 3) == 1:
+        bias = "network.stem.bias"
+        if network.channels == 3 and getattr(source, "channels", 3) == 1 and bias in theirs \
+                and theirs[bias].shape == ours[bias].shape:
             theirs = in_colour(theirs)
         grown = {name: grow(value, ours[name], "upsample" in name) for name, value in theirs.items() if name in ours}
         fitting = {name: value for name, value in grown.items() if value is not None}

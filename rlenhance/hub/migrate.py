@@ -54,9 +54,7 @@ _PURPOSES = {"rellie": "enhance", "zero_dce": "enhance", "filter_policy": "denoi
 #: SHA-256 of weights shipped with version 0.1 -> the shipped model with the same numbers, for recipes.
 SHIPPED_0_1 = {
     "38ac3f623306ad347feff32a582ea69c39cbb3117d0a5ff1a2ceccd89700fdf0": "completer",
-    "997ac9974de439f45076a0bda6d302476251817f1aa3e51f4ab70203a5f1567b": "denoiser-grey",
     "2abe7e88400208c3712d23c74d03e4a1136c8635e697929be0d1d0e4f32595cd": "denoiser-photo",
-    "a0e596a7adc140292298e1352ad880add2385474b6414907232770d4e2d433ee": "denoiser",
     "c2198f86761947ce88ee165bd3b834ea846ac15a83898d035f84a592b408c43d": "filters-grey",
     "6ff9249ae0022432922de3a19f9ff0e2cfd030e1c4af5a5aef9e61e88ce57d54": "natural-direct",
     "c2c5664a174e77b615b40e6c7256c18d963091a96d725e31f5515288aa66ce57": "natural",
