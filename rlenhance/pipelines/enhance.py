@@ -176,7 +176,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         it did, and `shadows` where a picture holds too little to be made as bright as others."""
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
-        words = describe_change(photo, result, *levels.values(), decision.get("denoise", 0))
+        words = describe_change(photo, result, levels, decision.get("denoise", 0))
         if self.settings.strength == 1 and "exposure_level" in self.auto_preferences \
                 and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
             shadows = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
@@ -311,15 +311,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         self.denoiser._move(device)
 
 
-def describe_change(before: Photo, after: Photo, level_before: float, level_after: float, denoised: float) -> str:
+def describe_change(before: Photo, after: Photo, levels: Mapping[str, float], denoised: float) -> str:
     """What was done to a photograph, in a line: brightness, highlights, noise.
 
     Args:
         before, after: the photograph and its result, of one size.
-        level_before, level_after: their mean brightness in [0, 1].
+        levels: their mean brightness in [0, 1], "exposure_before" and "exposure".
         denoised: share of the visible noise that was removed.
     """
-    words = [f"brightness {level_before:.2f} -> {level_after:.2f}"]
+    words = ["brightness {exposure_before:.2f} -> {exposure:.2f}".format(**levels)]
     step = [max(1, side // 512) for side in before.pixels.shape[:2]]
     seen = [photo.visible_pixels[:: step[0], :: step[1]] for photo in (before, after)]
     if before.pixels.dtype != np.uint8:
