@@ -13,21 +13,25 @@ import numpy as np
 import torch
 
 from experiments.core.bootstrap import bootstrap_interval
-from rlenhance.core.image import to_tensor
+from experiments.tasks.tool_gains import damaged, grey_of
+from rlenhance.core.image import to_array, to_tensor
 from rlenhance.core.tiling import tiles
-from rlenhance.data import ImageCache, MixedDamage, as_jpeg, open_clean
+from rlenhance.data import ImageCache, MixedDamage, SimulatedCamera, as_jpeg, open_clean
 from rlenhance.data.examples import evenly_spread
-from rlenhance.data.mixed_damage import DAMAGES, damage
+from rlenhance.data.mixed_damage import DAMAGES
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.pipelines.restore import Budget, PhotoRestorer, apply_tool
 from rlenhance.tools import Tool, registered_tool
 
-#: Lowest and highest degree of each damage by kind of photograph; "wide" is that of `MixedDamage`, and "good JPEG" has
-#: a quality of 95.
+#: Lowest and highest degree of each damage by kind of photograph; "wide" is that of `MixedDamage`, "good JPEG" has a
+#: quality of 95, a "simulated camera" is `SimulatedCamera`, and an "old grey photograph" has the same grain in all
+#: channels.
 KINDS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "clean": {}, "good JPEG": {}, "nearly clean": {"noise": (1, 1), "jpeg": (1, 1)}, "camera noise": {"sensor": (5, 9)},
     "old JPEG": {"jpeg": (4, 10)}, "blur": {"blur": (2, 5)}, "dark": {"dark": (4, 8), "sensor": (2, 6)},
     "blur, noise, JPEG": {"blur": (1, 5), "noise": (1, 5), "jpeg": (2, 8)}, "wide": {},
+    "simulated camera": {}, "old grey photograph": {"blur": (1, 3), "noise": (2, 6), "jpeg": (3, 8)},
+    "dark and blurred": {"dark": (4, 8), "sensor": (2, 6), "blur": (2, 4)},
 }
 _TILE = 160  # pixels along a tile that chooses its own chain
 
@@ -61,26 +65,30 @@ class Config:
 
 @dataclass(frozen=True)
 class Pair:
-    """A damaged picture (H, W, 3) uint8, the clean one, and its name."""
+    """A damaged picture (H, W, 3) uint8, the clean one (of a camera float32), and its name."""
 
     image: np.ndarray
     clean: np.ndarray
     name: str
 
 
-def draw(kind: str, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture (H, W, 3) uint8 with the damage of a kind."""
+def draw(kind: str, clean: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, 3) uint8 with the damage of a kind, and its reference (of a camera, half the size)."""
     if kind == "good JPEG":
-        return as_jpeg(clean, 95)
+        return as_jpeg(clean, 95), clean
+    if kind == "simulated camera":
+        return SimulatedCamera()(clean, rng)
     degrees = MixedDamage("wide").draw(1, rng)
     if kind != "wide":
         degrees = np.zeros_like(degrees)
         for name, (low, high) in KINDS[kind].items():
             degrees[0, DAMAGES.index(name)] = rng.integers(low, high + 1)
     if not degrees.any():
-        return clean
-    damaged = damage(to_tensor(clean), degrees, rng)
-    return np.rint(255 * damaged[0].permute(1, 2, 0).numpy()).astype(np.uint8)
+        return clean, clean
+    grey = kind == "old grey photograph"
+    target = grey_of(to_tensor(clean)) if grey else to_tensor(clean)
+    image = damaged(target, degrees, rng, grey)
+    return to_array(image, np.uint8), to_array(target, np.uint8) if grey else clean
 
 
 def pairs_of(config: Config, kind: str, part: str) -> list[Pair]:
@@ -89,7 +97,7 @@ def pairs_of(config: Config, kind: str, part: str) -> list[Pair]:
     for folder in config.data:
         for example in evenly_spread(getattr(open_clean(folder), part), config.pictures):
             clean = cache.load(example.target or example.image)
-            found.append(Pair(draw(kind, clean, rng), clean, example.scene))
+            found.append(Pair(*draw(kind, clean, rng), example.scene))
     return found
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.explain_options import check_explain_options
+from rlenhance.cli.explain_options import check_explain_options, run_explained
 from rlenhance.cli.photo_command import (
     add_photo_command,
     add_region,
-    notes_stream,
     pipeline_options,
     plan_photos,
     print_plan,
     read_settings,
-    run_plan,
 )
-from rlenhance.core.errors import printable
 from rlenhance.pipelines.options import DenoiseSettings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def add(commands: Any) -> None:
@@ -41,15 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_plan(plan, arguments)
     options = pipeline_options(arguments, "denoise")
-    from rlenhance.io import read, write
     from rlenhance.pipelines.denoise import Denoiser
     from rlenhance.pipelines.explain_filters import map_tools
 
     denoiser = Denoiser(arguments.model, settings, **options)
-    choices = map_tools(denoiser.model, read((*plan.jobs, *plan.skipped)[0].source).pixels,
-                        denoiser.noise_preference()) if arguments.explain else None
-    summary = run_plan(plan, denoiser.process, arguments)
-    if choices and not summary.failed:
-        place = printable(write(choices.picture(), arguments.explain))
-        print(f"which filter won where -> {place}\n{choices.describe()}", file=notes_stream(plan, arguments))
-    return summary.status
+
+    def draw(pixels: np.ndarray) -> tuple[np.ndarray, str]:
+        choices = map_tools(denoiser.model, pixels, denoiser.noise_preference())
+        return choices.picture(), f"which filter won where -> {{}}\n{choices.describe()}"
+
+    return run_explained(plan, denoiser.process, arguments, draw)

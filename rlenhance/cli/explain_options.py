@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.cli.photo_command import add_region, inputs_of
+from rlenhance.cli.photo_command import add_region, inputs_of, notes_stream, run_plan
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rlenhance.actions import Action
     from rlenhance.io import BatchPlan
+    from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
 
 
@@ -47,6 +50,24 @@ def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> Non
                                       for place in (job.source, job.target)}:
             raise UsageError(f"--{option} {path}: is the place of a photograph; name another file")
         check_output(path, [*sources, *inputs_of(arguments)], arguments.overwrite)
+
+
+def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespace,
+                  draw: Callable[[np.ndarray], tuple[np.ndarray, str]]) -> int:
+    """Carry a plan out, and with --explain draw the one photograph; the exit status.
+
+    Args:
+        process: see `run_batch`.
+        draw: (H, W, 3) uint8 or uint16 -> what --explain writes, and what it is, with {} for its place.
+    """
+    from rlenhance.io import read, write
+
+    drawn = draw(read((*plan.jobs, *plan.skipped)[0].source).visible_pixels) if arguments.explain else None
+    summary = run_plan(plan, process, arguments)
+    if drawn and not summary.failed:
+        place = printable(write(drawn[0], arguments.explain))
+        print(drawn[1].replace("{}", place, 1), file=notes_stream(plan, arguments))
+    return summary.status
 
 
 def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.explain_options import check_explain_options
+from rlenhance.cli.explain_options import check_explain_options, run_explained
 from rlenhance.cli.photo_command import (
     add_photo_command,
     add_region,
-    notes_stream,
     pipeline_options,
     plan_photos,
     print_plan,
     read_settings,
-    run_plan,
 )
-from rlenhance.core.errors import printable
 from rlenhance.pipelines.options import RestoreSettings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def add(commands: Any) -> None:
@@ -50,16 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_plan(plan, arguments)
     options = pipeline_options(arguments, "restore")
-    from rlenhance.io import read, write
     from rlenhance.io.contact_sheet import make_sheet
     from rlenhance.pipelines.restore import PhotoRestorer, explain_chain
 
     restorer = PhotoRestorer(arguments.model, settings, tools=arguments.tools, tool_weights=arguments.tool_weights,
                              tool_seconds=arguments.tool_timeout, tool_memory=arguments.tool_memory, **options)
-    cells = explain_chain(restorer, read((*plan.jobs, *plan.skipped)[0].source).visible_pixels) \
-        if arguments.explain else []
-    summary = run_plan(plan, restorer.process, arguments)
-    if cells and not summary.failed:
-        place = printable(write(make_sheet(cells, columns=len(cells) // 2), arguments.explain))
-        print(f"each step -> {place}", file=notes_stream(plan, arguments))
-    return summary.status
+
+    def draw(pixels: np.ndarray) -> tuple[np.ndarray, str]:
+        cells = explain_chain(restorer, pixels)
+        return make_sheet(cells, columns=len(cells) // 2), "each step -> {}"
+
+    return run_explained(plan, restorer.process, arguments, draw)

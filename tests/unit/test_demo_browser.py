@@ -308,7 +308,7 @@ def test_grain_is_taken_out(page, folder):
     choose(page, "denoise", folder / "grainy.png")
     page.wait_for_selector("#denoise-view before-after")
     before = shown(page, "#denoise-view")
-    page.locator("#down input[type=range]").focus()
+    page.locator("#denoise-down input[type=range]").focus()
     page.keyboard.press("Home")
     changed(page, before, "#denoise-view")
     assert "600 × 400 of 900 × 600" in page.inner_text("#denoise-status")
