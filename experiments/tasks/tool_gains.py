@@ -195,7 +195,11 @@ def collect(config: Config, tools: Sequence[Tool], samples: Samples, rng: np.ran
 
 
 def fit(config: Config, network: ToolGains, samples: dict[str, Tensor]) -> str:
-    """Regress the gains and the quality; returns how well it does on the chains that are left out of it, one in ten."""
+    """Regress the gains and the quality; returns how well it does on the chains that are left out of it, one in ten.
+
+    The perceptrons for grey pictures learn from those in colour too.
+    """
+    grey = "" if network.grey is None else f"; for grey pictures: {fit(config, network.grey, samples)}"
     generator = torch.Generator().manual_seed(config.seed)
     held = samples["chain"] % 10 == 0
     seen = samples["statistics"][~held]
@@ -214,7 +218,7 @@ def fit(config: Config, network: ToolGains, samples: dict[str, Tensor]) -> str:
         loss.backward()
         optimizer.step()
         schedule.step()
-    return f"{len(held)} states: {_score(network, samples['statistics'][held], wanted[held])}"
+    return f"{len(held)} states: {_score(network, samples['statistics'][held], wanted[held])}{grey}"
 
 
 @torch.inference_mode()
@@ -253,7 +257,7 @@ def main(config: Config) -> Path:
             found.append({name: torch.from_numpy(stored[name]) for name in NAMES})
     together = {name: torch.cat([part[name] for part in found]) for name in NAMES}
     torch.manual_seed(config.seed)
-    network: ToolGains = MODELS.create("tool_gains", tools=list(config.tools))
+    network: ToolGains = MODELS.create("tool_gains", tools=list(config.tools), grey=True)
     line = fit(config, network, together)
     print(line)
     save_checkpoint(folder / "best", network.eval(), {"fit": line})

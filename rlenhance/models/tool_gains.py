@@ -17,6 +17,7 @@ NUM_STATISTICS = 55
 _LEAST_SIDE = 32  # pixels: smaller pictures are continued by their borders
 _SCALES = 3  # each half of the one before
 _FLOOR = 1e-3  # added before logarithms: a quarter of 1/255
+_COLOR_STEP, _GREY = 28, -6.5  # the statistic of the colours' mean step, and below which a picture is grey
 _SAME = 0.6 / 255  # differences below it are none
 
 
@@ -46,6 +47,7 @@ class ToolGains(ToolPlanner):
         tools: names of the tools.
         width: units of each of the two hidden layers.
         heads: perceptrons.
+        grey: pictures without colours have as many perceptrons of their own.
 
     Raises:
         UsageError: no tools.
@@ -53,7 +55,7 @@ class ToolGains(ToolPlanner):
 
     in_decibels = True
 
-    def __init__(self, tools: Sequence[str], width: int = 64, heads: int = 4):
+    def __init__(self, tools: Sequence[str], width: int = 64, heads: int = 4, grey: bool = False):
         super().__init__()
         if not tools:
             raise UsageError("tools must name at least one tool; got none")
@@ -65,6 +67,7 @@ class ToolGains(ToolPlanner):
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(NUM_STATISTICS, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
                           nn.Linear(width, len(self.tools) + 1)) for _ in range(heads))
+        self.grey = ToolGains(tools, width, heads) if grey else None
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """The gain of each tool in dB, and 0 for stopping: (N, len(tools) + 1).
@@ -87,7 +90,10 @@ class ToolGains(ToolPlanner):
     def predict(self, statistics: Tensor) -> Tensor:
         """The gains in dB and a tenth of the PSNR: (N, NUM_STATISTICS) -> (N, len(tools) + 1)."""
         scaled = self.scale_statistics(statistics)
-        return torch.stack([head(scaled) for head in self.heads]).mean(dim=0)
+        found = torch.stack([head(scaled) for head in self.heads]).mean(dim=0)
+        if self.grey is None:
+            return found
+        return torch.where(statistics[:, _COLOR_STEP, None] < _GREY, self.grey.predict(statistics), found)
 
     def scale_statistics(self, statistics: Tensor) -> Tensor:
         """What the perceptrons see: deviations from the mean of the training, at most 5."""

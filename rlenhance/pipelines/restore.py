@@ -38,7 +38,7 @@ _LIGHT = 0.35  # exposure from which no planner brightens a photograph
 _CROP = 256  # pixels along a detail of the explanation
 _GOOD, _BAD = 37.0, 32.0  # predicted PSNR in dB from which a photograph is left as it is, and below which it is bad
 #: Predicted gain in dB, cautiously, that the first tool, the first of a bad photograph, and the following ones need.
-_LEAST_FIRST, _LEAST_BAD, _LEAST = 0.5, 0.15, 0.1
+_LEAST_FIRST, _LEAST_BAD, _LEAST = 0.5, 0.25, 0.1
 _CLEARLY = 0.05  # of the mean step: how much stronger another grid is than the picture's own
 
 

@@ -30,3 +30,15 @@ def test_what_cannot_be_planned_is_refused():
         make_model("tool_gains", tools=())
     with pytest.raises(UsageError, match="to_tensor"):
         make_model("tool_gains")({"image": torch.zeros(1, 3, 16, 16, dtype=torch.uint8)})
+
+
+def test_grey_pictures_have_perceptrons_of_their_own(generator):
+    """Those in colour do not depend on them, and grey ones on nothing else; both may stand in one batch."""
+    network = stir(make_model("tool_gains", grey=True))
+    images = torch.rand(2, 3, 48, 48, generator=generator)
+    images[0] = images[0, :1]
+    before, own = network.assess(images)[0], network.grey.assess(images)[0]
+    assert torch.equal(before[0], own[0]) and not torch.equal(before[1], own[1])
+    stir(network.grey, 0.3)
+    after = network.assess(images)[0]
+    assert torch.equal(after[1], before[1]) and not torch.equal(after[0], before[0])
