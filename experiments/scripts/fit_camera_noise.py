@@ -17,7 +17,7 @@ from experiments.core.markdown import text_table
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Example, ImageCache, SimulatedCamera, as_jpeg, open_clean, open_dataset
 from rlenhance.data.camera_jpeg import align_pair
-from rlenhance.ops.camera_noise import OFFSET, block_means, noise_statistics, perceptron
+from rlenhance.ops.camera_noise import OFFSET, SMALLEST_SIDE, block_means, noise_statistics, perceptron
 
 _KINDS = {"camera": 0.5, "even": 0.12, "clean": 0.2, "dark": 0.18}
 _DARKEST = 8  # mean of a dark frame, in 255ths, below which a curve makes blotches of it
@@ -115,6 +115,8 @@ def examples_of(pictures: Pictures, seeds: range) -> dict[str, np.ndarray]:
             noisy, clean = (np.repeat(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
                             for part in (noisy, clean))
         seen = noise_statistics(noisy)
+        if not seen.bins:
+            raise UsageError(f"--data and --pairs need pictures of at least {2 * SMALLEST_SIDE} pixels along each side")
         energy = block_means(((noisy.astype(np.float32) - clean) ** 2).mean(axis=2))
         flat = seen.bins
         if kind == "dark":  # the frames of a pair differ in edges: only smooth places tell the noise

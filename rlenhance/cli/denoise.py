@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
         commands, "denoise", DenoiseSettings, summary="take the noise out of photographs",
         description="Take the noise out of photographs.",
         models="a shipped denoiser, or a run of your own, of a learned denoiser or of a policy over filters (default: "
-               "denoiser-grey for grey photographs, denoiser-photo for JPEGs in colour whose noise is not named, else "
-               "denoiser)")
+               "denoiser-grey for grey photographs, denoiser-photo for colours with noise that a camera has smoothed "
+               "or coded, else denoiser)")
     add_region(denoise)
     denoise.add_argument("--explain", type=Path, metavar="FILE.png",
                          help="of one photograph and a policy over filters: a picture of which filter won where")

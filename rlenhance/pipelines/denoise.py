@@ -26,7 +26,7 @@ from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 
 #: The shipped networks by their channels.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
-#: The shipped network for colour JPEGs of cameras, and for noise that brightening reveals.
+#: The shipped network for noise in colours that a camera has smoothed or coded, or that brightening reveals.
 PHOTO = "denoiser-photo"
 _TILE = 768  # pixels along a tile: larger ones hardly save work
 _WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the network at full size
@@ -36,6 +36,9 @@ _HIDDEN, _PLAIN = 1.5, 3.0  # noise in 255ths that does not show, and that is ta
 
 class Denoiser(ImagePipeline[DenoiseSettings]):
     """Removes the noise of photographs, with the learned denoiser tile by tile, in bounded memory.
+
+    The noise of each photograph is measured, which chooses the network (`see_noise`); one in which none is seen is
+    returned as it is. The decision has `SeenNoise.facts`.
 
     Args:
         model: see `ImagePipeline`; a learned denoiser, or a policy that denoises. None: the shipped denoisers, one of

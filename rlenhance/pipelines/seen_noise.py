@@ -12,7 +12,7 @@ from torch import Tensor
 from rlenhance.ops.camera_noise import SMALLEST_SIDE, CameraNoise, estimate_camera_noise
 from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, noise_map
 
-_LEAST = 1.0  # 255ths below which a picture counts as clean
+_LEAST = 1.5  # 255ths below which a picture counts as clean
 _FINE = 0.6  # share of the noise that second differences see, from which on it is that of a sensor
 
 
