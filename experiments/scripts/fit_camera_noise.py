@@ -169,7 +169,7 @@ def collect(arguments: Arguments, split: str, count: int, until: float) -> dict[
             made = examples_of(pictures, range(first + start, first + start + arguments.chunk))
             place.parent.mkdir(parents=True, exist_ok=True)
             np.savez(place, **made)  # type: ignore[arg-type]
-        with np.load(place) as stored:
+        with np.load(place, allow_pickle=False) as stored:
             chunks.append({name: stored[name] for name in stored.files})
     if not chunks:
         raise UsageError(f"no photographs of the {split} split in --seconds {arguments.seconds:g}: give it more")

@@ -43,12 +43,16 @@ class CameraNoise:
         deviations: (B,) standard deviation there, over all frequencies, root mean square of the channels, in [0, 1].
         weights: (B,) share of the picture in each bin.
         coded: the picture has the grid of a JPEG.
+        color: how much stronger the colour differences are than the brightness in the flattest blocks, in octaves, at
+            the one of the three finest scales where it is most: about 0 for noise that is independent in the channels,
+            below -1.5 for most texture; infinite for grey.
     """
 
     lumas: np.ndarray
     deviations: np.ndarray
     weights: np.ndarray
     coded: bool
+    color: float = np.inf
 
     @property
     def level(self) -> float:
@@ -85,7 +89,10 @@ def estimate_camera_noise(picture: np.ndarray) -> CameraNoise:
         return CameraNoise(np.zeros(1), np.zeros(1), np.ones(1), False)
     deviations = np.maximum(np.exp2(perceptron(_weights(), seen.values)) - OFFSET, 0) / 255
     counts = np.array([len(part) for part in seen.bins])
-    return CameraNoise(seen.lumas, deviations, counts / counts.sum(), seen.grid > _CODED)
+    weights, flattest = counts / counts.sum(), seen.values[:, : 2 * _LEVELS].reshape(-1, _LEVELS, 2)
+    color = np.inf if np.ptp(picture[::7, ::7], axis=2).max() == 0 else float(
+        weights @ (flattest[:, :3, 1] - flattest[:, :3, 0]).max(axis=1))
+    return CameraNoise(seen.lumas, deviations, weights, seen.grid > _CODED, color)
 
 
 def camera_noise_map(picture: np.ndarray, noise_floor: float = 0.0) -> Tensor:

@@ -13,6 +13,7 @@ from rlenhance.ops.camera_noise import SMALLEST_SIDE, CameraNoise, estimate_came
 from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, noise_map
 
 _LEAST = 1.5  # 255ths below which a picture counts as clean
+_COLORLESS = -1.2  # octaves: fine noise whose colours are weaker than its brightness by more is texture
 _FINE = 0.6  # share of the noise that second differences see, from which on it is that of a sensor
 
 
@@ -58,7 +59,8 @@ def see_noise(pixels: np.ndarray, coded: bool = False) -> SeenNoise:
     """Measure the noise of a picture.
 
     What second differences see as strong as it is counts as fine noise; of noise that a camera has smoothed or coded
-    they see a part, and statistics at coarser scales tell how strong it is. Small pictures have fine noise.
+    they see a part, and statistics at coarser scales tell how strong it is. Small pictures have fine noise. Texture is
+    told from fine noise by its colours, which are calmer than its brightness.
 
     Args:
         pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
@@ -71,5 +73,7 @@ def see_noise(pixels: np.ndarray, coded: bool = False) -> SeenNoise:
     fine = estimate_noise(pixels)
     seen = 255 * noise_map(pixels, fine).square().mean().sqrt().item()
     if seen >= _FINE * level:
+        if told and camera.color < _COLORLESS:
+            return SeenNoise("none", level, coded or camera.coded, camera)
         return SeenNoise("fine", seen, coded or camera.coded, fine)
     return SeenNoise("camera", level, coded or camera.coded, camera)

@@ -20,7 +20,7 @@ def test_the_estimate_is_fitted_and_goes_on(tmp_path):
     stored = sorted(tmp_path.glob("out/*-1.npz"))
     assert len(stored) == 3
     assert fit_camera_noise.main(arguments) == rows
-    with np.load(tmp_path / "out/camera_noise.npz") as weights:
+    with np.load(tmp_path / "out/camera_noise.npz", allow_pickle=False) as weights:
         assert perceptron(weights, np.zeros((3, NUM_STATISTICS), np.float32)).shape == (3,)
 
 
