@@ -104,12 +104,13 @@ class CompletionDataset(Dataset):
     holes: str
     mask_threshold: float = DIFFERENCE
 
-    def at(self, split: str, side: int, limit: int | None = None) -> list[Batch]:
+    def at(self, split: str, side: int, limit: int | None = None, drawn: bool = False) -> list[Batch]:
         """The pictures of a split that have an original, or all where none has, one batch each, at side x side, evenly
-        spread.
+        spread; with the holes of pairs, or holes that are made in their originals.
         """
         part = self.splits.parts[split]
         part = [example for example in part if example.target is not None] or part
+        part = [replace(example, image=None) for example in part] if drawn else part
         return [load_completion(example, self.cache, side, self.holes, self.mask_threshold)
                 for example in evenly_spread(part, limit)]
 

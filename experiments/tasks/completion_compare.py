@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,18 @@ from experiments.tasks.completion import COMPLETION, CompletionDataConfig, Compl
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import Batch
+from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.shipped import locate
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
 from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS
+from rlenhance.ops.patchmatch import patchmatch_fill
+from rlenhance.pipelines.complete import GUIDE_DETAIL, SHIPPED
 
-_ORIGINAL = "original"
+_ORIGINAL, _GUIDED = "original", "guided"
 _SHOWN, _SHEET = 6, "sheet.png"  # pictures of the sheet, and its file
 
 
@@ -41,8 +45,10 @@ class CompletionCompareConfig(CompareConfig):
     """Sides in pixels to which whole pictures are reduced."""
     split: str = "test"
     """test, or val: to choose by."""
-    baselines: tuple[str, ...] = tuple(INPAINT_METHODS)
-    """Which of laplace, telea, navier-stokes and patches."""
+    baselines: tuple[str, ...] = (*INPAINT_METHODS, _GUIDED)
+    """Which of laplace, telea, navier-stokes, patches, and guided: patches along what the shipped network fills in."""
+    drawn: bool = False
+    """Make holes (--holes) in the originals of pairs, the same at every call, in the place of their own."""
     data: Flat[CompletionDataConfig] = field(default_factory=CompletionDataConfig)
 
 
@@ -77,13 +83,15 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
         return f"{condition} px"
 
     def pictures(self, condition: str) -> Sequence[Batch]:
-        return self.data.at(self.split, int(condition), self.config.limit or None)
+        return self.data.at(self.split, int(condition), self.config.limit or None, self.config.drawn)
 
     def cache_key(self) -> str:
-        return f"{super().cache_key()} {self.config.data.holes} {self.config.data.mask_threshold}"
+        return f"{super().cache_key()} {self.config.data.holes} {self.config.data.mask_threshold}" + (
+            " drawn" * self.config.drawn)
 
     def baselines(self, condition: str) -> Mapping[str, Baseline]:
-        fills = {name: Baseline(name, partial(_fill, INPAINT_METHODS[name])) for name in self.config.baselines}
+        fills = {name: Baseline(name, partial(_fill, guided_fill if name == _GUIDED else INPAINT_METHODS[name]))
+                 for name in self.config.baselines}
         return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills} if self.referenced else fills
 
     def score(self, output: Tensor, batch: Batch) -> dict[str, float]:
@@ -144,6 +152,20 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
 def _target(batch: Batch) -> Tensor:
     assert batch.target is not None
     return batch.target
+
+
+@lru_cache(maxsize=1)
+def _completer() -> Any:
+    return load_network(locate(SHIPPED)).eval()
+
+
+@torch.no_grad()
+def guided_fill(image: Tensor, mask: Tensor) -> Tensor:
+    """Patches along what the shipped network fills in, as `rlenhance complete` lays them: (N, 3, H, W)."""
+    network = _completer()
+    detail = GUIDE_DETAIL * max(1.0, min(image.shape[-2:]) / network.train_size)
+    return torch.cat([patchmatch_fill(guide, hole, guide_detail=detail) for guide, hole in
+                      zip(network(image, mask)[:, None], mask[:, None], strict=True)])
 
 
 def _fill(method: Any, batch: Batch) -> Tensor:

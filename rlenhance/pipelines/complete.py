@@ -28,10 +28,11 @@ from rlenhance.pipelines.options import CompleteSettings
 SHIPPED = "completer"
 #: The default method without it.
 FALLBACK = "laplace"
+#: Smallest detail of what a network fills in, in pixels of the picture that it sees.
+GUIDE_DETAIL = 1.5
 _MARGIN = 1.2  # around a hole, by its thickness
 _LONGEST = 8  # longest side of a reduced crop, by the side of a network's training pictures
 _PATCHED, _AROUND = 1 << 19, 6_000_000  # largest numbers of missing pixels, and of all, for patches at full size
-_GUIDE_DETAIL = 1.5  # pixels of a network's picture: the smallest detail of what it fills in
 
 
 class Completer(ImagePipeline[CompleteSettings]):
@@ -110,7 +111,7 @@ class Completer(ImagePipeline[CompleteSettings]):
             return soft
 
         def textured(guide: Tensor, hole: Tensor) -> Tensor:
-            return patchmatch_fill(guide, hole, guide_detail=_GUIDE_DETAIL * bounded / scale)
+            return patchmatch_fill(guide, hole, guide_detail=GUIDE_DETAIL * bounded / scale)
 
         filled = textured(soft, mask) if bounded == 1 else fill_at_scale(
             lambda known, hole: textured(composite(resize(soft, known.shape[-2:]), known, hole), hole),

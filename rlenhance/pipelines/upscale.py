@@ -18,17 +18,19 @@ from rlenhance.io.limits import MEGAPIXELS, check_size
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import UpscaleSettings
 
-#: The shipped network for factor 4; factor 2 is the mean over 2x2 pixels of its result.
-SHIPPED = "upscale"
+#: The shipped networks by factor.
+SHIPPED = {2: "upscale-x2", 4: "upscale-x4"}
 _TILE = 192  # pixels along a tile of the small picture
 
 
 class Upscaler(ImagePipeline[UpscaleSettings]):
-    """A trained network of `experiments.restore_train combined` for photographs of any size, in bounded memory.
+    """A trained network of `experiments.restore_train` (enlarger, combined) for photographs of any size.
+
+    Tiles bound the memory.
 
     Args:
-        model: see `ImagePipeline`; None: the shipped one.
-        settings: see `UpscaleSettings`. A network has its own scale, and half of it by averaging pixels.
+        model: see `ImagePipeline`; None: the shipped one of the scale.
+        settings: see `UpscaleSettings`. A network has its own scale; one of scale 4 makes 2 by averaging pixels.
         megapixels: larger results are refused.
         options: see `ImagePipeline`.
 
@@ -51,9 +53,11 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
         super().__init__(model, settings, **options)
 
     def _load(self) -> None:
-        self.folder, self.model = self._open(SHIPPED if self.named is None else self.named)
+        self.folder, self.model = self._open(SHIPPED[self.settings.scale or 4] if self.named is None else self.named)
 
     def _check_settings(self) -> None:
+        if self.named is None and self.folder is not None and self.folder.name != SHIPPED[self.settings.scale or 4]:
+            self._load()
         reached = [scale for scale in (2, 4) if self.model.scale % scale == 0]
         self.scale = self.settings.scale or self.model.scale
         if self.scale not in reached:

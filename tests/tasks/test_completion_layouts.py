@@ -93,6 +93,16 @@ def test_a_test_folder_without_originals_gives_a_sheet_and_no_score(published, t
     assert "psnr" in compared.rows["laplace"].entries["48"][0].scores[0] and (tmp_path / "val/sheet.png").is_file()
 
 
+def test_holes_are_made_in_the_originals_of_pairs(published, tmp_path):
+    """With --drawn holes of a named kind take the place of the pairs' own; the guided fill is a row like the others."""
+    found = {drawn: compare(COMPLETION_COMPARISON, CompletionCompareConfig(
+        sizes=(48,), out=tmp_path / str(drawn), split="val", baselines=("laplace", "guided"), drawn=drawn,
+        data=CompletionDataConfig(data=published, holes="brush"))) for drawn in (False, True)}
+    own, made = ([score["psnr"] for score in found[drawn].rows["laplace"].entries["48"][0].scores]
+                 for drawn in (False, True))
+    assert own != made and "guided" in found[True].rows
+
+
 def test_the_folder_of_occluded_pictures_is_completed_as_it_is(published, capsys):
     """No mask is named: the black boxes are the holes, all of them."""
     assert main(["complete", str(published / "occluded_test"), "-m", "laplace"]) == 0

@@ -35,6 +35,16 @@ def test_tiles_make_the_whole(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None
     assert whole.shape == (200, 164, 3) and np.abs(upscaler(picture).astype(int) - whole).max() <= 1
 
 
+def test_the_scale_chooses_the_shipped_network() -> None:
+    """Also where the scale changes later; a network that was named stays."""
+    picture = np.zeros((12, 16, 3), np.uint8)
+    four = Upscaler()
+    two = four.with_settings(scale=2)
+    assert (four.model.scale, two.model.scale, two.with_settings(scale=4).model.scale) == (4, 2, 4)
+    assert two(picture).shape == (24, 32, 3) and four(picture).shape == (48, 64, 3)
+    assert Upscaler("upscale-x4", scale=2).model.scale == 4
+
+
 def test_the_published_form_adds_nothing_to_anything() -> None:
     network = MODELS.create("enlarger", width=4, blocks=1, scale=2, paper_form=True)
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
