@@ -23,13 +23,13 @@ from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, ToolGains
 from rlenhance.models.tool_gains import damage_statistics
 from rlenhance.ops.image_statistics import exposure_of
-from rlenhance.pipelines.restore import DARK
 from rlenhance.tools import PHOTO, Tool, tool_of
 from rlenhance.tools.photo import BRIGHTENER
 
 _MOST_GAIN, _MOST_QUALITY = 6.0, 45.0  # dB: larger gains and losses, and better pictures, count as this
 NAMES = ("statistics", "gains", "quality", "chain")
 _BATCH, _DARK, _JPEG = 64, DAMAGES.index("dark"), DAMAGES.index("jpeg")
+_BRIGHTENED = 0.15  # exposure below which a crop with less light is brightened
 _GREY, _CAMERA = 0.3, 0.2  # shares of the crops that are grey, and that a simulated camera has taken
 _MOST_MISSED = 1000  # pictures in a row that are too small
 _LIGHT_DEGREES = 2  # degrees of pictures that are nearly good
@@ -164,7 +164,7 @@ def draw_pair(config: Config, crops: Iterator[Tensor], large: Iterator[Tensor], 
     clean = grey_of(clean) if grey else clean
     dark, degrees[0, _DARK] = bool(degrees[0, _DARK]), 0
     image = damaged(clean, degrees, rng, grey)
-    if dark and exposure_of(image).item() < DARK:
+    if dark and exposure_of(image).item() < _BRIGHTENED:
         actions = brighten.decide(image)
         image, clean = brighten.render(image, actions), brighten.render(clean, actions)
     return image, clean

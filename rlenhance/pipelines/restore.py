@@ -31,9 +31,10 @@ NOTHING = "nothing to repair"
 PATCH = 96  # pixels along a patch that the planner looks at
 _GRID = 8  # patches begin at multiples of a JPEG block
 _TILE = 1024  # pixels along a tile of a tool that sees its surroundings only
-#: Exposure below which a photograph is brightened first; the second where no light is in it: but for 2 % of its pixels
-#: the largest channel is below 0.5.
-DARK, DARK_ALL_OVER = 0.15, 0.25
+#: Exposure below which a photograph is brightened first, where no light is in it (but for 2 % of its pixels the largest
+#: channel is below the second number: what is lit in a dark scene is meant so), and something was recorded (in half of
+#: its pixels the largest channel is at least the third).
+_DARK, _LIT, _RECORDED = 0.25, 0.5, 3 / 255
 _LIGHT = 0.35  # exposure from which no planner brightens a photograph
 _CROP = 256  # pixels along a detail of the explanation
 _GOOD, _BAD = 37.0, 32.0  # predicted PSNR in dB from which a photograph is left as it is, and below which it is bad
@@ -211,8 +212,8 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
         """The tool that a picture needs next and its gain; None: none."""
         small = picture[::4, ::4]
         exposure = exposure_of(to_tensor(small)).item()
-        if self._brighten and not done and (exposure < DARK or (
-                exposure < DARK_ALL_OVER and np.quantile(small.max(axis=2), 0.98) < 0.5)):
+        if self._brighten and not done and exposure < _DARK and np.median(small.max(axis=2)) >= _RECORDED and \
+                np.quantile(small.max(axis=2), 0.98) < _LIT:
             return self._brighten, 0.0
         patches = patches_of(picture, self.budget.patches).to(self.device)
         if min(patches.shape[-2:]) < _GRID:

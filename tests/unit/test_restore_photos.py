@@ -69,6 +69,15 @@ def test_only_the_named_tools_are_used(planner, tmp_path, monkeypatch, capsys):
     assert "unknown tool 'sharpen'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dark, lit, brightened", [(20, 60, True), (20, 220, False), (1, 60, False), (110, 120, False)])
+def test_what_is_dark_by_intent_stays(planner, dark, lit, brightened):
+    """A dark photograph is brightened; one with something lit in it, or where nothing was recorded, is not."""
+    pixels = np.full((48, 64, 3), dark, np.uint8)
+    pixels[10:20, 10:30] = lit
+    restorer = PhotoRestorer(planner(0.0, 0.0), tools=["median", Tool("brighten", "brightened", np.sqrt, 0, 0)])
+    assert restorer.process(Photo(pixels)).decision["chain"] == ["brighten"] * brightened
+
+
 @pytest.mark.parametrize("words, told", [
     (["--tool", "sh -c 'sleep 30' {in} {out}", "--tool-timeout", "0.2"], "raise the limit (--tool-timeout)"),
     (["--tool", "false {in} {out}", "--tool-memory", "500"], "its limits are 500 MiB (--tool-memory)"),
