@@ -191,7 +191,7 @@ def test_what_a_checkpoint_is_for_is_read_without_torch():
     code = ("import sys; from rlenhance.hub.shipped import list_models; "
             "print(*[m.name for m in list_models('upscale')], 'torch' in sys.modules, 'numpy' in sys.modules)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["upscale", "False", "False"]
+    assert result.stdout.split() == ["upscale", "upscale-x2", "upscale-x4", "False", "False"]
 
 
 @pytest.mark.parametrize("field", ["purpose", "scale", "preferences"])

@@ -1,6 +1,7 @@
 """Files that are hostile, odd or wide: each has one decided behaviour, and nothing is lost or half written."""
 
 import io
+import re
 import struct
 import sys
 import warnings
@@ -12,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 from rlenhance.io import Photo, PhotoWarning, decode, encode, make_plan, read, run_batch, write
 from rlenhance.io.containers import CONTAINERS, WRITABLE, container_of
 from rlenhance.io.photo import Metadata
@@ -329,7 +331,7 @@ def test_a_missing_extra_names_its_line(monkeypatch, module, extra, name):
     """Without the library the message says what to install."""
     data = corpus.dng() if extra == "raw" else next(c.data for c in corpus.cases() if c.container == "HEIF")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match=rf'pip install "rlenhance\[{extra}\]"'):
+    with pytest.raises(UsageError, match=re.escape(install_line(extra))):
         decode(data, name)
 
 
