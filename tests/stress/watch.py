@@ -121,17 +121,26 @@ def _tail(path: Path) -> str:
 
 
 def _kill(child: int, others: set[int]) -> int:
-    """Kill a child that may have ended, its descendants and orphans; -> its exit status, a negative signal."""
-    while left := [each for each in _tree(os.getpid()) if each not in others and (each != child or not _exited(child))]:
+    """Kill a child that may have ended, its descendants and orphans; -> its exit status, a negative signal.
+
+    The child is waited for first: from then on each descendant is ours, or belongs to one of ours that we see. A scan
+    while processes end and change parents can miss some, so that two empty scans in a row end the search.
+    """
+    with contextlib.suppress(OSError):
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    empty = 0
+    while empty < 2:
+        left = [each for each in _tree(os.getpid()) if each not in others]
+        empty = 0 if left else empty + 1
         for each in left:
             with contextlib.suppress(OSError):
                 os.kill(each, signal.SIGKILL)
         for each in left:
-            if each != child:
-                with contextlib.suppress(OSError):  # not ours yet: its parent ends first
-                    os.waitpid(each, os.WNOHANG)
+            with contextlib.suppress(OSError):  # not ours yet: its parent ends first
+                os.waitpid(each, os.WNOHANG)
         time.sleep(0.002)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status
 
 
 def _exited(child: int) -> bool:
