@@ -96,7 +96,10 @@ def open_pictures(config: RestoreConfig) -> RestoreDataset:
             splits, cache, skipped, about,
             sample=SuperResolutionSampler(splits.train, cache, size, downscale, seed=seed).batch,
             prepare=lambda example: load_super_resolution(example, cache, downscale))
-    splits, skipped = validate_splits(open_completion(pictures.data, 0), cache, pictures.on_bad_image)
+    splits = open_completion(pictures.data, 0)
+    more = [example for folder in pictures.more for example in open_completion(folder, 0).train]
+    splits = replace(splits, train=[*splits.train, *(replace(example, image=None) for example in more)])
+    splits, skipped = validate_splits(splits, cache, pictures.on_bad_image)
     splits, about = (splits, "") if pictures.data is None else without_near_duplicates(splits, cache)
     paired = all(example.image is not None for example in splits.train)
     masks = own.masks if paired or pictures.masks else "drawn"
@@ -161,7 +164,8 @@ def supervised_config(own: RecipeDefaults) -> SupervisedConfig:
     return SupervisedConfig(**{term: own.loss.get(term, 0.0) for term in LOSS_TERMS},
                             ssim_radius=own.ssim_radius, ssim_padding=own.ssim_padding, over_hole=own.over_hole,
                             ema_decay=own.ema_decay, optimizer=OptimizerConfig(
-                                own.learning_rate, own.warmup_steps, own.final_lr_ratio, own.max_grad_norm))
+                                own.learning_rate, own.warmup_steps, own.final_lr_ratio, own.max_grad_norm,
+                                own.orthogonal))
 
 
 class RestoreArtifacts:

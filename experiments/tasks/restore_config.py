@@ -36,6 +36,7 @@ class RecipeDefaults:
         masks: of pairs, see `CompletionSampler`; where there are none, holes are drawn.
         varied: whether parts of pictures are taken and mirrored.
         checkpoint_epochs: epochs between checkpoints that are kept.
+        orthogonal: see `OptimizerConfig`.
     """
 
     size: int
@@ -54,6 +55,7 @@ class RecipeDefaults:
     masks: str = "drawn"
     varied: bool = True
     checkpoint_epochs: int = 0
+    orthogonal: bool = False
 
 
 #: Networks that `restore_train` trains.
@@ -113,7 +115,7 @@ RESTORING = ("combined", "enlarger")
 READ_BY = {
     **dict.fromkeys(("data.holes", "data.masks", "data.mask_threshold"),
                     ("gated_pixelrnn", "convlstm_autoencoder", "prior")),
-    **dict.fromkeys(("data.blur", "data.noise", "data.sharp", "data.more", "network.scale"), ("combined", "enlarger")),
+    **dict.fromkeys(("data.blur", "data.noise", "data.sharp", "network.scale"), ("combined", "enlarger")),
     "network.exposure": ("combined",),
 }
 #: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
@@ -192,7 +194,7 @@ class RestoreDataConfig:
     sharp: float = 0.0
     """combined, enlarger, good pictures: share of draws without blur and noise, reduced by bicubic interpolation."""
     more: tuple[Path, ...] = ()
-    """combined, enlarger: further folders of good pictures; every picture counts alike."""
+    """Further folders of good pictures; every picture counts alike. Filling: only their training splits are taken."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
 
@@ -234,6 +236,8 @@ class RestoreLearnerConfigs:
     """The gradient's norm is clipped here (0: never)."""
     ema_decay: Annotated[float | None, default_is(_of_each("ema_decay"), "FLOAT")] = None
     """Share of the running mean of the weights that each update keeps; it is what is saved (0: no mean)."""
+    orthogonal: bool = False
+    """Steps of wide layers are made orthogonal (Muon), the other weights are stepped by Adam."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,7 @@ def recipe(config: RestoreConfig) -> RecipeDefaults:
                 "loss": loss_weights(learner.loss) or None} | {
         name: getattr(learner, name) for name in ("warmup_steps", "final_lr_ratio", "max_grad_norm", "ema_decay")}
     given |= {name: value for name, value in optional.items() if value is not None}
+    given["orthogonal"] = learner.orthogonal
     published = config.network.paper_config and config.network.paper_training and model in PUBLISHED
     return replace(PUBLISHED[model].recipe if published else DEFAULTS[model], **given)
 
