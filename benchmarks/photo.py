@@ -60,7 +60,7 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
 
     Without compiled code in the package "whole" is "whole, tiles".
     """
-    picture = _photograph(width, height)
+    picture = dark_photograph(width, height)
     model = _model()
     with torch.inference_mode():
         actions = model.decide(resized_tensor(picture, 64))
@@ -97,7 +97,7 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def _photograph(width: int, height: int) -> np.ndarray:
+def dark_photograph(width: int, height: int) -> np.ndarray:
     """Smooth, dark noise of 8 bit, (H, W, 3)."""
     coarse = np.random.default_rng(0).integers(0, 160, (20, 30, 3), dtype=np.uint8)
     fine = np.random.default_rng(1).integers(0, 20, (height, width, 3), dtype=np.uint8)

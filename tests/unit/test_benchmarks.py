@@ -11,7 +11,7 @@ import torch
 import agents.a3c
 from agents import A3C, A3CConfig
 from agents.rollout import replay_rollout
-from benchmarks import stopwatch
+from benchmarks import models, stopwatch
 from benchmarks.__main__ import Arguments, main
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, WITHOUT_PREFERENCES, Case
 from benchmarks.filters import looped
@@ -25,6 +25,7 @@ from envs import DenoiseEnv
 from envs.transition import start
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
+from rlenhance.hub import shipped
 from rlenhance.rewards import Reward, RewardWeights
 
 TINY = {"pictures": 2, "rollouts": 2, "horizon": 3, "side": 32}
@@ -209,3 +210,13 @@ def test_the_loop_over_filters_is_the_environment(generator):
     inner = np.s_[..., 4:-4, 4:-4]
     np.testing.assert_allclose(info["final_obs"]["image"].numpy()[inner], images[inner], atol=1e-4)
     np.testing.assert_allclose(total.numpy()[inner], rewards[inner], atol=0.05)
+
+
+def test_what_models_cost_is_measured_for_each_kind():
+    """One model of each command, and a run by its place."""
+    names = ("denoiser-grey", "upscale-x2", "completer", str(shipped.locate("supervised")))
+    table = models.main(models.Arguments(models=names, side=64, repeats=1))
+    assert table.column("command") == ["denoise", "upscale", "complete", "enhance"]
+    assert min(table.column("CPU s per megapixel")) > 0 and min(table.column("MB")) > 0.1
+    with pytest.raises(UsageError, match="tool-gains"):
+        models.main(models.Arguments(models=("tool-gains",), side=64, repeats=1))
