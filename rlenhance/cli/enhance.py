@@ -61,6 +61,9 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
                                 help="take the preferences from a picture with the wanted look; explicit ones have "
                                      "precedence")
     add_old_flag(parser, "--match", match)
+    parser.add_argument("--look", type=Path, metavar="FILE.json",
+                        help="a look of your own (rlenhance learn and rlenhance taste write one), which chooses the "
+                             "settings anew for each photograph; explicit options have precedence")
     add_settings(parser, EnhanceSettings)
     parser.add_argument("--reward", nargs="+", metavar="TERM=WEIGHT",
                         help="weigh the reward of a policy that takes preferences (exposure=1.2 color=0.5), as shares "
@@ -86,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         _check_no_clips(plan, "--strip and --quality are for photographs")
     check_explain_options(arguments, plan)
     check_recipe(arguments)
+    if arguments.look and arguments.save_recipe and len(jobs) != 1 and not arguments.shared_decision:
+        raise UsageError("--save-recipe: a look chooses settings for each photograph, and a recipe holds those of one; "
+                         f"got {len(jobs)}: name one photograph, or leave out --save-recipe")
     if arguments.dry_run:
         return print_plan(plan, arguments)
 
@@ -98,7 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         if shared and plan.jobs:
             median, actions = enhancer.decide_for_group([job.source for job in jobs])
             print(f"decided on {printable(median)}")
-            enhancer = enhancer.with_decision(actions)
+            enhancer = _settled(enhancer, median).with_decision(actions)
+        elif arguments.save_recipe or arguments.explain or arguments.cube:
+            enhancer = _settled(enhancer, jobs[0].source)
         write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
 
     def process_clip(source: Path, target: Path) -> Any:
@@ -121,13 +129,23 @@ def run(arguments: argparse.Namespace) -> int:
     return summary.status
 
 
+def _settled(enhancer: Enhancer, source: Path) -> Enhancer:
+    """With the settings that a look chooses for a photograph."""
+    from rlenhance.io import read
+
+    return enhancer if enhancer.look is None else enhancer.for_picture(read(source).visible_pixels)
+
+
 def check_recipe(arguments: argparse.Namespace) -> None:
-    """Refuse what a recipe settles, and settings outside their range."""
+    """Refuse what a recipe or a look settles, and settings outside their range."""
     if not arguments.recipe:
+        ways = {"--preset": "preset", "--reward": "reward", "--match-style": "match_style"}
+        if arguments.look and (others := [flag for flag, name in ways.items() if getattr(arguments, name) is not None]):
+            raise UsageError(f"--look and {', '.join(others)} both choose the settings; leave one out")
         read_settings(arguments, EnhanceSettings)
         return
     names = {**{about.flag: about.name for about in flags_of(EnhanceSettings)}, "--preset": "preset",
-             "--denoiser": "denoiser", "--reward": "reward", "--match-style": "match_style",
+             "--denoiser": "denoiser", "--reward": "reward", "--match-style": "match_style", "--look": "look",
              "--shared-decision": "shared_decision", "--save-recipe": "save_recipe"}
     others = [flag for flag, name in names.items() if getattr(arguments, name) is not None]
     if others:
@@ -139,6 +157,7 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     """The Enhancer that the flags ask for, and whether one decision is shared by all photographs."""
     from rlenhance.pipelines.base import find_model
     from rlenhance.pipelines.configure import build_enhancer, check_device, replay_recipe, resolve_model
+    from rlenhance.pipelines.looks import load_look
     from rlenhance.pipelines.presets import load_preset
 
     def note(text: str) -> None:
@@ -149,18 +168,21 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
         return enhancer, recipe.shared_decision
     preset = None if arguments.preset is None else load_preset(arguments.preset)
-    model, given = resolve_model(arguments.model), given_settings(arguments, EnhanceSettings)
+    given = given_settings(arguments, EnhanceSettings)
+    look = None if arguments.look is None else load_look(arguments.look)
+    model = look.model if look and arguments.model is None else resolve_model(arguments.model)
     try:
         _, info = find_model(model, "enhance")
         if info.preferences:  # refused before torch is imported
             check_preferences(from_json(EnhanceSettings, given).preference, info.preferences, info.auto_preferences)
         reward = None if arguments.reward is None else _weights(arguments.reward)
         enhancer = build_enhancer(
-            model, given, denoiser=arguments.denoiser, reward=reward, preset=preset,
+            model, given, look=look, denoiser=arguments.denoiser, reward=reward, preset=preset,
             reference=arguments.match_style, device=check_device(arguments.device), on_note=note,
             on_measured=lambda found: print(f"{printable(arguments.match_style)}: {format_preferences(found)}"))
     except UsageError as error:
-        raise UsageError(preferences_as_flags(str(error))) from error
+        place = f"{arguments.look}: " if arguments.look and arguments.model is None else ""
+        raise UsageError(place + preferences_as_flags(str(error))) from error
     for name in sorted(set(enhancer.settings.preference) & set(enhancer.without_effect)):
         note(f"{PREFERENCE_FLAGS[name]} changes nothing that shows with {model}{_follow(name)}")
     if arguments.shared_decision:

@@ -120,7 +120,7 @@ def _check_settings(arguments: argparse.Namespace) -> None:
     """Refuse settings outside their range, and those of enhancement beside --repair or the other way round."""
     of_enhancement = {about.flag: about.name for about in flags_of(EnhanceSettings) if about.name not in _SHARED} | {
         "--preset": "preset", "--denoiser": "denoiser", "--reward": "reward", "--match-style": "match_style",
-        "--recipe": "recipe"}
+        "--look": "look", "--recipe": "recipe"}
     of_repair = {about.flag: about.name for about in flags_of(RestoreSettings) if about.name not in _SHARED}
     others = of_enhancement if arguments.repair else of_repair
     if given := [flag for flag, name in others.items() if getattr(arguments, name) is not None]:

@@ -5,6 +5,7 @@ A preference has precedence over the reference, the reference over the preset, a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, from_json
 from rlenhance.pipelines.preference_text import describe_preferences, format_preferences
 from rlenhance.pipelines.presets import Preset
@@ -24,7 +26,7 @@ _RUNS = Path("runs/lol")
 
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
-                   reward: Mapping[str, float] | None = None, preset: Preset | None = None,
+                   reward: Mapping[str, float] | None = None, preset: Preset | None = None, look: Look | None = None,
                    reference: Path | None = None, device: str = "cpu",
                    on_note: Callable[[str], None] = print,
                    on_measured: Callable[[Mapping[str, float | None]], None] | None = None,
@@ -37,6 +39,7 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
         denoiser: see `Enhancer`.
         reward: weights of terms, see `rlenhance.pipelines.reward_weights`; they have precedence over the preset's.
         preset: its preferences, weights and strength apply where nothing else sets them.
+        look: chooses the settings for each picture; in the place of a preset, weights and a reference.
         reference: a picture whose look is matched: preferences are measured in it.
         device: see `Enhancer`.
         on_note: called for each measured preference that is clamped to the model's range.
@@ -49,6 +52,14 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
     from rlenhance.pipelines.enhance import Enhancer
 
     settings = from_json(EnhanceSettings, given)
+    if look is not None:
+        named = {name: getattr(settings, name) for name in given}
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            enhancer = Enhancer(model, look=look, denoiser=denoiser, device=device, **named)
+        for warning in heard:
+            on_note(str(warning.message))
+        return enhancer
     enhancer = Enhancer(model, denoiser=denoiser, device=device)
     if denoiser is not None:
         settings = replace(settings, denoise=given.get("denoise", 1.0))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +29,7 @@ from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
+from rlenhance.pipelines.looks import Look, load_look
 from rlenhance.pipelines.options import EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
@@ -48,6 +51,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             reveals; None: the shipped ones, where `denoise` is not 0. Without `settings`, `denoise` is 1 with it.
         reward: weights of reward terms, as shares of the training's, which become settings: see
             `rlenhance.pipelines.reward_weights.apply_reward`.
+        look: a `Look` or its file, which chooses the settings anew for each picture; without `model`, with its own.
+            Settings that are given by name have precedence.
         half: the network computes in 16-bit floats (CUDA only).
         options: see `ImagePipeline`.
 
@@ -68,14 +73,23 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def __init__(self, model: Path | str | None = None, settings: EnhanceSettings | None = None, *,
                  denoiser: Path | str | None = None, reward: Mapping[str, float] | None = None,
-                 half: bool = False, **options: Any):
+                 look: Look | Path | str | None = None, half: bool = False, **options: Any):
         self._actions: Sequence[Action] | None = None
         self.half = False
         if denoiser is not None:
             find_denoiser(denoiser)
             if settings is None:
                 options.setdefault("denoise", 1.0)
+        self.look = look if isinstance(look, Look | None) else load_look(Path(look))
+        if self.look is not None:
+            if settings is not None or reward:
+                raise UsageError("a look chooses the settings: leave out settings and reward, or the look")
+            names = {entry.name for entry in fields(EnhanceSettings)} & set(options)
+            self.look = self.look.changed({name: options.pop(name) for name in names})
+            model, settings = self.look.model if model is None else model, self.look.settings
         super().__init__(model, settings, **options)
+        if self.look is not None and (note := self.look.check_model(self.sha256, self.preference_ranges)):
+            warnings.warn(note, stacklevel=2)
         if reward:
             self.settings = self._weighed(reward)
         if denoiser is not None and self.settings.denoise == 0:
@@ -108,8 +122,10 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         check_preferences(preference, self.preference_ranges, self.auto_preferences)
 
     def with_settings(self, settings: EnhanceSettings | None = None, **changes: Any) -> Self:
-        """See `ImagePipeline.with_settings`."""
-        other = super().with_settings(settings, **changes)
+        """See `ImagePipeline.with_settings`; changes have precedence over a look, and `settings` replace it."""
+        look = None if settings is not None or self.look is None else self.look.changed(changes)
+        other = super().with_settings(look.settings) if look else super().with_settings(settings, **changes)
+        other.look = look
         other.denoiser = self.denoiser.with_settings(strength=other._denoise_strength)
         return other
 
@@ -128,6 +144,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _weighed(self, reward: Mapping[str, float]) -> EnhanceSettings:
         return apply_reward(self.settings, reward, self.preference_ranges, self.auto_preferences)[0]
 
+    def for_picture(self, pixels: np.ndarray) -> Self:
+        """The same pipeline with the settings that its look chooses for a picture (H, W, 3), and no look."""
+        if self.look is None:
+            return self
+        settings, ranges = self.look.settings_for(pixels), self.preference_ranges
+        return self.with_settings(settings, preference={
+            name: min(max(value, ranges[name][0]), ranges[name][2]) if name in self.look.functions and value is not None
+            else value for name, value in settings.preference.items()})
+
     def with_decision(self, actions: Sequence[Action]) -> Self:
         """The same pipeline with fixed actions of `decide` or `decide_for_group` for every picture.
 
@@ -135,7 +160,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             UsageError: the model cannot share its decision.
         """
         self.require_shared_decision()
-        other = self.with_settings()
+        other = self.with_settings(self.settings)
         other._actions = actions
         return other
 
@@ -174,6 +199,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
         that was removed where that is automatic; `words` says it in a line. `white` says what the white balance did, if
         it did, and `shadows` where a picture holds too little to be made as bright as others."""
+        if self.look is not None:
+            return self.for_picture(photo.visible_pixels).process(photo, mask=mask)
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
         words = describe_change(photo, result, levels, decision.get("denoise", 0))
@@ -191,7 +218,13 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             UsageError: the model cannot share its decision.
         """
         self.require_shared_decision()
-        return self._with_fallback(lambda: self._decided(pixels))
+        settled = self.for_picture(pixels)
+        return settled._with_fallback(lambda: settled._decided(pixels))
+
+    def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
+        if self.look is not None:
+            return self.for_picture(photo.visible_pixels)._changed(photo, mask)
+        return super()._changed(photo, mask)
 
     def decide_for_group(self, sources: Iterable[Path]) -> tuple[Path, list[Action]]:
         """One decision for a burst or a time-lapse: the one for the picture of median exposure.

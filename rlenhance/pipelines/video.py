@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,8 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
                  on_progress: Callable[[Progress], None] | None = None) -> ClipResult:
     """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
 
-    The policy decides on some frames, its decisions are smoothed over time and begin anew with every scene: see
+    A look chooses once, from the first frames. The policy decides on some frames, its decisions are smoothed over time
+    and begin anew with every scene: see
     `rlenhance.pipelines.temporal_smoothing`. Memory does not grow with the length. The file appears whole or
     not at all.
 
@@ -108,8 +110,8 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
             shutil.copyfile(source, beside)
             return ClipResult(source, target, total, size, time.monotonic() - started)
         with VideoTranscoder(source, picture, beside, container, target) as film:
-            steady = _steady(enhancer, film)
-            frames = film.frames()
+            enhancer, frames = _settled(enhancer, film)
+            settings, steady = enhancer.settings, _steady(enhancer, film)
             for frame, actions in steady(frames) if settings.strength else ((frame, None) for frame in frames):
                 decided = enhancer if actions is None else enhancer.with_decision(actions)
                 film.write(frame, decided(film.pixels(frame)))
@@ -133,6 +135,17 @@ def _stored(target: Path, replace: bool) -> Iterator[Path]:
             yield beside
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror})") from error
+
+
+def _settled(enhancer: Enhancer, film: VideoTranscoder) -> tuple[Enhancer, Iterator[Any]]:
+    """The enhancer with one choice of its look for the whole clip, from the frame of median brightness among the first
+    ones; and all frames."""
+    frames = film.frames()
+    if enhancer.look is None:
+        return enhancer, frames
+    first = list(islice(frames, max(1, min(AHEAD, _BUFFER // film.picture.bytes))))
+    median = sorted(first, key=lambda frame: float(film.view(frame)[1].mean()))[(len(first) - 1) // 2]
+    return enhancer.for_picture(film.pixels(median)), chain(first, frames)
 
 
 def _steady(enhancer: Enhancer, film: VideoTranscoder) -> TemporalSmoother[Any]:

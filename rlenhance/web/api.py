@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -17,7 +18,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import naming, parse_json
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
+from rlenhance.pipelines.looks import look_from_json
 from rlenhance.pipelines.options import (
     AUTO,
     PREFERENCES,
@@ -38,7 +41,7 @@ from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 FIELDS = {about.flag.lstrip("-"): about for kind in (DenoiseSettings, RestoreSettings, EnhanceSettings)
           for about in flags_of(kind)}
 #: Fields of each route.
-ENHANCE = ("name", "model", "preset", "strength", "denoise", "white", "format", "strip",
+ENHANCE = ("name", "model", "preset", "look", "strength", "denoise", "white", "format", "strip",
            *(about.flag.lstrip("-") for about in PREFERENCES.values()))
 DENOISE = ("name", "noise", "strength")
 RESTORE = ("name", "budget", "steps", "strength")
@@ -118,11 +121,11 @@ class Api:
         return await self._answer(files, complete, self.service, picture.token, method, mask=mask.token)
 
     def parse_enhance(self, words: Mapping[str, str]) -> EnhanceRequest:
-        """The request of the fields of `ENHANCE`."""
+        """The request of the fields of `ENHANCE`; `look` is the text of a look's file."""
         preset = _one_of("preset", words["preset"], {preset.name: preset for preset in shipped_presets()}) \
             if "preset" in words else None
-        choice = _one_of("model", words.get("model", self.service.default.model),
-                         {choice.model: choice for choice in self.service.choices.values()})
+        models = {choice.model: choice for choice in self.service.choices.values()}
+        choice = _one_of("model", words.get("model", self.service.default.model), models)
         chosen, settings = _settings(words, PREFERENCES), _settings(words, ("strength", "denoise", "white"))
         preference = {**(preset.preference if preset else {}), **chosen}
         if preset and "exposure_level" not in chosen:
@@ -130,6 +133,14 @@ class Api:
         if preset and preset.strength is not None:
             settings.setdefault("strength", preset.strength)
         strip = _one_of("strip", words.get("strip", "0"), {"0": False, "1": True})
+        if "look" in words:
+            if preset:
+                raise UsageError("look and preset both choose the settings; leave one out")
+            with naming(Path("look")):
+                look = look_from_json(parse_json(words["look"], "the text"))
+            model = choice if "model" in words else _one_of("model of the look", look.model, models)
+            return EnhanceRequest(EnhanceSettings(preference=preference, **settings), model.asked, strip,
+                                  words.get("format"), look.changed({"preference": preference, **settings}))
         return EnhanceRequest(EnhanceSettings(preference=preference, **settings), choice.asked, strip,
                               words.get("format"))
 

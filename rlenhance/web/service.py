@@ -22,6 +22,7 @@ from rlenhance.io.isolate import AVAILABLE
 from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.pipelines.configure import check_device, make_recipe
 from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, format_flags
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
@@ -47,12 +48,14 @@ class EnhanceRequest:
         model: name or path; None: the default.
         strip: leave out all metadata.
         format: another format ("png"); None: the source's.
+        look: chooses the settings for each photograph; `settings` that were named are in it, see `Look.changed`.
     """
 
     settings: EnhanceSettings = field(default_factory=EnhanceSettings)
     model: str | None = None
     strip: bool = False
     format: str | None = None
+    look: Look | None = None
 
     def command(self, name: str) -> str:
         """The same as a command.
@@ -63,7 +66,8 @@ class EnhanceRequest:
             >>> EnhanceRequest(strip=True).command("-rf.jpg")  # is no option
             'rlenhance enhance --strip -- -rf.jpg'
         """
-        words = [*(("--model", self.model) if self.model else ()), *format_flags(self.settings),
+        words = [*(("--model", self.model) if self.model else ()), *(("--look", "my-look.json") if self.look else ()),
+                 *format_flags(self.settings),
                  *(("--format", self.format) if self.format else ()), *["--strip"] * self.strip]
         words = [*words, "--", name] if name.startswith("-") else [name, *words]
         return shlex.join(["rlenhance", "enhance", *words])
@@ -136,6 +140,8 @@ class EnhanceService:
 
     def enhancer(self, request: EnhanceRequest) -> Enhancer:
         """The pipeline of a request, as the command builds it."""
+        if request.look is not None:
+            return Enhancer(request.model or self.default.model, look=request.look, device=self.device)
         return Enhancer(request.model or self.default.model, request.settings, device=self.device)
 
     def reduced_photo(self, token: str) -> ReducedPhoto:
