@@ -1,0 +1,114 @@
+"""The session of choices: it asks, takes back, goes on where it was left, and ends in a look."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlenhance.core.errors import UsageError
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.looks import KNOBS, load_look, save_look
+from rlenhance.pipelines.taste import TasteSession, resume
+
+
+def _photos(count=2, size=(24, 36)):
+    return {f"night{i}.jpg": np.random.default_rng(i).integers(0, 40 + 60 * i, (*size, 3), dtype=np.uint8)
+            for i in range(count)}
+
+
+@pytest.fixture(scope="module")
+def enhancer():
+    """The shipped policy."""
+    return Enhancer()
+
+
+def _answered(enhancer, answers, **options):
+    session = TasteSession(enhancer, _photos(), **options)
+    for answer in answers:
+        session.answer(answer)
+    return session
+
+
+def test_a_question_stays_until_it_is_answered(enhancer):
+    """Its versions are pictures of the photograph, and differ."""
+    session = TasteSession(enhancer, _photos())
+    question = session.question()
+    assert session.question() is question and len(question.options) == 4
+    shown = session.previews(24)
+    assert all(picture.shape == (16, 24, 3) and picture.dtype == np.uint8 for picture in shown)
+    assert len({picture.tobytes() for picture in shown}) == 4
+    session.answer(1)
+    assert session.question().number == 2 and session.question().photo == "night1.jpg"
+    assert all(KNOBS["contrast"][0] <= option.preference["contrast"] <= KNOBS["contrast"][2]
+               for option in session.question().options)
+
+
+def test_undo_asks_the_same_again(enhancer):
+    """What was taken back leaves no trace."""
+    session = _answered(enhancer, [2, "neither"])
+    before, state = session.question(), session.to_json()
+    session.answer(0)
+    assert session.undo()
+    assert session.question() == before and session.to_json() == state
+    assert session.undo() and session.undo() and not session.undo()
+
+
+def test_a_session_goes_on_where_it_was_left(enhancer):
+    """The state holds all: the next question and the look are the same ones."""
+    session = _answered(enhancer, [2, "neither", "skip", "alike", 1], options=3, seed=5)
+    again = resume(session.to_json(), "state.json", enhancer, _photos())
+    assert again.to_json() == session.to_json()
+    assert again.question() == session.question() and again.look() == session.look()
+    assert again.undo() and again.answered == 3
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"kind": "rlenhance recipe"}, "no state"), ({"version": 2}, "version 2"), ({"sha256": "0"}, "another model"),
+    ({"photos": []}, "other photographs"), ({"picks": [{"photo": 0}]}, "damaged"), ({"options": "4"}, "damaged"),
+    ({"picks": [{"photo": 0, "options": [[0.0]], "answer": 0}]}, "damaged"), ({"knobs": ["colour"]}, "no knob")])
+def test_another_state_is_refused(enhancer, change, said):
+    """A state of another session, or a damaged one, is refused by name."""
+    state = json.loads(_answered(enhancer, [0]).to_json()) | change
+    with pytest.raises(UsageError, match=rf"(?s)(state\.json: .*)?{said}"):
+        resume(json.dumps(state), "state.json", enhancer, _photos())
+
+
+def test_wrong_answers_are_refused(enhancer):
+    """The number of an option, or a word."""
+    session = TasteSession(enhancer, _photos(1), options=2)
+    for answer in (2, -1, True, "a", None, 0.0):
+        with pytest.raises(UsageError, match="0 to 1"):
+            session.answer(answer)
+    assert not session.picks
+
+
+def test_skipped_questions_teach_nothing(enhancer):
+    """They move on to another question, and the look stays."""
+    fresh, skipped = TasteSession(enhancer, _photos()), _answered(enhancer, ["skip", "skip"])
+    assert skipped.answered == 0 and skipped.question() != fresh.question()
+    assert skipped.look().settings == fresh.look().settings
+    assert not skipped.enough and skipped.certainty().share == 0
+
+
+def test_someone_who_likes_bright_gets_bright(enhancer, tmp_path):
+    """Six picks of the brightest of four: the look is brighter, says so in its file, and loads back."""
+    session = TasteSession(enhancer, _photos())
+    for _ in range(6):
+        shifts = [option.exposure_shift for option in session.question().options]
+        session.answer(int(np.argmax(shifts)))
+    look = session.look()
+    assert all(look.settings_for(pixels).exposure_shift > 0.05 for pixels in _photos().values())
+    assert look.about["picks"] == 6 and 0 < look.about["share"] <= 1
+    assert load_look(save_look(look, tmp_path / "mine.json")) == look
+    assert session.best("night1.jpg").exposure_shift == pytest.approx(
+        look.settings_for(_photos()["night1.jpg"]).exposure_shift, abs=0.03)
+
+
+def test_neither_turns_away_from_what_was_shown(enhancer):
+    """Its options lose against what would have been recommended."""
+    session = TasteSession(enhancer, _photos(1), options=2)
+    session.answer("neither")
+    pick, space = session.picks[0], session.model.space
+    points = space.to_points(np.vstack([pick.instead, pick.options]))
+    mean, _ = session.model.posterior.predict(points, np.zeros((3, 3)))
+    assert mean[0] > mean[1:].max()
