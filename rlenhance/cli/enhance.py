@@ -22,6 +22,7 @@ from rlenhance.cli.photo_command import (
     run_plan,
 )
 from rlenhance.cli.reports import FrameBar
+from rlenhance.cli.series_options import add_series_options, check_series_options, match_plan
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
 from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
@@ -45,6 +46,7 @@ def add(commands: Any) -> None:
                                   help="a burst or time-lapse: one decision for all, made on the one of median "
                                        "exposure")
     add_old_flag(enhance, "--together", shared)
+    add_series_options(enhance)
     add_explain_options(enhance)
     enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
@@ -92,6 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.look and arguments.save_recipe and len(jobs) != 1 and not arguments.shared_decision:
         raise UsageError("--save-recipe: a look chooses settings for each photograph, and a recipe holds those of one; "
                          f"got {len(jobs)}: name one photograph, or leave out --save-recipe")
+    check_series_options(arguments, plan)
+    if arguments.match_series is not None:
+        _check_no_clips(plan, "--match-series is for photographs")
     if arguments.dry_run:
         return print_plan(plan, arguments)
 
@@ -108,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.save_recipe or arguments.explain or arguments.cube:
             enhancer = _settled(enhancer, jobs[0].source)
         write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
+        process = enhancer.process if arguments.match_series is None else match_plan(arguments, plan, enhancer)
 
     def process_clip(source: Path, target: Path) -> Any:
         from rlenhance.pipelines.video import enhance_clip
@@ -116,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
             return enhance_clip(enhancer, source, target, replace=arguments.overwrite,
                                 on_progress=bar.update).as_outcome()
 
-    summary = run_plan(plan, enhancer.process, arguments, process_clip=process_clip)
+    summary = run_plan(plan, process, arguments, process_clip=process_clip)
     for write in () if summary.failed else write_explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:

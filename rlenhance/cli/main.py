@@ -27,6 +27,7 @@ from rlenhance.cli import (
 )
 from rlenhance.cli.parser import CommandParser, as_typed, with_command
 from rlenhance.cli.reports import name_flags
+from rlenhance.cli.series_options import settle_reference
 from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
@@ -77,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         check_words(words)
-        arguments, unknown = parser().parse_known_args(with_command(words, COMMANDS))
+        arguments, unknown = parser().parse_known_args(settle_reference(with_command(words, COMMANDS)))
         if unknown:
             arguments.parser.refuse(unknown)
         with _stopped_by(signal.SIGTERM):

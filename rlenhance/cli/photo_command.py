@@ -261,7 +261,8 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
 
 def inputs_of(arguments: argparse.Namespace) -> list[Path]:
     """The pictures that a command reads beside its photographs."""
-    return [path for name in ("region", "mask", "match_style") if (path := getattr(arguments, name, None)) is not None]
+    names = "region", "mask", "match_style", "match_series"
+    return [path for name in names if (path := getattr(arguments, name, None))]
 
 
 def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:

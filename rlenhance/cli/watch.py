@@ -25,6 +25,7 @@ from rlenhance.cli.photo_command import (
     read_settings,
 )
 from rlenhance.cli.reports import Reporter
+from rlenhance.cli.series_options import refuse_series
 from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.pipelines.options import EnhanceSettings, RestoreSettings, flags_of
 
@@ -63,6 +64,7 @@ def add(commands: Any) -> None:
     add_old_flag(waiting, "--every", interval)
     add_old_flag(waiting, "--settle", stable)
     add_running(watch)
+    refuse_series(watch, "a series is measured as a whole, and a watched folder never ends; use rlenhance enhance DIR")
     watch.set_defaults(shared_decision=None, save_recipe=None)
 
 

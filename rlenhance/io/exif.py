@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +21,7 @@ _LAYOUT = frozenset({
 # tags of a camera RAW's first directory that describe the photograph and not the file
 _OF_THE_PHOTO = {270, 271, 272, 305, 306, 315, 33432, EXIF_IFD, GPS_IFD}
 _MAKER_NOTE = 0x927C
+_TAKEN, _FRACTION = 0x9003, 0x9291  # date and time as text, and the digits after the second
 
 
 def _first(block: bytes | bytearray) -> tuple[str, int]:
@@ -200,3 +203,22 @@ def read_raw_exif(data: bytes) -> bytes | None:
     places = [place.tag for place in reader.places(reader.first)[0]]
     tags = reader.tags(reader.first, skip=frozenset(places) - _OF_THE_PHOTO)
     return make_block(_drop_maker_note(tags))  # its offsets refer to the source file, and it may be megabytes long
+
+
+def capture_time(block: bytes | None) -> float | None:
+    """When a photograph was taken by the clock of its camera, in seconds of no zone; None where that is not said.
+
+    Args:
+        block: EXIF without a prefix.
+    """
+    try:
+        reader = Directories(block or b"")
+        of_exif = reader.tags(reader.first).get(EXIF_IFD)
+        words = {tag: entry.data.rstrip(b"\0 ").decode("ascii") for tag, entry in (
+            of_exif.items() if isinstance(of_exif, dict) else ()) if tag in (_TAKEN, _FRACTION)
+            and isinstance(entry, Entry)}
+        seconds = calendar.timegm(time.strptime(words[_TAKEN], "%Y:%m:%d %H:%M:%S"))
+    except (ValueError, KeyError, struct.error):
+        return None
+    fraction = words.get(_FRACTION, "")
+    return seconds + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)

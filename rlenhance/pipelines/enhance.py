@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
@@ -23,11 +22,12 @@ from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
-from rlenhance.metrics.visible_faults import newly_burnt
 from rlenhance.models import GreedyEpisode, build_model
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, exposure_of
+from rlenhance.ops.image_statistics import exposure_of
+from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
+from rlenhance.pipelines.change_words import describe_change, describe_shadows
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.looks import Look, load_look
 from rlenhance.pipelines.options import EnhanceSettings
@@ -35,9 +35,10 @@ from rlenhance.pipelines.preference_text import check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
 from rlenhance.pipelines.white import White, split_white
 
+if TYPE_CHECKING:
+    from rlenhance.pipelines.series import Series
+
 _SIDE = 64  # on which a policy without a state size is asked for its exposure
-_BRIGHT, _FEW = 200, 0.005  # of 255; share of the picture
-_BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops
 
 
 class Enhancer(ImagePipeline[EnhanceSettings]):
@@ -75,6 +76,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
                  denoiser: Path | str | None = None, reward: Mapping[str, float] | None = None,
                  look: Look | Path | str | None = None, half: bool = False, **options: Any):
         self._actions: Sequence[Action] | None = None
+        self._gains: np.ndarray | None = None
         self.half = False
         if denoiser is not None:
             find_denoiser(denoiser)
@@ -163,6 +165,47 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         other = self.with_settings(self.settings)
         other._actions = actions
         return other
+
+    def preview(self, pixels: np.ndarray, side: int) -> np.ndarray:
+        """A small result, about `side` pixels long, of a picture (H, W, 3): what is decided on the whole of it, applied
+        to every n-th pixel, so that it is as bright as the result. Nothing is denoised."""
+        quick = self.for_picture(pixels).with_settings(denoise=0.0)
+        quick.region = None
+        if quick._actions is None and quick.shares_decision and quick.settings.strength:
+            quick = quick.with_decision(quick.decide(pixels))
+        step = max(1, max(pixels.shape[:2]) // side)
+        return np.asarray(quick(np.ascontiguousarray(pixels[step // 2 :: step, step // 2 :: step])))
+
+    def with_gains(self, gains: np.ndarray) -> Self:
+        """The same pipeline with gains (3,) of linear light on each result, whatever its strength; see
+        `rlenhance.ops.white_balance.apply_gains`."""
+        other = self.with_settings()
+        other._gains = np.asarray(gains, dtype=np.float64) if np.any(np.asarray(gains) != 1) else None
+        return other
+
+    def match_series(self, sources: Iterable[Path], reference: Path | None = None, *, smooth: int | None = 0,
+                     **options: Any) -> Series:
+        """What makes the results of a series equally bright, and of one white.
+
+        Each photograph is read, and a small copy of it is enhanced; a few numbers of it are kept.
+
+        Args:
+            sources: photographs; unreadable ones are left out, see `Series.failures`.
+            reference: the photograph whose result is the target; it need not be one of them. None: what is usual in
+                the series.
+            smooth: above 0, of a time-lapse: the series keeps its course, which is smoothed over so many photographs
+                before and after each; None: as is usual for its length, where all show one view.
+            options: see `rlenhance.pipelines.series.match_series`.
+
+        Returns:
+            The series, with `process` for `rlenhance.io.run_batch`, and the correction of each photograph.
+
+        Raises:
+            UsageError: none can be read, or the reference cannot; a reference and `smooth`.
+        """
+        from rlenhance.pipelines.series import match_series
+
+        return match_series(self, sources, reference, smooth=smooth, **options)
 
     @property
     def preference_ranges(self) -> Mapping[str, tuple[float, float, float]]:
@@ -258,13 +301,13 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     @property
     def _idle(self) -> bool:
-        return self.settings.strength == 0 and not self.settings.denoise
+        return self.settings.strength == 0 and not self.settings.denoise and self._gains is None
 
     @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
         if self.settings.strength == 0:
-            return self.denoiser(pixels), {}
+            return self._levelled(self.denoiser(pixels)), {}
         actions = self._actions
         if actions is None and self.shares_decision:
             actions = self._decided(pixels)
@@ -290,7 +333,14 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         return actions if self.settings.white == 0 else [white.action(self.device), *actions]
 
     def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None, white: White) -> np.ndarray:
-        """The result of the model, with the white balance, at the strength of the settings."""
+        """The result of the model, with the white balance, at the strength of the settings, and with the gains of a
+        series."""
+        return self._levelled(self._enhanced(pixels, actions, white))
+
+    def _levelled(self, result: np.ndarray) -> np.ndarray:
+        return result if self._gains is None else apply_gains(result, self._gains)
+
+    def _enhanced(self, pixels: np.ndarray, actions: Sequence[Action] | None, white: White) -> np.ndarray:
         strength, given = self.settings.strength, white.before(pixels)
         if actions is not None:
             result = self.model.render_array(given, actions, strength if white.neutral else 1.0)
@@ -342,45 +392,3 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         super()._move(device)
         self.half = False
         self.denoiser._move(device)
-
-
-def describe_change(before: Photo, after: Photo, levels: Mapping[str, float], denoised: float) -> str:
-    """What was done to a photograph, in a line: brightness, highlights, noise.
-
-    Args:
-        before, after: the photograph and its result, of one size.
-        levels: their mean brightness in [0, 1], "exposure_before" and "exposure".
-        denoised: share of the visible noise that was removed.
-    """
-    words = ["brightness {exposure_before:.2f} -> {exposure:.2f}".format(**levels)]
-    step = [max(1, side // 512) for side in before.pixels.shape[:2]]
-    seen = [photo.visible_pixels[:: step[0], :: step[1]] for photo in (before, after)]
-    if before.pixels.dtype != np.uint8:
-        factor = 1 / 257 if before.pixels.dtype == np.uint16 else 255.0
-        seen = [cv2.convertScaleAbs(pixels, alpha=factor) for pixels in seen]
-    burnt = newly_burnt(seen[1], seen[0])
-    if burnt >= _FEW:
-        words.append(f"{burnt:.1%} newly burnt")
-    elif (seen[0].max(axis=2) >= _BRIGHT).mean() >= _FEW:
-        words.append("highlights held")
-    if denoised:
-        words.append("noise taken out" if denoised == 1 else f"{denoised:.0%} of the noise taken out")
-    return ", ".join(words)
-
-
-def describe_shadows(pixels: np.ndarray, before: float, after: float) -> str:
-    """Words for a picture of which too little was recorded to make it as bright as others; empty for any other.
-
-    Args:
-        pixels: (H, W, 3), uint8, uint16 or float in [0, 1].
-        before, after: the mean brightness of the picture and of its result, in [0, 1].
-    """
-    part = pixels[:: max(1, pixels.shape[0] // 512), :: max(1, pixels.shape[1] // 512)]
-    top = np.iinfo(part.dtype).max if np.issubdtype(part.dtype, np.integer) else 1.0
-    black = float((part.max(axis=2) <= _BLACK / 255 * top).mean())
-    before, after = max(before, 1e-4), max(after, 1e-4)
-    raised, usual = math.log2(after / before), math.log2(DEFAULT_EXPOSURE / before)
-    if black < _MOSTLY or usual - raised < _HELD_BACK:
-        return ""
-    return (f"almost nothing was recorded in {black:.0%} of the picture: raised by {raised:.1f} stops, not the "
-            f"{usual:.1f} of an even exposure")

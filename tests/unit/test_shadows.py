@@ -5,7 +5,7 @@ import pytest
 
 from rlenhance import Enhancer
 from rlenhance.io.batch import Outcome
-from rlenhance.pipelines.enhance import describe_shadows
+from rlenhance.pipelines.change_words import describe_shadows
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -1,0 +1,156 @@
+"""A series of photographs is brought to one brightness and white, and what differs in its contents is not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlenhance.cli import main as cli
+from rlenhance.cli.series_options import settle_reference
+from rlenhance.core.errors import UsageError
+from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.io import make_plan, read, run_batch, write
+from rlenhance.ops.common_content import View, common_pixels
+from rlenhance.ops.white_balance import apply_gains, kelvin_gains
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.series_levels import local_line
+from tests.support.networks import CHOICE, make_policy, stir
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "best"
+    save_checkpoint(folder, stir(make_policy(preferences=CHOICE)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def level(run):
+    """An Enhancer that levels a series and does nothing else."""
+    return Enhancer(run, strength=0, denoise=0)
+
+
+def scene(seed, low=20, high=200, size=(96, 128)):
+    """A picture of overlapping boxes."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((*size, 3), (low + high) / 2)
+    for _ in range(60):
+        top, left = rng.integers(0, size[0] - 10), rng.integers(0, size[1] - 10)
+        picture[top : top + rng.integers(4, 40), left : left + rng.integers(4, 40)] = rng.uniform(low, high, 3)
+    return picture.astype(np.uint8)
+
+
+def exposed(picture, stops, kelvin=None):
+    gains = 2.0**stops * (np.ones(3) if kelvin is None else kelvin_gains(kelvin))
+    return apply_gains(picture, gains)
+
+
+def stored(folder, pictures):
+    return [write(picture, folder / f"{name}.png") for name, picture in pictures.items()]
+
+
+def means(series, paths, out):
+    for outcome in run_batch(make_plan(paths, out), series.process):
+        assert outcome.error is None, outcome.error
+    return np.array([read(out / path.name).pixels.mean(axis=(0, 1)) for path in paths])
+
+
+def test_frames_of_one_scene_become_equally_bright_and_of_one_white(level, tmp_path):
+    pictures = {f"{n}": exposed(scene(0), *how) for n, how in enumerate(
+        ((-1.5, 5200), (-0.5, 6500), (0.0, 7500), (0.4, 5800), (1.0, 6500)))}
+    paths = stored(tmp_path / "in", pictures)
+    before = np.array([picture.mean(axis=(0, 1)) for picture in pictures.values()])
+    after = means(level.match_series(paths), paths, tmp_path / "out")
+    assert after.std(axis=0).max() < 0.04 * before.std(axis=0).min() + 0.3
+    assert abs(np.median(before.mean(axis=1)) - after.mean()) < 4
+
+
+def test_a_reference_is_the_target_and_need_not_be_in_the_series(level, tmp_path):
+    paths = stored(tmp_path / "in", {"a": exposed(scene(0), -1), "b": scene(0)})
+    reference, = stored(tmp_path / "other", {"r": exposed(scene(0), 0.7)})
+    after = means(level.match_series(paths, reference), paths, tmp_path / "out")
+    assert np.abs(after - read(reference).pixels.mean(axis=(0, 1))).max() < 1.0
+
+
+def test_white_beside_black_stays_white_beside_black(level, tmp_path):
+    """A dress that fills the picture has nearly the highlights of the rest, and a suit with a shirt too."""
+    dress, suit = scene(1, 170, 230), scene(2, 8, 40)
+    suit[20:50, 50:75] = 225
+    usual = {f"guests{seed}": scene(seed, 15, 230) for seed in range(3, 7)}
+    paths = stored(tmp_path / "in", {**usual, "dress": dress, "suit": suit})
+    found = level.match_series(paths).corrections
+    assert max(abs(found[str(path)].stops) for path in paths[:-2]) < 0.3
+    assert found[str(paths[-1])].stops - found[str(paths[-2])].stops < 0.5  # of the six between them
+
+
+def test_an_underexposed_photograph_with_other_contents_is_raised_within_a_bound(level, tmp_path):
+    usual = {f"guests{seed}": scene(seed, 15, 230) for seed in range(3, 8)}
+    paths = stored(tmp_path / "in", {**usual, "dark": exposed(scene(9, 15, 230), -1.5),
+                                     "night": exposed(scene(10, 15, 230), -5)})
+    found = level.match_series(paths).corrections
+    assert 0.5 < found[str(paths[-2])].stops <= 1.001 and found[str(paths[-1])].stops <= 1.001
+
+
+def test_a_time_lapse_loses_its_flicker_and_keeps_its_sunset(level, tmp_path):
+    flicker = 0.25 * np.array([1, -1] * 10)
+    stops = np.linspace(0.5, -2, 20)
+    paths = stored(tmp_path / "in", {f"frame{n}": exposed(scene(0), both) for n, both in enumerate(stops + flicker)})
+    series = level.match_series(sorted(paths), smooth=6)  # frame10 stands before frame2
+    left = np.array([both + series.corrections[str(path)].stops
+                     for path, both in zip(paths, stops + flicker, strict=True)])
+    assert np.abs(left - stops)[2:-2].max() < 0.1
+    assert level.match_series(paths, smooth=None).words.count("smoothed over 4")
+
+
+def test_a_local_line_keeps_a_trend():
+    line = np.linspace(3, -2, 30)
+    np.testing.assert_allclose(local_line(line, 5), line, atol=1e-6)
+    flash = line.copy()
+    flash[12] += 2
+    np.testing.assert_allclose(local_line(flash, 5), line, atol=0.02)
+
+
+def test_what_is_common_is_found_although_the_camera_moved():
+    whole = scene(0, size=(220, 280))
+    one, other = View.of(whole[:180, :240]), View.of(exposed(whole[30:210, 30:270], -2))
+    pair = common_pixels(one, other)
+    assert pair is not None and 0.4 < len(pair[0]) / one.level.size < 0.8
+    assert common_pixels(one, View.of(scene(1, size=(180, 240)))) is None
+
+
+def test_colours_stay_where_the_light_is_kept(run, tmp_path):
+    paths = stored(tmp_path / "in", {"warm": exposed(scene(0), 0, 5000), "cold": exposed(scene(0), 0.5, 8000)})
+    for found in Enhancer(run, strength=0, denoise=0, white="keep").match_series(paths).corrections.values():
+        assert np.ptp(found.channels) < 1e-9
+
+
+def test_a_file_that_cannot_be_read_stops_nothing(run, tmp_path, capsys):
+    stored(tmp_path / "in", {"a": exposed(scene(0), -1), "b": scene(0)})
+    (tmp_path / "in/c.png").write_bytes(b"no picture")
+    status = cli.main(["enhance", "--match-series", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(run),
+                       "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert status == 2 and [line["status"] for line in lines[:-1]] == ["written", "written", "failed"]
+    assert set(lines[0]["decision"]["series"]) == {"stops", "gains"}
+
+
+def test_only_a_file_behind_the_flag_is_the_reference(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stored(tmp_path, {"a": scene(0), "b": scene(0)}), stored(tmp_path / "in", {"c": scene(0)})
+    assert settle_reference(["in", "--match-series", "a.png"]) == ["in", "--match-series", "a.png"]
+    assert settle_reference(["--match-series", "in", "-o", "out"])[0] == "--match-series="
+    with pytest.raises(UsageError, match="would be the reference"):
+        settle_reference(["--match-series", "a.png", "b.png"])
+
+
+@pytest.mark.parametrize("words", [["enhance", "in", "--smooth-time", "4"], ["watch", "in", "--match-series"],
+                                   ["enhance", "in", "--match-series", "--save-recipe", "r.json"],
+                                   ["enhance", "-", "--match-series"]])
+def test_what_has_no_series_is_refused_with_its_reason(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    stored(tmp_path / "in", {"a": scene(0)})
+    try:
+        status = cli.main(words)
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2 and "series" in capsys.readouterr().err
