@@ -23,9 +23,9 @@ from rlenhance.ops.white_balance import light_of_chroma, warmth_and_tint, white_
 
 #: Stops: the largest changes of what shows the same, in brightness and, against it, in a channel.
 SAME_BOUND, SAME_COLOR_BOUND = 2.5, 0.6
-#: Stops: of different contents, how far the nearest quantile may be off, and the largest change beyond. Chosen on training
-#: scenes, four in ten of which were made brighter or darker by 0.5 to 2 stops: medians alone take out more of that, and
-#: change the scenes that were right nine times as much.
+#: Stops: of different contents, how far the nearest quantile may be off, and the largest change beyond. Chosen on
+#: training scenes, four in ten of which were made brighter or darker by 0.5 to 2 stops: medians alone take out more of
+#: that, and change the scenes that were right nine times as much.
 TOLERANCE, OTHER_BOUND = 0.1, 1.0
 #: Logarithms of gains: the largest change of warmth and of tint between different contents.
 OTHER_COLOR_BOUND = 0.2
@@ -242,7 +242,7 @@ class _Measure:
             moved = stops[member.name]
             share = np.cumsum(member.histograms[3]) / member.histograms[3].sum()
             light = np.clip(_LIGHT[np.searchsorted(share, _QUANTILES)], _FLOOR, _WHITE)
-            quantiles.append(np.log2(light / np.cbrt(1 - light**3)) + moved.mean())  # a gain of `white_curve` adds to it
+            quantiles.append(np.log2(light / np.cbrt(1 - light**3)) + moved.mean())  # gains add
             lights.append(member.lights + np.log(2) * (moved[::2] - moved[1]))
         return cls(np.median(quantiles, axis=0), np.median(lights, axis=0))
 
