@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.edit_option import add_edit_option, in_place, kept_original, plan_edit
 from rlenhance.cli.explain_options import add_explain_options, check_explain_options, make_explanations
 from rlenhance.cli.photo_command import (
     add_model,
@@ -40,7 +41,7 @@ def add(commands: Any) -> None:
                     "night_enhanced.jpg beside it; a source is never overwritten. "
                     "Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
-    add_photos(enhance, verb="brighten")
+    add_photos(enhance, verb="brighten", nargs="*")
     add_enhancer(enhance)
     shared = enhance.add_argument("--shared-decision", action="store_true", default=None,
                                   help="a burst or time-lapse: one decision for all, made on the one of median "
@@ -48,6 +49,7 @@ def add(commands: Any) -> None:
     add_old_flag(enhance, "--together", shared)
     add_series_options(enhance)
     add_explain_options(enhance)
+    add_edit_option(enhance)
     enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
 
@@ -80,7 +82,7 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Enhance what was named."""
     # names are checked before a model is loaded: a typo costs nothing
-    plan = plan_photos(arguments, EnhanceSettings.suffix, arguments.preset, clips=True)
+    plan = _plan(arguments)
     jobs = (*plan.jobs, *plan.skipped)
     if arguments.save_recipe:
         from rlenhance.pipelines.recipes import check_place
@@ -122,7 +124,9 @@ def run(arguments: argparse.Namespace) -> int:
             return enhance_clip(enhancer, source, target, replace=arguments.overwrite,
                                 on_progress=bar.update).as_outcome()
 
-    summary = run_plan(plan, process, arguments, process_clip=process_clip)
+    replaces = arguments.edit is not None and in_place(arguments)
+    with kept_original(process, arguments, plan) if replaces else nullcontext(process) as process:
+        summary = run_plan(plan, process, arguments, process_clip=process_clip)
     for write in () if summary.failed else write_explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
@@ -133,6 +137,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"recipe -> {printable(save_recipe(recipe, arguments.save_recipe))}",
               file=notes_stream(plan, arguments))
     return summary.status
+
+
+def _plan(arguments: argparse.Namespace) -> BatchPlan:
+    if arguments.edit is not None:
+        return plan_edit(arguments, EnhanceSettings.suffix)
+    if not arguments.photos:
+        raise UsageError("name photographs or folders, as in rlenhance enhance night.jpg; or --edit FILE")
+    return plan_photos(arguments, EnhanceSettings.suffix, arguments.preset, clips=True)
 
 
 def _settled(enhancer: Enhancer, source: Path) -> Enhancer:

@@ -133,9 +133,9 @@ class _OldFlag(argparse.Action):
         self._current(parser, namespace, values, word)
 
 
-def add_photos(parser: argparse.ArgumentParser, verb: str) -> None:
+def add_photos(parser: argparse.ArgumentParser, verb: str, nargs: str = "+") -> None:
     """The photographs, and every option on their files; `verb` is for the help ("brighten")."""
-    parser.add_argument("photos", nargs="+", type=photo_path, metavar="PHOTO|DIR|-",
+    parser.add_argument("photos", nargs=nargs, type=photo_path, metavar="PHOTO|DIR|-",
                         help=f"photographs to {verb}, folders of them, patterns ('2024-*/*.jpg'), or - for standard "
                              f"input")
     places = add_places(parser, "write there: a file, a folder (which keeps the names), or - for standard output")
