@@ -17,6 +17,7 @@ from rlenhance.cli import (
     doctor,
     enhance,
     export,
+    learn,
     models,
     presets,
     restore,
@@ -35,9 +36,9 @@ from rlenhance.core.plugins import load_plugin
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
 COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
-                            "restore": restore, "watch": watch, "variants": variants, "compare": compare,
-                            "score": score, "models": models, "presets": presets, "export": export, "demo": demo,
-                            "doctor": doctor}
+                            "restore": restore, "watch": watch, "learn": learn, "variants": variants,
+                            "compare": compare, "score": score, "models": models, "presets": presets, "export": export,
+                            "demo": demo, "doctor": doctor}
 #: Commands that use no model.
 _WITHOUT_MODEL = ("models", "presets", "doctor")
 

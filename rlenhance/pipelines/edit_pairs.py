@@ -1,0 +1,189 @@
+"""Photographs and their edits: pairs by name, the part that an edit shows, and the look that they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.data.datasets import pair_files
+from rlenhance.io import read
+from rlenhance.io.containers import CONTAINERS, container_by_extension
+from rlenhance.io.discovery import list_photos
+from rlenhance.ops.registration import FOUND, find_place
+from rlenhance.pipelines.learn_look import (
+    FittedPair,
+    KnobSearch,
+    Regression,
+    decibels,
+    knobs_of,
+    leave_one_out,
+    make_functions,
+    named_knobs,
+    regress,
+)
+from rlenhance.pipelines.looks import Look, with_knobs
+from rlenhance.pipelines.options import EnhanceSettings
+
+if TYPE_CHECKING:
+    from rlenhance.pipelines.enhance import Enhancer
+
+#: Decibels below which the nearest result of a model does not resemble an edit.
+LIKE = 20.0
+
+
+@dataclass(frozen=True)
+class LearnedLook:
+    """A look, and how well it explains the edits it was learned from.
+
+    Attributes:
+        look: it.
+        pairs: those that it was learned from.
+        unfit: names of pairs that no knobs of the model bring near, and their decibels.
+        default, own, constant, predicted: decibels of every pair with the settings of `enhance`, with the look, with
+            the best constant that the other pairs give, and with the look that the other pairs give; the last two are
+            empty for one pair.
+        regression: what the functions were made of.
+    """
+
+    look: Look
+    pairs: Sequence[FittedPair]
+    unfit: dict[str, float]
+    default: Sequence[float]
+    own: Sequence[float]
+    constant: Sequence[float]
+    predicted: Sequence[float]
+    regression: Regression
+
+
+def find_edits(before: Path, after: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pair photographs with their edits by name: night.dng with night.jpg, night_edited.tif or "Night (2).jpg".
+
+    Args:
+        before, after: folders; they may be one, where an edit has a longer name, or its photograph is a camera RAW.
+
+    Returns:
+        The pairs, and a line for each file without a partner.
+
+    Raises:
+        UsageError: a folder without pictures.
+    """
+    photos, edits = list_photos(before), list_photos(after)
+    if before.samefile(after):
+        edits = [edit for edit in edits if any(_is_edit(edit, photo, together=True) for photo in photos)]
+        photos = [photo for photo in photos if photo not in edits]
+    pairs, _ = pair_files(photos, edits)
+    found = dict(pairs)
+    rest = [edit for edit in edits if edit not in set(found.values())]
+    for edit in rest:
+        likely = [photo for photo in photos if photo not in found and _is_edit(edit, photo)]
+        if likely:
+            found[max(likely, key=lambda photo: len(photo.stem))] = edit
+    used = {*found, *found.values()}
+    lines = [f"{path}: no picture of that name in {other}" for paths, other in ((photos, after), (edits, before))
+             for path in paths if path not in used]
+    return [(photo, found[photo]) for photo in photos if photo in found], lines
+
+
+def _is_edit(edit: Path, photo: Path, together: bool = False) -> bool:
+    """Whether the name of an edit is that of a photograph, or goes on after it with a sign that is no letter."""
+    name, longer = photo.stem.casefold(), edit.stem.casefold()
+    if name == longer:
+        raw = [container_by_extension(path.name) is CONTAINERS["RAW"] for path in (photo, edit)]
+        return not together or raw == [True, False]
+    return longer.startswith(name) and not longer[len(name)].isalnum()
+
+
+def read_edit(photo: Path, edit: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The whole photograph, the part of it that the edit shows, the edit, and a line where that is not the whole.
+
+    Raises:
+        UsageError: one of them cannot be read, or the edit shows no part of the photograph.
+    """
+    whole, after = (read(path).visible_pixels for path in (photo, edit))
+    place = find_place(whole, after)
+    if place.score < FOUND:
+        raise UsageError(f"{edit}: shows no part of {photo.name} (correlation {place.score:.2f}): turned, mirrored, or "
+                         f"another picture; leave it out, or undo that in a copy")
+    part = place.cut(whole)
+    shares = f"{place.right - place.left:.0%} x {place.bottom - place.top:.0%}"
+    return whole, part, after, "" if place.whole else f"{edit}: shows {shares} of {photo.name}"
+
+
+def learn_from(enhancer: Enhancer, model: Path | str, pairs: Sequence[tuple[Path, Path]],
+               on_pair: Callable[[FittedPair], None] = lambda _: None,
+               on_note: Callable[[str], None] = lambda _: None) -> LearnedLook:
+    """The look that edits have in common.
+
+    Args:
+        enhancer: its model is used.
+        model: the name of that.
+        pairs: photographs and their edits.
+        on_pair: called after each pair, which takes about a second.
+        on_note: called with a line for each pair that is left out, or that was cropped.
+
+    Raises:
+        UsageError: no pair is left.
+    """
+    searches: list[KnobSearch] = []
+    fitted: list[FittedPair] = []
+    unfit: dict[str, float] = {}
+    for photo, edit in pairs:
+        try:
+            whole, part, after, note = read_edit(photo, edit)
+            search = KnobSearch(enhancer, part, after, photo.name, whole)
+            with _one_thread():
+                found = search.run()
+        except Exception as error:  # one pair never stops the others
+            on_note(describe_failure(error, photo, edit))
+            continue
+        if note:
+            on_note(note)
+        on_pair(found)
+        if decibels(found.error) < LIKE:
+            unfit[photo.name] = decibels(found.error)
+            continue
+        searches.append(search)
+        fitted.append(found)
+    if not fitted:
+        words = f"the nearest that {model} comes to {', '.join(unfit)} is below {LIKE:g} dB" if unfit else "no pair"
+        raise UsageError(f"no look is learned: {words}; edits of tone and colour can be learned, not collages, frames "
+                         f"or black and white")
+    return _learned(enhancer, model, searches, fitted, unfit)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Work on pictures of 64 pixels, which several threads slow down."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _learned(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSearch], fitted: Sequence[FittedPair],
+             unfit: dict[str, float]) -> LearnedLook:
+    names = knobs_of(enhancer)
+    constant, best = regress(fitted)
+    default = [decibels(pair.default_error) for pair in fitted]
+    own = [decibels(search.error_of(best.values(pair))) for search, pair in zip(searches, fitted, strict=True)]
+    held, predicted = ([decibels(search.error_of(values)) for search, values in
+                        zip(searches, leave_one_out(fitted, found), strict=True)] if len(fitted) > 1 else []
+                       for found in (constant, best))
+    fixed = {name: value for name, value in named_knobs(names, best.bias).items()
+             if names.index(name) not in best.active}
+    scores = {"default": default, "look": own, "constant, left out": held, "look, left out": predicted}
+    about: dict[str, Any] = {
+        "how": "rlenhance learn", "pairs": [pair.name for pair in fitted], "do not fit": list(unfit),
+        "decibels": {name: round(float(np.mean(values)), 2) for name, values in scores.items() if values}}
+    look = Look(str(model), enhancer.sha256, with_knobs(EnhanceSettings(), fixed), make_functions(names, best), about)
+    return LearnedLook(look, fitted, unfit, default, own, held, predicted, best)
