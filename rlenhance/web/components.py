@@ -21,11 +21,11 @@ from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 
 #: Preference -> label and description of its slider.
 SLIDERS = {
-    "exposure_level": ("Brightness", "how light the whole picture becomes"),
-    "contrast": ("Contrast", "left: flatter and softer; right: light and dark farther apart"),
-    "color": ("Colour", "left: paler; right: richer"),
-    "smoothness": ("Evenness", "left: dark corners get help of their own; right: the same everywhere"),
-    "highlights": ("Hold back bright lights", "keeps lamps, windows and sky from burning out"),
+    "exposure_level": ("Brightness", "of the whole picture"),
+    "contrast": ("Contrast", "flatter to stronger"),
+    "color": ("Colour", "paler to richer"),
+    "smoothness": ("Evenness", "dark corners on their own, or the same everywhere"),
+    "highlights": ("Hold back bright lights", ""),
 }
 #: What becomes of the light's colour: label -> `EnhanceSettings.white`.
 WHITES = {"take out a cast": None, "as it is": 0.0, "bulbs (2700 K) become daylight": 2700.0,
@@ -35,6 +35,8 @@ WHITES = {"take out a cast": None, "as it is": 0.0, "bulbs (2700 K) become dayli
 FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
 #: Options of events of a slider that is dragged: only the last one runs, without a progress overlay.
 LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+#: What a viewer asks for is a selection.
+_LOOKS = "element.addEventListener('look', (event) => trigger('select', event.detail));"
 _SENT = """element.addEventListener('dropped', (event) => {
   props.value = event.detail.tokens; trigger('upload'); });"""
 
@@ -80,6 +82,18 @@ def require_token(text: object) -> str:
     return tokens[0]
 
 
+def viewer(name: str) -> gr.HTML:
+    """The place of a `before_after`; its event `select` asks for a part in full size, see `place_of`."""
+    return gr.HTML("", elem_id=name, js_on_load=_LOOKS)
+
+
+def place_of(event: gr.EventData) -> tuple[float, float] | None:
+    """The place (across, down) in [0, 1] of the part that a viewer asks for; None: the whole."""
+    found = event._data if isinstance(event._data, dict) else {}
+    across, down = found.get("across", -1), found.get("down", -1)
+    return None if min(across, down) < 0 else (across, down)
+
+
 def placeholder(words: str) -> str:
     """The text in the place of an image that does not exist yet."""
     return f'<div class="nothing">{html.escape(words)}</div>'
@@ -101,11 +115,11 @@ def slider(*words: Any, **named: Any) -> gr.Slider:
     return gr.Slider(*words, buttons=[], **named)
 
 
-def setting_slider(settings: type[ImageSettings], name: str, label: str, info: str, **named: Any) -> gr.Slider:
+def setting_slider(settings: type[ImageSettings], name: str, label: str, info: str = "", **named: Any) -> gr.Slider:
     """The slider of a setting, with its range and default."""
     about = settings_of(settings)[name]
     found = {"minimum": about.low, "maximum": about.high, "value": about.default, "step": 0.01, "elem_id": name}
-    return slider(label=label, info=info, **found | named)
+    return slider(label=label, info=info or None, **found | named)
 
 
 class Controls:
@@ -114,18 +128,16 @@ class Controls:
     def __init__(self, service: EnhanceService):
         self.service = service
         choice = service.default
-        self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Let the photograph decide how bright",
+        self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Automatic brightness",
                                 elem_id="auto", visible="exposure_level" in choice.auto)
-        self.sliders = {name: slider(label=words, info=info, elem_id=name.replace("_", "-"), step=0.01,
+        self.sliders = {name: slider(label=words, info=info or None, elem_id=name.replace("_", "-"), step=0.01,
                                      **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
         self.shift = setting_slider(EnhanceSettings, "exposure_shift", "Darker or brighter than that",
-                                    "while the photograph decides how bright", elem_id="exposure-shift", minimum=-0.3,
+                                    elem_id="exposure-shift", minimum=-0.3,
                                     maximum=0.3, visible="exposure_level" in choice.auto)
-        self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this",
-                                       "left: the photograph as it was")
-        self.auto_denoise = gr.Checkbox(True, label="Take out as much grain as would show", elem_id="auto-denoise")
-        self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain",
-                                      "the noise that brightening shows; takes longer", value=1.0)
+        self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this")
+        self.auto_denoise = gr.Checkbox(True, label="Automatic grain removal", elem_id="auto-denoise")
+        self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain", value=1.0)
         self.white = gr.Dropdown(list(WHITES), value=next(iter(WHITES)), label="Colour of the light", elem_id="white",
                                  filterable=False)
         with gr.Accordion("More", open=False):

@@ -35,7 +35,7 @@ class PageEvent:
 
     Attributes:
         checks: of its values, in order; None: a value that the server keeps, and that no client sends.
-        selects: it carries the number of what was selected.
+        selects: it carries the number of what was selected, or a place in a picture.
     """
 
     checks: tuple[Check | None, ...]
@@ -85,9 +85,8 @@ class EventCheck:
         told = None if told == {} else told
         if trigger is not None and not (type(trigger) is int and trigger in self._blocks):
             raise UsageError(f"trigger_id is null or the number of a component; got {_short(trigger)}")
-        if told is not None and not (event.selects and isinstance(told, dict) and set(told) == {"number"}
-                                     and type(told["number"]) is int):
-            raise UsageError(f"event_data is null, or the number of what was selected; got {_short(told)}")
+        if told is not None and not (event.selects and _is_selection(told)):
+            raise UsageError(f"event_data is null, or the number or place of what was selected; got {_short(told)}")
         self._drop_unread()
         given = [None if check is None else value for value, check in zip(values, event.checks, strict=True)]
         return json.dumps({"data": given, "event_data": told, "fn_index": number, "session_hash": session,
@@ -145,6 +144,15 @@ def _check(block: Any, changes: bool) -> Check | None:
                                                    and all(_is_choice(one, known) for one in value))
         return lambda value: value is None or _is_choice(value, known)
     raise TypeError(f"the values of {type(block).__name__} have no check: add one to {__name__}")
+
+
+def _is_selection(told: Any) -> bool:
+    """The number of a thing, or a place of a picture: parts of its width and height; -1 is the whole."""
+    if not isinstance(told, dict):
+        return False
+    if set(told) == {"number"}:
+        return type(told["number"]) is int
+    return set(told) == {"across", "down"} and all(_is_number(told[way]) and -1 <= told[way] <= 1 for way in told)
 
 
 def _is_number(value: Any) -> bool:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.contact_sheet import thumbnail
-from rlenhance.web.components import AppContext, Controls, button, link, photo_drop, placeholder, show_errors
+from rlenhance.web.components import AppContext, Controls, button, link, photo_drop, show_errors
 from rlenhance.web.file_store import StoredFile, parse_tokens, unique_names
 from rlenhance.web.html import data_uri, figures, notes
 from rlenhance.web.service import Result
@@ -24,12 +24,10 @@ class SeveralTab:
 
     def __init__(self, context: AppContext, controls: Controls):
         self.context, self.service, self.controls = context, context.service, controls
-        gr.HTML(notes(["All photographs get the look that is set under Enhance, each at the brightness that it "
-                       "needs, unless a brightness is set there."], "line"))
-        photos = photo_drop("Drop several photographs here, or press to choose them", "several", several=True)
+        photos = photo_drop("Choose several photographs, or drop them here", "several", several=True)
         start = button("Enhance all of them", "all", main=True)
         status, taken = gr.HTML("", elem_id="several-status"), gr.HTML("", elem_id="several-saved")
-        gallery = gr.HTML(placeholder("The results appear here, one by one."), elem_id="gallery")
+        gallery = gr.HTML("", elem_id="gallery")
         start.click(show_errors(self.enhance), [photos, *controls.all], [status, gallery, taken])
 
     def enhance(self, photos: Any, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
