@@ -23,21 +23,22 @@ from rlenhance.web.tabs.several_tab import SeveralTab
 _HERE = Path(__file__).parent
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 _CODE = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-#: One accent colour on neutral grey, which leaves the colours of photographs alone; page.css has the same two.
-_LIGHT, _DARK = "#a8480f", "#f0a252"
-_THEME = {
-    "body_background_fill": ("#f5f5f5", "#161616"), "body_text_color": ("#1c1c1c", "#ececec"),
-    "body_text_color_subdued": ("#5a5a5a", "#a9a9a9"), "background_fill_primary": ("#ffffff", "#1f1f1f"),
-    "background_fill_secondary": ("#ececec", "#262626"), "block_background_fill": ("#ffffff", "#1f1f1f"),
-    "border_color_primary": ("#d9d9d9", "#383838"), "block_info_text_color": ("#5a5a5a", "#a9a9a9"),
-    "block_label_text_color": ("#1c1c1c", "#ececec"), "block_title_text_color": ("#1c1c1c", "#ececec"),
-    "input_background_fill": ("#f1f1f1", "#2b2b2b"), "slider_color": (_LIGHT, _DARK), "color_accent": (_LIGHT, None),
-    "button_primary_background_fill": (_LIGHT, _DARK), "button_primary_background_fill_hover": ("#8a3a0b", "#f7b877"),
-    "button_primary_text_color": ("#ffffff", "#1c1206"), "button_primary_text_color_hover": ("#ffffff", "#1c1206"),
-    "button_secondary_background_fill": ("#e9e9e9", "#2f2f2f"),
-    "button_secondary_background_fill_hover": ("#dedede", "#3a3a3a"), "button_secondary_text_color": ("#1c1c1c", "#ececec"),
-    "button_primary_border_color": (_LIGHT, _DARK),
-    "button_primary_border_color_hover": (_LIGHT, _DARK), "checkbox_background_color_selected": (_LIGHT, _DARK), "checkbox_border_color_selected": (_LIGHT, _DARK),
+#: Colours in light and in dark: one accent on neutral grey, which leaves the colours of photographs alone; page.css has
+#: the same accent.
+_ACCENT, _ON_ACCENT, _TEXT = ("#a8480f", "#f0a252"), ("#ffffff", "#1c1206"), ("#1c1c1c", "#ececec")
+_SUBDUED, _PANEL = ("#5a5a5a", "#a9a9a9"), ("#ffffff", "#1f1f1f")
+_COLORS = {
+    "body_background_fill": ("#f5f5f5", "#161616"), "background_fill_primary": _PANEL,
+    "background_fill_secondary": ("#ececec", "#262626"), "block_background_fill": _PANEL,
+    "border_color_primary": ("#d9d9d9", "#383838"), "input_background_fill": ("#f1f1f1", "#2b2b2b"),
+    "body_text_color": _TEXT, "block_label_text_color": _TEXT, "block_title_text_color": _TEXT,
+    "body_text_color_subdued": _SUBDUED, "block_info_text_color": _SUBDUED, "slider_color": _ACCENT,
+    "button_primary_background_fill": _ACCENT, "button_primary_background_fill_hover": ("#8a3a0b", "#f7b877"),
+    "button_primary_text_color": _ON_ACCENT, "button_primary_text_color_hover": _ON_ACCENT,
+    "button_primary_border_color": _ACCENT, "button_primary_border_color_hover": _ACCENT,
+    "button_secondary_background_fill": ("#e9e9e9", "#2f2f2f"), "button_secondary_text_color": _TEXT,
+    "button_secondary_background_fill_hover": ("#dedede", "#3a3a3a"),
+    "checkbox_background_color_selected": _ACCENT, "checkbox_border_color_selected": _ACCENT,
     "checkbox_background_color": ("#ffffff", "#2b2b2b"), "checkbox_border_color": ("#8a8a8a", "#7a7a7a"),
 }
 _SIZES = {"block_border_width": "0px", "input_border_width": "1px", "button_large_text_size": "*text_md",
@@ -83,8 +84,8 @@ def theme_options() -> dict[str, Any]:
     """Theme, style sheet and scripts for Gradio, with system fonts and no external resources."""
     theme = gr.themes.Base(primary_hue=colors.orange, secondary_hue=colors.orange, neutral_hue=colors.neutral,
                            text_size=sizes.text_sm, spacing_size=sizes.spacing_sm, font=_FONTS, font_mono=_CODE)
-    words = {f"{name}{ending}": value for name, pair in _THEME.items()
-             for ending, value in zip(("", "_dark"), pair, strict=True) if value is not None}
+    words = {f"{name}{ending}": value for name, pair in _COLORS.items()
+             for ending, value in zip(("", "_dark"), pair, strict=True)}
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "viewer.js"))
-    return {"theme": theme.set(**words, **_SIZES), "css": (_HERE / "page.css").read_text(encoding="utf-8"),
-            "head": f"<script>{script}</script>"}
+    return {"theme": theme.set(color_accent=_ACCENT[0], **words, **_SIZES),
+            "css": (_HERE / "page.css").read_text(encoding="utf-8"), "head": f"<script>{script}</script>"}

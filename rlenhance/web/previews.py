@@ -61,10 +61,11 @@ def _detail(pixels: np.ndarray, across: float, down: float, shrunk: int = 1) -> 
     return np.ascontiguousarray(pixels[rows, columns]), (columns.start, rows.start)
 
 
-def _preview(before: np.ndarray, after: np.ndarray, whole: np.ndarray, part: tuple[int, int], scale: int = 1) -> Preview:
-    side = max(DETAIL)
-    return Preview(thumbnail(before, side), thumbnail(after, side), (scale * whole.shape[1], scale * whole.shape[0]),
-                   part=(scale * part[0], scale * part[1]))
+def _preview(before: np.ndarray, after: np.ndarray, whole: np.ndarray, place: tuple[int, int],
+             scale: int = 1) -> Preview:
+    height, width = whole.shape[:2]
+    return Preview(thumbnail(before, max(DETAIL)), thumbnail(after, max(DETAIL)), (scale * width, scale * height),
+                   part=(scale * place[0], scale * place[1]))
 
 
 def denoise(service: EnhanceService, token: str, settings: DenoiseSettings) -> Result:

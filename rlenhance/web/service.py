@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -294,23 +295,24 @@ class EnhanceService:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
         return {name: round(value, 2) for name, value in values.items()}, moved
 
-    def sample(self) -> StoredFile:
-        """A photograph to try the page with, in a tenth of its light, as if it had been sent.
+    @cached_property
+    def sample(self) -> bytes:
+        """A photograph to try the page with, in a tenth of its light, as a JPEG.
 
         Raises:
             UsageError: the package that it comes with is not installed.
         """
-        light = np.float32(np.arange(256) / 255) ** 2.2 / 10
-        dark = cv2.LUT(self._read_sample(), np.rint(light ** (1 / 2.2) * 255).astype(np.uint8))
-        stored = self.store.create("sample.jpg")
-        data = encode(Photo(dark), ".jpg")
-        self.store.claim(stored.token, len(data))
-        stored.path.write_bytes(data)
-        return stored
-
-    def _read_sample(self) -> np.ndarray:
         pixels = read(sample_path(SAMPLE)).pixels
-        return cv2.resize(pixels, (2 * pixels.shape[1], 2 * pixels.shape[0]), interpolation=cv2.INTER_CUBIC)
+        pixels = cv2.resize(pixels, (2 * pixels.shape[1], 2 * pixels.shape[0]), interpolation=cv2.INTER_CUBIC)
+        light = np.float32(np.arange(256) / 255) ** 2.2 / 10
+        return encode(Photo(cv2.LUT(pixels, np.rint(light ** (1 / 2.2) * 255).astype(np.uint8))), ".jpg")
+
+    def put_sample(self) -> StoredFile:
+        """The sample, as if it had been sent."""
+        stored = self.store.create("sample.jpg")
+        self.store.claim(stored.token, len(self.sample))
+        stored.path.write_bytes(self.sample)
+        return stored
 
 
 def chosen_exposure(enhancer: Enhancer, photo: Photo) -> float | None:

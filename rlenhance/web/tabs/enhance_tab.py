@@ -40,7 +40,8 @@ class EnhanceTab:
         with gr.Row(elem_classes="workplace"):
             with gr.Column(elem_classes="stage"):
                 self.photo = photo_drop("Choose a dark photograph, or drop it here", "enhance")
-                sample = gr.Button("Try a sample photograph", size="sm", elem_id="sample-photo", elem_classes="beginning")
+                sample = gr.Button("Try a sample photograph", size="sm", elem_id="sample-photo",
+                                   elem_classes="beginning", visible=bool(self.service.sample))
                 self.view = viewer("view")
                 self.status = gr.HTML("", elem_id="status")
             with gr.Column(elem_classes="controls"):
@@ -97,7 +98,7 @@ class EnhanceTab:
 
     def sample(self) -> str:
         """The sample photograph in the place of one that was chosen."""
-        return json.dumps([self.context.run(self.service.sample).token])
+        return json.dumps([self.context.run(self.service.put_sample).token])
 
     def preview(self, photo: Any, *values: Any) -> tuple[Any, ...]:
         """Before and after on the reduced photograph, the line below it, command and recipe, and the brightness that
