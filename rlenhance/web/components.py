@@ -12,6 +12,7 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, ImageSettings, settings_of
 from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import download, notes
@@ -31,12 +32,20 @@ SLIDERS = {
 WHITES = {"take out a cast": None, "as it is": 0.0, "bulbs (2700 K) become daylight": 2700.0,
           "halogen lamps (3200 K) become daylight": 3200.0, "office lamps (4000 K) become daylight": 4000.0,
           "shade (8000 K) becomes sunlight": 8000.0}
+#: Where settings come from: the sliders, or the look that was learned or loaded.
+BY_HAND, MY_LOOK = "by hand", "my look"
 #: Formats of results: label -> name.
 FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
 #: Options of events of a slider that is dragged: only the last one runs, without a progress overlay.
 LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 #: What a viewer asks for is a selection.
 _LOOKS = "element.addEventListener('look', (event) => trigger('select', event.detail));"
+#: The place of a look's file, whose text is an event's value (`rlenhance.web.event_check`).
+LOOK_FILE = "look-file"
+_READ = """element.addEventListener('change', async (event) => {
+  const file = event.target.files[0];
+  if (file) { props.value = file.size > 100000 ? "too large" : await file.text(); trigger('upload'); }
+  event.target.value = ''; });"""
 _SENT = """element.addEventListener('dropped', (event) => {
   props.value = event.detail.tokens; trigger('upload'); });"""
 
@@ -72,6 +81,12 @@ def photo_drop(words: str, name: str, several: bool = False) -> gr.HTML:
     return gr.HTML("", elem_id=f"drop-{name}", js_on_load=_SENT, html_template=(
         f'<photo-drop name="{name}" words="{html.escape(words)}" accept="image/*,{",".join(EXTENSIONS)}"'
         f'{" several" if several else ""}></photo-drop>'))
+
+
+def look_file(words: str) -> gr.HTML:
+    """A place for the file of a look; its event `upload` fires when one was chosen, and its value is the text."""
+    return gr.HTML("", elem_id=LOOK_FILE, js_on_load=_READ, html_template=(
+        f'<label class="look-file"><input type="file" accept=".json,application/json">{html.escape(words)}</label>'))
 
 
 def require_token(text: object) -> str:
@@ -128,6 +143,9 @@ class Controls:
     def __init__(self, service: EnhanceService):
         self.service = service
         choice = service.default
+        self.my_look = gr.State(None)  # a Look
+        self.chooses = gr.Dropdown([BY_HAND, MY_LOOK], value=BY_HAND, label="Settings",
+                                   elem_id="chooses", filterable=False, visible=False)
         self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Automatic brightness",
                                 elem_id="auto", visible="exposure_level" in choice.auto)
         self.sliders = {name: slider(label=words, info=info or None, elem_id=name.replace("_", "-"), step=0.01,
@@ -154,15 +172,19 @@ class Controls:
 
     @property
     def all(self) -> list[Any]:
-        """All controls of a request: the above, automatic denoising, denoise, white, model, format, strip."""
-        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip]
+        """All controls of a request: the above, automatic denoising, denoise, white, model, format, strip; what
+        chooses, and the look."""
+        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip,
+                self.chooses, self.my_look]
 
     def request(self, *values: Any) -> EnhanceRequest:
         """The request of the values of `all`, without preferences at the model's default."""
-        auto, *levels, strength, shift, auto_denoise, denoise, white, model, form, strip = values
-        choice = self.service.choice(model)
+        auto, *levels, strength, shift, auto_denoise, denoise, white, model, form, strip, chooses, look = values
         if form not in FORMATS:
             raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
+        if chooses == MY_LOOK:
+            return look_request(self.service, look, number(strength, "How much"), bool(strip), FORMATS[form])
+        choice = self.service.choice(model)
         if white not in WHITES:
             raise UsageError(f"no colour of light {white!r}; there are {', '.join(WHITES)}")
         wanted: dict[str, float | None] = {}
@@ -202,6 +224,23 @@ class Controls:
         auto = "exposure_level" in choice.auto
         return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in SLIDERS),
                 gr.update(), gr.update(visible=auto)]
+
+
+def look_request(service: EnhanceService, look: Look | None, strength: float = 1.0, strip: bool = False,
+                 form: str | None = None) -> EnhanceRequest:
+    """The request of a look, with a strength below 1 in the place of its own.
+
+    Raises:
+        UsageError: there is no look yet, or its model is not on this page.
+    """
+    if look is None:
+        raise UsageError("there is no look of yours yet: make one under My look, or load its file there")
+    model = next((choice for choice in service.choices.values() if choice.model == look.model), None)
+    if model is None:
+        raise UsageError(f"the look was made with the model {look.model!r:.60}, which is not on this page; there are "
+                         f"{', '.join(choice.model for choice in service.choices.values())}")
+    named = {} if strength == 1 else {"strength": strength}
+    return EnhanceRequest(EnhanceSettings(**named), model.asked, strip, form, look.changed(named))
 
 
 def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:

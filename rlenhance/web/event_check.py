@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
+from rlenhance.web.components import LOOK_FILE
 
 #: Form of Gradio's session names.
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -25,6 +26,7 @@ _PAINTED = re.compile(r"(data:image/png;base64,[A-Za-z0-9+/]*={0,2})?")
 _LARGEST = 1e6  # of a number; the sliders have their own ranges
 _LONGEST, _MOST = 300, 500  # characters of a choice, and choices at a time
 _UNREAD = 300  # messages to clients that wait in memory; a preview has half a megabyte
+_LOOK = 100_000  # characters of the file of a look, which is parsed strictly
 _KEYS = {"data", "event_data", "fn_index", "session_hash", "trigger_id"}
 Check = Callable[[Any], bool]
 
@@ -129,6 +131,8 @@ def _check(block: Any, changes: bool) -> Check | None:
     """The check of the values of a component; `changes`: events change its choices."""
     if isinstance(block, gr.State):
         return None
+    if isinstance(block, gr.HTML) and block.elem_id == LOOK_FILE:
+        return lambda value: value is None or (isinstance(value, str) and len(value) <= _LOOK)
     if isinstance(block, gr.HTML):  # an upload area
         return lambda value: value is None or (isinstance(value, str) and _TOKENS.fullmatch(value) is not None)
     if isinstance(block, gr.Checkbox):

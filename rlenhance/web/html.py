@@ -80,7 +80,11 @@ def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
 def download(address: str, name: str, size: int, words: str = "Download", fresh: bool = True) -> str:
     """A download link; the page follows a fresh one automatically."""
     return (f'<a class="take{" fresh" * fresh}" href="{html.escape(address)}" download="{html.escape(name)}">'
-            f"{html.escape(words)} <b>{html.escape(name)}</b> ({size / 1e6:.1f} MB)</a>")
+            f"{html.escape(words)} <b>{html.escape(name)}</b> ({_amount(size)})</a>")
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(size / 1e3, 1):.0f} kB"
 
 
 def notes(lines: Sequence[str], kind: str = "note") -> str:

@@ -19,6 +19,7 @@ from rlenhance.web.tabs.enlarge_tab import EnlargeTab
 from rlenhance.web.tabs.restore_tab import RestoreTab
 from rlenhance.web.tabs.runs_tab import RunsTab
 from rlenhance.web.tabs.several_tab import SeveralTab
+from rlenhance.web.tabs.taste_tab import TasteTab
 
 _HERE = Path(__file__).parent
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
@@ -58,7 +59,9 @@ def build(context: AppContext) -> gr.Blocks:
             with gr.Tab("Enhance", id="enhance"):
                 enhance = EnhanceTab(context)
             with gr.Tab("Several", id="several"):
-                SeveralTab(context, enhance.controls)
+                several = SeveralTab(context, enhance.controls)
+            with gr.Tab("My look", id="taste"):
+                TasteTab(context, enhance.controls, several.chooses)
             with gr.Tab("Denoise", id="denoise"):
                 DenoiseTab(context)
             with gr.Tab("Complete", id="complete"):

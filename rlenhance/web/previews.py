@@ -20,7 +20,7 @@ from rlenhance.pipelines.upscale import Upscaler
 from rlenhance.web.service import EnhanceRequest, EnhanceService, Preview, Result, part_of
 
 #: Width and height in pixels of the detail that is shown at full resolution.
-DETAIL = (900, 600)
+DETAIL = (720, 480)
 #: Longer side in pixels at which models are compared.
 SIDE = 1280
 UNCHANGED = "the photograph as it is"

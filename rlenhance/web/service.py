@@ -257,6 +257,8 @@ class EnhanceService:
 
     def recipe(self, request: EnhanceRequest) -> str:
         """The request as a recipe, for `rlenhance enhance --recipe`."""
+        if request.look is not None:
+            return request.look.to_json()
         return make_recipe(self.enhancer(request), request.model or self.default.model).to_json()
 
     def variants(self, token: str, request: EnhanceRequest) -> list[tuple[str, EnhanceRequest, np.ndarray]]:

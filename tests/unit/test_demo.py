@@ -615,12 +615,13 @@ def test_every_knob_has_words_of_its_own(client):
     with gradio.Blocks():
         controls = Controls(client.service)
     natural = client.service.choice("balanced")
-    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "balanced", "as the original", False]
+    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "balanced", "as the original", False,
+             "by hand", None]
     assert controls.request(*plain) == ask()
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), False, 0.25,
-             "shade (8000 K) becomes sunlight", "balanced", "PNG", True]
+             "shade (8000 K) becomes sunlight", "balanced", "PNG", True, "by hand", None]
     assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25, white=8000)
-    darker = [*controls.values(natural, {}, None, -0.1), *plain[-6:]]
+    darker = [*controls.values(natural, {}, None, -0.1), *plain[-8:]]
     assert controls.request(*darker) == ask(exposure_shift=-0.1)
     assert controls.request(False, *darker[1:]).settings.exposure_shift == 0  # a named brightness is what it says
     fixed = controls.values(dataclasses.replace(natural, auto=()), {}, None, -0.1)
@@ -637,7 +638,7 @@ def test_several_come_in_one_file(client, tmp_path):
     import gradio
 
     from rlenhance.web.components import AppContext, Controls
-    from rlenhance.web.tabs.several_tab import SeveralTab
+    from rlenhance.web.tabs.several_tab import AS_UNDER_ENHANCE, SeveralTab
 
     with gradio.Blocks():
         controls = Controls(client.service)
@@ -646,12 +647,12 @@ def test_several_come_in_one_file(client, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     tokens = [put(client.service, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
     words = [*controls.values(client.service.default, {}, None), False, 0, "as it is", "balanced", "as the original",
-             False]
-    steps = list(tab.enhance(json.dumps(tokens), *words))
+             False, "by hand", None]
+    steps = list(tab.enhance(json.dumps(tokens), AS_UNDER_ENHANCE, *words))
     assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]
     (package,) = client.folder.glob("*.zip")
     with zipfile.ZipFile(package) as archive:
         assert archive.namelist() == ["a_enhanced.jpg", "a_enhanced-2.jpg"]
     assert len(list(client.folder.iterdir())) == 4  # three photographs and the package
     with pytest.raises(UsageError, match="choose photographs first"):
-        list(tab.enhance("", *words))
+        list(tab.enhance("", AS_UNDER_ENHANCE, *words))

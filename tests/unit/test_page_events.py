@@ -71,8 +71,8 @@ FILE = {"path": "/dev/zero", "meta": {"_type": "gradio.FileData"}}
 @pytest.mark.parametrize("change, said", [
     ({"fn_index": -1}, "fn_index"), ({"fn_index": 9999}, "fn_index"), ({"fn_index": 1e400}, "NaN"),
     ({"fn_index": "0"}, "fn_index"), ({"fn_index": None}, "fn_index"), ({"fn_index": True}, "fn_index"),
-    ({"fn_index": 0.0}, "fn_index"), ({"data": []}, "list of 15"), ({"data": None}, "list of 15"),
-    ({"data": [FILE] + [0] * 14}, "value 0"), ({"session_hash": "../x"}, "session_hash"),
+    ({"fn_index": 0.0}, "fn_index"), ({"data": []}, "list of 17"), ({"data": None}, "list of 17"),
+    ({"data": [FILE] + [0] * 16}, "value 0"), ({"session_hash": "../x"}, "session_hash"),
     ({"session_hash": None}, "session_hash"), ({"event_data": FILE}, "event_data"), ({"trigger_id": "4"}, "trigger_id"),
     ({"request": {}}, "keys"), ({"event_id": "x"}, "keys"),
 ])

@@ -12,6 +12,7 @@ from rlenhance.pipelines.explain import stops_gained
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from rlenhance.web.components import (
     LIVE,
+    MY_LOOK,
     SLIDERS,
     AppContext,
     Controls,
@@ -49,12 +50,12 @@ class EnhanceTab:
                     save = button("Save", "save", main=True)
                     four = button("Variants", "four")
                 self.saved = gr.HTML("", elem_id="saved")
-                with gr.Row(elem_classes="presets"):
+                with gr.Row(elem_classes="presets") as self.by_hand:
                     presets = {preset.name: gr.Button(preset.name.replace("-", " ").capitalize(), size="sm",
                                                       min_width=0, elem_id=f"preset-{preset.name}")
                                for preset in shipped_presets()}
                 self.controls = Controls(self.service)
-                with gr.Accordion("Match a picture that you like", open=False):
+                with gr.Accordion("Match a picture that you like", open=False) as self.like:
                     liked = photo_drop("Choose a picture that is as bright as yours should be", "match")
                     matched = gr.HTML("", elem_id="matched")
                 with gr.Accordion("As a command, and as a recipe", open=False, elem_classes="developer"):
@@ -73,21 +74,26 @@ class EnhanceTab:
         level, *others = controls.sliders.values()
         shown = [self.view, self.status, self.command, self.recipe]
         given = [self.photo, *controls.all]
-        again: dict[str, Any] = {"fn": show_errors(self.preview), "inputs": given, "outputs": [*shown, level],
+        again: dict[str, Any] = {"fn": show_errors(self.preview), "inputs": given, "outputs": shown,
                                  "show_progress_on": self.view}
+        anew = {**again, "fn": show_errors(self.preview_anew), "outputs": [*shown, level]}
         cleared: dict[str, Any] = {"fn": lambda: ("", ""), "outputs": [self.saved, self.variants]}
-        self.photo.upload(**again).then(**cleared)
-        sample.click(show_errors(self.sample), None, self.photo).then(**again).then(**cleared)
+        self.photo.upload(**anew).then(**cleared)
+        sample.click(show_errors(self.sample), None, self.photo).then(**anew).then(**cleared)
         level.input(show_errors(self.brightness), given, [*shown, controls.auto], **LIVE)
-        controls.denoise.input(show_errors(self.grain), given, [*shown, level, controls.auto_denoise], **LIVE)
-        live: list[Any] = [*others, controls.auto, controls.strength, controls.shift, controls.auto_denoise,
-                           controls.white, controls.format, controls.strip]
-        for part in live:
+        controls.denoise.input(show_errors(self.grain), given, [*shown, controls.auto_denoise], **LIVE)
+        sliders = [controls.auto, *controls.sliders.values(), controls.shift, controls.auto_denoise, controls.denoise,
+                   controls.white, self.by_hand, self.like, four]
+        controls.chooses.change(show_errors(self._chosen), [controls.chooses, controls.model], sliders,
+                                show_progress="hidden").then(**again)
+        for part in (*others, controls.strength, controls.auto_denoise, controls.white, controls.format, controls.strip):
             part.input(**again, **LIVE)
-        controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**again)
+        for part in (controls.auto, controls.shift):
+            part.input(**anew, **LIVE)
+        controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**anew)
         for name, part in presets.items():
             part.click(show_errors(self._preset(name)), controls.model, adjusted).then(
-                **again, show_progress="hidden")
+                **anew, show_progress="hidden")
         liked.upload(show_errors(self.match), [liked, controls.model, *adjusted], [*adjusted, matched]).then(**again)
         self.view.select(show_errors(self.look), given, self.view)
         save.click(show_errors(self.save), given, self.saved, show_progress_on=self.view)
@@ -96,13 +102,24 @@ class EnhanceTab:
         chosen = [self.variant_settings, controls.model]
         self.variants.select(show_errors(self.take_variant), chosen, adjusted).then(**again)
 
+    def _chosen(self, chooses: Any, model: Any) -> list[Any]:
+        """Sliders are there where they choose."""
+        there, choice = chooses != MY_LOOK, self.service.choice(model)
+        return [gr.update(visible=there and "exposure_level" in choice.auto),
+                *(gr.update(visible=there and name in choice.ranges) for name in SLIDERS),
+                gr.update(visible=there and "exposure_level" in choice.auto), *[gr.update(visible=there)] * 6]
+
     def sample(self) -> str:
         """The sample photograph in the place of one that was chosen."""
         return json.dumps([self.context.run(self.service.put_sample).token])
 
     def preview(self, photo: Any, *values: Any) -> tuple[Any, ...]:
-        """Before and after on the reduced photograph, the line below it, command and recipe, and the brightness that
-        was chosen."""
+        """Before and after on the reduced photograph, the line below it, command and recipe."""
+        return self.preview_anew(photo, *values)[:-1]
+
+    def preview_anew(self, photo: Any, *values: Any) -> tuple[Any, ...]:
+        """The same, and the brightness that was chosen. (A slider that is dragged leaves out the latter: its answer may
+        come when a hand is on the brightness.)"""
         request = self.controls.request(*values)
         recipe = self.service.recipe(request)
         if not photo:
@@ -123,7 +140,7 @@ class EnhanceTab:
 
     def brightness(self, photo: Any, auto: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the brightness: it is no longer the photograph that decides."""
-        return *self.preview(photo, False, *values)[:-1], False
+        return *self.preview(photo, False, *values), False
 
     def grain(self, photo: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the grain."""
