@@ -147,7 +147,7 @@ def test_gradio_itself_refuses_foreign_files_too(made, tmp_path, launched, monke
     assert gradio.get_blocks().has_launched
     monkeypatch.setattr(gradio.get_blocks(), "has_launched", launched)
     file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, *[None] * 14], "fn_index": 0, "session_hash": f"s{launched}"}
+    body = {"data": [file, *[None] * 16], "fn_index": 0, "session_hash": f"s{launched}"}
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.post("/gradio_api/queue/join", json=body).status_code == 200
         said = client.get(f"/gradio_api/queue/data?session_hash={body['session_hash']}").text

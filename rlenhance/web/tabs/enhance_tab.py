@@ -86,7 +86,9 @@ class EnhanceTab:
                    controls.white, self.by_hand, self.like, four]
         controls.chooses.change(show_errors(self._chosen), [controls.chooses, controls.model], sliders,
                                 show_progress="hidden").then(**again)
-        for part in (*others, controls.strength, controls.auto_denoise, controls.white, controls.format, controls.strip):
+        live: list[Any] = [*others, controls.strength, controls.auto_denoise, controls.white, controls.format,
+                           controls.strip]
+        for part in live:
             part.input(**again, **LIVE)
         for part in (controls.auto, controls.shift):
             part.input(**anew, **LIVE)
