@@ -22,6 +22,7 @@ from rlenhance.cli import (
     presets,
     restore,
     score,
+    taste,
     upscale,
     variants,
     watch,
@@ -36,7 +37,7 @@ from rlenhance.core.plugins import load_plugin
 
 #: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
 COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
-                            "restore": restore, "watch": watch, "learn": learn, "variants": variants,
+                            "restore": restore, "watch": watch, "learn": learn, "variants": variants, "taste": taste,
                             "compare": compare, "score": score, "models": models, "presets": presets, "export": export,
                             "demo": demo, "doctor": doctor}
 #: Commands that use no model.

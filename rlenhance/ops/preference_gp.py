@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Standard deviations of the Gaussian parts, see `Prior`.
-_MOVES, _BENDS, _REST = 0.5, 0.5, 0.3
+_MOVES, _BENDS, _REST = 0.2, 0.25, 0.1
 _JITTER = 1e-6
 _LEAST_BEND = 0.25  # share of the expected curvature: a parabola has a top
 _NEWTON, _SMALL = 60, 1e-9  # steps at most; change of the objective at which they end

@@ -15,8 +15,6 @@ from rlenhance.ops.preference_gp import Choices, Posterior, choose_options, draw
 #: What may be answered but the number of an option.
 Answer = int | Literal["neither", "skip", "alike"]
 WORDS = ("neither", "skip", "alike")
-#: How much a knob counts before any choice, in the noise of the choices.
-_WEIGHT = 3.0
 _IDEAL, _ANY, _SAMPLES = 150, 50, 400  # candidates near what may be liked, anywhere; samples of their utilities
 _NEAR = 0.1  # of what can be gained: a look that is nearer to the best one is as good as it
 
