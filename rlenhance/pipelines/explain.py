@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions import Action, PointwiseActions
+from rlenhance.core.color import linear_from_srgb
 from rlenhance.core.visualize import action_colors
-from rlenhance.io.contact_sheet import Cell, thumbnail
+from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.white import split_white
 
 _SIDE = 256  # pixels along a side of the diagrams
 _PAPER, _LINE, _BEFORE, _AFTER = (38, 38, 38), (90, 90, 90), (150, 150, 150), (255, 140, 13)
 _STOPS = 4.0  # at which the colour of the gain is full
+_LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)  # of linear sRGB (Rec. 709)
+_DARKEST = 0.0003  # of linear light: one of 255 in sRGB, below which stops mean nothing
 
 
 def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] | None = None) -> list[Cell]:
@@ -56,6 +59,21 @@ def gain_cell(before: np.ndarray, after: np.ndarray, limit: float = _STOPS) -> C
     colors = action_colors(torch.from_numpy(stops)[None, None].float(), before.shape[:2], limit)
     label = "gain: orange brighter, blue darker", f"{stops.min():+.2f} to {stops.max():+.2f} stops"
     return Cell(_bytes(colors), label)
+
+
+def stops_gained(before: np.ndarray, after: np.ndarray, side: int = 48) -> np.ndarray:
+    """How much brighter (above 0) or darker every place became, in stops of linear light.
+
+    Args:
+        before, after: (H, W, 3) uint8, of one size.
+        side: places along the longer side.
+
+    Returns:
+        (h, w) float32 within -9.9 and 9.9; each place is the mean light of its area.
+    """
+    light = [downscale(linear_from_srgb(thumbnail(picture, 4 * side) / np.float32(255)) @ _LUMINANCE, side) + _DARKEST
+             for picture in (before, after)]
+    return np.clip(np.log2(light[1] / light[0]), -9.9, 9.9)
 
 
 def histogram_cell(before: np.ndarray, after: np.ndarray) -> Cell:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, ImageSettings, settings_of
 from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import download, notes
@@ -21,20 +22,30 @@ from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 
 #: Preference -> label and description of its slider.
 SLIDERS = {
-    "exposure_level": ("Brightness", "how light the whole picture becomes"),
-    "contrast": ("Contrast", "left: flatter and softer; right: light and dark farther apart"),
-    "color": ("Colour", "left: paler; right: richer"),
-    "smoothness": ("Evenness", "left: dark corners get help of their own; right: the same everywhere"),
-    "highlights": ("Hold back bright lights", "keeps lamps, windows and sky from burning out"),
+    "exposure_level": ("Brightness", "of the whole picture"),
+    "contrast": ("Contrast", "flatter to stronger"),
+    "color": ("Colour", "paler to richer"),
+    "smoothness": ("Evenness", "dark corners on their own, or the same everywhere"),
+    "highlights": ("Hold back bright lights", ""),
 }
 #: What becomes of the light's colour: label -> `EnhanceSettings.white`.
 WHITES = {"take out a cast": None, "as it is": 0.0, "bulbs (2700 K) become daylight": 2700.0,
           "halogen lamps (3200 K) become daylight": 3200.0, "office lamps (4000 K) become daylight": 4000.0,
           "shade (8000 K) becomes sunlight": 8000.0}
+#: Where settings come from: the sliders, or the look that was learned or loaded.
+BY_HAND, MY_LOOK = "by hand", "my look"
 #: Formats of results: label -> name.
 FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
 #: Options of events of a slider that is dragged: only the last one runs, without a progress overlay.
 LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+#: What a viewer asks for is a selection.
+_LOOKS = "element.addEventListener('look', (event) => trigger('select', event.detail));"
+#: The place of a look's file, whose text is an event's value (`rlenhance.web.event_check`).
+LOOK_FILE = "look-file"
+_READ = """element.addEventListener('change', async (event) => {
+  const file = event.target.files[0];
+  if (file) { props.value = file.size > 100000 ? "too large" : await file.text(); trigger('upload'); }
+  event.target.value = ''; });"""
 _SENT = """element.addEventListener('dropped', (event) => {
   props.value = event.detail.tokens; trigger('upload'); });"""
 
@@ -72,12 +83,30 @@ def photo_drop(words: str, name: str, several: bool = False) -> gr.HTML:
         f'{" several" if several else ""}></photo-drop>'))
 
 
+def look_file(words: str) -> gr.HTML:
+    """A place for the file of a look; its event `upload` fires when one was chosen, and its value is the text."""
+    return gr.HTML("", elem_id=LOOK_FILE, js_on_load=_READ, html_template=(
+        f'<label class="look-file"><input type="file" accept=".json,application/json">{html.escape(words)}</label>'))
+
+
 def require_token(text: object) -> str:
     """The token of a `photo_drop`."""
     tokens = parse_tokens(text)
     if not tokens:
         raise UsageError("choose a photograph first")
     return tokens[0]
+
+
+def viewer(name: str) -> gr.HTML:
+    """The place of a `before_after`; its event `select` asks for a part in full size, see `place_of`."""
+    return gr.HTML("", elem_id=name, js_on_load=_LOOKS)
+
+
+def place_of(event: gr.EventData) -> tuple[float, float] | None:
+    """The place (across, down) in [0, 1] of the part that a viewer asks for; None: the whole."""
+    found = event._data if isinstance(event._data, dict) else {}
+    across, down = found.get("across", -1), found.get("down", -1)
+    return None if min(across, down) < 0 else (across, down)
 
 
 def placeholder(words: str) -> str:
@@ -101,11 +130,11 @@ def slider(*words: Any, **named: Any) -> gr.Slider:
     return gr.Slider(*words, buttons=[], **named)
 
 
-def setting_slider(settings: type[ImageSettings], name: str, label: str, info: str, **named: Any) -> gr.Slider:
+def setting_slider(settings: type[ImageSettings], name: str, label: str, info: str = "", **named: Any) -> gr.Slider:
     """The slider of a setting, with its range and default."""
     about = settings_of(settings)[name]
     found = {"minimum": about.low, "maximum": about.high, "value": about.default, "step": 0.01, "elem_id": name}
-    return slider(label=label, info=info, **found | named)
+    return slider(label=label, info=info or None, **found | named)
 
 
 class Controls:
@@ -114,18 +143,19 @@ class Controls:
     def __init__(self, service: EnhanceService):
         self.service = service
         choice = service.default
-        self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Let the photograph decide how bright",
+        self.my_look = gr.State(None)  # a Look
+        self.chooses = gr.Dropdown([BY_HAND, MY_LOOK], value=BY_HAND, label="Settings",
+                                   elem_id="chooses", filterable=False, visible=False)
+        self.auto = gr.Checkbox("exposure_level" in choice.auto, label="Automatic brightness",
                                 elem_id="auto", visible="exposure_level" in choice.auto)
-        self.sliders = {name: slider(label=words, info=info, elem_id=name.replace("_", "-"), step=0.01,
+        self.sliders = {name: slider(label=words, info=info or None, elem_id=name.replace("_", "-"), step=0.01,
                                      **_slider(choice, name)) for name, (words, info) in SLIDERS.items()}
         self.shift = setting_slider(EnhanceSettings, "exposure_shift", "Darker or brighter than that",
-                                    "while the photograph decides how bright", elem_id="exposure-shift", minimum=-0.3,
+                                    elem_id="exposure-shift", minimum=-0.3,
                                     maximum=0.3, visible="exposure_level" in choice.auto)
-        self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this",
-                                       "left: the photograph as it was")
-        self.auto_denoise = gr.Checkbox(True, label="Take out as much grain as would show", elem_id="auto-denoise")
-        self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain",
-                                      "the noise that brightening shows; takes longer", value=1.0)
+        self.strength = setting_slider(EnhanceSettings, "strength", "How much of all this")
+        self.auto_denoise = gr.Checkbox(True, label="Automatic grain removal", elem_id="auto-denoise")
+        self.denoise = setting_slider(EnhanceSettings, "denoise", "Take out grain", value=1.0)
         self.white = gr.Dropdown(list(WHITES), value=next(iter(WHITES)), label="Colour of the light", elem_id="white",
                                  filterable=False)
         with gr.Accordion("More", open=False):
@@ -142,15 +172,19 @@ class Controls:
 
     @property
     def all(self) -> list[Any]:
-        """All controls of a request: the above, automatic denoising, denoise, white, model, format, strip."""
-        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip]
+        """All controls of a request: the above, automatic denoising, denoise, white, model, format, strip; what
+        chooses, and the look."""
+        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip,
+                self.chooses, self.my_look]
 
     def request(self, *values: Any) -> EnhanceRequest:
         """The request of the values of `all`, without preferences at the model's default."""
-        auto, *levels, strength, shift, auto_denoise, denoise, white, model, form, strip = values
-        choice = self.service.choice(model)
+        auto, *levels, strength, shift, auto_denoise, denoise, white, model, form, strip, chooses, look = values
         if form not in FORMATS:
             raise UsageError(f"no kind of file {form!r}; there are {', '.join(FORMATS)}")
+        if chooses == MY_LOOK:
+            return look_request(self.service, look, number(strength, "How much"), bool(strip), FORMATS[form])
+        choice = self.service.choice(model)
         if white not in WHITES:
             raise UsageError(f"no colour of light {white!r}; there are {', '.join(WHITES)}")
         wanted: dict[str, float | None] = {}
@@ -190,6 +224,23 @@ class Controls:
         auto = "exposure_level" in choice.auto
         return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in SLIDERS),
                 gr.update(), gr.update(visible=auto)]
+
+
+def look_request(service: EnhanceService, look: Look | None, strength: float = 1.0, strip: bool = False,
+                 form: str | None = None) -> EnhanceRequest:
+    """The request of a look, with a strength below 1 in the place of its own.
+
+    Raises:
+        UsageError: there is no look yet, or its model is not on this page.
+    """
+    if look is None:
+        raise UsageError("there is no look of yours yet: make one under My look, or load its file there")
+    model = next((choice for choice in service.choices.values() if choice.model == look.model), None)
+    if model is None:
+        raise UsageError(f"the look was made with the model {look.model!r:.60}, which is not on this page; there are "
+                         f"{', '.join(choice.model for choice in service.choices.values())}")
+    named = {} if strength == 1 else {"strength": strength}
+    return EnhanceRequest(EnhanceSettings(**named), model.asked, strip, form, look.changed(named))
 
 
 def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:

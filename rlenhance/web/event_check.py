@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
+from rlenhance.web.components import LOOK_FILE
 
 #: Form of Gradio's session names.
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -25,6 +26,7 @@ _PAINTED = re.compile(r"(data:image/png;base64,[A-Za-z0-9+/]*={0,2})?")
 _LARGEST = 1e6  # of a number; the sliders have their own ranges
 _LONGEST, _MOST = 300, 500  # characters of a choice, and choices at a time
 _UNREAD = 300  # messages to clients that wait in memory; a preview has half a megabyte
+_LOOK = 100_000  # characters of the file of a look, which is parsed strictly
 _KEYS = {"data", "event_data", "fn_index", "session_hash", "trigger_id"}
 Check = Callable[[Any], bool]
 
@@ -35,7 +37,7 @@ class PageEvent:
 
     Attributes:
         checks: of its values, in order; None: a value that the server keeps, and that no client sends.
-        selects: it carries the number of what was selected.
+        selects: it carries the number of what was selected, or a place in a picture.
     """
 
     checks: tuple[Check | None, ...]
@@ -85,9 +87,8 @@ class EventCheck:
         told = None if told == {} else told
         if trigger is not None and not (type(trigger) is int and trigger in self._blocks):
             raise UsageError(f"trigger_id is null or the number of a component; got {_short(trigger)}")
-        if told is not None and not (event.selects and isinstance(told, dict) and set(told) == {"number"}
-                                     and type(told["number"]) is int):
-            raise UsageError(f"event_data is null, or the number of what was selected; got {_short(told)}")
+        if told is not None and not (event.selects and _is_selection(told)):
+            raise UsageError(f"event_data is null, or the number or place of what was selected; got {_short(told)}")
         self._drop_unread()
         given = [None if check is None else value for value, check in zip(values, event.checks, strict=True)]
         return json.dumps({"data": given, "event_data": told, "fn_index": number, "session_hash": session,
@@ -130,6 +131,8 @@ def _check(block: Any, changes: bool) -> Check | None:
     """The check of the values of a component; `changes`: events change its choices."""
     if isinstance(block, gr.State):
         return None
+    if isinstance(block, gr.HTML) and block.elem_id == LOOK_FILE:
+        return lambda value: value is None or (isinstance(value, str) and len(value) <= _LOOK)
     if isinstance(block, gr.HTML):  # an upload area
         return lambda value: value is None or (isinstance(value, str) and _TOKENS.fullmatch(value) is not None)
     if isinstance(block, gr.Checkbox):
@@ -145,6 +148,15 @@ def _check(block: Any, changes: bool) -> Check | None:
                                                    and all(_is_choice(one, known) for one in value))
         return lambda value: value is None or _is_choice(value, known)
     raise TypeError(f"the values of {type(block).__name__} have no check: add one to {__name__}")
+
+
+def _is_selection(told: Any) -> bool:
+    """The number of a thing, or a place of a picture: parts of its width and height; -1 is the whole."""
+    if not isinstance(told, dict):
+        return False
+    if set(told) == {"number"}:
+        return type(told["number"]) is int
+    return set(told) == {"across", "down"} and all(_is_number(told[way]) and -1 <= told[way] <= 1 for way in told)
 
 
 def _is_number(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,12 +42,28 @@ def file_uri(path: Path) -> str:
 
 
 def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before", right: str = "After",
-                 name: str = "") -> str:
-    """Two images of one size over each other, with a movable divider."""
+                 whole: tuple[int, int] | None = None, part: tuple[int, int] = (0, 0),
+                 gains: np.ndarray | None = None, zoom: bool = False) -> str:
+    """Two images of one size over each other, with a movable divider.
+
+    Args:
+        left, right: labels.
+        whole: size (width, height) of the picture of which they are a part, which is dragged; None: they are whole.
+        part: its left and upper edge there, in pixels.
+        gains: (h, w) float, the change of brightness in stops.
+        zoom: there is a button for full size.
+    """
     height, width = before.shape[:2]
-    return (f'<before-after before="{data_uri(before)}" after="{data_uri(after)}" left="{html.escape(left)}" '
-            f'right="{html.escape(right)}" width="{width}" height="{height}" name="{html.escape(name)}">'
-            f'</before-after>')
+    words = {"before": data_uri(before), "after": data_uri(after), "left": left, "right": right, "width": width,
+             "height": height, **({"zoom": ""} if zoom else {})}
+    if whole is not None:
+        words |= {"whole": f"{whole[0]} {whole[1]}", "part": f"{part[0]} {part[1]}"}
+    if gains is not None:
+        tenths = np.rint(10 * gains).astype(int)
+        words["gains"] = json.dumps({"columns": tenths.shape[1], "values": tenths.ravel().tolist()},
+                                    separators=(",", ":"))
+    given = " ".join(f'{name}="{html.escape(str(word))}"' for name, word in words.items())
+    return f"<before-after {given}></before-after>"
 
 
 def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
@@ -63,7 +80,11 @@ def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
 def download(address: str, name: str, size: int, words: str = "Download", fresh: bool = True) -> str:
     """A download link; the page follows a fresh one automatically."""
     return (f'<a class="take{" fresh" * fresh}" href="{html.escape(address)}" download="{html.escape(name)}">'
-            f"{html.escape(words)} <b>{html.escape(name)}</b> ({size / 1e6:.1f} MB)</a>")
+            f"{html.escape(words)} <b>{html.escape(name)}</b> ({_amount(size)})</a>")
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(size / 1e3, 1):.0f} kB"
 
 
 def notes(lines: Sequence[str], kind: str = "note") -> str:

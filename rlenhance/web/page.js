@@ -1,66 +1,36 @@
-// Three elements: <photo-drop>, <before-after>, <hole-brush>; and links to fresh results are followed by themselves.
+// Two elements, <photo-drop> and <hole-brush>; links to fresh results are followed by themselves; light, dark, keys.
+// Their insides are shadows, which stay when the page writes their attributes anew.
+class Shadowed extends HTMLElement {
+  constructor() { super(); this.inside = this.attachShadow({ mode: "open" }); }
+  find(selector) { return this.inside.querySelector(selector); }
+  get(name) { return this.getAttribute(name) || ""; }
+}
+
 (() => {
-  // Their insides are shadows, which stay when the page writes their attributes anew.
-  class Shadowed extends HTMLElement {
-    constructor() { super(); this.inside = this.attachShadow({ mode: "open" }); }
-    find(selector) { return this.inside.querySelector(selector); }
-    get(name) { return this.getAttribute(name) || ""; }
-  }
-
-  class BeforeAfter extends Shadowed {
-    static observedAttributes = ["before", "after", "left", "right", "width", "height"];
-    constructor() {
-      super();
-      this.inside.innerHTML = `<style>
-        div { position: relative; aspect-ratio: var(--shape); max-height: min(72vh, 720px); max-width: 100%; margin: 0 auto;
-          overflow: hidden; border-radius: 6px; background: #262626; user-select: none; }
-        img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
-        .after { clip-path: inset(0 0 0 var(--at)); }
-        i { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px; background: #fff;
-          box-shadow: 0 0 5px #000a; pointer-events: none; }
-        i::after { content: "\\2194"; position: absolute; top: 50%; left: 50%; width: 30px; height: 30px; margin: -15px;
-          border-radius: 50%; background: #fff; color: #222; font: 18px/30px sans-serif; text-align: center; }
-        span { position: absolute; top: 8px; padding: 1px 9px; border-radius: 9px; font-size: 13px; background: #000a;
-          color: #fff; pointer-events: none; }
-        .left { left: 8px; } .right { right: 8px; }
-        input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
-          touch-action: pan-y; }
-        div:focus-within { outline: 3px solid #e8871e; outline-offset: 2px; }
-        </style><div><img class="before"><img class="after"><i></i><span class="left"></span><span class="right"></span>
-        <input type="range" min="0" max="100" step="0.5" value="50"></div>`;
-      const range = this.find("input");
-      range.addEventListener("input", () => this.find("div").style.setProperty("--at", range.value + "%"));
-      this.find("div").style.setProperty("--at", "50%");
-    }
-    attributeChangedCallback() {
-      this.find("div").style.setProperty("--shape", `${this.get("width") || 3} / ${this.get("height") || 2}`);
-      for (const [side, words] of [["before", "left"], ["after", "right"]]) {
-        const image = this.find("." + side);
-        if (image.getAttribute("src") !== this.get(side)) image.src = this.get(side);
-        image.alt = this.find("." + words).textContent = this.get(words);
-      }
-      this.find("input").setAttribute("aria-label", `Divider: ${this.get("left")} to its left, ${this.get("right")} to its right`);
-    }
-  }
-
   class PhotoDrop extends Shadowed {
     constructor() {
       super();
       this.inside.innerHTML = `<style>
-        label { display: flex; flex-wrap: wrap; gap: 3px 14px; align-items: center; padding: 13px 16px; position: relative;
-          border: 2px dashed var(--border-color-primary); border-radius: 8px; cursor: pointer; }
-        :host(.over) label, label:hover { border-color: #e8871e; } label.full { border-style: solid; }
-        label:focus-within { outline: 3px solid #e8871e; }
+        label { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; padding: 8px 14px; position: relative;
+          box-sizing: border-box; min-height: var(--drop-height, 40px); justify-content: var(--drop-place, start);
+          border: 1.5px dashed var(--edge); border-radius: 8px; cursor: pointer; background: var(--drop-fill, none); }
+        label.over, label:focus-within { border-color: var(--accent); }
+        @media (hover: hover) { label:hover { border-color: var(--accent); } }
+        label:focus-within { outline: 2px solid var(--accent); outline-offset: 2px; }
+        label.full { border: 1px solid var(--line); justify-content: space-between; min-height: 36px; padding: 4px 14px; }
         input { position: absolute; inset: 0; opacity: 0; cursor: pointer; width: 100%; height: 100%; }
-        span { opacity: .85; overflow-wrap: anywhere; } .bad { color: #d9480f; opacity: 1; font-weight: 600; }
-        progress { width: 100%; accent-color: #e8871e; }
-        </style><label><input type="file"><b></b><span role="status"></span><progress max="1" hidden></progress></label>`;
+        b { font-weight: 600; } em { display: none; font-style: normal; color: var(--accent); }
+        .full b { display: none; } .full em { display: inline; }
+        span { overflow-wrap: anywhere; } .bad { color: var(--bad); font-weight: 600; }
+        progress { width: 100%; accent-color: var(--accent); }
+        </style><label><input type="file"><b></b><span role="status"></span><em>Change</em>
+        <progress max="1" hidden></progress></label>`;
       this.input = this.find("input");
       this.input.addEventListener("change", () => this.send([...this.input.files]));
       for (const kind of ["dragenter", "dragover"])
-        this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").style.borderColor = "#e8871e"; });
+        this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").classList.add("over"); });
       for (const kind of ["dragleave", "drop"])
-        this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").style.borderColor = ""; });
+        this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").classList.remove("over"); });
       this.addEventListener("drop", (event) => this.send([...event.dataTransfer.files]));
     }
     connectedCallback() {
@@ -121,11 +91,11 @@
         .sheet { position: relative; aspect-ratio: var(--shape); max-height: 72vh; max-width: 100%; margin: 0 auto; }
         img, canvas { position: absolute; inset: 0; width: 100%; height: 100%; border-radius: 6px; }
         canvas { opacity: .6; cursor: crosshair; touch-action: none; }
-        .tools { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; padding-top: 7px; font-size: 14px; }
-        button { padding: 5px 12px; border-radius: 6px; cursor: pointer; border: 1px solid var(--border-color-primary);
-          background: var(--button-secondary-background-fill); color: var(--body-text-color); font: inherit; }
-        button[aria-pressed=true] { background: #e8871e; color: #222; } input { accent-color: #e8871e; }
-        :focus-visible { outline: 3px solid #e8871e; }
+        .tools { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; padding-top: 7px; font-size: 13px; }
+        button { padding: 4px 12px; border-radius: 6px; cursor: pointer; border: 1px solid var(--line); background: none;
+          color: var(--body-text-color); font: inherit; }
+        button[aria-pressed=true] { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+        input { accent-color: var(--accent); } :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
         </style><div class="sheet"><img alt="The picture to paint on"><canvas tabindex="0" role="application"></canvas></div>
         <div class="tools"><label>Brush <input type="range" min="4" max="120" value="32"></label>
         <button type="button" data-do="erase" aria-pressed="false">Rub out</button>
@@ -203,8 +173,12 @@
   }
 
   window.paintedMask = (id) => document.querySelector(`#${id} hole-brush`)?.mask() || "";
-  for (const [name, kind] of [["before-after", BeforeAfter], ["photo-drop", PhotoDrop], ["hole-brush", HoleBrush]])
+  for (const [name, kind] of [["photo-drop", PhotoDrop], ["hole-brush", HoleBrush]])
     if (!customElements.get(name)) customElements.define(name, kind);
+
+  document.addEventListener("click", (event) => {
+    if (event.target.id === "theme") document.body.classList.toggle("dark");
+  });
 
   new MutationObserver(() => {
     for (const link of document.querySelectorAll("a.take.fresh")) {

@@ -8,16 +8,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_tensor
+from rlenhance.data.datasets import sample_path
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process, decision_words
-from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
+from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.io.isolate import AVAILABLE
 from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.pipelines.configure import check_device, make_recipe
@@ -30,8 +33,12 @@ from rlenhance.web.model_catalog import ModelChoice, choices
 #: Seconds of processor time for decoding a photograph, in a child process; several times those of any honest one;
 #: None where there are none.
 DECODE_SECONDS = 15.0 if AVAILABLE else None
+#: The photograph to try the page with.
+SAMPLE = "coffee"
 #: Longer side of a preview in pixels.
-SIDE = 840
+SIDE = 1080
+#: Width and height in pixels of the part that is shown in full size.
+PART = (1600, 1200)
 #: Changes of the four variants: (label, brightness, contrast and colour).
 _VARIANTS = (("Darker, quiet", -0.08, -0.4), ("Darker, lively", -0.08, 0.6),
              ("Brighter, quiet", 0.08, -0.4), ("Brighter, lively", 0.08, 0.6))
@@ -75,13 +82,22 @@ class EnhanceRequest:
 
 @dataclass(frozen=True)
 class Preview:
-    """A reduced photograph before and after, (h, w, 3) uint8, the size of the whole one (width, height), and what is
-    said of the result."""
+    """A photograph before and after.
+
+    Attributes:
+        before, after: reduced, or a part in full size: (h, w, 3) uint8.
+        size: of the whole photograph (width, height).
+        said: of the result, in words.
+        part: left and upper edge of the part in the whole; None: it is reduced.
+        exposure: the brightness that the model chose itself, in [0, 1]; None where it was named.
+    """
 
     before: np.ndarray
     after: np.ndarray
     size: tuple[int, int]
     said: str = ""
+    part: tuple[int, int] | None = None
+    exposure: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,7 @@ class EnhanceService:
         self._refused: OrderedDict[str, str] = OrderedDict()  # token -> why; they are decoded once
         self.aside = aside
         self._lock = threading.Lock()
+        self._whole: tuple[tuple[str, str], np.ndarray, np.ndarray] | None = None  # the last one in full size
         self.choices: dict[str, ModelChoice] = choices(model, runs)
 
     @property
@@ -187,9 +204,26 @@ class EnhanceService:
     def preview(self, token: str, request: EnhanceRequest) -> Preview:
         """The request on the reduced photograph."""
         small = self.reduced_photo(token)
-        after, decision = self.enhancer(request).process(small.photo)
+        enhancer = self.enhancer(request)
+        after, decision = enhancer.process(small.photo)
         return Preview(thumbnail(small.photo.pixels, SIDE), thumbnail(after.pixels, SIDE), small.size,
-                       "; ".join(decision_words(decision)))
+                       "; ".join(decision_words(decision)), exposure=chosen_exposure(enhancer, small.photo))
+
+    def part(self, token: str, request: EnhanceRequest, across: float, down: float) -> Preview:
+        """A part of the whole result in full size, around a place between 0 (left, top) and 1; the whole one is
+        computed once."""
+        key = (token, repr(request))
+        with self._lock:
+            whole = self._whole if self._whole is not None and self._whole[0] == key else None
+        if whole is None:
+            photo = self.full_photo(self.store.get(token))
+            whole = key, photo.visible_pixels, self.enhancer(request).process(photo).photo.visible_pixels
+            with self._lock:
+                self._whole = whole
+        _, before, after = whole
+        rows, columns = part_of(before.shape, PART, across, down)
+        return Preview(*(thumbnail(pixels[rows, columns], max(PART)) for pixels in (before, after)),
+                       (before.shape[1], before.shape[0]), part=(columns.start, rows.start))
 
     def save(self, token: str, request: EnhanceRequest) -> Result:
         """The request on the whole photograph: the file that the command writes, byte for byte."""
@@ -223,6 +257,8 @@ class EnhanceService:
 
     def recipe(self, request: EnhanceRequest) -> str:
         """The request as a recipe, for `rlenhance enhance --recipe`."""
+        if request.look is not None:
+            return request.look.to_json()
         return make_recipe(self.enhancer(request), request.model or self.default.model).to_json()
 
     def variants(self, token: str, request: EnhanceRequest) -> list[tuple[str, EnhanceRequest, np.ndarray]]:
@@ -261,11 +297,49 @@ class EnhanceService:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
         return {name: round(value, 2) for name, value in values.items()}, moved
 
-    def explain(self, token: str, request: EnhanceRequest) -> Sequence[Cell]:
-        """The cells of `rlenhance enhance --explain`, of the reduced photograph."""
-        from rlenhance.pipelines.explain import explain
+    @cached_property
+    def sample(self) -> bytes:
+        """A photograph to try the page with, in a tenth of its light, as a JPEG.
 
-        return explain(self.enhancer(request), self.reduced_photo(token).photo.visible_pixels)
+        Raises:
+            UsageError: the package that it comes with is not installed.
+        """
+        pixels = read(sample_path(SAMPLE)).pixels
+        pixels = cv2.resize(pixels, (2 * pixels.shape[1], 2 * pixels.shape[0]), interpolation=cv2.INTER_CUBIC)
+        light = np.float32(np.arange(256) / 255) ** 2.2 / 10
+        return encode(Photo(cv2.LUT(pixels, np.rint(light ** (1 / 2.2) * 255).astype(np.uint8))), ".jpg")
+
+    def put_sample(self) -> StoredFile:
+        """The sample, as if it had been sent."""
+        stored = self.store.create("sample.jpg")
+        self.store.claim(stored.token, len(self.sample))
+        stored.path.write_bytes(self.sample)
+        return stored
+
+
+def chosen_exposure(enhancer: Enhancer, photo: Photo) -> float | None:
+    """The brightness in [0, 1] that the model chooses for a photograph, with the shift; None where one is named."""
+    name, settings = "exposure_level", enhancer.settings
+    if name not in enhancer.auto_preferences or settings.preference.get(name) is not None:
+        return None
+    low, _, high = enhancer.preference_ranges[name]
+    return min(max(enhancer.automatic_exposure(photo.visible_pixels) + settings.exposure_shift, low), high)
+
+
+def part_of(shape: Sequence[int], size: tuple[int, int], across: float, down: float) -> tuple[slice, slice]:
+    """Rows and columns of a part of a picture of that shape.
+
+    Args:
+        shape: (H, W, ...).
+        size: of the part (width, height), which is smaller where the picture is.
+        across, down: of its middle, between 0 (left, top) and 1; it stays within the picture.
+    """
+    found = []
+    for place, whole, side in ((down, shape[0], size[1]), (across, shape[1], size[0])):
+        side = min(side, whole)
+        start = min(max(round(min(max(place, 0.0), 1.0) * whole - side / 2), 0), whole - side)
+        found.append(slice(start, start + side))
+    return found[0], found[1]
 
 
 def _with(request: EnhanceRequest, **changes: Any) -> EnhanceRequest:

@@ -22,7 +22,8 @@ WATCHED = {"open", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethost
            "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "shutil.copyfile", "shutil.move",
            "urllib.Request"}
 #: Values of the controls of the first tab, in their order: those that it begins with.
-CONTROLS = [True, 0.475, 0, 0, 0.5, 0, 1, 0, False, 0, "as it is", "natural", "as the original", False]
+CONTROLS = [True, 0.475, 0, 0, 0.5, 0, 1, 0, False, 0, "as it is", "natural", "as the original", False,
+            "by hand", None]
 
 
 class AuditedPage:

@@ -19,16 +19,33 @@ from PIL import Image
 
 from rlenhance.cli.demo import read_auth
 from rlenhance.cli.main import main
+from rlenhance.core.color import srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.io import read, write
-from rlenhance.pipelines.options import PREFERENCE_FLAGS, DenoiseSettings, EnhanceSettings, RestoreSettings
+from rlenhance.pipelines.explain import stops_gained
+from rlenhance.pipelines.options import (
+    PREFERENCE_FLAGS,
+    DenoiseSettings,
+    EnhanceSettings,
+    RestoreSettings,
+    UpscaleSettings,
+)
 from rlenhance.web.complete_service import complete, completion_methods, detect_mask
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
 from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.password import Password
-from rlenhance.web.previews import UNCHANGED, compare, denoise, preview_denoised, preview_restored, restore
+from rlenhance.web.previews import (
+    UNCHANGED,
+    compare,
+    denoise,
+    enlarge,
+    preview_denoised,
+    preview_enlarged,
+    preview_restored,
+    restore,
+)
 from rlenhance.web.run_reader import list_runs, open_run
 from rlenhance.web.security import SecurityMiddleware, is_loopback
 from rlenhance.web.service import EnhanceRequest, EnhanceService
@@ -177,9 +194,47 @@ def test_a_preview_is_the_look_in_small(service, tmp_path):
     write(np.kron(NIGHT, np.ones((20, 20, 1), np.uint8)), tmp_path / "large.png")
     token = put(service, tmp_path / "large.png")
     made = service.preview(token, LOOKS["turned"])
-    assert made.size == (1600, 1200) and made.before.shape == made.after.shape == (630, 840, 3)
+    assert made.size == (1600, 1200) and made.before.shape == made.after.shape == (810, 1080, 3)
     whole = read(service.save(token, LOOKS["turned"]).file.path).pixels
-    assert abs(whole.mean() - made.after.mean()) < 2
+    assert abs(whole.mean() - made.after.mean()) < 2 and made.part is made.exposure is None
+    assert 0.2 < service.preview(token, ask(denoise=0)).exposure < 0.7
+
+
+def test_a_part_in_full_size_is_that_of_the_saved_file(service, tmp_path):
+    """Around the place that is asked for, and within the photograph; both sides are the pixels of the files."""
+    picture, plain = np.kron(NIGHT, np.ones((22, 22, 1), np.uint8)), ask(denoise=0)
+    write(picture, tmp_path / "large.png")
+    token = put(service, tmp_path / "large.png")
+    saved = read(service.save(token, plain).file.path).pixels
+    for across, down, corner in ((0.5, 0.5, (80, 60)), (0, 0, (0, 0)), (1, 0.9, (160, 120)), (-5, 7, (0, 120))):
+        made = service.part(token, plain, across, down)
+        left, top = made.part
+        assert made.part == corner and made.size == (1760, 1320)
+        assert (made.before == picture[top : top + 1200, left : left + 1600]).all()
+        assert (made.after == saved[top : top + 1200, left : left + 1600]).all()
+
+
+def test_the_gain_is_told_in_stops_of_light():
+    """Twice the light is one stop; what was left alone is zero."""
+    light = np.full((60, 80, 3), 0.1, np.float32)
+    before = np.rint(255 * srgb_from_linear(light)).astype(np.uint8)
+    light[:30] *= 2
+    gains = stops_gained(before, np.rint(255 * srgb_from_linear(light)).astype(np.uint8))
+    assert gains.shape == (36, 48) and gains[19:] == pytest.approx(0, abs=0.01)
+    assert gains[:17] == pytest.approx(1, abs=0.03)
+    assert np.abs(stops_gained(np.zeros_like(before), np.full_like(before, 255))).max() <= 9.9
+
+
+def test_a_sample_is_there_and_photographs_are_enlarged_as_by_the_command(service, night, monkeypatch):
+    """The sample is a dark photograph; an enlarged one has the command's bytes, and its detail the same pixels."""
+    monkeypatch.chdir(night)
+    assert 0.02 < read(service.put_sample().path).pixels.mean() / 255 < 0.2
+    assert main(["upscale", "deep.png", "--scale", "2"]) == 0
+    token, settings = put(service, Path("deep.png")), UpscaleSettings(scale=2)
+    result = enlarge(service, token, settings)
+    assert result.file.path.read_bytes() == Path("deep_upscaled.png").read_bytes()
+    shown = preview_enlarged(service, token, settings).shown
+    assert shown.size == (160, 120) and (shown.after == np.rint(read(result.file.path).pixels / 257)).all()
 
 
 def test_variants_lie_around_the_look(service, tmp_path):
@@ -199,7 +254,6 @@ def test_a_picture_that_is_liked_sets_the_brightness(service, tmp_path):
     assert service.match(token, "natural") == ({"exposure_level": 0.6}, [])
     with pytest.raises(UsageError, match="takes no brightness"):
         service.match(token, "supervised")
-    assert len(service.explain(token, ask())) > 4
 
 
 def test_two_models_beside_each_other(service, tmp_path):
@@ -561,12 +615,13 @@ def test_every_knob_has_words_of_its_own(client):
     with gradio.Blocks():
         controls = Controls(client.service)
     natural = client.service.choice("balanced")
-    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "balanced", "as the original", False]
+    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "balanced", "as the original", False,
+             "by hand", None]
     assert controls.request(*plain) == ask()
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), False, 0.25,
-             "shade (8000 K) becomes sunlight", "balanced", "PNG", True]
+             "shade (8000 K) becomes sunlight", "balanced", "PNG", True, "by hand", None]
     assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25, white=8000)
-    darker = [*controls.values(natural, {}, None, -0.1), *plain[-6:]]
+    darker = [*controls.values(natural, {}, None, -0.1), *plain[-8:]]
     assert controls.request(*darker) == ask(exposure_shift=-0.1)
     assert controls.request(False, *darker[1:]).settings.exposure_shift == 0  # a named brightness is what it says
     fixed = controls.values(dataclasses.replace(natural, auto=()), {}, None, -0.1)
@@ -583,7 +638,7 @@ def test_several_come_in_one_file(client, tmp_path):
     import gradio
 
     from rlenhance.web.components import AppContext, Controls
-    from rlenhance.web.tabs.several_tab import SeveralTab
+    from rlenhance.web.tabs.several_tab import AS_UNDER_ENHANCE, SeveralTab
 
     with gradio.Blocks():
         controls = Controls(client.service)
@@ -592,12 +647,12 @@ def test_several_come_in_one_file(client, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     tokens = [put(client.service, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
     words = [*controls.values(client.service.default, {}, None), False, 0, "as it is", "balanced", "as the original",
-             False]
-    steps = list(tab.enhance(json.dumps(tokens), *words))
+             False, "by hand", None]
+    steps = list(tab.enhance(json.dumps(tokens), AS_UNDER_ENHANCE, *words))
     assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]
     (package,) = client.folder.glob("*.zip")
     with zipfile.ZipFile(package) as archive:
         assert archive.namelist() == ["a_enhanced.jpg", "a_enhanced-2.jpg"]
     assert len(list(client.folder.iterdir())) == 4  # three photographs and the package
     with pytest.raises(UsageError, match="choose photographs first"):
-        list(tab.enhance("", *words))
+        list(tab.enhance("", AS_UNDER_ENHANCE, *words))

@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
         light = (picture / 255) ** 2.2 * exposure
         light = light + rng.normal(0, 1, picture.shape) * np.sqrt(light * 2e-4 + 4e-7)
         write(np.rint(np.clip(light, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8), place / f"{name}.jpg")
-    coffee = cv2.resize(read(sample_path("coffee")).pixels, (900, 600), interpolation=cv2.INTER_CUBIC)
+    coffee = cv2.resize(read(sample_path("coffee")).pixels, (1200, 800), interpolation=cv2.INTER_CUBIC)
     write(np.clip(np.rint(coffee + rng.normal(0, 22, coffee.shape)), 0, 255).astype(np.uint8), place / "grainy.png")
     holed = read(sample_path("chelsea")).pixels.copy()
     holed[60:130, 250:330] = 0
@@ -124,7 +124,7 @@ def opened(browser, address, **options):
 @pytest.fixture(scope="module")
 def page(browser, address):
     """One for all tests, in the dark; each works in its own tab."""
-    found = opened(browser, address, viewport={"width": 1240, "height": 880}, color_scheme="dark")
+    found = opened(browser, address, viewport={"width": 1440, "height": 900}, color_scheme="dark")
     yield found
     assert found.errors == []
     found.context.close()
@@ -167,6 +167,21 @@ def level(page, name):
     return float(page.input_value(f"#{name} input[type=number]"))
 
 
+def developer(page):
+    """Switch the developer's tabs on."""
+    page.check("#developer input")
+    page.get_by_role("tab", name="Training runs").first.wait_for(state="attached")
+
+
+def look_by_drag(page, view, x, y):
+    """Drag the picture of a viewer by parts of its width and height."""
+    box = page.locator(f"{view} before-after .frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.25)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * (0.25 + x), box["y"] + box["height"] * (0.25 + y), steps=3)
+    page.mouse.up()
+
+
 def tab(page, name):
     """Open a tab, from the menu where there is no room for it."""
     found = page.get_by_role("tab", name=name, exact=True)
@@ -179,10 +194,13 @@ def tab(page, name):
 
 @in_a_browser
 def test_one_photograph_from_drop_to_save(page, folder, tmp_path, monkeypatch):
-    """It is shown before and after; a slider that is dragged or pressed changes it; what is saved is the command's."""
+    """It is shown before and after; a slider that is dragged or pressed changes it; what is saved is the command's.
+    There is nothing to save before; the brightness that was chosen is shown."""
+    assert not page.is_visible("#save") and not page.is_visible("#four")
     choose(page, "enhance", folder / "coffee.jpg")
     page.wait_for_selector("#view before-after")
     first = shown(page)
+    assert 0.3 < level(page, "exposure-level") < 0.47
     bar = page.locator("#contrast input[type=range]")
     box = bar.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -196,7 +214,8 @@ def test_one_photograph_from_drop_to_save(page, folder, tmp_path, monkeypatch):
     changed(page, second)
     page.wait_for_function("() => !document.querySelector('#auto input').checked")
     shot(page, "enhance")
-    page.get_by_text("The same as a command").click()
+    developer(page)
+    page.get_by_text("As a command").click()
     page.wait_for_function("() => document.querySelector('#command textarea')?.value.includes('--exposure')")
     words = shlex.split(page.input_value("#command textarea"))
     assert words[:3] == ["rlenhance", "enhance", "coffee.jpg"] and json.loads(page.input_value("#recipe textarea"))
@@ -227,12 +246,59 @@ def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
     choose(page, "match", sample_path("chelsea"))
     changed(page, before)
     assert level(page, "exposure-level") == pytest.approx(read(sample_path("chelsea")).pixels.mean() / 255, abs=0.006)
-    press(page, "#why")
-    page.wait_for_selector("#reasons figure:nth-of-type(9)")
-    page.locator("#reasons").scroll_into_view_if_needed()
-    page.evaluate("document.querySelector('#variants').scrollIntoView()")
+    shot(page, "variants")
+
+
+@in_a_browser
+def test_the_gain_is_read_in_stops_and_pixels_are_seen_in_full_size(page, folder):
+    """One overlay names the stops at the pointer; 1:1 shows the pixels of the file, and a drag others of them."""
+    choose(page, "enhance", folder / "coffee.jpg")
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('coffee')")
+    viewer = page.locator("#view before-after")
+    viewer.get_by_role("button", name="Why").click()
+    box = viewer.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    assert re.fullmatch(r"brighter by \+\d\.\d EV here", viewer.locator("output").inner_text())
     shot(page, "why")
-    page.evaluate("scrollTo(0, 0)")
+    viewer.get_by_role("button", name="Why").click()
+    assert not viewer.locator("output").is_visible()
+    before = shown(page)
+    viewer.get_by_role("button", name="1:1").click()
+    changed(page, before)
+    image = viewer.locator("img.after")
+    assert image.evaluate("image => image.getBoundingClientRect().width / image.naturalWidth") == pytest.approx(1)
+    left = image.bounding_box()["x"]
+    look_by_drag(page, "#view", 0.03, 0)
+    assert image.bounding_box()["x"] > left
+    shot(page, "full-size")
+    viewer.get_by_role("button", name="1:1").click()
+    page.wait_for_function("() => !document.querySelector('#view before-after').hasAttribute('part')")
+
+
+@in_a_browser
+def test_a_sample_is_a_press_away(browser, address):
+    """Who has no dark photograph at hand sees what the page does."""
+    page = opened(browser, address, viewport={"width": 1440, "height": 900})
+    page.click("#sample-photo")
+    page.wait_for_selector("#view before-after")
+    assert page.is_visible("#save") and not page.is_visible("#sample-photo") and page.errors == []
+    page.context.close()
+
+
+@in_a_browser
+def test_a_photograph_is_enlarged(page, folder):
+    """The detail stands beside the usual enlargement, and the whole has twice the pixels."""
+    tab(page, "Enlarge")
+    choose(page, "enlarge", folder / "astronaut.jpg")
+    page.wait_for_selector("#enlarge-view before-after")
+    assert "of 1200 × 1200 pixels" in page.inner_text("#enlarge-status")
+    before = shown(page, "#enlarge-view")
+    look_by_drag(page, "#enlarge-view", 0, -0.4)
+    changed(page, before, "#enlarge-view")
+    shot(page, "enlarge")
+    with page.expect_download() as waiting:
+        press(page, "#enlarge-save")
+    assert waiting.value.suggested_filename == "astronaut_upscaled.jpg"
 
 
 @in_a_browser
@@ -308,10 +374,14 @@ def test_grain_is_taken_out(page, folder):
     choose(page, "denoise", folder / "grainy.png")
     page.wait_for_selector("#denoise-view before-after")
     before = shown(page, "#denoise-view")
-    page.locator("#denoise-down input[type=range]").focus()
-    page.keyboard.press("Home")
+    page.locator("#grain input[type=range]").focus()
+    page.keyboard.press("ArrowLeft")
     changed(page, before, "#denoise-view")
-    assert "600 × 400 of 900 × 600" in page.inner_text("#denoise-status")
+    assert "720 × 480 of 1200 × 800" in page.inner_text("#denoise-status")
+    before = shown(page, "#denoise-view")
+    page.locator("#denoise-view input[type=range]").focus()
+    page.keyboard.press("Shift+ArrowDown")
+    changed(page, before, "#denoise-view")
     shot(page, "denoise")
     with page.expect_download() as waiting:
         press(page, "#denoise-save")
@@ -329,7 +399,7 @@ def test_an_old_photograph_is_repaired(page, folder):
     assert "this detail: nothing" not in page.inner_text("#restore-status")
     shot(page, "restore")
     before = shown(page, "#restore-view")
-    page.locator("#restore-down input[type=range]").focus()
+    page.locator("#repair input[type=range]").focus()
     page.keyboard.press("Home")
     changed(page, before, "#restore-view")
     with page.expect_download() as waiting:
@@ -340,6 +410,7 @@ def test_an_old_photograph_is_repaired(page, folder):
 @in_a_browser
 def test_models_are_compared(page, folder):
     """Reinforcement learning against its supervised twin, with scores where the reference lies beside it."""
+    developer(page)
     tab(page, "Compare models")
     choose(page, "compare", folder / "astronaut.jpg")
     page.wait_for_selector("#scores table")
@@ -353,6 +424,7 @@ def test_models_are_compared(page, folder):
 @in_a_browser
 def test_a_training_run_is_opened(page):
     """Its curves, its samples over time, and the watch for collapse."""
+    developer(page)
     tab(page, "Training runs")
     page.click("#run input")
     page.get_by_role("option", name="lol/first").click()
@@ -372,10 +444,13 @@ def test_a_telephone_and_a_keyboard_are_enough(browser, address, folder):
     choose(page, "enhance", folder / "coffee.jpg")
     page.wait_for_selector("#view before-after")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for part in ("#view before-after", "#save", "#preset-bright", "#auto", "#exposure-level", "#contrast", "#color"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 844, part
     shot(page, "phone")
     reached, focused = set(), """() => { let at = document.activeElement;
         while (at.shadowRoot && at.shadowRoot.activeElement) at = at.shadowRoot.activeElement;
-        return at.getAttribute('aria-label') || at.id || at.closest('[id]').id; }"""
+        return at.getAttribute('aria-label') || at.id || at.closest('[id]')?.id || ''; }"""
     for _ in range(60):
         page.keyboard.press("Tab")
         at = page.evaluate(focused)
@@ -389,8 +464,9 @@ def test_a_telephone_and_a_keyboard_are_enough(browser, address, folder):
             page.keyboard.press("Enter")
             changed(page, before)
             break
-    assert any(word.startswith("Drop a dark photograph") for word in reached)
-    assert any(word.startswith("Divider") for word in reached) and {"save", "four", "why"} <= reached
+    assert any(word.startswith("Choose a dark photograph") for word in reached)
+    assert any(word.startswith("Divider") for word in reached) and {"save", "four"} <= reached
+    developer(page)
     tab(page, "Training runs")
     page.wait_for_selector("#run input")
     assert page.asked == {"127.0.0.1"} and page.errors == []

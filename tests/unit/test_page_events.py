@@ -71,8 +71,8 @@ FILE = {"path": "/dev/zero", "meta": {"_type": "gradio.FileData"}}
 @pytest.mark.parametrize("change, said", [
     ({"fn_index": -1}, "fn_index"), ({"fn_index": 9999}, "fn_index"), ({"fn_index": 1e400}, "NaN"),
     ({"fn_index": "0"}, "fn_index"), ({"fn_index": None}, "fn_index"), ({"fn_index": True}, "fn_index"),
-    ({"fn_index": 0.0}, "fn_index"), ({"data": []}, "list of 15"), ({"data": None}, "list of 15"),
-    ({"data": [FILE] + [0] * 14}, "value 0"), ({"session_hash": "../x"}, "session_hash"),
+    ({"fn_index": 0.0}, "fn_index"), ({"data": []}, "list of 17"), ({"data": None}, "list of 17"),
+    ({"data": [FILE] + [0] * 16}, "value 0"), ({"session_hash": "../x"}, "session_hash"),
     ({"session_hash": None}, "session_hash"), ({"event_data": FILE}, "event_data"), ({"trigger_id": "4"}, "trigger_id"),
     ({"request": {}}, "keys"), ({"event_id": "x"}, "keys"),
 ])
@@ -147,7 +147,7 @@ def test_gradio_itself_refuses_foreign_files_too(made, tmp_path, launched, monke
     assert gradio.get_blocks().has_launched
     monkeypatch.setattr(gradio.get_blocks(), "has_launched", launched)
     file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file, *[None] * 14], "fn_index": 0, "session_hash": f"s{launched}"}
+    body = {"data": [file, *[None] * 16], "fn_index": 0, "session_hash": f"s{launched}"}
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.post("/gradio_api/queue/join", json=body).status_code == 200
         said = client.get(f"/gradio_api/queue/data?session_hash={body['session_hash']}").text

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from rlenhance.web.components import AppContext, button, photo_drop, placeholder, require_token, show_errors
+from rlenhance.web.components import AppContext, button, photo_drop, require_token, show_errors
 from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import before_after, notes, table
 from rlenhance.web.previews import SIDE, UNCHANGED, compare
@@ -25,7 +25,7 @@ class CompareTab:
         other = "supervised" if "supervised" in labels else UNCHANGED
         with gr.Row():
             with gr.Column(min_width=300):
-                photo = photo_drop("Drop a photograph here", "compare")
+                photo = photo_drop("Choose a photograph, or drop it here", "compare")
             with gr.Column(min_width=300):
                 reference = photo_drop("If you have it: the same scene as it should look", "reference")
         with gr.Row():
@@ -33,7 +33,7 @@ class CompareTab:
             right = gr.Dropdown(labels, value=other, label="To the right", elem_id="right", filterable=False)
             start = button("Compare", "compare", main=True)
         scores = gr.HTML("", elem_id="scores")
-        view = gr.HTML(placeholder("Both results appear here, one over the other."), elem_id="compare-view")
+        view = gr.HTML("", elem_id="compare-view")
         given = [photo, reference, left, right]
         for event in (start.click, photo.upload, reference.upload, left.input, right.input):
             event(show_errors(self.compare), given, [view, scores])
@@ -51,5 +51,5 @@ class CompareTab:
         said = (f"At most {SIDE} pixels along a side; every model with its own settings. " + (
             "Higher is nearer to the reference." if wanted else "With a reference there are scores."))
         _, one, two = found
-        return (before_after(one.pixels, two.pixels, left=one.label, right=two.label, name="compare"),
+        return (before_after(one.pixels, two.pixels, left=one.label, right=two.label),
                 table(["", *(_SCORES[name] for name in names)], rows) + notes([said], "line"))

@@ -8,7 +8,7 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.web.complete_service import before_after, complete, completion_methods, detect_mask
-from rlenhance.web.components import AppContext, button, link, photo_drop, placeholder, require_token, show_errors
+from rlenhance.web.components import AppContext, button, link, photo_drop, require_token, show_errors
 from rlenhance.web.file_store import parse_tokens
 from rlenhance.web.html import brush, data_uri, figures, notes
 
@@ -24,10 +24,10 @@ class CompleteTab:
         self.methods = completion_methods(context.service.runs)
         with gr.Row():
             with gr.Column(min_width=300):
-                photo = photo_drop("Drop a photograph with a hole, or with something that must go", "complete")
+                photo = photo_drop("Choose a photograph with a hole, or with something that must go", "complete")
             with gr.Column(min_width=300):
                 mask = photo_drop("If you have it: a mask of its size, white where it is filled", "mask")
-        painting = gr.HTML(placeholder("The photograph appears here; paint over what is to be filled."),
+        painting = gr.HTML("",
                            elem_id="painting")
         said = gr.HTML("", elem_id="complete-status")
         with gr.Row():

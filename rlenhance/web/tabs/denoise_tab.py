@@ -16,14 +16,13 @@ from rlenhance.web.tabs.detail_tab import DetailTab
 class DenoiseTab(DetailTab):
     """The tab."""
 
-    name, words = "denoise", "Drop a grainy photograph here, or press to choose one"
+    name, words = "denoise", "Choose a grainy photograph, or drop it here"
 
     def make_controls(self) -> list[Any]:
-        strength = setting_slider(DenoiseSettings, "strength", "How much of the grain to take",
-                                  "left: all of it stays", elem_id="grain")
+        strength = setting_slider(DenoiseSettings, "strength", "How much of the grain to take", elem_id="grain")
         measured = gr.Checkbox(True, label="Measure the grain in the photograph", elem_id="measured")
         noise = setting_slider(DenoiseSettings, "noise", "How strong the grain is",
-                               "by hand: its standard deviation, in 255ths", value=15, step=1, visible=False)
+                               "its standard deviation, in 255ths", value=15, step=1, visible=False)
         measured.input(lambda own: gr.update(visible=not own), measured, noise)
         return [strength, measured, noise]
 

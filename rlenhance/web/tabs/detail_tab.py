@@ -11,16 +11,17 @@ from rlenhance.web.components import (
     LIVE,
     AppContext,
     button,
-    number,
     photo_drop,
-    placeholder,
+    place_of,
     require_token,
     show_errors,
-    slider,
+    viewer,
 )
 from rlenhance.web.html import before_after, notes
 from rlenhance.web.previews import Detail
 from rlenhance.web.service import Result
+
+_MIDDLE = (0.5, 0.5)
 
 
 class DetailTab(ABC):
@@ -29,30 +30,33 @@ class DetailTab(ABC):
     Attributes:
         name: of the tab's elements.
         words: on the place where a photograph is dropped.
+        before: what stands to the left of the result.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
+    before: ClassVar[str] = "Before"
 
     def __init__(self, context: AppContext):
         self.context, self.service = context, context.service
-        photo = photo_drop(self.words, self.name)
-        with gr.Row():
-            with gr.Column(scale=3, min_width=300):
-                view = gr.HTML(placeholder("A detail appears here, pixel for pixel, before and after."),
-                               elem_id=f"{self.name}-view")
+        place = gr.State(_MIDDLE)
+        with gr.Row(elem_classes="workplace"):
+            with gr.Column(elem_classes="stage"):
+                photo = photo_drop(self.words, self.name)
+                view = viewer(f"{self.name}-view")
                 status = gr.HTML("", elem_id=f"{self.name}-status")
-                save = button("Save in full size", f"{self.name}-save", main=True)
+            with gr.Column(elem_classes="controls"):
+                with gr.Row(elem_classes="actions"):
+                    save = button("Save", f"{self.name}-save", main=True)
                 saved = gr.HTML("", elem_id=f"{self.name}-saved")
-            with gr.Column(scale=2, min_width=300):
                 controls = self.make_controls()
-                places = [slider(0, 1, 0.5, step=0.01, label=f"Look farther {way}", elem_id=f"{self.name}-{side}")
-                          for way, side in (("left or right", "across"), ("up or down", "down"))]
-        given, shown = [photo, *controls, *places], [view, status]
-        photo.upload(show_errors(self.show), given, shown).then(lambda: "", outputs=saved)
-        for part in (*controls, *places):
+        given, shown = [photo, place, *controls], [view, status]
+        photo.upload(lambda: (_MIDDLE, ""), outputs=[place, saved]).then(
+            show_errors(self.show), given, shown, show_progress_on=view)
+        for part in controls:
             part.input(show_errors(self.show), given, shown, **LIVE)
-        save.click(show_errors(self.save), given, saved)
+        view.select(show_errors(self.look), given, [*shown, place], show_progress="hidden")
+        save.click(show_errors(self.save), [photo, *controls], saved, show_progress_on=view)
 
     @abstractmethod
     def make_controls(self) -> list[Any]:
@@ -70,17 +74,22 @@ class DetailTab(ABC):
     def describe(self, result: Result) -> str:
         """What is shown of a result that was saved, as HTML."""
 
-    def show(self, photo: Any, *values: Any) -> tuple[Any, Any]:
+    def show(self, photo: Any, place: tuple[float, float], *values: Any) -> tuple[Any, Any]:
         """The detail before and after, and the line below it."""
         if not photo:
             return gr.skip(), gr.skip()
-        *own, across, down = values
-        found = self.context.run(self.preview, require_token(photo), *own, across=number(across, "Left or right"),
-                                 down=number(down, "Up or down"))
-        (width, height), (rows, columns) = found.shown.size, found.shown.before.shape[:2]
-        return (before_after(found.shown.before, found.shown.after, name=self.name),
-                notes([f"{columns} × {rows} of {width} × {height} pixels; {found.words}"], "line"))
+        across, down = place
+        detail = self.context.run(self.preview, require_token(photo), *values, across=across, down=down)
+        found, (width, height) = detail.shown, detail.shown.size
+        rows, columns = found.before.shape[:2]
+        return (before_after(found.before, found.after, left=self.before, whole=found.size, part=found.part or (0, 0)),
+                notes([f"{columns} × {rows} of {width} × {height} pixels; {detail.words}"], "line"))
+
+    def look(self, event: gr.EventData, photo: Any, _: Any, *values: Any) -> tuple[Any, Any, Any]:
+        """The detail that the picture was dragged to."""
+        place = place_of(event) or _MIDDLE
+        return *self.show(photo, place, *values), place
 
     def save(self, photo: Any, *values: Any) -> str:
         """The whole photograph, and the link that fetches it."""
-        return self.describe(self.context.run(self.process, require_token(photo), *values[:-2]))
+        return self.describe(self.context.run(self.process, require_token(photo), *values))

@@ -1,16 +1,18 @@
-"""The tab of enhancement: sliders, presets, variants, a reference to match, the explanation, and the whole result."""
+"""The tab of enhancement: sliders, presets, variants, a reference to match, the reasons, and the whole result."""
 
 from __future__ import annotations
 
-import time
+import json
 from typing import Any
 
 import gradio as gr
 
 from rlenhance.core.errors import UsageError
+from rlenhance.pipelines.explain import stops_gained
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from rlenhance.web.components import (
     LIVE,
+    MY_LOOK,
     SLIDERS,
     AppContext,
     Controls,
@@ -18,12 +20,13 @@ from rlenhance.web.components import (
     link,
     number,
     photo_drop,
-    placeholder,
+    place_of,
     require_token,
     show_errors,
+    viewer,
 )
 from rlenhance.web.html import before_after, data_uri, figures, notes
-from rlenhance.web.service import EnhanceRequest
+from rlenhance.web.service import Preview
 
 _CHOSEN = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-number]');
@@ -35,85 +38,116 @@ class EnhanceTab:
 
     def __init__(self, context: AppContext):
         self.context, self.service = context, context.service
-        self.photo = photo_drop("Drop a dark photograph here, or press to choose one", "enhance")
         with gr.Row(elem_classes="workplace"):
-            with gr.Column(scale=3, min_width=300):
-                self.view = gr.HTML(placeholder("The photograph appears here, before and after."), elem_id="view")
+            with gr.Column(elem_classes="stage"):
+                self.photo = photo_drop("Choose a dark photograph, or drop it here", "enhance")
+                sample = gr.Button("Try a sample photograph", size="sm", elem_id="sample-photo",
+                                   elem_classes="beginning", visible=bool(self.service.sample))
+                self.view = viewer("view")
                 self.status = gr.HTML("", elem_id="status")
-                with gr.Row():
-                    save = button("Save in full size", "save", main=True)
-                    four = button("Show four variants", "four")
-                    why = button("Show me why", "why")
+            with gr.Column(elem_classes="controls"):
+                with gr.Row(elem_classes="actions"):
+                    save = button("Save", "save", main=True)
+                    four = button("Variants", "four")
                 self.saved = gr.HTML("", elem_id="saved")
-                self.variants = gr.HTML("", elem_id="variants", js_on_load=_CHOSEN)
-                self.reasons = gr.HTML("", elem_id="reasons")
-            with gr.Column(scale=2, min_width=300):
-                with gr.Row(elem_classes="presets"):
+                with gr.Row(elem_classes="presets") as self.by_hand:
                     presets = {preset.name: gr.Button(preset.name.replace("-", " ").capitalize(), size="sm",
-                                                      min_width=90, elem_id=f"preset-{preset.name}")
+                                                      min_width=0, elem_id=f"preset-{preset.name}")
                                for preset in shipped_presets()}
                 self.controls = Controls(self.service)
-                with gr.Accordion("Match a picture that you like", open=False):
-                    liked = photo_drop("Drop a picture that is as bright as yours should be", "match")
+                with gr.Accordion("Match a picture that you like", open=False) as self.like:
+                    liked = photo_drop("Choose a picture that is as bright as yours should be", "match")
                     matched = gr.HTML("", elem_id="matched")
-                with gr.Accordion("The same as a command, and as a recipe", open=False):
+                with gr.Accordion("As a command, and as a recipe", open=False, elem_classes="developer"):
                     self.command = gr.Textbox(label="Command", lines=2, interactive=False, buttons=["copy"],
                                               elem_id="command")
                     self.recipe = gr.Textbox(label="Recipe (JSON): rlenhance enhance PHOTO --recipe FILE.json",
                                              lines=6, max_lines=12, interactive=False, buttons=["copy"],
                                              elem_id="recipe")
+            with gr.Column(elem_classes="extras"):
+                self.variants = gr.HTML("", elem_id="variants", js_on_load=_CHOSEN)
         self.variant_settings = gr.State([])
-        self._connect(save, four, why, presets, liked, matched)
+        self._connect(sample, save, four, presets, liked, matched)
 
-    def _connect(self, save: Any, four: Any, why: Any, presets: dict[str, Any], liked: Any, matched: Any) -> None:
+    def _connect(self, sample: Any, save: Any, four: Any, presets: dict[str, Any], liked: Any, matched: Any) -> None:
         controls, adjusted = self.controls, self.controls.adjusted
+        level, *others = controls.sliders.values()
         shown = [self.view, self.status, self.command, self.recipe]
         given = [self.photo, *controls.all]
-        again: dict[str, Any] = {"fn": show_errors(self.preview), "inputs": given, "outputs": shown}
-        fresh = self.photo.upload(**again)
-        fresh.then(lambda: ("", "", ""), outputs=[self.saved, self.variants, self.reasons])
-        level, *others = controls.sliders.values()
-        level.input(show_errors(self.brightness), given, [controls.auto, *shown], **LIVE)
-        controls.denoise.input(show_errors(self.grain), given, [controls.auto_denoise, *shown], **LIVE)
-        live: list[Any] = [*others, controls.auto, controls.strength, controls.shift, controls.auto_denoise,
-                           controls.white, controls.format, controls.strip]
+        again: dict[str, Any] = {"fn": show_errors(self.preview), "inputs": given, "outputs": shown,
+                                 "show_progress_on": self.view}
+        anew = {**again, "fn": show_errors(self.preview_anew), "outputs": [*shown, level]}
+        cleared: dict[str, Any] = {"fn": lambda: ("", ""), "outputs": [self.saved, self.variants]}
+        self.photo.upload(**anew).then(**cleared)
+        sample.click(show_errors(self.sample), None, self.photo).then(**anew).then(**cleared)
+        level.input(show_errors(self.brightness), given, [*shown, controls.auto], **LIVE)
+        controls.denoise.input(show_errors(self.grain), given, [*shown, controls.auto_denoise], **LIVE)
+        sliders = [controls.auto, *controls.sliders.values(), controls.shift, controls.auto_denoise, controls.denoise,
+                   controls.white, self.by_hand, self.like, four]
+        controls.chooses.change(show_errors(self._chosen), [controls.chooses, controls.model], sliders,
+                                show_progress="hidden").then(**again)
+        live: list[Any] = [*others, controls.strength, controls.auto_denoise, controls.white, controls.format,
+                           controls.strip]
         for part in live:
             part.input(**again, **LIVE)
-        controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**again)
+        for part in (controls.auto, controls.shift):
+            part.input(**anew, **LIVE)
+        controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**anew)
         for name, part in presets.items():
             part.click(show_errors(self._preset(name)), controls.model, adjusted).then(
-                **again, show_progress="hidden")
+                **anew, show_progress="hidden")
         liked.upload(show_errors(self.match), [liked, controls.model, *adjusted], [*adjusted, matched]).then(**again)
-        save.click(show_errors(self.save), given, self.saved)
-        four.click(show_errors(self.show_variants), given, [self.variants, self.variant_settings])
+        self.view.select(show_errors(self.look), given, self.view)
+        save.click(show_errors(self.save), given, self.saved, show_progress_on=self.view)
+        four.click(show_errors(self.show_variants), given, [self.variants, self.variant_settings],
+                   show_progress_on=self.view)
         chosen = [self.variant_settings, controls.model]
         self.variants.select(show_errors(self.take_variant), chosen, adjusted).then(**again)
-        why.click(show_errors(self.explain), given, self.reasons)
+
+    def _chosen(self, chooses: Any, model: Any) -> list[Any]:
+        """Sliders are there where they choose."""
+        there, choice = chooses != MY_LOOK, self.service.choice(model)
+        return [gr.update(visible=there and "exposure_level" in choice.auto),
+                *(gr.update(visible=there and name in choice.ranges) for name in SLIDERS),
+                gr.update(visible=there and "exposure_level" in choice.auto), *[gr.update(visible=there)] * 6]
+
+    def sample(self) -> str:
+        """The sample photograph in the place of one that was chosen."""
+        return json.dumps([self.context.run(self.service.put_sample).token])
 
     def preview(self, photo: Any, *values: Any) -> tuple[Any, ...]:
         """Before and after on the reduced photograph, the line below it, command and recipe."""
+        return self.preview_anew(photo, *values)[:-1]
+
+    def preview_anew(self, photo: Any, *values: Any) -> tuple[Any, ...]:
+        """The same, and the brightness that was chosen. (A slider that is dragged leaves out the latter: its answer may
+        come when a hand is on the brightness.)"""
         request = self.controls.request(*values)
         recipe = self.service.recipe(request)
         if not photo:
-            return gr.skip(), gr.skip(), request.command("PHOTO"), recipe
-        start, token = time.perf_counter(), require_token(photo)
+            return gr.skip(), gr.skip(), request.command("PHOTO"), recipe, gr.skip()
+        token = require_token(photo)
         made = self.context.run(self.service.preview, token, request)
-        name = self.service.store.get(token).name
-        (width, height), seconds = made.size, time.perf_counter() - start
-        level = [f"{pixels.mean() / 255:.2f}" for pixels in (made.before, made.after)]
-        said = (f"{name}: {width} × {height}, {width * height / 1e6:.1f} megapixels; mean brightness {level[0]} → "
-                f"{level[1]}; shown in {seconds:.2f} s")
-        view = before_after(made.before, made.after, name="enhance")
-        return view, notes([said, *filter(None, [made.said])], "line"), request.command(name), recipe
+        name, (width, height) = self.service.store.get(token).name, made.size
+        level = gr.skip() if made.exposure is None else gr.update(value=round(made.exposure, 2))
+        return (_view(made), notes([" \u00b7 ".join(filter(None, [name, f"{width} × {height}", made.said]))], "line"),
+                request.command(name), recipe, level)
+
+    def look(self, event: gr.EventData, photo: Any, *values: Any) -> str:
+        """A part in full size, or the whole again."""
+        request, token, place = self.controls.request(*values), require_token(photo), place_of(event)
+        if place is None:
+            return _view(self.context.run(self.service.preview, token, request))
+        return _view(self.context.run(self.service.part, token, request, *place))
 
     def brightness(self, photo: Any, auto: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the brightness: it is no longer the photograph that decides."""
-        return False, *self.preview(photo, False, *values)
+        return *self.preview(photo, False, *values), False
 
     def grain(self, photo: Any, *values: Any) -> tuple[Any, ...]:
         """The same when a hand is on the grain."""
         place = len(self.controls.adjusted)
-        return False, *self.preview(photo, *values[:place], False, *values[place + 1 :])
+        return *self.preview(photo, *values[:place], False, *values[place + 1 :]), False
 
     def _preset(self, name: str) -> Any:
         def turn(model: Any) -> list[Any]:
@@ -155,11 +189,9 @@ class EnhanceTab:
         preference, strength = variant_settings[place]
         return self.controls.values(self.service.choice(model), preference, number(strength, "How much"))
 
-    def explain(self, photo: Any, *values: Any) -> str:
-        """What each step did, where, and the gain in brightness."""
-        request: EnhanceRequest = self.controls.request(*values)
-        cells = self.context.run(self.service.explain, require_token(photo), request)
-        return notes(["Each step of the policy as four maps, in the order of the words below it: orange turned it up "
-                      "there, blue down, white left it alone. The gain is what all steps together did to the "
-                      "brightness."], "line") + figures(((data_uri(cell.pixels), cell.lines) for cell in cells),
-                                                        "small")
+
+def _view(made: Preview) -> str:
+    """Before and after; of the whole, with the gain of every place."""
+    gains = stops_gained(made.before, made.after) if made.part is None else None
+    return before_after(made.before, made.after, whole=None if made.part is None else made.size,
+                        part=made.part or (0, 0), gains=gains, zoom=True)

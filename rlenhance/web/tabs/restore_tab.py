@@ -21,13 +21,13 @@ _BUDGETS = {"Quick": "fast", "Usual": "normal", "Thorough": "best"}
 class RestoreTab(DetailTab):
     """The tab."""
 
-    name, words = "restore", "Drop an old or damaged photograph here, or press to choose one"
+    name, words = "restore", "Choose an old or damaged photograph, or drop it here"
 
     def make_controls(self) -> list[Any]:
         budget = gr.Dropdown(list(_BUDGETS), value="Usual", label="How much work it is worth", filterable=False,
                              elem_id="budget", info="quick: at most two tools; usual: four; thorough: six")
         return [budget, setting_slider(RestoreSettings, "strength", "How much of the repair",
-                                       "left: the photograph as it was", elem_id="repair")]
+                                       elem_id="repair")]
 
     def preview(self, token: str, *values: Any, across: float, down: float) -> Detail:
         return preview_restored(self.service, token, _settings(*values), across=across, down=down)

@@ -10,13 +10,15 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.contact_sheet import thumbnail
-from rlenhance.web.components import AppContext, Controls, button, link, photo_drop, placeholder, show_errors
+from rlenhance.web.components import MY_LOOK, AppContext, Controls, button, link, photo_drop, show_errors
 from rlenhance.web.file_store import StoredFile, parse_tokens, unique_names
 from rlenhance.web.html import data_uri, figures, notes
 from rlenhance.web.service import Result
 
 #: Photographs at a time.
 MOST = 100
+#: The settings of the first tab, each photograph at the brightness that it needs unless one is set there.
+AS_UNDER_ENHANCE = "as under Enhance"
 
 
 class SeveralTab:
@@ -24,16 +26,19 @@ class SeveralTab:
 
     def __init__(self, context: AppContext, controls: Controls):
         self.context, self.service, self.controls = context, context.service, controls
-        gr.HTML(notes(["All photographs get the look that is set under Enhance, each at the brightness that it "
-                       "needs, unless a brightness is set there."], "line"))
-        photos = photo_drop("Drop several photographs here, or press to choose them", "several", several=True)
-        start = button("Enhance all of them", "all", main=True)
+        photos = photo_drop("Choose several photographs, or drop them here", "several", several=True)
+        with gr.Row(elem_classes="line-up"):
+            self.chooses = gr.Dropdown([AS_UNDER_ENHANCE, MY_LOOK], value=AS_UNDER_ENHANCE, label="Settings",
+                                       elem_id="several-chooses", filterable=False)
+            start = button("Enhance all", "all", main=True)
         status, taken = gr.HTML("", elem_id="several-status"), gr.HTML("", elem_id="several-saved")
-        gallery = gr.HTML(placeholder("The results appear here, one by one."), elem_id="gallery")
-        start.click(show_errors(self.enhance), [photos, *controls.all], [status, gallery, taken])
+        gallery = gr.HTML("", elem_id="gallery")
+        start.click(show_errors(self.enhance), [photos, self.chooses, *controls.all], [status, gallery, taken])
 
-    def enhance(self, photos: Any, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
+    def enhance(self, photos: Any, chooses: Any, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
         """Enhance one after the other; a failure is reported and the rest goes on."""
+        if chooses == MY_LOOK:
+            values = (*values[:-2], MY_LOOK, values[-1])
         request, tokens = self.controls.request(*values), parse_tokens(photos)
         if not tokens:
             raise UsageError("choose photographs first")
