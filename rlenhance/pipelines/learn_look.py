@@ -2,13 +2,13 @@
 
 For every pair, the knobs are searched that bring the model nearest to the edit: Levenberg-Marquardt on a small picture.
 Then the knobs of all pairs are regressed on the statistics of the pictures. A knob counts as far as it shows: the
-regression weighs errors of the knobs by what they change in the picture. A knob becomes a function of the picture only
-where that predicts the edits that were left out better than a constant does.
+regression weighs errors of the knobs by what they change in the picture. Knobs are functions of the picture only where
+that predicts the edits that were left out better than constants do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,12 @@ _SIDE = 64  # pixels of the picture on which knobs are searched
 _ROUNDS, _ENOUGH = 6, 0.01  # of the search; share of the error by which a round must lower it
 _PRIOR = 2e-6  # squared error that one step of a knob is worth: what does not show stays at its default
 _FLOOR = 1e-4  # squared error, 40 dB, below which edits count as equal
-#: Deviation, in steps, by which an editor's own choices scatter; of a weight, in shares of that.
-_SCATTER, _WEIGHTS = 0.5, (0.15, 0.5, 1.5)
-_CENTRE = 3.0  # deviation of the constants, in steps
-_WORTH = 0.1  # decibels that a function must gain on edits that were left out
+#: Deviations, in steps: by which an editor's own choices scatter; of a weight; of the constants. Chosen on simulated
+#: editors of training scenes (experiments/scripts/learn_look_compare.py).
+_SCATTER, _WEIGHTS, _CENTRE = 0.5, 0.6, 3.0
+_DROPPED = 1.0  # decibels on edits that were left out, over the pairs: so much better a constant must be to be taken
+_INVISIBLE = 0.1  # root of the share of the error that a function must change, or it is a constant
+_FEW = 3  # pairs from which on knobs may depend on the picture
 _FOLDS = 12
 
 
@@ -223,14 +225,12 @@ class Regression:
         bias: (K,), in steps from the defaults.
         weights: (K, S); zero for the others.
         errors: mean squared error of every pair, predicted without it, (N,).
-        deviation: of the weights that was expected.
     """
 
     active: tuple[int, ...]
     bias: np.ndarray
     weights: np.ndarray
     errors: np.ndarray
-    deviation: float = 0.0
 
     @property
     def score(self) -> float:
@@ -245,42 +245,50 @@ class Regression:
 def regress(pairs: Sequence[FittedPair]) -> tuple[Regression, Regression]:
     """The best constants, and the best functions, by the error on pairs that were left out.
 
-    Knobs become functions one by one, the one first that gains most; one that gains less than `_WORTH` does not.
+    All knobs begin as functions. One after the other becomes a constant while that predicts the edits that were left
+    out better; if constants alone do, all become constants.
 
     Raises:
         UsageError: no pair.
     """
     if not pairs:
         raise UsageError("a look is learned from at least one pair; got none")
-    constant = best = _validated(pairs, (), 0.0)
-    for weights in _WEIGHTS if len(pairs) >= 3 else ():
-        now = constant
-        for _ in range(len(constant.bias)):
-            others = [_validated(pairs, (*now.active, knob), weights) for knob in range(len(constant.bias))
-                      if knob not in now.active]
-            if not others or (found := max(others, key=lambda one: one.score)).score < now.score + _WORTH:
-                break
-            now = found
-        best = max(best, now, key=lambda one: one.score)
-    return constant, best
+    constant = _validated(pairs, ())
+    if len(pairs) < _FEW:
+        return constant, constant
+    best = _validated(pairs, range(len(constant.bias)))
+    while best.active:
+        others = [_validated(pairs, [knob for knob in best.active if knob != dropped]) for dropped in best.active]
+        if (found := max(others, key=lambda one: one.score)).score < best.score + _DROPPED / len(pairs):
+            break
+        best = found
+    best = _validated(pairs, [knob for knob in best.active if _change(pairs, best, knob) > _INVISIBLE])
+    return constant, best if best.score > constant.score else constant
 
 
-def _validated(pairs: Sequence[FittedPair], active: tuple[int, ...], weights: float) -> Regression:
+def _change(pairs: Sequence[FittedPair], found: Regression, knob: int) -> float:
+    """How much a function varies over the pairs, in roots of shares of the error."""
+    seen = np.median([pair.sensitivity[knob, knob] / (pair.error + _FLOOR) for pair in pairs])
+    return float(np.sqrt(seen) * np.std([found.weights[knob] @ pair.standardised for pair in pairs]))
+
+
+def _validated(pairs: Sequence[FittedPair], active: Iterable[int]) -> Regression:
     """The regression of all pairs, with the errors of each pair as the others predict it."""
-    bias, slopes = _solve(pairs, active, weights)
+    active = tuple(active)
+    bias, slopes = _solve(pairs, active)
     folds = min(len(pairs), _FOLDS)
     errors = np.array([pair.error for pair in pairs])
     for fold in range(folds) if folds > 1 else ():
         rest = [pair for number, pair in enumerate(pairs) if number % folds != fold]
-        constants, functions = _solve(rest, active, weights)
+        constants, functions = _solve(rest, active)
         for number in range(fold, len(pairs), folds):
             pair = pairs[number]
             off = constants + functions @ pair.standardised - pair.values
             errors[number] = pair.error + off @ pair.sensitivity @ off
-    return Regression(tuple(sorted(active)), bias, slopes, errors, weights)
+    return Regression(active, bias, slopes, errors)
 
 
-def _solve(pairs: Sequence[FittedPair], active: tuple[int, ...], deviation: float) -> tuple[np.ndarray, np.ndarray]:
+def _solve(pairs: Sequence[FittedPair], active: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """The constants (K,) and the weights (K, S) of the least weighted squares with a Gaussian prior.
 
     The precision of the knobs of a pair is their sensitivity relative to the error that no knob takes away, bounded by
@@ -288,7 +296,7 @@ def _solve(pairs: Sequence[FittedPair], active: tuple[int, ...], deviation: floa
     """
     knobs, numbers = len(pairs[0].values), len(STATISTICS)
     columns = [(knob, None) for knob in range(knobs)] + [(knob, one) for knob in active for one in range(numbers)]
-    prior = np.array([1 / _CENTRE**2 if one is None else 1 / max(deviation, 1e-6) ** 2 for _, one in columns])
+    prior = np.array([1 / _CENTRE**2 if one is None else 1 / _WEIGHTS**2 for _, one in columns])
     matrix, target = np.diag(prior), np.zeros(len(columns))
     for pair in pairs:
         relative = pair.sensitivity / (pair.error + _FLOOR)
@@ -310,6 +318,6 @@ def leave_one_out(pairs: Sequence[FittedPair], found: Regression) -> list[np.nda
     """The knobs of every pair as the same regression of the others gives them."""
     values = []
     for number, pair in enumerate(pairs):
-        constants, functions = _solve([*pairs[:number], *pairs[number + 1 :]], found.active, found.deviation)
+        constants, functions = _solve([*pairs[:number], *pairs[number + 1 :]], found.active)
         values.append(constants + functions @ pair.standardised)
     return values

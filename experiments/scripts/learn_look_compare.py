@@ -1,0 +1,212 @@
+"""What a look learns from a few edits of simulated editors: `python -m experiments.scripts.learn_look_compare DIR`.
+
+An editor is a function of the picture, known here and unknown to `rlenhance learn`: knobs of the model that follow
+statistics of the picture, or curves that the model does not have. It edits some pictures of the training split; the
+looks are scored on pictures of other scenes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+
+from experiments.core.cli import run_cli
+from experiments.core.markdown import text_table
+from rlenhance.core.color import linear_from_srgb, srgb_from_linear
+from rlenhance.core.errors import UsageError
+from rlenhance.core.image import to_array, to_tensor
+from rlenhance.data import Example, ImageCache, load_split, open_dataset
+from rlenhance.data.examples import evenly_spread
+from rlenhance.io.files import write_atomically
+from rlenhance.metrics.style import clamp_to_ranges, measure
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.learn_look import (
+    KnobSearch,
+    Regression,
+    decibels,
+    knobs_of,
+    make_functions,
+    named_knobs,
+    regress,
+)
+from rlenhance.pipelines.looks import Look, standardised, statistics, with_knobs
+from rlenhance.pipelines.options import EnhanceSettings
+
+#: Scatter of an editor's knobs.
+NOISE: Mapping[str, float] = {"exposure_shift": 0.01, "contrast": 0.1, "color": 0.1, "highlights": 0.05,
+                              "strength": 0.02, "warmth": 3.0}
+_PLAIN = EnhanceSettings(denoise=0.0, white=0.0)
+#: (picture, standardised statistics, generator) -> the edit; pictures are (H, W, 3) uint8.
+Editor = Callable[[np.ndarray, Mapping[str, float], np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure looks that are learned from a few edits of simulated editors."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """A folder of pairs; their dark pictures are edited."""
+    split: str = "val"
+    """Of the pictures that the looks are scored on: train, val or test."""
+    edits: int = 5
+    """Pictures that an editor edits, of the training split."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Which pictures are edited, and how the editors scatter."""
+    editors: tuple[str, ...] = ()
+    """Some of the editors (default: all)."""
+    limit: int = 24
+    """Scenes that are scored on, evenly spread, one picture each (0: all)."""
+    bounds: bool = False
+    """Also the best knobs of every picture, and the best constants in hindsight."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the table there too, as JSON."""
+
+
+def main(arguments: Arguments) -> dict[str, Any]:
+    """Learn, score, print, and give the rows by editor."""
+    torch.set_num_threads(1)
+    splits = open_dataset(arguments.data)
+    if not splits.parts.get(arguments.split):
+        raise UsageError(f"{splits.source}: no pictures in the split {arguments.split!r}")
+    model = Enhancer(settings=_PLAIN)
+    editors = editors_of(model)
+    if unknown := set(arguments.editors) - set(editors):
+        raise UsageError(f"editors are {', '.join(editors)}; got {', '.join(sorted(unknown))}")
+    shown = _pictures(splits.parts[arguments.split], arguments.limit)
+    own = _pictures(splits.parts["train"], 0)
+    rows: dict[str, dict[str, float]] = {}
+    for name in arguments.editors or editors:
+        found = [score(model, editors[name], own, shown, arguments, seed) for seed in arguments.seeds]
+        rows[name] = {key: float(np.mean([row[key] for row in found])) for key in found[0]}
+        rows[name]["least gain"] = min(row["look"] - max(row["constant"], row["absolute"]) for row in found)
+        rows[name]["gain"] = rows[name]["look"] - max(rows[name]["constant"], rows[name]["absolute"])
+        print(f"\n{name}\n{text_table({name: rows[name]})}", flush=True)
+    count = f"{len(shown)} pictures of {arguments.split}, {arguments.edits} edits, seeds {arguments.seeds}"
+    print(f"\n{count}\n{text_table(rows)}")
+    if arguments.out is not None:
+        write_atomically(arguments.out, json.dumps({"what": count, "rows": rows}, indent=1).encode())
+    return rows
+
+
+def score(model: Enhancer, editor: Editor, own: Sequence[np.ndarray], shown: Sequence[np.ndarray],
+          arguments: Arguments, seed: int) -> dict[str, float]:
+    """Decibels on the pictures that were not edited: of the default, a reference, constants and looks."""
+    rng = np.random.default_rng(seed)
+    chosen = [own[index] for index in rng.permutation(len(own))[: arguments.edits]]
+    edited = [_edit(editor, picture, rng) for picture in chosen]
+    pairs = [KnobSearch(model, *pair, str(number)).run() for number, pair in
+             enumerate(zip(chosen, edited, strict=True))]
+    targets = [_edit(editor, picture, rng) for picture in shown]
+    constant, best = regress(pairs)
+    first, _ = regress(pairs[:1])
+    names = knobs_of(model)
+    ways: dict[str, Enhancer] = {
+        "default": Enhancer(denoise=0), "match-style": Enhancer(denoise=0, preference=_level(model, edited[:1])),
+        "look of one": _with_look(model, names, first), "absolute": _absolute(model, names, constant, edited),
+        "constant": _with_look(model, names, constant), "look": _with_look(model, names, best)}
+    row = {name: _score(way, shown, targets) for name, way in ways.items()}
+    if arguments.bounds:
+        fitted = [KnobSearch(model, *pair).run() for pair in zip(shown, targets, strict=True)]
+        row["hindsight"] = _score(_with_look(model, names, regress(fitted)[0]), shown, targets)
+        row["best knobs"] = float(np.mean([decibels(pair.error) for pair in fitted]))
+    return {**row, "functions": float(len(best.active))}
+
+
+def _with_look(model: Enhancer, names: Sequence[str], found: Regression) -> Enhancer:
+    fixed = {name: value for name, value in named_knobs(names, found.bias).items()
+             if names.index(name) not in found.active}
+    settings = with_knobs(EnhanceSettings(denoise=0.0), fixed)
+    return Enhancer(look=Look(str(model.folder), model.sha256, settings, make_functions(names, found)))
+
+
+def _absolute(model: Enhancer, names: Sequence[str], found: Regression, edited: Sequence[np.ndarray]) -> Enhancer:
+    """The constants with the mean level of the edits in the place of a shift."""
+    settings = with_knobs(EnhanceSettings(denoise=0.0), {
+        name: value for name, value in named_knobs(names, found.bias).items() if name != "exposure_shift"})
+    return model.with_settings(settings, preference={**settings.preference, **_level(model, edited)})
+
+
+def _level(model: Enhancer, edited: Sequence[np.ndarray]) -> dict[str, float]:
+    """What `--match-style` takes from edits, the mean of them."""
+    levels = [measure(to_tensor(picture))["exposure_level"] for picture in edited]
+    return clamp_to_ranges({"exposure_level": float(np.mean(levels))}, model.preference_ranges)[0]
+
+
+def _score(way: Enhancer, shown: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
+    errors = [np.square((way(picture).astype(np.float64) - target) / 255).mean()
+              for picture, target in zip(shown, targets, strict=True)]
+    return float(np.mean([decibels(float(error)) for error in errors]))
+
+
+def _pictures(examples: Sequence[Example], limit: int) -> list[np.ndarray]:
+    """One picture of every scene, at half its size."""
+    scenes = {example.scene: example for example in reversed(examples)}
+    chosen = evenly_spread(sorted(scenes.values(), key=lambda example: example.scene), limit)
+    return [np.ascontiguousarray(to_array(batch.image)[::2, ::2]) for batch in load_split(chosen, ImageCache(0))]
+
+
+def _edit(editor: Editor, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return editor(picture, {name: standardised(name, value) for name, value in statistics(picture).items()}, rng)
+
+
+def editors_of(model: Enhancer) -> dict[str, Editor]:
+    """The editors by name; `constant` is there to see what learning a function costs where there is none."""
+    def by_knobs(function: Callable[[Mapping[str, float]], dict[str, float]]) -> Editor:
+        def edit(picture: np.ndarray, seen: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+            knobs = {name: value + rng.normal() * NOISE[name] for name, value in function(seen).items()}
+            return np.asarray(model.with_settings(with_knobs(_PLAIN, knobs))(picture))
+        return edit
+
+    return {
+        "dusk": by_knobs(lambda seen: {
+            "exposure_shift": -0.05 + 0.06 * seen["stops"], "contrast": 0.1 - 0.3 * seen["spread"],
+            "color": 0.2 - 0.3 * seen["saturation"], "strength": 0.95}),
+        "neutral": by_knobs(lambda seen: {
+            "exposure_shift": 0.03 - 0.04 * seen["bright"], "highlights": 0.3 + 0.3 * seen["bright"],
+            "warmth": -20 - 40 * seen["warmth"], "contrast": 0.2}),
+        "mood": by_knobs(lambda seen: {
+            "exposure_shift": -0.06, "strength": 0.75 + 0.12 * seen["stops"] - 0.05 * seen["spread"],
+            "warmth": -30 + 15 * seen["dark"], "color": -0.2 + 0.2 * seen["warmth"]}),
+        "gamma": edit_by_gamma, "gamma by picture": edit_by_own_gamma, "cube": edit_by_table,
+        "constant": by_knobs(lambda _: {"exposure_shift": -0.07, "contrast": 0.4, "color": 0.3, "warmth": 20.0,
+                                        "strength": 0.9}),
+    }
+
+
+def edit_by_gamma(picture: np.ndarray, _: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+    """One gamma for all pictures, and a matrix that makes colours stronger."""
+    mixed = np.power(picture / 255.0, 0.5 + 0.01 * rng.normal()) @ (1.08 * np.eye(3) - 0.025)
+    return _rounded(mixed)
+
+
+def edit_by_own_gamma(picture: np.ndarray, seen: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+    """A gamma that leaves dark pictures darker, and a matrix with a warm cast."""
+    gamma = np.clip(0.5 + 0.06 * seen["stops"] + 0.015 * rng.normal(), 0.25, 1)
+    matrix = np.array([[1.08, -0.06, -0.02], [-0.03, 1.02, 0.01], [-0.02, -0.02, 1.04]])
+    return _rounded(np.power(picture / 255.0, gamma) @ matrix.T)
+
+
+def edit_by_table(picture: np.ndarray, seen: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+    """An exposure in linear light, more for darker pictures, then a colour table: shoulder, S-curve, split toning."""
+    stops = np.clip(2.2 - seen["stops"] + 0.1 * rng.normal(), 0, 5)
+    light = linear_from_srgb(picture / np.float32(255)) * 2.0**stops
+    tone = srgb_from_linear(np.clip(1.15 * light / (1 + light), 0, 1))
+    tone = tone + 0.25 * (tone * tone * (3 - 2 * tone) - tone)
+    level = tone.mean(axis=2, keepdims=True)
+    return _rounded(tone + np.array([0.03, 0, -0.04]) * level + np.array([-0.02, 0, 0.03]) * (1 - level))
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return np.rint(255 * values.clip(0, 1)).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main, Arguments))
