@@ -27,6 +27,7 @@ from rlenhance.io.files import write_atomically
 from rlenhance.ops.white_balance import apply_gains, kelvin_gains
 from rlenhance.pipelines.enhance import Enhancer
 
+PARTS = ("stacks", "changed stacks", "sets")
 _CELLS = 16  # regions along each side over which colours are compared
 _SET, _WRONG = 8, 0.4  # scenes of a set; share of them that is made too bright or too dark
 _RESAMPLES = 2000
@@ -44,6 +45,8 @@ class Arguments:
     """Take that many scenes (0: all)."""
     seed: int = 0
     """Of the simulated exposures, lights and sets."""
+    parts: tuple[str, ...] = PARTS
+    """What to measure: stacks as they are, stacks whose frames are changed further, sets of different scenes."""
     sets: int = 12
     """Sets of different scenes."""
     denoise: float = 0.0
@@ -56,27 +59,34 @@ class Arguments:
 
 def main(arguments: Arguments) -> dict[str, Any]:
     """Score, print, and give the tables: `stacks`, `changed stacks`, `sets`."""
+    if unknown := set(arguments.parts) - set(PARTS):
+        raise UsageError(f"parts are {', '.join(PARTS)}; got {', '.join(unknown)}")
     splits = open_dataset(arguments.data)
     scenes: dict[str, list[Example]] = {}
     for example in splits.parts.get(arguments.split) or ():
         scenes.setdefault(example.scene, []).append(example)
     chosen = dict(list(scenes.items())[: arguments.limit or None])
-    stacks = {name: [example.image for example in found] for name, found in chosen.items() if len(found) > 1}
-    if not stacks:
-        raise UsageError(f"{splits.source}: no scene with two frames in the split {arguments.split!r}")
+    stacks = {name: [example.image for example in found if isinstance(example.image, Path)]
+              for name, found in chosen.items() if len(found) > 1}
+    if not stacks or ("sets" in arguments.parts and len(chosen) < _SET):
+        raise UsageError(f"{splits.source}: no scene with two frames, or fewer than {_SET} scenes, in the split "
+                         f"{arguments.split!r}")
     enhancer, rng = Enhancer(arguments.model or None, denoise=arguments.denoise), np.random.default_rng(arguments.seed)
+    tables: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        moved = {name: [write(_changed(read(path).pixels, rng), Path(folder, name, f"{path.stem}.png"))
-                        for path in paths] for name, paths in stacks.items()}
-        tables: dict[str, Any] = {}
-        for kind, found in (("stacks", stacks), ("changed stacks", moved)):
-            tables[kind] = stack_table({name: score_stack(enhancer, paths) for name, paths in found.items()})
-            print(f"\n{kind}: {len(found)} scenes, {sum(map(len, found.values()))} frames\n"
-                  f"{text_table(tables[kind])}", flush=True)
-        targets = [found[0].target for found in chosen.values() if found[0].target is not None]
-        if len(targets) >= _SET and arguments.sets:
-            tables["sets"] = set_table(enhancer, targets, rng, arguments.sets, Path(folder, "sets"))
-            print(f"\n{arguments.sets} sets of {_SET} different scenes, errors in stops\n{text_table(tables['sets'])}")
+        for part in arguments.parts:
+            if part == "sets":
+                targets = [target for found in chosen.values() if isinstance(target := found[0].target, Path)]
+                rows = set_table(enhancer, targets, rng, arguments.sets, Path(folder, "sets"))
+                print(f"\n{arguments.sets} sets of {_SET} different scenes, errors in stops\n{text_table(rows)}")
+            else:
+                found = stacks if part == "stacks" else {name: [write(
+                    _changed(read(path).pixels, rng), Path(folder, name, f"{path.stem}.png")) for path in paths]
+                    for name, paths in stacks.items()}
+                rows = stack_table({name: score_stack(enhancer, paths) for name, paths in found.items()})
+                print(f"\n{part}: {len(found)} scenes, {sum(map(len, found.values()))} frames\n{text_table(rows)}",
+                      flush=True)
+            tables[part] = rows
     if arguments.out:
         write_atomically(arguments.out, json.dumps({"split": arguments.split, **tables}, indent=1).encode())
     return tables
@@ -88,7 +98,7 @@ def score_stack(enhancer: Enhancer, paths: Sequence[Path]) -> dict[str, float]:
     Returns:
         `spread`: standard deviation of their mean brightness, in 255ths, as photographed, enhanced and matched;
         `color`, `regions`: CIEDE2000 between two of them, the mean over all pairs, of the mean colour and over 16 x 16
-        regions.
+        regions; `region colors`: the same without the difference of lightness.
     """
     photos = [read(path) for path in paths]
     series = enhancer.match_series(paths)
@@ -98,9 +108,9 @@ def score_stack(enhancer: Enhancer, paths: Sequence[Path]) -> dict[str, float]:
     found = {}
     for name, pictures in results.items():
         found[f"spread {name}"] = float(np.std([picture.mean() for picture in pictures]))
-        for key, cells in (("color", 1), ("regions", _CELLS)):
+        for key, cells, light in (("color", 1, True), ("regions", _CELLS, True), ("region colors", _CELLS, False)):
             seen = [_lab(picture, cells) for picture in pictures]
-            found[f"{key} {name}"] = float(np.mean([deltaE_ciede2000(one, other).mean()
+            found[f"{key} {name}"] = float(np.mean([_difference(one, other, light)
                                                     for one, other in combinations(seen, 2)]))
     return found
 
@@ -132,7 +142,7 @@ def set_table(enhancer: Enhancer, targets: Sequence[Path], rng: np.random.Genera
     level = enhancer.with_settings(strength=0.0, denoise=0.0)
     errors: dict[str, list[tuple[float, float]]] = {"made wrong": [], "right": []}
     for number in range(sets):
-        paths, wrong = [], []
+        paths, wrong = list[Path](), list[float]()
         for place in rng.choice(len(targets), _SET, replace=False):
             stops = float(rng.choice([-1, 1]) * rng.uniform(0.5, 2)) if rng.random() < _WRONG else 0.0
             picture = apply_gains(read(targets[place]).pixels, np.full(3, 2.0**stops))
@@ -151,6 +161,13 @@ def set_table(enhancer: Enhancer, targets: Sequence[Path], rng: np.random.Genera
 def _changed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another exposure, by up to a stop, and another light, 4500 to 8500 K."""
     return apply_gains(picture, 2.0 ** rng.uniform(-1, 1) * kelvin_gains(rng.uniform(4500, 8500)))
+
+
+def _difference(one: np.ndarray, other: np.ndarray, light: bool) -> float:
+    if not light:
+        one, other = one.copy(), other.copy()
+        one[..., 0] = other[..., 0] = (one[..., 0] + other[..., 0]) / 2
+    return float(deltaE_ciede2000(one, other).mean())
 
 
 def _lab(picture: np.ndarray, cells: int) -> np.ndarray:

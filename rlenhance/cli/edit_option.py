@@ -48,9 +48,22 @@ def plan_edit(arguments: argparse.Namespace, suffix: str) -> BatchPlan:
     if not in_place(arguments):
         if arguments.no_backup:
             raise UsageError("--no-backup is about --edit in place; leave out --output, or --no-backup")
+        _settle_words(arguments)
         arguments.photos, arguments.overwrite = [arguments.edit], True
         return plan_photos(arguments, suffix, arguments.preset, clips=True)
     return _plan_in_place(arguments)
+
+
+def _settle_words(arguments: argparse.Namespace) -> None:
+    """Drop what programs say with every call: a format that the output has as well, the quality of a lossless one."""
+    from rlenhance.io.containers import container_by_extension
+    from rlenhance.io.encode import QUALITY
+
+    kind = container_by_extension(arguments.output)
+    if kind is not None and kind == container_by_extension(f"x.{(arguments.format or '').lower().lstrip('.')}"):
+        arguments.format = None
+    if kind is not None and kind.name not in QUALITY:
+        arguments.quality = None
 
 
 def in_place(arguments: argparse.Namespace) -> bool:

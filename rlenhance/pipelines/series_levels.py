@@ -5,8 +5,8 @@
    `SAME_BOUND` stops in brightness and `SAME_COLOR_BOUND` in colour. The group keeps its median.
 2. **Groups with different contents** are compared by four quantiles of brightness. Where all of them lie on one side of
    the target's, by more than `TOLERANCE` stops, the group is moved by what is beyond in the nearest of them, at most
-   `OTHER_BOUND` stops. A white dress has the highlights of the rest, a black suit with a shirt too, and both stay. The
-   colours of the light are compared by the four estimates of the white balance; they count as far as they agree.
+   `OTHER_BOUND` stops. A white dress has the highlights of the rest, a black suit with a shirt too, and both stay:
+   nothing is darkened for being white. The colours of the light are compared by the four estimates of the white balance; they count as far as they agree.
 3. **Over time**: a group follows its own course, smoothed by a local line, which keeps a trend.
 """
 
@@ -25,14 +25,14 @@ from rlenhance.ops.white_balance import light_of_chroma, warmth_and_tint, white_
 SAME_BOUND, SAME_COLOR_BOUND = 2.5, 0.6
 #: Stops: of different contents, how far the nearest quantile may be off, and the largest change beyond. Chosen on
 #: training scenes, four in ten of which were made brighter or darker by 0.5 to 2 stops: medians alone take out more of
-#: that, and change the scenes that were right nine times as much.
+#: that, and change the scenes that were right 15 times as much.
 TOLERANCE, OTHER_BOUND = 0.1, 1.0
 #: Logarithms of gains: the largest change of warmth and of tint between different contents.
 OTHER_COLOR_BOUND = 0.2
 _QUANTILES = (0.25, 0.5, 0.75, 0.98)
 _DISAGREEMENT = 2.0  # standard deviations of the estimates of the light
 _FLOOR = 0.002  # linear light below which brightness is noise
-_WHITE = 0.999
+_WHITE = 0.9  # linear light from which a highlight is white: none is darkened for being whiter than another
 _REPEATS = 3  # of the local line, each with less weight for what lies off it
 _LIGHT = linear_from_srgb(np.linspace(0, 1, 256)).astype(np.float64)
 

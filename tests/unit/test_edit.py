@@ -49,6 +49,11 @@ def test_from_file_to_file_replaces_the_result_and_never_the_photograph(photo, t
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["my photo.tif", "out.png"]
 
 
+def test_the_kind_may_be_said_twice(photo, tmp_path):
+    assert edit(photo, "--output", tmp_path / "o.tif", "--format", "tiff", "--quality", 90) == 0
+    assert edit(photo, "--output", tmp_path / "o.png", "--format", "jpg") == 2 and not (tmp_path / "o.png").exists()
+
+
 def test_the_same_file_twice_is_in_place(photo):
     assert edit(photo, "--output", photo, "--no-backup") == 0
     assert [path.name for path in photo.parent.glob("my*")] == ["my photo.tif"]
