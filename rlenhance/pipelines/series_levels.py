@@ -6,7 +6,8 @@
 2. **Groups with different contents** are compared by four quantiles of brightness. Where all of them lie on one side of
    the target's, by more than `TOLERANCE` stops, the group is moved by what is beyond in the nearest of them, at most
    `OTHER_BOUND` stops. A white dress has the highlights of the rest, a black suit with a shirt too, and both stay:
-   nothing is darkened for being white. The colours of the light are compared by the four estimates of the white balance; they count as far as they agree.
+   nothing is darkened for being white. The colours of the light are compared by the four estimates of the white
+   balance; they count as far as they agree.
 3. **Over time**: a group follows its own course, smoothed by a local line, which keeps a trend.
 """
 
