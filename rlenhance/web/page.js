@@ -88,10 +88,10 @@ class Shadowed extends HTMLElement {
     constructor() {
       super();
       this.inside.innerHTML = `<style>
-        .sheet { position: relative; aspect-ratio: var(--shape); max-height: 72vh; max-width: 100%; margin: 0 auto; }
+        .sheet { position: relative; aspect-ratio: var(--shape); max-width: calc(var(--most, 72vh) * (var(--shape))); margin: 0 auto; }
         img, canvas { position: absolute; inset: 0; width: 100%; height: 100%; border-radius: 6px; }
         canvas { opacity: .6; cursor: crosshair; touch-action: none; }
-        .tools { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; padding-top: 7px; font-size: 13px; }
+        .tools { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; justify-content: center; padding-top: 8px; font-size: 13px; }
         button { padding: 4px 12px; border-radius: 6px; cursor: pointer; border: 1px solid var(--line); background: none;
           color: var(--body-text-color); font: inherit; }
         button[aria-pressed=true] { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }

@@ -59,9 +59,9 @@ def build(context: AppContext) -> gr.Blocks:
             with gr.Tab("Enhance", id="enhance"):
                 enhance = EnhanceTab(context)
             with gr.Tab("Several", id="several"):
-                several = SeveralTab(context, enhance.controls)
+                SeveralTab(context, enhance.controls)
             with gr.Tab("My look", id="taste"):
-                TasteTab(context, enhance.controls, several.chooses)
+                TasteTab(context, enhance.controls)
             with gr.Tab("Denoise", id="denoise"):
                 DenoiseTab(context)
             with gr.Tab("Complete", id="complete"):

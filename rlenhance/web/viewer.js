@@ -35,7 +35,7 @@
         .full img { inset: auto; left: var(--x); top: var(--y); width: var(--w); height: var(--h); }
         .why canvas, .why output, .why b { display: block; } .why i, .why .tag { display: none; }
         .why .side.after { clip-path: none; filter: grayscale(1) brightness(.75); } .why input { cursor: crosshair; }
-        .tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; min-height: 32px; margin-top: 8px;
+        .tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: center; min-height: 32px; margin-top: 8px;
           font-size: 13px; color: var(--body-text-color-subdued); }
         .tools:not(:has(button:not([hidden]))) { display: none; }
         button { padding: 4px 12px; border: 1px solid var(--line); border-radius: 6px; background: none; font: inherit;
@@ -164,7 +164,7 @@
       for (const kind of ["pointerup", "pointercancel"]) this.frame.addEventListener(kind, ended, { once: true });
     }
 
-    // Why: what became brighter (orange) and darker (blue), in stops.
+    // Why: what became brighter (orange) and darker (blue), in stops; the fuller the colour, the more.
     explain(on) {
       this.why = on;
       this.box.classList.toggle("why", on);
@@ -175,12 +175,13 @@
       const { columns, values } = this.gains, rows = values.length / columns, pen = canvas.getContext("2d");
       [canvas.width, canvas.height] = [columns, rows];
       const sheet = pen.createImageData(columns, rows);
+      const sizes = values.map(Math.abs), least = Math.min(...sizes), span = Math.max(...sizes) - least || 1;
       values.forEach((tenths, i) => sheet.data.set(
-        [...(tenths < 0 ? [60, 140, 255] : [255, 140, 30]), clamp(Math.abs(tenths) * 6, 0, 215)], 4 * i));
+        [...(tenths < 0 ? [60, 140, 255] : [255, 140, 30]), tenths && 30 + 170 * (sizes[i] - least) / span], 4 * i));
       pen.putImageData(sheet, 0, 0);
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
       legend.textContent = `${signed(Math.min(...values))} to ${signed(Math.max(...values))}, ${signed(mean)} on average;`
-        + " orange: brighter, blue: darker";
+        + ` ${Math.min(...values) < 0 ? "orange: brighter, blue: darker" : "the fuller the colour, the brighter"}`;
       this.read(this.probe || [0.5, 0.5]);
     }
     readAt(event) {

@@ -22,19 +22,19 @@ class CompleteTab:
     def __init__(self, context: AppContext):
         self.context, self.service = context, context.service
         self.methods = completion_methods(context.service.runs)
-        with gr.Row():
-            with gr.Column(min_width=300):
+        with gr.Row(elem_classes="workplace"):
+            with gr.Column(elem_classes="stage"):
                 photo = photo_drop("Choose a photograph with a hole, or with something that must go", "complete")
-            with gr.Column(min_width=300):
-                mask = photo_drop("If you have it: a mask of its size, white where it is filled", "mask")
-        painting = gr.HTML("",
-                           elem_id="painting")
-        said = gr.HTML("", elem_id="complete-status")
-        with gr.Row():
-            method = gr.Dropdown(list(self.methods), label="How to fill", elem_id="filler", filterable=False)
-            find = button("Find black holes", "find")
-            start = button("Fill it", "fill", main=True)
-        result = gr.HTML("", elem_id="completed")
+                painting = gr.HTML("", elem_id="painting")
+                said = gr.HTML("", elem_id="complete-status")
+            with gr.Column(elem_classes="controls"):
+                with gr.Row(elem_classes="actions"):
+                    start = button("Fill it", "fill", main=True)
+                    find = button("Find black holes", "find")
+                method = gr.Dropdown(list(self.methods), label="How to fill", elem_id="filler", filterable=False)
+                mask = photo_drop("A mask, if you have one: white where it is filled", "mask")
+            with gr.Column(elem_classes="extras"):
+                result = gr.HTML("", elem_id="completed")
         painted = gr.Textbox("", visible=False)
         # One event: a second one that clears the result would also clear that of a quick press of the button.
         photo.upload(show_errors(self.detect_mask), photo, [painting, said, result, mask])

@@ -30,6 +30,7 @@ PHOTOS = 8
 _VERSIONS = {"four versions at a time": 4, "two versions at a time": 2}
 #: Code of an answer -> the session's word and what stands on its button; smaller codes are the numbers of versions.
 ANSWERS = {90: ("neither", "None of them"), 91: ("alike", "All alike"), 92: ("skip", "Skip"), 93: ("undo", "Undo")}
+_OFFERED = gr.update(visible=True, value=MY_LOOK)
 #: A press on a version or on a button, or its key, is a selection: 100 times the question's number plus the code.
 _PICKS = """const send = (code) => {
   const sheet = element.querySelector('[data-question]');
@@ -56,10 +57,9 @@ class TasteTab:
     Args:
         context: of the page.
         controls: of the first tab, which get the look.
-        others: further dropdowns that offer it.
     """
 
-    def __init__(self, context: AppContext, controls: Controls, *others: gr.Dropdown):
+    def __init__(self, context: AppContext, controls: Controls):
         self.context, self.service = context, context.service
         session = gr.State(None)
         with gr.Row(elem_classes="workplace tasting"):
@@ -83,7 +83,7 @@ class TasteTab:
             event(show_errors(self.begin), [photos, versions], asked, **quiet).then(lambda: ("", ""),
                                                                                      outputs=[saved, result])
         view.select(show_errors(self.answer), session, asked, show_progress="hidden")
-        kept = [controls.my_look, controls.chooses, *others]
+        kept = [controls.my_look, controls.chooses]
         save.click(show_errors(self.save), session, [saved, result, *kept], **quiet)
         loaded.upload(show_errors(self.load), loaded, [saved, *kept])
 
@@ -122,7 +122,7 @@ class TasteTab:
         stored.path.write_bytes(text)
         link = download(f"take/{stored.token}", stored.name, len(text), "Download")
         shown = figures(((data_uri(pixels), (name,)) for name, pixels in pictures), "pair")
-        return _kept_words("It is saved.") + link, f"<h3>Your look</h3>{shown}", look, *self._offers()
+        return _kept_words("It is saved.") + link, f"<h3>Your look</h3>{shown}", look, _OFFERED
 
     def load(self, text: Any) -> tuple[Any, ...]:
         """A look from its file."""
@@ -131,10 +131,7 @@ class TasteTab:
         except UsageError as error:
             raise UsageError(f"the file of the look: {error}") from error
         self.context.run(self.service.enhancer, look_request(self.service, look))  # the model takes it
-        return _kept_words(f"The look is loaded; it was made with {look.model}."), look, *self._offers()
-
-    def _offers(self) -> list[Any]:
-        return [gr.update(visible=True, value=MY_LOOK)] * 2
+        return _kept_words(f"The look is loaded; it was made with {look.model}."), look, _OFFERED
 
 
 def _answered(session: TasteSession, question: int, code: int) -> tuple[Any, Any, Any]:
