@@ -1,4 +1,4 @@
-"""The web page: what a preview costs, and whether its server stays small: `python -m benchmarks.page [REQUESTS]`.
+"""The web page: what previews and picks cost, and whether its server grows: `python -m benchmarks.page [REQUESTS]`.
 
 Previews are timed in CPU seconds of one thread, which other work on the machine hardly changes. The server is a process
 of its own; its resident memory (Linux) is read while uploads, previews, saved photographs and bad files go through it.
@@ -62,6 +62,27 @@ def previews(folder: Path) -> None:
         medians = [sorted(column)[1] for column in zip(*times[1:], strict=True)]
         print(f"| {name} | " + " | ".join(f"{seconds:.2f} s" for seconds in medians) + " |", flush=True)
     service.store.close()
+
+
+def picks() -> None:
+    """Print how long a choice under My look is waited for: the answer, the next versions and their HTML."""
+    from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.taste import TasteSession
+    from rlenhance.web.tabs.taste_tab import next_question
+
+    for versions in (2, 4):
+        session = TasteSession(Enhancer(), {str(side): dark(side, side * 2 // 3) for side in (900, 1000, 1080)},
+                               options=versions)
+        next_question(session)
+        waited, used = [], []
+        for number in range(15):
+            start, before = time.perf_counter(), time.process_time()
+            session.answer(number % versions)
+            next_question(session)
+            waited.append(time.perf_counter() - start)
+            used.append(time.process_time() - before)
+        print(f"15 picks of {versions} versions: median {sorted(waited)[7]:.2f} s, longest {max(waited):.2f} s; CPU "
+              f"{sorted(used)[7]:.2f} s and {max(used):.2f} s", flush=True)
 
 
 def cpu(work: Callable[[], Any]) -> float:
@@ -143,11 +164,12 @@ def requests(page: Page, count: int) -> None:
 
 
 def main(count: int) -> None:
-    """Both."""
+    """All of it; the versions of a pick are rendered by as many threads as there are cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         previews(Path(folder) / "previews")
+        picks()
         page = Page(Path(folder))
         try:
             requests(page, count)

@@ -181,7 +181,7 @@
       pen.putImageData(sheet, 0, 0);
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
       legend.textContent = `${signed(Math.min(...values))} to ${signed(Math.max(...values))}, ${signed(mean)} on average;`
-        + ` ${Math.min(...values) < 0 ? "orange: brighter, blue: darker" : "the fuller the colour, the brighter"}`;
+        + ` ${Math.min(...values) < 0 ? "orange: brighter, blue: darker" : "the fuller the colour, the brighter it became"}`;
       this.read(this.probe || [0.5, 0.5]);
     }
     readAt(event) {

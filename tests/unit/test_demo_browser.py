@@ -4,6 +4,7 @@ It needs Playwright and a Chromium of the system (Debian: apt-get install chromi
 build/screenshots; `make screenshots` puts them into docs/images/page.
 """
 
+# ruff: noqa: F811 (fixtures are imported, and named by tests)
 import json
 import re
 import shlex
@@ -18,25 +19,28 @@ from rlenhance.cli.main import main
 from rlenhance.data.datasets import sample_path
 from rlenhance.io import read, write
 from rlenhance.pipelines.looks import load_look
-from tests.support.page_browser import (
+from tests.support.page_browser import (  # noqa: F401
     PAGES,
     ROOT,
     SHOTS,
+    address,
+    browser,
     changed,
     choose,
     developer,
+    folder,
     in_a_browser,
     level,
     look_by_drag,
     opened,
+    page,
     press,
+    server,
     shot,
     shown,
     sources,
     tab,
 )
-
-pytest_plugins = ["tests.support.page_browser"]  # its fixtures
 
 
 def test_the_screenshots_in_the_pages_are_of_this_page():
@@ -374,6 +378,11 @@ def test_a_telephone_and_a_keyboard_are_enough(browser, address, folder):
             break
     assert any(word.startswith("Choose a dark photograph") for word in reached)
     assert any(word.startswith("Divider") for word in reached) and {"save", "four"} <= reached
+    tab(page, "My look")
+    choose(page, "taste", folder / "coffee.jpg", folder / "astronaut.jpg")
+    page.wait_for_selector(".versions [data-code='3']")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(page, "phone-look")
     developer(page)
     tab(page, "Training runs")
     page.wait_for_selector("#run input")

@@ -95,7 +95,7 @@ class TasteTab:
         if versions not in _VERSIONS:
             raise UsageError(f"there are {', '.join(_VERSIONS)}; got {versions!r:.40}")
         session = self.context.run(self._session, tokens[:PHOTOS], _VERSIONS[versions])
-        return session, *self.context.run(_asked, session)
+        return session, *self.context.run(next_question, session)
 
     def _session(self, tokens: list[str], versions: int) -> TasteSession:
         names = unique_names([self.service.store.get(token).name for token in tokens])
@@ -142,10 +142,10 @@ def _answered(session: TasteSession, question: int, code: int) -> tuple[Any, Any
         session.undo()
     else:
         session.answer(code if word is None else word)
-    return session, *_asked(session)
+    return session, *next_question(session)
 
 
-def _asked(session: TasteSession) -> tuple[str, str]:
+def next_question(session: TasteSession) -> tuple[str, str]:
     """The present question and the progress, as HTML."""
     question = session.question()
     cells = "".join(f'<button type="button" data-code="{number}" aria-label="Version {number + 1}">'
