@@ -32,11 +32,13 @@ SIDE = 480
 #: A usual departure of each knob from its default. `denoise` is not asked about: noise does not show in a picture of
 #: this size.
 USUAL: Mapping[str, float] = {"exposure_shift": 0.1, "contrast": 0.7, "color": 0.7, "highlights": 0.7,
-                              "smoothness": 0.7, "strength": 0.3, "warmth": 45.0}
+                              "smoothness": 0.7, "strength": 0.3, "warmth": 25.0}
+_REACH = 2.0  # usual departures that are asked about at most
+_FAINT = 4.0  # mired: less warmth is none, and the white balance stays as it was set, automatic by default
 #: Mean CIEDE2000 of that departure, over twelve dark frames of exposure stacks and the model `balanced` (`smoothness`,
 #: which has no effect there: `relight`).
 VISIBLE: Mapping[str, float] = {"exposure_shift": 8.5, "contrast": 2.0, "color": 1.6, "highlights": 1.6,
-                                "smoothness": 1.5, "strength": 6.8, "warmth": 5.0}
+                                "smoothness": 1.5, "strength": 6.8, "warmth": 2.9}
 #: The statistics that a look may depend on.
 CONTEXT = ("stops", "bright", "saturation")
 #: Picks after which the first look can be had, and after which it is not worth to go on.
@@ -192,7 +194,7 @@ class TasteSession:
         about = {"made_by": "taste", "picks": self.answered, "photographs": len(self.photos), "options": self.count,
                  "share": round(certainty.share, 3), "probability": round(certainty.probability, 3)}
         return Look(str(self.enhancer.named or (self.enhancer.folder and self.enhancer.folder.name)),
-                    self.enhancer.sha256, with_knobs(self.enhancer.settings, constant), functions, about)
+                    self.enhancer.sha256, knob_settings(self.enhancer.settings, constant), functions, about)
 
     def to_json(self) -> str:
         """The state, for `resume`."""
@@ -214,7 +216,7 @@ class TasteSession:
         return len(self.picks) % len(self.photos)
 
     def _settings(self, values: np.ndarray) -> EnhanceSettings:
-        return with_knobs(self.enhancer.settings, dict(zip(self.model.space.names, map(float, values), strict=True)))
+        return knob_settings(self.enhancer.settings, dict(zip(self.model.space.names, map(float, values), strict=True)))
 
     def _render(self, small: np.ndarray, settings: EnhanceSettings) -> np.ndarray:
         return np.asarray(self.enhancer.with_settings(settings, denoise=0.0)(small))
@@ -236,8 +238,10 @@ def knob_space(enhancer: Enhancer, knobs: Sequence[str] | None = None) -> KnobSp
     names = tuple(there if knobs is None else dict.fromkeys(knobs))
     bounds = np.array([[*(ranges[name] if name in ranges else KNOBS[name])] for name in names])
     low, default, high = bounds.T
+    usual = np.array([USUAL[name] for name in names])
+    low, high = np.maximum(low, default - _REACH * usual), np.minimum(high, default + _REACH * usual)
     counts = np.array([VISIBLE[name] for name in names]) ** 2  # a squared distance between the pictures
-    return KnobSpace(names, low, default, high, np.array([USUAL[name] for name in names]),
+    return KnobSpace(names, low, default, high, usual,
                      _SHARPNESS * counts / counts.mean())
 
 
@@ -284,6 +288,12 @@ def resume(state: str | bytes, source: Path | str, enhancer: Enhancer,
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{source}: is damaged ({error}); begin anew") from error
     return session
+
+
+def knob_settings(settings: EnhanceSettings, knobs: Mapping[str, float]) -> EnhanceSettings:
+    """Settings with knobs; a faint warmth is none."""
+    return with_knobs(settings, {name: value for name, value in knobs.items()
+                                 if name != "warmth" or abs(value) >= _FAINT})
 
 
 def _digest(pixels: np.ndarray) -> str:

@@ -16,6 +16,7 @@ from rlenhance.ops.preference_gp import Choices, Posterior, choose_options, draw
 Answer = int | Literal["neither", "skip", "alike"]
 WORDS = ("neither", "skip", "alike")
 _IDEAL, _ANY, _SAMPLES = 150, 50, 400  # candidates near what may be liked, anywhere; samples of their utilities
+_MILD = 4  # questions by which the options reach a usual departure farther
 _NEAR = 0.1  # of what can be gained: a look that is nearer to the best one is as good as it
 
 
@@ -108,8 +109,12 @@ class TasteModel:
         return self.space.to_values(self.posterior.ideal_points(context, *self._bounds)[0])
 
     def options(self, photo: int, count: int, generator: np.random.Generator) -> np.ndarray:
-        """The options of the next question on a photograph, in no order: (count, D) values."""
-        points, mean, covariance = self._candidates(self.contexts[photo], generator)
+        """The options of the next question on a photograph, in no order: (count, D) values.
+
+        The first ones are mild: they reach to a usual departure, and those of each question farther than the last.
+        """
+        reach = 1 + len(self.picks) / _MILD
+        points, mean, covariance = self._candidates(self.contexts[photo], generator, reach)
         chosen = choose_options(mean, covariance, count, draw(mean, covariance, _SAMPLES, generator))
         return self.space.to_values(points[generator.permutation(chosen)])
 
@@ -128,13 +133,14 @@ class TasteModel:
         return Certainty(min(max(share, 0.0), 1.0), float((gained >= (1 - _NEAR) * best.mean(axis=1)[:, None]).mean()))
 
     def _candidates(self, context: np.ndarray,
-                    generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points that may be the best ones, with the mean and the covariance of their utilities; the recommended one
-        and the default come first."""
+                    generator: np.random.Generator,
+                    reach: float = np.inf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points that may be the best ones and lie within `reach`, with the mean and the covariance of their utilities;
+        the recommended one and the default come first."""
         best = self.posterior.ideal_points(context, *self._bounds)
         ideal = self.posterior.ideal_points(context, *self._bounds, generator, _IDEAL)
         other = np.clip(generator.standard_normal((_ANY, best.shape[1])), *self._bounds)
-        points = np.concatenate([best, np.zeros_like(best), ideal, other])
+        points = np.clip(np.concatenate([best, np.zeros_like(best), ideal, other]), -reach, reach)
         return points, *self.posterior.predict(points, np.tile(context, (len(points), 1)))
 
 
