@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -94,8 +95,10 @@ def match_plan(arguments: argparse.Namespace, plan: BatchPlan, enhancer: Enhance
 
     smooth: int | None = {None: 0, AUTO: None}.get(arguments.smooth_time, arguments.smooth_time)
     sources = [job.source for job in sorted((*plan.jobs, *plan.skipped), key=lambda job: str(job.source))]
-    with tqdm(total=len(sources), unit=" measured", file=sys.stderr, dynamic_ncols=True, leave=False,
-              disable=arguments.quiet or not sys.stderr.isatty()) as bar:
+    bar = tqdm(total=len(sources), unit=" measured", file=sys.stderr, dynamic_ncols=True, leave=False,
+               disable=arguments.quiet or not sys.stderr.isatty())
+    with bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # they are told when the photograph is processed
         series = enhancer.match_series(
             sources, arguments.match_series or None, smooth=smooth, on_photo=lambda _: bar.update(),
             open_photo=partial(read, megapixels=limit_of(arguments), seconds=decode_seconds_of(arguments)))

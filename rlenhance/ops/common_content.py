@@ -12,6 +12,7 @@ import numpy as np
 SIDE = 192
 #: Correlation of the details from which two pictures count as views of one thing.
 ALIKE = 0.35
+_LEAST = 24  # pixels along each side, also of a row of pixels
 _BLUR, _AROUND = 1.0, 6.0  # standard deviations in pixels: against noise, and of what detail is told from
 _FAINT = 0.02  # contrast, of 1, below which detail is noise
 _SMALLEST = 0.25  # share of a picture that must be common
@@ -30,10 +31,11 @@ class View:
     @classmethod
     def of(cls, picture: np.ndarray) -> View:
         """A view of (H, W, 3), uint8, uint16 or float in [0, 1]."""
-        factor = SIDE / max(picture.shape[:2])
-        if factor < 1:
-            size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        factor = min(1.0, SIDE / max(picture.shape[:2]))
+        width, height = (max(_LEAST, round(side * factor)) for side in picture.shape[1::-1])
+        smaller = width <= picture.shape[1] and height <= picture.shape[0]
+        way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=way))
         top = np.iinfo(picture.dtype).max if np.issubdtype(picture.dtype, np.integer) else 1.0
         return cls(np.rint(picture * (255.0 / top)).astype(np.uint8))
 

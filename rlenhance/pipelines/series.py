@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.core.image import resized_tensor
 from rlenhance.io import Photo, read
 from rlenhance.io.exif import capture_time
 from rlenhance.ops.common_content import View, common_pixels
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 PREVIEW = 768
 _BEFORE, _LIKELY, _KEPT = 3, 2, 48  # views that a photograph is compared with; groups whose first view is kept
 _RESEMBLES = 0.5  # correlation of signatures
+_LIGHT_SIDE = 96  # pixels of the copy on which the colour of the light is estimated
 _AUTO = 12  # photographs from which "auto" smooths a series over time
 
 
@@ -44,13 +44,13 @@ class Series:
     Attributes:
         enhancer: the look.
         corrections: by the photograph's name (its path).
-        failures: a line for each photograph that could not be read; they have no part in it.
+        failures: why a photograph could not be read, by its name; such ones have no part in it.
         words: what was found, in a line.
     """
 
     enhancer: Enhancer
     corrections: Mapping[str, Correction]
-    failures: Sequence[str]
+    failures: Mapping[str, str]
     words: str
 
     def process(self, photo: Photo) -> PipelineResult:
@@ -61,8 +61,8 @@ class Series:
         """
         correction = self.corrections.get(photo.name)
         if correction is None:
-            raise UsageError(f"{photo.name}: no photograph of the series, or it could not be read when the series was "
-                             f"measured; match the series again")
+            raise UsageError(self.failures.get(photo.name, f"{photo.name}: was not there when the series was measured; "
+                                                           f"match the series again"))
         photo, decision = self.enhancer.with_gains(correction.gains).process(photo)
         return PipelineResult(photo, {**decision, "words": f"{decision['words']}, {correction.words}",
                                       "series": correction.as_json()})
@@ -83,18 +83,18 @@ def match_series(enhancer: Enhancer, sources: Iterable[Path], reference: Path | 
         raise UsageError(f"smooth must be 0 or more photographs; got {smooth}")
     if reference is not None and smooth != 0:
         raise UsageError("a series that is smoothed over time keeps its own course; leave out the reference, or smooth")
-    seen, failures = _Seen(), list[str]()
+    seen, failures = _Seen(), dict[str, str]()
     target = None if reference is None else seen.add(str(reference), *_measure(enhancer, open_photo(reference)))
     for source in sources:
         try:
             if reference is None or source != reference:
                 seen.add(str(source), *_measure(enhancer, open_photo(source)))
         except Exception as error:  # one photograph never stops the others
-            failures.append(describe_failure(error, source))
+            failures[str(source)] = describe_failure(error, source)
         if on_photo:
             on_photo(source)
     if not seen.members:
-        raise UsageError(f"no photograph to match: {failures[0] if failures else 'none is named'}")
+        raise UsageError(f"no photograph to match: {next(iter(failures.values()), 'none is named')}")
     members = list(seen.members.values())
     white = enhancer.settings.white != 0
     if smooth is None:
@@ -146,7 +146,7 @@ class _Seen:
                 parent, group = key, self.members[key].group
                 pair = histogram(shared[0]), histogram(shared[1])
                 break
-        lights = estimate_lights(view.pixels.astype(np.float32) / 255)
+        lights = estimate_lights(resized_tensor(view.pixels, _LIGHT_SIDE).numpy()[0].transpose(1, 2, 0))
         member = Member(name, histogram(view.pixels), lights, time, grey, len(self.members), group, parent, pair)
         self.members[name] = member
         self._before[name] = view

@@ -135,6 +135,18 @@ def test_a_file_that_cannot_be_read_stops_nothing(run, tmp_path, capsys):
     assert set(lines[0]["decision"]["series"]) == {"stops", "gains"}
 
 
+def test_any_size_is_measured(level, tmp_path):
+    """A pixel, a row, a column, black and white have a place in a series; nothing becomes what it was not."""
+    pictures = {"pixel": scene(0)[:1, :1], "row": scene(0)[:1], "column": scene(0)[:, :1], "black": 0 * scene(0),
+                "white": np.full_like(scene(0), 255), "whole": scene(0)}
+    paths = stored(tmp_path / "in", pictures)
+    series = level.match_series(paths)
+    assert not series.failures
+    for outcome in run_batch(make_plan(paths, tmp_path / "out"), series.process):
+        assert outcome.error is None
+    assert not read(tmp_path / "out/black.png").pixels.any() and read(tmp_path / "out/white.png").pixels.min() == 255
+
+
 def test_only_a_file_behind_the_flag_is_the_reference(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stored(tmp_path, {"a": scene(0), "b": scene(0)}), stored(tmp_path / "in", {"c": scene(0)})
