@@ -171,8 +171,8 @@ def test_links_between_pages_lead_somewhere(page):
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder as the pages imagine it: night.jpg, mask.png, night16.tif, night.dng, phone.heic, clip.mp4, photos/,
-    data/, my_rewards.py, the plugins of own_parts.md, a run, and one that takes every knob, which is the newest,
-    whatever the pages train."""
+    edits/, data/, my_rewards.py, the plugins of own_parts.md, a run, and one that takes every knob, which is the
+    newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     for name, text in {"my_rewards.py": own, **page_files()}.items():
@@ -186,6 +186,7 @@ def workplace(tmp_path_factory):
           folder / "mask.png")
     for name in "abcd":
         write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
+        write(dark * 2, folder / "edits" / f"{name}.jpg")
     write(dark.astype(np.uint16) * 257, folder / "night16.tif")
     (folder / "night.dng").write_bytes(corpus.dng())
     write(dark, folder / "phone.heic")

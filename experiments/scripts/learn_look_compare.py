@@ -35,6 +35,7 @@ from rlenhance.pipelines.learn_look import (
     knobs_of,
     make_functions,
     named_knobs,
+    refine,
     regress,
 )
 from rlenhance.pipelines.looks import Look, standardised, statistics, with_knobs
@@ -64,6 +65,8 @@ class Arguments:
     """Some of the editors (default: all)."""
     limit: int = 24
     """Scenes that are scored on, evenly spread, one picture each (0: all)."""
+    refine: bool = True
+    """Measure the pairs anew around the knobs of the first regression, as `rlenhance learn` does."""
     bounds: bool = False
     """Also the best knobs of every picture, and the best constants in hindsight."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -102,11 +105,14 @@ def score(model: Enhancer, editor: Editor, own: Sequence[np.ndarray], shown: Seq
     rng = np.random.default_rng(seed)
     chosen = [own[index] for index in rng.permutation(len(own))[: arguments.edits]]
     edited = [_edit(editor, picture, rng) for picture in chosen]
-    pairs = [KnobSearch(model, *pair, str(number)).run() for number, pair in
-             enumerate(zip(chosen, edited, strict=True))]
+    searches = [KnobSearch(model, *pair) for pair in zip(chosen, edited, strict=True)]
+    pairs = [search.run() for search in searches]
     targets = [_edit(editor, picture, rng) for picture in shown]
     constant, best = regress(pairs)
     first, _ = regress(pairs[:1])
+    if arguments.refine:
+        first = refine(searches[:1], pairs[:1], first, first)[2]
+        _, constant, best = refine(searches, pairs, constant, best)
     names = knobs_of(model)
     ways: dict[str, Enhancer] = {
         "default": Enhancer(denoise=0), "match-style": Enhancer(denoise=0, preference=_level(model, edited[:1])),

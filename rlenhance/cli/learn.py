@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(printable(line))
         print(f"look -> {printable(arguments.output)}")
         if len(learned.pairs) >= MANY:
-            print(printable(fine_tuning(arguments, model, len(learned.pairs))))
+            print(printable(fine_tuning(model, len(learned.pairs))))
     return 0
 
 
@@ -118,11 +118,13 @@ def as_json(learned: LearnedLook) -> dict[str, Any]:
             "functions": sorted(learned.look.functions), "decibels": learned.look.about["decibels"]}
 
 
-def fine_tuning(arguments: argparse.Namespace, model: Path | str, count: int) -> str:
+def fine_tuning(model: Path | str, count: int) -> str:
     """The offer to train the model on the pairs."""
+    preset = "--preset balanced " if str(model) == "balanced" else ""
     return (f"{count} pairs are enough to train {model} on them, which can learn what no knob does: put photographs "
             f"into pairs/low and their edits, uncropped, under the same names into pairs/high, and run\n"
-            f"    python -m experiments.lol_train --init {model} --data pairs --reward reference=1 --name my-look")
+            f"    python -m experiments.lol_train --data pairs {preset}--init {model} --learner direct --reward "
+            f"squared_error=100 --name my-look")
 
 
 def _largest(weights: Mapping[str, float], count: int = 3) -> str:

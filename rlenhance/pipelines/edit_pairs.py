@@ -25,6 +25,7 @@ from rlenhance.pipelines.learn_look import (
     leave_one_out,
     make_functions,
     named_knobs,
+    refine,
     regress,
 )
 from rlenhance.pipelines.looks import Look, with_knobs
@@ -173,11 +174,12 @@ def _one_thread() -> Iterator[None]:
 def _learned(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSearch], fitted: Sequence[FittedPair],
              unfit: dict[str, float]) -> LearnedLook:
     names = knobs_of(enhancer)
-    constant, best = regress(fitted)
+    with _one_thread():
+        near, constant, best = refine(searches, fitted, *regress(fitted))
     default = [decibels(pair.default_error) for pair in fitted]
     own = [decibels(search.error_of(best.values(pair))) for search, pair in zip(searches, fitted, strict=True)]
     held, predicted = ([decibels(search.error_of(values)) for search, values in
-                        zip(searches, leave_one_out(fitted, found), strict=True)] if len(fitted) > 1 else []
+                        zip(searches, leave_one_out(near, found), strict=True)] if len(fitted) > 1 else []
                        for found in (constant, best))
     fixed = {name: value for name, value in named_knobs(names, best.bias).items()
              if names.index(name) not in best.active}

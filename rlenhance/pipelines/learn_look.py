@@ -33,6 +33,7 @@ _FLOOR = 1e-4  # squared error, 40 dB, below which edits count as equal
 #: Deviations, in steps: by which an editor's own choices scatter; of a weight; of the constants. Chosen on simulated
 #: editors of training scenes (experiments/scripts/learn_look_compare.py).
 _SCATTER, _WEIGHTS, _CENTRE = 0.5, 0.6, 3.0
+_NEAR, _REFINED = 2.0, 2  # steps that a refinement may go; how often it is done
 _DROPPED = 1.0  # decibels on edits that were left out, over the pairs: so much better a constant must be to be taken
 _INVISIBLE = 0.1  # root of the share of the error that a function must change, or it is a constant
 _FEW = 3  # pairs from which on knobs may depend on the picture
@@ -99,18 +100,16 @@ class KnobSearch:
 
     def run(self) -> FittedPair:
         """Search from the mean brightness of the edit."""
-        levels = "exposure_shift" in self.names
+        levels = self.names[0] == "exposure_shift"
         start = self.default.copy()
-        low, high = self.low.copy(), self.high.copy()
+        low, high = self._bounds()
         if levels:  # the level itself is searched, and becomes a shift at the end
-            least, _, most = self.enhancer.preference_ranges["exposure_level"]
-            low[0], high[0] = (np.array([least, most])) / self.scales[0]
             start[0] = np.clip(self.after.mean() / self.scales[0], low[0], high[0])
         place = start
         found = self.picture(place)
         slopes, damping = None, 1e-3
         for _ in range(_ROUNDS):
-            slopes = self._slopes(place, found, low, high)
+            slopes = self._slopes(place, found, high)
             now, moved = self._cost(found, place, start), False
             while damping < 1e3:
                 trial = np.clip(self._step(place, found, slopes, start, damping, low, high), low, high)
@@ -122,13 +121,36 @@ class KnobSearch:
                 damping *= 10
             if not moved or cost > (1 - _ENOUGH) * now:
                 break
-        slopes = self._slopes(place, found, low, high)
+        slopes = self._slopes(place, found, high)
         values = place - self.default
         if levels:
             values[0] = place[0] - self._automatic(place) / self.scales[0]
         usual = self.usual(self.before)
         return FittedPair(self.name, values, slopes @ slopes.T / self.after.size, _error(found, self.after),
                           _error(usual, self.after), self.found)
+
+    def around(self, values: np.ndarray) -> FittedPair:
+        """The pair as it looks from knobs in steps from their defaults, where the change per step is measured anew."""
+        low, high = self._bounds()
+        place = values + self.default
+        if self.names[0] == "exposure_shift":
+            place = np.concatenate([[0.0], np.clip(place[1:], low[1:], high[1:])])
+            place[0] = values[0] + self._automatic(place) / self.scales[0]
+        place = np.clip(place, low, high)
+        found = self.picture(place)
+        slopes = self._slopes(place, found, high)
+        moved = np.clip(self._step(place, found, slopes, place, 1e-2, low, high), place - _NEAR, place + _NEAR) - place
+        rest = (self.after - found).ravel() - moved @ slopes
+        return FittedPair(self.name, values + moved, slopes @ slopes.T / self.after.size, float(np.square(rest).mean()),
+                          _error(self.usual(self.before), self.after), self.found)
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ranges of the search, where the first knob is the exposure level."""
+        low, high = self.low.copy(), self.high.copy()
+        if self.names[0] == "exposure_shift":
+            least, _, most = self.enhancer.preference_ranges["exposure_level"]
+            low[0], high[0] = least / self.scales[0], most / self.scales[0]
+        return low, high
 
     def picture(self, place: np.ndarray) -> np.ndarray:
         """The model's result, (64, 64, 3), for knobs in their steps; the first is the exposure level."""
@@ -152,7 +174,7 @@ class KnobSearch:
         chosen = self.enhancer.with_settings(settings, preference=others)
         return chosen.automatic_exposure(White.of(self.before, settings.white).before(self.before))
 
-    def _slopes(self, place: np.ndarray, found: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    def _slopes(self, place: np.ndarray, found: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Change of the picture per step of each knob, (K, P)."""
         rows = []
         for index, name in enumerate(self.names):
@@ -264,6 +286,31 @@ def regress(pairs: Sequence[FittedPair]) -> tuple[Regression, Regression]:
         best = found
     best = _validated(pairs, [knob for knob in best.active if _change(pairs, best, knob) > _INVISIBLE])
     return constant, best if best.score > constant.score else constant
+
+
+def refine(searches: Sequence[KnobSearch], pairs: Sequence[FittedPair], constant: Regression,
+           best: Regression) -> tuple[list[FittedPair], Regression, Regression]:
+    """The same regressions, of what each pair shows around the knobs that they give it: far from its own knobs the
+    sensitivity is another. The functions stay where they still predict better than the constants.
+
+    Returns:
+        The pairs around the better regression, the constants, and the better regression.
+    """
+    near, constant = _refined(searches, pairs, constant)
+    if best.active:
+        others, best = _refined(searches, pairs, best)
+        if best.score > constant.score:
+            return others, constant, best
+    return near, constant, constant
+
+
+def _refined(searches: Sequence[KnobSearch], pairs: Sequence[FittedPair],
+             found: Regression) -> tuple[list[FittedPair], Regression]:
+    near = list(pairs)
+    for _ in range(_REFINED):
+        near = [search.around(found.values(pair)) for search, pair in zip(searches, pairs, strict=True)]
+        found = _validated(near, found.active)
+    return near, found
 
 
 def _change(pairs: Sequence[FittedPair], found: Regression, knob: int) -> float:

@@ -158,3 +158,22 @@ def test_deep_and_cut_files_are_refused(stands, capsys):
         (stands / "bad.json").write_text(text)
         assert cli.main(["enhance", "in/25.png", "--look", "bad.json"]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_the_api_takes_a_look(tmp_path):
+    """Its text is a field; other fields have precedence; a model that the page does not offer is refused."""
+    from rlenhance.web.api import Api
+    from rlenhance.web.file_store import FileStore
+    from rlenhance.web.job_queue import JobQueue
+    from rlenhance.web.service import EnhanceService
+
+    service = EnhanceService(FileStore(tmp_path))
+    api = Api(service, JobQueue(), {})
+    wanted = api.parse_enhance({"look": RISING.to_json(), "strength": "0.5"})
+    chosen = service.enhancer(wanted).for_picture(_picture(30)).settings
+    assert chosen.strength == 0.5 and chosen.preference["contrast"] != 0 and "--look" in wanted.command("a.jpg")
+    foreign = RISING.to_json().replace('"balanced"', '"/etc/passwd"')
+    for words, told in (({"look": "{"}, "look: the text: not a JSON file"), ({"look": foreign}, "model of the look"),
+                        ({"look": RISING.to_json(), "preset": "natural"}, "leave one out")):
+        with pytest.raises(UsageError, match=told):
+            api.parse_enhance(words)
