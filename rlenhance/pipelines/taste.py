@@ -24,7 +24,7 @@ from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import KNOBS, LinearFunction, Look, standardised, statistics, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
-from rlenhance.pipelines.taste_model import Answer, Certainty, KnobSpace, Pick, TasteModel, check_answer
+from rlenhance.pipelines.taste_model import Certainty, KnobSpace, Pick, TasteModel, check_answer
 
 KIND, VERSION = "rlenhance taste", 1
 #: Longer side of the pictures that are shown, in pixels.
@@ -124,17 +124,17 @@ class TasteSession:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, len(question.options))) as pool:
             return list(pool.map(lambda settings: self._render(small, settings), question.options))
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: int | str) -> None:
         """Take an answer to the present question: the number of an option from 0, "neither", "alike" or "skip".
 
         Raises:
             UsageError: it is none of them.
         """
         values, photo = np.array(self.question().values), self._photo_number
-        answer = check_answer(answer, len(values))
-        instead = np.round(self.model.best(self.model.contexts[photo]), 6) if answer == "neither" else None
+        checked = check_answer(answer, len(values))
+        instead = np.round(self.model.best(self.model.contexts[photo]), 6) if checked == "neither" else None
         self._earlier.append(self.model)
-        self._moved_to(self.model.after(Pick(photo, values, answer, instead)))
+        self._moved_to(self.model.after(Pick(photo, values, checked, instead)))
 
     def undo(self) -> bool:
         """Take the last answer back, so that its question is asked again; False where there is none."""

@@ -239,8 +239,8 @@ def look_request(service: EnhanceService, look: Look | None, strength: float = 1
     if model is None:
         raise UsageError(f"the look was made with the model {look.model!r:.60}, which is not on this page; there are "
                          f"{', '.join(choice.model for choice in service.choices.values())}")
-    named = {} if strength == 1 else {"strength": strength}
-    return EnhanceRequest(EnhanceSettings(**named), model.asked, strip, form, look.changed(named))
+    look = look if strength == 1 else look.changed({"strength": strength})
+    return EnhanceRequest(EnhanceSettings(strength=strength), model.asked, strip, form, look)
 
 
 def _slider(choice: ModelChoice, name: str) -> dict[str, Any]:

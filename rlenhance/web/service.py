@@ -222,8 +222,8 @@ class EnhanceService:
                 self._whole = whole
         _, before, after = whole
         rows, columns = part_of(before.shape, PART, across, down)
-        return Preview(*(thumbnail(pixels[rows, columns], max(PART)) for pixels in (before, after)),
-                       (before.shape[1], before.shape[0]), part=(columns.start, rows.start))
+        shown = [thumbnail(pixels[rows, columns], max(PART)) for pixels in (before, after)]
+        return Preview(shown[0], shown[1], (before.shape[1], before.shape[0]), part=(columns.start, rows.start))
 
     def save(self, token: str, request: EnhanceRequest) -> Result:
         """The request on the whole photograph: the file that the command writes, byte for byte."""
