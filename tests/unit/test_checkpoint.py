@@ -207,7 +207,7 @@ def test_damaged_facts_are_named(saved, field):
 @pytest.mark.parametrize("name", sorted({*load_file(FORMAT_1 / "expected.safetensors")} - {"image", "mask"}))
 def test_checkpoints_of_the_first_format_give_their_pictures(name, tmp_path):
     """What rlenhance 0.1 has saved loads, gives what it gave there, and is the same after it was saved anew; arguments
-    that are younger have their defaults."""
+    that are younger have their defaults. A prior that is named is the shipped model as it is now."""
     known = load_file(FORMAT_1 / "expected.safetensors")
     network = load_network(FORMAT_1 / name)
     places = [FORMAT_1 / name, save_checkpoint(tmp_path / "new", network)]
