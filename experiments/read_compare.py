@@ -1,0 +1,9 @@
+"""Score policies that read against every control: `python -m experiments.read_compare --runs RUN RUN RUN`."""
+
+import sys
+
+from experiments.core.cli import run_cli
+from experiments.tasks.read_compare import ReadCompareConfig, compare
+
+if __name__ == "__main__":
+    sys.exit(run_cli(compare, ReadCompareConfig))
