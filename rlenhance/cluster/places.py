@@ -1,0 +1,163 @@
+"""Places of files: paths, and addresses such as s3://bucket/photos, which fsspec reads and writes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, Final
+
+from rlenhance.core.errors import UsageError, one_line
+from rlenhance.core.installation import install_line
+from rlenhance.io.containers import EXTENSIONS
+
+_ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+)://")
+_STAMPS: Final = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "created")
+
+
+class RemotePath(PurePosixPath):
+    """An address with the parts of a path.
+
+    Example:
+        >>> photo = RemotePath("s3://photos/2024/night.jpg")
+        >>> str(photo), str(photo.with_name("day.jpg")), photo.stem
+        ('s3://photos/2024/night.jpg', 's3://photos/2024/day.jpg', 'night')
+    """
+
+    def __str__(self) -> str:
+        scheme, *rest = self.parts
+        return f"{scheme}//{'/' if scheme == 'local:' else ''}{'/'.join(rest)}"
+
+
+def is_remote(place: object) -> bool:
+    """Whether a place is an address, and no path; file:// is a path."""
+    match = _ADDRESS.match(str(place))
+    return match is not None and match[1] != "file"
+
+
+def as_place(word: str | PurePath) -> Path:
+    """The path, or the address as a `RemotePath` (which has a path's parts, and no file).
+
+    Raises:
+        UsageError: an address without a name, or with empty parts, which no folder can mirror.
+    """
+    text = str(word)
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    if not is_remote(text):
+        return Path(word)
+    scheme, rest = text.split("://", 1)
+    if not rest.strip("/") or {"", ".", ".."} & set(rest.rstrip("/").split("/")) - ({""} if rest[0] == "/" else set()):
+        raise UsageError(f"{text}: an address has a scheme and names, as in s3://bucket/photos")
+    return RemotePath(f"{scheme}:", *rest.strip("/").split("/"))  # type: ignore[return-value]
+
+
+def store_of(place: PurePath) -> tuple[Any, str]:
+    """The file system of fsspec behind an address, and its own name of the file.
+
+    Raises:
+        UsageError: fsspec, or its part for this scheme, is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise UsageError(f"{place}: needs fsspec; install it with {install_line('cluster')}") from error
+    try:
+        store, name = url_to_fs(str(place))
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{place}: {one_line(error)}") from error
+    return store, name
+
+
+def list_remote(folder: Path, recursive: bool) -> list[tuple[Path, Path]]:
+    """The photographs at an address: each with its folder below the address.
+
+    Raises:
+        UsageError: there are none, or the store refuses.
+    """
+    with refuse_store_errors(folder):
+        store, name = store_of(folder)
+        if store.isfile(name):
+            return [(folder, Path())]
+        found = store.find(name, maxdepth=None if recursive else 1)
+    photos = []
+    for each in sorted(found):
+        below = PurePosixPath(each).relative_to(name)
+        if below.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in below.parts):
+            photos.append((folder / below, Path(below.parent)))
+    if not photos:
+        raise UsageError(f"{folder}: holds no picture{'' if recursive else '; deeper ones count with (recursive)'}")
+    return photos
+
+
+def stamp_of(place: PurePath) -> str:
+    """Size and time of a file, or the store's hash: another stamp means another content; "" where there is no file."""
+    if not is_remote(place):
+        try:
+            about = os.stat(place)
+        except OSError:
+            return ""
+        return f"{about.st_size}-{about.st_mtime_ns}"
+    with refuse_store_errors(place):
+        store, name = store_of(place)
+        store.invalidate_cache()
+        if not store.exists(name):
+            return ""
+        info = store.info(name)
+    known = next((str(info[key]).strip('"') for key in _STAMPS if info.get(key)), "")
+    return f"{info.get('size')}-{known}"
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(place: PurePath, into: Path) -> None:
+    """Copy a file of a store to a local path.
+
+    Raises:
+        UsageError: there is none, or the store refuses.
+    """
+    with refuse_store_errors(place):
+        store, name = store_of(place)
+        store.get_file(name, str(into))
+
+
+def put(file: Path, place: PurePath) -> None:
+    """Copy a local file into a store, whole or not at all: under another name first where a store has folders.
+
+    Raises:
+        UsageError: the store refuses.
+    """
+    with refuse_store_errors(place):
+        store, name = store_of(place)
+        if place.parts[0] in ("s3:", "s3a:", "gs:", "gcs:", "az:", "abfs:", "memory:"):  # an object appears when whole
+            store.put_file(str(file), name)
+            return
+        partial = store_of(place.with_name(f".rlenhance-{os.urandom(8).hex()}.part"))[1]
+        store.makedirs(partial.rsplit("/", 1)[0], exist_ok=True)
+        try:
+            store.put_file(str(file), partial)
+            store.mv(partial, name)
+        finally:
+            if store.exists(partial):
+                store.rm_file(partial)
+
+
+@contextmanager
+def refuse_store_errors(place: PurePath) -> Iterator[None]:
+    """Turn what a store says of a file into a UsageError that names it; stores raise errors of every kind."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except FileNotFoundError as error:
+        raise UsageError(f"{place}: no such file") from error
+    except Exception as error:
+        raise UsageError(f"{place}: the store refuses ({type(error).__name__}: {one_line(error)})") from error
+
